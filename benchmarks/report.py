@@ -1,0 +1,30 @@
+"""Where benchmarks keep what they measured: results/<name>.json, with the machine and the versions named."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, and the versions that matter."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "processor": models[0] if models else platform.processor(), "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(), **{name: version(name) for name in ("convatlas", "torch", "torchvision")},
+    }
+
+
+def save(name: str, results: Any) -> Path:
+    """Write results/<name>.json."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,44 @@
+"""convatlas: convolutional networks from LeNet (1989) to 51×51 sparse kernels (2023), faithful to their papers.
+
+Every public name is imported when it is first used, so that `import convatlas` costs almost nothing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .api import Prediction as Prediction
+    from .api import Trained as Trained
+    from .api import evaluate as evaluate
+    from .api import predict as predict
+    from .api import train as train
+    from .errors import ConvatlasError as ConvatlasError
+    from .recipes import recipe as recipe
+    from .run import Run as Run
+    from .zoo import Info as Info
+    from .zoo import create_model as create_model
+    from .zoo import info as info
+    from .zoo import list_models as list_models
+    from .zoo import load as load
+    from .zoo import transforms as transforms
+
+_HOME = {
+    "create_model": "zoo", "list_models": "zoo", "info": "zoo", "load": "zoo", "transforms": "zoo", "Info": "zoo",
+    "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
+    "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'convatlas' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME})

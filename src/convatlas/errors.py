@@ -1,0 +1,20 @@
+"""The one exception a user can mend, and the nearest name to a misspelt one."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConvatlasError(Exception):
+    """Something the user can put right. Its text is one sentence: what was wrong, with which value, what to do.
+
+    The command line prints that sentence and exits with `exit_code`; a traceback appears only with `--debug`.
+    """
+
+    exit_code = 2
+
+
+def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
+    """The end of an error sentence: `; did you mean 'lenet5' or 'alexnet'?`, or the empty string where nothing is near."""
+    names = list(known)
+    found = get_close_matches(word, names, n=count, cutoff=0.6) or [name for name in names if word and word in name][:count]
+    return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""

@@ -1,0 +1,6 @@
+"""What was published about the networks, as data, and the check of it against what is built here."""
+
+from .published import Fact as Fact
+from .published import published as published
+from .verdicts import Verdict as Verdict
+from .verdicts import check as check

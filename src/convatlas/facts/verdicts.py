@@ -1,0 +1,117 @@
+"""Published against computed: every figure that follows from the network's shape is recomputed on the meta device."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import floor, log10
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ..count import Layer, layers
+from ..model import Convnet
+from ..parts import LocalResponseNorm, TableConv2d
+from ..registry import VARIANTS, Variant, variant
+from .published import Fact, published
+
+WEIGHTED = ("Conv2d", "Linear", "TableConv2d", "LocalConv2d", "RBF")
+
+TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
+    "test_error_pct", "train_error_pct", "test_acc_pct", "top1_error_pct", "top5_error_pct", "top1_acc_pct",
+    "cifar10_error_pct", "ablation_error_points", "relu_speedup",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One published figure beside ours."""
+
+    name: str           # variant
+    fact: str           # with its layer: 'params of stages.1.c3'
+    published: Any
+    computed: Any       # None where only training could tell
+    source: str
+    verdict: Literal["match", "explained", "mismatch", "not reproduced here", "not built here"]
+    note: str = ""
+
+
+def check(names: Sequence[str] | None = None) -> list[Verdict]:
+    """Verdicts for the named variants (default: everything published, and every registered variant's own counts)."""
+    wanted = None if names is None else {variant(name).name for name in names}
+    verdicts = []
+    for found in VARIANTS.values():
+        if wanted is None or found.name in wanted:
+            own = (Fact(variant=found.name, fact="params", value=found.params, source="the architecture file's register line"),
+                   Fact(variant=found.name, fact="macs", value=found.macs, source="the architecture file's register line"))
+            with torch.device("meta"):
+                model = found.spec.build()
+            verdicts += _verdicts(found, model, [*(f for f in published() if f.variant == found.name), *own])
+    absent = [fact for fact in published() if fact.variant not in VARIANTS] if wanted is None else []
+    return verdicts + [_verdict(fact, None, "not built here") for fact in absent]
+
+
+def _verdicts(found: Variant, model: Convnet, facts: Sequence[Fact]) -> list[Verdict]:
+    rows = layers(model)
+    return [_verdict(fact, None if fact.fact in TRAINED else COMPUTE[fact.fact](found, model, _only(rows, fact.layer)))
+            for fact in facts]
+
+
+def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
+    chosen = [row for row in rows if not name or row.name == name]
+    if not chosen:
+        raise LookupError(f"a fact speaks of layer {name!r}, which is not in the table")
+    return chosen
+
+
+def _verdict(fact: Fact, computed: Any, otherwise: Literal["not built here", "not reproduced here"] = "not reproduced here") -> Verdict:
+    label = fact.fact + (f" of {fact.layer}" if fact.layer else "")
+    note = "; ".join(text for text in (fact.protocol, fact.note) if text)
+    if computed is None:
+        return Verdict(fact.variant, label, fact.value, None, fact.source, otherwise, note)
+    if _agree(fact.value, computed, fact.digits):
+        return Verdict(fact.variant, label, fact.value, computed, fact.source, "match", note)
+    if fact.contested:
+        return Verdict(fact.variant, label, fact.value, computed, fact.source, "explained", fact.contested)
+    return Verdict(fact.variant, label, fact.value, computed, fact.source, "mismatch", note)
+
+
+def _agree(printed: Any, computed: Any, digits: int | None) -> bool:
+    """Equal, or equal once rounded to the digits that were printed."""
+    if digits is None:
+        return bool(printed == computed)
+    unit = 10 ** (floor(log10(abs(printed))) - digits + 1)
+    return bool(abs(printed - computed) <= unit / 2)
+
+
+def _units(rows: Sequence[Layer]) -> int:
+    return sum(_size(row.output) for row in rows if row.kind in WEIGHTED)
+
+
+def _size(shape: Sequence[int]) -> int:
+    return int(torch.Size(shape).numel())
+
+
+def _lrn(model: Convnet) -> Mapping[str, float] | None:
+    norm = next((m for m in model.modules() if isinstance(m, LocalResponseNorm)), None)
+    return None if norm is None else {"k": norm.k, "n": norm.size, "alpha": norm.alpha, "beta": norm.beta}
+
+
+def _links(model: Convnet) -> int:
+    return sum(module.links for module in model.modules() if isinstance(module, TableConv2d))
+
+
+#              figure → from (variant, model on the meta device, the rows of the layer or of the whole table)
+COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
+    "params": lambda v, m, rows: sum(row.params for row in rows),
+    "macs": lambda v, m, rows: sum(row.macs for row in rows),
+    "connections": lambda v, m, rows: sum(row.connections for row in rows),
+    "output": lambda v, m, rows: list(rows[-1].output),
+    "receptive_field": lambda v, m, rows: rows[-1].receptive_field,
+    "kernels": lambda v, m, rows: sum(c.out_channels for c in m.modules() if isinstance(c, nn.Conv2d)),
+    "layers": lambda v, m, rows: sum(row.kind in WEIGHTED for row in rows),
+    "units": lambda v, m, rows: _units(rows),
+    "units_with_input": lambda v, m, rows: _units(rows) + _size((m.in_chans, *m.image_size)),
+    "image_size": lambda v, m, rows: v.spec.image_size,
+    "c3_links": lambda v, m, rows: _links(m),
+    "lrn": lambda v, m, rows: _lrn(m),
+}

@@ -1,0 +1,19 @@
+"""The zip-code network, and the five nets of the same year — LeCun et al. 1989, sections 4 and 5.
+
+As published: pixels from −1 to 1, targets ±1, half the squared distance, one image per step in the order of the file,
+23 passes. Departs: a plain gradient step in place of the paper's pseudo-Newton step with a diagonal Hessian.
+"""
+
+from ..run import Data, Loss, Model, Optim, Preprocess, Run, Schedule, Train
+
+
+def zipcode() -> Run:
+    return Run(
+        model=Model(name="lecun1989_zipcode"),
+        data=Data(source="usps", batch_size=1, shuffle=False),
+        preprocess=Preprocess(mean=(0.5,), std=(0.5,), crop_pct=1.0),
+        loss=Loss(name="mse"),
+        optim=Optim(name="sgd", lr=0.03, momentum=0.0),
+        schedule=Schedule(name="constant"),
+        train=Train(epochs=23),
+    )

@@ -1,0 +1,102 @@
+"""Our own checkpoints: one safetensors file whose metadata names the network, its fields, classes and preprocessing.
+
+The metadata is one JSON text under the key `convatlas`, so the file explains itself to anything that reads safetensors,
+and nothing in it is ever executed.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .. import __version__
+from ..errors import ConvatlasError
+from ..run import Loss, Preprocess, Record
+
+KEY = "convatlas"
+FILE = "model.safetensors"          # its name in a run folder
+
+
+class Meta(Record):
+    """What a checkpoint says of itself."""
+
+    format: int = 1
+    model: str                              # the registered name
+    fields: dict[str, Any] = Field({})      # what differs from the registered specification
+    classes: tuple[str, ...] = ()
+    preprocess: Preprocess = Preprocess()
+    loss: Loss = Loss()                     # which the scores mean something by
+    data: str = ""
+    metrics: dict[str, float] = Field({})
+    versions: dict[str, str] = Field({})
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta) -> None:
+    """Write tensors and metadata, atomically: `path` holds the old file or the new one, never half of one."""
+    meta = meta.model_copy(update={"versions": {"convatlas": __version__, "torch": torch.__version__}})
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside,
+                  metadata={KEY: meta.model_dump_json()})
+        beside.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise ConvatlasError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    finally:
+        with suppress(OSError):
+            beside.unlink()
+
+
+def find(source: str | Path) -> Path:
+    """The weights file of a run folder, or the file itself."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        if (path / FILE).is_file():
+            return path / FILE
+        if (path / "config.yaml").is_file():
+            raise ConvatlasError(f"the run {str(path)!r} has no {FILE} yet: let it finish an epoch (convatlas train --resume {path})")
+        raise ConvatlasError(f"{str(path)!r} is not a run folder: it holds no {FILE}")
+    if not path.is_file():
+        raise ConvatlasError(f"there is no run folder and no weights file {str(path)!r}")
+    return path
+
+
+def read_meta(source: str | Path) -> Meta:
+    """What the checkpoint says of itself, without reading its tensors."""
+    path = find(source)
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(KEY)
+    except (SafetensorError, OSError) as error:
+        raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
+    if text is None:
+        raise ConvatlasError(f"{str(path)!r} was not written by convatlas: it has no description of its network")
+    try:
+        return Meta.model_validate_json(text)
+    except ValidationError as error:
+        raise ConvatlasError(f"{str(path)!r} describes itself in a way this version ({__version__}) does not understand: "
+                             f"{error.errors()[0]['msg']}") from error
+
+
+def load_into(model: nn.Module, source: str | Path) -> Meta:
+    """Read the checkpoint's tensors into `model`; every name and shape must agree."""
+    path = find(source)
+    meta = read_meta(path)
+    wanted = model.state_dict()
+    with safe_open(path, framework="pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}        # noqa: SIM118
+        differing = [f"{name} {shapes[name]} in the file, {tuple(tensor.shape)} in the model"
+                     for name, tensor in wanted.items() if name in shapes and shapes[name] != tuple(tensor.shape)]
+        missing, extra = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())
+        problems = differing + [f"{name} is missing" for name in missing] + [f"{name} is not in the model" for name in extra]
+        if problems:
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            raise ConvatlasError(f"{str(path)!r} holds another network ({meta.model!r}): {'; '.join(problems[:3])}{more}")
+        model.load_state_dict({name: file.get_tensor(name) for name in shapes})
+    return meta

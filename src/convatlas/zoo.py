@@ -1,0 +1,140 @@
+"""Build, list, explain and load networks by name."""
+
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from . import arch, count, facts, registry, weights
+from .errors import ConvatlasError, nearest
+from .model import Convnet
+from .recipes import recipe
+from .registry import Fidelity, Spec
+from .run import Run
+
+if TYPE_CHECKING:
+    from .data import Transform
+
+__all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recipe_for", "transforms"]
+
+
+def create_model(name: str, weights: str | Path | None = None, **fields: Any) -> Convnet:
+    """The network `name` (`list_models()`), newly initialised as its paper says, in training mode.
+
+    `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what
+    else the architecture has. `weights` is a run folder or one of its .safetensors files; then the fields it was trained
+    with hold unless given here. An unknown name, field or value is a ConvatlasError that names the nearest ones.
+    """
+    if weights is None:
+        return registry.build(name, fields)
+    return load(weights, name, fields)
+
+
+def load(path: str | Path, name: str | None = None, fields: dict[str, Any] | None = None) -> Convnet:
+    """The network of a run folder or .safetensors file with its weights, in eval mode.
+
+    It carries `classes`, `preprocess` and `scores` (the loss it was trained with). A file of another network than `name`,
+    or whose tensors do not fit `fields`, is a ConvatlasError.
+    """
+    meta = weights.read_meta(path)
+    if name is not None and registry.variant(name).name != meta.model:
+        raise ConvatlasError(f"{str(path)!r} holds a {meta.model!r}, not a {name!r}: ask for create_model({meta.model!r}, …)")
+    model = registry.build(meta.model, meta.fields | (fields or {}))
+    weights.load_into(model, path)
+    model.classes, model.preprocess, model.scores = meta.classes, meta.preprocess, meta.loss
+    return model.eval()
+
+
+def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None, max_params: float | None = None,
+                fidelity: Fidelity | None = None) -> list[str]:
+    """Names that match a wildcard pattern, or any of several, in alphabetical order.
+
+    `family` is an architecture file's name, `max_params` a bound on trainable parameters, `fidelity` "paper" (as
+    published), "authors" (as they released it) or "field" (as it is commonly used).
+    """
+    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
+    families = sorted({variant.family for variant in registry.VARIANTS.values()})
+    if family is not None and family not in families:
+        raise ConvatlasError(f"there is no family {family!r}{nearest(family, families) or '; there are ' + ', '.join(families)}")
+    if fidelity not in (None, "paper", "authors", "field"):
+        raise ConvatlasError(f"fidelity {fidelity!r} is refused: it is 'paper', 'authors' or 'field'")
+    return sorted(
+        v.name for v in registry.VARIANTS.values()
+        if any(fnmatchcase(name, p) for name in (v.name, *v.aliases) for p in patterns)
+        and family in (None, v.family) and fidelity in (None, v.fidelity) and (max_params is None or v.params <= max_params)
+    )
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of a variant; `str()` of it is a page to read."""
+
+    name: str
+    family: str
+    title: str                  # the paper
+    idea: str
+    mirrors: str
+    departs: str
+    fidelity: Fidelity
+    recipe: str
+    aliases: tuple[str, ...]
+    spec: Spec
+    layers: list[count.Layer]
+    params: int
+    macs: int
+    connections: int
+    facts: list[facts.Verdict]
+
+    def __str__(self) -> str:
+        wide = max((len(layer.name) for layer in self.layers), default=0)
+        rows = [f"  {x.name:<{wide}}  {x.kind:<18} {'×'.join(map(str, x.output)):<12} {x.kernel:<9} {x.params:>12,} {x.macs:>15,}"
+                for x in self.layers]
+        return "\n".join([f"{self.name}: {self.title}", f"Idea: {self.idea}", f"Mirrors: {self.mirrors}", f"Departs: {self.departs}",
+                          *rows, f"  {self.params:,} parameters, {self.macs:,} multiply-adds, {self.connections:,} connections"])
+
+
+def info(name: str | Path, **fields: Any) -> Info:
+    """Everything known of a variant, or of the network in a run folder: layer table, idea, departures, checked facts."""
+    source = Path(name)
+    if isinstance(name, Path) or (source.exists() and str(name) not in registry.VARIANTS):
+        meta = weights.read_meta(source)
+        name, fields = meta.model, meta.fields | fields
+    found = registry.variant(str(name))
+    spec = registry.change(found.spec, fields, found.name)
+    with torch.device("meta"):
+        table = count.layers(spec.build())
+    about = describe(found)
+    return Info(found.name, found.family, about["title"], about["Idea"], about["Mirrors"], about["Departs"], found.fidelity,
+                found.recipe, found.aliases, spec, table, sum(x.params for x in table), sum(x.macs for x in table),
+                sum(x.connections for x in table), facts.check([found.name]))
+
+
+def describe(found: registry.Variant) -> dict[str, str]:
+    """The sections of an architecture file's docstring: title, Idea, Mirrors, Departs, each as one line."""
+    text = sys.modules[type(found.spec).__module__].__doc__ or ""
+    title, *rest = re.split(r"^(Idea|Mirrors|Departs)\s+", text, flags=re.MULTILINE)
+    sections = dict(zip(rest[::2], rest[1::2], strict=True))
+    return {"title": " ".join(title.split()), **{key: " ".join(sections.get(key, "").split()) for key in ("Idea", "Mirrors", "Departs")}}
+
+
+def transforms(model: Convnet, train: bool = False) -> "Transform":
+    """The callable that turns a PIL image or uint8 tensor (C, H, W) into the model's input, float32 (in_chans, h, w).
+
+    As its weights say, else as its recipe does; with `train`, its recipe's augmentation too.
+    """
+    from .data import make_transform
+
+    run = recipe_for(model.name)
+    return make_transform(model.preprocess or run.preprocess, model.image_size, model.in_chans, run.augment if train else None)
+
+
+def recipe_for(name: str) -> Run:
+    """The Run that trains the variant `name` unless told otherwise."""
+    found = registry.variant(name)
+    run = recipe(found.recipe)
+    return run.model_copy(update={"model": run.model.model_copy(update={"name": found.name})})

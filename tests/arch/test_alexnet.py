@@ -1,0 +1,88 @@
+"""AlexNet: its normalisation against the printed sum, its two halves, its initialisation; torchvision's equals ours."""
+
+import pytest
+import torch
+
+import convatlas
+from convatlas.parts import LocalResponseNorm
+
+
+def printed_formula(a, k=2.0, n=5, alpha=1e-4, beta=0.75):
+    """b_i = a_i / (k + α Σ_{j=max(0,i−n/2)}^{min(N−1,i+n/2)} a_j²)^β, one map after the other."""
+    b = torch.empty_like(a)
+    maps = a.shape[1]
+    for i in range(maps):
+        low, high = max(0, i - n // 2), min(maps - 1, i + n // 2)
+        b[:, i] = a[:, i] / (k + alpha * a[:, low:high + 1].square().sum(1)) ** beta
+    return b
+
+
+def test_response_normalisation_is_the_printed_sum():
+    a = 100 * torch.randn(2, 12, 3, 3, dtype=torch.float64)
+    torch.testing.assert_close(LocalResponseNorm()(a), printed_formula(a), rtol=1e-12, atol=1e-12)
+
+
+def test_response_normalisation_within_each_half():
+    a = 100 * torch.randn(2, 12, 3, 3, dtype=torch.float64)
+    halves = torch.cat([printed_formula(a[:, :6]), printed_formula(a[:, 6:])], dim=1)
+    torch.testing.assert_close(LocalResponseNorm(groups=2)(a), halves, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(halves, printed_formula(a))
+
+
+def test_the_authors_code_divides_alpha_by_n():
+    a = 100 * torch.randn(2, 12, 3, 3, dtype=torch.float64)
+    torchs = torch.nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=2.0)(a)
+    torch.testing.assert_close(LocalResponseNorm(alpha=1e-4 / 5)(a), torchs, rtol=1e-12, atol=1e-12)
+
+
+def test_fields_take_innovations_away():
+    with torch.device("meta"):
+        plain = convatlas.create_model("alexnet", lrn="none", pool_kernel=2, groups=1, act="tanh")
+        halved = convatlas.create_model("alexnet", lrn="code", lrn_groups=2)
+    assert not any(isinstance(m, LocalResponseNorm) for m in plain.modules())
+    assert plain.stages[0].conv2.groups == 1 and plain.stages[0].pool1.kernel_size == 2
+    norms = [m for m in halved.modules() if isinstance(m, LocalResponseNorm)]
+    assert [(m.groups, m.alpha) for m in norms] == [(2, 2e-5), (2, 2e-5)]
+
+
+def test_order_is_convolution_relu_normalisation_pool():
+    with torch.device("meta"):
+        model = convatlas.create_model("alexnet")
+    assert list(dict(model.stem.named_children())) == ["conv1", "act1", "norm1"]
+    assert list(dict(model.stages[0].named_children())) == ["pool1", "conv2", "act2", "norm2"]
+
+
+@pytest.fixture(scope="module")
+def started():
+    torch.manual_seed(0)
+    return convatlas.create_model("alexnet", num_classes=10)
+
+
+def test_weights_start_as_section_5_says(started):
+    layers = {name.rpartition(".")[2]: m for name, m in started.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)}
+    assert len(layers) == 8
+    for name, layer in layers.items():
+        assert abs(layer.weight.std().item() - 0.01) < 5e-4 and abs(layer.weight.mean().item()) < 5e-4, name
+        assert layer.bias.eq(1.0 if name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0.0).all(), name
+
+
+def test_other_sizes_are_pooled_to_six(started):
+    started.eval()
+    with torch.inference_mode():
+        assert started(torch.randn(1, 3, 131, 163)).shape == (1, 10)
+
+
+def test_torchvisions_alexnet_has_our_logits():
+    from torchvision.models import alexnet
+
+    theirs, ours = alexnet(num_classes=10).double().eval(), convatlas.create_model("alexnet_owt", num_classes=10).double().eval()
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    state = theirs.state_dict()
+    names = list(ours.state_dict())
+    assert len(names) == len(state)
+    ours.load_state_dict(dict(zip(names, state.values(), strict=True)))
+    for size in (224, 195):
+        x = torch.randn(2, 3, size, size, dtype=torch.float64)
+        with torch.inference_mode():
+            torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-12)

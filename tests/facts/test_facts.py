@@ -1,0 +1,62 @@
+"""The published figures: complete, well formed, and checked by something that can fail."""
+
+import pytest
+
+from convatlas import facts, registry
+from convatlas.facts import verdicts as checker
+from convatlas.facts.published import Fact, published
+
+
+def test_nothing_that_is_built_disagrees():
+    verdicts = facts.check()
+    assert [v for v in verdicts if v.verdict == "mismatch"] == []
+    checked = {v.name for v in verdicts if v.verdict == "match"}
+    assert checked == set(registry.VARIANTS)
+    assert sum(v.verdict == "match" for v in verdicts) > 120
+
+
+def test_every_explanation_is_of_a_contested_figure_that_differs():
+    for verdict in facts.check():
+        if verdict.verdict == "explained":
+            assert verdict.note and verdict.published != verdict.computed
+
+
+def test_every_contested_figure_still_needs_its_explanation():
+    explained = {(v.name, str(v.published)) for v in facts.check() if v.verdict == "explained"}
+    assert {(f.variant, str(f.value)) for f in published() if f.contested} == explained
+
+
+@pytest.mark.parametrize("fact", [f for f in published() if f.variant in ("lenet5", "lecun1989_zipcode") and f.fact in checker.COMPUTE],
+                         ids=lambda f: f"{f.variant}-{f.fact}-{f.layer}")
+def test_a_wrong_figure_is_found(fact: Fact, monkeypatch):
+    wrong = [x + 1 for x in fact.value] if isinstance(fact.value, list) else fact.value + 1
+    monkeypatch.setattr(checker, "published", lambda: (fact.model_copy(update={"value": wrong}),))
+    assert [v.verdict for v in facts.check([fact.variant]) if v.published == wrong] == ["mismatch"]
+
+
+def test_an_unknown_kind_of_figure_is_no_silent_pass(monkeypatch):
+    monkeypatch.setattr(checker, "published", lambda: (Fact(variant="lenet5", fact="parms", value=1, source="a slip"),))
+    with pytest.raises(KeyError):
+        facts.check(["lenet5"])
+
+
+def test_an_unknown_layer_is_no_silent_pass(monkeypatch):
+    monkeypatch.setattr(checker, "published", lambda: (Fact(variant="lenet5", fact="params", layer="c4", value=1, source="a slip"),))
+    with pytest.raises(LookupError, match="c4"):
+        facts.check(["lenet5"])
+
+
+@pytest.mark.parametrize(("printed", "computed", "digits", "agree"), [
+    (60_000_000, 60_965_224, 1, True), (60_000_000, 60_965_224, 2, False),
+    (1.8e9, 1_849_000_000, 2, True), (1.8e9, 1_851_000_000, 2, False),
+    (7, 7, None, True), (7, 8, None, False), (0.57, 0.5749, 2, True),
+])
+def test_rounding_is_to_the_digits_printed(printed, computed, digits, agree):
+    assert checker._agree(printed, computed, digits) is agree
+
+
+def test_training_figures_are_named_as_such():
+    found = {v.fact for v in facts.check(["lenet5"]) if v.verdict == "not reproduced here"}
+    assert found == {"test_error_pct"}
+    absent = {v.name for v in facts.check() if v.verdict == "not built here"}
+    assert absent == {f.variant for f in published()} - set(registry.VARIANTS)

@@ -1,0 +1,90 @@
+"""Our checkpoints: what they say of themselves, and what is refused."""
+
+import json
+import struct
+
+import pytest
+import torch
+
+import convatlas
+from convatlas import ConvatlasError, weights
+from convatlas.run import Loss, Preprocess
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = convatlas.create_model("lenet5_modern", num_classes=3)
+    meta = weights.Meta(model="lenet5_modern", fields={"num_classes": 3}, classes=("a", "b", "ü"), preprocess=Preprocess(crop_pct=1.0),
+                        loss=Loss(name="mse"), data="letters", metrics={"val_top1": 0.5})
+    weights.save(tmp_path / "model.safetensors", model.state_dict(), meta)
+    return tmp_path, model
+
+
+def test_a_file_comes_back_whole(saved):
+    folder, model = saved
+    for source in (folder, folder / "model.safetensors", str(folder)):
+        back = convatlas.load(source)
+        assert (back.name, back.num_classes, back.classes) == ("lenet5_modern", 3, ("a", "b", "ü"))
+        assert back.preprocess == Preprocess(crop_pct=1.0) and back.scores == Loss(name="mse") and not back.training
+        x = torch.randn(2, 1, 32, 32)
+        assert torch.equal(back(x), model.eval()(x))
+    assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors"]        # nothing half-written left behind
+
+
+def test_create_model_with_weights_takes_over_their_fields(saved):
+    folder, _ = saved
+    assert convatlas.create_model("lenet5_modern", weights=folder).num_classes == 3
+
+
+@pytest.mark.parametrize(("name", "fields", "sentence"), [
+    ("lenet5", {}, "holds a 'lenet5_modern', not a 'lenet5'"),
+    ("lenet5_modern", {"num_classes": 4}, "head.classifier.weight (3, 84) in the file, (4, 84) in the model"),
+])
+def test_other_networks_are_refused(saved, name, fields, sentence):
+    with pytest.raises(ConvatlasError) as caught:
+        convatlas.create_model(name, weights=saved[0], **fields)
+    assert sentence in str(caught.value)
+
+
+def header(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(("content", "sentence"), [
+    (b"", "not a readable safetensors file"),
+    (b"\x80\x04\x95pickle", "not a readable safetensors file"),
+    (header(b"{}"), "was not written by convatlas"),
+    (header(json.dumps({"x": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}).encode()), "not a readable"),
+    (header(json.dumps({"__metadata__": {"convatlas": "{"}}).encode()), "does not understand"),
+    (header(json.dumps({"__metadata__": {"convatlas": '{"model": "lenet5", "surprise": 1}'}}).encode()), "does not understand"),
+    (header(json.dumps({"__metadata__": {"convatlas": '{"model": "no_such_net"}'}}).encode()), "there is no model 'no_such_net'"),
+])
+def test_malformed_files_are_refused(tmp_path, content, sentence):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ConvatlasError, match=r"model\.safetensors|no_such_net") as caught:
+        convatlas.load(path)
+    assert sentence in str(caught.value)
+
+
+def test_a_truncated_file_is_refused(saved):
+    path = saved[0] / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ConvatlasError, match="not a readable safetensors file"):
+        convatlas.load(path)
+
+
+def test_missing_places_are_told_apart(tmp_path):
+    with pytest.raises(ConvatlasError, match="there is no run folder"):
+        convatlas.load(tmp_path / "nowhere")
+    with pytest.raises(ConvatlasError, match="is not a run folder"):
+        convatlas.load(tmp_path)
+    (tmp_path / "config.yaml").write_text("")
+    with pytest.raises(ConvatlasError, match=r"has no model\.safetensors yet"):
+        convatlas.load(tmp_path)
+
+
+def test_an_unwritable_place_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConvatlasError, match="cannot write"):
+        weights.save(tmp_path / "file" / "model.safetensors", {"x": torch.zeros(1)}, weights.Meta(model="lenet5"))
