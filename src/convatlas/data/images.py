@@ -1,0 +1,142 @@
+"""Sets of labelled pictures, in memory or on disk, and how one picture file becomes a tensor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ..errors import ConvatlasError
+
+
+class UnreadableImage(ConvatlasError):  # noqa: N818 - reads as what it is
+    """One picture that cannot be decoded; its text names the file and the reason."""
+
+
+class ImageSet(Protocol):
+    """A set of labelled pictures that is read one at a time."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The class of each picture: int64, (N,)."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (C, H, W); raises UnreadableImage."""
+        ...
+
+    def name(self, index: int) -> str:
+        """What to call the picture: a path, or 'digits[17]'."""
+        ...
+
+
+class Tensors:
+    """Pictures in memory: uint8 (N, C, H, W), labels (N,)."""
+
+    def __init__(self, images: Tensor, labels: Tensor, name: str = "image"):
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise ValueError(f"images must be uint8 (N, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        if labels.shape != images.shape[:1]:
+            raise ValueError(f"{len(images)} images need as many labels, not {tuple(labels.shape)}")
+        self.images = images.contiguous()
+        self.labels = labels.to(torch.int64)
+        self._name = name
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (C, H, W)."""
+        return self.images[index]
+
+    def name(self, index: int) -> str:
+        """`digits[17]`."""
+        return f"{self._name}[{index}]"
+
+
+class Files:
+    """Picture files, decoded when they are read: one path and one label each."""
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor):
+        if labels.shape != (len(paths),):
+            raise ValueError(f"{len(paths)} paths need as many labels, not {tuple(labels.shape)}")
+        self.paths = tuple(paths)
+        self.labels = labels.to(torch.int64)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""
+        return read_image(self.paths[index])
+
+    def name(self, index: int) -> str:
+        """The path."""
+        return str(self.paths[index])
+
+
+class Subset:
+    """Some pictures of another set: number i is number `indices[i]` of `base`."""
+
+    def __init__(self, base: ImageSet, indices: Tensor):
+        self.base = base
+        self.indices = indices.to(torch.int64)
+        self.labels = base.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (C, H, W); raises UnreadableImage."""
+        return self.base.read(int(self.indices[index]))
+
+    def name(self, index: int) -> str:
+        """The name in `base`."""
+        return self.base.name(int(self.indices[index]))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Opened data: its classes in the order of the labels, the pictures to learn from and those to be judged on."""
+
+    name: str
+    classes: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet
+    notes: tuple[str, ...] = ()         # sentences worth telling the user
+
+
+def read_image(path: Path) -> Tensor:
+    """A picture file as uint8 (1 or 3, H, W), turned as its EXIF orientation says; raises UnreadableImage."""
+    try:
+        with Image.open(path) as image:         # closes the file also when decoding fails
+            return to_tensor(image)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"cannot read the image {str(path)!r}: {error}") from error
+    except UnidentifiedImageError as error:
+        raise UnreadableImage(f"cannot read the image {str(path)!r}: it is in no format that Pillow knows") from error
+    except Exception as error:      # on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreadableImage(f"cannot read the image {str(path)!r}: {reason}") from error
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """A Pillow image as uint8: grey kinds (1, H, W), others RGB (3, H, W), without alpha; raises UnreadableImage."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):              # 'I;16' in its byte orders, and 'I' where Pillow widens 16 bits to 32
+        wide = np.asarray(image).astype(np.int64)
+        if wide.min() < 0 or wide.max() > 65535:
+            raise UnreadableImage(f"pixels run from {wide.min()} to {wide.max()}; save the picture with 8 or 16 bits")
+        return torch.from_numpy(np.rint(wide / 257).astype(np.uint8))[None]     # 65535 / 257 = 255
+    if image.mode == "F":
+        raise UnreadableImage("pixels are 32-bit floats, whose scale is not known; save the picture with 8 or 16 bits")
+    pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
+    if pixels.ndim == 2:
+        return torch.from_numpy(pixels)[None]
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,0 +1,42 @@
+"""Opens what `--data` names: the digits that come along, a data set known by name, a folder of images or an `.npz`."""
+
+from pathlib import Path
+
+from ..errors import ConvatlasError, nearest
+from ..run import Data
+from .arrays import read_npz
+from .embedded import read_digits
+from .folder import read_folder
+from .images import Files, ImageSet, Source, Subset, Tensors, UnreadableImage
+from .named import NAMED, read_named
+from .split import Split
+
+__all__ = ["Files", "ImageSet", "Source", "Subset", "Tensors", "UnreadableImage", "open_data"]
+
+
+def open_data(config: Data, *, seed: int = 0, for_eval: bool = False) -> Source:
+    """The data that `config.source` names.
+
+    A data set's own test part (or validation folder, or arrays) is what `val` holds. Data without one is split by
+    `seed`, stratified, `config.val_fraction` of it being held out; with `for_eval` nothing is held out and `val` is
+    all of it. `for_eval` also prefers a test part where there is a validation part too, and allows a single class.
+    Raises ConvatlasError where the data is absent, empty, damaged or of another layout.
+    """
+    split = Split(config.val_fraction, seed, for_eval)
+    if config.source == "digits":
+        return read_digits()
+    if config.source in NAMED:
+        return read_named(config.source, config.data_dir, config.download, split)
+    path = Path(config.source).expanduser()
+    if path.is_dir():
+        try:
+            return read_folder(path, split)
+        except OSError as error:
+            raise ConvatlasError(f"cannot read the folder {config.source!r}: {error}") from error
+    if path.suffix == ".npz":
+        return read_npz(path, split)
+    names = ("digits", *NAMED)
+    what = "is neither a folder of images nor an .npz" if path.exists() else "is no folder, no .npz and no known name"
+    raise ConvatlasError(
+        f"data {config.source!r} {what}; known are {', '.join(names)}{nearest(config.source, names)}"
+    )

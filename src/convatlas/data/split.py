@@ -1,0 +1,60 @@
+"""A share of a labelled set held out, class by class, where the data brings no validation part of its own."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConvatlasError
+from .images import ImageSet, Source, Subset
+
+
+@dataclass(frozen=True)
+class Split:
+    """What to do with data that has no validation part: hold out a share by seed, or, for evaluation, judge it all."""
+
+    val_fraction: float = 0.2
+    seed: int = 0
+    for_eval: bool = False
+
+    def source(
+        self, name: str, where: str, classes: tuple[str, ...], images: ImageSet, notes: tuple[str, ...] = ()
+    ) -> Source:
+        """`images` as a Source; `where` names them in a sentence."""
+        if self.for_eval:
+            note = f"{where} has no validation part: all its {len(images)} images are judged."
+            return Source(name, classes, images, images, (*notes, note))
+        kept, held = stratified(images.labels, self.val_fraction, self.seed)
+        if not len(held):
+            raise ConvatlasError(f"{where} has one image per class, so none can be held out for validation; add images")
+        counts = torch.bincount(images.labels, minlength=len(classes))
+        lone = [label for label, count in zip(classes, counts.tolist(), strict=True) if count == 1]
+        if lone:
+            notes = (*notes, f"One image only, trained on and never judged: {', '.join(map(repr, lone))}.")
+        return Source(name, classes, Subset(images, kept), Subset(images, held), notes)
+
+
+def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Split 0..N-1 into (kept, held out), both rising, with about `fraction` of every class held out.
+
+    `ceil(fraction · N)` places are shared among the classes in proportion, whole places by largest remainder; the
+    members are the first of each class in one permutation of all indices. Every class with two images or more has at
+    least one on each side; a class with one image keeps it.
+    """
+    values = labels.numpy()
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
+    wanted = math.ceil(round(fraction * len(values), 6))        # rounded first: 0.1 · 30 is a little more than 3
+    exact = counts * (wanted / len(values))
+    places = np.floor(exact).astype(np.int64)
+    by_remainder = np.argsort(-(exact - places), kind="stable")
+    places[by_remainder[: wanted - int(places.sum())]] += 1
+    places = np.where(counts > 1, np.clip(places, 1, np.maximum(counts - 1, 1)), 0)
+
+    # RandomState, because NumPy promises never to change its stream (NEP 19): the split of a run must be found again.
+    order = np.random.RandomState(seed % 2**32).permutation(len(values))
+    held = np.zeros(len(values), dtype=bool)
+    for number, count in enumerate(places):
+        held[order[group[order] == number][:count]] = True
+    return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
