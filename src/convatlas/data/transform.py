@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -83,6 +84,7 @@ def make_transform(
 
     `image_size` is (h, w) or one int. One value of `mean` or `std` serves all channels.
     """
+    import_module("torchvision.transforms.v2")      # seconds, once: here, and not on the clock of the first batch
     size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
     augment = augment or Augment()
     if augment.pca_colour and in_chans != 3:

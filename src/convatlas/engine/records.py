@@ -1,0 +1,78 @@
+"""What a run writes down after each epoch: a row of metrics.csv and TensorBoard events. Both continue on resume."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ..errors import ConvatlasError
+
+COLUMNS = (
+    "epoch",                # counted from 1
+    "step",                 # optimiser steps since the first
+    "lr",                   # at the last step of the epoch
+    "train_loss",           # running mean, in training mode
+    "train_top1",           # shares, 0 to 1
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "images_per_second",    # training, without the validation
+    "seconds",              # since training began, without the time between sessions
+)
+TAGS = {    # TensorBoard's name of a column
+    "lr": "lr",
+    "train_loss": "train/loss",
+    "train_top1": "train/top1",
+    "val_loss": "val/loss",
+    "val_top1": "val/top1",
+    "val_top5": "val/top5",
+}
+
+
+class Records:
+    """metrics.csv and tb/ in `folder`; the rows and events of its first `epochs` epochs (`steps` optimiser steps) stay.
+
+    Raises ConvatlasError where the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, epochs: int, steps: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = folder / "metrics.csv"
+        try:
+            kept = [row for row in read_rows(self._path) if row["epoch"] <= epochs] if epochs else []
+            fresh = self._path.with_suffix(".csv.tmp")
+            with fresh.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([COLUMNS, *(_text(row) for row in kept)])
+            fresh.replace(self._path)       # at every moment one whole file is there
+            self._board: Any = SummaryWriter(str(folder / "tb"), purge_step=steps + 1 if steps else None)
+        except OSError as error:
+            where = f"cannot write into {str(folder)!r}: {error.strerror}"
+            raise ConvatlasError(f"{where}; choose another place with --out") from error
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Append one epoch's row; it is on disk when this returns."""
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerow(_text(row))
+        for column, tag in TAGS.items():
+            self._board.add_scalar(tag, row[column], int(row["step"]))
+        self._board.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, value: object, trace: object) -> None:
+        self._board.close()
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, oldest first; none where there is no file. A row cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if all(row.get(column) for column in COLUMNS)]
+    return [{column: float(row[column]) for column in COLUMNS} for row in rows]
+
+
+def _text(row: Mapping[str, float]) -> list[str]:
+    return [str(int(row[column])) if column in ("epoch", "step") else f"{row[column]:.10g}" for column in COLUMNS]
