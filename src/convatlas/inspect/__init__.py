@@ -1,0 +1,1 @@
+"""Looking inside: reports, plots and what they draw."""
