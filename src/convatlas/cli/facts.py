@@ -1,0 +1,95 @@
+"""`convatlas facts`."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from . import console
+from .options import COMMON, Debug, Json, argument, switch
+
+if TYPE_CHECKING:
+    from ..facts import Verdict
+
+MARKS: dict[str, tuple[str, str, str]] = {       # verdict → mark, style, what it means
+    "match": ("✓", "green", "the same"),
+    "explained": ("≈", "yellow", "differs, and the reason is known"),
+    "mismatch": ("✗", "bold red", "differs"),
+    "not reproduced here": ("–", "bright_black", "only training could tell"),
+    "not built here": ("·", "bright_black", "of a network that is not here"),
+}
+
+
+def facts(
+    names: Annotated[list[str] | None, argument("NAME", "Names from [bold]convatlas list[/]; left out: all.")] = None,
+    check: Annotated[bool, switch(
+        "--check", panel=COMMON, help="Exit with code 1 if a figure differs without a known reason.")] = False,
+    debug: Debug = False,
+    json: Json = False,
+) -> None:
+    """Compare what papers published about their networks with what is computed from the networks here: parameters,
+    multiply-adds, connections, shapes, each with its source. Nothing is trained: error rates are shown as published.
+
+    [bold]Examples[/]
+      convatlas facts lenet5
+      convatlas facts --check
+      convatlas facts alexnet --json
+    """
+    with console.loading():
+        from .. import arch as arch  # registers every network
+        from ..facts import check as compare
+
+    verdicts = compare(names or None)
+    wrong = [f"{verdict.name}: {verdict.fact}" for verdict in verdicts if verdict.verdict == "mismatch"]
+    if json:
+        console.document([plain_verdict(verdict) for verdict in verdicts])
+    else:
+        console.out.print(judged(verdicts, named=True))
+        console.out.print(f"{len(verdicts)} published figures: {_counted(verdicts)}")
+    if check and wrong:
+        console.error(f"what was published and what is built differ: {'; '.join(wrong)}")
+        raise typer.Exit(1)
+
+
+def judged(verdicts: Sequence["Verdict"], *, named: bool) -> Table:
+    """Verdicts as a table; `named` puts the network's name before its first row."""
+    table = console.table(*(["network"] if named else []), "", "fact", ">published", ">computed", "source")
+    before = ""
+    for verdict in verdicts:
+        if named and before not in ("", verdict.name):
+            table.add_section()
+        mark, style, _ = MARKS[verdict.verdict]
+        name = f"[bold cyan]{verdict.name}[/]" if verdict.name != before else ""
+        note = f" [bright_black]({escape(verdict.note)})[/]" if verdict.note else ""
+        computed = "" if verdict.computed is None else f"[{style}]{escape(figure(verdict.computed))}[/]"
+        table.add_row(*([name] if named else []), f"[{style}]{mark}[/]", escape(verdict.fact),
+                      escape(figure(verdict.published)), computed, escape(verdict.source) + note)
+        before = verdict.name
+    return table
+
+
+def _counted(verdicts: Sequence["Verdict"]) -> str:
+    counts = Counter(str(verdict.verdict) for verdict in verdicts)
+    return ", ".join(f"[{style}]{mark} {counts[verdict]} {verdict}[/] ({meaning})"
+                     for verdict, (mark, style, meaning) in MARKS.items() if counts[verdict])
+
+
+def plain_verdict(verdict: "Verdict") -> dict[str, Any]:
+    """A verdict for JSON."""
+    return {"name": verdict.name, "fact": verdict.fact, "published": verdict.published, "computed": verdict.computed,
+            "source": verdict.source, "verdict": verdict.verdict, "note": verdict.note}
+
+
+def figure(value: Any) -> str:
+    """A figure to read: thousands apart, shapes with ×."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {figure(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        shape = all(isinstance(part, int) for part in value)
+        return "×".join(map(str, value)) if shape else ", ".join(map(figure, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return console.exact(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

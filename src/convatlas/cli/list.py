@@ -1,0 +1,85 @@
+"""`convatlas list`."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.text import Text
+
+from . import console
+from .options import OUTPUT, REAL, Debug, Json, argument, option, switch
+
+if TYPE_CHECKING:
+    from ..registry import Variant
+
+FILTERS = "Filters"
+
+
+def list_models(
+    patterns: Annotated[list[str] | None, argument("PATTERN", "Names, with * for any letters and ? for one.")] = None,
+    family: Annotated[str | None, option("--family", panel=FILTERS, help="Only this family.")] = None,
+    max_params: Annotated[float | None, option(
+        "--max-params", panel=FILTERS, parser=REAL, help="At most so many parameters, for example 5e6.")] = None,
+    fidelity: Annotated[Literal["paper", "authors", "field"] | None, option(
+        "--fidelity", panel=FILTERS,
+        help="As the paper printed it, as its authors released it, or as the field uses it.")] = None,
+    debug: Debug = False,
+    names: Annotated[bool, switch("--names", panel=OUTPUT, help="Print the names alone, one per line.")] = False,
+    json: Json = False,
+) -> None:
+    """List the networks: parameters, multiply-adds (of convolutions and linear layers, for one image), the input they
+    were made for, whose version each is, and the idea it is known for.
+
+    [bold]Examples[/]
+      convatlas list
+      convatlas list 'lenet*' 'alex*'
+      convatlas list --max-params 5e6 --fidelity paper --names
+    """
+    from ..errors import nearest
+    from ..registry import variant
+
+    with console.loading():
+        from ..zoo import list_models as find
+
+    found = find(patterns or "*", family=family, max_params=max_params, fidelity=fidelity)
+    if not found:
+        everything = find()
+        near = next(filter(None, (nearest(pattern.strip("*?"), everything) for pattern in patterns or ())), "")
+        console.error(f"no network fits {_asked(patterns, family, max_params, fidelity)}"
+                      f"{near or f'; `convatlas list` shows all {len(everything)}'}")
+        raise typer.Exit(1)
+    variants = [variant(name) for name in found]
+    if json:
+        console.document([_plain(each) for each in variants])
+    elif names:
+        console.plain("\n".join(found))
+    else:
+        _table(variants)
+
+
+def _asked(patterns: list[str] | None, family: str | None, max_params: float | None, fidelity: str | None) -> str:
+    limit = None if max_params is None else f"{max_params:g}"
+    filters = {"--family": family, "--fidelity": fidelity, "--max-params": limit}
+    return " ".join([*map(repr, patterns or ()), *(f"{flag} {value}" for flag, value in filters.items() if value)])
+
+
+def _plain(each: "Variant") -> dict[str, object]:
+    from ..zoo import describe
+
+    return {"name": each.name, "aliases": each.aliases, "family": each.family, "params": each.params, "macs": each.macs,
+            "in_chans": each.spec.in_chans, "image_size": each.spec.image_size, "fidelity": each.fidelity,
+            "recipe": each.recipe, "idea": describe(each)["Idea"]}
+
+
+def _table(variants: list["Variant"]) -> None:
+    from ..zoo import describe
+
+    table = console.table("name", "family", ">params", ">macs", "input", "as in", "idea")
+    for each in variants:
+        size = each.spec.image_size
+        high, wide = (size, size) if isinstance(size, int) else size
+        table.add_row(f"[bold cyan]{each.name}[/]", each.family, console.short(each.params), console.short(each.macs),
+                      f"{each.spec.in_chans}×{high}×{wide}", each.fidelity,
+                      Text(describe(each)["Idea"], no_wrap=True, overflow="ellipsis"))
+    for column in table.columns[:-1]:       # one line per network: where room is short, the idea is cut
+        column.no_wrap = True
+    console.out.print(table)

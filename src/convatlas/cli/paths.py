@@ -1,0 +1,40 @@
+"""The paths a user types: saved networks and pictures."""
+
+import glob
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import ConvatlasError, nearest
+
+
+def saved(path: Path) -> Path:
+    """`path` if something is there: a run folder or a .safetensors file."""
+    if not path.exists():
+        beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
+        runs = [str(folder) for folder in Path("runs").iterdir()] if Path("runs").is_dir() else []
+        hint = nearest(str(path), dict.fromkeys(beside + runs)) or "; `convatlas train` makes one"
+        raise ConvatlasError(f"there is no run folder or .safetensors file {str(path)!r}{hint}")
+    return path
+
+
+def pictures(words: Iterable[str]) -> list[str]:
+    """Files as they are, folders as the images in them at any depth, patterns (in quotes) as what they match."""
+    from ..data.folder import SUFFIXES  # and with it torch
+
+    found: list[str] = []
+    for word in words:
+        path = Path(word)
+        if path.is_dir():
+            files = (file for file in path.rglob("[!.]*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            inside = sorted(map(str, files))
+            if not inside:
+                raise ConvatlasError(f"the folder {word!r} has no images ({', '.join(sorted(SUFFIXES))})")
+            found += inside
+        elif not path.exists() and glob.has_magic(word):
+            matched = sorted(glob.glob(word, recursive=True))     # noqa: PTH207 - Path.glob refuses absolute patterns
+            if not matched:
+                raise ConvatlasError(f"no file matches {word!r}")
+            found += matched
+        else:
+            found.append(word)
+    return found

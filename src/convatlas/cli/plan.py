@@ -1,0 +1,48 @@
+"""From the words of `convatlas train` to the Run they ask for; what is wrong with them is told before torch loads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConvatlasError
+from ..folder import check_resume, run_of
+from ..recipes import recipe as read
+from ..run import Data, Model, Run, dotted, resolve
+
+UNSAID = Run(model=Model(name=""), data=Data(source=""))
+
+Flags = Sequence[tuple[str, Any]]       # ("optim.lr", 0.05); None where the flag was not given
+
+
+def planned(flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:
+    """A new run: recipe < config file < flags < `--set`. The recipe: as named, the file's, or the network's own."""
+    asked = resolve(UNSAID, config=config, flags=dotted(flags), sets=sets)
+    name = recipe or asked.recipe
+    if name:
+        base = read(name)
+    elif asked.model.name:
+        from ..zoo import recipe_for  # the networks, and with them torch
+
+        base = recipe_for(asked.model.name)
+    else:
+        raise ConvatlasError("no network is named: say which, for example `convatlas train lenet5 digits`"
+                             " (`convatlas list` shows all)")
+    base = base.model_copy(update={"data": base.data.model_copy(update={"source": "digits"})})
+    return resolve(base, config=config, flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets)
+
+
+def resumed(folder: Path, flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:
+    """The run in `folder`, going on; what would make another run of it is refused."""
+    after = resolve(run_of(folder), config=config, flags=dotted([*flags, ("recipe", recipe)]), sets=sets)
+    check_resume(folder, after)
+    return after
+
+
+def image_size(text: str | None) -> int | list[int] | None:
+    """`224`, or `224x192`: height x width."""
+    if text is None:
+        return None
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise ConvatlasError(f"--image-size takes one number or HEIGHTxWIDTH, for example 224 or 224x192, not {text!r}")
+    return [int(side) for side in sides] if len(sides) == 2 else int(text)

@@ -1,0 +1,171 @@
+"""`convatlas train`."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from . import console
+from .options import (
+    COMMON,
+    DATA,
+    DATA_HELP,
+    DEVICE_HELP,
+    FIELD,
+    OUTPUT,
+    REAL,
+    TRAINING,
+    WHOLE,
+    DataDir,
+    Debug,
+    DeviceName,
+    Download,
+    Strict,
+    argument,
+    option,
+    switch,
+)
+from .paths import saved
+
+if TYPE_CHECKING:
+    from ..api import Trained
+    from ..run import Run
+
+Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
+
+
+def train(
+    model: Annotated[str | None, argument("MODEL", "A name that [bold]convatlas list[/] shows.")] = None,
+    data: Annotated[str | None, argument("DATA", f"{DATA_HELP} Left out: digits.")] = None,
+
+    device: Annotated[DeviceName | None, option("--device", panel=COMMON, help=DEVICE_HELP)] = None,
+    workers: Annotated[int | None, option(
+        "--workers", panel=COMMON, parser=WHOLE, help="Processes that read images.")] = None,
+    seed: Annotated[int | None, option(
+        "--seed", panel=COMMON, parser=WHOLE, help="The same seed gives the same run.")] = None,
+    debug: Debug = False,
+
+    data_dir: DataDir = None,
+    download: Download = False,
+    image_size: Annotated[str | None, option(
+        "--image-size", panel=DATA, metavar="N|HxW",
+        help="Pixels of the network's input; images are brought to it.")] = None,
+    in_chans: Annotated[int | None, option(
+        "--in-chans", panel=DATA, parser=WHOLE,
+        help="Channels of the input: 1 grey, 3 colour; images are converted.")] = None,
+    strict: Strict = False,
+
+    recipe: Annotated[str | None, option(
+        "--recipe", panel=TRAINING, metavar="NAME",
+        help="Another recipe than the network's own; [bold]convatlas recipe list[/] shows all.")] = None,
+    config: Annotated[Path | None, option(
+        "--config", "-c", panel=TRAINING, metavar="FILE",
+        help="YAML with fields of a run, such as another run's config.yaml.")] = None,
+    epochs: Annotated[int | None, option(
+        "--epochs", panel=TRAINING, parser=WHOLE, help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, option(
+        "--batch-size", "-b", panel=TRAINING, parser=WHOLE,
+        help="Images per step, over all processes together (not per process).")] = None,
+    lr: Annotated[float | None, option(
+        "--lr", panel=TRAINING, parser=REAL, help="Learning rate at its highest.")] = None,
+    optimizer: Annotated[Optimizer | None, option(
+        "--optimizer", panel=TRAINING, metavar="NAME", help="sgd, adam, adamw or rmsprop.")] = None,
+    weight_decay: Annotated[float | None, option(
+        "--weight-decay", panel=TRAINING, parser=REAL, help="Pull of the weights towards zero.")] = None,
+    amp: Annotated[Literal["off", "bf16"] | None, option(
+        "--amp", panel=TRAINING, help="bf16: compute in bfloat16 where it is safe, faster on recent GPUs.")] = None,
+    weights: Annotated[str | None, option(
+        "--weights", panel=TRAINING, metavar="PATH",
+        help="Begin from the weights of a run folder or .safetensors file.")] = None,
+    parallel: Annotated[Literal["ddp", "fsdp"] | None, option(
+        "--parallel", panel=TRAINING, help="Under torchrun: copy the network to every process, or shard it.")] = None,
+    sets: Annotated[list[str] | None, option(
+        "--set", panel=TRAINING, metavar=FIELD,
+        help="Any field of a run, such as [bold]augment.flip=0.5[/]; repeatable.")] = None,
+
+    out: Annotated[Path | None, option(
+        "--out", panel=OUTPUT, metavar="DIR", help="The run folder; left out: runs/DATE-MODEL-DATA.")] = None,
+    force: Annotated[bool, switch(
+        "--force", panel=OUTPUT, help="Replace a run that is already in that folder.")] = False,
+    resume: Annotated[Path | None, option(
+        "--resume", panel=OUTPUT, metavar="RUN",
+        help="Go on with an interrupted run; MODEL and DATA come from it.")] = None,
+) -> None:
+    """Train a network and leave a run folder: weights, metrics, TensorBoard events, and a report to open in a browser.
+    What you leave out comes from the network's own recipe, the way its paper trained it. Stronger than the recipe is a
+    --config file, stronger than that the flags below, strongest --set. Ctrl-C stops after writing a checkpoint.
+
+    [bold]Examples[/]
+      convatlas train lenet5 digits
+      convatlas train alexnet_owt photos/ --epochs 20 --set augment.flip=0.5
+      convatlas train --resume runs/2026-11-23-lenet5-digits --epochs 40
+      torchrun --nproc-per-node 2 -m convatlas train lenet5 digits
+    """
+    from .plan import image_size as size
+    from .plan import planned, resumed
+
+    flags = [
+        ("model.name", model), ("model.weights", weights),
+        ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
+        ("data.source", data), ("data.data_dir", data_dir), ("data.download", download or None),
+        ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers),
+        ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay),
+        ("train.epochs", epochs), ("train.seed", seed), ("train.device", device),
+        ("train.parallel", parallel), ("train.amp", amp),
+    ]
+    if resume is None:
+        run = planned(flags, recipe=recipe, config=config, sets=sets or ())
+    else:
+        if out is not None or force:
+            flag = "--force" if force else "--out"
+            raise typer.BadParameter("a resumed run goes on in its own folder", param_hint=flag)
+        run = resumed(saved(resume), flags, recipe=recipe, config=config, sets=sets or ())
+    _train(run, out, resume, force)
+
+
+def _train(run: "Run", out: Path | None, resume: Path | None, force: bool) -> None:
+    from .progress import Progress
+
+    with console.loading():
+        from ..api import train as fit
+
+    speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks
+    watch = Progress(console.out) if speaks else None
+    try:
+        trained = fit(run, out=out, resume=resume, force=force, watch=watch)
+    except KeyboardInterrupt:                       # before the first step, or a second Ctrl-C
+        if speaks:
+            again = f"; go on with: convatlas train --resume {watch.folder}" if watch and watch.folder else ""
+            console.plain(f"interrupted{again}", to=console.err)
+        raise typer.Exit(130) from None
+    finally:
+        if watch is not None:
+            watch.close()
+    if speaks:
+        _tell(trained, run.train.epochs)
+    if trained.outcome.interrupted:
+        raise typer.Exit(130)
+
+
+def _tell(trained: "Trained", epochs: int) -> None:
+    outcome, evaluation = trained.outcome, trained.evaluation
+    folder = str(trained.folder)
+    lines = [""]
+    if outcome.interrupted:
+        lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {epochs} epochs; a checkpoint is written",
+                  f"go on    convatlas train --resume {escape(folder)}"]
+    elif evaluation is not None:
+        right = round(evaluation.top1 * evaluation.count)
+        lines += [f"best     [bold green]{console.percent(evaluation.top1)}[/] of the validation images right "
+                  f"({right} of {evaluation.count}), after epoch {outcome.best_epoch} of {epochs}"]
+    if outcome.skipped:
+        lines.append(f"skipped  {outcome.skipped} images that could not be read")
+    lines.append(f"run      {escape(folder)}  ({console.duration(outcome.seconds)} of training)")
+    if trained.report is not None:
+        lines.append(f"report   open {escape(str(trained.report))} in a browser")
+    if not outcome.interrupted:
+        lines.append(f"predict  convatlas predict {escape(folder)} IMAGE…")
+    for line in lines:
+        console.out.print(line, soft_wrap=True)
