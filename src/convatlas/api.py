@@ -51,6 +51,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         run = _with_classes(run, source)
         torch.manual_seed(run.train.seed)
         model = create_model(run.model.name, run.model.weights, **run.model.fields)
+        model.check_image_size()
         loaders = _loaders(run, model, source, here)
         where = _folder(run, out, resume, force, here)
         notes = (*source.notes, *channel_notes(model, source.train)) if here.main else ()

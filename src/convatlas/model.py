@@ -134,6 +134,12 @@ class Convnet(nn.Module):
         """Recompute each stage in the backward pass instead of keeping its activations."""
         self.grad_checkpointing = enable
 
+    def check_image_size(self, size: tuple[int, int] | None = None) -> None:
+        """A ConvatlasError that names the least size, if an image of (height, width), or of its own size, is too small."""
+        reason = self._too_small(size or self.image_size)
+        if reason is not None:
+            raise ConvatlasError(reason)
+
     # -- the trunk -------------------------------------------------------------------------------------------------
 
     def _maps(self, x: Tensor) -> Iterator[Tensor]:
@@ -188,17 +194,23 @@ class Convnet(nn.Module):
                     f"build it with in_chans={x.shape[1]} or convert the images (convatlas.transforms does)")
         if not x.is_floating_point():
             return f"{self.name} takes floating-point images, not {x.dtype}: use convatlas.transforms(model)"
-        size = (x.shape[2], x.shape[3])
-        if self._accepts(size) or not self._accepts(self.image_size):
-            return None     # the image is not to blame
-        if not self._accepts((self.image_size[0] + 64, self.image_size[1] + 64)):
-            return (f"{self.name} takes images of exactly {by(self.image_size)}, not {by(size)}: "
+        return self._too_small((x.shape[2], x.shape[3]))
+
+    def _too_small(self, size: tuple[int, int]) -> str | None:
+        """A sentence, if `size` is what is wrong: other sizes work."""
+        if self._accepts(size):
+            return None
+        roomy = next((big for big in (self.image_size, (1024, 1024)) if self._accepts(big)), None)
+        if roomy is None:
+            return None
+        if not self._accepts((roomy[0] + 64, roomy[1] + 64)):
+            return (f"{self.name} takes images of exactly {by(roomy)}, not {by(size)}: "
                     f"resize them, or build it with image_size=({size[0]}, {size[1]})")
-        low, high = 0, max(self.image_size)
+        low, high = 0, max(roomy)
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._accepts((middle, middle)) else (middle, high)
-        return f"an image of {by(size)} is too small for {self.name}: the least is {high}×{high}, it was made for {by(self.image_size)}"
+        return f"an image of {by(size)} is too small for {self.name}: the least is {high}×{high}"
 
     def _accepts(self, size: tuple[int, int]) -> bool:
         try:
