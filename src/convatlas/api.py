@@ -14,6 +14,7 @@ from .engine.distributed import World, share, world
 from .engine.evaluate import Evaluation
 from .engine.evaluate import evaluate as measure
 from .engine.losses import probabilities
+from .engine.threads import threads_for
 from .engine.train import Outcome, Silent, Watch, fit
 from .errors import ConvatlasError
 from .folder import run_of as run_of
@@ -64,8 +65,9 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
                 preprocess=run.preprocess, loss=run.loss, data=source.name, metrics=dict(row)))
 
         try:
-            outcome = fit(model, *loaders, run, where, world=here, num_classes=model.num_classes, resume=resume is not None,
-                          save_best=save_best, watch=watch)
+            with threads_for(count.macs(model) * run.data.batch_size // here.size, here.device):
+                outcome = fit(model, *loaders, run, where, world=here, num_classes=model.num_classes, resume=resume is not None,
+                              save_best=save_best, watch=watch)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
             best = load(where).to(here.device)
