@@ -29,6 +29,8 @@ def test_a_file_comes_back_whole(saved):
         x = torch.randn(2, 1, 32, 32)
         assert torch.equal(back(x), model.eval()(x))
     assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors"]        # nothing half-written left behind
+    (folder / "plain").touch()
+    assert (folder / "model.safetensors").stat().st_mode == (folder / "plain").stat().st_mode
 
 
 def test_create_model_with_weights_takes_over_their_fields(saved):

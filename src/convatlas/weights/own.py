@@ -45,6 +45,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta) -> None:
     try:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside,
                   metadata={KEY: meta.model_dump_json()})
+        mask = os.umask(0)
+        os.umask(mask)
+        beside.chmod(0o666 & ~mask)         # safetensors makes files that nobody else may read
         beside.replace(path)
     except (OSError, SafetensorError) as error:
         raise ConvatlasError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
