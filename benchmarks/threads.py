@@ -14,7 +14,7 @@ import torch
 from convatlas import count, create_model
 from report import save
 
-STEPS = (("lenet5", 32), ("lenet5", 256), ("lecun1989_zipcode", 1), ("lenet5_modern", 64), ("lenet5_modern", 256))
+STEPS = (("lenet5", 16), ("lenet5", 256), ("lecun1989_zipcode", 1), ("lenet5_modern", 64), ("lenet5_modern", 256))
 
 
 def step(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
