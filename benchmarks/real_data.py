@@ -68,7 +68,7 @@ gradient step, one image at a time in the file's order as published, whose rate 
 
 USPS has the 1989 paper's split sizes and comes from the same source, but it is not known to be the same scans with the same
 normalisation, so the two zip-code figures stand side by side and are no reproduction of one another. One run each, seed 0:
-how much other seeds differ has not been measured.
+how much other seeds differ has not been measured. The times are no benchmark: other programs used the same two cores.
 """
 
 

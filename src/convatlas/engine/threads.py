@@ -5,15 +5,16 @@ from contextlib import contextmanager
 
 import torch
 
-SMALL = 50_000_000      # multiply-adds of one forward pass, below which threads wait for each other more than they help
+SMALL = 10_000_000      # multiply-adds of one forward pass
 
 
 @contextmanager
 def threads_for(macs: int, device: torch.device) -> Iterator[None]:
     """Inside, torch uses one CPU thread if a forward pass of `macs` multiply-adds is a small one; after it, as before.
 
-    LeNet-5 at batch 16 is 5 million: its layers end before a second thread has begun, and where another program uses the
-    cores too, the threads' busy waiting makes a step many times slower (benchmarks/threads.py).
+    LeNet-5 at batch 16 is 5 million. There a second thread gains a fifth when nothing else runs, and costs more than half
+    as much again, or several times the step, when another program uses the cores too, because threads wait busily for each
+    other (benchmarks/threads.py). One thread also gives the same sums, bit for bit, whatever the number of cores.
     """
     before = torch.get_num_threads()
     if device.type == "cpu" and macs < SMALL:
