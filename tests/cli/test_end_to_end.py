@@ -127,9 +127,9 @@ def test_alexnet_recipe_takes_a_step(cli, stripes, tmp_path):
 
 
 def test_zipcode_recipe_on_the_digits(cli, tmp_path):
-    done = cli("train", "lecun1989_zipcode", "digits", "--epochs", 1, "--out", tmp_path / "run")
+    done = cli("train", "lecun1989_zipcode", "digits", "--epochs", 3, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert float(rows(tmp_path / "run")[-1]["val_top1"]) > 0.7
+    assert float(rows(tmp_path / "run")[-1]["val_top1"]) > 0.8
 
 
 def test_an_npz_file(cli, tmp_path):
