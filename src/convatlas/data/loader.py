@@ -4,7 +4,7 @@ import hashlib
 import logging
 import math
 import signal
-import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -223,12 +223,19 @@ def _start_worker(number: int) -> None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end, lest it hit a worker that does not ignore it yet."""
-    if sys.platform == "win32":
+    """Ctrl-C waits until the end, lest it hit a worker that does not ignore it yet, or torch half way through starting them.
+
+    A handler, not a mask: a mask holds in one thread only, and torch has others that the signal may come to.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    held: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if held:
+            signal.raise_signal(signal.SIGINT)
