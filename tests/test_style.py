@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "count": {"model", "parts"},
     "arch": {"model", "parts", "registry"},
     "facts": LEAVES | {"count", "model", "parts", "registry"},
-    "weights": LEAVES | {"__init__", "model", "registry", "parts"},
+    "weights": LEAVES | {"__init__", "folder"},
     "data": LEAVES,
     "engine": LEAVES | {"__init__", "data"},       # data for its types only
     "recipes": LEAVES,

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import ConvatlasError
+from ..folder import CONFIG, WEIGHTS
 from ..run import Loss, Preprocess, Record
 
 KEY = "convatlas"
-FILE = "model.safetensors"          # its name in a run folder
 
 
 class Meta(Record):
@@ -60,11 +60,11 @@ def find(source: str | Path) -> Path:
     """The weights file of a run folder, or the file itself."""
     path = Path(source).expanduser()
     if path.is_dir():
-        if (path / FILE).is_file():
-            return path / FILE
-        if (path / "config.yaml").is_file():
-            raise ConvatlasError(f"the run {str(path)!r} has no {FILE} yet: let it finish an epoch (convatlas train --resume {path})")
-        raise ConvatlasError(f"{str(path)!r} is not a run folder: it holds no {FILE}")
+        if (path / WEIGHTS).is_file():
+            return path / WEIGHTS
+        if (path / CONFIG).is_file():
+            raise ConvatlasError(f"the run {str(path)!r} has no {WEIGHTS} yet: let it finish an epoch (convatlas train --resume {path})")
+        raise ConvatlasError(f"{str(path)!r} is not a run folder: it holds no {WEIGHTS}")
     if not path.is_file():
         raise ConvatlasError(f"there is no run folder and no weights file {str(path)!r}")
     return path
