@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .api import evaluate as evaluate
     from .api import predict as predict
     from .api import train as train
+    from .dense import fully_convolutional as fully_convolutional
+    from .deploy import fold as fold
     from .errors import ConvatlasError as ConvatlasError
     from .recipes import recipe as recipe
     from .run import Run as Run
@@ -21,12 +23,13 @@ if TYPE_CHECKING:
     from .zoo import info as info
     from .zoo import list_models as list_models
     from .zoo import load as load
+    from .zoo import save as save
     from .zoo import transforms as transforms
 
 _HOME = {
-    "create_model": "zoo", "list_models": "zoo", "info": "zoo", "load": "zoo", "transforms": "zoo", "Info": "zoo",
+    "create_model": "zoo", "list_models": "zoo", "info": "zoo", "load": "zoo", "save": "zoo", "transforms": "zoo", "Info": "zoo",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
-    "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
+    "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -13,6 +13,9 @@ from torch.func import functional_call
 
 from .model import Convnet, meta_image, meta_state, pair
 from .parts import Counted
+from .receptive import Sights
+
+WEIGHTED = ("Conv2d", "SameConv2d", "ConvTranspose2d", "Linear", "TableConv2d", "LocalConv2d", "RBF")      # kinds with weights
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,7 @@ def layers(model: nn.Module, image_size: int | tuple[int, int] | None = None, in
     """
     image = _image(model, image_size, in_chans)
     rows: dict[str, Layer] = {}
-    seen: dict[int, tuple[int, int]] = {id(image): (1, 1)}      # tensor → (receptive field, jump), both in pixels
-    kept = [image]                                              # so that no id is used again
+    sights = Sights(image)
     names = {module: name for name, module in model.named_modules()}
     own = {module: params(module) for module in names}          # now: inside functional_call no parameter is trainable
 
@@ -45,14 +47,12 @@ def layers(model: nn.Module, image_size: int | tuple[int, int] | None = None, in
         if not isinstance(output, Tensor) or not isinstance(args[0], Tensor):
             return
         name, here = names[module], _cost(module, args[0], output)
-        field = _see(module, args[0], seen.get(id(args[0])))
-        kept.append(output)
-        if field is not None:
-            seen[id(output)] = field
+        sights.module(module, args[0], output)
+        sight = sights.of(output)
         before = rows.get(name)
         rows[name] = Layer(name, type(module).__name__, tuple(output.shape[1:]), _kernel(module), own[module],
                            here[0] + (before.macs if before else 0), here[1] + (before.connections if before else 0),
-                           field[0] if field else None)
+                           None if sight is None else max(axis.size for axis in sight))
 
     atoms = [m for m in model.modules() if isinstance(m, Counted) or not list(m.children())]
     atoms = [m for m in atoms if not isinstance(m, nn.Identity)]
@@ -60,13 +60,25 @@ def layers(model: nn.Module, image_size: int | tuple[int, int] | None = None, in
     training = model.training
     try:
         model.eval()
-        with torch.no_grad():
-            functional_call(model, meta_state(model), (image,))
+        with torch.no_grad(), sights:
+            functional_call(_Whole(model) if isinstance(model, Convnet) else model,
+                            meta_state(model, "net." if isinstance(model, Convnet) else ""), (image,))
     finally:
         model.train(training)
         for hook in hooks:
             hook.remove()
     return list(rows.values())
+
+
+class _Whole(nn.Module):
+    """A network with its side classifiers, whose rows begin with 'aux.'."""
+
+    def __init__(self, net: Convnet) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> object:
+        return self.net.forward_aux(x) if self.net.aux else self.net(x)
 
 
 def params(model: nn.Module) -> int:
@@ -75,8 +87,8 @@ def params(model: nn.Module) -> int:
 
 
 def macs(model: nn.Module, image_size: int | tuple[int, int] | None = None) -> int:
-    """Multiply-adds for one image."""
-    return sum(layer.macs for layer in layers(model, image_size))
+    """Multiply-adds for one image; side classifiers are not counted, for predictions never use them."""
+    return sum(layer.macs for layer in layers(model, image_size) if not layer.name.startswith("aux."))
 
 
 def _image(model: nn.Module, image_size: int | tuple[int, int] | None, in_chans: int | None) -> Tensor:
@@ -98,26 +110,6 @@ def _cost(module: nn.Module, x: Tensor, y: Tensor) -> tuple[int, int]:
     else:
         return 0, 0
     return work, work + (y[0].numel() if module.bias is not None else 0)
-
-
-def _see(module: nn.Module, x: Tensor, before: tuple[int, int] | None) -> tuple[int, int] | None:
-    """(receptive field, jump) after `module`, along the longer side; None behind what is no chain of layers."""
-    if before is None:
-        return None
-    field, jump = before
-    if isinstance(module, nn.Flatten | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-        same = not isinstance(module, nn.Flatten) and module.output_size in (x.shape[-1], tuple(x.shape[-2:]))
-        return before if same or x.ndim < 3 else (field + (max(x.shape[-2:]) - 1) * jump, jump)
-    kernel, stride = 1, 1
-    if isinstance(module, Counted):
-        kernel, stride = module.reach()
-    elif isinstance(module, nn.Conv2d):
-        kernel, stride = max(module.dilation) * (max(module.kernel_size) - 1) + 1, max(module.stride)
-    elif isinstance(module, nn.MaxPool2d | nn.AvgPool2d):
-        kernel, stride = max(pair(module.kernel_size)), max(pair(module.stride))
-    elif isinstance(module, nn.ConvTranspose2d):
-        return None
-    return field + (kernel - 1) * jump, jump * stride
 
 
 def _kernel(module: nn.Module) -> str:

@@ -1,10 +1,11 @@
 """Convnet: the one forward and the one contract that every classifier here shares (timm's names)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import TypedDict, TypeVar
+from typing import TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from .errors import ConvatlasError
+from .parts import GlobalPool, PoolKind
 from .registry import Spec
 from .run import Loss, Preprocess
 
@@ -52,21 +54,51 @@ class Head(nn.Module):
         return x if pre_logits or not self.num_classes else self.output(self.classifier(x))
 
 
+def pooled(width: int, num_classes: int, *, pool: PoolKind = "avg", drop_rate: float = 0.0,
+           classifier: Callable[[int, int], nn.Module] = nn.Linear, before: Mapping[str, nn.Module] | None = None,
+           after: Mapping[str, nn.Module] | None = None, after_width: int | None = None) -> Head:
+    """The head of most networks: (`before` →) global pooling (→ `after`) → dropout → classifier, each layer named.
+
+    `before` maps (N, C, H, W), `after` (N, C) to `after_width` (default: as many as pooling gives); pooling gets `width` channels.
+    """
+    if pool == "none" and num_classes:
+        raise ConvatlasError("global_pool = 'none' leaves a map, which no classifier reads: it goes with num_classes=0")
+    globally = GlobalPool(pool)
+    hidden: OrderedDict[str, nn.Module] = OrderedDict(before or {})
+    hidden["pool"] = globally
+    hidden.update(after or {})
+    hidden["drop"] = nn.Dropout(drop_rate)
+    return Head(nn.Sequential(hidden), after_width or globally.width(width), num_classes, classifier)
+
+
+class AuxHead(Head):
+    """A side classifier that training adds and that predictions never use (Szegedy et al. 2015): reads the map after stage `at`."""
+
+    def __init__(self, at: int, hidden: nn.Module, width: int, num_classes: int,
+                 classifier: Callable[[int, int], nn.Module] = nn.Linear) -> None:
+        super().__init__(hidden, width, num_classes, classifier)
+        self.at = at
+
+
 class Convnet(nn.Module):
     """stem → stages → head. Input (N, in_chans, H, W), output (N, num_classes): scores, higher is better.
 
     A stage begins with its own reduction, so that the stem's and the stages' results are the last maps at their
     resolution; `features` leaves out those that the next stage does not reduce. `spec` is the value it was built from.
+    `aux` are named side classifiers, which `forward` never runs; a loss weighs each of their losses by `aux_weight`.
     """
 
-    def __init__(self, spec: Spec, stem: nn.Module | None, stages: Sequence[nn.Module], head: Head) -> None:
+    def __init__(self, spec: Spec, stem: nn.Module | None, stages: Sequence[nn.Module], head: Head, *,
+                 aux: Mapping[str, AuxHead] | None = None, aux_weight: float = 0.0) -> None:
         super().__init__()
         self.spec, self.name = spec, type(spec).__name__
         self.stem = nn.Identity() if stem is None else stem
         self.stages, self.head = nn.ModuleList(stages), head
+        self.aux, self.aux_weight = nn.ModuleDict(dict(aux or {})), aux_weight
         self.grad_checkpointing = False
         self.classes: tuple[str, ...] = ()                  # names, where the weights know them
         self.preprocess: Preprocess | None = None           # how a picture becomes this network's input; None: its recipe's
+        self.folded: object = None                          # what `convatlas.fold` did, on the copy that it made
         self.scores: Loss | None = None                     # the loss it was trained with, which says what a score means
 
     @property
@@ -103,6 +135,12 @@ class Convnet(nn.Module):
         """Scores (N, num_classes) from images (N, in_chans, H, W)."""
         return self.forward_head(self.forward_features(x))
 
+    def forward_aux(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """`forward`'s scores, and those of every side classifier by its name, from one pass through the trunk."""
+        maps = self._explained(lambda image: list(self._maps(image)), x)
+        sides = {name: cast(AuxHead, head)(maps[cast(AuxHead, head).at + 1]) for name, head in self.aux.items()}
+        return self.forward_head(maps[-1]), sides
+
     def forward_features(self, x: Tensor) -> Tensor:
         """The trunk's last map, (N, num_features, H', W')."""
         return self._explained(self._trunk, x)
@@ -127,7 +165,9 @@ class Convnet(nn.Module):
             raise ConvatlasError(f"num_classes = {num_classes} is refused: it must be 0 (no classifier) or more")
         like = next(self.parameters())
         self.head.reset(num_classes)
-        self.head.classifier.to(like.device, like.dtype)
+        for head in self.aux.values():
+            cast(AuxHead, head).reset(num_classes)
+        self.to(like.device, like.dtype)
         self.spec = replace(self.spec, num_classes=num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -217,6 +257,42 @@ class Convnet(nn.Module):
             return all(min(shape) > 0 for shape in self._shapes(size))      # a meta convolution lets an empty map pass
         except (RuntimeError, ValueError):
             return False
+
+
+class Features(nn.Module):
+    """A network without its head that returns chosen maps of `features`, for detectors, decoders and perceptual losses.
+
+    `out_indices` are positions in `feature_info`, negative ones from its end; timm's `features_only=True`.
+    Input (N, in_chans, H, W), output a list of (N, C, H', W'), from large to small as chosen.
+    """
+
+    def __init__(self, net: Convnet, out_indices: Sequence[int] | None = None) -> None:
+        super().__init__()
+        every, count = net._taps, len(net._taps)
+        wanted = list(range(count)) if out_indices is None else list(out_indices)
+        wrong = [i for i in wanted if not -count <= i < count]
+        if wrong or not wanted:
+            raise ConvatlasError(f"out_indices {wrong or wanted} is refused: {net.name} has maps 0 to {count - 1} "
+                                 f"(reductions {', '.join(str(tap[3]) for tap in every)})")
+        self.chosen = sorted(range(count)[i] for i in wanted)
+        self.at = [every[i][0] for i in self.chosen]
+        self.feature_info = [net.feature_info[i] for i in self.chosen]
+        self.stem, self.stages = net.stem, net.stages[: max(self.at)]
+
+    def channels(self) -> list[int]:
+        """Channels of every map returned."""
+        return [info["num_chs"] for info in self.feature_info]
+
+    def reduction(self) -> list[int]:
+        """How much smaller than the input every map returned is."""
+        return [info["reduction"] for info in self.feature_info]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """The chosen maps."""
+        maps = [self.stem(x)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return [maps[i] for i in self.at]
 
 
 class _Trunk(nn.Module):

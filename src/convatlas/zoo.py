@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
 from . import arch, count, facts, registry, weights
+from .deploy import fold_structure
 from .errors import ConvatlasError, nearest
-from .model import Convnet
+from .model import Convnet, Features
 from .recipes import recipe
 from .registry import Fidelity, Spec
 from .run import Run
@@ -20,19 +21,31 @@ from .run import Run
 if TYPE_CHECKING:
     from .data import Transform
 
-__all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recipe_for", "transforms"]
+__all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recipe_for", "save", "transforms"]
 
 
-def create_model(name: str, weights: str | Path | None = None, **fields: Any) -> Convnet:
+@overload
+def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[False] = False, **fields: Any) -> Convnet: ...
+
+
+@overload
+def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[True],
+                 out_indices: Sequence[int] | None = None, **fields: Any) -> Features: ...
+
+
+def create_model(name: str, weights: str | Path | None = None, *, features_only: bool = False,
+                 out_indices: Sequence[int] | None = None, **fields: Any) -> Convnet | Features:
     """The network `name` (`list_models()`), newly initialised as its paper says, in training mode.
 
     `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what
     else the architecture has. `weights` is a run folder or one of its .safetensors files; then the fields it was trained
-    with hold unless given here. An unknown name, field or value is a ConvatlasError that names the nearest ones.
+    with hold unless given here. `features_only` leaves out the head and returns the maps at `out_indices` of `feature_info`
+    (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest ones.
     """
-    if weights is None:
-        return registry.build(name, fields)
-    return load(weights, name, fields)
+    if out_indices is not None and not features_only:
+        raise ConvatlasError("out_indices chooses among feature maps: it goes with features_only=True")
+    model = registry.build(name, fields) if weights is None else load(weights, name, fields)
+    return Features(model, out_indices).train(model.training) if features_only else model
 
 
 def load(path: str | Path, name: str | None = None, fields: dict[str, Any] | None = None) -> Convnet:
@@ -45,9 +58,25 @@ def load(path: str | Path, name: str | None = None, fields: dict[str, Any] | Non
     if name is not None and registry.variant(name).name != meta.model:
         raise ConvatlasError(f"{str(path)!r} holds a {meta.model!r}, not a {name!r}: ask for create_model({meta.model!r}, …)")
     model = registry.build(meta.model, meta.fields | (fields or {}))
+    if meta.folded:
+        model = fold_structure(model)
+        model.folded = "as loaded"
     weights.load_into(model, path)
     model.classes, model.preprocess, model.scores = meta.classes, meta.preprocess, meta.loss
     return model.eval()
+
+
+def save(model: Convnet, path: str | Path) -> Path:
+    """Write the network as one .safetensors file that `load` reads: its name, what differs from the registered one, tensors.
+
+    A folded network stays folded. Only networks that the registry knows can be written: others are a ConvatlasError.
+    """
+    name = registry.variant(model.name).name
+    meta = weights.Meta(model=name, fields=registry.changed(name, model.spec), folded=model.folded is not None, classes=model.classes,
+                        preprocess=model.preprocess or recipe_for(name).preprocess, loss=model.scores or recipe_for(name).loss)
+    target = Path(path).expanduser()
+    weights.save(target, model.state_dict(), meta)
+    return target
 
 
 def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None, max_params: float | None = None,
@@ -89,6 +118,11 @@ class Info:
     macs: int
     connections: int
     facts: list[facts.Verdict]
+
+    @property
+    def depth(self) -> int:
+        """Layers with weights that a prediction goes through, side paths included."""
+        return sum(layer.kind in count.WEIGHTED for layer in self.layers if not layer.name.startswith("aux."))
 
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=0)

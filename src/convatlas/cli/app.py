@@ -12,6 +12,7 @@ import typer
 from .. import __version__
 from ..errors import ConvatlasError
 from . import console
+from .compare import compare
 from .eval import evaluate
 from .facts import facts
 from .info import info
@@ -31,6 +32,7 @@ COMMANDS = (
     ("predict", predict, WORK, "Say what is in an image."),
     ("list", list_models, LOOK, "List the networks."),
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),
+    ("compare", compare, LOOK, "Put networks side by side."),
     ("facts", facts, LOOK, "Compare what was published with what is computed."),
 )
 for _name, _function, _panel, _brief in COMMANDS:

@@ -12,7 +12,7 @@ from . import console
 from .options import COMMON, Debug, Json, argument, switch
 
 if TYPE_CHECKING:
-    from ..facts import Verdict
+    from ..facts import Erratum, Verdict
 
 MARKS: dict[str, tuple[str, str, str]] = {       # verdict → mark, style, what it means
     "match": ("✓", "green", "the same"),
@@ -27,6 +27,8 @@ def facts(
     names: Annotated[list[str] | None, argument("NAME", "Names from [bold]convatlas list[/]; left out: all.")] = None,
     check: Annotated[bool, switch(
         "--check", panel=COMMON, help="Exit with code 1 if a figure differs without a known reason.")] = False,
+    errata: Annotated[bool, switch(
+        "--errata", panel=COMMON, help="Show the mistakes and contradictions in papers and releases instead.")] = False,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -37,18 +39,25 @@ def facts(
       convatlas facts lenet5
       convatlas facts --check
       convatlas facts alexnet --json
+      convatlas facts --errata
     """
     with console.loading():
         from .. import arch as arch  # registers every network
         from ..facts import check as compare
+        from ..facts import errata as known
 
+    if errata:
+        _errata(known(), json)
+        return
     verdicts = compare(names or None)
     wrong = [f"{verdict.name}: {verdict.fact}" for verdict in verdicts if verdict.verdict == "mismatch"]
     if json:
         console.document([plain_verdict(verdict) for verdict in verdicts])
     else:
         console.out.print(judged(verdicts, named=True))
-        console.out.print(f"{len(verdicts)} published figures: {_counted(verdicts)}")
+        checked = sum(verdict.computed is not None for verdict in verdicts)
+        console.out.print(f"{len(verdicts)} published figures, {checked} of them checked ({checked / max(len(verdicts), 1):.0%}): "
+                          f"{_counted(verdicts)}")
     if check and wrong:
         console.error(f"what was published and what is built differ: {'; '.join(wrong)}")
         raise typer.Exit(1)
@@ -69,6 +78,17 @@ def judged(verdicts: Sequence["Verdict"], *, named: bool) -> Table:
                       escape(figure(verdict.published)), computed, escape(verdict.source) + note)
         before = verdict.name
     return table
+
+
+def _errata(known: Sequence["Erratum"], json: bool) -> None:
+    if json:
+        console.document([vars(erratum) for erratum in known])
+        return
+    table = console.table("where", "printed", "found", "built here")
+    for erratum in known:
+        texts = map(escape, (erratum.printed, erratum.found, erratum.built))
+        table.add_row(f"[bold cyan]{escape(erratum.where)}[/]", *texts, end_section=True)
+    console.out.print(table)
 
 
 def _counted(verdicts: Sequence["Verdict"]) -> str:

@@ -22,6 +22,7 @@ from .losses import per_image
 from .metrics import Tally, means
 from .optim import learning_rate, optimizer
 from .records import Records
+from .sides import losses_of, with_sides
 from .watch import Silent as Silent
 from .watch import Watch as Watch
 
@@ -76,7 +77,7 @@ def fit(
         model.to(memory_format=layout)
     if settings.compile:
         model.compile()
-    network = wrap(world, model, settings.parallel)
+    network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
     optim = optimizer(model, run.optim)
     tally = Tally(device)
 
@@ -89,7 +90,7 @@ def fit(
         )
     if saved is not None:
         progress = saved.progress
-        if network is not model:
+        if world.size > 1 and settings.parallel == "ddp":
             _rehearse(network, next(train.epoch(progress.epoch)).images.to(device, memory_format=layout))
         for text in (*saved.complaints, *checkpoint.restore(saved, world, model, optim, tally.sums, facts)):
             watch.tell(text)
@@ -137,8 +138,8 @@ def fit(
                 scores = scores.float()
                 real = batch.indices >= 0
                 if not real.all():                      # fillers weigh nothing
-                    scores, labels = scores[real], labels[real]
-                losses = loss_of(scores, labels)
+                    scores, labels = scores[..., real, :], labels[real]
+                scores, losses = losses_of(model, scores, labels, loss_of)
                 # DDP and FSDP2 average gradients over the processes: times their number, it is the step of one process.
                 loss = losses.sum() * (world.size / max(batch.total, 1))
                 optim.zero_grad(set_to_none=True)

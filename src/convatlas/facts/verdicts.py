@@ -1,24 +1,27 @@
 """Published against computed: every figure that follows from the network's shape is recomputed on the meta device."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
+from importlib.resources import files
 from math import floor, log10
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from ..count import Layer, layers
+from ..count import WEIGHTED, Layer, layers
+from ..deploy import fold_structure
 from ..model import Convnet
 from ..parts import LocalResponseNorm, TableConv2d
-from ..registry import VARIANTS, Variant, variant
+from ..registry import VARIANTS, Variant, change, variant
 from .published import Fact, published
 
-WEIGHTED = ("Conv2d", "Linear", "TableConv2d", "LocalConv2d", "RBF")
-
 TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
-    "test_error_pct", "train_error_pct", "test_acc_pct", "top1_error_pct", "top5_error_pct", "top1_acc_pct",
-    "cifar10_error_pct", "ablation_error_points", "relu_speedup",
+    "test_error_pct", "train_error_pct", "test_acc_pct", "top1_error_pct", "top5_error_pct", "top1_acc_pct", "top5_acc_pct",
+    "cifar10_error_pct", "cifar100_error_pct", "svhn_error_pct", "mean_iu_pct", "segmentation_error", "steps", "other",
+    "ablation_error_points", "relu_speedup",
 }
 
 
@@ -35,6 +38,23 @@ class Verdict:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Erratum:
+    """Something printed that cannot be so."""
+
+    where: str
+    printed: str
+    found: str
+    built: str          # what is built here
+
+
+def errata() -> list[Erratum]:
+    """Mistakes and contradictions in papers, releases and the lecture, with what is built here."""
+    import yaml
+
+    return [Erratum(**entry) for entry in yaml.safe_load(files(__package__).joinpath("errata.yaml").read_text(encoding="utf-8"))]
+
+
 def check(names: Sequence[str] | None = None) -> list[Verdict]:
     """Verdicts for the named variants (default: everything published, and every registered variant's own counts)."""
     wanted = None if names is None else {variant(name).name for name in names}
@@ -43,9 +63,11 @@ def check(names: Sequence[str] | None = None) -> list[Verdict]:
         if wanted is None or found.name in wanted:
             own = (Fact(variant=found.name, fact="params", value=found.params, source="the architecture file's register line"),
                    Fact(variant=found.name, fact="macs", value=found.macs, source="the architecture file's register line"))
-            with torch.device("meta"):
-                model = found.spec.build()
-            verdicts += _verdicts(found, model, [*(f for f in published() if f.variant == found.name), *own])
+            figures = [*(f for f in published() if f.variant == found.name), *own]
+            for fields in {json.dumps(f.fields, sort_keys=True): f.fields for f in figures}.values():
+                with torch.device("meta"):
+                    model = change(found.spec, fields, found.name).build()
+                verdicts += _verdicts(found, model, [f for f in figures if f.fields == fields])
     absent = [fact for fact in published() if fact.variant not in VARIANTS] if wanted is None else []
     return verdicts + [_verdict(fact, None, "not built here") for fact in absent]
 
@@ -58,6 +80,8 @@ def _verdicts(found: Variant, model: Convnet, facts: Sequence[Fact]) -> list[Ver
 
 def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
     chosen = [row for row in rows if not name or row.name == name]
+    if name and not chosen:
+        chosen = [row for row in rows if row.name.startswith(name + ".")]      # a stage or block: its layers
     if not chosen:
         raise LookupError(f"a fact speaks of layer {name!r}, which is not in the table")
     return chosen
@@ -65,6 +89,7 @@ def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
 
 def _verdict(fact: Fact, computed: Any, otherwise: Literal["not built here", "not reproduced here"] = "not reproduced here") -> Verdict:
     label = fact.fact + (f" of {fact.layer}" if fact.layer else "")
+    label += "".join(f", {field}={value}" for field, value in fact.fields.items())
     note = "; ".join(text for text in (fact.protocol, fact.note) if text)
     if computed is None:
         return Verdict(fact.variant, label, fact.value, None, fact.source, otherwise, note)
@@ -81,6 +106,10 @@ def _agree(printed: Any, computed: Any, digits: int | None) -> bool:
         return bool(printed == computed)
     unit = 10 ** (floor(log10(abs(printed))) - digits + 1)
     return bool(abs(printed - computed) <= unit / 2)
+
+
+def _params(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
 
 
 def _units(rows: Sequence[Layer]) -> int:
@@ -103,7 +132,14 @@ def _links(model: Convnet) -> int:
 #              figure → from (variant, model on the meta device, the rows of the layer or of the whole table)
 COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
     "params": lambda v, m, rows: sum(row.params for row in rows),
-    "macs": lambda v, m, rows: sum(row.macs for row in rows),
+    "params_weights": lambda v, m, rows: sum(p.numel() for p in m.parameters() if p.ndim > 1),
+    "params_without_aux": lambda v, m, rows: sum(row.params for row in rows if not row.name.startswith("aux.")),
+    "params_folded": lambda v, m, rows: sum(row.params for row in layers(fold_structure(deepcopy(m)))),
+    "params_nonzero_at_40pct": lambda v, m, rows: round(_params(m) - 0.4 * sum(p.numel() for p in m.parameters() if p.ndim in (2, 4))),
+    "winograd_muls": lambda v, m, rows: sum(row.macs * (4 / 9 if row.kernel.split(" ")[0] == "3×3" else 1)
+                                            for row in layers(fold_structure(deepcopy(m)))),
+    "macs_folded": lambda v, m, rows: sum(row.macs for row in layers(fold_structure(deepcopy(m)))),
+    "macs": lambda v, m, rows: sum(row.macs for row in rows if not row.name.startswith("aux.")),
     "connections": lambda v, m, rows: sum(row.connections for row in rows),
     "output": lambda v, m, rows: list(rows[-1].output),
     "receptive_field": lambda v, m, rows: rows[-1].receptive_field,
@@ -111,7 +147,7 @@ COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
     "layers": lambda v, m, rows: sum(row.kind in WEIGHTED for row in rows),
     "units": lambda v, m, rows: _units(rows),
     "units_with_input": lambda v, m, rows: _units(rows) + _size((m.in_chans, *m.image_size)),
-    "image_size": lambda v, m, rows: v.spec.image_size,
+    "image_size": lambda v, m, rows: m.spec.image_size,
     "c3_links": lambda v, m, rows: _links(m),
     "lrn": lambda v, m, rows: _lrn(m),
 }

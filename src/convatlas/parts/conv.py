@@ -1,95 +1,72 @@
-"""LeCun's convolutions: kernels shared between chosen pairs of maps, biases per map or per unit, weights not shared at all."""
+"""Convolutions with the padding that papers and TensorFlow mean, and the two orders of convolution and normalisation."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .counted import Counted
-from .init import lecun_uniform_
+Padding = Literal["symmetric", "same", "valid"]     # k//2 on both sides; TensorFlow's SAME; none
+Make = Callable[[], nn.Module]                      # an activation
+MakeNorm = Callable[[int], nn.Module]               # a normalisation of so many channels
 
-Table = Sequence[Sequence[int]]
 
-
-class TableConv2d(Counted):
-    """A convolution in which output map i reads only the input maps `table[i]` (LeCun 1989; LeCun et al. 1998, Table I).
-
-    One k×k kernel per link, so `weight` is (links, k, k) in the table's order and holds nothing that is not there.
-    `units` = (H, W) gives every unit a bias of its own, (cout, H, W), as in 1989, and fixes the size of the maps.
-    `border` is what the map is surrounded with. Input (N, cin, H, W), output (N, cout, H', W').
-    """
-
-    def __init__(self, cin: int, table: Table, kernel: int, stride: int = 1, padding: int = 0, *,
-                 border: float = 0.0, units: tuple[int, int] | None = None) -> None:
-        super().__init__()
-        cout, links = len(table), sum(map(len, table))
-        if not all(0 <= j < cin for row in table for j in row):
-            raise ValueError(f"the connection table reads a map outside 0..{cin - 1}")
-        self.cin, self.cout, self.kernel, self.stride, self.padding, self.border = cin, cout, kernel, stride, padding, border
-        self.units, self.links, self.full = units, links, links == cin * cout
-        self.weight = nn.Parameter(torch.empty(links, kernel, kernel))
-        self.bias = nn.Parameter(torch.empty(cout, *(units or ())))
-        place = torch.tensor([i * cin + j for i, row in enumerate(table) for j in row], device="cpu")
-        self.place: Tensor
-        self.register_buffer("place", place.to(torch.get_default_device()), persistent=False)
-        lecun_uniform_(self.weight, self.bias, links * kernel**2 // cout)
+class SameConv2d(nn.Conv2d):
+    """A strided convolution padded as TensorFlow's SAME: ceil(size/stride) outputs, the odd pixel at the bottom and right."""
 
     def forward(self, x: Tensor) -> Tensor:
-        k = self.kernel
-        if self.padding:
-            x = F.pad(x, [self.padding] * 4, value=self.border)
-        dense: Tensor = self.weight
-        if not self.full:
-            dense = dense.new_zeros(self.cout * self.cin, k, k).index_copy(0, self.place, dense)
-        dense = dense.view(self.cout, self.cin, k, k)
-        if self.units is None:
-            return F.conv2d(x, dense, self.bias, self.stride)
-        return F.conv2d(x, dense, None, self.stride) + self.bias
-
-    def macs(self, output: Tensor) -> int:
-        return self.links * self.kernel**2 * output.shape[-2] * output.shape[-1]
-
-    def connections(self, output: Tensor) -> int:
-        return self.macs(output) + output[0].numel()
-
-    def reach(self) -> tuple[int, int]:
-        return self.kernel, self.stride
-
-    def extra_repr(self) -> str:
-        bias = "per unit" if self.units else "per map"
-        return f"{self.cin}, {self.cout}, kernel={self.kernel}, stride={self.stride}, links={self.links}, bias {bias}"
+        return super().forward(same_pad(x, _both(self.kernel_size), _both(self.stride), _both(self.dilation)))
 
 
-class LocalConv2d(Counted):
-    """A convolution's local windows with weights of their own at every position (LeCun 1989, Net-3 and Net-4).
-
-    `units` = (H', W') is the size of the output maps, which fixes the input's. `weight` is (cout, H'·W', cin·k²),
-    `bias` (cout, H', W'). Input (N, cin, H, W), output (N, cout, H', W').
-    """
-
-    def __init__(self, cin: int, cout: int, kernel: int, stride: int, padding: int, units: tuple[int, int], *,
-                 border: float = 0.0) -> None:
-        super().__init__()
-        self.cin, self.cout, self.kernel, self.stride, self.padding, self.border = cin, cout, kernel, stride, padding, border
-        self.units = units
-        self.weight = nn.Parameter(torch.empty(cout, units[0] * units[1], cin * kernel**2))
-        self.bias = nn.Parameter(torch.empty(cout, *units))
-        lecun_uniform_(self.weight, self.bias, cin * kernel**2)
+class SameMaxPool2d(nn.MaxPool2d):
+    """A max-pool padded as TensorFlow's SAME."""
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.pad(x, [self.padding] * 4, value=self.border)
-        windows = F.unfold(x, self.kernel, stride=self.stride)                    # (N, cin·k², H'·W')
-        return torch.unflatten(torch.einsum("nfl,clf->ncl", windows, self.weight), 2, self.units) + self.bias
+        y: Tensor = super().forward(same_pad(x, _both(self.kernel_size), _both(self.stride), (1, 1), float("-inf")))
+        return y
 
-    def macs(self, output: Tensor) -> int:
-        return self.weight.numel()
 
-    def connections(self, output: Tensor) -> int:
-        return self.weight.numel() + self.bias.numel()
+def same_pad(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int] = (1, 1), value: float = 0.0) -> Tensor:
+    """(N, C, H, W) padded so that a window of `kernel`, at least as large as `stride`, gives ceil(H/stride) rows."""
+    high, wide = ((kernel[i] - 1) * dilation[i] - (x.shape[2 + i] - 1) % stride[i] for i in (0, 1))
+    return F.pad(x, [wide // 2, wide - wide // 2, high // 2, high - high // 2], value=value)
 
-    def reach(self) -> tuple[int, int]:
-        return self.kernel, self.stride
 
-    def extra_repr(self) -> str:
-        return f"{self.cin}, {self.cout}, kernel={self.kernel}, stride={self.stride}, units={self.units}, nothing shared"
+def conv2d(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric", groups: int = 1,
+           dilation: int = 1, bias: bool = False) -> nn.Conv2d:
+    """A convolution whose padding has a name. "same" and "symmetric" differ only where it strides."""
+    size = _both(kernel)
+    if padding == "same" and stride > 1 and max(size) > 1:
+        return SameConv2d(cin, cout, size, stride, groups=groups, dilation=dilation, bias=bias)
+    pad = (0, 0) if padding == "valid" else (dilation * (size[0] - 1) // 2, dilation * (size[1] - 1) // 2)
+    return nn.Conv2d(cin, cout, size, stride, pad, groups=groups, dilation=dilation, bias=bias)
+
+
+def conv_norm(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric", groups: int = 1,
+              dilation: int = 1, norm: MakeNorm | None = nn.BatchNorm2d, act: Make | None = nn.ReLU) -> nn.Sequential:
+    """Conv → norm → act, named so; the convolution has a bias if nothing normalises it."""
+    conv = conv2d(cin, cout, kernel, stride, padding=padding, groups=groups, dilation=dilation, bias=norm is None)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+    if norm is not None:
+        layers["norm"] = norm(cout)
+    if act is not None:
+        layers["act"] = act()
+    return nn.Sequential(layers)
+
+
+def norm_conv(cin: int, cout: int, kernel: int, stride: int = 1, *, number: int | str = "", dropout: float = 0.0, dilation: int = 1,
+              groups: int = 1, norm: MakeNorm = nn.BatchNorm2d, act: Make = nn.ReLU) -> "OrderedDict[str, nn.Module]":
+    """Norm → act → (dropout →) conv of a pre-activated network, as named layers `norm1`, `act1`, … to put into one Sequential.
+
+    One flat Sequential, so that `fold` sees a convolution directly followed by the next unit's normalisation.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict({f"norm{number}": norm(cin), f"act{number}": act()})
+    if dropout:
+        layers[f"drop{number}"] = nn.Dropout(dropout)
+    layers[f"conv{number}"] = conv2d(cin, cout, kernel, stride, dilation=dilation, groups=groups)
+    return layers
+
+
+def _both(size: int | tuple[int, ...]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -1,5 +1,9 @@
 """Initialisations that papers state, as functions on layers that already exist."""
 
+from collections.abc import Callable
+from math import sqrt
+from typing import Literal
+
 from torch import Tensor, nn
 
 
@@ -22,3 +26,35 @@ def gaussian_(layer: nn.Conv2d | nn.Linear, std: float, bias: float) -> None:
     nn.init.normal_(layer.weight, std=std)
     if layer.bias is not None:
         nn.init.constant_(layer.bias, bias)
+
+
+def he_normal_(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
+    """Every convolution below from N(0, 2/fan), its bias zero (He et al. 2015).
+
+    fan_out is k²·cout whatever the groups, as in the Torch releases.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def linear(init: Callable[[Tensor], object], bias: float = 0.0) -> Callable[[int, int], nn.Linear]:
+    """A maker of fully connected layers, for `Head`: weights by `init`, every bias the same value."""
+
+    def make(cin: int, cout: int) -> nn.Linear:
+        layer = nn.Linear(cin, cout)
+        init(layer.weight)
+        nn.init.constant_(layer.bias, bias)
+        return layer
+
+    return make
+
+
+def uniform_linear(cin: int, cout: int) -> nn.Linear:
+    """A fully connected layer as Torch7 and torch begin one: weights and biases from U(−1/√cin, 1/√cin)."""
+    layer = nn.Linear(cin, cout)
+    nn.init.uniform_(layer.weight, -1 / sqrt(cin), 1 / sqrt(cin))
+    nn.init.uniform_(layer.bias, -1 / sqrt(cin), 1 / sqrt(cin))
+    return layer

@@ -32,3 +32,28 @@ class LocalResponseNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, groups={self.groups}"
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of each position of (N, C, H, W)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__(channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class LayerScale(nn.Module):
+    """x · γ with one trained factor per channel, `value` at first (Touvron et al. 2021). The last dimension is the channels'."""
+
+    def __init__(self, channels: int, value: float = 1e-6) -> None:
+        super().__init__()
+        self.value = value
+        self.gamma = nn.Parameter(torch.full((channels,), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+    def extra_repr(self) -> str:
+        return f"{len(self.gamma)}, {self.value:g}"

@@ -1,10 +1,14 @@
 """Poolings that torch does not have."""
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .counted import Counted
+
+PoolKind = Literal["avg", "max", "avgmax", "catavgmax", "none"]
 
 
 class Subsample2d(Counted):
@@ -21,7 +25,7 @@ class Subsample2d(Counted):
         nn.init.uniform_(self.weight, -2.4 / 4, 2.4 / 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, 2, divisor_override=1) * self.weight + self.bias
+        return 4 * F.avg_pool2d(x, 2) * self.weight + self.bias       # ONNX knows no sum-pooling
 
     def macs(self, output: Tensor) -> int:
         return 0
@@ -34,3 +38,31 @@ class Subsample2d(Counted):
 
     def extra_repr(self) -> str:
         return str(len(self.weight))
+
+
+class GlobalPool(nn.Module):
+    """(N, C, H, W) → (N, C), over the whole map: its mean, its maximum, the mean of both, or both behind one another (N, 2C).
+
+    "none" leaves the map as it is. The names are timm's.
+    """
+
+    def __init__(self, kind: PoolKind = "avg") -> None:
+        super().__init__()
+        self.kind = kind
+
+    def width(self, channels: int) -> int:
+        """What comes out where `channels` go in."""
+        return 2 * channels if self.kind == "catavgmax" else channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kind == "none":
+            return x
+        if self.kind == "avg":
+            return x.mean((2, 3))
+        if self.kind == "max":
+            return x.amax((2, 3))
+        mean, top = x.mean((2, 3)), x.amax((2, 3))
+        return 0.5 * (mean + top) if self.kind == "avgmax" else torch.cat([mean, top], dim=1)
+
+    def extra_repr(self) -> str:
+        return self.kind

@@ -30,6 +30,7 @@ class Meta(Record):
     format: int = 1
     model: str                              # the registered name
     fields: dict[str, Any] = Field({})      # what differs from the registered specification
+    folded: bool = False                    # its tensors are those of convatlas.fold's result
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
     loss: Loss = Loss()                     # which the scores mean something by

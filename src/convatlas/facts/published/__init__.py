@@ -3,8 +3,9 @@
 import json
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from ...run import Record
 
@@ -16,6 +17,7 @@ class Fact(Record):
     fact: str                       # 'params', 'macs', 'output', 'test_error_pct' …
     value: JsonValue
     source: str
+    fields: dict[str, Any] = Field({})     # what its specification differs in from the registered one: {"image_size": 192}
     layer: str = ""                 # the module it speaks of; '' is the whole network
     digits: int | None = None       # significant digits as printed; None is exact
     protocol: str = ""              # how it was measured, where that matters

@@ -1,0 +1,56 @@
+"""ConvNeXt's block, which later networks keep and give other spatial convolutions (Liu et al. 2022)."""
+
+from collections import OrderedDict
+from functools import partial
+
+from torch import Tensor, nn
+
+from .init import linear
+from .norm import LayerNorm2d, LayerScale
+from .pool import GlobalPool, PoolKind
+from .residual import Residual
+
+
+class Permute(nn.Module):
+    """The dimensions in another order."""
+
+    def __init__(self, *order: int) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.order)
+
+    def extra_repr(self) -> str:
+        return ", ".join(map(str, self.order))
+
+
+def convnext_block(spatial: nn.Module, channels: int, *, layer_scale: float = 1e-6, drop: float = 0.0, eps: float = 1e-6) -> Residual:
+    """The block of Figure 4 (Liu et al. 2022): x + scale · MLP(norm(spatial(x))), the MLP four times as wide inside.
+
+    The MLP's linear layers work on (N, H, W, C). A `layer_scale` of 0 means that there is none.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        spatial=spatial, last=Permute(0, 2, 3, 1), norm=nn.LayerNorm(channels, eps=eps),
+        expand=nn.Linear(channels, 4 * channels), act=nn.GELU(), reduce=nn.Linear(4 * channels, channels))
+    if layer_scale:
+        layers["scale"] = LayerScale(channels, layer_scale)
+    layers["first"] = Permute(0, 3, 1, 2)
+    return Residual(nn.Sequential(layers), drop=drop)
+
+
+def pool_norm(channels: int, pool: PoolKind, eps: float = 1e-6) -> nn.LayerNorm:
+    """The LayerNorm between global pooling and the classifier; of the map, if nothing is pooled."""
+    return LayerNorm2d(channels, eps) if pool == "none" else nn.LayerNorm(GlobalPool(pool).width(channels), eps=eps)
+
+
+def truncated_(model: nn.Module, std: float = 0.02) -> None:
+    """Every convolution and linear layer below from N(0, std²) cut off at ±2, its bias zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+truncated_linear = linear(partial(nn.init.trunc_normal_, std=0.02))     # a maker of classifiers, likewise

@@ -1,0 +1,114 @@
+"""Inception modules written down as their figures draw them, and what the papers of 2017 share: a stem, scaled residuals."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from math import sqrt
+from typing import Literal, NamedTuple, TypeAlias
+
+from torch import Tensor, nn
+
+from .conv import MakeNorm, Padding, conv2d
+from .excite import SqueezeExcite
+from .parallel import Parallel
+from .residual import Residual
+
+
+class Conv(NamedTuple):
+    """A box of a figure: so many maps, the kernel (or its height and width), normalised and rectified. "valid" is the figures' V."""
+
+    cout: int
+    kernel: int | tuple[int, int]
+    stride: int = 1
+    padding: Padding = "symmetric"
+
+
+Box: TypeAlias = "Conv | Literal['max', 'avg'] | Figure"      # a convolution; 3×3/2 V; 3×3/1; paths side by side
+Boxes: TypeAlias = "tuple[Box, ...]"                          # one behind the other
+Figure: TypeAlias = "Mapping[str, Boxes]"                     # paths by name, from left to right
+
+#  Szegedy et al. 2017, Figure 3: the stem of Inception-v4 and Inception-ResNet-v2, cut where it reduces
+FIGURE_3: tuple[Boxes, Boxes, Boxes] = (
+    (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),                                        # 299 → 147 pixels
+    ({"pool": ("max",), "conv": (Conv(96, 3, 2, "valid"),)},                                                # → 73
+     {"short": (Conv(64, 1), Conv(96, 3, 1, "valid")),
+      "long": (Conv(64, 1), Conv(64, (1, 7)), Conv(64, (7, 1)), Conv(96, 3, 1, "valid"))}),                 # → 71
+    ({"conv": (Conv(192, 3, 2, "valid"),), "pool": ("max",)},),                                             # → 35, 384 maps
+)
+
+
+def figure_7(k: int, l: int, m: int, n: int) -> Figure:
+    """Reduction-A, from 35 to 17 pixels; k, l, m, n are those of Table 1 of Szegedy et al. 2017."""
+    return {"three": (Conv(n, 3, 2, "valid"),), "twice": (Conv(k, 1), Conv(l, 3), Conv(m, 3, 2, "valid")), "pool": ("max",)}
+
+
+def draw(cin: int, boxes: Boxes, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:
+    """The boxes as one flat Sequential, in which each convolution stands beside its normalisation."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, box in enumerate(boxes, start=1):
+        if isinstance(box, Conv):
+            conv = conv2d(cin, box.cout, box.kernel, box.stride, padding=box.padding)
+            layers.update({f"conv{i}": conv, f"norm{i}": norm(box.cout), f"act{i}": nn.ReLU()})
+        elif isinstance(box, str):      # TensorFlow's average leaves the border out
+            layers[f"pool{i}"] = nn.MaxPool2d(3, 2) if box == "max" else nn.AvgPool2d(3, 1, 1, count_include_pad=False)
+        else:
+            layers[f"paths{i}"] = parallel(cin, box, norm)
+        cin = drawn(cin, (box,))
+    return nn.Sequential(layers)
+
+
+def parallel(cin: int, figure: Figure, norm: MakeNorm = nn.BatchNorm2d) -> Parallel:
+    """The figure's paths."""
+    return Parallel({name: draw(cin, boxes, norm) for name, boxes in figure.items()})
+
+
+def drawn(cin: int, boxes: Boxes) -> int:
+    """How many maps the boxes make of `cin`."""
+    for box in boxes:
+        if isinstance(box, Conv):
+            cin = box.cout
+        elif not isinstance(box, str):
+            cin = sum(drawn(cin, path) for path in box.values())
+    return cin
+
+
+class Scale(nn.Module):
+    """x · factor, a constant: "scaling down the residuals" (Szegedy et al. 2017, section 3.3). Any shape."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return f"{self.factor:g}"
+
+
+def scaled_residual(cin: int, figure: Figure, scale: float, *, norm: MakeNorm = nn.BatchNorm2d, act: bool = True,
+                    squeezed: int = 0) -> Residual:
+    """relu(x + scale · expand(paths(x))); `expand` is a 1×1 convolution with bias and without normalisation.
+
+    `squeezed` > 0 weighs what is added by squeeze-and-excitation.
+    """
+    branch: OrderedDict[str, nn.Module] = OrderedDict(paths=parallel(cin, figure, norm))
+    branch["expand"] = nn.Conv2d(drawn(cin, (figure,)), cin, 1)
+    if squeezed:
+        branch["excite"] = SqueezeExcite(cin, squeezed)
+    branch["scale"] = Scale(scale)
+    return Residual(nn.Sequential(branch), act=nn.ReLU() if act else None)
+
+
+def variance_scaling_(weight: Tensor) -> None:
+    """N(0, 2/fan_in), cut at two standard deviations and widened by √1.3 to make up for that: tf-slim's initialiser."""
+    std = sqrt(1.3 * 2 / weight[0].numel())
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def initialise_(model: nn.Module, init: Callable[[Tensor], object]) -> None:
+    """Every convolution below by `init`, its bias zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            init(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
