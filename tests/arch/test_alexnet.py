@@ -45,6 +45,16 @@ def test_fields_take_innovations_away():
     assert [(m.groups, m.alpha) for m in norms] == [(2, 2e-5), (2, 2e-5)]
 
 
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_owt"])
+def test_cifar_stem(name):
+    with torch.device("meta"):
+        usual, small = (convatlas.create_model(name, stem=stem, num_classes=10) for stem in ("imagenet", "cifar"))
+        assert small(torch.empty(1, 3, 32, 32)).shape == (1, 10)
+    conv = small.stem.conv1
+    assert (conv.kernel_size, conv.stride, conv.padding) == ((3, 3), (1, 1), (1, 1))
+    assert list(small.state_dict()) == list(usual.state_dict()) and small.feature_info[0]["reduction"] == 1
+
+
 def test_order_is_convolution_relu_normalisation_pool():
     with torch.device("meta"):
         model = convatlas.create_model("alexnet")

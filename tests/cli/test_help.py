@@ -13,7 +13,7 @@ from convatlas import __version__, run
 from convatlas.cli import app, main, paths, plan
 from convatlas.errors import ConvatlasError
 
-COMMANDS = ("train", "eval", "predict", "list", "info", "facts", "recipe", "recipe list", "recipe show")
+COMMANDS = ("train", "eval", "predict", "list", "info", "compare", "facts", "recipe", "recipe list", "recipe show")
 
 # Runs the command line, then says on stderr's last line which heavy modules it pulled in.
 PROBE = """

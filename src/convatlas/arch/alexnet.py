@@ -45,7 +45,10 @@ def gaussian_linear(cin: int, cout: int, bias: float = 0.0) -> nn.Linear:
 
 @dataclass(frozen=True)
 class AlexNet:
-    """`pool_kernel` 3 overlaps, 2 does not; `lrn` none takes the normalisation away; `groups` 1 joins the two GPUs."""
+    """`pool_kernel` 3 overlaps, 2 does not; `lrn` none takes the normalisation away; `groups` 1 joins the two GPUs.
+
+    `stem` "cifar" makes conv1 3×3 with stride 1.
+    """
 
     table: tuple[Row, ...] = SECTION_3_5
     lrn: Literal["paper", "code", "none"] = "paper"
@@ -53,6 +56,7 @@ class AlexNet:
     pool_kernel: int = 3
     groups: int = 2
     act: Literal["relu", "tanh"] = "relu"
+    stem: Literal["imagenet", "cifar"] = "imagenet"
     drop_rate: float = 0.5
     num_classes: int = 1000
     in_chans: int = 3
@@ -71,6 +75,8 @@ class AlexNet:
         parts: list[list[tuple[str, nn.Module]]] = [[]]
         cin = self.in_chans
         for i, row in enumerate(self.table, start=1):
+            if i == 1 and self.stem == "cifar":
+                row = row._replace(kernel=3, stride=1, pad=1)
             conv = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad, groups=min(row.groups, self.groups))
             gaussian_(conv, 0.01, row.bias)
             parts[-1] += [(f"conv{i}", conv), (f"act{i}", self.squash())]

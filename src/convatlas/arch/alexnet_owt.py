@@ -9,7 +9,7 @@ Departs From the 2012 network in all of the above (that one is `alexnet`); from 
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
@@ -38,6 +38,7 @@ TABLE = (     # kernels size stride pad pooled
 class AlexNetOWT:
     """torchvision's `alexnet`."""
 
+    stem: Literal["imagenet", "cifar"] = "imagenet"     # "cifar": conv1 is 3×3 with stride 1
     drop_rate: float = 0.5
     num_classes: int = 1000
     in_chans: int = 3
@@ -48,6 +49,8 @@ class AlexNetOWT:
         parts: list[list[tuple[str, nn.Module]]] = [[]]
         cin = self.in_chans
         for i, row in enumerate(TABLE, start=1):
+            if i == 1 and self.stem == "cifar":
+                row = row._replace(kernel=3, stride=1, pad=1)
             parts[-1] += [(f"conv{i}", nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad)), (f"act{i}", nn.ReLU())]
             if row.pooled:
                 parts.append([(f"pool{i}", nn.MaxPool2d(3, 2))])

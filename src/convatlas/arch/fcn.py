@@ -1,0 +1,147 @@
+"""FCN — Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
+
+Idea    A classifier's fully connected layers are convolutions as large as their input: slid over a larger image they give
+        a coarse map of scores, which finer maps refine and bilinear up-sampling returns to the image's size.
+Mirrors Section 4.2, Figure 3 and the authors' VOC networks: strides, kernels and crops of every up-sampling.
+Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the paper, and so we, learn those in between and
+        fix the last. FCN-AlexNet normalises as our `alexnet` does, the authors' as Caffe's does (k = 1, α divided by 5).
+        The backbone begins as its own paper says, where the authors begin with its trained weights.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..parts import bilinear_up, crop
+from ..registry import build, register
+from ..segmenter import Decoder, Segmenter
+
+
+class Row(NamedTuple):
+    kernel: int                 # of the last up-sampling; those in between are 4×4 with stride 2
+    crops: tuple[int, ...]      # pixels off the top and left of each finer score map, and of the result
+
+
+VOC = {     # backbone, stride: kernel  crops
+    ("vgg16", 32):   Row(64, (19,)),
+    ("vgg16", 16):   Row(32, (5, 27)),
+    ("vgg16", 8):    Row(16, (5, 9, 31)),
+    ("alexnet", 32): Row(63, (18,)),
+}
+
+
+class Skip(NamedTuple):
+    name: str
+    at: int             # among the maps, from the last one
+    channels: int
+    scale: float        # of the map where all scores learn at once
+
+
+SKIPS = (   # name   at  channels scale
+    Skip("fc7",   -1, 4096, 1.0),
+    Skip("pool4", -3, 512,  0.01),
+    Skip("pool3", -5, 256,  0.0001),
+)
+
+
+def zero_score(cin: int, classes: int) -> nn.Conv2d:
+    conv = nn.Conv2d(cin, classes, 1)
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(cast(Tensor, conv.bias))
+    return conv
+
+
+class Scores(nn.Module):
+    """Scores of the coarsest map, doubled and added to those of each finer one, at last enlarged to (N, classes, H, W)."""
+
+    def __init__(self, spec: "FCN", classes: int) -> None:
+        super().__init__()
+        kernel, self.crops = spec.row
+        self.scales = [skip.scale if spec.fusion == "at_once" else 1.0 for skip in spec.skips]
+        self.score = nn.ModuleDict({skip.name: zero_score(skip.channels, classes) for skip in spec.skips})
+        self.up = nn.ModuleDict({skip.name: bilinear_up(classes, 4, 2, learned=spec.upsampling != "fixed") for skip in spec.skips[1:]})
+        self.up["image"] = bilinear_up(classes, kernel, spec.stride, learned=spec.upsampling == "learned")
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+        inputs = (x if scale == 1 else x * scale for x, scale in zip(maps, self.scales, strict=True))
+        coarse, *finer = (score(x) for score, x in zip(self.score.values(), inputs, strict=True))
+        *doublings, last = self.up.values()
+        for up, skip, offset in zip(doublings, finer, self.crops, strict=False):
+            coarse = up(coarse)
+            coarse = coarse + crop(skip, offset, coarse.shape[2], coarse.shape[3])
+        return crop(last(coarse), self.crops[-1], *size)
+
+
+class Skips(Decoder):
+    """Hands the chosen maps to the scores; without classes it is fc7's map, (N, 4096, H/32, W/32)."""
+
+    def __init__(self, spec: "FCN") -> None:
+        super().__init__(nn.Identity(), SKIPS[0].channels, spec.num_classes, lambda _, classes: Scores(spec, classes))
+        self.at = [skip.at for skip in spec.skips]
+
+    def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]
+        chosen = [maps[at] for at in self.at]
+        return cast(Tensor, self.classifier(chosen, size)) if self.num_classes else chosen[0]
+
+
+def convolution(fc: nn.Linear, cin: int) -> nn.Conv2d:
+    """The same weights as a convolution over the whole map that the layer was made for (Figure 2)."""
+    side = isqrt(fc.in_features // cin)
+    conv = nn.Conv2d(cin, fc.out_features, side, device="meta")
+    conv.weight = nn.Parameter(torch.unflatten(fc.weight.detach(), 1, (cin, side, side)))
+    conv.bias = fc.bias
+    return conv
+
+
+@dataclass(frozen=True)
+class FCN:
+    """`fusion` staged begins with the coarser network's weights (`load_coarser`), at_once trains all scores together.
+
+    `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all.
+    """
+
+    backbone: Literal["vgg16", "alexnet"] = "vgg16"
+    stride: Literal[32, 16, 8] = 32
+    fusion: Literal["staged", "at_once"] = "staged"
+    upsampling: Literal["paper", "fixed", "learned"] = "paper"
+    drop_rate: float = 0.5
+    num_classes: int = 21
+    in_chans: int = 3
+    image_size: int | tuple[int, int] = 500
+
+    def build(self) -> Segmenter:
+        """Input (N, 3, H, W), output (N, 21, H, W)."""
+        if (self.backbone, self.stride) not in VOC:
+            raise ValueError(f"FCN: stride = {self.stride} was published for vgg16 only: with {self.backbone} it is 32")
+        net = build(self.backbone, {"in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
+        for module in net.modules():
+            if isinstance(module, nn.MaxPool2d):
+                module.ceil_mode = True         # as Caffe's pools
+        first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
+        first.padding = (100, 100)              # so that the smallest image leaves something for fc6
+        fc6, fc7 = (module for module in net.head.modules() if isinstance(module, nn.Linear))
+        # pools as stages of their own: pool3 and pool4 are maps that scores read
+        stages = [part for stage in net.stages for part in (cast(nn.Sequential, stage)[:1], cast(nn.Sequential, stage)[1:]) if len(part)]
+        cin = [module for module in net.stages.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
+        top = OrderedDict(pool=stages.pop()[0], fc6=convolution(fc6, cin), act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
+                          fc7=convolution(fc7, 4096), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
+        return Segmenter(self, net.stem, [*stages, nn.Sequential(top)], Skips(self))
+
+    @property
+    def row(self) -> Row:
+        return VOC[self.backbone, self.stride]
+
+    @property
+    def skips(self) -> tuple[Skip, ...]:
+        return SKIPS[: len(self.row.crops)]
+
+
+register("fcn32s_vgg16", FCN(), params=134_346_581, macs=181_365_854_976)
+register("fcn16s_vgg16", FCN(stride=16), params=134_364_410, macs=181_448_086_272)
+register("fcn8s_vgg16", FCN(stride=8), params=134_376_863, macs=181_529_034_048)
+register("fcn32s_alexnet", FCN("alexnet"), params=56_954_261, macs=21_424_487_968)

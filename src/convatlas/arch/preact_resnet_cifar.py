@@ -1,0 +1,81 @@
+"""Pre-activation CIFAR ResNet — He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016.
+
+Idea    With normalisation and ReLU before each convolution, nothing stands on the shortcut, and a signal passes unchanged
+        from any unit to any other: a network of 1001 layers trains, and better than one of 164.
+Mirrors The authors' resnet-pre-act.lua: 9n+2 layers, three stages of n bottlenecks, which stride in their first 1×1.
+Departs ResNet-110, which that code does not have, keeps the two 3×3 convolutions and option A of the 2015 network; its
+        stages begin like the bottlenecks'. `se_reduction` adds squeeze-and-excitation at the end of each branch; the
+        results that Hu et al. compare SE-ResNet-110 and 164 with are those of this paper's networks.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from ..model import Convnet, pooled
+from ..parts import SqueezeExcite, ZeroPad, conv2d, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
+from ..registry import register
+
+
+class Row(NamedTuple):
+    output: int     # height and width of the maps
+    filters: int    # a bottleneck ends in four times as many
+    stride: int     # of the stage's first unit
+
+
+STAGES = (   # output filters stride
+    Row(32, 16, 1),
+    Row(16, 32, 2),
+    Row(8,  64, 2),
+)
+
+
+@dataclass(frozen=True)
+class PreactResNetCifar:
+    """`n` units per stage: 9n+2 layers of bottlenecks, 6n+2 of basic units; `se_reduction` 0 is the paper's."""
+
+    n: int
+    unit: Literal["basic", "bottleneck"] = "bottleneck"
+    se_reduction: int = 0
+    table: tuple[Row, ...] = STAGES
+    num_classes: int = 10
+    in_chans: int = 3
+    image_size: int | tuple[int, int] = 32
+
+    def build(self) -> Convnet:
+        """Input (N, 3, 32, 32), less the mean; scores (N, 10)."""
+        width = self.table[0].filters
+        stem = conv2d(self.in_chans, width, 3)
+        stages = []
+        for row in self.table:
+            cout = row.filters if self.unit == "basic" else 4 * row.filters
+            first = self.residual(width, cout, row.stride, first=True)
+            stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, first=False) for _ in range(self.n - 1))))
+            width = cout
+        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()}, classifier=torch_linear)
+        model = Convnet(self, stem, stages, head)
+        he_normal_(model)
+        return model
+
+    def residual(self, cin: int, cout: int, stride: int, *, first: bool) -> nn.Module:
+        """One unit; a stage's first changes shapes, so that its shortcut reads the activated map."""
+        if self.unit == "basic":
+            layers = preact_basic(cin, cout, stride)
+            shortcut: nn.Module | None = ZeroPad(cin, cout, stride) if cin != cout else None
+        else:
+            layers = preact_bottleneck(cin, cout, (stride, 1))
+            shortcut = conv2d(cin, cout, 1, stride) if cin != cout else None
+        if self.se_reduction:
+            layers["excite"] = SqueezeExcite(cout, cout // self.se_reduction)
+        return preact_unit(layers, shortcut, shared=first)
+
+
+register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"), params=1_727_962, macs=252_887_680, fidelity="authors")
+register("preact_resnet164_cifar", PreactResNetCifar(18), params=1_703_258, macs=244_500_992)
+register("preact_resnet1001_cifar", PreactResNetCifar(111), params=10_327_706, macs=1_487_849_984)
+
+register("se_preact_resnet110_cifar", PreactResNetCifar(18, "basic", 16), params=1_742_200, macs=252_899_776,
+         aliases=("se_resnet110_cifar",))
+register("se_preact_resnet164_cifar", PreactResNetCifar(18, "bottleneck", 16), params=1_905_362, macs=244_694_528,
+         aliases=("se_resnet164_cifar",))

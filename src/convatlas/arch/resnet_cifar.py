@@ -1,0 +1,84 @@
+"""CIFAR ResNet — He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+
+Idea    Layers learn what to add to their input instead of a whole new map, so that more layers no longer train worse;
+        shown on small images with 20 to 1202 layers of three widths, each beside a plain network of the same size.
+Mirrors The table of section 4.2: 6n+2 layers, three stages of n blocks of two 3×3 convolutions.
+Departs Option A's zeros stand behind the old channels, where the paper does not say; the order of channels is free. The
+        classifier begins as Torch's (uniform weights, zero biases), which the paper does not state. `se_reduction` adds
+        squeeze-and-excitation at the end of each branch (Hu et al. 2018).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import nn
+
+from ..model import Convnet, pooled
+from ..parts import Option, Residual, SqueezeExcite, conv_norm, he_normal_, shortcut, torch_linear
+from ..registry import register
+
+
+class Row(NamedTuple):
+    output: int     # height and width of the maps
+    filters: int
+    stride: int     # of the stage's first convolution
+
+
+SECTION_4_2 = (   # output filters stride
+    Row(32, 16, 1),     # 1 + 2n layers, the stem included
+    Row(16, 32, 2),     # 2n layers
+    Row(8,  64, 2),     # 2n layers
+)
+
+
+@dataclass(frozen=True)
+class ResNetCifar:
+    """`n` blocks per stage, 6n+2 layers; shortcut "none" is the plain network; `se_reduction` 0 is the paper's."""
+
+    n: int
+    shortcut: Option = "A"
+    se_reduction: int = 0
+    table: tuple[Row, ...] = SECTION_4_2
+    num_classes: int = 10
+    in_chans: int = 3
+    image_size: int | tuple[int, int] = 32
+
+    def build(self) -> Convnet:
+        """Input (N, 3, 32, 32), less the per-pixel mean; scores (N, 10)."""
+        width = self.table[0].filters
+        stem = conv_norm(self.in_chans, width, 3)
+        stages = []
+        for row in self.table:
+            first = self.block(width, row.filters, row.stride)
+            width = row.filters
+            stages.append(nn.Sequential(first, *(self.block(width, width, 1) for _ in range(self.n - 1))))
+        model = Convnet(self, stem, stages, pooled(width, self.num_classes, classifier=torch_linear))
+        he_normal_(model)
+        return model
+
+    def block(self, cin: int, cout: int, stride: int) -> nn.Module:
+        """Two 3×3 convolutions and what goes around them; the last ReLU comes after the addition."""
+        branch: OrderedDict[str, nn.Module] = OrderedDict(
+            conv1=conv_norm(cin, cout, 3, stride),
+            conv2=conv_norm(cout, cout, 3, act=None),
+        )
+        if self.se_reduction:
+            branch["excite"] = SqueezeExcite(cout, cout // self.se_reduction)
+        if self.shortcut == "none":
+            return nn.Sequential(branch | {"act": nn.ReLU()})
+        return Residual(nn.Sequential(branch), shortcut(self.shortcut, cin, cout, stride), nn.ReLU())
+
+
+register("resnet20_cifar", ResNetCifar(3), params=269_722, macs=40_551_040)
+register("resnet32_cifar", ResNetCifar(5), params=464_154, macs=68_862_592)
+register("resnet44_cifar", ResNetCifar(7), params=658_586, macs=97_174_144)
+register("resnet56_cifar", ResNetCifar(9), params=853_018, macs=125_485_696)
+register("resnet110_cifar", ResNetCifar(18), params=1_727_962, macs=252_887_680)
+register("resnet1202_cifar", ResNetCifar(200), params=19_421_274, macs=2_829_238_912)
+
+register("plain20_cifar", ResNetCifar(3, "none"), params=269_722, macs=40_551_040)
+register("plain32_cifar", ResNetCifar(5, "none"), params=464_154, macs=68_862_592)
+register("plain44_cifar", ResNetCifar(7, "none"), params=658_586, macs=97_174_144)
+register("plain56_cifar", ResNetCifar(9, "none"), params=853_018, macs=125_485_696)
+register("plain110_cifar", ResNetCifar(18, "none"), params=1_727_962, macs=252_887_680)

@@ -1,0 +1,110 @@
+"""SENet — Hu, Shen & Sun, "Squeeze-and-Excitation Networks", CVPR 2018; Hu, Shen, Albanie, Sun & Wu, TPAMI 2020.
+
+Idea    A block looks at the whole image (squeeze) and weighs each of its channels by what it saw (excitation): a factor
+        between 0 and 1 that costs next to nothing. The challenge's winner of 2017.
+Mirrors Table 1 and 2 (SE-ResNets); sections 6.1 to 6.5, the ablations: reduction ratio, squeeze, gate, stages, position;
+        SENet-154 as in the appendix and the authors' release.
+Departs The plain SE-ResNets stride in the 3×3 and pad the max-pool, as the field does; the `_v1` variants are the authors'
+        release: stride in the first 1×1, Caffe's max-pool. SE on the identity follows a projection where there is one; in
+        the 3×3 position it follows the ReLU. The two fully connected layers have biases as released; the ablations of 2020
+        ran without (`se_bias=False`). 18 and 34 layers are not the paper's. Weights begin as ResNet's (fan-out).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, NamedTuple
+
+from torch import nn
+
+from ..model import Convnet, pooled
+from ..parts import Blocks, Excite, Gate, MakeNorm, PoolKind, Position, Squeeze, StemPool, StrideOn, conv_norm, he_normal_, torch_linear
+from ..registry import register
+
+
+class Net(NamedTuple):
+    block: Literal["basic", "bottleneck"]
+    conv2: int
+    conv3: int
+    conv4: int
+    conv5: int
+    groups: int = 1
+    width: int = 64         # channels of each group in conv2
+    deep: bool = False      # SENet-154: three 3×3 in the stem, first 1×1 of half the width, 3×3 projections from conv3 on
+
+
+NETS = {          # block        blocks         groups
+    18:  Net("basic",      2, 2, 2,  2),
+    34:  Net("basic",      3, 4, 6,  3),
+    50:  Net("bottleneck", 3, 4, 6,  3),
+    101: Net("bottleneck", 3, 4, 23, 3),
+    152: Net("bottleneck", 3, 8, 36, 3),
+    154: Net("bottleneck", 3, 8, 36, 3, 64, 4, deep=True),
+}
+
+
+@dataclass(frozen=True)
+class SENet:
+    """Every `se_…` field is one of the paper's ablations; `se_stages` counts from 0, conv2_x."""
+
+    net: Net = NETS[50]
+    stride_on: StrideOn = "3x3"
+    stem_pool: StemPool = "symmetric"
+    se_reduction: int = 16
+    se_position: Position = "standard"
+    se_squeeze: Squeeze = "avg"
+    se_gate: Gate = "sigmoid"
+    se_bias: bool = True
+    se_stages: tuple[int, ...] = (0, 1, 2, 3)
+    stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
+    norm_eps: float = 1e-5
+    drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
+    global_pool: PoolKind = "avg"
+    num_classes: int = 1000
+    in_chans: int = 3
+    image_size: int | tuple[int, int] = 224
+
+    def build(self) -> Convnet:
+        """Input (N, 3, 224, 224); the stem's maps at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
+        norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
+        excite = Excite(self.se_reduction, self.se_position, self.se_squeeze, self.se_gate, self.se_bias, self.se_stages)
+        blocks = Blocks(self.net.block, stride_on=self.stride_on, groups=self.net.groups, width=self.net.width, excite=excite,
+                        halved=self.net.deep, wide_projection=self.net.deep, norm=norm)
+        small = self.stem == "cifar"
+        stages = blocks.stages(self.net[1:5], 128 if self.net.deep else 64, before=1 if small else 4,
+                               pool=None if small else self.stem_pool, output_stride=self.output_stride,
+                               drop_path_rate=self.drop_path_rate)
+        head = pooled(blocks.expanded(512), self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
+        stem = self.front(norm)
+        he_normal_(nn.ModuleList([stem, *stages]))
+        return Convnet(self, stem, stages, head)
+
+    def front(self, norm: MakeNorm) -> nn.Sequential:
+        """What comes before the max-pool."""
+        if self.stem == "cifar":
+            return conv_norm(self.in_chans, 128 if self.net.deep else 64, 3, norm=norm)
+        if not self.net.deep:
+            return conv_norm(self.in_chans, 64, 7, 2, norm=norm)
+        return nn.Sequential(OrderedDict(conv1=conv_norm(self.in_chans, 64, 3, 2, norm=norm), conv2=conv_norm(64, 64, 3, norm=norm),
+                                         conv3=conv_norm(64, 128, 3, norm=norm)))
+
+
+def released(depth: int) -> SENet:
+    """The authors' layers: Caffe's max-pool, the stride in the first 1×1."""
+    return SENet(NETS[depth], stride_on="1x1", stem_pool="ceil")
+
+
+register("se_resnet18", SENet(NETS[18]), params=11_778_592, macs=1_814_160_384, fidelity="field")
+register("se_resnet34", SENet(NETS[34]), params=21_958_868, macs=3_663_918_592, fidelity="field")
+register("se_resnet50", SENet(NETS[50]), params=28_088_024, macs=4_091_699_200, fidelity="field", aliases=("seresnet50",))
+register("se_resnet101", SENet(NETS[101]), params=49_326_872, macs=7_806_148_608, fidelity="field", aliases=("seresnet101",))
+register("se_resnet152", SENet(NETS[152]), params=66_821_848, macs=11_520_204_800, fidelity="field", aliases=("seresnet152",))
+
+register("se_resnet50_v1", released(50), params=28_088_024, macs=3_860_488_192, fidelity="authors", aliases=("legacy_seresnet50",))
+register("se_resnet101_v1", released(101), params=49_326_872, macs=7_574_937_600, fidelity="authors", aliases=("legacy_seresnet101",))
+register("se_resnet152_v1", released(152), params=66_821_848, macs=11_288_993_792, fidelity="authors", aliases=("legacy_seresnet152",))
+
+register("senet154", SENet(NETS[154], stem_pool="ceil", drop_rate=0.2), params=115_088_984, macs=20_688_363_520,
+         fidelity="authors", aliases=("legacy_senet154",))

@@ -1,0 +1,140 @@
+"""SENet: peers' logits, and every ablation of the paper against its drawing."""
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import convatlas
+from convatlas.parts import SqueezeExcite
+from parity import assert_equal_logits, randomised
+
+PEERS = [
+    ("timm", "legacy_seresnet50", "se_resnet50_v1", {}, {}),
+    ("timm", "legacy_seresnet101", "se_resnet101_v1", {}, {}),
+    ("timm", "legacy_seresnet152", "se_resnet152_v1", {}, {}),
+    ("timm", "legacy_senet154", "senet154", {}, {}),
+    ("timm", "senet154", "senet154", {"stem_pool": "symmetric"}, {}),
+    ("timm", "seresnet50", "se_resnet50", {}, {}),
+    ("timm", "seresnet50", "se_resnet50", {"output_stride": 8}, {"output_stride": 8}),
+    ("timm", "seresnet101", "se_resnet101", {}, {}),
+    ("timm", "seresnet152", "se_resnet152", {}, {}),
+]
+
+
+@pytest.mark.parametrize(("library", "theirs", "ours", "fields", "kwargs"),
+                         [PEERS[0], *(pytest.param(*peer, marks=pytest.mark.slow) for peer in PEERS[1:])])
+def test_peers_have_our_logits(library, theirs, ours, fields, kwargs):
+    assert_equal_logits(library, theirs, ours, 75, fields, kwargs)
+
+
+@pytest.mark.parametrize("depth", [18, pytest.param(34, marks=pytest.mark.slow)])
+def test_timms_small_networks_have_our_logits_without_their_rounding(depth):
+    """timm squeezes to a multiple of 8 channels: its stage of 64 has 8 where 64/16 = 4."""
+    from timm.layers import SEModule
+
+    exact = {"block_args": {"attn_layer": partial(SEModule, rd_divisor=1)}}
+    assert_equal_logits("timm", f"seresnet{depth}", f"se_resnet{depth}", 75, {}, exact)
+
+
+def meta(name, **fields):
+    with torch.device("meta"):
+        return convatlas.create_model(name, **fields)
+
+
+def stage(**fields):
+    """Two blocks with 128 channels, the first of which strides and projects."""
+    return randomised(convatlas.create_model("se_resnet18", **fields).stages[1].double())
+
+
+X = torch.randn(2, 64, 8, 8, dtype=torch.float64)
+
+
+def test_standard():
+    first, last = stage()
+    y = first.branch.conv2(first.branch.conv1(X))
+    y = F.relu(y * _gates(first.branch.se, y) + first.shortcut(X))
+    torch.testing.assert_close(first(X), y)
+    assert last.branch.se.reduce.out_channels == 8
+
+
+def test_pre():
+    first, _ = stage(se_position="pre")
+    y = first.branch.conv2(first.branch.conv1(X * _gates(first.branch.se, X)))
+    torch.testing.assert_close(first(X), F.relu(y + first.shortcut(X)))
+
+
+def test_post():
+    first, _ = stage(se_position="post")
+    y = first.block(X)
+    torch.testing.assert_close(y, F.relu(first.block.branch(X) + first.block.shortcut(X)))
+    torch.testing.assert_close(first(X), y * _gates(first.se, y))
+
+
+def test_identity():
+    first, last = stage(se_position="identity")
+    way = first.shortcut.way(X)
+    y = first(X)
+    torch.testing.assert_close(y, F.relu(first.branch.conv2(first.branch.conv1(X)) + way * _gates(first.shortcut.se, way)))
+    torch.testing.assert_close(last(y), F.relu(last.branch(y) + y * _gates(last.shortcut.se, y)))
+
+
+def test_behind_the_3x3():
+    block = meta("se_resnet50", se_position="3x3").stages[0][1]
+    assert list(dict(block.branch.named_children())) == ["reduce", "conv", "se", "expand"]
+    assert block.branch.se.reduce.in_channels == 64
+
+
+def _gates(se, x):
+    """Equations 2 and 3, written out."""
+    z = x.mean((2, 3))
+    s = F.linear(z, se.reduce.weight.flatten(1), se.reduce.bias).relu()
+    return torch.sigmoid(F.linear(s, se.expand.weight.flatten(1), se.expand.bias))[:, :, None, None]
+
+
+def excite(**fields):
+    return stage(**fields)[1].branch.se
+
+
+Y = torch.randn(2, 128, 4, 4, dtype=torch.float64)
+
+
+def test_squeeze():
+    top = excite(se_squeeze="max")
+    z = top.expand(F.relu(top.reduce(Y.amax((2, 3), keepdim=True))))
+    torch.testing.assert_close(top(Y), Y * torch.sigmoid(z))
+    none = excite(se_squeeze="none")        # "NoSqueeze": every pixel its own factors
+    torch.testing.assert_close(none(Y), Y * torch.sigmoid(none.expand(F.relu(none.reduce(Y)))))
+
+
+@pytest.mark.parametrize(("gate", "function"), [("sigmoid", torch.sigmoid), ("relu", F.relu), ("tanh", torch.tanh)])
+def test_gate(gate, function):
+    se = excite(se_gate=gate)
+    torch.testing.assert_close(se(Y), Y * function(se.expand(F.relu(se.reduce(Y.mean((2, 3), keepdim=True))))))
+
+
+def test_reduction_bias_and_stages():
+    model = meta("se_resnet50", se_reduction=8, se_bias=False, se_stages=(1, 3))
+    counts = [sum(isinstance(m, SqueezeExcite) for m in stage.modules()) for stage in model.stages]
+    assert counts == [0, 4, 0, 3]
+    layers = [m for m in model.modules() if isinstance(m, SqueezeExcite)]
+    assert all(m.reduce.out_channels * 8 == m.reduce.in_channels and m.reduce.bias is None and m.expand.bias is None for m in layers)
+
+
+@pytest.mark.parametrize("position", ["standard", "pre", "post", "identity"])
+def test_resnets_take_the_same_fields(position):
+    fields = {"se_reduction": 4, "se_position": position, "se_squeeze": "max", "se_gate": "tanh"}
+    plain, ours = meta("resnet18", **fields), meta("se_resnet18", **fields)
+    assert str(plain.stages) == str(ours.stages)
+
+
+def test_senet154():
+    model = meta("senet154")
+    assert [m.out_channels for m in model.stem.modules() if isinstance(m, nn.Conv2d)] == [64, 64, 128]
+    first = model.stages[1][0]
+    assert first.branch.reduce.conv.out_channels == 256 and first.branch.conv.conv.out_channels == 512
+    assert first.branch.conv.conv.groups == 64 and first.branch.conv.conv.stride == (2, 2)
+    assert first.shortcut.conv.kernel_size == (3, 3) and model.stages[0][1].shortcut.conv.kernel_size == (1, 1)
+    assert model.head.hidden.drop.p == 0.2

@@ -1,0 +1,211 @@
+"""What every network must do, as functions of its name: the tests run them on one of each family, `benchmarks/support.py` on all."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import convatlas
+from convatlas import registry
+from convatlas.model import Convnet, pair
+from convatlas.segmenter import Segmenter
+
+SIZES = (32, 64, 96, 128, 188, 224, 299)        # the first at which the last map is larger than one unit
+
+
+def fields_of(name: str) -> dict[str, Any]:
+    """Ten classes, and an image as small as the network takes with something left to look at."""
+    spec = registry.variant(name).spec
+    classes = {"num_classes": min(10, spec.num_classes)}
+    with torch.device("meta"):
+        net = registry.change(spec, classes).build()
+    if not _takes(net, (pair(spec.image_size)[0] + 16,) * 2):
+        return classes                          # made for one size
+    size = next((s for s in SIZES if s <= pair(spec.image_size)[0] and _takes(net, (s, s))), None)
+    return classes if size is None else classes | {"image_size": size}
+
+
+def _takes(net: Convnet, size: tuple[int, int]) -> bool:
+    try:
+        return net._accepts(size) and min(net._shapes(size)[-1][1:]) > 1
+    except convatlas.ConvatlasError:
+        return False
+
+
+def build(name: str, **fields: Any) -> Convnet:
+    torch.manual_seed(0)
+    return convatlas.create_model(name, **(fields_of(name) | fields))
+
+
+def meta_build(name: str) -> Convnet:
+    with torch.device("meta"):
+        return convatlas.create_model(name)
+
+
+def images(model: Convnet, count: int, *, more: int = 0) -> Tensor:
+    dice = torch.Generator().manual_seed(1)
+    return torch.randn(count, model.in_chans, *(side + more for side in model.image_size), generator=dice)
+
+
+def close(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance * max(expected.abs().max().item(), 1e-6))
+
+
+def wake(model: Convnet) -> Convnet:
+    """Layers that start at zero (score layers, layer scale) would hide everything behind them."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.abs().max() < 1e-3:
+                parameter.normal_(std=0.1)
+    return model
+
+
+def gradients(name: str) -> None:
+    """No NaN, and a gradient for every parameter, auxiliary classifiers included."""
+    model = wake(build(name)).train()
+    x = images(model, 2)
+    scores, sides = model.forward_aux(x) if model.aux else (model(x), {})
+    sum((side.square().sum() for side in sides.values()), scores.square().sum()).backward()
+    assert scores.isfinite().all()
+    for label, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None and parameter.grad.isfinite().all(), label
+            assert parameter.grad.abs().sum() > 0, label
+
+
+def one_image(name: str) -> None:
+    """A batch of one gives what it gives in a larger one."""
+    model = wake(build(name)).eval()
+    x = images(model, 3)
+    with torch.inference_mode():
+        close(model(x[:1]), model(x)[:1])
+
+
+def odd_sizes(name: str) -> None:
+    """Height and width need not be even, nor the same."""
+    model = wake(build(name)).eval()
+    size = (model.image_size[0] + 21, model.image_size[1] + 38)
+    if not model._accepts(size):
+        pytest.skip("made for some sizes only")
+    with torch.inference_mode():
+        scores = model(torch.randn(1, model.in_chans, *size))
+    assert scores.shape[:2] == (1, model.num_classes) and scores.isfinite().all()
+
+
+def channels_last(name: str) -> None:
+    """The memory layout changes nothing."""
+    model = wake(build(name)).eval()
+    x = images(model, 2)
+    with torch.inference_mode():
+        expected = model(x)
+        last = model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    close(last, expected)
+
+
+def bfloat16(name: str) -> None:
+    """It runs in bfloat16."""
+    model = wake(build(name)).eval()
+    x = images(model, 1)
+    with torch.inference_mode():
+        assert model.bfloat16()(x.bfloat16()).isfinite().all()
+
+
+def traced(name: str) -> None:
+    """torch.fx sees a plain graph that computes the same."""
+    model = wake(build(name)).eval()
+    x = images(model, 2)
+    with torch.no_grad():
+        close(torch.fx.symbolic_trace(model)(x), model(x), 1e-6)
+
+
+def compiled(name: str) -> None:
+    """torch.compile takes it as one graph."""
+    model = wake(build(name)).eval()
+    x = images(model, 2)
+    with torch.no_grad():
+        close(torch.compile(model, fullgraph=True, backend="aot_eager")(x), model(x))
+    torch.compiler.reset()
+
+
+def exported(name: str) -> None:
+    """torch.export takes it, with any batch size."""
+    model = wake(build(name)).eval()
+    x = images(model, 3)
+    program = torch.export.export(model, (x[:2],), dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=64)},))
+    with torch.no_grad():
+        close(program.module()(x), model(x))
+
+
+def onnx(name: str) -> None:
+    """ONNX Runtime gives the same scores."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(3)
+    model = wake(build(name)).eval()
+    x = images(model, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model.onnx")
+        torch.onnx.export(model, (x,), path, dynamo=True, verbose=False, optimize=False)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        scores = session.run(None, {session.get_inputs()[0].name: x.numpy()})[0]
+    with torch.no_grad():
+        close(torch.from_numpy(scores), model(x))
+
+
+def saved(name: str) -> None:
+    """Written to a file and read again, it gives the same scores bit for bit."""
+    model = wake(build(name)).eval()
+    x = images(model, 1)
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        again = convatlas.load(convatlas.save(model, Path(folder) / "model.safetensors"))
+        assert again.spec == model.spec
+        assert torch.equal(again(x), model(x))
+
+
+def folded(name: str) -> None:
+    """fold(m)(x) = m(x); the original is untouched; the folded one can be written and read."""
+    model = wake(build(name))
+    model.train()
+    with torch.no_grad():
+        model(images(model, 4))                 # statistics other than the initial ones
+    model.double().eval()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    small = convatlas.fold(model)
+    x = images(model, 2).double()
+    with torch.inference_mode():
+        close(small(x), model(x), 1e-9)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules()) or small.folded.layers[1] <= small.folded.layers[0]
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        again = convatlas.load(convatlas.save(small, Path(folder) / "folded.safetensors"))
+        close(again.double()(x), small(x), 1e-6)
+
+
+def memorised(name: str) -> None:
+    """Eight images and their labels are learned by heart."""
+    if isinstance(meta_build(name), Segmenter):
+        pytest.skip("learns images of labels, not labels")
+    model = build(name, **{field: 0.0 for field in ("drop_rate", "drop_path_rate") if field in registry.plain(registry.variant(name).spec)})
+    x = torch.rand(8, model.in_chans, *model.image_size, generator=torch.Generator().manual_seed(1)).round() * 2 - 1
+    labels = torch.arange(8) % model.num_classes
+    small = sum(p.numel() for p in model.parameters()) < 200_000
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01 if small else 1e-3)
+    for step in range(150):
+        optimiser.zero_grad()
+        scores = model(x)
+        torch.nn.functional.cross_entropy(scores, labels).backward()
+        optimiser.step()
+        if step % 5 == 4 and (scores.argmax(1) == labels).all():
+            return
+    raise AssertionError("eight images were not learned in 150 steps")
+
+
+LAWS: dict[str, Callable[[str], None]] = {
+    law.__name__: law for law in (gradients, one_image, odd_sizes, channels_last, bfloat16, traced, compiled, exported, onnx, saved,
+                                  folded, memorised)}
