@@ -308,4 +308,4 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_app_has_every_command() -> None:
-    assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "list", "info", "facts"}
+    assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "list", "info", "compare", "facts"}

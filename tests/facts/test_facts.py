@@ -1,5 +1,7 @@
 """The published figures: complete, well formed, and checked by something that can fail."""
 
+from functools import cache
+
 import pytest
 
 from convatlas import arch, facts, registry
@@ -7,9 +9,15 @@ from convatlas.facts import verdicts as checker
 from convatlas.facts.published import Fact, published
 
 
-def test_nothing_that_is_built_disagrees():
-    verdicts = facts.check()
+@cache
+def everything() -> list[facts.Verdict]:
+    """All verdicts; they take a minute."""
     assert arch
+    return facts.check()
+
+
+def test_nothing_that_is_built_disagrees():
+    verdicts = everything()
     assert [v for v in verdicts if v.verdict == "mismatch"] == []
     checked = {v.name for v in verdicts if v.verdict == "match"}
     assert checked == set(registry.VARIANTS)
@@ -17,13 +25,13 @@ def test_nothing_that_is_built_disagrees():
 
 
 def test_every_explanation_is_of_a_contested_figure_that_differs():
-    for verdict in facts.check():
+    for verdict in everything():
         if verdict.verdict == "explained":
             assert verdict.note and verdict.published != verdict.computed
 
 
 def test_every_contested_figure_still_needs_its_explanation():
-    explained = {(v.name, str(v.published)) for v in facts.check() if v.verdict == "explained"}
+    explained = {(v.name, str(v.published)) for v in everything() if v.verdict == "explained"}
     assert {(f.variant, str(f.value)) for f in published() if f.contested} == explained
 
 
@@ -59,5 +67,5 @@ def test_rounding_is_to_the_digits_printed(printed, computed, digits, agree):
 def test_training_figures_are_named_as_such():
     found = {v.fact for v in facts.check(["lenet5"]) if v.verdict == "not reproduced here"}
     assert found == {"test_error_pct"}
-    absent = {v.name for v in facts.check() if v.verdict == "not built here"}
+    absent = {v.name for v in everything() if v.verdict == "not built here"}
     assert absent == {f.variant for f in published()} - set(registry.VARIANTS)
