@@ -28,15 +28,17 @@ MAY_IMPORT = {
     "facts": LEAVES | {"count", "deploy", "model", "parts", "registry"},
     "weights": LEAVES | {"__init__", "folder"},
     "data": LEAVES,
-    "engine": LEAVES | {"__init__", "data", "model"},       # data for its types only
+    "engine": LEAVES | {"__init__", "count", "data", "folder", "model", "parts", "segmenter"},
     "recipes": LEAVES,
     "inspect": LEAVES | {"__init__", "count", "data", "engine", "folder", "model", "parts", "registry"},
     "dense": LEAVES | {"model", "parts"},
     "deploy": LEAVES | {"model", "parts"},
     "zoo": LEAVES | {"arch", "count", "data", "deploy", "facts", "model", "recipes", "registry", "weights"},
     "api": LEAVES | {"count", "data", "engine", "folder", "inspect", "model", "registry", "weights", "zoo"},
+    "runs": LEAVES | {"__init__", "folder", "recipes"},
+    "ray": LEAVES | {"api"},
     "cli": LEAVES | {"__init__", "api", "arch", "count", "data", "engine", "facts", "folder", "inspect", "model", "recipes",
-                     "registry", "zoo"},
+                     "registry", "runs", "zoo"},
 }
 FILES = sorted(HOUSE.rglob("*.py"))
 

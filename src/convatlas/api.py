@@ -1,20 +1,30 @@
 """Train, evaluate and predict: what the command line does, as functions."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import count, folder, registry, weights, zoo
-from .data import ImageSet, Loader, Source, UnreadableImage, make_transform, open_data, read_image, to_tensor
+from .data import ImageSet, Loader, Source, UnreadableImage, make_transform, open_data, prepared, read_image, to_tensor
+from .data.fitted import fit as fit_preprocess
+from .data.fitted import unnormalised
+from .data.stream import Stream
+from .data.stream_loader import StreamLoader
+from .data.transform import Transform
+from .engine.allocator import use
 from .engine.distributed import World, share, world
 from .engine.evaluate import Evaluation
 from .engine.evaluate import evaluate as measure
 from .engine.losses import probabilities
-from .engine.threads import threads_for
+from .engine.threads import resolve_layout, threads_for
+from .engine.trackers import tracked
 from .engine.train import Outcome, Silent, Watch, fit
 from .errors import ConvatlasError
 from .folder import run_of as run_of
@@ -28,6 +38,8 @@ from .zoo import load as load
 from .zoo import recipe_for as recipe_for
 from .zoo import transforms as transforms
 
+Tell = Callable[[str], None]
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -39,22 +51,39 @@ class Trained:
     report: Path | None
 
 
-def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False,
+def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
           watch: Watch | None = None) -> Trained:
     """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/, report.html.
 
-    `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. Under torchrun
-    every process calls this. Data, names and folders are checked before anything is written.
+    `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. `auto` first measures
+    for some seconds which settings of speed are best here and puts them into the run. Under torchrun every process calls this. Data,
+    names and folders are checked before anything is written.
     """
     watch = watch or Silent()
     with world(run.train.device) as here:
         source = _open(run.data, run.train.seed, here)
         run = _with_classes(run, source)
-        torch.manual_seed(run.train.seed)
-        model = create_model(run.model.name, run.model.weights, **run.model.fields)
+        if source.multi_label and run.loss.name != "bce":
+            raise ConvatlasError(f"the images of {source.name} have several labels each, for which loss.name = {run.loss.name!r} has no "
+                                 "meaning: --set loss.name=bce judges each class by itself")
+
+        def build() -> Convnet:
+            torch.manual_seed(run.train.seed)
+            made: Convnet = create_model(run.model.name, run.model.weights, **run.model.fields)
+            return made
+
+        model = build()
         model.check_image_size()
-        loaders = _loaders(run, model, source, here)
+        macs = count.macs(model) * run.data.batch_size // here.size
+        tell = watch.tell if here.main else Silent().tell
+        if auto and resume is None:
+            from .engine.auto import choose
+
+            run = run.model_copy(update={"train": choose(build, run, -(-run.data.batch_size // here.size), here.device, tell)})
+        settings = _resolved(run, macs, here)
         where = _folder(run, out, resume, force, here)
+        fitted = _measured(settings, model, source.train, where, here, tell)
+        loaders = _loaders(settings, model, source, fitted, here, tell)
         notes = (*source.notes, *channel_notes(model, source.train)) if here.main else ()
         for note in notes:
             watch.tell(note)
@@ -62,12 +91,12 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         def save_best(tensors: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
             weights.save(where / folder.WEIGHTS, tensors, weights.Meta(
                 model=run.model.name, fields=registry.changed(run.model.name, model.spec), classes=source.classes,
-                preprocess=run.preprocess, loss=run.loss, data=source.name, metrics=dict(row)))
+                preprocess=run.preprocess, loss=run.loss, data=source.name, metrics=dict(row)), fitted)
 
         try:
-            with threads_for(count.macs(model) * run.data.batch_size // here.size, here.device):
-                outcome = fit(model, *loaders, run, where, world=here, num_classes=model.num_classes, resume=resume is not None,
-                              save_best=save_best, watch=watch)
+            with threads_for(macs, here.device):
+                outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, resume=resume is not None,
+                              save_best=save_best, watch=tracked(watch, run.train.track) if here.main else watch)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
             best = load(where).to(here.device)
@@ -93,13 +122,50 @@ def _with_classes(run: Run, source: Source) -> Run:
     return run.model_copy(update={"model": run.model.model_copy(update={"fields": {**run.model.fields, "num_classes": wanted}})})
 
 
-def _loaders(run: Run, model: Convnet, source: Source, here: World) -> tuple[Loader, Loader]:
-    def loader(images: ImageSet, augment: Augment | None, shuffle: bool) -> Loader:
-        transform = make_transform(run.preprocess, model.image_size, model.in_chans, augment)
-        return Loader(images, transform, run.data.batch_size if augment else max(run.data.batch_size, 256), seed=run.train.seed,
-                      shuffle=shuffle, rank=here.rank, world=here.size, workers=run.data.workers, strict=run.data.strict)
+def _resolved(run: Run, macs: int, here: World) -> Run:
+    """What this process runs: `run`, with what it leaves to the network and the machine decided."""
+    use(run.train.allocator, macs, here.device)
+    layout = resolve_layout(run.train.channels_last, macs, here.device)
+    return run.model_copy(update={"train": run.train.model_copy(update={"channels_last": layout})})
+
+
+def _measured(run: Run, model: Convnet, images: ImageSet, where: Path, here: World, tell: Tell) -> dict[str, Tensor]:
+    """What preprocessing measures on the training images, kept in the run folder. Each process measures: the result is the same."""
+    kept = where / folder.FITTED
+    if kept.is_file():
+        return load_file(kept)
+    transform = unnormalised(run.preprocess, model.image_size, model.in_chans)
+    found = fit_preprocess(run.preprocess, run.augment, images, transform, tell)
+    if found and here.main:
+        beside = kept.with_name(f".{kept.name}")
+        save_file(found, beside)
+        beside.replace(kept)
+    return found
+
+
+def _loaders(run: Run, model: Convnet, source: Source, fitted: Mapping[str, Tensor], here: World,
+             tell: Tell) -> tuple[Loader | StreamLoader, Loader | StreamLoader]:
+    def loader(images: ImageSet, augment: Augment | None, shuffle: bool) -> Loader | StreamLoader:
+        transform = make_transform(run.preprocess, model.image_size, model.in_chans, augment, fitted=fitted)
+        images = prepared(images, run.data, transform, tell, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        batch_size = run.data.batch_size if augment else max(run.data.batch_size, 256)
+        return _loader(images, transform, batch_size, here, run.data, seed=run.train.seed, shuffle=shuffle,
+                       sampling=run.data.sampling if augment else "all")
 
     return loader(source.train, run.augment, run.data.shuffle), loader(source.val, None, False)
+
+
+def _loader(images: ImageSet, transform: Transform, batch_size: int, here: World, data: Data, *, seed: int = 0, shuffle: bool = False,
+            sampling: Literal["all", "balanced"] = "all") -> Loader | StreamLoader:
+    """What goes over the images in batches, for this process."""
+    if isinstance(images, Stream):
+        if sampling == "balanced":
+            raise ConvatlasError("data.sampling = balanced takes any image at any time, and shards are read one after the other: "
+                                 "weigh the classes with loss.class_weights=balanced instead")
+        return StreamLoader(images, transform, batch_size, seed=seed, shuffle=shuffle, rank=here.rank, world=here.size,
+                            workers=data.workers, strict=data.strict)
+    return Loader(images, transform, batch_size, seed=seed, shuffle=shuffle, sampling=sampling, rank=here.rank, world=here.size,
+                  workers=data.workers, strict=data.strict)
 
 
 def _folder(run: Run, out: Path | None, resume: Path | None, force: bool, here: World) -> Path:
@@ -162,8 +228,10 @@ def evaluate(model: str | Path | Convnet, data: str, *, split: str = "val", batc
         if run is not None:
             config = config.model_copy(update={"val_fraction": run.data.val_fraction})
         source = _open(config, run.train.seed if run else 0, here, for_eval=run is None and split == "val")
-        images = _matched(source.val if split == "val" else source.train, source.classes, net)
-        loader = Loader(images, transforms(net), batch_size, rank=here.rank, world=here.size, workers=workers, strict=strict)
+        transform = transforms(net)
+        images = prepared(source.val if split == "val" else source.train, config.model_copy(update={"cache": "off"}), transform)
+        images = _matched(images, source.classes, net)
+        loader = _loader(images, transform, batch_size, here, config.model_copy(update={"workers": workers, "strict": strict}))
         if watch and here.main:
             for note in (*source.notes, *channel_notes(net, images)):
                 watch.tell(note)
@@ -201,7 +269,14 @@ def _matched(images: ImageSet, classes: Sequence[str], model: Convnet) -> ImageS
     unknown = [name for name in classes if name not in known]
     if unknown:
         raise ConvatlasError(f"the data has classes that the model does not know: {_some(unknown)}; it knows {_some(known)}")
-    return _Renumbered(images, torch.tensor([known.index(name) for name in classes])[images.labels])
+    numbers = torch.tensor([known.index(name) for name in classes])
+    if isinstance(images, Stream):
+        return images.relabelled(numbers[images.labels])
+    if images.labels.ndim == 1:
+        return _Renumbered(images, numbers[images.labels])
+    labels = images.labels.new_zeros(len(images), len(known))
+    labels[:, numbers] = images.labels
+    return _Renumbered(images, labels)
 
 
 def _some(names: Sequence[str]) -> str:

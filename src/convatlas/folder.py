@@ -14,9 +14,11 @@ from . import __version__
 from .errors import ConvatlasError
 from .run import Run
 
-CONFIG, WEIGHTS, METRICS, REPORT = "config.yaml", "model.safetensors", "metrics.csv", "report.html"
-OURS = (CONFIG, WEIGHTS, METRICS, REPORT, "checkpoints", "tb")
-MAY_CHANGE = ("train.epochs", "train.device", "train.parallel", "train.keep", "train.checkpoint_minutes", "data.workers", "data.data_dir")
+CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = "config.yaml", "model.safetensors", "metrics.csv", "report.html", "densities.json"
+FITTED = "preprocess.safetensors"       # what preprocessing has measured on the training images
+OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, "checkpoints", "tb", "track")
+MAY_CHANGE = ("train.epochs", "train.device", "train.parallel", "train.keep", "train.checkpoint_minutes", "train.track",
+              "data.workers", "data.data_dir", "data.cache", "data.cache_dir")
 
 
 def create(run: Run, out: Path | None, force: bool) -> Path:

@@ -62,7 +62,7 @@ def load(path: str | Path, name: str | None = None, fields: dict[str, Any] | Non
         model = fold_structure(model)
         model.folded = "as loaded"
     weights.load_into(model, path)
-    model.classes, model.preprocess, model.scores = meta.classes, meta.preprocess, meta.loss
+    model.classes, model.preprocess, model.scores, model.fitted = meta.classes, meta.preprocess, meta.loss, weights.read_fitted(path)
     return model.eval()
 
 
@@ -75,7 +75,7 @@ def save(model: Convnet, path: str | Path) -> Path:
     meta = weights.Meta(model=name, fields=registry.changed(name, model.spec), folded=model.folded is not None, classes=model.classes,
                         preprocess=model.preprocess or recipe_for(name).preprocess, loss=model.scores or recipe_for(name).loss)
     target = Path(path).expanduser()
-    weights.save(target, model.state_dict(), meta)
+    weights.save(target, model.state_dict(), meta, model.fitted)
     return target
 
 
@@ -159,12 +159,17 @@ def describe(found: registry.Variant) -> dict[str, str]:
 def transforms(model: Convnet, train: bool = False) -> "Transform":
     """The callable that turns a PIL image or uint8 tensor (C, H, W) into the model's input, float32 (in_chans, h, w).
 
-    As its weights say, else as its recipe does; with `train`, its recipe's augmentation too.
+    As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on the training
+    images is not known of a network without weights: ImageNet's figures stand in.
     """
     from .data import make_transform
 
     run = recipe_for(model.name)
-    return make_transform(model.preprocess or run.preprocess, model.image_size, model.in_chans, run.augment if train else None)
+    preprocess, augment = model.preprocess or run.preprocess, run.augment
+    if not model.fitted:
+        preprocess = preprocess.model_copy(update={"fit": "none"})
+        augment = augment.model_copy(update={"pca_from": "imagenet"})
+    return make_transform(preprocess, model.image_size, model.in_chans, augment if train else None, fitted=model.fitted)
 
 
 def recipe_for(name: str) -> Run:

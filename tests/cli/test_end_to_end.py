@@ -111,7 +111,7 @@ def test_kill_9_then_resume_equals_uninterrupted(cli, trained, tmp_path):
 
 def test_a_folder_of_images(cli, stripes, tmp_path):
     done = cli("train", "lenet5_modern", stripes, "--epochs", 8, "--batch-size", 8, "--out", tmp_path / "run",
-               "--set", "augment.flip=0", "--set", "augment.trivial=false", "--set", "augment.crop=centre", "--lr", 0.003)
+               "--set", "augment.flip=0", "--set", "augment.policy=none", "--set", "augment.crop=centre", "--lr", 0.003)
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[-1]["val_top1"]) >= 0.75
     assert cli("eval", tmp_path / "run", stripes).returncode == 0

@@ -58,6 +58,15 @@ def test_class_names(tmp_path):
     assert opened(tmp_path, x=PIXELS, y=LABELS, classes=np.array(names)).classes == names
 
 
+def test_several_labels_per_picture(tmp_path):
+    y = np.random.RandomState(0).randint(0, 2, (12, 3))
+    source = opened(tmp_path, x=PIXELS, y=y, classes=np.array(["a", "b", "c"]))
+    assert source.multi_label and source.train.labels.dtype == torch.float32 and source.classes == ("a", "b", "c")
+    assert (len(source.train), len(source.val)) == (9, 3) and not source.notes
+    assert source.train.labels.sum(0).add(source.val.labels.sum(0)).tolist() == y.sum(0).tolist()
+    assert "exactly one label" in opened(tmp_path, x=PIXELS, y=np.eye(3)[LABELS]).notes[0]
+
+
 def bad(array, index, value):
     array = array.astype(np.float32) / 255
     array.flat[index] = value
@@ -71,7 +80,8 @@ def bad(array, index, value):
         ({"x": PIXELS}, "'x' has no labels 'y'"),
         ({"x": PIXELS, "y": LABELS[:5]}, "12 pictures, but 'y' has 5"),
         ({"x": PIXELS, "y": LABELS / 2}, "labels are integers"),
-        ({"x": PIXELS, "y": np.eye(12)}, "labels are integers"),
+        ({"x": PIXELS, "y": 2 * np.eye(12)}, "labels are integers"),
+        ({"x": PIXELS, "y": np.eye(12)[:, [0, 1, 1]] * 0}, "no training picture of class '0'"),
         ({"x": PIXELS, "y": LABELS - 1}, "label -1"),
         ({"x": PIXELS, "y": LABELS * 2}, "no training picture of class '1'"),
         ({"x": PIXELS, "y": LABELS * 0}, "one class only"),

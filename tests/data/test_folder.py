@@ -124,3 +124,33 @@ def test_a_file_that_is_no_data(tmp_path):
     (tmp_path / "x.csv").touch()
     with pytest.raises(ConvatlasError, match="neither a folder"):
         open_data(Data(source=str(tmp_path / "x.csv")))
+
+
+@pytest.mark.parametrize("table", ["file,label\n1.png,cat;dog\n2.png,\n3.png,dog\n", "file,cat,dog\n1.png,1,1\n2.png,0,0\n3.png,0,1\n"])
+def test_a_table_gives_several_labels(tmp_path, table):
+    for part in ("train", "val"):
+        put(tmp_path / part, "1.png", "2.png", "3.png")
+        (tmp_path / part / "labels.csv").write_text(table)
+    source = opened(tmp_path)
+    assert source.classes == ("cat", "dog") and source.multi_label
+    assert source.train.labels.tolist() == source.val.labels.tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert source.val.name(2) == str(tmp_path / "val/3.png")
+
+
+def test_one_table_is_split(tmp_path):
+    put(tmp_path, *(f"{i}.png" for i in range(10)))
+    (tmp_path / "labels.csv").write_text("file,label\n" + "".join(f"{i}.png,a;b\n" for i in range(10)))
+    source = opened(tmp_path)
+    assert (len(source.train), len(source.val)) == (8, 2) and not {*names(source.train)} & {*names(source.val)}
+
+
+@pytest.mark.parametrize(("table", "said"), [
+    ("name,label\n", "begins with 'name,label'"), ("file,label\n9.png,a\n", "no file"), ("file,label\n1.png,a\n1.png,b\n", "second time"),
+    ("file,a,b\n1.png,1,2\n", "holds '2'"), ("file,a,b\n1.png,1\n", "2 fields"), ("file,label\n", "names no image"),
+    ("file,label\n1.png,\n", "names no label")])
+def test_what_is_wrong_with_a_table_is_said(tmp_path, table, said):
+    put(tmp_path, "1.png")
+    (tmp_path / "labels.csv").write_text(table)
+    with pytest.raises(ConvatlasError, match=said) as caught:
+        opened(tmp_path)
+    assert "labels.csv" in str(caught.value)

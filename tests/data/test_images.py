@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from convatlas.data import Files, Subset, Tensors, UnreadableImage, read_image
+from convatlas.data import Files, Subset, Tensors, UnreadableImage, read_image, to_tensor
 
 
 def gradient(h=6, w=4):
@@ -113,3 +113,16 @@ def test_tensors_refuse_what_is_no_picture():
         Tensors(torch.zeros(2, 1, 4, 4), torch.zeros(2))
     with pytest.raises(ValueError, match="labels"):
         Tensors(torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.zeros(3))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_jpegs_are_as_pillow_shows_them(tmp_path, mode, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    y, x = np.mgrid[:60, :77]
+    Image.fromarray(np.stack([x * 3, y * 4, 255 - x - y], -1).astype(np.uint8)).convert(mode).save(tmp_path / "x.jpg", exif=exif)
+    with Image.open(tmp_path / "x.jpg") as image:
+        wanted = to_tensor(image)
+    found = read_image(tmp_path / "x.jpg")
+    assert found.shape == wanted.shape and (found.int() - wanted.int()).abs().max() <= 2

@@ -178,6 +178,37 @@ def test_what_evaluation_transformed_can_be_trained_on():
     assert weight.grad.isfinite().all()
 
 
+def test_labels_of_any_kind_come_along(folder):
+    labels = torch.rand(12, 5)
+    batches = list(Loader(Files(folder.paths, labels), STILL, 2).epoch(0))
+    assert torch.equal(batches[0].labels, labels[:2])
+    assert batches[1].labels.shape == (1, 5) and not batches[1].labels.any() and batches[1].labels.dtype == torch.float32
+
+
+def test_workers_stay_and_an_epoch_left_early_leaves_nothing_behind():
+    alone, helped = (Loader(toy_of(40), MOVING, 4, shuffle=True, workers=workers) for workers in (0, 2))
+    first = next(helped.epoch(5))
+    pids = [worker.pid for worker in helped._ahead._iterator._workers]
+    assert torch.equal(first.images, next(alone.epoch(5)).images)
+    assert same(alone.epoch(6), helped.epoch(6)) and same(alone.epoch(7, start=3), helped.epoch(7, start=3))
+    assert pids == [worker.pid for worker in helped._ahead._iterator._workers]
+
+
+def toy_of(n):
+    generator = torch.Generator().manual_seed(n)
+    return Tensors(torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=generator), torch.arange(n) % 3, "toy")
+
+
+def test_a_set_may_have_an_order_of_its_own():
+    class Backwards(Subset):
+        def order(self, seed, epoch):
+            return torch.arange(len(self) - 1, -1, -1)
+
+    images = Backwards(toy(), torch.arange(7))
+    assert torch.cat([b.indices for b in Loader(images, STILL, 3, shuffle=True).epoch(0)]).tolist() == [6, 5, 4, 3, 2, 1, 0]
+    assert torch.cat([b.indices for b in Loader(images, STILL, 3).epoch(0)]).tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
 def test_seeds_are_stable_and_mixed():
     assert module.stable_seed(1, 2, 3) == 926643494850814613, "runs that go on after an upgrade need the same"
     many = {module.stable_seed(s, e, i) for s in range(10) for e in range(10) for i in range(100)}
@@ -191,8 +222,8 @@ from convatlas.data import Loader, Tensors
 class Moving:       # all that a loader asks of a transform
     random, in_chans, size = True, 1, (8, 8)
 
-    def seeded(self, image, seed):
-        return image.float()
+    def batch(self, images, seeds):
+        return images.float()
 
 if __name__ == "__main__":
     images = Tensors(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000))

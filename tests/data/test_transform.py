@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from convatlas import ConvatlasError
-from convatlas.data import UnreadableImage, make_transform
+from convatlas.data import Tensors, UnreadableImage, fitted, make_transform
 from convatlas.data.transform import EIGENVALUES, EIGENVECTORS
 from convatlas.run import Augment, Preprocess
 
@@ -109,8 +109,8 @@ def test_what_is_no_picture_is_refused():
 
 AUGMENTS = {
     "random": Augment(crop="random", padding=2), "resized": Augment(crop="resized"), "flip": Augment(flip=0.5),
-    "pca": Augment(pca_colour=0.1), "trivial": Augment(trivial=True),
-    "all": Augment(crop="resized", flip=0.5, pca_colour=0.1, trivial=True),
+    "pca": Augment(pca_colour=0.1), "trivial": Augment(policy="trivial"),
+    "all": Augment(crop="resized", flip=0.5, pca_colour=0.1, policy="trivial"),
 }
 
 
@@ -178,8 +178,61 @@ def test_colour_noise_has_the_published_covariance():
     assert torch.allclose(draws.T.cov(), expected, atol=2e-5) and draws.mean(0).abs().max() < 0.002
 
 
-def test_augmentations_that_need_colour_say_so():
-    with pytest.raises(ConvatlasError, match="pca_colour needs red, green and blue, not 1"):
-        make_transform(PLAIN, 8, 1, Augment(pca_colour=0.1))
-    with pytest.raises(ConvatlasError, match="one or three channels, not on 4"):
-        make_transform(PLAIN, 8, 4, Augment(trivial=True))
+@pytest.mark.parametrize(("channels", "fields", "sentence"), [
+    (1, {"pca_colour": 0.1}, "pca_colour needs red, green and blue, not 1"),
+    (4, {"policy": "trivial"}, "one or three channels, not on 4"),
+    (4, {"jitter": (0.1, 0, 0, 0)}, "jitter works on one or three channels, not on 4"),
+    (3, {"jitter": (0.1, -0.1, 0, 0)}, r"jitter must be at least 0.*\(0.1, -0.1"),
+    (3, {"jitter": (0, 0, 0, 0.6)}, "hue at most 0.5"),
+    (3, {"affine": (-5, 0, 0, 0)}, "affine must be at least 0"),
+    (3, {"affine": (0, 0, 1, 0)}, "scale below 1"),
+    (3, {"affine": (0, 0, 0, 90)}, "shear below 90"),
+    (3, {"short_side": (256, 512)}, "short_side needs augment.crop = random, not centre"),
+    (3, {"crop": "random", "short_side": (512, 256)}, r"the smaller one first, not \(512"),
+    (3, {"crop": "resized", "scale": (0, 1)}, "scale must be two shares"),
+    (3, {"crop": "resized", "ratio": (2, 1)}, "ratio must be two aspects"),
+    (3, {"pca_colour": 0.1, "pca_from": "data"}, "pca_from = data needs the colours measured"),
+])
+def test_settings_that_cannot_be_say_so(channels, fields, sentence):
+    with pytest.raises(ConvatlasError, match=sentence):
+        make_transform(PLAIN, 8, channels, Augment(**fields))
+
+
+def test_a_batch_that_is_none_is_refused():
+    transform = make_transform(PLAIN, 8, 1)
+    with pytest.raises(ConvatlasError, match=r"\(n, C, H, W\), not torch.float32"):
+        transform.batch(torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(ValueError, match="2 pictures need as many int64 seeds"):
+        transform.batch(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+
+
+def test_a_random_transform_draws_its_seed_from_torchs_generator():
+    transform = make_transform(PLAIN, 8, 1, Augment(crop="random", padding=4))
+    picture = noise(1, 8, 8)
+    torch.manual_seed(5)
+    first = [transform(picture) for _ in range(5)]
+    torch.manual_seed(5)
+    assert all(torch.equal(transform(picture), before) for before in first)
+    assert not all(torch.equal(first[0], other) for other in first)
+
+
+@pytest.mark.parametrize("kind", ["channel", "pixel_mean", "gcn", "zca"])
+def test_what_was_fitted_normalises(kind):
+    pictures = torch.randint(0, 256, (60, 3, 6, 6), dtype=torch.uint8)
+    images = Tensors(pictures, torch.zeros(60))
+    tensors = fitted.fit(Preprocess(fit=kind), Augment(), images, make_transform(PLAIN, 6, 3))
+    preprocess = Preprocess(fit=kind, crop_pct=1.0)
+    transform = make_transform(preprocess, 6, 3, Augment(flip=1.0), fitted=tensors)
+    out = transform.batch(pictures, torch.arange(60))
+    assert torch.equal(out, fitted.apply(kind, pictures.flip(-1) / 255, tensors, (1.0,) * 3))
+    assert torch.equal(out[7], transform.seeded(pictures[7], 7))
+    if kind != "gcn":
+        with pytest.raises(ConvatlasError, match=f"fit = {kind} needs what was measured"):
+            make_transform(preprocess, 6, 3)
+
+
+def test_the_mean_of_each_pixel_goes_with_a_deviation_that_is_given():
+    pictures, mean = noise(3, 6, 6), torch.rand(3, 6, 6)
+    for std in ((0.5,), (0.5, 0.25, 2.0)):
+        transform = make_transform(Preprocess(fit="pixel_mean", std=std, crop_pct=1.0), 6, 3, fitted={"mean": mean})
+        assert torch.allclose(transform(pictures), (pictures / 255 - mean) / torch.tensor(std).view(-1, 1, 1))

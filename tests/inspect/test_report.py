@@ -70,7 +70,7 @@ def evaluation(labels, wrong, classes, skipped=0, outputs=None):
     predictions[:wrong] = (labels[:wrong] + 1) % classes
     share = 1 - wrong / max(len(labels), 1)
     return Evaluation(0.05, share, 1.0, len(labels), skipped, confusion(labels, predictions, outputs or classes),
-                      torch.arange(len(labels)), labels, predictions, torch.linspace(0.5, 0.9, len(labels)), 1000.0)
+                      torch.arange(len(labels)), labels, predictions, predictions == labels, torch.linspace(0.5, 0.9, len(labels)), 1000.0)
 
 
 def metrics(folder, epochs):

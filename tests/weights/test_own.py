@@ -90,3 +90,21 @@ def test_an_unwritable_place_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConvatlasError, match="cannot write"):
         weights.save(tmp_path / "file" / "model.safetensors", {"x": torch.zeros(1)}, weights.Meta(model="lenet5"))
+
+
+def test_what_was_fitted_travels_beside_the_network(saved):
+    folder, model = saved
+    fitted = {"mean": torch.rand(4), "whitening": torch.rand(4, 4).T}
+    weights.save(folder / "with.safetensors", model.state_dict(), weights.Meta(model="lenet5_modern", fields={"num_classes": 3}), fitted)
+    back = weights.read_fitted(folder / "with.safetensors")
+    assert back.keys() == fitted.keys() and all(torch.equal(back[name], fitted[name]) for name in fitted)
+    x = torch.randn(2, 1, 32, 32)
+    assert torch.equal(convatlas.load(folder / "with.safetensors")(x), model.eval()(x))      # the network gets its own tensors only
+    assert weights.read_fitted(folder) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle", header(b"{}"), header(b'{"__metadata__": {"convatlas": "{"}}')])
+def test_malformed_files_hold_nothing_fitted(tmp_path, content):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ConvatlasError, match=r"model\.safetensors"):
+        weights.read_fitted(tmp_path)

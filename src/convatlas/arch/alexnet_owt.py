@@ -62,4 +62,4 @@ class AlexNetOWT:
         return Convnet(self, stem, stages, Head(nn.Sequential(fc), 4096, self.num_classes))
 
 
-register("alexnet_owt", AlexNetOWT(), params=61_100_840, macs=714_188_480, fidelity="field")
+register("alexnet_owt", AlexNetOWT(), params=61_100_840, macs=714_188_480, fidelity="field", recipe="alexnet")

@@ -146,5 +146,5 @@ class BNInception:
                 [("pool", SameMaxPool2d(3, 2))]]
 
 
-register("bn_inception", BNInception(), params=11_285_224, macs=2_032_600_064)
-register("se_bn_inception", BNInception(se_reduction=16), params=11_931_622, macs=2_033_239_424, fidelity="authors")
+register("bn_inception", BNInception(), params=11_285_224, macs=2_032_600_064, recipe="bn_inception")
+register("se_bn_inception", BNInception(se_reduction=16), params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")

@@ -59,12 +59,12 @@ class ConvNeXt:
 
 #                                    channels                blocks         rates for ImageNet-1k from scratch; XL saw ImageNet-22k only
 register("convnext_tiny",   ConvNeXt((96, 192, 384, 768),    (3, 3, 9, 3)),
-         params=28_589_128, macs=4_455_531_264)
+         params=28_589_128, macs=4_455_531_264, recipe="convnext")
 register("convnext_small",  ConvNeXt((96, 192, 384, 768),    (3, 3, 27, 3), drop_path_rate=0.4),
-         params=50_223_688, macs=8_683_712_256)
+         params=50_223_688, macs=8_683_712_256, recipe="convnext")
 register("convnext_base",   ConvNeXt((128, 256, 512, 1024),  (3, 3, 27, 3), drop_path_rate=0.5),
-         params=88_591_464, macs=15_354_729_472)
+         params=88_591_464, macs=15_354_729_472, recipe="convnext")
 register("convnext_large",  ConvNeXt((192, 384, 768, 1536),  (3, 3, 27, 3), drop_path_rate=0.5),
-         params=197_767_336, macs=34_361_433_600)
+         params=197_767_336, macs=34_361_433_600, recipe="convnext")
 register("convnext_xlarge", ConvNeXt((256, 512, 1024, 2048), (3, 3, 27, 3), drop_path_rate=0.2),
-         params=350_196_968, macs=60_921_030_656)
+         params=350_196_968, macs=60_921_030_656, recipe="convnext")

@@ -48,7 +48,8 @@ class ConvNeXtIsotropic:
 
 
 #                                                      channels blocks
-register("convnext_isotropic_small", ConvNeXtIsotropic(384,  18), params=22_308_712, macs=4_286_367_744)
-register("convnext_isotropic_base",  ConvNeXtIsotropic(768,  18, drop_path_rate=0.2), params=87_083_752, macs=16_896_331_776)
+register("convnext_isotropic_small", ConvNeXtIsotropic(384,  18), params=22_308_712, macs=4_286_367_744, recipe="convnext")
+register("convnext_isotropic_base",  ConvNeXtIsotropic(768,  18, drop_path_rate=0.2),
+         params=87_083_752, macs=16_896_331_776, recipe="convnext")
 register("convnext_isotropic_large", ConvNeXtIsotropic(1024, 36, layer_scale=1e-6, drop_path_rate=0.5),
-         params=305_942_504, macs=59_699_224_576)
+         params=305_942_504, macs=59_699_224_576, recipe="convnext")

@@ -73,10 +73,10 @@ class DenseNet:
 
 
 #                       layers per block of Table 1
-register("densenet121", DenseNet((6, 12, 24, 16)), params=7_978_856, macs=2_834_161_664)
-register("densenet169", DenseNet((6, 12, 32, 32)), params=14_149_480, macs=3_359_843_328)
-register("densenet201", DenseNet((6, 12, 48, 32)), params=20_013_928, macs=4_291_365_888)
-register("densenet264", DenseNet((6, 12, 64, 48)), params=33_337_704, macs=5_751_653_376)
-register("densenet161", DenseNet((6, 12, 36, 24), growth=48, stem_channels=96), params=28_681_000, macs=7_727_907_072)
+register("densenet121", DenseNet((6, 12, 24, 16)), params=7_978_856, macs=2_834_161_664, recipe="densenet")
+register("densenet169", DenseNet((6, 12, 32, 32)), params=14_149_480, macs=3_359_843_328, recipe="densenet")
+register("densenet201", DenseNet((6, 12, 48, 32)), params=20_013_928, macs=4_291_365_888, recipe="densenet")
+register("densenet264", DenseNet((6, 12, 64, 48)), params=33_337_704, macs=5_751_653_376, recipe="densenet")
+register("densenet161", DenseNet((6, 12, 36, 24), growth=48, stem_channels=96), params=28_681_000, macs=7_727_907_072, recipe="densenet")
 register("densenet264d", DenseNet((6, 12, 64, 48), growth=48, stem_channels=96, stem="deep"),
-         params=72_736_216, macs=13_470_266_880, fidelity="field")
+         params=72_736_216, macs=13_470_266_880, fidelity="field", recipe="densenet")

@@ -67,11 +67,11 @@ def bc(layers: int, growth: int) -> DenseNetCifar:
 
 
 #                                     layers per block  k
-register("densenet_40_12_cifar",      DenseNetCifar(12, 12), params=1_019_722, macs=264_812_928)
-register("densenet_100_12_cifar",     DenseNetCifar(32, 12), params=6_979_642, macs=1_769_516_448)
-register("densenet_100_24_cifar",     DenseNetCifar(32, 24), params=27_249_082, macs=6_889_347_744)
-register("densenet_bc_100_12_cifar",  bc(16, 12), params=769_162, macs=287_929_692)
-register("densenet_bc_250_24_cifar",  bc(41, 24), params=15_324_406, macs=5_418_785_724)
-register("densenet_bc_190_40_cifar",  bc(31, 40), params=25_624_430, macs=9_301_945_740)
-register("densenet_bc_40_36_cifar",   bc(6, 36), params=1_542_682, macs=647_298_936)
-register("densenet_bc_40_60_cifar",   bc(6, 60), params=4_261_690, macs=1_795_836_360)
+register("densenet_40_12_cifar",      DenseNetCifar(12, 12), params=1_019_722, macs=264_812_928, recipe="densenet_cifar")
+register("densenet_100_12_cifar",     DenseNetCifar(32, 12), params=6_979_642, macs=1_769_516_448, recipe="densenet_cifar")
+register("densenet_100_24_cifar",     DenseNetCifar(32, 24), params=27_249_082, macs=6_889_347_744, recipe="densenet_cifar")
+register("densenet_bc_100_12_cifar",  bc(16, 12), params=769_162, macs=287_929_692, recipe="densenet_cifar")
+register("densenet_bc_250_24_cifar",  bc(41, 24), params=15_324_406, macs=5_418_785_724, recipe="densenet_cifar")
+register("densenet_bc_190_40_cifar",  bc(31, 40), params=25_624_430, macs=9_301_945_740, recipe="densenet_cifar")
+register("densenet_bc_40_36_cifar",   bc(6, 36), params=1_542_682, macs=647_298_936, recipe="densenet_cifar")
+register("densenet_bc_40_60_cifar",   bc(6, 60), params=4_261_690, macs=1_795_836_360, recipe="densenet_cifar")

@@ -96,11 +96,11 @@ class EfficientNet:
 
 
 #                         width depth image dropout
-register("efficientnet_b0", EfficientNet(1.0, 1.0, 224, 0.2), params=5_288_548, macs=385_814_752)
-register("efficientnet_b1", EfficientNet(1.0, 1.1, 240, 0.2), params=7_794_184, macs=686_802_832)
-register("efficientnet_b2", EfficientNet(1.1, 1.2, 260, 0.3), params=9_109_994, macs=993_561_872)
-register("efficientnet_b3", EfficientNet(1.2, 1.4, 300, 0.3), params=12_233_232, macs=1_827_141_392)
-register("efficientnet_b4", EfficientNet(1.4, 1.8, 380, 0.4), params=19_341_616, macs=4_393_771_024)
-register("efficientnet_b5", EfficientNet(1.6, 2.2, 456, 0.4), params=30_389_784, macs=10_266_384_752)
-register("efficientnet_b6", EfficientNet(1.8, 2.6, 528, 0.5), params=43_040_704, macs=19_067_593_536)
-register("efficientnet_b7", EfficientNet(2.0, 3.1, 600, 0.5), params=66_347_960, macs=37_745_884_192)
+register("efficientnet_b0", EfficientNet(1.0, 1.0, 224, 0.2), params=5_288_548, macs=385_814_752, recipe="efficientnet")
+register("efficientnet_b1", EfficientNet(1.0, 1.1, 240, 0.2), params=7_794_184, macs=686_802_832, recipe="efficientnet")
+register("efficientnet_b2", EfficientNet(1.1, 1.2, 260, 0.3), params=9_109_994, macs=993_561_872, recipe="efficientnet")
+register("efficientnet_b3", EfficientNet(1.2, 1.4, 300, 0.3), params=12_233_232, macs=1_827_141_392, recipe="efficientnet")
+register("efficientnet_b4", EfficientNet(1.4, 1.8, 380, 0.4), params=19_341_616, macs=4_393_771_024, recipe="efficientnet")
+register("efficientnet_b5", EfficientNet(1.6, 2.2, 456, 0.4), params=30_389_784, macs=10_266_384_752, recipe="efficientnet")
+register("efficientnet_b6", EfficientNet(1.8, 2.6, 528, 0.5), params=43_040_704, macs=19_067_593_536, recipe="efficientnet")
+register("efficientnet_b7", EfficientNet(2.0, 3.1, 600, 0.5), params=66_347_960, macs=37_745_884_192, recipe="efficientnet")

@@ -141,7 +141,7 @@ class FCN:
         return SKIPS[: len(self.row.crops)]
 
 
-register("fcn32s_vgg16", FCN(), params=134_346_581, macs=181_365_854_976)
-register("fcn16s_vgg16", FCN(stride=16), params=134_364_410, macs=181_448_086_272)
-register("fcn8s_vgg16", FCN(stride=8), params=134_376_863, macs=181_529_034_048)
-register("fcn32s_alexnet", FCN("alexnet"), params=56_954_261, macs=21_424_487_968)
+register("fcn32s_vgg16", FCN(), params=134_346_581, macs=181_365_854_976, recipe="fcn")
+register("fcn16s_vgg16", FCN(stride=16), params=134_364_410, macs=181_448_086_272, recipe="fcn")
+register("fcn8s_vgg16", FCN(stride=8), params=134_376_863, macs=181_529_034_048, recipe="fcn")
+register("fcn32s_alexnet", FCN("alexnet"), params=56_954_261, macs=21_424_487_968, recipe="fcn")

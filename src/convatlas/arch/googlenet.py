@@ -131,4 +131,4 @@ class GoogLeNet:
         return AuxHead(at, initialise(nn.Sequential(layers)), 1024, self.num_classes, linear(xavier_))
 
 
-register("googlenet", GoogLeNet(), params=13_378_280, macs=1_582_671_872)
+register("googlenet", GoogLeNet(), params=13_378_280, macs=1_582_671_872, recipe="googlenet")

@@ -128,4 +128,4 @@ class GoogLeNetBN:
         return AuxHead(at, initialise(nn.Sequential(layers)), 1024, self.num_classes, classifier)
 
 
-register("googlenet_bn", GoogLeNetBN(), params=13_004_888, macs=1_498_376_192, fidelity="field")
+register("googlenet_bn", GoogLeNetBN(), params=13_004_888, macs=1_498_376_192, fidelity="field", recipe="bn_inception")

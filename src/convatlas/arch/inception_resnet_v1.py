@@ -93,4 +93,4 @@ class InceptionResNetV1:
         return model
 
 
-register("inception_resnet_v1", InceptionResNetV1(), params=22_756_328, macs=6_206_361_696)
+register("inception_resnet_v1", InceptionResNetV1(), params=22_756_328, macs=6_206_361_696, recipe="inception_v4")

@@ -108,6 +108,6 @@ class InceptionResNetV2:
         return cin // self.se_reduction if self.se_reduction else 0
 
 
-register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors")
-register("inception_resnet_v2_paper", InceptionResNetV2("paper", (5, 10, 5)), params=32_433_928, macs=9_257_953_632)
-register("se_inception_resnet_v2", InceptionResNetV2(se_reduction=16), params=64_387_444, macs=13_164_289_376)
+register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors", recipe="inception_v4")
+register("inception_resnet_v2_paper", InceptionResNetV2("paper", (5, 10, 5)), params=32_433_928, macs=9_257_953_632, recipe="inception_v4")
+register("se_inception_resnet_v2", InceptionResNetV2(se_reduction=16), params=64_387_444, macs=13_164_289_376, recipe="senet")

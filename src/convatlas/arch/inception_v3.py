@@ -157,4 +157,4 @@ class InceptionV3:
         return AuxHead(at, hidden, 768, self.num_classes, linear(truncated(0.001)))
 
 
-register("inception_v3", InceptionV3(), params=27_161_264, macs=5_713_216_096, fidelity="authors")
+register("inception_v3", InceptionV3(), params=27_161_264, macs=5_713_216_096, fidelity="authors", recipe="inception_v3")

@@ -89,4 +89,4 @@ class InceptionV4:
         return model
 
 
-register("inception_v4", InceptionV4(), params=42_679_816, macs=12_253_974_624)
+register("inception_v4", InceptionV4(), params=42_679_816, macs=12_253_974_624, recipe="inception_v4")

@@ -12,23 +12,15 @@ Departs Nothing more was published. Which of the 8 maps each of the 16 reads is 
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..model import Convnet, Head
-from ..parts import ScaledTanh, Subsample2d, TableConv2d, lecun_linear, lecun_uniform_
+from ..parts import ScaledTanh, Subsample2d, TableConv2d, Twice, lecun_linear, lecun_uniform_
 from ..registry import register
 
 #   on the ring of eight maps: three neighbours, then every second one
 TABLE = (*(tuple(sorted((i, (i + 1) % 8, (i + 2) % 8))) for i in range(8)),
          *(tuple(sorted((i, (i + 2) % 8, (i + 4) % 8))) for i in range(8)))
-
-
-class Twice(nn.Module):
-    """Every map two times in a row, so that each pair is subsampled with coefficients of its own."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.repeat_interleave(x, 2, dim=1)
 
 
 def conv(cin: int, cout: int) -> nn.Conv2d:

@@ -92,10 +92,10 @@ class MobileNetV1:
         return nn.Sequential(layers)
 
 
-register("mobilenet_v1", MobileNetV1(), params=4_231_976, macs=568_740_352)
-register("mobilenet_v1_075", MobileNetV1(0.75), params=2_585_560, macs=325_400_448)
-register("mobilenet_v1_050", MobileNetV1(0.5), params=1_331_592, macs=149_497_088)
-register("mobilenet_v1_025", MobileNetV1(0.25), params=470_072, macs=41_030_272)
-register("mobilenet_v1_full", MobileNetV1(separable=False), params=29_294_088, macs=4_867_293_184)
-register("mobilenet_v1_shallow", MobileNetV1(table=SHALLOW), params=2_887_976, macs=307_323_392)
-register("se_mobilenet_v1", MobileNetV1(se_reduction=16), params=4_718_044, macs=569_220_096)
+register("mobilenet_v1", MobileNetV1(), params=4_231_976, macs=568_740_352, recipe="mobilenet_v1")
+register("mobilenet_v1_075", MobileNetV1(0.75), params=2_585_560, macs=325_400_448, recipe="mobilenet_v1")
+register("mobilenet_v1_050", MobileNetV1(0.5), params=1_331_592, macs=149_497_088, recipe="mobilenet_v1")
+register("mobilenet_v1_025", MobileNetV1(0.25), params=470_072, macs=41_030_272, recipe="mobilenet_v1")
+register("mobilenet_v1_full", MobileNetV1(separable=False), params=29_294_088, macs=4_867_293_184, recipe="mobilenet_v1")
+register("mobilenet_v1_shallow", MobileNetV1(table=SHALLOW), params=2_887_976, macs=307_323_392, recipe="mobilenet_v1")
+register("se_mobilenet_v1", MobileNetV1(se_reduction=16), params=4_718_044, macs=569_220_096, recipe="senet")

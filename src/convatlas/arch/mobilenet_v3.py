@@ -124,10 +124,14 @@ class MobileNetV3:
         return [list(self.table[i:j]) for i, j in zip(starts, [*starts[1:], None], strict=True)]
 
 
-register("mobilenet_v3_large", MobileNetV3(), params=5_483_032, macs=216_589_760, aliases=("mobilenetv3_large_100",))
-register("mobilenet_v3_large_075", MobileNetV3(width=0.75), params=3_993_528, macs=154_560_624, aliases=("mobilenetv3_large_075",))
-register("mobilenet_v3_large_minimal", MobileNetV3(minimal=True), params=3_924_288, macs=209_136_704, fidelity="authors")
-register("mobilenet_v3_small", MobileNetV3(SMALL, 576, 1024), params=2_542_856, macs=56_510_400, aliases=("mobilenetv3_small_100",))
+register("mobilenet_v3_large", MobileNetV3(), params=5_483_032, macs=216_589_760, aliases=("mobilenetv3_large_100",), recipe="mobilenet_v3")
+register("mobilenet_v3_large_075", MobileNetV3(width=0.75),
+         params=3_993_528, macs=154_560_624, aliases=("mobilenetv3_large_075",), recipe="mobilenet_v3")
+register("mobilenet_v3_large_minimal", MobileNetV3(minimal=True),
+         params=3_924_288, macs=209_136_704, fidelity="authors", recipe="mobilenet_v3")
+register("mobilenet_v3_small", MobileNetV3(SMALL, 576, 1024),
+         params=2_542_856, macs=56_510_400, aliases=("mobilenetv3_small_100",), recipe="mobilenet_v3")
 register("mobilenet_v3_small_075", MobileNetV3(SMALL, 576, 1024, width=0.75), params=2_041_872, macs=43_399_344,
-         aliases=("mobilenetv3_small_075",))
-register("mobilenet_v3_small_minimal", MobileNetV3(SMALL, 576, 1024, minimal=True), params=2_044_736, macs=52_288_448, fidelity="authors")
+         aliases=("mobilenetv3_small_075",), recipe="mobilenet_v3")
+register("mobilenet_v3_small_minimal", MobileNetV3(SMALL, 576, 1024, minimal=True),
+         params=2_044_736, macs=52_288_448, fidelity="authors", recipe="mobilenet_v3")

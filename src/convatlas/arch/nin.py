@@ -100,7 +100,7 @@ def conv(cin: int, cout: int, std: float, kernel: int = 1, stride: int = 1, pad:
     return layer
 
 
-register("nin_cifar10",  NiN(),                 params=966_986, macs=222_486_528, fidelity="authors")
-register("nin_cifar100", NiN(num_classes=100),  params=984_356, macs=223_592_448, fidelity="authors")
+register("nin_cifar10",  NiN(),                 params=966_986, macs=222_486_528, fidelity="authors", recipe="nin")
+register("nin_cifar100", NiN(num_classes=100),  params=984_356, macs=223_592_448, fidelity="authors", recipe="nin")
 register("nin_imagenet", NiN(IMAGENET, "max", (4,), 0.01, num_classes=1000, image_size=224),
-         params=7_595_176, macs=1_100_188_800, fidelity="authors")
+         params=7_595_176, macs=1_100_188_800, fidelity="authors", recipe="allcnn_imagenet")

@@ -92,15 +92,17 @@ class PreactResNet:
         return preact_unit(layers, projection, shared=projection is not None and not activated)
 
 
-register("preact_resnet18", PreactResNet(COLUMNS[18]), params=11_687_720, macs=1_814_073_344, fidelity="authors")
-register("preact_resnet34", PreactResNet(COLUMNS[34]), params=21_795_880, macs=3_663_761_408, fidelity="authors")
-register("preact_resnet50", PreactResNet(COLUMNS[50]), params=25_549_352, macs=4_089_184_256, fidelity="authors")
-register("preact_resnet101", PreactResNet(COLUMNS[101]), params=44_541_480, macs=7_801_405_440, fidelity="authors")
-register("preact_resnet152", PreactResNet(COLUMNS[152]), params=60_185_128, macs=11_513_626_624, fidelity="authors")
-register("preact_resnet200", PreactResNet(COLUMNS[200]), params=64_666_152, macs=15_007_481_856, fidelity="authors")
+register("preact_resnet18", PreactResNet(COLUMNS[18]), params=11_687_720, macs=1_814_073_344, fidelity="authors", recipe="preact_resnet")
+register("preact_resnet34", PreactResNet(COLUMNS[34]), params=21_795_880, macs=3_663_761_408, fidelity="authors", recipe="preact_resnet")
+register("preact_resnet50", PreactResNet(COLUMNS[50]), params=25_549_352, macs=4_089_184_256, fidelity="authors", recipe="preact_resnet")
+register("preact_resnet101", PreactResNet(COLUMNS[101]), params=44_541_480, macs=7_801_405_440, fidelity="authors", recipe="preact_resnet")
+register("preact_resnet152", PreactResNet(COLUMNS[152]), params=60_185_128, macs=11_513_626_624, fidelity="authors", recipe="preact_resnet")
+register("preact_resnet200", PreactResNet(COLUMNS[200]), params=64_666_152, macs=15_007_481_856, fidelity="authors", recipe="preact_resnet")
 
-register("resnetv2_18", PreactResNet(COLUMNS[18], "unit"), params=11_687_720, macs=1_814_073_344, fidelity="field")
-register("resnetv2_34", PreactResNet(COLUMNS[34], "unit"), params=21_795_880, macs=3_663_761_408, fidelity="field")
-register("resnetv2_50", PreactResNet(COLUMNS[50], "unit"), params=25_549_352, macs=4_089_184_256, fidelity="field")
-register("resnetv2_101", PreactResNet(COLUMNS[101], "unit"), params=44_541_480, macs=7_801_405_440, fidelity="field")
-register("resnetv2_152", PreactResNet(COLUMNS[152], "unit"), params=60_185_128, macs=11_513_626_624, fidelity="field")
+register("resnetv2_18", PreactResNet(COLUMNS[18], "unit"), params=11_687_720, macs=1_814_073_344, fidelity="field", recipe="preact_resnet")
+register("resnetv2_34", PreactResNet(COLUMNS[34], "unit"), params=21_795_880, macs=3_663_761_408, fidelity="field", recipe="preact_resnet")
+register("resnetv2_50", PreactResNet(COLUMNS[50], "unit"), params=25_549_352, macs=4_089_184_256, fidelity="field", recipe="preact_resnet")
+register("resnetv2_101", PreactResNet(COLUMNS[101], "unit"),
+         params=44_541_480, macs=7_801_405_440, fidelity="field", recipe="preact_resnet")
+register("resnetv2_152", PreactResNet(COLUMNS[152], "unit"),
+         params=60_185_128, macs=11_513_626_624, fidelity="field", recipe="preact_resnet")

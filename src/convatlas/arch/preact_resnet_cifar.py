@@ -71,11 +71,12 @@ class PreactResNetCifar:
         return preact_unit(layers, shortcut, shared=first)
 
 
-register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"), params=1_727_962, macs=252_887_680, fidelity="authors")
-register("preact_resnet164_cifar", PreactResNetCifar(18), params=1_703_258, macs=244_500_992)
-register("preact_resnet1001_cifar", PreactResNetCifar(111), params=10_327_706, macs=1_487_849_984)
+register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"),
+         params=1_727_962, macs=252_887_680, fidelity="authors", recipe="preact_resnet_cifar")
+register("preact_resnet164_cifar", PreactResNetCifar(18), params=1_703_258, macs=244_500_992, recipe="preact_resnet_cifar")
+register("preact_resnet1001_cifar", PreactResNetCifar(111), params=10_327_706, macs=1_487_849_984, recipe="preact_resnet_cifar")
 
 register("se_preact_resnet110_cifar", PreactResNetCifar(18, "basic", 16), params=1_742_200, macs=252_899_776,
-         aliases=("se_resnet110_cifar",))
+         aliases=("se_resnet110_cifar",), recipe="preact_resnet_cifar")
 register("se_preact_resnet164_cifar", PreactResNetCifar(18, "bottleneck", 16), params=1_905_362, macs=244_694_528,
-         aliases=("se_resnet164_cifar",))
+         aliases=("se_resnet164_cifar",), recipe="preact_resnet_cifar")

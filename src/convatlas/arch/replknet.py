@@ -84,7 +84,7 @@ class RepLKNet:
 
 
 # 0.5: ImageNet-1k from scratch; else the default of the authors' code, for networks that are pre-trained on more
-register("replknet_31b", RepLKNet((128, 256, 512, 1024), drop_path_rate=0.5), params=79_864_168,  macs=15_431_298_048)
-register("replknet_31l", RepLKNet((192, 384, 768, 1536)),                     params=172_671_016, macs=32_780_739_072)
+register("replknet_31b", RepLKNet((128, 256, 512, 1024), drop_path_rate=0.5), params=79_864_168,  macs=15_431_298_048, recipe="replknet")
+register("replknet_31l", RepLKNet((192, 384, 768, 1536)),                     params=172_671_016, macs=32_780_739_072, recipe="replknet")
 register("replknet_xl",  RepLKNet((256, 512, 1024, 2048), (27, 27, 27, 13), small=None, inner=1.5, image_size=320),
-         params=335_435_752, macs=128_730_316_800)
+         params=335_435_752, macs=128_730_316_800, recipe="replknet")

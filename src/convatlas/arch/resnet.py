@@ -75,16 +75,16 @@ class ResNet:
         return Convnet(self, stem, stages, head)
 
 
-register("resnet18", ResNet(TABLE_1[18]), params=11_689_512, macs=1_814_073_344)
-register("resnet34", ResNet(TABLE_1[34]), params=21_797_672, macs=3_663_761_408)
-register("plain18", ResNet(TABLE_1[18], shortcut="none"), params=11_515_688, macs=1_794_805_760)
-register("plain34", ResNet(TABLE_1[34], shortcut="none"), params=21_623_848, macs=3_644_493_824)
+register("resnet18", ResNet(TABLE_1[18]), params=11_689_512, macs=1_814_073_344, recipe="resnet")
+register("resnet34", ResNet(TABLE_1[34]), params=21_797_672, macs=3_663_761_408, recipe="resnet")
+register("plain18", ResNet(TABLE_1[18], shortcut="none"), params=11_515_688, macs=1_794_805_760, recipe="resnet")
+register("plain34", ResNet(TABLE_1[34], shortcut="none"), params=21_623_848, macs=3_644_493_824, recipe="resnet")
 
-register("resnet50", ResNet(TABLE_1[50]), params=25_557_032, macs=4_089_184_256, fidelity="field")
-register("resnet101", ResNet(TABLE_1[101]), params=44_549_160, macs=7_801_405_440, fidelity="field")
-register("resnet152", ResNet(TABLE_1[152]), params=60_192_808, macs=11_513_626_624, fidelity="field")
-register("resnet200", ResNet(TABLE_1[200]), params=64_673_832, macs=15_007_481_856, fidelity="field")
+register("resnet50", ResNet(TABLE_1[50]), params=25_557_032, macs=4_089_184_256, fidelity="field", recipe="resnet")
+register("resnet101", ResNet(TABLE_1[101]), params=44_549_160, macs=7_801_405_440, fidelity="field", recipe="resnet")
+register("resnet152", ResNet(TABLE_1[152]), params=60_192_808, macs=11_513_626_624, fidelity="field", recipe="resnet")
+register("resnet200", ResNet(TABLE_1[200]), params=64_673_832, macs=15_007_481_856, fidelity="field", recipe="resnet")
 
-register("resnet50_v1", ResNet(TABLE_1[50], stride_on="1x1"), params=25_557_032, macs=3_857_973_248)
-register("resnet101_v1", ResNet(TABLE_1[101], stride_on="1x1"), params=44_549_160, macs=7_570_194_432)
-register("resnet152_v1", ResNet(TABLE_1[152], stride_on="1x1"), params=60_192_808, macs=11_282_415_616)
+register("resnet50_v1", ResNet(TABLE_1[50], stride_on="1x1"), params=25_557_032, macs=3_857_973_248, recipe="resnet")
+register("resnet101_v1", ResNet(TABLE_1[101], stride_on="1x1"), params=44_549_160, macs=7_570_194_432, recipe="resnet")
+register("resnet152_v1", ResNet(TABLE_1[152], stride_on="1x1"), params=60_192_808, macs=11_282_415_616, recipe="resnet")

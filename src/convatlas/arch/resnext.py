@@ -66,26 +66,26 @@ class ResNeXt:
 
 
 # Table 2: as costly as ResNet-50 and ResNet-101
-register("resnext50_2x40d", ResNeXt(TABLE_1[50], 2, 40), params=25_425_000, macs=4_124_508_160)
-register("resnext50_4x24d", ResNeXt(TABLE_1[50], 4, 24), params=25_292_968, macs=4_159_832_064)
-register("resnext50_8x14d", ResNeXt(TABLE_1[50], 8, 14), params=25_603_016, macs=4_267_409_408)
-register("resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4), params=25_028_904, macs=4_230_479_872)
-register("resnext101_2x40d", ResNeXt(TABLE_1[101], 2, 40), params=44_456_296, macs=7_843_553_280)
-register("resnext101_4x24d", ResNeXt(TABLE_1[101], 4, 24), params=44_363_432, macs=7_885_701_120)
-register("resnext101_8x14d", ResNeXt(TABLE_1[101], 8, 14), params=45_104_328, macs=8_076_871_680)
-register("resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4), params=44_177_704, macs=7_969_996_800)
+register("resnext50_2x40d", ResNeXt(TABLE_1[50], 2, 40), params=25_425_000, macs=4_124_508_160, recipe="resnext")
+register("resnext50_4x24d", ResNeXt(TABLE_1[50], 4, 24), params=25_292_968, macs=4_159_832_064, recipe="resnext")
+register("resnext50_8x14d", ResNeXt(TABLE_1[50], 8, 14), params=25_603_016, macs=4_267_409_408, recipe="resnext")
+register("resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4), params=25_028_904, macs=4_230_479_872, recipe="resnext")
+register("resnext101_2x40d", ResNeXt(TABLE_1[101], 2, 40), params=44_456_296, macs=7_843_553_280, recipe="resnext")
+register("resnext101_4x24d", ResNeXt(TABLE_1[101], 4, 24), params=44_363_432, macs=7_885_701_120, recipe="resnext")
+register("resnext101_8x14d", ResNeXt(TABLE_1[101], 8, 14), params=45_104_328, macs=8_076_871_680, recipe="resnext")
+register("resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4), params=44_177_704, macs=7_969_996_800, recipe="resnext")
 
 # Table 4: twice as costly as ResNet-101
-register("resnext101_2x64d", ResNeXt(TABLE_1[101], 2, 64), params=84_198_184, macs=15_123_087_360)
-register("resnext101_64x4d", ResNeXt(TABLE_1[101], 64, 4), params=83_455_272, macs=15_460_270_080)
-register("resnext101_32x8d", ResNeXt(TABLE_1[101], 32, 8), params=88_791_336, macs=16_414_015_488, fidelity="field")
+register("resnext101_2x64d", ResNeXt(TABLE_1[101], 2, 64), params=84_198_184, macs=15_123_087_360, recipe="resnext")
+register("resnext101_64x4d", ResNeXt(TABLE_1[101], 64, 4), params=83_455_272, macs=15_460_270_080, recipe="resnext")
+register("resnext101_32x8d", ResNeXt(TABLE_1[101], 32, 8), params=88_791_336, macs=16_414_015_488, fidelity="field", recipe="resnext")
 
 # with squeeze-and-excitation
 register("se_resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4, 16), params=27_559_896, macs=4_232_994_816,
-         fidelity="field", aliases=("seresnext50_32x4d",))
+         fidelity="field", aliases=("seresnext50_32x4d",), recipe="senet")
 register("se_resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4, 16), params=48_955_416, macs=7_974_739_968,
-         fidelity="field", aliases=("seresnext101_32x4d",))
+         fidelity="field", aliases=("seresnext101_32x4d",), recipe="senet")
 register("se_resnext50_32x4d_v1", ResNeXt(TABLE_1[50], 32, 4, 16, stem_pool="ceil"), params=27_559_896, macs=4_232_994_816,
-         fidelity="authors", aliases=("legacy_seresnext50_32x4d",))
+         fidelity="authors", aliases=("legacy_seresnext50_32x4d",), recipe="senet")
 register("se_resnext101_32x4d_v1", ResNeXt(TABLE_1[101], 32, 4, 16, stem_pool="ceil"), params=48_955_416, macs=7_974_739_968,
-         fidelity="authors", aliases=("legacy_seresnext101_32x4d",))
+         fidelity="authors", aliases=("legacy_seresnext101_32x4d",), recipe="senet")

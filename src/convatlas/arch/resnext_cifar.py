@@ -42,5 +42,5 @@ class ResNeXtCifar:
         return Convnet(self, stem, stages, head)
 
 
-register("resnext29_8x64d_cifar", ResNeXtCifar(groups=8), params=34_426_698, macs=5_387_266_048)
-register("resnext29_16x64d_cifar", ResNeXtCifar(groups=16), params=68_155_210, macs=10_688_866_304)
+register("resnext29_8x64d_cifar", ResNeXtCifar(groups=8), params=34_426_698, macs=5_387_266_048, recipe="resnext_cifar")
+register("resnext29_16x64d_cifar", ResNeXtCifar(groups=16), params=68_155_210, macs=10_688_866_304, recipe="resnext_cifar")

@@ -96,15 +96,20 @@ def released(depth: int) -> SENet:
     return SENet(NETS[depth], stride_on="1x1", stem_pool="ceil")
 
 
-register("se_resnet18", SENet(NETS[18]), params=11_778_592, macs=1_814_160_384, fidelity="field")
-register("se_resnet34", SENet(NETS[34]), params=21_958_868, macs=3_663_918_592, fidelity="field")
-register("se_resnet50", SENet(NETS[50]), params=28_088_024, macs=4_091_699_200, fidelity="field", aliases=("seresnet50",))
-register("se_resnet101", SENet(NETS[101]), params=49_326_872, macs=7_806_148_608, fidelity="field", aliases=("seresnet101",))
-register("se_resnet152", SENet(NETS[152]), params=66_821_848, macs=11_520_204_800, fidelity="field", aliases=("seresnet152",))
+register("se_resnet18", SENet(NETS[18]), params=11_778_592, macs=1_814_160_384, fidelity="field", recipe="senet")
+register("se_resnet34", SENet(NETS[34]), params=21_958_868, macs=3_663_918_592, fidelity="field", recipe="senet")
+register("se_resnet50", SENet(NETS[50]), params=28_088_024, macs=4_091_699_200, fidelity="field", aliases=("seresnet50",), recipe="senet")
+register("se_resnet101", SENet(NETS[101]),
+         params=49_326_872, macs=7_806_148_608, fidelity="field", aliases=("seresnet101",), recipe="senet")
+register("se_resnet152", SENet(NETS[152]),
+         params=66_821_848, macs=11_520_204_800, fidelity="field", aliases=("seresnet152",), recipe="senet")
 
-register("se_resnet50_v1", released(50), params=28_088_024, macs=3_860_488_192, fidelity="authors", aliases=("legacy_seresnet50",))
-register("se_resnet101_v1", released(101), params=49_326_872, macs=7_574_937_600, fidelity="authors", aliases=("legacy_seresnet101",))
-register("se_resnet152_v1", released(152), params=66_821_848, macs=11_288_993_792, fidelity="authors", aliases=("legacy_seresnet152",))
+register("se_resnet50_v1", released(50),
+         params=28_088_024, macs=3_860_488_192, fidelity="authors", aliases=("legacy_seresnet50",), recipe="senet")
+register("se_resnet101_v1", released(101),
+         params=49_326_872, macs=7_574_937_600, fidelity="authors", aliases=("legacy_seresnet101",), recipe="senet")
+register("se_resnet152_v1", released(152),
+         params=66_821_848, macs=11_288_993_792, fidelity="authors", aliases=("legacy_seresnet152",), recipe="senet")
 
 register("senet154", SENet(NETS[154], stem_pool="ceil", drop_rate=0.2), params=115_088_984, macs=20_688_363_520,
-         fidelity="authors", aliases=("legacy_senet154",))
+         fidelity="authors", aliases=("legacy_senet154",), recipe="senet")

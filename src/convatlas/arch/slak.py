@@ -66,6 +66,8 @@ class SLaK:
 
 
 #                           channels               blocks
-register("slak_tiny",  SLaK((96, 192, 384, 768),   (3, 3, 9, 3)),                      params=50_703_838, macs=8_704_776_370)
-register("slak_small", SLaK((96, 192, 384, 768),   (3, 3, 27, 3), drop_path_rate=0.4), params=91_131_820, macs=16_604_014_234)
-register("slak_base",  SLaK((128, 256, 512, 1024), (3, 3, 27, 3), drop_path_rate=0.5), params=157_950_792, macs=28_509_057_219)
+register("slak_tiny",  SLaK((96, 192, 384, 768),   (3, 3, 9, 3)),                      params=50_703_838, macs=8_704_776_370, recipe="slak")
+register("slak_small", SLaK((96, 192, 384, 768),   (3, 3, 27, 3), drop_path_rate=0.4),
+         params=91_131_820, macs=16_604_014_234, recipe="slak_small")
+register("slak_base",  SLaK((128, 256, 512, 1024), (3, 3, 27, 3), drop_path_rate=0.5),
+         params=157_950_792, macs=28_509_057_219, recipe="slak_small")

@@ -108,6 +108,6 @@ class UNet:
         return UpLevel(up_conv(cin, width, release), self.convs(width + cout, cout), self.padding == "valid")
 
 
-register("unet", UNet(), params=31_030_658, macs=150_428_424_448)
+register("unet", UNet(), params=31_030_658, macs=150_428_424_448, recipe="unet")
 register("unet_same", UNet(padding="same", norm="batch", in_chans=3, image_size=512), params=31_037_698, macs=192_686_325_760,
-         fidelity="field")
+         fidelity="field", recipe="unet")

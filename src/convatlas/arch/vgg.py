@@ -98,16 +98,16 @@ class VGG:
 
 
 #   Table 1                                                                              parameters          multiply-adds
-register("vgg11",     VGG(A, init="gaussian"),            aliases=("vgg_a",),     params=132_863_336, macs=7_609_090_048)
-register("vgg11_lrn", VGG(A, init="gaussian", lrn=True),  aliases=("vgg_a_lrn",), params=132_863_336, macs=7_609_090_048)
-register("vgg13",     VGG(B),                             aliases=("vgg_b",),     params=133_047_848, macs=11_308_466_176)
-register("vgg16_c",   VGG(C),                             aliases=("vgg_c",),     params=133_638_952, macs=11_770_888_192)
-register("vgg16",     VGG(D),                             aliases=("vgg_d",),     params=138_357_544, macs=15_470_264_320)
-register("vgg19",     VGG(E),                             aliases=("vgg_e",),     params=143_667_240, macs=19_632_062_464)
+register("vgg11",     VGG(A, init="gaussian"),            aliases=("vgg_a",),     params=132_863_336, macs=7_609_090_048, recipe="vgg")
+register("vgg11_lrn", VGG(A, init="gaussian", lrn=True),  aliases=("vgg_a_lrn",), params=132_863_336, macs=7_609_090_048, recipe="vgg")
+register("vgg13",     VGG(B),                             aliases=("vgg_b",),     params=133_047_848, macs=11_308_466_176, recipe="vgg")
+register("vgg16_c",   VGG(C),                             aliases=("vgg_c",),     params=133_638_952, macs=11_770_888_192, recipe="vgg")
+register("vgg16",     VGG(D),                             aliases=("vgg_d",),     params=138_357_544, macs=15_470_264_320, recipe="vgg")
+register("vgg19",     VGG(E),                             aliases=("vgg_e",),     params=143_667_240, macs=19_632_062_464, recipe="vgg")
 
 #   with BatchNorm
-register("vgg11_bn", VGG(A, True, init="he"), params=132_868_840, macs=7_609_090_048, fidelity="field")
-register("vgg13_bn", VGG(B, True, init="he"), params=133_053_736, macs=11_308_466_176, fidelity="field")
-register("vgg16_bn", VGG(D, True, init="he"), params=138_365_992, macs=15_470_264_320, fidelity="field")
-register("vgg19_bn", VGG(E, True, init="he"), params=143_678_248, macs=19_632_062_464, fidelity="field")
-register("se_vgg16", VGG(D, True, init="he", se_reduction=16), params=138_596_784, macs=15_470_490_624)
+register("vgg11_bn", VGG(A, True, init="he"), params=132_868_840, macs=7_609_090_048, fidelity="field", recipe="vgg")
+register("vgg13_bn", VGG(B, True, init="he"), params=133_053_736, macs=11_308_466_176, fidelity="field", recipe="vgg")
+register("vgg16_bn", VGG(D, True, init="he"), params=138_365_992, macs=15_470_264_320, fidelity="field", recipe="vgg")
+register("vgg19_bn", VGG(E, True, init="he"), params=143_678_248, macs=19_632_062_464, fidelity="field", recipe="vgg")
+register("se_vgg16", VGG(D, True, init="he", se_reduction=16), params=138_596_784, macs=15_470_490_624, recipe="senet")

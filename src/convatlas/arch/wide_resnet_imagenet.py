@@ -60,5 +60,6 @@ class WideResNetImageNet:
         return Convnet(self, stem, stages, head)
 
 
-register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120)
-register("wide_resnet101_2", WideResNetImageNet(DEPTHS[101]), params=126_886_696, macs=22_753_050_624, fidelity="field")
+register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120, recipe="wide_resnet")
+register("wide_resnet101_2", WideResNetImageNet(DEPTHS[101]),
+         params=126_886_696, macs=22_753_050_624, fidelity="field", recipe="wide_resnet")

@@ -13,6 +13,7 @@ from .. import __version__
 from ..errors import ConvatlasError
 from . import console
 from .compare import compare
+from .data import data
 from .eval import evaluate
 from .facts import facts
 from .info import info
@@ -20,6 +21,8 @@ from .list import list_models
 from .options import COMMON, Debug
 from .predict import predict
 from .recipe import recipe
+from .runs import runs
+from .shard import shard
 from .train import train
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
@@ -37,6 +40,9 @@ COMMANDS = (
 )
 for _name, _function, _panel, _brief in COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_brief)(_function)
+data.command("shard")(shard)
+app.add_typer(data, name="data", rich_help_panel=WORK, short_help="Look at data as a network sees it; write it as shards.")
+app.add_typer(runs, name="runs", rich_help_panel=LOOK, short_help="List, compare and plot training runs.")
 app.add_typer(recipe, name="recipe", rich_help_panel=LOOK, short_help="Show how papers trained their networks.")
 
 

@@ -80,6 +80,7 @@ def _share(part: int, whole: int) -> float:
 def _document(what: dict[str, str], result: "Evaluation", rows: list[Row]) -> None:
     console.document({
         **what, "top1": result.top1, "top5": result.top5, "loss": result.loss, "count": result.count,
+        **({} if result.mean_ap is None else {"mean_ap": result.mean_ap}),
         "skipped": result.skipped, "images_per_second": result.images_per_second,
         "classes": [{"class": row.name, "count": row.images, "precision": row.precision, "recall": row.recall}
                     for row in rows],
@@ -93,6 +94,8 @@ def _show(what: str, result: "Evaluation", rows: list[Row]) -> None:
     console.out.print(f"  top-1  [bold green]{console.percent(result.top1)}[/] ({right})")
     console.out.print(f"  top-5  {console.percent(result.top5)}")
     console.out.print(f"  loss   {result.loss:.4f}")
+    if result.mean_ap is not None:
+        console.out.print(f"  mAP    {console.percent(result.mean_ap)}")
     if result.skipped:
         console.warn(f"{result.skipped} images could not be read and are not counted")
     table = console.table("class", ">images", ">precision", ">recall", "")

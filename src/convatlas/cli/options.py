@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-COMMON, DATA, TRAINING, OUTPUT = "Options", "Data", "Training", "Output"    # panels of --help
+COMMON, DATA, TRAINING, SPEED, OUTPUT = "Options", "Data", "Training", "Speed", "Output"    # panels of --help
 
 
 Parser = Callable[[str], int | float]

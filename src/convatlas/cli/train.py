@@ -16,6 +16,7 @@ from .options import (
     FIELD,
     OUTPUT,
     REAL,
+    SPEED,
     TRAINING,
     WHOLE,
     DataDir,
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from ..api import Trained
     from ..run import Run
 
-Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
+Optimizer = Literal["sgd", "sgd_caffe", "adam", "adamw", "rmsprop", "rmsprop_tf", "lm"]
+ScheduleName = Literal["constant", "steps", "exponential", "cosine", "linear", "poly", "plateau"]
 
 
 def train(
@@ -55,6 +57,8 @@ def train(
     in_chans: Annotated[int | None, option(
         "--in-chans", panel=DATA, parser=WHOLE,
         help="Channels of the input: 1 grey, 3 colour; images are converted.")] = None,
+    cache: Annotated[Literal["auto", "off", "memory", "disk"] | None, option(
+        "--cache", panel=DATA, help="Decode image files once and keep the pixels: in memory where they fit (auto), or on disk.")] = None,
     strict: Strict = False,
 
     recipe: Annotated[str | None, option(
@@ -71,16 +75,43 @@ def train(
     lr: Annotated[float | None, option(
         "--lr", panel=TRAINING, parser=REAL, help="Learning rate at its highest.")] = None,
     optimizer: Annotated[Optimizer | None, option(
-        "--optimizer", panel=TRAINING, metavar="NAME", help="sgd, adam, adamw or rmsprop.")] = None,
+        "--optimizer", panel=TRAINING, metavar="NAME",
+        help="sgd, adam, adamw, rmsprop; sgd_caffe and rmsprop_tf as Caffe and TensorFlow have them; lm: LeNet-5's.")] = None,
+    schedule: Annotated[ScheduleName | None, option(
+        "--schedule", panel=TRAINING, metavar="NAME",
+        help="How the rate falls: constant, steps, exponential, cosine, linear, poly or plateau.")] = None,
+    warmup_epochs: Annotated[float | None, option(
+        "--warmup-epochs", panel=TRAINING, parser=REAL, help="Epochs over which the rate rises at the beginning.")] = None,
     weight_decay: Annotated[float | None, option(
         "--weight-decay", panel=TRAINING, parser=REAL, help="Pull of the weights towards zero.")] = None,
+    label_smoothing: Annotated[float | None, option(
+        "--label-smoothing", panel=TRAINING, parser=REAL, help="Share of the target given to all classes alike.")] = None,
+    mixup: Annotated[float | None, option("--mixup", panel=TRAINING, parser=REAL, help="Alpha of Mixup.")] = None,
+    cutmix: Annotated[float | None, option("--cutmix", panel=TRAINING, parser=REAL, help="Alpha of CutMix.")] = None,
+    ema: Annotated[float | None, option(
+        "--ema", panel=TRAINING, parser=REAL, help="Validate and keep a running average of the weights with this decay.")] = None,
+    clip_grad: Annotated[float | None, option(
+        "--clip-grad", panel=TRAINING, parser=REAL, help="Largest norm of the gradient.")] = None,
+    freeze: Annotated[str | None, option(
+        "--freeze", panel=TRAINING, metavar="NAMES",
+        help="Parts that do not move, with commas between them, such as stem,stages.0.")] = None,
+    accumulate: Annotated[int | None, option(
+        "--accumulate", panel=SPEED, parser=WHOLE, help="Compute each batch in this many parts, for less memory.")] = None,
+    auto: Annotated[bool, switch(
+        "--auto", panel=SPEED, help="Measure for some seconds which of the settings below are fastest here, and use them.")] = False,
     amp: Annotated[Literal["off", "bf16"] | None, option(
-        "--amp", panel=TRAINING, help="bf16: compute in bfloat16 where it is safe, faster on recent GPUs.")] = None,
+        "--amp", panel=SPEED, help="bf16: compute in bfloat16 where it is safe.")] = None,
+    channels_last: Annotated[bool | None, typer.Option(
+        "--channels-last/--channels-first", rich_help_panel=SPEED, show_default=False,
+        help="Memory layout; left out: last, except for small networks on the CPU.")] = None,
+    compile: Annotated[bool | None, typer.Option(
+        "--compile/--no-compile", rich_help_panel=SPEED, show_default=False,
+        help="Compile the network first: takes a minute, worth it on GPUs.")] = None,
     weights: Annotated[str | None, option(
         "--weights", panel=TRAINING, metavar="PATH",
         help="Begin from the weights of a run folder or .safetensors file.")] = None,
     parallel: Annotated[Literal["ddp", "fsdp"] | None, option(
-        "--parallel", panel=TRAINING, help="Under torchrun: copy the network to every process, or shard it.")] = None,
+        "--parallel", panel=SPEED, help="Under torchrun: copy the network to every process, or shard it.")] = None,
     sets: Annotated[list[str] | None, option(
         "--set", panel=TRAINING, metavar=FIELD,
         help="Any field of a run, such as [bold]augment.flip=0.5[/]; repeatable.")] = None,
@@ -89,6 +120,8 @@ def train(
         "--out", panel=OUTPUT, metavar="DIR", help="The run folder; left out: runs/DATE-MODEL-DATA.")] = None,
     force: Annotated[bool, switch(
         "--force", panel=OUTPUT, help="Replace a run that is already in that folder.")] = False,
+    track: Annotated[str | None, option(
+        "--track", panel=OUTPUT, metavar="NAMES", help="Send the metrics to wandb or mlflow as well (extras to install).")] = None,
     resume: Annotated[Path | None, option(
         "--resume", panel=OUTPUT, metavar="RUN",
         help="Go on with an interrupted run; MODEL and DATA come from it.")] = None,
@@ -110,10 +143,13 @@ def train(
         ("model.name", model), ("model.weights", weights),
         ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
         ("data.source", data), ("data.data_dir", data_dir), ("data.download", download or None),
-        ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers),
-        ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay),
-        ("train.epochs", epochs), ("train.seed", seed), ("train.device", device),
-        ("train.parallel", parallel), ("train.amp", amp),
+        ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers), ("data.cache", cache),
+        ("augment.mixup", mixup), ("augment.cutmix", cutmix), ("loss.label_smoothing", label_smoothing),
+        ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay), ("optim.clip_grad", clip_grad),
+        ("schedule.name", schedule), ("schedule.warmup_epochs", warmup_epochs),
+        ("train.epochs", epochs), ("train.seed", seed), ("train.device", device), ("train.ema", ema),
+        ("train.freeze", _names(freeze)), ("train.accumulate", accumulate), ("train.track", _names(track)),
+        ("train.parallel", parallel), ("train.amp", amp), ("train.channels_last", channels_last), ("train.compile", compile),
     ]
     if resume is None:
         run = planned(flags, recipe=recipe, config=config, sets=sets or ())
@@ -122,10 +158,14 @@ def train(
             flag = "--force" if force else "--out"
             raise typer.BadParameter("a resumed run goes on in its own folder", param_hint=flag)
         run = resumed(saved(resume), flags, recipe=recipe, config=config, sets=sets or ())
-    _train(run, out, resume, force)
+    _train(run, out, resume, force, auto)
 
 
-def _train(run: "Run", out: Path | None, resume: Path | None, force: bool) -> None:
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto: bool) -> None:
     from .progress import Progress
 
     with console.loading():
@@ -134,7 +174,7 @@ def _train(run: "Run", out: Path | None, resume: Path | None, force: bool) -> No
     speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks
     watch = Progress(console.out) if speaks else None
     try:
-        trained = fit(run, out=out, resume=resume, force=force, watch=watch)
+        trained = fit(run, out=out, resume=resume, force=force, auto=auto, watch=watch)
     except KeyboardInterrupt:                       # before the first step, or a second Ctrl-C
         if speaks:
             again = f"; go on with: convatlas train --resume {watch.folder}" if watch and watch.folder else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import ConvatlasError
 from .images import Source, Tensors
@@ -24,7 +25,8 @@ def read_npz(path: Path, split: Split, classes: tuple[str, ...] = ()) -> Source:
     """Open an `.npz`; `classes` names the labels where they are known beforehand, else its own array `classes` may.
 
     Pictures are (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1, 3 or 4, as uint8 or as floats in 0..1; labels are
-    integers 0..K-1. Training prefers the archive's validation arrays over its test arrays, evaluation the reverse.
+    integers 0..K-1, or several per picture as 0 and 1 in (N, K). Training prefers the archive's validation arrays over its
+    test arrays, evaluation the reverse.
     """
     arrays = _load(path)
     train = _part(arrays, TRAIN, path)
@@ -32,21 +34,37 @@ def read_npz(path: Path, split: Split, classes: tuple[str, ...] = ()) -> Source:
         pairs = ", ".join(f"{x} and {y}" for x, y in TRAIN)
         raise ConvatlasError(f"{str(path)!r} holds {_listed(arrays)}; it needs two arrays named {pairs}")
     val = _part(arrays, (*TEST, *VAL) if split.for_eval else (*VAL, *TEST), path)
-    highest = max(int(part.labels.max()) for part in (train, val) if part is not None)
-    names = classes or _class_names(arrays, path) or tuple(str(k) for k in range(highest + 1))
-    if highest >= len(names):
-        raise ConvatlasError(f"{str(path)!r} has the label {highest}, but {len(names)} classes; labels count from 0")
+    parts = [part for part in (train, val) if part is not None]
+    multi_label = train.labels.dim() == 2
+    if len({part.labels.shape[1:] for part in parts}) > 1:
+        shapes = " and ".join(str(tuple(part.labels.shape)) for part in parts)
+        raise ConvatlasError(f"{str(path)!r} has labels of the shapes {shapes}; those of all parts must be of one kind")
+    count = train.labels.shape[1] if multi_label else max(int(part.labels.max()) for part in parts) + 1
+    names = classes or _class_names(arrays, path) or tuple(str(k) for k in range(count))
+    if multi_label and count != len(names):
+        raise ConvatlasError(f"{str(path)!r} has {count} columns of labels, but {len(names)} classes")
+    if count > len(names):
+        raise ConvatlasError(f"{str(path)!r} has the label {count - 1}, but {len(names)} classes; labels count from 0")
     if not split.for_eval:
         _check_classes(train, names, path)
+    notes = single_labels(train.labels, str(path)) if multi_label else ()
     if val is None:
-        return split.source(path.stem, str(path), names, train)
-    return Source(path.stem, names, train, val)
+        return split.source(path.stem, str(path), names, train, notes, multi_label=multi_label)
+    return Source(path.stem, names, train, val, notes, multi_label)
+
+
+def single_labels(labels: Tensor, where: str) -> tuple[str, ...]:
+    """A sentence if labels (N, K) might as well be class numbers."""
+    if (labels.sum(1) != 1).any():
+        return ()
+    return (f"In {where} every picture has exactly one label. If they exclude each other, give one class per picture instead.",)
 
 
 def _check_classes(train: Tensors, names: Sequence[str], path: Path) -> None:
+    multi_label = train.labels.dim() == 2
     if len(names) < 2:
         raise ConvatlasError(f"{str(path)!r} has one class only; a classifier needs at least two")
-    counts = torch.bincount(train.labels, minlength=len(names))
+    counts = train.labels.sum(0) if multi_label else torch.bincount(train.labels, minlength=len(names))
     if (counts == 0).any():
         empty = names[int(counts.argmin())]
         raise ConvatlasError(
@@ -119,11 +137,15 @@ def pictures(values: Array, where: str) -> NDArray[np.uint8]:
     return np.rint(floats * 255).astype(np.uint8)
 
 
-def _labels(values: Array, where: str) -> NDArray[np.int64]:
+def _labels(values: Array, where: str) -> NDArray[np.int64] | NDArray[np.float32]:
+    """Class numbers (N,), or 0 and 1 for each class (N, K)."""
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
+    if values.ndim == 2 and values.dtype.kind in "biuf" and np.isin(values, (0, 1)).all():
+        return values.astype(np.float32)
     if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise ConvatlasError(f"{where} is {values.dtype} {values.shape}; labels are integers 0..K-1 of shape (N,)")
+        raise ConvatlasError(f"{where} is {values.dtype} {values.shape}; labels are integers 0..K-1 of shape (N,), "
+                             "or 0 and 1 of shape (N, K) for several labels per picture")
     labels = values.astype(np.int64)
     if labels.size and labels.min() < 0:
         raise ConvatlasError(f"{where} has the label {labels.min()}; labels are integers 0..K-1")

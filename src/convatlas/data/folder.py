@@ -1,4 +1,7 @@
-"""A folder of images by class: `root/<class>/*.png`, or `root/train/<class>/…` beside `root/val/<class>/…`."""
+"""A folder of images by class: `root/<class>/*.png`, or `root/train/<class>/…` beside `root/val/<class>/…`.
+
+With a table `labels.csv` in `root` (or in `train` and `val`), of images with any number of labels: see `table.py`.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,8 +10,10 @@ from pathlib import Path
 import torch
 
 from ..errors import ConvatlasError
+from .arrays import single_labels
 from .images import Files, Source
 from .split import Split
+from .table import TABLE, read_table
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 VAL, TEST = ("val", "valid", "validation"), ("test",)
@@ -20,6 +25,8 @@ def read_folder(root: Path, split: Split) -> Source:
     Training prefers `val` over `test` for validation, evaluation the reverse; where there is neither, `split` says what
     happens. Hidden files are ignored, and so are links to folders inside a class.
     """
+    if (root / TABLE).is_file() or (root / "train" / TABLE).is_file():
+        return _read_tables(root, split)
     name = root.resolve().name
     parted = _has_parts(root)
     top = root / "train" if parted else root
@@ -28,8 +35,7 @@ def read_folder(root: Path, split: Split) -> Source:
     if len(classes) < 2 and not split.for_eval:
         raise ConvatlasError(f"{str(top)!r} has one class only, {classes[0]!r}; it needs two at least. {_layout(root)}")
     train, notes = _image_files(files, classes), _stray(top)
-    names = (*TEST, *VAL) if split.for_eval else (*VAL, *TEST)
-    part = next((root / each for each in names if (root / each).is_dir()), None) if parted else None
+    part = _judged(root, split) if parted else None
     if part is None:
         return split.source(name, str(root), classes, train, notes)
 
@@ -42,6 +48,24 @@ def read_folder(root: Path, split: Split) -> Source:
     if absent:
         notes = (*notes, f"{part} has no images of {', '.join(map(repr, absent))}.")
     return Source(name, classes, train, _image_files(judged, classes), (*notes, *_stray(part)))
+
+
+def _read_tables(root: Path, split: Split) -> Source:
+    name, parted = root.resolve().name, not (root / TABLE).is_file()
+    train = read_table(root / "train" / TABLE if parted else root / TABLE)
+    part = _judged(root, split) if parted else None
+    images = Files(train.files, train.labels(train.classes))
+    notes = single_labels(images.labels, str(train.path))
+    if part is None:
+        return split.source(name, str(root), train.classes, images, notes, multi_label=True)
+    val = read_table(part / TABLE)
+    return Source(name, train.classes, images, Files(val.files, val.labels(train.classes)), notes, multi_label=True)
+
+
+def _judged(root: Path, split: Split) -> Path | None:
+    """The folder beside `train` whose images are judged, if there is one."""
+    names = (*TEST, *VAL) if split.for_eval else (*VAL, *TEST)
+    return next((root / each for each in names if (root / each).is_dir()), None)
 
 
 def _has_parts(root: Path) -> bool:

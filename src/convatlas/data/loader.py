@@ -1,35 +1,50 @@
 """Batches whose order and augmentation only the seed and the epoch decide, for any number of workers and any start."""
 
-import hashlib
 import logging
 import math
+import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import ConvatlasError
-from .images import ImageSet, Subset, Tensors, UnreadableImage
+from .cache import Cached
+from .draws import image_seeds
+from .images import Files, ImageSet, Subset, Tensors, UnreadableImage
+from .sampling import balanced, permutation
+from .sampling import stable_seed as stable_seed
 from .transform import Transform
 
 log = logging.getLogger("convatlas")
 
 KEPT_BYTES = 2**30      # a set in memory is transformed once and kept where that takes less
 CHUNK = 4096            # pictures transformed at once
+AT_ONCE = 32            # files decoded by threads before they are transformed
 
 
 class Batch(NamedTuple):
     """One process's share of a global batch; n is at least 1."""
 
     images: Tensor      # float32 (n, C, H, W)
-    labels: Tensor      # int64 (n,)
+    labels: Tensor      # the image set's rows (n, …): int64 (n,) where they are classes
     indices: Tensor     # int64 (n,), in the image set; -1 marks a filler that must weigh nothing
     total: int          # images planned for the global batch, over all processes
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """An image set with an order of its own, which shuffling then follows: shards, read one after the other."""
+
+    def order(self, seed: int, epoch: int) -> Tensor:
+        """Every index once: int64 (N,)."""
+        ...
 
 
 class Loader:
@@ -37,9 +52,10 @@ class Loader:
 
     Each global batch, the short last one included, is split contiguously over the processes; one that gets no image, or
     none that can be read, yields a single filler, so that all stay in step. Unreadable images are left out and noted in
-    `skipped` (index -> reason); with `strict` they raise. `workers` processes read and transform images ahead, which
-    starts them anew every epoch; a set in memory whose transform is not random needs none: where it takes less than
-    1 GiB it is transformed once and kept.
+    `skipped` (index -> reason); with `strict` they raise. `sampling="balanced"` draws every class equally often
+    (`sampling.balanced`), always shuffled. `workers` processes read and transform images ahead and stay for the next epoch;
+    so one epoch of a loader is gone over at a time. A set in memory is transformed in whole batches; where the transform is
+    not random and the result takes less than 1 GiB, once, by the main process.
     """
 
     def __init__(
@@ -50,6 +66,7 @@ class Loader:
         *,
         seed: int = 0,
         shuffle: bool = False,
+        sampling: Literal["all", "balanced"] = "all",
         rank: int = 0,
         world: int = 1,
         workers: int = 0,
@@ -63,11 +80,24 @@ class Loader:
         self.steps = math.ceil(len(images) / batch_size)
         self.skipped: dict[int, str] = {}
         self._transform = transform
+        # Files only: other sets may not bear it. Workers are threads enough themselves.
+        threads = 1 if workers or not _are_files(images) else max(1, (os.cpu_count() or 1) // world)
+        self._reader = _Reader(images, transform, seed, threads)
+        self._jobs: list[_Job] = []
         self._batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
+        self._balanced = sampling == "balanced"
         self._rank, self._world = rank, world
-        self._workers = workers
+        self._ahead = DataLoader(
+            self._reader,
+            batch_size=None,
+            sampler=self._jobs,             # what an epoch puts there; the workers stay, and are sent new jobs
+            num_workers=workers,
+            persistent_workers=True,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),    # otherwise it draws from the global one, and dropout changes
+        ) if workers else None
         self._strict = strict
         self._kept: Tensor | None = None
 
@@ -81,31 +111,28 @@ class Loader:
             yield Batch(read.images, read.labels, read.indices, len(batch))
 
     def _plan(self, epoch: int) -> list[Tensor]:
-        """The indices of every global batch."""
-        if self._shuffle:
-            generator = torch.Generator().manual_seed(stable_seed(self._seed, epoch))
-            order = torch.randperm(len(self.images), generator=generator)
-        else:
+        """The draws of every global batch: indices, plus a multiple of their number where one is drawn again."""
+        if self._balanced:
+            order = balanced(self.images.labels, self._seed, epoch)
+        elif not self._shuffle:
             order = torch.arange(len(self.images))
-        return [order[first : first + self._batch_size] for first in range(0, len(order), self._batch_size)]
+        elif isinstance(self.images, Ordered):
+            order = self.images.order(self._seed, epoch)
+        else:
+            order = permutation(len(self.images), self._seed, epoch)
+        return list(torch.split(order, self._batch_size))
 
     def _read(self, shares: list[Tensor], epoch: int) -> "Iterator[_Read]":
         if self._keeps():
-            yield from (self._gather(share) for share in shares)
+            yield from (self._gather(share % len(self.images)) for share in shares)
             return
-        reader = _Reader(self.images, self._transform, self._seed, epoch, shares)
-        if not self._workers:
-            yield from (_unwrap(reader[number]) for number in range(len(shares)))
+        jobs = [_Job(epoch, share) for share in shares]
+        if self._ahead is None:
+            yield from (_unwrap(self._reader[job]) for job in jobs)
             return
-        batches = DataLoader(
-            reader,
-            batch_size=None,
-            num_workers=self._workers,
-            worker_init_fn=_start_worker,
-            generator=torch.Generator(),    # otherwise it draws from the global one, and dropout changes
-        )
+        self._jobs[:] = jobs
         with _interrupts_held():
-            started = iter(batches)
+            started = iter(self._ahead)
         yield from map(_unwrap, started)
 
     def _keeps(self) -> bool:
@@ -115,7 +142,7 @@ class Loader:
 
     def _gather(self, share: Tensor) -> "_Read":
         if not len(share):
-            return _filler(self._transform, {})
+            return self._reader.filler({})
         if self._kept is None:
             # Outside inference mode, in which evaluation runs: what is made there cannot be trained on later.
             with torch.inference_mode(False), torch.no_grad():
@@ -141,54 +168,70 @@ class _Read(NamedTuple):
     unreadable: dict[int, str]      # index -> reason
 
 
+class _Job(NamedTuple):
+    """One share of a batch to be read."""
+
+    epoch: int
+    draws: Tensor
+
+
 class _Reader(Dataset["_Read | ConvatlasError"]):
-    """Share number i of an epoch, read and transformed; errors are returned, for a worker would add its traceback."""
+    """Reads and transforms shares; errors are returned, for a worker would add its traceback."""
 
-    def __init__(self, images: ImageSet, transform: Transform, seed: int, epoch: int, shares: list[Tensor]):
-        self.images, self.transform, self.seed, self.epoch, self.shares = images, transform, seed, epoch, shares
+    def __init__(self, images: ImageSet, transform: Transform, seed: int, threads: int):
+        self.images, self.transform, self.seed, self.threads = images, transform, seed, threads
 
-    def __len__(self) -> int:
-        return len(self.shares)
-
-    def __getitem__(self, number: int) -> "_Read | ConvatlasError":
+    def __getitem__(self, job: _Job) -> "_Read | ConvatlasError":
         try:
-            return self._get(self.shares[number])
+            return self._get(*job)
         except ConvatlasError as error:
             return error
 
-    def _get(self, share: Tensor) -> _Read:
-        if len(share) and not self.transform.random and _in_memory(self.images):
-            return _Read(self.transform(_pictures(self.images, share)), self.images.labels[share], share, {})
+    def _get(self, epoch: int, draws: Tensor) -> _Read:
+        indices = draws % len(self.images)
+        seeds = image_seeds(self.seed, epoch, draws)
+        if len(indices) and _in_memory(self.images):
+            return _Read(self.transform.batch(_pictures(self.images, indices), seeds), self.images.labels[indices], indices, {})
         done: list[Tensor] = []
-        indices: list[int] = []
+        read: list[int] = []            # positions in the share
         unreadable: dict[int, str] = {}
-        for index in share.tolist():
+        for place, found in enumerate(self._pictures(indices.tolist())):
             try:
-                picture = self.images.read(index)
-                done.append(self.transform.seeded(picture, stable_seed(self.seed, self.epoch, index)))
-                indices.append(index)
+                if isinstance(found, UnreadableImage):
+                    raise found
+                done.append(self.transform.batch(found[None], seeds[place : place + 1]))
+                read.append(place)
             except UnreadableImage as error:
-                unreadable[index] = str(error)
+                unreadable[int(indices[place])] = str(error)
         if not done:
-            return _filler(self.transform, unreadable)
-        chosen = torch.tensor(indices)
-        return _Read(torch.stack(done), self.images.labels[chosen], chosen, unreadable)
+            return self.filler(unreadable)
+        return _Read(torch.cat(done), self.images.labels[indices[read]], indices[read], unreadable)
 
+    def _pictures(self, indices: list[int]) -> "Iterator[Tensor | UnreadableImage]":
+        """The pictures in their order; a few at a time, for photographs are large."""
+        if self.threads == 1:
+            yield from map(self._picture, indices)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            for first in range(0, len(indices), AT_ONCE):
+                yield from pool.map(self._picture, indices[first : first + AT_ONCE])
 
-def stable_seed(*numbers: int) -> int:
-    """63 well-mixed bits that depend on the numbers only, in every process and every version of Python."""
-    digest = hashlib.blake2b(" ".join(map(str, numbers)).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1
+    def _picture(self, index: int) -> Tensor | UnreadableImage:
+        try:
+            return self.images.read(index)
+        except UnreadableImage as error:
+            return error
+
+    def filler(self, unreadable: dict[int, str]) -> _Read:
+        """What stands for a share without a picture."""
+        labels = self.images.labels
+        zeros = torch.zeros(1, self.transform.in_chans, *self.transform.size)
+        return _Read(zeros, labels.new_zeros(1, *labels.shape[1:]), torch.full((1,), -1), unreadable)
 
 
 def _share(batch: Tensor, rank: int, world: int) -> Tensor:
     """The contiguous part of a global batch that belongs to `rank`; the sizes differ by one at most."""
     return batch.tensor_split(world)[rank]
-
-
-def _filler(transform: Transform, unreadable: dict[int, str]) -> _Read:
-    zeros = torch.zeros(1, transform.in_chans, *transform.size)
-    return _Read(zeros, torch.zeros(1, dtype=torch.int64), torch.full((1,), -1), unreadable)
 
 
 def _unwrap(read: _Read | ConvatlasError) -> _Read:
@@ -197,15 +240,22 @@ def _unwrap(read: _Read | ConvatlasError) -> _Read:
     return read
 
 
+def _are_files(images: ImageSet) -> bool:
+    return isinstance(images, Files) or (isinstance(images, Subset) and _are_files(images.base))
+
+
 def _in_memory(images: ImageSet) -> bool:
-    return isinstance(images, Tensors) or (isinstance(images, Subset) and _in_memory(images.base))
+    """Whether some pictures can be had at once."""
+    if isinstance(images, Subset):
+        return _in_memory(images.base)
+    return isinstance(images, Tensors | Cached) and images.images is not None
 
 
 def _pictures(images: ImageSet, indices: Tensor) -> Tensor:
     """Some pictures of a set in memory: uint8 (n, C, H, W)."""
     if isinstance(images, Subset):
         return _pictures(images.base, images.indices[indices])
-    assert isinstance(images, Tensors)
+    assert isinstance(images, Tensors | Cached) and images.images is not None
     return images.images[indices]
 
 

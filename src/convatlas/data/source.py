@@ -1,4 +1,4 @@
-"""Opens what `--data` names: the digits that come along, a data set known by name, a folder of images or an `.npz`."""
+"""Opens what `--data` names: the digits that come along, a data set known by name, a folder of images, an `.npz`, or shards."""
 
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from .embedded import read_digits
 from .folder import read_folder
 from .images import Files, ImageSet, Source, Subset, Tensors, UnreadableImage
 from .named import NAMED, read_named
+from .shards import is_shards, read_shards
 from .split import Split
+from .stream import is_stream, open_stream
 
 __all__ = ["Files", "ImageSet", "Source", "Subset", "Tensors", "UnreadableImage", "open_data"]
 
@@ -27,10 +29,12 @@ def open_data(config: Data, *, seed: int = 0, for_eval: bool = False) -> Source:
         return read_digits()
     if config.source in NAMED:
         return read_named(config.source, config.data_dir, config.download, split)
+    if is_stream(config.source):
+        return open_stream(config.source, split)
     path = Path(config.source).expanduser()
     if path.is_dir():
         try:
-            return read_folder(path, split)
+            return read_shards(path, split) if is_shards(path) else read_folder(path, split)
         except OSError as error:
             raise ConvatlasError(f"cannot read the folder {config.source!r}: {error}") from error
     if path.suffix == ".npz":

@@ -20,20 +20,22 @@ class Split:
     for_eval: bool = False
 
     def source(
-        self, name: str, where: str, classes: tuple[str, ...], images: ImageSet, notes: tuple[str, ...] = ()
+        self, name: str, where: str, classes: tuple[str, ...], images: ImageSet, notes: tuple[str, ...] = (),
+        *, multi_label: bool = False,
     ) -> Source:
         """`images` as a Source; `where` names them in a sentence."""
         if self.for_eval:
             note = f"{where} has no validation part: all its {len(images)} images are judged."
-            return Source(name, classes, images, images, (*notes, note))
-        kept, held = stratified(images.labels, self.val_fraction, self.seed)
+            return Source(name, classes, images, images, (*notes, note), multi_label)
+        # Sets of labels have no classes to stratify by: there all pictures are one.
+        strata = torch.zeros(len(images), dtype=torch.int64) if multi_label else images.labels
+        kept, held = stratified(strata, self.val_fraction, self.seed)
         if not len(held):
             raise ConvatlasError(f"{where} has one image per class, so none can be held out for validation; add images")
-        counts = torch.bincount(images.labels, minlength=len(classes))
-        lone = [label for label, count in zip(classes, counts.tolist(), strict=True) if count == 1]
+        lone = [] if multi_label else [label for number, label in enumerate(classes) if (images.labels == number).sum() == 1]
         if lone:
             notes = (*notes, f"One image only, trained on and never judged: {', '.join(map(repr, lone))}.")
-        return Source(name, classes, Subset(images, kept), Subset(images, held), notes)
+        return Source(name, classes, Subset(images, kept), Subset(images, held), notes, multi_label)
 
 
 def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:

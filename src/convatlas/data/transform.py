@@ -1,9 +1,8 @@
-"""From a picture to a network's input: resize, crop, augment, normalise; every random draw can come from one seed."""
+"""From pictures to a network's input: resize, crop, augment, normalise; one seed per picture decides all that is random."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
-from typing import Any
 
 import torch
 from PIL import Image
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from ..errors import ConvatlasError
 from ..run import Augment, Preprocess
+from . import augment as how
 from .images import UnreadableImage, to_tensor
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)     # pixels in [0, 1], red green blue
@@ -27,9 +27,13 @@ EIGENVECTORS = (
 MAX_PIXELS = 2**26      # of a resized picture; 1×30 000 pixels brought to a height of 256 would have 30 times as many
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Transform:
-    """A picture -> float32 (in_chans, h, w); made by `make_transform`."""
+    """Pictures -> float32 (in_chans, h, w); made by `make_transform`.
+
+    In order: channels, resize and crop, flip, policy, colour jitter, all on bytes; then on [0, 1] affine and elastic
+    distortion in one resampling, colour noise, normalisation; then erasing.
+    """
 
     size: tuple[int, int]               # (h, w)
     in_chans: int
@@ -38,64 +42,129 @@ class Transform:
     crop_pct: float
     interpolation: str
     augment: Augment
+    fit: str                            # preprocess.fit: what normalises in place of `mean` where not "none"
+    fitted: Mapping[str, Tensor]        # what data/fitted.py measured for it, and for augment.pca_from = data
 
     @property
     def random(self) -> bool:
         """False: the same picture gives the same result every time."""
         a = self.augment
-        return a.crop != "centre" or a.flip > 0 or a.pca_colour > 0 or a.trivial
+        return a.crop != "centre" or a.policy != "none" or any([a.flip, *a.affine, a.elastic, *a.jitter, a.pca_colour, a.erase])
+
+    @property
+    def whole_batches(self) -> bool:
+        """Whether all is done on a batch at once; otherwise `batch` goes picture by picture where it has to."""
+        a = self.augment
+        return a.crop != "resized" and a.short_side is None and a.policy == "none" and not any(a.jitter)
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
         """A Pillow image or uint8 (C, H, W) -> float32 (in_chans, h, w); where not random, also (N, C, H, W) at once.
 
-        Random numbers come from torch's global generator. Raises ConvatlasError where the channels do not fit, and
+        Where random, the seed comes from torch's global generator. Raises ConvatlasError where the channels do not fit, and
         UnreadableImage where the picture is too elongated to be resized.
         """
-        from torchvision.transforms.v2 import functional as F
-
-        pixels = image if isinstance(image, Tensor) else to_tensor(image)
-        if pixels.dtype != torch.uint8 or pixels.dim() not in ((3,) if self.random else (3, 4)):
-            raise ConvatlasError(f"a picture is uint8 (C, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
-        pixels = _channels(pixels, self.in_chans)
-        pixels = _CROPS[self.augment.crop](self, pixels)
-        if self.augment.flip and torch.rand(()) < self.augment.flip:
-            pixels = F.horizontal_flip(pixels)
-        if self.augment.trivial:
-            pixels = _trivial()(pixels)
-        values = pixels.to(torch.float32).div_(255)
-        if self.augment.pca_colour:
-            values += _colour_noise(self.augment.pca_colour)
-        column = (-1, 1, 1)
-        return values.sub_(torch.tensor(self.mean).view(column)).div_(torch.tensor(self.std).view(column))
+        if isinstance(image, Tensor) and image.dim() == 4 and not self.random:
+            return self.batch(image, torch.zeros(len(image), dtype=torch.int64))
+        return self.seeded(image, int(torch.randint(2**63 - 1, ())) if self.random else 0)
 
     def seeded(self, image: Image.Image | Tensor, seed: int) -> Tensor:
-        """The same, all randomness coming from `seed` (0 to 2⁶³−1); torch's global generator is left as it was."""
-        if not self.random:
-            return self(image)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)       # torch.manual_seed would re-seed CUDA's generators as well
-            return self(image)
+        """One picture, all randomness coming from `seed` (0 to 2⁶³−1); torch's global generator is left as it was."""
+        pixels = image if isinstance(image, Tensor) else to_tensor(image)
+        if pixels.dim() != 3:
+            raise ConvatlasError(f"a picture is uint8 (C, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
+        return self.batch(pixels[None], torch.tensor([seed]))[0]
+
+    def batch(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """uint8 (n, C, H, W), seeds int64 (n,) -> float32 (n, in_chans, h, w): bit for bit what `seeded` gives of each."""
+        if images.dtype != torch.uint8 or images.dim() != 4:
+            raise ConvatlasError(f"pictures are uint8 (n, C, H, W), not {images.dtype} {tuple(images.shape)}")
+        if seeds.dtype != torch.int64 or seeds.shape != images.shape[:1]:
+            raise ValueError(f"{len(images)} pictures need as many int64 seeds, not {seeds.dtype} {tuple(seeds.shape)}")
+        a = self.augment
+        pixels = _CROPS[a.crop](self, _channels(images, self.in_chans), seeds)
+        if a.flip:
+            pixels = how.mirrored(pixels, a.flip, seeds)
+        if a.policy != "none":
+            pixels = how.by_policy(pixels, how.make_policy(a.policy, a.policy_ops, a.policy_magnitude), seeds)
+        if any(a.jitter):
+            pixels = how.jittered(pixels, a.jitter, seeds)
+        values = pixels.to(torch.float32).div_(255)
+        if any(a.affine) or a.elastic:
+            values = how.deform(values, self._field(seeds), border=a.padding_mode)
+        if a.pca_colour:
+            values += how.colour_noise(a.pca_colour, *self._components(), seeds)
+        values = self._normalised(values)
+        return how.erased(values, a.erase, seeds) if a.erase else values
+
+    def _field(self, seeds: Tensor) -> Tensor:
+        a = self.augment
+        field = torch.zeros(len(seeds), 2, *self.size)
+        if any(a.affine):
+            field += how.affine_field(a.affine, self.size, seeds)
+        if a.elastic:
+            field += how.displacement(seeds, a.elastic_grid, a.elastic, self.size)
+        return field
+
+    def _components(self) -> tuple[Tensor, Tensor]:
+        if self.augment.pca_from == "data":
+            return self.fitted["pca_values"], self.fitted["pca_vectors"]
+        return torch.tensor(EIGENVALUES), torch.tensor(EIGENVECTORS)
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        if self.fit != "none":
+            from .fitted import apply
+
+            return apply(self.fit, values, self.fitted, self.std)
+        return values.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(torch.tensor(self.std).view(-1, 1, 1))
 
 
 def make_transform(
-    preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int, augment: Augment | None = None
+    preprocess: Preprocess,
+    image_size: int | tuple[int, int],
+    in_chans: int,
+    augment: Augment | None = None,
+    *,
+    fitted: Mapping[str, Tensor] | None = None,
 ) -> Transform:
     """The transform of a network whose input is (in_chans, h, w); without `augment` it is evaluation's, not random.
 
-    `image_size` is (h, w) or one int. One value of `mean` or `std` serves all channels.
+    `image_size` is (h, w) or one int. One value of `mean` or `std` serves all channels. `fitted` is what data/fitted.py
+    measured, where `preprocess.fit` or `augment.pca_from` need it. Raises ConvatlasError where the settings do not fit
+    together.
     """
     import_module("torchvision.transforms.v2")      # seconds, once: here, and not on the clock of the first batch
     size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
-    augment = augment or Augment()
-    if augment.pca_colour and in_chans != 3:
-        raise ConvatlasError(f"augment.pca_colour needs red, green and blue, not {in_chans} channels; set it to 0")
-    if augment.trivial and in_chans not in (1, 3):
-        raise ConvatlasError(f"augment.trivial works on one or three channels, not on {in_chans}; set it to false")
-    std = _per_channel("std", preprocess.std, IMAGENET_STD, in_chans)
+    augment, fitted = augment or Augment(), fitted or {}
+    _check(preprocess, augment, in_chans, fitted)
+    std = _per_channel("std", (1.0,) if preprocess.std is None and preprocess.fit != "none" else preprocess.std, IMAGENET_STD, in_chans)
     if min(std) <= 0:
         raise ConvatlasError(f"preprocess.std must be above 0, not {std}")
     mean = _per_channel("mean", preprocess.mean, IMAGENET_MEAN, in_chans)
-    return Transform(size, in_chans, mean, std, preprocess.crop_pct, preprocess.interpolation, augment)
+    return Transform(size, in_chans, mean, std, preprocess.crop_pct, preprocess.interpolation, augment, preprocess.fit, fitted)
+
+
+def _check(preprocess: Preprocess, a: Augment, channels: int, fitted: Mapping[str, Tensor]) -> None:
+    """Raise ConvatlasError at the first setting that cannot be."""
+    side, (_, shift, scale, shear) = a.short_side, a.affine
+    wrong = {
+        f"augment.pca_colour needs red, green and blue, not {channels} channels; set it to 0": a.pca_colour and channels != 3,
+        f"augment.policy works on one or three channels, not on {channels}; set it to none": a.policy != "none" and channels not in (1, 3),
+        f"augment.jitter works on one or three channels, not on {channels}; set it to 0, 0, 0, 0": any(a.jitter) and channels not in (1, 3),
+        f"augment.jitter must be at least 0, and its hue at most 0.5, not {a.jitter}": min(a.jitter) < 0 or a.jitter[3] > 0.5,
+        f"augment.affine must be at least 0, its shift at most 1, its scale below 1 and its shear below 90 degrees, not {a.affine}":
+            min(a.affine) < 0 or scale >= 1 or shear >= 90 or shift > 1,
+        f"augment.short_side needs augment.crop = random, not {a.crop}": side and a.crop != "random",
+        f"augment.short_side must be two sizes, the smaller one first, not {side}": side and not 1 <= side[0] <= side[1],
+        f"augment.scale must be two shares of the area, 0 < low <= high <= 1, not {a.scale}": not 0 < a.scale[0] <= a.scale[1] <= 1,
+        f"augment.ratio must be two aspects, 0 < low <= high, not {a.ratio}": not 0 < a.ratio[0] <= a.ratio[1],
+        f"preprocess.fit = {preprocess.fit} needs what was measured on the training images; give `fitted`":
+            preprocess.fit not in ("none", "gcn") and not fitted,
+        "augment.pca_from = data needs the colours measured on the training images; give `fitted`":
+            a.pca_colour and a.pca_from == "data" and "pca_values" not in fitted,
+    }
+    for sentence, found in wrong.items():
+        if found:
+            raise ConvatlasError(sentence)
 
 
 def _per_channel(
@@ -131,6 +200,8 @@ def _resize(pixels: Tensor, size: tuple[int, int], interpolation: str) -> Tensor
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as F
 
+    if pixels.shape[-2:] == size:
+        return pixels
     if size[0] * size[1] > MAX_PIXELS:
         raise UnreadableImage(f"a picture of {pixels.shape[-2]}×{pixels.shape[-1]} pixels is too long to be resized")
     mode = "nearest-exact" if interpolation == "nearest" else interpolation     # plain 'nearest' is half a pixel off
@@ -138,59 +209,52 @@ def _resize(pixels: Tensor, size: tuple[int, int], interpolation: str) -> Tensor
     return resized
 
 
+def _covering(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
+    """The size (h, w) at the same aspect that just covers `box`: by the short side where that is square."""
+    (height, width), (h, w) = size, box
+    return (h, h * width // height) if h * width >= w * height else (w * height // width, w)
+
+
+def _resized(transform: Transform, pixels: Tensor, box: tuple[int, int]) -> Tensor:
+    return _resize(pixels, _covering((pixels.shape[-2], pixels.shape[-1]), box), transform.interpolation)
+
+
 def _fitted(transform: Transform, pixels: Tensor) -> Tensor:
-    """Resized so that the field `size / crop_pct` just fits into it: for a square field, by the short side."""
-    height, width = pixels.shape[-2:]
+    """Resized so that the field `size / crop_pct` just fits into it."""
     h, w = (max(1, round(side / transform.crop_pct)) for side in transform.size)
-    size = (h, h * width // height) if h * width >= w * height else (w * height // width, w)
-    return _resize(pixels, size, transform.interpolation)
+    return _resized(transform, pixels, (h, w))
 
 
-def _centre_crop(transform: Transform, pixels: Tensor) -> Tensor:
+def _centre_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
     """Evaluation: fitted, then the centre; black where the picture ends before the crop does."""
-    from torchvision.transforms.v2 import functional as F
-
-    cropped: Tensor = F.center_crop(_fitted(transform, pixels), list(transform.size))
-    return cropped
+    return how.centred(_fitted(transform, pixels), transform.size)
 
 
-def _random_crop(transform: Transform, pixels: Tensor) -> Tensor:
-    """Any window of the fitted picture, which is first made as large as the crop and then gets `padding` on each side.
+def _random_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
+    """Any window of the picture, as evaluation resizes it or with the short side that `short_side` draws.
 
-    Of a picture that is fitted to the crop or to less, `padding` is thus the largest shift in pixels.
+    It is first made as large as the crop and then gets `padding` on each side: where it is fitted to the crop or to less,
+    `padding` is thus the largest shift in pixels.
     """
-    from torchvision.transforms.v2 import functional as F
-
-    pixels = _fitted(transform, pixels)
-    (h, w), pad = transform.size, transform.augment.padding
-    field = [max(pixels.shape[-2], h), max(pixels.shape[-1], w)]
-    pixels = F.pad(F.center_crop(pixels, field), [pad])     # black
-    top = int(torch.randint(field[0] + 2 * pad - h + 1, ()))
-    left = int(torch.randint(field[1] + 2 * pad - w + 1, ()))
-    return pixels[..., top : top + h, left : left + w]
+    if transform.augment.short_side is None:
+        return _window(transform, _fitted(transform, pixels), seeds)
+    sides = how.short_sides(transform.augment.short_side, seeds)
+    return torch.cat([_window(transform, _resized(transform, pixels[i : i + 1], (side, side)), seeds[i : i + 1])
+                      for i, side in enumerate(sides)])
 
 
-def _resized_crop(transform: Transform, pixels: Tensor) -> Tensor:
+def _window(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
+    a, (h, w) = transform.augment, transform.size
+    field = how.centred(pixels, (max(pixels.shape[-2], h), max(pixels.shape[-1], w)))
+    return how.windows(how.padded(field, a.padding, a.padding_mode), (h, w), seeds)
+
+
+def _resized_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
     """Inception's crop of random area and aspect, brought to the network's size."""
-    from torchvision.transforms.v2 import RandomResizedCrop
-
     a = transform.augment
-    crop: dict[str, Any] = RandomResizedCrop(transform.size, scale=a.scale, ratio=a.ratio).make_params([pixels])
-    top, left, h, w = crop["top"], crop["left"], crop["height"], crop["width"]
-    return _resize(pixels[..., top : top + h, left : left + w], transform.size, transform.interpolation)
+    boxes = how.inception_boxes((pixels.shape[-2], pixels.shape[-1]), a.scale, a.ratio, seeds).tolist()
+    return torch.stack([_resize(picture[:, top : top + h, left : left + w], transform.size, transform.interpolation)
+                        for picture, (top, left, h, w) in zip(pixels, boxes, strict=True)])
 
 
 _CROPS = {"centre": _centre_crop, "random": _random_crop, "resized": _resized_crop}
-
-
-@cache
-def _trivial() -> Any:
-    from torchvision.transforms.v2 import TrivialAugmentWide
-
-    return TrivialAugmentWide()
-
-
-def _colour_noise(std: float) -> Tensor:
-    """What AlexNet adds to every pixel of an image: (3, 1, 1), each component times its eigenvalue times N(0, std²)."""
-    factors = torch.randn(3) * std * torch.tensor(EIGENVALUES)
-    return (torch.tensor(EIGENVECTORS) @ factors).view(3, 1, 1)

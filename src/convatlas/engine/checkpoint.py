@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import ConvatlasError
 from .distributed import World, gather, placed, whole
-from .optim import Plateau
+from .schedule import Plateau
 
 FORMAT = 1
 
@@ -34,6 +34,7 @@ class Progress:
     seconds: float = 0.0                            # of training so far, all sessions together
     plateau: Plateau = field(default_factory=Plateau)
     best: Mapping[str, float] = field(default_factory=dict)     # the best epoch's row of metrics.csv, empty at first
+    left_out: int = 0                               # steps whose loss was not finite; each has halved the rate
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,12 @@ class Saved:
     def progress(self) -> Progress:
         """How far the run had come."""
         state = self.state
-        return Progress(state["epoch"], state["step"], state["seconds"], Plateau(**state["plateau"]), state["best"])
+        plateau = Plateau(**state["plateau"])
+        return Progress(state["epoch"], state["step"], state["seconds"], plateau, state["best"], state["left_out"])
+
+    def extras(self, kind: str) -> dict[str, Tensor]:
+        """What `save` was given under that kind."""
+        return {name.removeprefix(f"{kind}."): tensor for name, tensor in self.tensors.items() if name.startswith(f"{kind}.")}
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -57,9 +63,14 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: whole(tensor) for name, tensor in model.state_dict().items()}
 
 
+def derived_seed(*what: int | str) -> int:
+    """56 well-mixed bits that depend on `what` only."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, what)).encode()).digest()[:7], "big")
+
+
 def seed_everything(seed: int, step: int, rank: int) -> None:
     """Seed torch's generators, on all devices, from the run's seed, the global step it starts at and the process."""
-    torch.manual_seed(int.from_bytes(hashlib.sha256(f"{seed}/{step}/{rank}".encode()).digest()[:7], "big"))
+    torch.manual_seed(derived_seed(seed, step, rank))
 
 
 def save(
@@ -71,13 +82,17 @@ def save(
     progress: Progress,
     facts: Mapping[str, Any],
     keep: int,
+    extras: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Write a checkpoint of `progress` and, once it is verified, delete all but the newest `keep`.
 
     All processes call it together. `tally` is this process's running sums. `facts` is what must be the same on resume:
-    seed, steps_per_epoch, optim (its name). Raises ConvatlasError where the disk refuses; earlier checkpoints stay.
+    seed, steps_per_epoch, optim (its name). `extras` are further tensors by kind (ema, sparse), the same in all processes or
+    sharded. Raises ConvatlasError where the disk refuses; earlier checkpoints stay.
     """
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
+    for extra, parts in (extras or {}).items():
+        tensors |= {f"{extra}.{name}": whole(tensor) for name, tensor in parts.items()}
     scalars: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -1,6 +1,8 @@
-"""Losses of one image each: scores (N, K) and labels (N,) to (N,). The loop sums them and divides by the global batch.
+"""Losses of one image each: scores (N, K) and targets to (N,). The loop sums them and divides by the global batch.
 
-And what the scores say of each class, which depends on the loss they were trained by.
+Targets are class numbers (N,), shares of every class (N, K) as Mixup and images with several labels have, or, for networks that
+segment, a class number per pixel (N, H, W) beside scores (N, K, H, W). And what the scores say of each class, which depends on the
+loss they were trained by.
 """
 
 from collections.abc import Callable
@@ -10,40 +12,86 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .. import run
+from ..errors import ConvatlasError
 
 PerImage = Callable[[Tensor, Tensor], Tensor]
 
 
-def per_image(loss: run.Loss, num_classes: int) -> PerImage:
-    """The loss that `loss` names, as a function of scores (N, num_classes), higher is better, and labels (N,) int64.
+def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -> PerImage:
+    """The loss that `loss` names, as a function of scores (N, num_classes), higher is better, and targets.
 
-    Its result is (N,): of each image by itself, in the units of the formula, neither averaged nor weighted.
+    Its result is (N,): of each image by itself, in the units of the formula, not averaged. `weights` (num_classes,) multiply what
+    each class adds to it (`class_weights`); map and mse take none.
     """
+    if weights is not None and loss.name in ("map", "mse"):
+        raise ConvatlasError(f"loss.class_weights goes with cross_entropy and bce, not with {loss.name}; set it to none")
 
-    def cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(scores, labels, reduction="none", label_smoothing=loss.label_smoothing)
+    def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
+        ignored = loss.ignore_index if targets.ndim == 3 else -100      # of class numbers none is ignored: 255 may be one
+        whole = F.cross_entropy(scores, targets, _on(weights, scores), reduction="none", label_smoothing=loss.label_smoothing,
+                                ignore_index=ignored)
+        if whole.ndim == 1:
+            return whole
+        if loss.pixels == "sum":
+            return whole.flatten(1).sum(dim=1)
+        return whole.flatten(1).sum(dim=1) / (targets != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1)
 
-    def map_(scores: Tensor, labels: Tensor) -> Tensor:
+    def map_(scores: Tensor, targets: Tensor) -> Tensor:
         # LeCun et al. 1998, eq. 9, with penalties y = -scores: y_label + log(e^-j + sum_i e^-y_i)
+        if targets.ndim > 1:
+            raise ConvatlasError("loss map takes one class per image; for mixed pictures or several labels use cross_entropy or bce")
         rubbish = scores.new_tensor(-loss.rubbish)
-        return torch.logaddexp(scores.logsumexp(dim=1), rubbish) - scores.gather(1, labels[:, None]).squeeze(1)
+        return torch.logaddexp(scores.logsumexp(dim=1), rubbish) - scores.gather(1, targets[:, None]).squeeze(1)
 
-    def mse(scores: Tensor, labels: Tensor) -> Tensor:
+    def mse(scores: Tensor, targets: Tensor) -> Tensor:
         # E = 1/2 sum_k (d_k - s_k)^2 with d = +1 for the true class and -1 for the others (LeCun 1989)
-        targets = 2 * F.one_hot(labels, num_classes).to(scores.dtype) - 1
-        return 0.5 * (targets - scores).square().sum(dim=1)
+        return 0.5 * (2 * shares(targets, num_classes).to(scores.dtype) - 1 - scores).square().sum(dim=1)
 
-    return {"cross_entropy": cross_entropy, "map": map_, "mse": mse}[loss.name]
+    def bce(scores: Tensor, targets: Tensor) -> Tensor:
+        wanted = shares(targets, num_classes).to(scores.dtype)
+        wanted = wanted * (1 - loss.label_smoothing) + loss.label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(scores, wanted, _on(weights, scores), reduction="none").mean(dim=1)
+
+    return {"cross_entropy": cross_entropy, "map": map_, "mse": mse, "bce": bce}[loss.name]
+
+
+def shares(targets: Tensor, num_classes: int) -> Tensor:
+    """Targets as shares of every class, (N, num_classes): of a class number 1 for that class, else as they are."""
+    return F.one_hot(targets, num_classes) if targets.ndim == 1 else targets
+
+
+def _on(weights: Tensor | None, scores: Tensor) -> Tensor | None:
+    return None if weights is None else weights.to(scores.device, scores.dtype)
+
+
+def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | None:
+    """What `loss.class_weights` stands for with training `labels` (N,): (num_classes,), their mean over the images 1; None: nothing.
+
+    For images with several labels, (N, num_classes), "balanced" weighs a class by how often it is absent for each time it is there.
+    """
+    if loss.class_weights == "none":
+        return None
+    counts = shares(labels, num_classes).sum(dim=0).double()
+    if loss.class_weights == "balanced":
+        if labels.ndim > 1:
+            return ((len(labels) - counts) / counts.clamp(min=1)).clamp(min=1e-3).float()
+        weights = 1 / counts.clamp(min=1)
+    else:
+        weights = torch.tensor(loss.class_weights, dtype=torch.float64)
+        if len(weights) != num_classes or bool((weights < 0).any()):
+            raise ConvatlasError(f"loss.class_weights takes one number of at least 0 for each of the {num_classes} classes, "
+                                 f"not {loss.class_weights}")
+    return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
 def probabilities(scores: Tensor, loss: run.Loss) -> Tensor:
-    """What scores (N, K) of a network trained with `loss` say of each class: shares, (N, K), rows sum to one.
+    """What scores (N, K) of a network trained with `loss` say of each class: shares, (N, K).
 
-    Cross-entropy and map: softmax (for map: given that the picture is of one of the classes, and not rubbish). mse: the
-    score that minimises the squared distance to ±1 targets is 2p − 1, so p = (1 + score) / 2, not below zero, scaled to
-    sum to one.
+    Cross-entropy and map: softmax (for map: given that the picture is of one of the classes, and not rubbish); rows sum to one. mse:
+    the score that minimises the squared distance to ±1 targets is 2p − 1, so p = (1 + score) / 2, not below zero, scaled to sum to
+    one. bce: each class by itself, by the logistic function.
     """
     if loss.name == "mse":
-        shares = ((1 + scores) / 2).clamp_min(1e-6)
-        return shares / shares.sum(dim=1, keepdim=True)
-    return scores.softmax(dim=1)
+        found = ((1 + scores) / 2).clamp_min(1e-6)
+        return found / found.sum(dim=1, keepdim=True)
+    return scores.sigmoid() if loss.name == "bce" else scores.softmax(dim=1)

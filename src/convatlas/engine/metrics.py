@@ -14,24 +14,40 @@ class Tally:
     def __init__(self, device: torch.device) -> None:
         self.sums = torch.zeros(3, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
 
-    def add(self, losses: Tensor, scores: Tensor, labels: Tensor) -> None:
-        """Add a batch: losses (n,), scores (n, K), labels (n,)."""
-        right = (scores.argmax(dim=1) == labels).sum()
-        self.sums += torch.stack([losses.sum(dtype=self.sums.dtype), right, right.new_tensor(len(labels))])
+    def add(self, losses: Tensor, scores: Tensor, targets: Tensor) -> None:
+        """Add a batch: losses (n,), scores (n, K), targets as `right` takes them."""
+        correct = right(scores, targets).sum(dtype=self.sums.dtype)
+        self.sums += torch.stack([losses.sum(dtype=self.sums.dtype), correct, correct.new_tensor(len(targets))])
 
 
 def means(sums: Tensor) -> tuple[float, float]:
     """Mean loss and accuracy (a share) of a Tally's sums; waits for the device."""
-    loss, right, count = sums.tolist()
-    return loss / max(count, 1.0), right / max(count, 1.0)
+    loss, correct, count = sums.tolist()
+    return loss / max(count, 1.0), correct / max(count, 1.0)
+
+
+def right(scores: Tensor, targets: Tensor) -> Tensor:
+    """How right the best-scored class is, (n,): 1 or 0; of label maps (n, H, W) the share of pixels.
+
+    Of shares (n, K): whether no class has a larger one (the larger part of a mixed picture; any of an image's labels).
+    """
+    best = scores.argmax(dim=1)
+    if targets.ndim == 2:
+        share = targets.gather(1, best[:, None]).squeeze(1)
+        return (share > 0) & (share >= targets.amax(dim=1))
+    same = best == targets
+    return same if same.ndim == 1 else same.float().flatten(1).mean(dim=1)
 
 
 def top(scores: Tensor, labels: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
-    """The best class (n,) of each row of scores (n, K), and whether the label is among the k best (n,) bool.
+    """The best class (n,) of each row of scores (n, K), and whether a label is among the k best (n,) bool.
 
-    Both come from one ranking, so that ties cannot make top-1 exceed top-k. Of at most k classes all are the best.
+    Both come from one ranking, so that ties cannot make top-1 exceed top-k. Of at most k classes all are the best. Labels are class
+    numbers (n,), or 0 and 1 for every class (n, K).
     """
     best = scores.topk(min(k, scores.shape[1]), dim=1).indices
+    if labels.ndim == 2:
+        return best[:, 0], (labels.gather(1, best) > 0).any(dim=1)
     return best[:, 0], (best == labels[:, None]).any(dim=1)
 
 
@@ -39,3 +55,21 @@ def confusion(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     """How often each class was taken for each: int64 (K, K), [true, predicted]."""
     cells = torch.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
+
+
+def average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Mean over the classes of the area under precision and recall: scores and labels (0 or 1), (N, K).
+
+    Per class the mean, over its images, of the precision among all images scored at least as high; classes without an image are
+    left out. 0 where none has any.
+    """
+    found: list[float] = []
+    for column, truth in zip(scores.T, (labels > 0).T, strict=True):
+        if truth.any():
+            value, number = column.sort(descending=True, stable=True)
+            hits = truth[number].cumsum(0).double()
+            precision = hits / torch.arange(1, len(hits) + 1)
+            # Equal scores come all at once: each takes the precision at the last of them.
+            last = torch.searchsorted(-value.contiguous(), -value.contiguous(), right=True) - 1
+            found.append(float(precision[last][truth[number]].mean()))
+    return sum(found) / max(len(found), 1)

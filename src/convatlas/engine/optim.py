@@ -1,7 +1,6 @@
-"""Optimisers from `torch.optim`, and the learning rate as a pure function of counters: resuming needs only those."""
+"""The optimiser that a run describes: torch's where torch has it, and groups of parameters with rates of their own."""
 
-import math
-from dataclasses import dataclass, replace
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -9,68 +8,62 @@ from torch import nn
 
 from .. import run
 from ..errors import ConvatlasError
+from .freeze import matching
+from .optimizers import LevenbergMarquardt, RMSpropTF, SGDCaffe
 
 
-def optimizer(model: nn.Module, optim: run.Optim) -> torch.optim.Optimizer:
-    """The optimiser that `optim` describes over the parameters of `model` that require gradients.
+def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None = None) -> torch.optim.Optimizer:
+    """The optimiser that `optim` describes over the parameters of `model` named in `moving`.
 
-    `momentum` is beta1 for adam and adamw. With `decay_bias=False`, parameters of at most one dimension form a second
-    group without weight decay. Raises ConvatlasError where nothing can be trained or Nesterov has no momentum.
+    `moving` holds every parameter that moves at any time (`Freezing.moving`), None those that require a gradient now: a
+    parameter without a gradient is left alone. Each group carries `lr_scale`, by which the loop multiplies the rate.
+    Raises ConvatlasError where nothing can be trained, a pattern of `optim.groups` matches nothing, Nesterov has no
+    momentum, or lm has one.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    parameters = {
+        name: parameter for name, parameter in model.named_parameters() if (parameter.requires_grad if moving is None else name in moving)
+    }
     if not parameters:
         raise ConvatlasError("the network has no parameter that requires a gradient; unfreeze at least one layer")
-    if optim.nesterov and (optim.name != "sgd" or optim.momentum == 0):
-        raise ConvatlasError(f"optim.nesterov needs sgd with momentum above 0, not {optim.name} with {optim.momentum}")
-    groups: list[dict[str, Any]] = [{"params": parameters}]
-    if not optim.decay_bias:
-        groups = [
-            {"params": [parameter for parameter in parameters if parameter.ndim > 1]},
-            {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-        ]
-    shared: dict[str, Any] = {"lr": optim.lr, "weight_decay": optim.weight_decay}
-    if optim.name == "sgd":
-        return torch.optim.SGD(groups, momentum=optim.momentum, nesterov=optim.nesterov, **shared)
-    if optim.name == "rmsprop":
-        return torch.optim.RMSprop(groups, momentum=optim.momentum, **shared)
-    adam = torch.optim.Adam if optim.name == "adam" else torch.optim.AdamW
-    return adam(groups, betas=(optim.momentum, 0.999), **shared)
+    if optim.nesterov and (optim.name not in ("sgd", "sgd_caffe") or optim.momentum == 0):
+        raise ConvatlasError(f"optim.nesterov needs sgd or sgd_caffe with momentum above 0, not {optim.name} with {optim.momentum}")
+    if optim.name == "lm" and optim.momentum:
+        raise ConvatlasError(f"optim.name = lm has no momentum, and optim.momentum is {optim.momentum}; set optim.momentum=0")
+
+    groups = _groups(model, parameters, optim)
+    rho = {"adam": 0.999, "adamw": 0.999}.get(optim.name, 0.9) if optim.rho is None else optim.rho
+    eps = {"rmsprop_tf": 1e-3}.get(optim.name, 1e-8) if optim.eps is None else optim.eps
+    lr, momentum = optim.lr, optim.momentum
+    match optim.name:
+        case "sgd":
+            return torch.optim.SGD(groups, lr, momentum, nesterov=optim.nesterov)
+        case "sgd_caffe":
+            return SGDCaffe(groups, lr, momentum, nesterov=optim.nesterov)
+        case "adam":
+            return torch.optim.Adam(groups, lr, (momentum, rho), eps)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr, (momentum, rho), eps)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr, rho, eps, momentum=momentum)
+        case "rmsprop_tf":
+            return RMSpropTF(groups, lr, rho, eps, momentum)
+        case "lm":
+            return LevenbergMarquardt(groups, lr, optim.mu)
 
 
-@dataclass(frozen=True)
-class Plateau:
-    """Where the plateau schedule stands; part of every checkpoint."""
-
-    best: float = -1.0      # validation accuracy, a share; below any
-    waited: int = 0         # epochs since
-    reductions: int = 0     # times the rate has been multiplied by `factor`
-
-    def after(self, accuracy: float, schedule: run.Schedule) -> "Plateau":
-        """The state after an epoch that reached `accuracy`."""
-        if accuracy > self.best:
-            return replace(self, best=accuracy, waited=0)
-        if self.waited + 1 < schedule.patience or self.reductions >= schedule.reductions:
-            return replace(self, waited=self.waited + 1)
-        return replace(self, waited=0, reductions=self.reductions + 1)
-
-
-def learning_rate(
-    schedule: run.Schedule, base: float, *, epoch: int, step: int, steps: int, epochs: int, plateau: Plateau
-) -> float:
-    """The rate of one optimiser step.
-
-    `epoch` and `step` are counted from 0: `schedule.steps = [(2, 0.1)]` acts once two epochs are done. `steps` is the
-    number of optimiser steps in an epoch. Warm-up rises linearly to its full height at its last step; cosine starts
-    where it ends and falls towards 0, which it would reach one step after the last.
-    """
-    done = epoch * steps + step
-    warmup = round(schedule.warmup_epochs * steps)
-    factor = 1.0
-    if schedule.name == "steps":
-        factor = ([1.0] + [value for start, value in schedule.steps if start <= epoch])[-1]
-    elif schedule.name == "cosine":
-        whole = max(epochs * steps - warmup, 1)
-        factor = 0.5 * (1 + math.cos(math.pi * min(max(done - warmup, 0) / whole, 1.0)))
-    elif schedule.name == "plateau":
-        factor = schedule.factor**plateau.reductions
-    return base * factor * min(1.0, (done + 1) / max(warmup, 1))
+def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], optim: run.Optim) -> list[dict[str, Any]]:
+    """Each parameter in the group of the first rule that matches its name; spared ones (`decay_bias`) in one beside it."""
+    rules = [(rule, matching(model, rule.names, "optim.groups")) for rule in optim.groups]
+    rules.append((run.Group(names="*"), set(parameters)))
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in parameters.items():
+        number = next(number for number, (_, names) in enumerate(rules) if name in names)
+        spared, rule = not optim.decay_bias and parameter.ndim <= 1, rules[number][0]
+        group = groups.setdefault((number, spared), {
+            "params": [],
+            "lr": optim.lr * rule.lr,
+            "lr_scale": rule.lr,
+            "weight_decay": 0.0 if spared else optim.weight_decay * rule.weight_decay,
+        })
+        group["params"].append(parameter)
+    return [groups[key] for key in sorted(groups)]

@@ -33,11 +33,12 @@ def with_sides(model: nn.Module, world: World, parallel: str) -> nn.Module:
     return WithSides(model)
 
 
-def losses_of(model: nn.Module, scores: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """(scores of the network itself, its loss per image plus the weighted ones of its side classifiers)."""
+def losses_of(model: nn.Module, scores: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor],
+              aux_weight: float | None = None) -> tuple[Tensor, Tensor]:
+    """(scores of the network itself, its loss per image plus those of its side classifiers times `aux_weight`, or the network's own)."""
     if not isinstance(model, Convnet) or not model.aux:
         return scores, loss(scores, labels)
     total = loss(scores[0], labels)
     for side in scores[1:]:
-        total = total + model.aux_weight * loss(side, labels)
+        total = total + (model.aux_weight if aux_weight is None else aux_weight) * loss(side, labels)
     return scores[0], total

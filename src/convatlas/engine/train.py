@@ -1,8 +1,9 @@
 """The training loop: one page, for any network, on one process or many, exactly resumable."""
 
+import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,22 +13,31 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..folder import DENSITIES
 from ..run import Run
 from . import checkpoint
 from .checkpoint import Progress, seed_everything
-from .distributed import World, agree, local, share_buffers, total, wrap
+from .curvature import estimate
+from .distributed import World, agree, local, share_buffers, synchronised, total, wrap
+from .ema import Average
 from .evaluate import measure, unreadable
+from .freeze import Freezing, keep_still
 from .interrupt import Interrupt
-from .losses import per_image
+from .losses import class_weights, per_image
 from .metrics import Tally, means
-from .optim import learning_rate, optimizer
+from .optim import optimizer
+from .optimizers import LevenbergMarquardt
 from .records import Records
-from .sides import losses_of, with_sides
+from .schedule import learning_rate
+from .sides import with_sides
+from .sparse import Sparsity
+from .step import Step
 from .watch import Silent as Silent
 from .watch import Watch as Watch
 
 if TYPE_CHECKING:
     from ..data.loader import Loader
+    from ..data.stream_loader import StreamLoader
 
 SHOW = 0.1      # seconds between two looks at the running means: each one waits for the device
 
@@ -46,8 +56,8 @@ class Outcome:
 
 def fit(
     model: nn.Module,
-    train: "Loader",
-    val: "Loader",
+    train: "Loader | StreamLoader",
+    val: "Loader | StreamLoader",
     run: Run,
     folder: Path,
     *,
@@ -67,19 +77,27 @@ def fit(
     Raises ConvatlasError for a loss that is not finite, an unwritable folder, or a checkpoint that does not fit.
     """
     watch = watch if world.main else Silent()
-    device, settings, loss_of = world.device, run.train, per_image(run.loss, num_classes)
-    layout = torch.channels_last if settings.channels_last else torch.preserve_format
+    device, settings, total_steps = world.device, run.train, run.train.epochs * train.steps
     sharded = world.size > 1 and settings.parallel == "fsdp"
+    _check(run, world)
 
     seed_everything(settings.seed, 0, world.rank)
     model.to(device)
-    if not sharded:     # FSDP2 takes contiguous weights only
-        model.to(memory_format=layout)
+    if settings.channels_last and not sharded:      # FSDP2 takes contiguous weights only
+        model.to(memory_format=torch.channels_last)
+    freezing = Freezing(model, settings)
+    if settings.grad_checkpointing:
+        model.set_grad_checkpointing()  # type: ignore[operator]
     if settings.compile:
         model.compile()
+    optim = optimizer(model, run.optim, freezing.moving)
+    loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
+    if settings.sync_bn:
+        synchronised(model, world)
     network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
-    optim = optimizer(model, run.optim)
+    sparsity = Sparsity(model, run.sparse, steps=total_steps, seed=settings.seed) if run.sparse.sparsity else None
     tally = Tally(device)
+    move = Step(model, network, optim, run, loss_of, num_classes, world, tally)
 
     facts = {"seed": settings.seed, "steps_per_epoch": train.steps, "optim": run.optim.name}
     progress = Progress()
@@ -90,26 +108,36 @@ def fit(
         )
     if saved is not None:
         progress = saved.progress
+        freezing.at(progress.epoch + progress.step / train.steps)
         if world.size > 1 and settings.parallel == "ddp":
-            _rehearse(network, next(train.epoch(progress.epoch)).images.to(device, memory_format=layout))
+            _rehearse(network, next(train.epoch(progress.epoch)).images.to(device))
         for text in (*saved.complaints, *checkpoint.restore(saved, world, model, optim, tally.sums, facts)):
             watch.tell(text)
+        if sparsity is not None:
+            sparsity.load(saved.extras("sparse"))
     elif resume:
         watch.tell(f"There is no checkpoint in {str(folder)!r} yet: training starts from the first step.")
+    if sparsity is not None and saved is None:
+        network.train()
+        sparsity.start(lambda: move.first(next(train.epoch(0))))
+    average = None if settings.ema is None else Average(model, settings.ema, settings.ema_warmup)
+    if average is not None and saved is not None:
+        average.load(saved.extras("ema"))
 
     earlier, began = progress.seconds, time.perf_counter()
     kept = began
 
     def rate(epoch: int, step: int) -> float:
         counters = {"epoch": epoch, "step": step, "steps": train.steps, "epochs": settings.epochs}
-        return learning_rate(run.schedule, run.optim.lr, plateau=progress.plateau, **counters)
+        return learning_rate(run.schedule, run.optim.lr, plateau=progress.plateau, **counters) * 0.5**progress.left_out
 
     def keep(progress: Progress) -> None:
         nonlocal kept
         if agree(world, not _finite(model))[0]:
             raise _diverged("a weight", progress.epoch, progress.step, train.steps, rate(progress.epoch, progress.step))
         share_buffers(world, model)
-        checkpoint.save(folder, world, model, optim, tally.sums, progress, facts, settings.keep)
+        extras = {**({"ema": average.tensors()} if average else {}), **({"sparse": sparsity.tensors()} if sparsity else {})}
+        checkpoint.save(folder, world, model, optim, tally.sums, progress, facts, settings.keep, extras)
         kept = time.perf_counter()
 
     def outcome(interrupted: bool) -> Outcome:
@@ -122,33 +150,38 @@ def fit(
     watch.start(run, folder, progress.epoch + 1, train.steps)
     records = Records(folder, progress.epoch, progress.epoch * train.steps) if world.main else nullcontext()
     with closing(watch), records as book, Interrupt() as interrupt:
+        if sparsity is not None and saved is None:
+            _note_densities(folder, world, sparsity, "start")
         while progress.epoch < settings.epochs:
             epoch, images_seen = progress.epoch, 0
             epoch_began = shown = time.perf_counter()
             network.train()
+            keep_still(model)
+            if isinstance(optim, LevenbergMarquardt) and progress.step == 0:
+                optim.set_curvature(model, estimate(model, _first_images(train, epoch, run.optim.samples, device), loss_of))
             for step, batch in enumerate(train.epoch(epoch, start=progress.step), start=progress.step):
+                thawed = freezing.at(epoch + step / train.steps)
+                if thawed:
+                    watch.tell(f"From here on these move too: {', '.join(thawed)}.")
+                    keep_still(model)
+                    move.network = network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
+                    network.train()
+                    keep_still(model)
                 lr = rate(epoch, step)
                 for group in optim.param_groups:
-                    group["lr"] = lr
+                    group["lr"] = lr * group["lr_scale"]
+                if not move(batch, epoch, step):
+                    progress = replace(progress, left_out=progress.left_out + 1)
+                    watch.tell(f"The loss of step {step + 1} in epoch {epoch + 1} is not finite: the step is left out and the rate "
+                               f"halved, for the {_ordinal(progress.left_out)} time of at most {settings.nan_limit}.")
+                    if progress.left_out > settings.nan_limit:
+                        raise _diverged("the loss", epoch, step + 1, train.steps, lr)
+                done = epoch * train.steps + step + 1
+                if sparsity is not None:
+                    sparsity.after_step(optim, done)
+                if average is not None:
+                    average.update(done - 1)
 
-                images = batch.images.to(device, memory_format=layout, non_blocking=True)
-                labels = batch.labels.to(device, non_blocking=True)
-                with torch.autocast(device.type, torch.bfloat16, enabled=settings.amp == "bf16"):
-                    scores = network(images)
-                scores = scores.float()
-                real = batch.indices >= 0
-                if not real.all():                      # fillers weigh nothing
-                    scores, labels = scores[..., real, :], labels[real]
-                scores, losses = losses_of(model, scores, labels, loss_of)
-                # DDP and FSDP2 average gradients over the processes: times their number, it is the step of one process.
-                loss = losses.sum() * (world.size / max(batch.total, 1))
-                optim.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
-                if run.optim.clip_grad is not None:
-                    nn.utils.clip_grad_norm_(model.parameters(), run.optim.clip_grad)
-                optim.step()
-
-                tally.add(losses.detach(), scores.detach(), labels)
                 images_seen += batch.total
                 now, last = time.perf_counter(), step + 1 == train.steps
                 show, bad = last or now - shown >= SHOW, False
@@ -169,7 +202,11 @@ def fit(
 
             train_seconds = time.perf_counter() - epoch_began
             share_buffers(world, model)
-            result = measure(model, val, run.loss, world, num_classes, watch, stop=lambda: interrupt.asked)
+            with average.swapped() if average else nullcontext():
+                if sparsity is not None:
+                    sparsity.apply()            # an average over masks that moved has fewer zeros
+                result = measure(model, val, run.loss, world, num_classes, watch, stop=lambda: interrupt.asked)
+                judged = checkpoint.weights(model) if result is not None and average else None
             if result is None:                          # resuming begins with the validation
                 progress = replace(progress, step=train.steps, seconds=seconds())
                 keep(progress)
@@ -194,14 +231,52 @@ def fit(
                 book.write(row)
             best = progress.best
             if not best or (row["val_top1"], -row["val_loss"]) > (best["val_top1"], -best["val_loss"]):
-                best, state = row, checkpoint.weights(model)
+                best, state = row, judged or checkpoint.weights(model)
                 if world.main:
                     save_best(state, row)
             tally.sums.zero_()
-            progress = Progress(epoch + 1, 0, seconds(), progress.plateau.after(result.top1, run.schedule), best)
+            progress = replace(progress, epoch=epoch + 1, step=0, seconds=seconds(),
+                               plateau=progress.plateau.after(result.top1, run.schedule), best=best)
             keep(progress)
             watch.epoch(row)
+    if sparsity is not None:
+        _note_densities(folder, world, sparsity, "end")
     return outcome(interrupted=False)
+
+
+def _check(run: Run, world: World) -> None:
+    """What cannot be done is refused before anything is."""
+    several, sharded = world.size > 1, world.size > 1 and run.train.parallel == "fsdp"
+    for asked, problem in (
+        (run.optim.name == "lm" and several, "optim.name = lm estimates second derivatives in one process; start it without torchrun"),
+        (run.optim.name == "lm" and run.train.compile, "optim.name = lm looks into each layer, and train.compile hides them; leave it off"),
+        (run.sparse.sparsity > 0 and sharded, "sparse.sparsity does not go with parallel = fsdp; use --parallel ddp"),
+        (bool(run.train.unfreeze) and sharded, "train.unfreeze does not go with parallel = fsdp; use --parallel ddp"),
+    ):
+        if asked:
+            raise ConvatlasError(problem)
+
+
+def _first_images(train: "Loader | StreamLoader", epoch: int, count: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The first `count` images of an epoch with their labels, batch by batch."""
+    for batch in train.epoch(epoch):
+        real = (batch.indices >= 0).nonzero().flatten()[:count]
+        yield batch.images[real].to(device), batch.labels[real].to(device)
+        count -= len(real)
+        if not count:
+            return
+
+
+def _note_densities(folder: Path, world: World, sparsity: Sparsity, when: str) -> None:
+    """Keep the densities of all tensors in densities.json, those of the start beside those of the end."""
+    if world.main:
+        path = folder / DENSITIES
+        noted = json.loads(path.read_text(encoding="utf-8")) if when == "end" and path.exists() else {}
+        path.write_text(json.dumps({**noted, when: sparsity.report()}, indent=1) + "\n", encoding="utf-8")
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
 
 
 def _rehearse(network: nn.Module, images: Tensor) -> None:
@@ -223,5 +298,5 @@ def _finite(model: nn.Module) -> bool:
 def _diverged(what: str, epoch: int, step: int, steps: int, lr: float) -> ConvatlasError:
     return ConvatlasError(
         f"{what} is not a finite number in epoch {epoch + 1}, step {step} of {steps}, at learning rate {lr:.3g}; "
-        "lower --lr, lengthen schedule.warmup_epochs or set optim.clip_grad (checkpoints from before are kept)"
+        "lower --lr, lengthen schedule.warmup_epochs, set optim.clip_grad or --set train.on_nan=skip (checkpoints from before are kept)"
     )

@@ -89,7 +89,7 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
 # -- the top ---------------------------------------------------------------------------------------------------------
 
 def _headline(evaluation: "Evaluation", epochs: int) -> str:
-    count, right = evaluation.count, int((evaluation.predictions == evaluation.labels).sum())
+    count, right = evaluation.count, int(evaluation.right.sum())
     notes = []
     if count:
         low, high = wilson(right, count)
@@ -223,7 +223,7 @@ def _most_confused(matrix: Tensor, names: Sequence[str]) -> str:
 
 
 def _mistakes(evaluation: "Evaluation", images: ImageSet, names: Sequence[str]) -> str:
-    title, wrong = "Most confident mistakes", (evaluation.predictions != evaluation.labels).nonzero().flatten()
+    title, wrong = "Most confident mistakes", (~evaluation.right).nonzero().flatten()
     if not evaluation.count:
         return ""
     if not len(wrong):
@@ -238,7 +238,9 @@ def _mistakes(evaluation: "Evaluation", images: ImageSet, names: Sequence[str]) 
 
 def _mistake(evaluation: "Evaluation", images: ImageSet, names: Sequence[str], row: int) -> str:
     index = int(evaluation.indices[row])
-    truth, said = names[int(evaluation.labels[row])], names[int(evaluation.predictions[row])]
+    label, said = evaluation.labels[row], names[int(evaluation.predictions[row])]
+    true = label.nonzero().flatten().tolist() if label.ndim else [int(label)]
+    truth = ", ".join(names[number] for number in true) or "none"
     where = "/".join(Path(images.name(index)).parts[-2:])       # enough to find it; the rest of the path stays private
     return (f"<figure>{_picture(images, index)}<figcaption>{safe(truth)}&nbsp;→ <em>{safe(said)}</em> "
             f"{100 * float(evaluation.confidence[row]):.1f}&nbsp;%<small>{safe(where)}</small></figcaption></figure>\n")

@@ -47,6 +47,7 @@ from .init import uniform_linear as uniform_linear
 from .large import LargeKernel as LargeKernel
 from .lecun import LocalConv2d as LocalConv2d
 from .lecun import TableConv2d as TableConv2d
+from .lecun import Twice as Twice
 from .mobile import fan_out_init_ as fan_out_init_
 from .mobile import inverted_residual as inverted_residual
 from .mobile import round_channels as round_channels

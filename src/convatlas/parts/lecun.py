@@ -93,3 +93,10 @@ class LocalConv2d(Counted):
 
     def extra_repr(self) -> str:
         return f"{self.cin}, {self.cout}, kernel={self.kernel}, stride={self.stride}, units={self.units}, nothing shared"
+
+
+class Twice(nn.Module):
+    """Every map two times in a row, so that each pair is subsampled with coefficients of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.repeat_interleave(x, 2, dim=1)

@@ -22,6 +22,7 @@ from ..folder import CONFIG, WEIGHTS
 from ..run import Loss, Preprocess, Record
 
 KEY = "convatlas"
+FITTED = "preprocess."      # begins the names of tensors that belong to the preprocessing, not to the network
 
 
 class Meta(Record):
@@ -39,8 +40,12 @@ class Meta(Record):
     versions: dict[str, str] = Field({})
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta) -> None:
-    """Write tensors and metadata, atomically: `path` holds the old file or the new one, never half of one."""
+def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta, fitted: Mapping[str, Tensor] | None = None) -> None:
+    """Write tensors and metadata, atomically: `path` holds the old file or the new one, never half of one.
+
+    `fitted` is what the preprocessing measured on the training images (`data.fitted.fit`); `read_fitted` reads it.
+    """
+    tensors = {**tensors, **{FITTED + name: tensor for name, tensor in (fitted or {}).items()}}
     meta = meta.model_copy(update={"versions": {"convatlas": __version__, "torch": torch.__version__}})
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -88,13 +93,22 @@ def read_meta(source: str | Path) -> Meta:
                              f"{error.errors()[0]['msg']}") from error
 
 
+def read_fitted(source: str | Path) -> dict[str, Tensor]:
+    """What the preprocessing measured on the training images, by name; empty where it measures nothing."""
+    path = find(source)
+    read_meta(path)     # refuses what is not ours
+    with safe_open(path, framework="pt") as file:
+        return {name.removeprefix(FITTED): file.get_tensor(name) for name in file.keys() if name.startswith(FITTED)}    # noqa: SIM118
+
+
 def load_into(model: nn.Module, source: str | Path) -> Meta:
-    """Read the checkpoint's tensors into `model`; every name and shape must agree."""
+    """Read the checkpoint's tensors into `model`, except for its preprocessing's; every name and shape must agree."""
     path = find(source)
     meta = read_meta(path)
     wanted = model.state_dict()
     with safe_open(path, framework="pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}        # noqa: SIM118
+        shapes = {name: tuple(file.get_slice(name).get_shape())
+                  for name in file.keys() if not name.startswith(FITTED)}        # noqa: SIM118
         differing = [f"{name} {shapes[name]} in the file, {tuple(tensor.shape)} in the model"
                      for name, tensor in wanted.items() if name in shapes and shapes[name] != tuple(tensor.shape)]
         missing, extra = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())

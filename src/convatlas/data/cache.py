@@ -1,0 +1,277 @@
+"""Picture files decoded once, and no larger than needed: their pixels kept in memory or in one file on disk."""
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import PIL
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ConvatlasError
+from ..run import Data
+from .images import Files, ImageSet, Subset, UnreadableImage
+from .named import cache_dir
+from .transform import Transform
+
+MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table
+SAMPLE = 64                     # files whose headers tell how much memory all will take
+CHUNK = 256                     # pictures decoded between two writes
+TELL = 10.0                     # seconds between two sentences about the progress
+
+
+def prepared(
+    images: ImageSet, config: Data, transform: Transform, tell: Callable[[str], None] = print, *, processes: int = 1
+) -> ImageSet:
+    """The set as it is best read by `transform`: files cached as `data.cache` says, and scaled down as `data.decode` does.
+
+    Sets that are no files come back as they are. `processes` of this machine will each do this; `tell` gets sentences about
+    what takes long. Raises ConvatlasError where the cache cannot be written.
+    """
+    files = _files(images)
+    if files is None:
+        return images
+    files = Files(files.paths, files.labels, short_side(transform) if config.decode == "auto" else None)
+    cache = config.cache
+    if cache == "auto":
+        cache = "memory" if processes * expected_bytes(files) < available_bytes() / 4 else "off"
+    if cache == "off":
+        return files
+    if cache == "memory":
+        return in_memory(files, tell)
+    return on_disk(files, Path(config.cache_dir).expanduser() if config.cache_dir else cache_dir(), tell)
+
+
+def short_side(transform: Transform) -> int:
+    """How many pixels the short side of a picture needs so that `transform` never enlarges it."""
+    a, side = transform.augment, max(transform.size)
+    if a.crop == "resized":     # the smallest crop, at its most elongated, of a square picture
+        return math.ceil(side / math.sqrt(a.scale[0] * min(a.ratio[0], 1 / a.ratio[1])))
+    if a.short_side is not None:
+        return a.short_side[1]
+    return math.ceil(side / transform.crop_pct)
+
+
+class Shape(NamedTuple):
+    """Of one picture; all 0 where it could not be read."""
+
+    channels: int
+    height: int
+    width: int
+
+
+class Table(NamedTuple):
+    """What the pixels do not say."""
+
+    shapes: tuple[Shape, ...]
+    unreadable: dict[int, str]      # index -> reason
+
+
+class Cached:
+    """Files with their pixels: uint8, one picture (C, H, W) after the other; reads as `files` does, bit for bit.
+
+    `images` is the whole as (N, C, H, W) where all have one shape, and None otherwise. `path` is the file that holds the
+    pixels, if any: then each process maps it for itself.
+    """
+
+    def __init__(self, files: Files, table: Table, pixels: Tensor, path: Path | None = None):
+        self.files, self.table, self.path = files, table, path
+        self.labels = files.labels
+        sizes = torch.tensor([math.prod(shape) for shape in table.shapes], dtype=torch.int64)
+        self._starts = (sizes.cumsum(0) - sizes).tolist()
+        self._pixels = pixels
+        same = len(set(table.shapes)) == 1 and not table.unreadable
+        self.images = pixels.view(len(files), *table.shapes[0]) if same else None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""
+        if index in self.table.unreadable:
+            raise UnreadableImage(self.table.unreadable[index])
+        shape, start = self.table.shapes[index], self._starts[index]
+        return self._pixels[start : start + math.prod(shape)].view(shape)
+
+    def name(self, index: int) -> str:
+        """The path."""
+        return self.files.name(index)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is None:
+            return Cached, (self.files, self.table, self._pixels)
+        return _reopened, (self.files, self.table, len(self._pixels), self.path)     # a worker maps the file, and gets no copy
+
+
+def in_memory(files: Files, tell: Callable[[str], None]) -> Cached:
+    """Decode all files into memory; processes forked later share it."""
+    sink = BytesIO()
+    table = _write(files, sink, tell)
+    pixels = torch.frombuffer(sink.getbuffer(), dtype=torch.uint8) if sink.tell() else torch.empty(0, dtype=torch.uint8)
+    return Cached(files, table, pixels)
+
+
+def on_disk(files: Files, folder: Path, tell: Callable[[str], None]) -> Cached:
+    """Decode all files into one file in `folder`, unless a run before has done so with the same files.
+
+    Its name is a digest of everything that decides its pixels: paths, sizes and times of the files, what they are scaled
+    to, and the versions of the decoders. It appears under that name only when it is whole.
+    """
+    path = folder / f"{_digest(files)}.pixels"
+    found = _opened(files, path)
+    if found is not None:
+        return found
+    part = path.with_suffix(f".{os.getpid()}.part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with part.open("wb") as sink:
+                table = _write(files, sink, tell)
+                written = json.dumps(table).encode()
+                sink.write(written + len(written).to_bytes(8, "big") + MAGIC)
+                sink.flush()
+                os.fsync(sink.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConvatlasError(f"cannot write the cache {str(path)!r}: {error}; "
+                             "name another folder with data.cache_dir, or set data.cache to off") from error
+    written_whole = _opened(files, path)
+    if written_whole is None:
+        raise ConvatlasError(f"the cache {str(path)!r} changed while it was being written; start again, or set data.cache to off")
+    return written_whole
+
+
+def expected_bytes(files: Files) -> int:
+    """About how much memory all pixels take, from the headers of some files spread over the set."""
+    step = max(1, len(files) // SAMPLE)
+    sizes = [_header_bytes(path, files.least) for path in files.paths[::step]]
+    return sum(sizes) * len(files) // len(sizes)
+
+
+def available_bytes() -> int:
+    """Memory that can be taken without swapping, the limit of a container included; 0 where the system does not say."""
+    found = [_meminfo(Path("/proc/meminfo")), *(_cgroup(Path(folder)) for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"))]
+    return min((each for each in found if each is not None), default=_pages())
+
+
+def _files(images: ImageSet) -> Files | None:
+    """The set as files, where it is nothing else."""
+    if isinstance(images, Subset):
+        base = _files(images.base)
+        return base and Files([base.paths[i] for i in images.indices.tolist()], images.labels)
+    return images if isinstance(images, Files) else None
+
+
+def _write(files: Files, sink: BinaryIO, tell: Callable[[str], None]) -> Table:
+    """All pixels, decoded by several threads (decoders let go of Python's lock), in the order of the files."""
+    shapes: list[Shape] = []
+    unreadable: dict[int, str] = {}
+    told = time.monotonic()
+    for index, found in enumerate(_decoded(files)):
+        if isinstance(found, UnreadableImage):
+            unreadable[index] = str(found)
+            shapes.append(Shape(0, 0, 0))
+        else:
+            channels, height, width = found.shape
+            shapes.append(Shape(channels, height, width))
+            sink.write(found.contiguous().numpy().data)
+        if time.monotonic() - told >= TELL:
+            told = time.monotonic()
+            tell(f"Images decoded: {index + 1} of {len(files)} ({sink.tell() / 2**30:.1f} GiB).")
+    return Table(tuple(shapes), unreadable)
+
+
+def _decoded(files: Files) -> Iterator[Tensor | UnreadableImage]:
+    def read(index: int) -> Tensor | UnreadableImage:
+        try:
+            return files.read(index)
+        except UnreadableImage as error:
+            return error
+
+    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+        for first in range(0, len(files), CHUNK):       # the pool would run ahead of the disk without end
+            yield from pool.map(read, range(first, min(first + CHUNK, len(files))))
+
+
+def _digest(files: Files) -> str:
+    import torchvision
+
+    text = hashlib.sha256(f"{torchvision.__version__} {PIL.__version__} {files.least}".encode())
+    for path in files.paths:
+        try:
+            found = path.stat()
+            text.update(f"\0{path.resolve()}\0{found.st_size} {found.st_mtime_ns}".encode(errors="surrogateescape"))
+        except OSError:
+            text.update(f"\0{path.resolve()}\0absent".encode(errors="surrogateescape"))
+    return text.hexdigest()[:32]
+
+
+def _opened(files: Files, path: Path) -> Cached | None:
+    """The cache in a file, if there is one and it is whole."""
+    if not path.is_file():
+        return None
+    ending = len(MAGIC) + 8
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        if end < ending:
+            return None
+        file.seek(end - ending)
+        length, magic = int.from_bytes(file.read(8), "big"), file.read()
+        if magic != MAGIC or length > end - ending:
+            return None
+        size = file.seek(end - ending - length)
+        try:
+            shapes, unreadable = json.loads(file.read(length))
+        except ValueError:
+            return None
+    table = Table(tuple(Shape(*shape) for shape in shapes), {int(index): reason for index, reason in unreadable.items()})
+    if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:
+        return None
+    return _reopened(files, table, size, path)
+
+
+def _reopened(files: Files, table: Table, size: int, path: Path) -> Cached:
+    pixels = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8) if size else torch.empty(0, dtype=torch.uint8)
+    return Cached(files, table, pixels, path)
+
+
+def _header_bytes(path: Path, least: int | None) -> int:
+    try:
+        with Image.open(path) as image:
+            if least is not None:
+                image.draft(None, (2 * least, 2 * least))
+            return image.width * image.height * (1 if image.mode in ("1", "L", "LA", "La", "I;16") else 3)
+    except Exception:       # as many kinds as `read_image` knows; such a file takes no memory
+        return 0
+
+
+def _meminfo(path: Path) -> int | None:
+    lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def _cgroup(folder: Path) -> int | None:
+    """What is left under a limit, in the names of version 2 and of version 1."""
+    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        if (folder / limit).is_file() and (folder / usage).is_file():
+            most = (folder / limit).read_text(encoding="utf-8").strip()
+            return None if most == "max" else max(0, int(most) - int((folder / usage).read_text(encoding="utf-8")))
+    return None
+
+
+def _pages() -> int:
+    """Free pages, where the system counts them otherwise."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 0

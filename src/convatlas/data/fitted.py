@@ -1,0 +1,236 @@
+"""Preprocessing that is measured on the training images: means, contrast normalisation, whitening, components of colour.
+
+`fit` measures once, `apply` uses what it found; the tensors travel with the weights, so that evaluation sees the same.
+Pixels are in [0, 1] throughout.
+
+Global contrast normalisation is Goodfellow's (Maxout, 2013; in pylearn2), which Network in Network, All-CNN and Wide
+ResNet took over: a picture less its mean, divided by its length / 55. That length is √(C·h·w) times its deviation, so on
+CIFAR's 3·32·32 values their 55 means a deviation of 0.992; ours is 1, for pictures of any size.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import ConvatlasError
+from ..run import Augment, Preprocess
+from .images import ImageSet, UnreadableImage
+from .transform import Transform, make_transform
+
+ZCA_EPS = 0.1               # pylearn2's, added to the variances before their root: small ones are noise
+ZCA_PICTURES = 50_000       # as many as CIFAR has to train on
+ZCA_VALUES = 3 * 64 * 64    # of one picture, at most
+LEAST = 1e-8                # a smaller deviation divides nothing: a picture of one colour stays 0
+CHUNK = 128                 # pictures added up at once
+TELL_EVERY = 30.0           # seconds
+
+
+def unnormalised(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
+    """What `fit` looks through: the evaluation's transform, up to pixels in [0, 1]."""
+    return make_transform(preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,), "fit": "none"}), image_size, in_chans)
+
+
+def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: Callable[[Tensor], Tensor],
+        tell: Callable[[str], None] | None = None) -> dict[str, Tensor]:
+    """What `preprocess.fit` and `augment.pca_from` = data ask for, measured on `images`: float32 tensors by name.
+
+    channel: mean, std (C,). pixel_mean: mean (C, h, w). zca: mean (D,) and whitening (D, D) with D = C·h·w. Colours:
+    pca_values (3,), pca_vectors (3, 3), one in each column. Empty where there is nothing to measure. `transform` makes
+    uint8 (C, H, W) float32 (C, h, w) in [0, 1], as `unnormalised` does. The same images give the same tensors. Pictures
+    that cannot be read are left out; whitening looks at 50 000 at most, evenly spaced. `tell` hears how far it is, every
+    half a minute. Raises ConvatlasError where no picture can be read, or where they do not suit what is to be measured.
+    """
+    measures = [_MEASURES[preprocess.fit]()] if preprocess.fit in _MEASURES else []
+    if augment.pca_colour and augment.pca_from == "data":
+        measures.append(_Colours())
+    if not measures:
+        return {}
+    most = ZCA_PICTURES if preprocess.fit == "zca" else len(images)
+    chosen = [i for i in range(len(images)) if i * most % len(images) < most]
+    for chunk in _chunks(images, chosen, transform, tell or (lambda sentence: None)):
+        for measure in measures:
+            measure.add(chunk.double())
+    found = {name: tensor for measure in measures for name, tensor in measure.result().items()}
+    return {name: tensor.float().contiguous() for name, tensor in found.items()}
+
+
+def apply(kind: str, values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None = None) -> Tensor:
+    """Normalise `values`, float32 (C, h, w) or (N, C, h, w) in [0, 1], as the preprocessing `kind` that was fitted says.
+
+    `tensors` are `fit`'s; `std` is what pixel_mean divides by, one number or one per channel, 1 if left out. A picture
+    comes out the same alone and in a batch. Raises ConvatlasError where `tensors` were fitted to another shape, or lack
+    what `kind` needs.
+    """
+    return _APPLY[kind](values, tensors, std)
+
+
+def _chunks(images: ImageSet, chosen: list[int], transform: Callable[[Tensor], Tensor], tell: Callable[[str], None]) -> Iterator[Tensor]:
+    """The pictures that can be read, transformed: float32 (n, C, h, w)."""
+    done, read, told = list[Tensor](), 0, time.monotonic()
+    for number, index in enumerate(chosen):
+        if time.monotonic() - told > TELL_EVERY:
+            told = time.monotonic()
+            tell(f"Measuring the training images for the preprocessing: {number} of {len(chosen)}.")
+        try:
+            done.append(transform(images.read(index)))
+        except UnreadableImage:
+            continue
+        read += 1
+        if len(done) == CHUNK:
+            yield torch.stack(done)
+            done.clear()
+    if done:
+        yield torch.stack(done)
+    if not read:
+        raise ConvatlasError(f"preprocessing cannot be measured: none of {len(chosen)} training images can be read")
+
+
+# -- measuring -------------------------------------------------------------------------------------------------------
+
+class _Measure(Protocol):
+    """Sums over pictures, float64 (n, C, h, w) at a time, and what follows from them."""
+
+    def add(self, pictures: Tensor) -> None: ...
+
+    def result(self) -> dict[str, Tensor]: ...
+
+
+class _Moments:
+    """Number, sum and sum of products of vectors (n, D); all in float64, where E[xxᵀ] − mmᵀ loses nothing that counts."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums = self.products = torch.zeros((), dtype=torch.float64)
+
+    def add(self, rows: Tensor) -> None:
+        self.count += len(rows)
+        self.sums = self.sums + rows.sum(0)
+        self.products = self.products + rows.T @ rows
+
+    def mean(self) -> Tensor:
+        return self.sums / self.count
+
+    def covariance(self) -> Tensor:
+        return self.products / self.count - torch.outer(self.mean(), self.mean())
+
+
+class _Channel:
+    """Mean and deviation of each channel over all pixels."""
+
+    def __init__(self) -> None:
+        self.moments = _Moments()
+
+    def add(self, pictures: Tensor) -> None:
+        self.moments.add(_pixels(pictures))
+
+    def result(self) -> dict[str, Tensor]:
+        deviation = self.moments.covariance().diagonal().clamp(min=0).sqrt()
+        return {"mean": self.moments.mean(), "std": torch.where(deviation < LEAST, 1, deviation)}
+
+
+class _PixelMean:
+    """The mean picture."""
+
+    def __init__(self) -> None:
+        self.count, self.sums = 0, torch.zeros((), dtype=torch.float64)
+
+    def add(self, pictures: Tensor) -> None:
+        self.count += len(pictures)
+        self.sums = self.sums + pictures.sum(0)
+
+    def result(self) -> dict[str, Tensor]:
+        return {"mean": self.sums / self.count}
+
+
+class _Zca:
+    """ZCA whitening after contrast normalisation: U (S + ε)^(−1/2) Uᵀ of the covariance U S Uᵀ."""
+
+    def __init__(self) -> None:
+        self.moments = _Moments()
+
+    def add(self, pictures: Tensor) -> None:
+        values = pictures[0].numel()
+        if values > ZCA_VALUES:
+            shape = "×".join(map(str, pictures.shape[1:]))
+            raise ConvatlasError(f"preprocess.fit = 'zca' is refused for an input of {shape}: whitening is a matrix of {values}², "
+                                 f"{4 * values**2:,} bytes; use 'gcn', or an image_size of 64 or less")
+        self.moments.add(_contrast(pictures).flatten(1))
+
+    def result(self) -> dict[str, Tensor]:
+        variances, directions = torch.linalg.eigh(self.moments.covariance())
+        scaled = directions * (variances.clamp(min=0) + ZCA_EPS).rsqrt()
+        return {"mean": self.moments.mean(), "whitening": scaled @ directions.T}
+
+
+class _Colours:
+    """Principal components of red, green and blue over all pixels (AlexNet, section 4.1), the largest first."""
+
+    def __init__(self) -> None:
+        self.moments = _Moments()
+
+    def add(self, pictures: Tensor) -> None:
+        if pictures.shape[1] != 3:
+            raise ConvatlasError(f"augment.pca_from = 'data' needs red, green and blue, not {pictures.shape[1]} channels; "
+                                 "set augment.pca_colour to 0")
+        self.moments.add(_pixels(pictures))
+
+    def result(self) -> dict[str, Tensor]:
+        variances, directions = torch.linalg.eigh(self.moments.covariance())
+        return {"pca_values": variances.flip(0).clamp(min=0), "pca_vectors": directions.flip(1)}
+
+
+_MEASURES: dict[str, Callable[[], _Measure]] = {"channel": _Channel, "pixel_mean": _PixelMean, "zca": _Zca}
+
+
+def _pixels(pictures: Tensor) -> Tensor:
+    """(n, C, h, w) -> (n·h·w, C)."""
+    return pictures.movedim(1, -1).flatten(0, 2)
+
+
+# -- applying --------------------------------------------------------------------------------------------------------
+
+def _channel(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
+    shape = values.shape[-3:-2]
+    mean, deviation = (_need("channel", tensors, name, shape).view(-1, 1, 1) for name in ("mean", "std"))
+    return (values - mean) / deviation
+
+
+def _pixel_mean(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
+    return (values - _need("pixel_mean", tensors, "mean", values.shape[-3:])) / torch.tensor(std or (1.0,)).view(-1, 1, 1)
+
+
+def _gcn(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
+    return _contrast(values.double()).float()
+
+
+def _zca(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
+    size = values.shape[-3:].numel()
+    mean, whitening = _need("zca", tensors, "mean", (size,)), _need("zca", tensors, "whitening", (size, size))
+    rows = _gcn(values, tensors, std).reshape(-1, size) - mean
+    # One product per picture: in one of matrices, the last bits depend on how many pictures there are.
+    return torch.stack([whitening @ row for row in rows]).view(values.shape)
+
+
+_APPLY = {"channel": _channel, "pixel_mean": _pixel_mean, "gcn": _gcn, "zca": _zca}
+
+
+def _contrast(values: Tensor) -> Tensor:
+    """Each picture of (…, C, h, w) to mean 0 and deviation 1, in float64: there a picture of one colour is really constant."""
+    centred = values - values.mean((-3, -2, -1), keepdim=True)
+    deviation = centred.square().mean((-3, -2, -1), keepdim=True).sqrt()
+    return centred / torch.where(deviation < LEAST, 1, deviation)
+
+
+def _need(kind: str, tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    """The tensor of that name, which must have that shape."""
+    found = tensors.get(name)
+    if found is None:
+        raise ConvatlasError(f"preprocess.fit = {kind!r} needs {name!r}, which is measured on the training images and kept with "
+                             "the weights; it is not there")
+    if found.shape != shape:
+        raise ConvatlasError(f"preprocess.fit = {kind!r} was measured on another input: {name!r} is {tuple(found.shape)}, but "
+                             f"{tuple(shape)} is needed; set image_size and in_chans as they were in training")
+    return found

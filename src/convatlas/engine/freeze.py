@@ -1,0 +1,76 @@
+"""Layers that keep their weights: from the start, or until an epoch comes."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from torch import nn
+
+from .. import run
+from ..errors import ConvatlasError, nearest
+
+
+def matching(model: nn.Module, pattern: str, field: str) -> set[str]:
+    """The names of the parameters that `pattern` stands for: a wildcard of their names, or of a module with all in it.
+
+    `*.bias`, `stages.0`, `head`. One that stands for nothing is a ConvatlasError that says `field` and the nearest names.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    found = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
+    if not found:
+        modules = [name for name, _ in model.named_modules() if name]
+        if any(fnmatchcase(name, pattern) for name in modules):
+            raise ConvatlasError(f"{field}: {pattern!r} of this network has no parameters; leave it out")
+        hint = nearest(pattern, [*modules, *names]) or "; there are " + ", ".join(name for name, _ in model.named_children())
+        raise ConvatlasError(f"{field}: no parameter of the network is named {pattern!r}{hint}")
+    return found
+
+
+def freeze(model: nn.Module, patterns: Iterable[str], field: str = "train.freeze") -> list[str]:
+    """Freeze what the patterns stand for (`matching`) and return the names of these parameters, in the network's order.
+
+    In training call `keep_still` too: it keeps the running statistics of frozen BatchNorm layers.
+    """
+    frozen = set[str]().union(*(matching(model, pattern, field) for pattern in patterns))
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    return [name for name, _ in model.named_parameters() if name in frozen]
+
+
+def keep_still(model: nn.Module) -> None:
+    """Put frozen BatchNorm layers into evaluation mode, to be called after every `model.train()`.
+
+    A frozen layer gives the same output all through training, as one expects of a frozen backbone: it normalises by its
+    running statistics and leaves them as they are. A BatchNorm layer is frozen where it has parameters and none moves.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            parameters = list(module.parameters(recurse=False))
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                module.eval()
+
+
+class Freezing:
+    """What of `model` moves when, by `train.freeze` and `train.unfreeze`: a function of the epoch alone.
+
+    `moving` names the parameters that move at any time, for the optimiser. Parameters that the network itself holds
+    fixed stay so.
+    """
+
+    def __init__(self, model: nn.Module, train: run.Train) -> None:
+        self.model = model
+        movable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        self.frozen = movable & set(freeze(model, train.freeze))
+        self.thaws = [(epoch, movable & matching(model, pattern, "train.unfreeze")) for epoch, pattern in train.unfreeze]
+        self.moving = movable - self.frozen | set[str]().union(*(names for _, names in self.thaws))
+
+    def at(self, epoch: float) -> list[str]:
+        """Let everything move that does from `epoch` (counted from 0, may be a fraction) on; returns what is new."""
+        thawed = set[str]().union(*(names for start, names in self.thaws if start <= epoch))
+        fresh = []
+        for name, parameter in self.model.named_parameters():
+            if name in self.frozen and parameter.requires_grad != (name in thawed):
+                parameter.requires_grad_(name in thawed)
+                if parameter.requires_grad:
+                    fresh.append(name)
+        return fresh

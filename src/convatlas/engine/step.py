@@ -1,0 +1,137 @@
+"""One optimiser step: a batch, in parts where memory is short, forward, loss, backward, clipped, and what follows the weights."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .. import run
+from ..errors import ConvatlasError
+from .checkpoint import derived_seed
+from .distributed import World, agree
+from .losses import PerImage
+from .metrics import Tally
+from .sides import losses_of
+
+if TYPE_CHECKING:
+    from ..data.loader import Batch
+
+
+class Part(NamedTuple):
+    """Images computed at once, on the device."""
+
+    images: Tensor      # (n, C, H, W)
+    targets: Tensor     # (n, …)
+    real: Tensor        # bool (n,), on the CPU: fillers weigh nothing
+
+
+@dataclass
+class Step:
+    """What every optimiser step of a run has in common; `network` is `model`, or what stands for it among several processes."""
+
+    model: nn.Module
+    network: nn.Module
+    optim: torch.optim.Optimizer
+    run: run.Run
+    loss_of: PerImage
+    num_classes: int
+    world: World
+    tally: Tally
+
+    def __call__(self, batch: "Batch", epoch: int, step: int) -> bool:
+        """Move the weights by one batch. False: its loss was not finite in some process, and nothing moved (`on_nan` = skip)."""
+        watchful = self.run.train.on_nan == "skip"
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if watchful else []
+        sums = self.tally.sums.clone() if watchful else None
+        self.optim.zero_grad(set_to_none=True)
+        finite = self.backward(batch, epoch, step)
+        if watchful and agree(self.world, not bool(finite))[0]:
+            self.optim.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                    buffer.copy_(before)        # BatchNorm has seen what is not finite
+            assert sums is not None
+            self.tally.sums.copy_(sums)
+            return False
+        if self.run.optim.clip_value is not None:
+            nn.utils.clip_grad_value_(self.model.parameters(), self.run.optim.clip_value)
+        if self.run.optim.clip_grad is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.run.optim.clip_grad)
+        self.optim.step()
+        return True
+
+    def first(self, batch: "Batch") -> None:
+        """Leave the gradients of one batch, and count nothing."""
+        sums = self.tally.sums.clone()
+        self.backward(batch, 0, 0)
+        self.tally.sums.copy_(sums)
+
+    def backward(self, batch: "Batch", epoch: int, step: int) -> Tensor:
+        """Add the batch's gradients to those that are there; returns whether its losses were finite, bool ()."""
+        finite = torch.ones((), dtype=torch.bool, device=self.world.device)
+        parts = list(self._parts(batch, epoch, step))
+        with advice(self.run):
+            for number, part in enumerate(parts, start=1):
+                with self._together(number == len(parts)):
+                    scores, losses, targets = self._losses(part)
+                    # DDP and FSDP2 average gradients over the processes: times their number, it is the step of one process.
+                    (losses.sum() * (self.world.size / max(batch.total, 1))).backward()  # type: ignore[no-untyped-call]
+                self.tally.add(losses.detach(), scores.detach(), targets)
+                finite &= losses.detach().isfinite().all()
+        return finite
+
+    def _parts(self, batch: "Batch", epoch: int, step: int) -> Iterator[Part]:
+        device, augment = self.world.device, self.run.augment
+        layout = torch.channels_last if self.run.train.channels_last else torch.preserve_format
+        images = batch.images.to(device, memory_format=layout, non_blocking=True)
+        targets = batch.labels.to(device, non_blocking=True)
+        if augment.mixup or augment.cutmix:
+            from ..data.mix import mix
+
+            seed = derived_seed(self.run.train.seed, "mix", epoch, step, self.world.rank)
+            images, targets = mix(images, targets, self.num_classes, augment, seed)
+        count = min(self.run.train.accumulate, len(images))
+        columns = (column.tensor_split(count) for column in (images, targets, batch.indices >= 0))
+        return map(Part, *columns)
+
+    def _losses(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
+        """(scores, losses, targets) of the images that are no fillers."""
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.run.train.amp == "bf16"):
+            scores = self.network(part.images)
+        scores, targets = scores.float(), part.targets
+        if not part.real.all():
+            # (N, classes), with side classifiers (1 + sides, N, classes), of networks that segment (N, classes, H, W)
+            scores = scores[part.real] if scores.ndim == 4 else scores[..., part.real, :]
+            targets = targets[part.real]
+        scores, losses = losses_of(self.model, scores, targets, self.loss_of, self.run.loss.aux_weight)
+        return scores, losses, targets
+
+    def _together(self, last: bool) -> AbstractContextManager[object]:
+        """Processes exchange gradients with the last part only."""
+        if not last and isinstance(self.network, nn.parallel.DistributedDataParallel):
+            return self.network.no_sync()
+        return nullcontext()
+
+
+@contextmanager
+def advice(settings: run.Run) -> Iterator[None]:
+    """Turn an error for want of memory into what can be done about it."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            raise
+        train, batch = settings.train, settings.data.batch_size
+        hints = [f"--set train.accumulate={2 * train.accumulate} computes the same batch of {batch} in smaller parts"]
+        if not train.grad_checkpointing:
+            hints.append("--set train.grad_checkpointing=true recomputes instead of keeping")
+        if train.amp == "off":
+            hints.append("--amp bf16 halves what is kept")
+        hints.append(f"--batch-size {max(batch // 2, 1)} or a smaller --image-size needs less (it is another run)")
+        raise ConvatlasError(f"memory ran out in a step of {batch} images ({' '.join(str(error).split())[:160]}): "
+                             + "; ".join(hints)) from error
+
+
