@@ -77,9 +77,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         macs = count.macs(model) * run.data.batch_size // here.size
         tell = watch.tell if here.main else Silent().tell
         if auto and resume is None:
-            from .engine.auto import choose
-
-            run = run.model_copy(update={"train": choose(build, run, -(-run.data.batch_size // here.size), here.device, tell)})
+            run = _fastest(run, build, out, here, tell)
         settings = _resolved(run, macs, here)
         where = _folder(run, out, resume, force, here)
         fitted = _measured(settings, model, source.train, where, here, tell)
@@ -95,7 +93,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         try:
             with threads_for(macs, here.device):
-                outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, resume=resume is not None,
+                outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, resume=resume is not None or folder.restarted(),
                               save_best=save_best, watch=tracked(watch, run.train.track) if here.main else watch)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
@@ -127,6 +125,20 @@ def _resolved(run: Run, macs: int, here: World) -> Run:
     use(run.train.allocator, macs, here.device)
     layout = resolve_layout(run.train.channels_last, macs, here.device)
     return run.model_copy(update={"train": run.train.model_copy(update={"channels_last": layout})})
+
+
+def _fastest(run: Run, build: Callable[[], Convnet], out: Path | None, here: World, tell: Tell) -> Run:
+    """The run with the settings of speed that are best here, as the first process measures them; a restarted one has them."""
+    def choose() -> str:
+        from .engine.auto import choose
+
+        begun = folder.begun(out)
+        if begun is not None:
+            return run_of(begun).to_yaml()
+        batch = -(-run.data.batch_size // here.size)
+        return run.model_copy(update={"train": choose(build, run, batch, here.device, tell)}).to_yaml()
+
+    return Run.from_yaml(share(here, choose))
 
 
 def _measured(run: Run, model: Convnet, images: ImageSet, where: Path, here: World, tell: Tell) -> dict[str, Tensor]:
@@ -169,12 +181,13 @@ def _loader(images: ImageSet, transform: Transform, batch_size: int, here: World
 
 
 def _folder(run: Run, out: Path | None, resume: Path | None, force: bool, here: World) -> Path:
-    """The run folder, made or checked by the first process, and known to all."""
+    """The run folder, made or checked by the first process, and known to all; torchrun's restarts go on in theirs."""
     def choose() -> str:
-        if resume is None:
+        going = resume or folder.begun(out)
+        if going is None:
             return str(folder.create(run, out, force))
-        folder.resume(resume, run)
-        return str(resume)
+        folder.resume(going, run)
+        return str(going)
 
     return Path(share(here, choose))
 

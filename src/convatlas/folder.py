@@ -16,7 +16,8 @@ from .run import Run
 
 CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = "config.yaml", "model.safetensors", "metrics.csv", "report.html", "densities.json"
 FITTED = "preprocess.safetensors"       # what preprocessing has measured on the training images
-OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, "checkpoints", "tb", "track")
+LAUNCH = ".launch"                      # which torchrun began the run
+OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, LAUNCH, "checkpoints", "tb", "track")
 MAY_CHANGE = ("train.epochs", "train.device", "train.parallel", "train.keep", "train.checkpoint_minutes", "train.track",
               "data.workers", "data.data_dir", "data.cache", "data.cache_dir")
 
@@ -34,9 +35,30 @@ def create(run: Run, out: Path | None, force: bool) -> Path:
             _clear(folder, force)
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder, run)
+        if launch():
+            (folder / LAUNCH).write_text(launch(), encoding="utf-8")
     except OSError as error:
         raise ConvatlasError(f"cannot write to {str(folder)!r}: {error.strerror or error}; name another folder with --out") from error
     return folder
+
+
+def launch() -> str:
+    """What this start of torchrun is called, the same in processes that it starts anew after one was lost; empty without it."""
+    name = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return f"{name} {platform.node()} {os.getppid()}" if name else ""
+
+
+def restarted() -> bool:
+    """Whether torchrun has started this process in place of another one (`--max-restarts`)."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def begun(out: Path | None) -> Path | None:
+    """The run that the same torchrun began before it had to start its processes anew: in `out`, or below runs/."""
+    if not restarted():
+        return None
+    places = [out] if out is not None else sorted(Path("runs").glob("*"))
+    return next((place for place in places if (place / LAUNCH).is_file() and (place / LAUNCH).read_text(encoding="utf-8") == launch()), None)
 
 
 def _free(wanted: Path) -> Path:

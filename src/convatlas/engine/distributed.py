@@ -33,10 +33,14 @@ class World:
 def world(device: str = "auto") -> Iterator[World]:
     """Join the processes that torchrun started, or stand alone where it started none, and leave them at the end.
 
+    Where a process group is there already, Ray Train's or the caller's own, that one is used, and left as it is.
     `device` is auto (cuda, else mps, else cpu), cpu, cuda or mps. Processes on the CPU talk over gloo, those on CUDA
     over NCCL, one GPU each. Raises ConvatlasError for a device that is not there, or when a process of the run is lost.
     """
+    joined = dist.is_initialized()
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if joined:
+        rank, size = dist.get_rank(), dist.get_world_size()
     target = pick(device, int(os.environ.get("LOCAL_RANK", "0")), size)
     if size == 1:
         yield World(0, 1, target)
@@ -45,7 +49,8 @@ def world(device: str = "auto") -> Iterator[World]:
         torch.cuda.set_device(target)
     try:
         # gloo beside NCCL: what the processes agree on lies on the CPU, so that no GPU is waited for
-        dist.init_process_group("cpu:gloo,cuda:nccl" if target.type == "cuda" else "gloo", timeout=TIMEOUT)
+        if not joined:
+            dist.init_process_group("cpu:gloo,cuda:nccl" if target.type == "cuda" else "gloo", timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise ConvatlasError(
             f"process {rank} of {size} could not join the others; start them together with torchrun ({_line(error)})"
@@ -62,7 +67,8 @@ def world(device: str = "auto") -> Iterator[World]:
             ) from error
         raise
     finally:
-        dist.destroy_process_group()
+        if not joined:
+            dist.destroy_process_group()
 
 
 def pick(device: str, local: int = 0, size: int = 1) -> torch.device:
