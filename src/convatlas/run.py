@@ -3,6 +3,7 @@
 Precedence, weakest first: the defaults here < the recipe < `--config file.yaml` < flags < `--set a.b=c` (`resolve`).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -226,10 +227,21 @@ class Run(Record):
         return build(parse_yaml(text, where), where)
 
 
+class Yaml(yaml.SafeLoader):
+    """YAML whose truth values are true and false only, as in YAML 1.2: `off` is a word, and the name of a setting."""
+
+
+Yaml.yaml_implicit_resolvers = {
+    sign: [(tag, what) for tag, what in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for sign, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
     """A YAML mapping, or a ConvatlasError that names the file and the line."""
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Yaml)
     except yaml.YAMLError as error:
         raise ConvatlasError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
     if tree is None:
@@ -277,7 +289,7 @@ def assignment(text: str) -> dict[str, Any]:
     if not equals or not all(keys):
         raise ConvatlasError(f"--set takes FIELD=VALUE, for example optim.lr=0.05, not {text!r}")
     try:
-        leaf = yaml.safe_load(value)
+        leaf = yaml.load(value, Yaml)
     except yaml.YAMLError as error:
         raise ConvatlasError(f"--set {text!r}: the value is not valid YAML") from error
     if isinstance(leaf, str):

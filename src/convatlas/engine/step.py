@@ -45,15 +45,14 @@ class Step:
         """Move the weights by one batch. False: its loss was not finite in some process, and nothing moved (`on_nan` = skip)."""
         watchful = self.run.train.on_nan == "skip"
         buffers = [buffer.clone() for buffer in self.model.buffers()] if watchful else []
-        sums = self.tally.sums.clone() if watchful else None
+        sums = self.tally.sums.clone()
         self.optim.zero_grad(set_to_none=True)
-        finite = self.backward(batch, epoch, step)
-        if watchful and agree(self.world, not bool(finite))[0]:
+        self.backward(batch, epoch, step)
+        if watchful and agree(self.world, not bool((self.tally.sums - sums).isfinite().all()))[0]:
             self.optim.zero_grad(set_to_none=True)
             with torch.no_grad():
                 for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                     buffer.copy_(before)        # BatchNorm has seen what is not finite
-            assert sums is not None
             self.tally.sums.copy_(sums)
             return False
         if self.run.optim.clip_value is not None:
@@ -69,9 +68,8 @@ class Step:
         self.backward(batch, 0, 0)
         self.tally.sums.copy_(sums)
 
-    def backward(self, batch: "Batch", epoch: int, step: int) -> Tensor:
-        """Add the batch's gradients to those that are there; returns whether its losses were finite, bool ()."""
-        finite = torch.ones((), dtype=torch.bool, device=self.world.device)
+    def backward(self, batch: "Batch", epoch: int, step: int) -> None:
+        """Add the batch's gradients to those that are there, and its losses to the tally."""
         parts = list(self._parts(batch, epoch, step))
         with advice(self.run):
             for number, part in enumerate(parts, start=1):
@@ -80,8 +78,6 @@ class Step:
                     # DDP and FSDP2 average gradients over the processes: times their number, it is the step of one process.
                     (losses.sum() * (self.world.size / max(batch.total, 1))).backward()  # type: ignore[no-untyped-call]
                 self.tally.add(losses.detach(), scores.detach(), targets)
-                finite &= losses.detach().isfinite().all()
-        return finite
 
     def _parts(self, batch: "Batch", epoch: int, step: int) -> Iterator[Part]:
         device, augment = self.world.device, self.run.augment
@@ -93,9 +89,9 @@ class Step:
 
             seed = derived_seed(self.run.train.seed, "mix", epoch, step, self.world.rank)
             images, targets = mix(images, targets, self.num_classes, augment, seed)
+        columns = images, targets, batch.indices >= 0
         count = min(self.run.train.accumulate, len(images))
-        columns = (column.tensor_split(count) for column in (images, targets, batch.indices >= 0))
-        return map(Part, *columns)
+        return map(Part, *(column.tensor_split(count) for column in columns)) if count > 1 else iter([Part(*columns)])
 
     def _losses(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:
         """(scores, losses, targets) of the images that are no fillers."""
