@@ -93,8 +93,9 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         try:
             with threads_for(macs, here.device):
-                outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, resume=resume is not None or folder.restarted(),
-                              save_best=save_best, watch=tracked(watch, run.train.track) if here.main else watch)
+                outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, save_best=save_best,
+                              resume=resume is not None or folder.restarted(),
+                              watch=tracked(watch, run.train.track) if here.main else watch)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
             best = load(where).to(here.device)

@@ -58,7 +58,8 @@ def begun(out: Path | None) -> Path | None:
     if not restarted():
         return None
     places = [out] if out is not None else sorted(Path("runs").glob("*"))
-    return next((place for place in places if (place / LAUNCH).is_file() and (place / LAUNCH).read_text(encoding="utf-8") == launch()), None)
+    known = (place for place in places if (place / LAUNCH).is_file())
+    return next((place for place in known if (place / LAUNCH).read_text(encoding="utf-8") == launch()), None)
 
 
 def _free(wanted: Path) -> Path:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,14 +27,12 @@ def launch(folder, *, restarts=3):
 def workers(parent):
     """Process ids of what torchrun has started."""
     found = []
-    for status in os.listdir("/proc"):
-        if status.isdecimal():
-            try:
-                with open(f"/proc/{status}/stat") as file:
-                    if int(file.read().rpartition(")")[2].split()[1]) == parent:
-                        found.append(int(status))
-            except OSError:
-                continue
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if int((process / "stat").read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(process.name))
+        except OSError:
+            continue
     return sorted(found)
 
 

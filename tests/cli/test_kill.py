@@ -18,7 +18,8 @@ from convatlas.engine.records import read_rows
 CLOCKS = ("images_per_second", "seconds")
 EVERYTHING = [      # random augmentation, dropout, BatchNorm, an average, mixing, balanced sampling, parts of batches, masks
     "--recipe", "modern", "--epochs", "2", "--batch-size", "8", "--ema", "0.9", "--mixup", "0.2", "--accumulate", "2",
-    "--set", "train.checkpoint_minutes=0.0005", "--set", "data.sampling=balanced", "--set", "model.fields.drop_rate=0.2", "--set", "model.fields.widen=1",
+    "--set", "train.checkpoint_minutes=0.0005", "--set", "data.sampling=balanced",
+    "--set", "model.fields.drop_rate=0.2", "--set", "model.fields.widen=1",
     "--set", "sparse.sparsity=0.4", "--set", "sparse.every=3", "--set", "data.cache=off", "--image-size", "32",
 ]
 

@@ -177,3 +177,5 @@ def job(folder: Path, here: World, *, stop: int | None = None, stop_rank: int = 
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)         # as convatlas.__main__ does, and says why

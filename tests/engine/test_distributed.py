@@ -19,6 +19,8 @@ from convatlas.engine.distributed import World
 from convatlas.engine.evaluate import evaluate
 from convatlas.engine.records import read_rows
 
+THAWED = {"net": "plain", "train__freeze": ["0"], "train__unfreeze": [[1, "0"]]}
+SPARSE = {"net": "plain", "sparse__sparsity": 0.5, "sparse__every": 4}
 HERE = World(0, 1, torch.device("cpu"))
 
 
@@ -73,6 +75,11 @@ def test_two_processes(tmp_path):
         ["halves", {"stop": 8, "stop_rank": 1}],            # only one of them is told to stop
         ["halves", {"resume": True}],
         ["alone", {"stop": 8, "stop_rank": 1}],
+        ["parts", {"net": "plain", "train__accumulate": 3, "train__ema": 0.9}],
+        ["thawed", THAWED],
+        ["thawed halves", {**THAWED, "stop": 8}],           # after the thaw
+        ["thawed halves", {**THAWED, "resume": True}],
+        ["sparse", SPARSE],
     ]
     jobs = [[str(tmp_path / name), over] for name, over in jobs]
     codes, errors = together(2, engine_toys.__file__, json.dumps(jobs))
@@ -84,7 +91,11 @@ def test_two_processes(tmp_path):
     assert [told(tmp_path / "alone", rank)["interrupted"] for rank in (0, 1)] == [True, True]
     assert same(tmp_path / "whole", tmp_path / "halves")
     one_goes_on_from_two(tmp_path / "alone")
-    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    they_step_as_one(tmp_path / "parts", tmp_path / "one-parts", net="plain", train__ema=0.9)
+    they_step_as_one(tmp_path / "thawed", tmp_path / "one-thawed", **THAWED)
+    assert same(tmp_path / "thawed", tmp_path / "thawed halves")
+    they_step_as_one(tmp_path / "sparse", tmp_path / "one-sparse", **SPARSE)
+    files = {path.name for path in (tmp_path / "whole").rglob("*") if path.is_file()}
     files = {name for name in files if not name.startswith(("events.out", "told-"))}
     assert files == {"metrics.csv", "model.safetensors", "state.json", "state.safetensors"}
 

@@ -85,12 +85,20 @@ def fit(
     model.to(device)
     if settings.channels_last and not sharded:      # FSDP2 takes contiguous weights only
         model.to(memory_format=torch.channels_last)
+    facts = {"seed": settings.seed, "steps_per_epoch": train.steps, "optim": run.optim.name}
+    saved = checkpoint.newest(folder)
+    if saved is not None and not resume:
+        raise ConvatlasError(
+            f"{str(folder)!r} holds {saved.path.name} of an earlier run; resume that run, or choose another --out"
+        )
+    progress = saved.progress if saved else Progress()
     freezing = Freezing(model, settings)
+    optim = optimizer(model, run.optim, freezing.moving)
+    freezing.at(progress.epoch + progress.step / train.steps)       # before DDP looks for what moves
     if settings.grad_checkpointing:
         model.set_grad_checkpointing()  # type: ignore[operator]
     if settings.compile:
         model.compile()
-    optim = optimizer(model, run.optim, freezing.moving)
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     if settings.sync_bn:
         synchronised(model, world)
@@ -99,16 +107,7 @@ def fit(
     tally = Tally(device)
     move = Step(model, network, optim, run, loss_of, num_classes, world, tally)
 
-    facts = {"seed": settings.seed, "steps_per_epoch": train.steps, "optim": run.optim.name}
-    progress = Progress()
-    saved = checkpoint.newest(folder)
-    if saved is not None and not resume:
-        raise ConvatlasError(
-            f"{str(folder)!r} holds {saved.path.name} of an earlier run; resume that run, or choose another --out"
-        )
     if saved is not None:
-        progress = saved.progress
-        freezing.at(progress.epoch + progress.step / train.steps)
         if world.size > 1 and settings.parallel == "ddp":
             _rehearse(network, next(train.epoch(progress.epoch)).images.to(device))
         for text in (*saved.complaints, *checkpoint.restore(saved, world, model, optim, tally.sums, facts)):
