@@ -130,7 +130,7 @@ def pictures(values: Array, where: str) -> NDArray[np.uint8]:
     if values.dtype.kind != "f":
         raise ConvatlasError(f"{where} holds {values.dtype}; pictures are uint8 in 0..255 or floats in 0..1")
     floats = values.astype(np.float32, order="C")
-    low, high = float(floats.min()), float(floats.max())        # NaN, where there is one, comes through both
+    low, high = float(np.min(floats)), float(np.max(floats))        # NaN, where there is one, comes through both
     if not (low >= 0 and high <= 1):
         found = "NaN" if low != low else f"values in {low:g}..{high:g}"
         raise ConvatlasError(f"{where} holds floats with {found}; they must lie in 0..1 (or be uint8 in 0..255)")
@@ -147,8 +147,8 @@ def _labels(values: Array, where: str) -> NDArray[np.int64] | NDArray[np.float32
         raise ConvatlasError(f"{where} is {values.dtype} {values.shape}; labels are integers 0..K-1 of shape (N,), "
                              "or 0 and 1 of shape (N, K) for several labels per picture")
     labels = values.astype(np.int64)
-    if labels.size and labels.min() < 0:
-        raise ConvatlasError(f"{where} has the label {labels.min()}; labels are integers 0..K-1")
+    if labels.size and np.min(labels) < 0:
+        raise ConvatlasError(f"{where} has the label {np.min(labels)}; labels are integers 0..K-1")
     return labels
 
 

@@ -158,8 +158,8 @@ def to_tensor(image: Image.Image) -> Tensor:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):              # 'I;16' in its byte orders, and 'I' where Pillow widens 16 bits to 32
         wide = np.asarray(image).astype(np.int64)
-        if wide.min() < 0 or wide.max() > 65535:
-            raise UnreadableImage(f"pixels run from {wide.min()} to {wide.max()}; save the picture with 8 or 16 bits")
+        if np.min(wide) < 0 or np.max(wide) > 65535:
+            raise UnreadableImage(f"pixels run from {np.min(wide)} to {np.max(wide)}; save the picture with 8 or 16 bits")
         return torch.from_numpy(np.rint(wide / 257).astype(np.uint8))[None]     # 65535 / 257 = 255
     if image.mode == "F":
         raise UnreadableImage("pixels are 32-bit floats, whose scale is not known; save the picture with 8 or 16 bits")
