@@ -21,3 +21,16 @@ def data_dir() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("needs the real data sets: set CONVATLAS_DATA to their folder")
     return Path(named)
+
+
+@pytest.fixture(scope="session")
+def resnet(tmp_path_factory):
+    """A torchvision ResNet-18 with random weights, and its file."""
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    from parity import randomised
+
+    model, path = randomised(resnet18()), tmp_path_factory.mktemp("weights") / "some.pth"
+    torch.save(model.state_dict(), path)
+    return model, path

@@ -13,7 +13,7 @@ HOUSE = ROOT / "src" / "convatlas"
 #   a room may import itself and the rooms named; a room that is missing here has no rule yet, and fails
 LEAVES = {"errors", "run"}
 MAY_IMPORT = {
-    "__init__": {"errors", "recipes", "run", "api", "dense", "deploy", "zoo"},
+    "__init__": {"errors", "recipes", "run", "api", "checkpoints", "dense", "deploy", "zoo"},
     "__main__": {"cli"},
     "errors": set(),
     "run": {"errors"},
@@ -33,11 +33,12 @@ MAY_IMPORT = {
     "inspect": LEAVES | {"__init__", "count", "data", "engine", "folder", "model", "parts", "registry"},
     "dense": LEAVES | {"model", "parts"},
     "deploy": LEAVES | {"model", "parts"},
-    "zoo": LEAVES | {"arch", "count", "data", "deploy", "facts", "model", "recipes", "registry", "weights"},
-    "api": LEAVES | {"count", "data", "engine", "folder", "inspect", "model", "registry", "weights", "zoo"},
+    "checkpoints": LEAVES | {"arch", "deploy", "model", "recipes", "registry", "weights"},
+    "zoo": LEAVES | {"arch", "checkpoints", "count", "data", "facts", "model", "recipes", "registry"},
+    "api": LEAVES | {"checkpoints", "count", "data", "engine", "folder", "inspect", "model", "registry", "weights", "zoo"},
     "runs": LEAVES | {"__init__", "folder", "recipes"},
     "ray": LEAVES | {"api"},
-    "cli": LEAVES | {"__init__", "api", "arch", "count", "data", "engine", "facts", "folder", "inspect", "model", "recipes",
+    "cli": LEAVES | {"__init__", "api", "arch", "checkpoints", "count", "data", "engine", "facts", "folder", "inspect", "model", "recipes",
                      "registry", "runs", "zoo"},
 }
 FILES = sorted(HOUSE.rglob("*.py"))
@@ -79,7 +80,8 @@ def test_habits(path):
         if isinstance(node, ast.FunctionDef) and node.args.kwarg:
             assert (here, node.name) in {("zoo", "create_model"), ("zoo", "info")}, f"line {node.lineno}: **{node.args.kwarg.arg}"
     assert "pickle" not in {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert "torch.load(" not in text
+    if "torch.load(" in text:
+        assert path.name == "files.py" and here == "weights" and text.count("torch.load(") == text.count("weights_only=True") == 1
 
 
 @pytest.mark.parametrize("path", sorted((HOUSE / "arch").glob("[!_]*.py")), ids=lambda p: p.stem)

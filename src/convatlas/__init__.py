@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .api import evaluate as evaluate
     from .api import predict as predict
     from .api import train as train
+    from .checkpoints import convert_weights as convert_weights
+    from .checkpoints import explain_weights as explain_weights
+    from .checkpoints import load as load
+    from .checkpoints import load_weights as load_weights
+    from .checkpoints import save as save
     from .dense import fully_convolutional as fully_convolutional
     from .deploy import fold as fold
     from .errors import ConvatlasError as ConvatlasError
@@ -22,12 +27,12 @@ if TYPE_CHECKING:
     from .zoo import create_model as create_model
     from .zoo import info as info
     from .zoo import list_models as list_models
-    from .zoo import load as load
-    from .zoo import save as save
     from .zoo import transforms as transforms
 
 _HOME = {
-    "create_model": "zoo", "list_models": "zoo", "info": "zoo", "load": "zoo", "save": "zoo", "transforms": "zoo", "Info": "zoo",
+    "create_model": "zoo", "list_models": "zoo", "info": "zoo", "transforms": "zoo", "Info": "zoo",
+    "load": "checkpoints", "save": "checkpoints", "load_weights": "checkpoints", "explain_weights": "checkpoints",
+    "convert_weights": "checkpoints",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
     "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
 }

@@ -99,6 +99,7 @@ class Convnet(nn.Module):
         self.classes: tuple[str, ...] = ()                  # names, where the weights know them
         self.preprocess: Preprocess | None = None           # how a picture becomes this network's input; None: its recipe's
         self.fitted: Mapping[str, Tensor] = {}              # what that preprocessing has measured on the training images
+        self.loaded: object = None                          # weights.Report: what became of the tensors of the weights it was loaded from
         self.folded: object = None                          # what `convatlas.fold` did, on the copy that it made
         self.scores: Loss | None = None                     # the loss it was trained with, which says what a score means
 

@@ -1,4 +1,4 @@
-"""Build, list, explain and load networks by name."""
+"""Build, list and explain networks by name."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import torch
 
 from . import arch, count, facts, registry, weights
-from .deploy import fold_structure
+from .checkpoints import load
 from .errors import ConvatlasError, nearest
 from .model import Convnet, Features
 from .recipes import recipe
@@ -21,62 +21,33 @@ from .run import Run
 if TYPE_CHECKING:
     from .data import Transform
 
-__all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recipe_for", "save", "transforms"]
+__all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recipe_for", "transforms"]
 
 
 @overload
-def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[False] = False, **fields: Any) -> Convnet: ...
+def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[False] = False, download: bool = False,
+                 **fields: Any) -> Convnet: ...
 
 
 @overload
 def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[True],
-                 out_indices: Sequence[int] | None = None, **fields: Any) -> Features: ...
+                 out_indices: Sequence[int] | None = None, download: bool = False, **fields: Any) -> Features: ...
 
 
 def create_model(name: str, weights: str | Path | None = None, *, features_only: bool = False,
-                 out_indices: Sequence[int] | None = None, **fields: Any) -> Convnet | Features:
+                 out_indices: Sequence[int] | None = None, download: bool = False, **fields: Any) -> Convnet | Features:
     """The network `name` (`list_models()`), newly initialised as its paper says, in training mode.
 
-    `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what
-    else the architecture has. `weights` is a run folder or one of its .safetensors files; then the fields it was trained
-    with hold unless given here. `features_only` leaves out the head and returns the maps at `out_indices` of `feature_info`
-    (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest ones.
+    `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what else the
+    architecture has. `weights` is a run folder, a file of ours or of torchvision's or timm's network (.safetensors, .pth, .npz), or a name
+    of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`, `hf-hub:org/name`), which are fetched only with `download`;
+    then the fields it was trained with hold unless given here. `features_only` leaves out the head and returns the maps at
+    `out_indices` of `feature_info` (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest ones.
     """
     if out_indices is not None and not features_only:
         raise ConvatlasError("out_indices chooses among feature maps: it goes with features_only=True")
-    model = registry.build(name, fields) if weights is None else load(weights, name, fields)
+    model = registry.build(name, fields) if weights is None else load(weights, name, fields, download=download)
     return Features(model, out_indices).train(model.training) if features_only else model
-
-
-def load(path: str | Path, name: str | None = None, fields: dict[str, Any] | None = None) -> Convnet:
-    """The network of a run folder or .safetensors file with its weights, in eval mode.
-
-    It carries `classes`, `preprocess` and `scores` (the loss it was trained with). A file of another network than `name`,
-    or whose tensors do not fit `fields`, is a ConvatlasError.
-    """
-    meta = weights.read_meta(path)
-    if name is not None and registry.variant(name).name != meta.model:
-        raise ConvatlasError(f"{str(path)!r} holds a {meta.model!r}, not a {name!r}: ask for create_model({meta.model!r}, …)")
-    model = registry.build(meta.model, meta.fields | (fields or {}))
-    if meta.folded:
-        model = fold_structure(model)
-        model.folded = "as loaded"
-    weights.load_into(model, path)
-    model.classes, model.preprocess, model.scores, model.fitted = meta.classes, meta.preprocess, meta.loss, weights.read_fitted(path)
-    return model.eval()
-
-
-def save(model: Convnet, path: str | Path) -> Path:
-    """Write the network as one .safetensors file that `load` reads: its name, what differs from the registered one, tensors.
-
-    A folded network stays folded. Only networks that the registry knows can be written: others are a ConvatlasError.
-    """
-    name = registry.variant(model.name).name
-    meta = weights.Meta(model=name, fields=registry.changed(name, model.spec), folded=model.folded is not None, classes=model.classes,
-                        preprocess=model.preprocess or recipe_for(name).preprocess, loss=model.scores or recipe_for(name).loss)
-    target = Path(path).expanduser()
-    weights.save(target, model.state_dict(), meta, model.fitted)
-    return target
 
 
 def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None, max_params: float | None = None,

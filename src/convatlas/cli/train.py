@@ -109,7 +109,7 @@ def train(
         help="Compile the network first: takes a minute, worth it on GPUs.")] = None,
     weights: Annotated[str | None, option(
         "--weights", panel=TRAINING, metavar="PATH",
-        help="Begin from the weights of a run folder or .safetensors file.")] = None,
+        help="Begin from the weights of a run folder, or of a file of torchvision's or timm's network.")] = None,
     parallel: Annotated[Literal["ddp", "fsdp"] | None, option(
         "--parallel", panel=SPEED, help="Under torchrun: copy the network to every process, or shard it.")] = None,
     sets: Annotated[list[str] | None, option(

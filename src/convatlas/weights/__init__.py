@@ -1,7 +1,33 @@
-"""Checkpoints in and out. So far our own: safetensors that say what they are."""
+"""Checkpoints in and out: our own safetensors, which say what they are, and files of torchvision and timm by their names."""
 
+from .files import Foreign as Foreign
+from .files import read as read
+from .foreign import Recognised as Recognised
+from .foreign import Report as Report
+from .foreign import Row as Row
+from .foreign import exported as exported
+from .foreign import load as load_foreign
+from .foreign import own as own_file
+from .foreign import recognise as recognise
+from .hub import fetch as fetch
+from .hub import is_name as is_name
 from .own import Meta as Meta
-from .own import load_into as load_into
+from .own import apart as apart
+from .own import find as find
+from .own import is_ours as is_ours
 from .own import read_fitted as read_fitted
 from .own import read_meta as read_meta
 from .own import save as save
+from .pretrained import Pretrained as Pretrained
+from .pretrained import catalog as catalog
+from .pretrained import of_file as of_file
+from .tables import Peer as Peer
+from .tables import libraries as libraries
+from .tables import peers as peers_of
+from .tables import rules as rules_of
+
+__all__ = [
+    "Foreign", "Meta", "Peer", "Pretrained", "Recognised", "Report", "Row", "apart", "catalog", "exported", "fetch", "find", "is_name",
+    "is_ours", "libraries", "load_foreign", "of_file", "own_file", "peers_of", "read", "read_fitted", "read_meta", "recognise", "rules_of",
+    "save",
+]

@@ -7,6 +7,7 @@ and nothing in it is ever executed.
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import __version__
 from ..errors import ConvatlasError
 from ..folder import CONFIG, WEIGHTS
 from ..run import Loss, Preprocess, Record
+from .files import Foreign
 
 KEY = "convatlas"
 FITTED = "preprocess."      # begins the names of tensors that belong to the preprocessing, not to the network
@@ -76,6 +78,17 @@ def find(source: str | Path) -> Path:
     return path
 
 
+def is_ours(path: Path) -> bool:
+    """Whether convatlas wrote the file."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(path, framework="pt") as file:
+            return KEY in (file.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def read_meta(source: str | Path) -> Meta:
     """What the checkpoint says of itself, without reading its tensors."""
     path = find(source)
@@ -101,20 +114,7 @@ def read_fitted(source: str | Path) -> dict[str, Tensor]:
         return {name.removeprefix(FITTED): file.get_tensor(name) for name in file.keys() if name.startswith(FITTED)}    # noqa: SIM118
 
 
-def load_into(model: nn.Module, source: str | Path) -> Meta:
-    """Read the checkpoint's tensors into `model`, except for its preprocessing's; every name and shape must agree."""
-    path = find(source)
-    meta = read_meta(path)
-    wanted = model.state_dict()
-    with safe_open(path, framework="pt") as file:
-        shapes = {name: tuple(file.get_slice(name).get_shape())
-                  for name in file.keys() if not name.startswith(FITTED)}        # noqa: SIM118
-        differing = [f"{name} {shapes[name]} in the file, {tuple(tensor.shape)} in the model"
-                     for name, tensor in wanted.items() if name in shapes and shapes[name] != tuple(tensor.shape)]
-        missing, extra = sorted(wanted.keys() - shapes.keys()), sorted(shapes.keys() - wanted.keys())
-        problems = differing + [f"{name} is missing" for name in missing] + [f"{name} is not in the model" for name in extra]
-        if problems:
-            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-            raise ConvatlasError(f"{str(path)!r} holds another network ({meta.model!r}): {'; '.join(problems[:3])}{more}")
-        model.load_state_dict({name: file.get_tensor(name) for name in shapes})
-    return meta
+def apart(found: Foreign) -> tuple[Foreign, dict[str, Tensor]]:
+    """The network's own tensors of one of our files, and its preprocessing's."""
+    fitted = {name.removeprefix(FITTED): tensor for name, tensor in found.tensors.items() if name.startswith(FITTED)}
+    return replace(found, tensors={name: tensor for name, tensor in found.tensors.items() if not name.startswith(FITTED)}), fitted

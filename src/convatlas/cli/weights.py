@@ -1,0 +1,68 @@
+"""`convatlas weights explain` and `convatlas weights convert`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.markup import escape
+
+from . import console
+from .options import OUTPUT, TRAINING, Debug, Json, argument, option
+
+weights = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+Model = Annotated[str | None, option("--model", panel=TRAINING, metavar="NAME", help="Which network it is; left out: all are tried.")]
+
+
+@weights.callback()
+def top() -> None:
+    """Look into files of weights, and write them under other libraries' names.
+
+    [bold]Examples[/]
+      convatlas weights explain resnet50-11ad3fa6.pth
+      convatlas weights convert runs/… model.pth --to torchvision
+      convatlas train resnet50 photos/ --weights resnet50-11ad3fa6.pth
+    """
+
+
+@weights.command("explain")
+def explain(
+    file: Annotated[Path, argument("FILE", "A run folder, or a .safetensors, .pth or .npz file.")],
+    model: Model = None,
+    debug: Debug = False,
+    json: Json = False,
+) -> None:
+    """Say whose network a file holds, and what loading it does with each tensor."""
+    with console.loading():
+        from ..checkpoints import explain_weights
+
+    report = explain_weights(file, model)
+    if json:
+        rows = [{"ours": row.ours, "theirs": row.theirs, "what": row.what, "why": row.why} for row in report.rows]
+        console.document({"file": report.where, "network": report.network, "source": report.source, "notes": list(report.notes),
+                          "tensors": rows})
+        return
+    console.out.print(f"[bold]{escape(report.where)}[/]: {escape(report.source)}, which is {escape(report.network)} here", soft_wrap=True)
+    for note in report.notes:
+        console.out.print(f"  {escape(note)}", soft_wrap=True)
+    table = console.table("here", "there", "what", "why")
+    for row in report.rows:
+        there = "the same" if row.theirs == row.ours else row.theirs or "–"
+        table.add_row(escape(row.ours or "–"), escape(there), row.what, escape(row.why))
+    console.out.print(table)
+
+
+@weights.command("convert")
+def convert(
+    source: Annotated[Path, argument("IN", "A run folder, or a .safetensors, .pth or .npz file.")],
+    target: Annotated[Path, argument("OUT", "The file to write: .safetensors, or .pth.")],
+    to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT, help="Whose names the tensors get.")],
+    model: Model = None,
+    debug: Debug = False,
+) -> None:
+    """Write weights so that another library's own network loads them, or ours those of another."""
+    with console.loading():
+        from ..checkpoints import convert_weights
+
+    written = convert_weights(source, target, to, model)
+    console.out.print(f"written: {escape(str(written))}", soft_wrap=True)

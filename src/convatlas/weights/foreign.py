@@ -1,0 +1,226 @@
+"""Weights that others trained, in our networks: recognised by their names, renamed, and every tensor accounted for."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConvatlasError
+from . import tables
+from .files import Foreign
+from .tables import Peer
+
+Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fields) → network
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Which network's tensors these are."""
+
+    peer: Peer
+    pairs: Mapping[str, str]        # their name → ours
+    left: tuple[str, ...]           # of theirs, that have no place
+    num_classes: int
+    in_chans: int
+    others: tuple[Peer, ...]        # networks of the same tensors that compute another function
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one tensor."""
+
+    ours: str
+    theirs: str
+    what: str           # loaded, reshaped, adapted, kept (as it was initialised), left out
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What loading did; `str()` of it is a page to read."""
+
+    where: str
+    network: str
+    source: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        wide = max((len(row.ours or row.theirs) for row in self.rows), default=0)
+        lines = [f"{self.where}: {self.source}, into {self.network}", *(f"  {note}" for note in self.notes)]
+        lines += [f"  {row.ours or '–':<{wide}}  {row.what:<10} {'' if row.theirs == row.ours else row.theirs}"
+                  f"{f'  ({row.why})' if row.why else ''}" for row in self.rows]
+        kinds = {kind: sum(row.what == kind for row in self.rows) for kind in dict.fromkeys(row.what for row in self.rows)}
+        return "\n".join([*lines, "  " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())])
+
+
+def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,
+              given: Mapping[str, Any] | None = None, named: str = "") -> Recognised:
+    """The network that a file's tensors belong to: `ours` of `family` if it is named, else any that has a table.
+
+    `given` are fields that the caller has set; of networks with the same tensors but other constants (BatchNorm's epsilon,
+    TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata, or its name choose. Raises ConvatlasError where none fits, or several do.
+    """
+    fitting = list(_fitting(found, build, ours, family))
+    if not fitting:
+        raise ConvatlasError(_unknown(found, ours))
+    least = min(len(each.left) for each in fitting)
+    best = [each for each in fitting if len(each.left) == least]
+    if len({each.peer.ours for each in best}) > 1:
+        names = ", ".join(sorted({each.peer.ours for each in best}))
+        raise ConvatlasError(f"{found.where} could be any of {names}: say which, create_model(NAME, weights=…)")
+    return _chosen(found, best, build, given or {}, named)
+
+
+def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognised]:
+    theirs = found.shapes
+    for kin, library in tables.every():
+        if family is not None and kin != family:
+            continue
+        for peer in tables.peers(kin, library):
+            if ours is not None and peer.ours != ours:
+                continue
+            with torch.device("meta"):
+                places = {name: tuple(tensor.shape) for name, tensor in build(peer.ours, peer.fields).state_dict().items()}
+            pairs, left = tables.pair(theirs, places, tables.rules(kin, library, peer.name))
+            missing = [name for name in places if name not in pairs.values() and not name.endswith("num_batches_tracked")]
+            head = {name for name in missing if name.startswith(("head.classifier", "aux."))}
+            odd = [name for name, new in pairs.items() if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
+            if set(missing) <= head and not odd and len(left) <= len(theirs) // 20:
+                yield Recognised(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), ())
+
+
+def _adapts(name: str, places: tables.Shapes) -> bool:
+    """Whether a tensor may have another shape: the classifier's, or the first convolution's weight."""
+    return name.startswith(("head.classifier.", "aux.")) or name == _first(places)
+
+
+def _first(places: tables.Shapes) -> str:
+    return next((name for name, shape in places.items() if len(shape) == 4), "")
+
+
+def _classes(theirs: tables.Shapes, pairs: Mapping[str, str]) -> int:
+    return next((theirs[name][0] for name, new in pairs.items() if new == "head.classifier.weight"), 0)
+
+
+def _channels(theirs: tables.Shapes, pairs: Mapping[str, str], places: tables.Shapes) -> int:
+    return next((theirs[name][1] for name, new in pairs.items() if new == _first(places)), places[_first(places)][1])
+
+
+def _chosen(found: Foreign, best: list[Recognised], build: Build, given: Mapping[str, Any], named: str) -> Recognised:
+    """One of several whose tensors are alike but that compute different things."""
+    kinds: dict[str, Recognised] = {}
+    for each in best:
+        kinds.setdefault(repr(sorted(each.peer.fields.items())), each)
+    if len(kinds) == 1:
+        return best[0]
+    asked = {key: given[key] for each in best for key in each.peer.fields if key in given}
+    agree = [each for each in kinds.values() if asked and _has(each.peer, asked, build)]
+    words = (named, found.meta.get("arch"), found.meta.get("architecture"), found.where.rpartition("/")[2])
+    said = " ".join(str(word).lower() for word in words)
+    told = sorted((each for each in best if each.peer.name in said), key=lambda each: -len(each.peer.name))
+    one = agree[0] if len(agree) == 1 else next(iter(told), None)
+    if one is None:
+        options = "; ".join(f"{each.peer.library}'s {each.peer.name} ({_fields(each.peer)})" for each in kinds.values())
+        raise ConvatlasError(f"{found.where} has the tensors of several networks that compute different things: {options}. Give these "
+                             "fields to create_model, or name the file after the network")
+    return replace(one, others=tuple(each.peer for each in kinds.values() if each.peer.fields != one.peer.fields))
+
+
+def _has(peer: Peer, asked: Mapping[str, Any], build: Build) -> bool:
+    with torch.device("meta"):
+        spec = build(peer.ours, peer.fields).spec
+    return all(getattr(spec, key) == value for key, value in asked.items())
+
+
+def _fields(peer: Peer) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in peer.fields.items()) or "as ours"
+
+
+def _unknown(found: Foreign, ours: str | None) -> str:
+    names = list(found.tensors)
+    what = f"the tensors of {ours}" if ours else "a network that is known here"
+    return (f"{found.where} does not hold {what} under names of torchvision or timm; it has {len(names)} tensors, "
+            f"{', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
+
+
+def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[str, Tensor] | None) -> Recognised:
+    """Our own file's tensors, which are called what they are called in `places`, the network's own."""
+    pairs = {name: name for name in found.tensors}
+    if places is not None:
+        head = ("head.classifier.", "aux.")
+        lost = [f"{name} is missing" for name in places if name not in pairs and not name.startswith(head)]
+        lost += [f"{name} is not in the network" for name in pairs if name not in places and not name.startswith(head)]
+        if lost:
+            more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+            raise ConvatlasError(f"{found.where!r} holds another network ({model!r}): {'; '.join(lost[:3])}{more}")
+        pairs = {name: name for name in pairs if name in places}
+    left = tuple(name for name in found.tensors if name not in pairs)
+    return Recognised(Peer("convatlas", model, model, fields), pairs, left, 0, 0, ())
+
+
+def load(model: nn.Module, found: Foreign, known: Recognised) -> Report:
+    """Put the tensors into `model`, the network that they were recognised as, with as many classes and channels as it has.
+
+    Another number of classes leaves the classifier newly initialised; another number of channels sums the first convolution's kernels
+    (to one), or repeats them in turn, scaled to keep the sum. Raises ConvatlasError where a tensor does not fit.
+    """
+    places, rows, state = model.state_dict(), list[Row](), dict[str, Tensor]()
+    first = _first({name: tuple(tensor.shape) for name, tensor in places.items()})
+    theirs = {new: name for name, new in known.pairs.items()}
+    for name, place in places.items():
+        if name not in theirs:
+            if name.endswith("num_batches_tracked"):
+                state[name] = torch.zeros((), dtype=place.dtype)
+            else:
+                rows.append(Row(name, "", "kept", "the file has no such tensor; it is newly initialised"))
+            continue
+        tensor, origin = found.tensors[theirs[name]], theirs[name]
+        if tuple(tensor.shape) == tuple(place.shape):
+            rows.append(Row(name, origin, "loaded"))
+        elif tables.alike(tuple(tensor.shape), tuple(place.shape)):
+            tensor = tensor.reshape(place.shape)
+            rows.append(Row(name, origin, "reshaped", f"{_by(found.tensors[origin])} as {_by(place)}"))
+        elif name == first:
+            rows.append(Row(name, origin, "adapted", f"from {tensor.shape[1]} to {place.shape[1]} channels"))
+            tensor = channels(tensor, place.shape[1])
+        elif name.startswith(("head.classifier.", "aux.")):
+            why = f"the file has {tensor.shape[0]} classes, the network {place.shape[0]}; it is newly initialised"
+            rows.append(Row(name, origin, "kept", why))
+            continue
+        else:
+            raise ConvatlasError(f"{found.where}: {origin!r} is {_by(tensor)}, and {name!r} of {known.peer.ours} is {_by(place)}")
+        state[name] = tensor.to(place.dtype)
+    rows += [Row("", name, "left out", "the network has no place for it") for name in known.left]
+    model.load_state_dict(state, strict=False, assign=any(place.is_meta for place in places.values()))
+    notes = [*found.notes]
+    if known.others:
+        notes.append(f"taken for {known.peer.library}'s {known.peer.name}; the same tensors are also those of "
+                     + ", ".join(f"{other.library}'s {other.name} ({_fields(other)})" for other in known.others))
+    return Report(found.where, known.peer.ours, f"{known.peer.library}'s {known.peer.name}", tuple(rows), tuple(notes))
+
+
+def channels(kernel: Tensor, wanted: int) -> Tensor:
+    """A first convolution's weight (cout, cin, kh, kw) for `wanted` channels: summed to one, else repeated in turn times cin / wanted."""
+    cin = kernel.shape[1]
+    if wanted == 1:
+        return kernel.sum(dim=1, keepdim=True)
+    repeated = kernel.repeat(1, -(-wanted // cin), 1, 1)[:, :wanted]
+    return repeated * (cin / wanted)
+
+
+def _by(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "one number"
+
+
+def exported(model: nn.Module, peer: Peer, theirs: Mapping[str, Tensor], rules: tuple[tables.Rule, ...]) -> dict[str, Tensor]:
+    """`model`'s tensors under the names, and in the shapes, of `theirs`: the state dict of the peer's own network."""
+    state = model.state_dict()
+    their_shapes, our_shapes = ({name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (theirs, state))
+    pairs, left = tables.pair(their_shapes, our_shapes, rules)
+    unused = [name for name in state if name not in pairs.values() and not name.endswith("num_batches_tracked")]
+    if unused or [name for name in left if not name.endswith("num_batches_tracked")]:
+        raise ConvatlasError(f"{peer.library}'s {peer.name} has no place for {(unused or left)[0]!r}")
+    return {name: state[new].reshape(theirs[name].shape).clone() for name, new in pairs.items()}

@@ -1,0 +1,82 @@
+"""The public weights that are known for our networks: catalog/*.yaml, one file per family, written by benchmarks/catalog.py."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from ..run import Preprocess
+
+Interpolation = ("nearest", "bilinear", "bicubic")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Weights that somebody trained and gave away."""
+
+    id: str                         # what create_model(weights=…) takes
+    ours: str                       # our network
+    network: str                    # its name in their library
+    classes: int
+    image_size: int
+    crop_pct: float
+    interpolation: str
+    licence: str
+    mean: tuple[float, ...] | None = None       # None: ImageNet's
+    std: tuple[float, ...] | None = None
+    file: str = ""                  # what their library calls the file
+    source: str = ""                # who trained them, or how
+    top1: float | None = None       # per cent, as they report it
+    top5: float | None = None
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How a picture becomes these weights' input."""
+        interpolation = self.interpolation if self.interpolation in Interpolation else "bicubic"
+        return Preprocess(mean=self.mean, std=self.std, crop_pct=self.crop_pct, interpolation=cast(Any, interpolation))
+
+
+@cache
+def catalog() -> tuple[Pretrained, ...]:
+    """All that are known, family by family."""
+    found: list[Pretrained] = []
+    for path in sorted(files(__package__).joinpath("catalog").iterdir(), key=lambda path: path.name):
+        if path.name.endswith(".yaml"):
+            variants = yaml.safe_load(path.read_text(encoding="utf-8"))
+            found += [_read(ours, row) for ours, rows in variants.items() for row in rows]
+    return tuple(found)
+
+
+def _read(ours: str, row: Mapping[str, Any]) -> Pretrained:
+    colours = {name: tuple(row[name]) for name in ("mean", "std") if name in row}
+    return Pretrained(ours=ours, **{**row, **colours})
+
+
+def of_file(path: Path) -> Pretrained | None:
+    """The entry of a file that bears the name it was published under, or what timm's config.json beside it says."""
+    by_name = next((each for each in catalog() if each.file == path.name), None)
+    config = beside(path)
+    cfg = config.get("pretrained_cfg", config)
+    if by_name is not None or "architecture" not in config or not isinstance(cfg, dict):
+        return by_name
+    tag = f"timm/{config['architecture']}.{cfg.get('tag', '')}"
+    known = next((each for each in catalog() if each.id == tag), None)
+    if known is not None or not {"mean", "std", "crop_pct", "input_size"} <= cfg.keys():
+        return known
+    return Pretrained(tag, "", str(config["architecture"]), int(cfg.get("num_classes", 0)), int(cfg["input_size"][-1]),
+                      float(cfg["crop_pct"]), str(cfg.get("interpolation", "bicubic")), str(cfg.get("license", "none stated")),
+                      tuple(map(float, cfg["mean"])), tuple(map(float, cfg["std"])))
+
+
+def beside(path: Path) -> dict[str, Any]:
+    """The config.json in the same folder, as timm's repositories have it; empty where there is none that is readable."""
+    try:
+        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,147 @@
+"""What other libraries call the tensors of our networks: names/*.yaml, one file per family, and pairing names by its rules.
+
+A rule `layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.reduce.conv` stands for modules with tensors of the same leaf names; with a colon
+before the equals sign it stands for one tensor. Where a name fits several rules, the network at hand decides: each of its tensors has
+one name. The rules were found by running both networks (benchmarks/name_tables.py), and tests compare their scores.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A network of another library that is one of ours under other names."""
+
+    library: str
+    name: str
+    ours: str
+    fields: Mapping[str, Any] = field(default_factory=dict)     # of our specification, which make it the same function
+    kwargs: Mapping[str, Any] = field(default_factory=dict)     # that it is built with there
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One line of a table."""
+
+    pattern: re.Pattern[str]
+    ours: tuple[tuple[str, int] | str, ...]     # text, or a letter of the pattern and what is added to its number
+    tensor: bool
+
+    def __call__(self, name: str) -> str | None:
+        """Our name for their module or tensor, if the rule is about it."""
+        found = self.pattern.fullmatch(name)
+        if found is None:
+            return None
+        return "".join(part if isinstance(part, str) else str(int(found[part[0]]) + part[1]) for part in self.ours)
+
+
+def families() -> tuple[str, ...]:
+    """The families that have a table."""
+    return tuple(sorted(path.name.removesuffix(".yaml") for path in files(__package__).joinpath("names").iterdir()
+                        if path.name.endswith(".yaml")))
+
+
+@cache
+def _table(family: str) -> Mapping[str, Any]:
+    if family not in families():
+        return {}
+    table: Mapping[str, Any] = yaml.safe_load(files(__package__).joinpath("names", f"{family}.yaml").read_text(encoding="utf-8"))
+    return table
+
+
+def libraries(family: str) -> tuple[str, ...]:
+    """Whose names for the family are known."""
+    return tuple(_table(family))
+
+
+@cache
+def rules(family: str, library: str, model: str) -> tuple[Rule, ...]:
+    """The lines of the table for the library's network `model`."""
+    lines = next(table["names"] for table in _table(family)[library]["tables"] if model in table["models"])
+    return tuple(map(_rule, lines))
+
+
+def peers(family: str, library: str) -> tuple[Peer, ...]:
+    """The networks of the library that are ours."""
+    return tuple(Peer(library, name, row["ours"], row.get("fields", {}), row.get("kwargs", {}))
+                 for name, row in _table(family)[library]["models"].items())
+
+
+def _rule(line: str) -> Rule:
+    theirs, _, ours = line.partition(" ; ")[0].partition(" = ")
+    tensor = theirs.endswith(":")
+    pattern = re.sub(r"\\\{([a-h])\\\}", r"(?P<\1>\\d+)", re.escape(theirs.removesuffix(":")))
+    parts: list[tuple[str, int] | str] = []
+    for text, letter, step in re.findall(r"([^{]+)|\{([a-h])([+-]\d+)?\}", ours):
+        parts.append(text or (letter, int(step or 0)))
+    return Rule(re.compile(pattern), tuple(parts), tensor)
+
+
+def pair(theirs: Shapes, ours: Shapes, table: Sequence[Rule]) -> tuple[dict[str, str], list[str]]:
+    """(our name of each of their tensors, those that are left over).
+
+    Whole modules are paired by their names, each of ours being taken once; where that leaves a choice, shapes decide (`alike`). What
+    could still be two things is left over.
+    """
+    modules, places = _parts(theirs), _parts(ours)
+    choices = {name: {new for rule in table if rule.tensor == ("" in parts) and (new := rule(name)) in places}
+               for name, parts in modules.items()}
+    found: dict[str, str] = {}
+    for by_shape in (False, True):
+        if by_shape:
+            choices = {name: {new for new in news if _fits(modules[name], places[new])} for name, news in choices.items()}
+        while single := [name for name, news in choices.items() if len(news) == 1]:
+            for name in single:
+                if choices[name]:       # or another one has just taken it
+                    found[name] = choices[name].pop()
+                    for news in choices.values():
+                        news.discard(found[name])
+    tensors = {f"{name}.{leaf}".rstrip("."): f"{new}.{leaf}".rstrip(".") for name, new in found.items()
+               for leaf in modules[name] if leaf in places[new]}
+    return tensors, [name for name in theirs if name not in tensors]
+
+
+def _parts(names: Shapes) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Modules with the shapes of their tensors; tensors of other names than LEAVES stand for themselves, under ''."""
+    parts: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in names.items():
+        module, _, leaf = name.rpartition(".")
+        parts.setdefault(module, {})[leaf] = shape if leaf in LEAVES else ()
+        parts.setdefault(name, {})[""] = shape
+    return parts
+
+
+def _fits(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, ...]]) -> bool:
+    return all(leaf in ours and alike(shape, ours[leaf]) for leaf, shape in theirs.items())
+
+
+def alike(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
+    """Whether one tensor is the other in another shape: a linear layer as a 1×1 convolution, or as one over the last map."""
+    return theirs == ours or (theirs[:1] == ours[:1] and _size(theirs) == _size(ours) and len(theirs) != len(ours))
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+def known(theirs: Sequence[str], table: Sequence[Rule]) -> bool:
+    """Whether every one of these names fits a rule."""
+    return all(any(rule(name) is not None for rule in table) for name in theirs)
+
+
+def every() -> Iterator[tuple[str, str]]:
+    """(family, library) of every table."""
+    return ((family, library) for family in families() for library in libraries(family))

@@ -1,0 +1,205 @@
+"""torchvision's and timm's files load into our networks and compute what they computed there; and back."""
+
+import argparse
+import json
+import os
+import pathlib
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+import convatlas
+from convatlas import ConvatlasError, checkpoints, registry
+from convatlas.weights import files, foreign, tables
+from parity import randomised
+
+PEERS = [(family, peer) for family, library in tables.every() for peer in tables.peers(family, library)]
+LIGHT = {"resnet18", "mobilenet_v2", "mobilenetv2_035", "mobilenetv3_small_075", "densenet121", "googlenet", "efficientnet_b0",
+         "tf_efficientnet_b0", "repvgg_a0", "mobilenetv1_100", "seresnet18", "resnetv2_18", "mobilenet_v3_small"}
+
+
+def network(peer, **over):
+    """The peer's own network with random weights, in double precision."""
+    if peer.library == "timm":
+        import timm
+
+        return randomised(timm.create_model(peer.name, **{**peer.kwargs, **over}).double())
+    from torchvision.models import get_model
+
+    return randomised(get_model(peer.name, weights=None, **{**peer.kwargs, **over}).double())
+
+
+def label(peer):
+    return f"{peer.library}-{peer.name}-{'-'.join(map(str, peer.kwargs.values()))}"
+
+
+@pytest.mark.parametrize(("family", "peer"), PEERS, ids=[label(peer) for _, peer in PEERS])
+def test_every_name_has_one_place(family, peer):
+    """On the meta device: each tensor of theirs is one of ours, with the same numbers in it, and none of ours is left."""
+    with torch.device("meta"):
+        ours = registry.build(peer.ours, peer.fields).state_dict()
+        theirs = checkpoints._peer(peer, registry.build(peer.ours, peer.fields)).state_dict()
+    shapes = [{name: tuple(tensor.shape) for name, tensor in state.items()} for state in (theirs, ours)]
+    pairs, left = tables.pair(*shapes, tables.rules(family, peer.library, peer.name))
+    assert not left
+    assert sorted(pairs.values()) == sorted(ours)
+    assert all(tables.alike(shapes[0][name], shapes[1][new]) for name, new in pairs.items())
+
+
+@pytest.mark.parametrize(("family", "peer"), [
+    pytest.param(family, peer, marks=[] if peer.name in LIGHT and not peer.kwargs else pytest.mark.slow, id=label(peer))
+    for family, peer in PEERS])
+def test_loaded_it_computes_the_same_and_goes_back(family, peer, tmp_path):
+    theirs = network(peer)
+    save_file(theirs.state_dict(), tmp_path / f"{peer.name}.safetensors")
+    ours = convatlas.create_model(peer.ours, weights=tmp_path / f"{peer.name}.safetensors", **peer.fields).double()
+    convatlas.load_weights(ours, theirs.state_dict())         # in double precision too
+    size = max(ours.image_size) if "inception" in family else 64
+    x = torch.randn(2, 3, size, size, dtype=torch.float64)
+    with torch.inference_mode():
+        expected, scores = theirs(x), ours.eval()(x)
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+    back = foreign.exported(ours, peer, theirs.state_dict(), tables.rules(family, peer.library, peer.name))
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(back[name], tensor), name
+
+
+def test_without_a_name_it_is_recognised(resnet):
+    model, path = resnet
+    report = convatlas.explain_weights(path)
+    assert report.network == "resnet18" and "torchvision" in report.source
+    assert {row.what for row in report.rows} == {"loaded"}
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(convatlas.load(path)(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+def test_another_number_of_classes_and_channels(resnet):
+    model, path = resnet
+    ours = convatlas.create_model("resnet18", weights=path, num_classes=7, in_chans=1)
+    report = convatlas.load_weights(ours, path)
+    kept = {row.ours: row.why for row in report.rows if row.what == "kept"}
+    assert set(kept) == {"head.classifier.weight", "head.classifier.bias"} and "1000 classes" in kept["head.classifier.bias"]
+    grey = torch.randn(2, 1, 64, 64)
+    with torch.inference_mode():
+        expected = nn.Sequential(*list(model.children())[:-1])(grey.repeat(1, 3, 1, 1)).flatten(1)
+        torch.testing.assert_close(ours.eval().forward_head(ours.forward_features(grey), pre_logits=True).flatten(1), expected,
+                                   rtol=1e-4, atol=1e-4)
+    assert ours(grey).shape == (2, 7)
+    four = foreign.channels(model.conv1.weight, 4)
+    torch.testing.assert_close(four[:, 3], model.conv1.weight[:, 0] * 0.75)
+
+
+@pytest.mark.parametrize("wrap", [
+    lambda state: {"state_dict": state, "epoch": 3, "arch": "resnet18"},
+    lambda state: {"model": {f"module.{name}": tensor for name, tensor in state.items()}},
+    lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+    lambda state: {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+                   "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("x")), "best": np.float64(0.5)},
+    lambda state: {"model": dict.fromkeys(state, torch.zeros(1)), "model_ema": state},
+])
+def test_wrappers_are_seen_through(resnet, tmp_path, wrap):
+    model, _ = resnet
+    torch.save(wrap(model.state_dict()), tmp_path / "wrapped.pth.tar")
+    loaded = convatlas.create_model("resnet18", weights=tmp_path / "wrapped.pth.tar")
+    assert torch.equal(loaded.stem[0].weight if isinstance(loaded.stem, nn.Sequential) else loaded.stem.conv.weight, model.conv1.weight)
+    assert files.read(tmp_path / "wrapped.pth.tar").notes
+
+
+def test_an_npz(resnet, tmp_path):
+    model, _ = resnet
+    np.savez(tmp_path / "w.npz", **{name: tensor.numpy() for name, tensor in model.state_dict().items()})
+    assert torch.equal(convatlas.load(tmp_path / "w.npz").head.classifier.weight, model.fc.weight)
+
+
+def test_networks_that_differ_in_constants_only_are_never_guessed(tmp_path):
+    import timm
+
+    state = timm.create_model("efficientnet_b0").state_dict()
+    save_file(state, tmp_path / "mystery.safetensors")
+    with pytest.raises(ConvatlasError, match=r"several networks.*norm_eps=1e-05.*padding='same'"):
+        convatlas.create_model("efficientnet_b0", weights=tmp_path / "mystery.safetensors")
+    named = tmp_path / "tf_efficientnet_b0_ns-123.safetensors"
+    save_file(state, named)
+    loaded = convatlas.create_model("efficientnet_b0", weights=named)
+    assert loaded.spec.padding == "same"
+    assert any("same tensors" in note for note in convatlas.explain_weights(named, "efficientnet_b0").notes)
+    assert convatlas.create_model("efficientnet_b0", weights=tmp_path / "mystery.safetensors", padding="same").spec.padding == "same"
+    plain = convatlas.create_model("efficientnet_b0")
+    with pytest.raises(ConvatlasError, match="padding = 'same'"):
+        convatlas.load_weights(plain, named)
+
+
+def test_another_network_s_file_is_told_so(resnet):
+    with pytest.raises(ConvatlasError, match="does not hold the tensors of resnet50 under names of torchvision or timm"):
+        convatlas.create_model("resnet50", weights=resnet[1])
+    with pytest.raises(ConvatlasError, match="no weights file"):
+        convatlas.create_model("resnet50", weights="nowhere.pth")
+
+
+class Evil:
+    def __reduce__(self):
+        return os.system, ("touch pwned",)
+
+
+def test_a_pickle_of_more_than_tensors_is_refused(resnet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": resnet[0].state_dict(), "extra": Evil()}, "evil.pth")
+    Path("legacy.pth").write_bytes(pickle.dumps(Evil()))
+    torch.save(resnet[0], "whole.pth")
+    for name in ("evil.pth", "legacy.pth", "whole.pth"):
+        with pytest.raises(ConvatlasError, match=r"pickle of more than plain tensors.*state_dict"):
+            convatlas.load(name)
+    assert not Path("pwned").exists()
+
+
+def test_a_shape_of_terabytes_is_refused(resnet, tmp_path):
+    state = dict(resnet[0].state_dict())
+    torch.save({**state, "fc.weight": torch.zeros(1).expand(2**40, 512)}, tmp_path / "huge.pth")
+    with pytest.raises(ConvatlasError, match=r"fc\.weight.*1099511627776×512.*refused"):
+        convatlas.load(tmp_path / "huge.pth")
+
+
+def hostile(header, body=b""):
+    text = json.dumps(header).encode() if not isinstance(header, bytes) else header
+    return struct.pack("<Q", len(text)) + text + body
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"abc", struct.pack("<Q", 2**60), struct.pack("<Q", 10) + b"{", hostile(b"[]"), hostile({"a": 1}),
+    hostile({"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}),
+    hostile({"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}, bytes(4)),
+    hostile({"a": {"dtype": "X9", "shape": [1], "data_offsets": [0, 4]}}, bytes(4)),
+    hostile({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+             "b": {"dtype": "F32", "shape": [1], "data_offsets": [2, 6]}}, bytes(6)),
+])
+def test_hostile_safetensors_give_a_sentence(tmp_path, data):
+    (tmp_path / "bad.safetensors").write_bytes(data)
+    with pytest.raises(ConvatlasError, match=r"bad\.safetensors"):
+        convatlas.load(tmp_path / "bad.safetensors")
+
+
+def test_damaged_files_of_other_kinds(resnet, tmp_path):
+    whole = resnet[1].read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "noise.pt").write_bytes(os.urandom(1000))
+    (tmp_path / "noise.npz").write_bytes(os.urandom(1000))
+    torch.save([1, 2], tmp_path / "list.pth")
+    torch.save({"a": 1}, tmp_path / "empty.pth")
+    (tmp_path / "x.h5").write_bytes(b"")
+    for name in ("cut.pth", "noise.pt", "noise.npz", "list.pth", "empty.pth", "x.h5"):
+        with pytest.raises(ConvatlasError, match=name.replace(".", r"\.")):
+            convatlas.load(tmp_path / name)
+
+
+def test_numbers_that_are_not_finite_are_told(resnet, tmp_path):
+    state = {name: tensor.clone() for name, tensor in resnet[0].state_dict().items()}
+    state["layer1.0.conv1.weight"][0] = torch.nan
+    torch.save(state, tmp_path / "nan.pth")
+    assert any("not finite" in note and "layer1.0.conv1.weight" in note for note in convatlas.explain_weights(tmp_path / "nan.pth").notes)
