@@ -1,5 +1,7 @@
 """Write src/convatlas/weights/names/: what torchvision and timm call the tensors of our networks, as rules found by comparing.
 
+Sections of other libraries in these files are written by hand (tests/weights/test_releases.py) and stay.
+
 uv run python benchmarks/name_tables.py
 
 For each pair of networks that the tests hold equal (`PEERS` in tests/arch/), both run on the meta device; layers are paired by the order
@@ -236,9 +238,13 @@ def main() -> None:
             tables[family][library]["tables"].append({"models": sorted({pair.model for pair in cluster}), "names": lines})
     HOME.mkdir(exist_ok=True)
     for family, table in sorted(tables.items()):
-        head = f"# What others call the tensors of {family}'s networks. Written by benchmarks/name_tables.py; read by weights/tables.py.\n"
-        body = yaml.dump(table, Dumper=Plain, sort_keys=False, width=200, allow_unicode=True)
-        (HOME / f"{family}.yaml").write_text(head + body, encoding="utf-8")
+        head = (f"# What others call the tensors of {family}'s networks; read by weights/tables.py. "
+                "benchmarks/name_tables.py writes torchvision's and timm's.\n")
+        path = HOME / f"{family}.yaml"
+        before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+        by_hand = {library: each for library, each in before.items() if library not in ("torchvision", "timm")}
+        body = yaml.dump({**table, **by_hand}, Dumper=Plain, sort_keys=False, width=200, allow_unicode=True)
+        path.write_text(head + body, encoding="utf-8")
         print(family, {library: [(len(one["models"]), len(one["names"])) for one in each["tables"]] for library, each in table.items()})
 
 

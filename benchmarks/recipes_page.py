@@ -87,6 +87,7 @@ def _besides(run: Run) -> str:
         f"average of the weights {run.train.ema:g}" if run.train.ema else "",
         f"gradient norm at most {run.optim.clip_grad:g}" if run.optim.clip_grad else "",
         f"{run.sparse.sparsity:.0%} of the weights zero" if run.sparse.sparsity else "",
+        f"rate ×{run.optim.layer_decay:g} from stage to stage downwards" if run.optim.layer_decay != 1 else "",
         "; ".join(f"`{g.names}`: rate ×{g.lr:g}, decay ×{g.weight_decay:g}" for g in run.optim.groups),
         "biases and norms without decay" if not run.optim.decay_bias else "",
         ", ".join(f"{field} = {value}" for field, value in run.model.fields.items()),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .dense import fully_convolutional as fully_convolutional
     from .deploy import fold as fold
     from .errors import ConvatlasError as ConvatlasError
+    from .publishing import publish as publish
     from .recipes import recipe as recipe
     from .run import Run as Run
     from .zoo import Info as Info
@@ -34,7 +35,7 @@ _HOME = {
     "load": "checkpoints", "save": "checkpoints", "load_weights": "checkpoints", "explain_weights": "checkpoints",
     "convert_weights": "checkpoints",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
-    "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
+    "publish": "publishing", "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
 }
 
 __all__ = ["__version__", *_HOME]

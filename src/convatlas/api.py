@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from . import count, folder, registry, weights, zoo
+from .checkpoints import load as load
 from .data import ImageSet, Loader, Source, UnreadableImage, make_transform, open_data, prepared, read_image, to_tensor
 from .data.fitted import fit as fit_preprocess
 from .data.fitted import unnormalised
@@ -21,20 +22,26 @@ from .data.transform import Transform
 from .engine.allocator import use
 from .engine.distributed import World, share, world
 from .engine.evaluate import Evaluation
-from .engine.evaluate import evaluate as measure
 from .engine.losses import probabilities
 from .engine.threads import resolve_layout, threads_for
 from .engine.trackers import tracked
-from .engine.train import Outcome, Silent, Watch, fit
+from .engine.train import Batches, Judge, Outcome, Result, Silent, Watch, fit
 from .errors import ConvatlasError
+from .evaluation.judging import judge_network
+from .evaluation.protocol import Protocol, named
+from .evaluation.result import Evaluated, join
 from .folder import run_of as run_of
 from .model import Convnet
-from .run import Augment, Data, Loss, Run
+from .recipes import recipe
+from .run import Augment, Data, Loss, Preprocess, Run
+from .segment.pairs import Pairs, open_pairs
+from .segment.training import PIXELS, channel_note, leave_sheet
+from .segment.training import loaders as pixel_loaders
+from .segmenter import Segmenter
 from .zoo import Info as Info
 from .zoo import create_model as create_model
 from .zoo import info as info
 from .zoo import list_models as list_models
-from .zoo import load as load
 from .zoo import recipe_for as recipe_for
 from .zoo import transforms as transforms
 
@@ -47,8 +54,8 @@ class Trained:
 
     folder: Path
     outcome: Outcome
-    evaluation: Evaluation | None       # of the best weights on the validation images
-    report: Path | None
+    evaluation: Result | None           # of the best weights on the validation images: Evaluation, of pixels segment.judging.Judged
+    report: Path | None                 # report.html, of pixels segmentation.png
 
 
 def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
@@ -61,30 +68,44 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
     """
     watch = watch or Silent()
     with world(run.train.device) as here:
-        source = _open(run.data, run.train.seed, here)
+        begun = share(here, lambda: str(folder.begun(out) or "")) if resume is None else ""
+        going = resume or (Path(begun) if begun else None)
+        if begun:
+            run = Run.from_yaml(share(here, lambda: run_of(begun).to_yaml()))
+        pixels = registry.variant(run.model.name).segments
+        source = open_pairs(run.data) if pixels else _open(run.data, run.train.seed, here)
         run = _with_classes(run, source)
-        if source.multi_label and run.loss.name != "bce":
+        if isinstance(source, Source) and source.multi_label and run.loss.name != "bce":
             raise ConvatlasError(f"the images of {source.name} have several labels each, for which loss.name = {run.loss.name!r} has no "
                                  "meaning: --set loss.name=bce judges each class by itself")
 
         def build() -> Convnet:
             torch.manual_seed(run.train.seed)
-            made: Convnet = create_model(run.model.name, run.model.weights, **run.model.fields)
+            start = run.model.weights if going is None else None        # a checkpoint has everything
+            made: Convnet = create_model(run.model.name, start, download=run.data.download, **run.model.fields)
             return made
 
         model = build()
         model.check_image_size()
+        if run.model.weights is not None and going is None:
+            run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
         macs = count.macs(model) * run.data.batch_size // here.size
         tell = watch.tell if here.main else Silent().tell
-        if auto and resume is None:
-            run = _fastest(run, build, out, here, tell)
+        if auto and going is None:
+            run = _fastest(run, build, here, tell)
         settings = _resolved(run, macs, here)
-        where = _folder(run, out, resume, force, here)
-        fitted = _measured(settings, model, source.train, where, here, tell)
-        loaders = _loaders(settings, model, source, fitted, here, tell)
-        notes = (*source.notes, *channel_notes(model, source.train)) if here.main else ()
-        for note in notes:
-            watch.tell(note)
+        where = _folder(run, out, going, force, here)
+        fitted: dict[str, Tensor] = {}
+        loaders: tuple[Batches, Any]
+        if isinstance(source, Pairs):
+            assert isinstance(model, Segmenter)
+            judge, loaders, notes = PIXELS, pixel_loaders(settings, model, source, here), channel_note(model, source)
+        else:
+            fitted = _measured(settings, model, source.train, where, here, tell)
+            judge, loaders = Judge(), _loaders(settings, model, source, fitted, here, tell)
+            notes = tuple(channel_notes(model, source.train))
+        for note in (*source.notes, *notes):
+            tell(note)
 
         def save_best(tensors: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
             weights.save(where / folder.WEIGHTS, tensors, weights.Meta(
@@ -95,12 +116,18 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             with threads_for(macs, here.device):
                 outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, save_best=save_best,
                               resume=resume is not None or folder.restarted(),
-                              watch=tracked(watch, run.train.track) if here.main else watch)
+                              watch=tracked(watch, run.train.track) if here.main else watch, judge=judge)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
             best = load(where).to(here.device)
-            evaluation = measure(best, loaders[1], run.loss, here, best.num_classes)
-            report = _report(where, run, best, evaluation, source) if here.main else None
+            evaluation = judge.measure(best, loaders[1], run.loss, here, best.num_classes, None, lambda: False)
+            report = None
+            if here.main and isinstance(source, Pairs):
+                assert isinstance(best, Segmenter)
+                report = leave_sheet(best, source, run, where)
+            elif here.main:
+                assert isinstance(evaluation, Evaluation) and isinstance(source, Source)
+                report = _report(where, run, best, evaluation, source)
         finally:
             watch.close()
         return Trained(where, outcome, evaluation, report)
@@ -113,7 +140,7 @@ def _open(data: Data, seed: int, here: World, for_eval: bool = False) -> Source:
     return open_data(data, seed=seed, for_eval=for_eval)
 
 
-def _with_classes(run: Run, source: Source) -> Run:
+def _with_classes(run: Run, source: Source | Pairs) -> Run:
     """The run with the data's number of classes, unless it names one, which must be enough."""
     wanted = run.model.fields.get("num_classes", len(source.classes))
     if isinstance(wanted, int) and wanted < len(source.classes):
@@ -128,14 +155,25 @@ def _resolved(run: Run, macs: int, here: World) -> Run:
     return run.model_copy(update={"train": run.train.model_copy(update={"channels_last": layout})})
 
 
-def _fastest(run: Run, build: Callable[[], Convnet], out: Path | None, here: World, tell: Tell) -> Run:
-    """The run with the settings of speed that are best here, as the first process measures them; a restarted one has them."""
+def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
+    """The run with the fields of the weights that it starts from, and their preprocessing unless it has one other than its recipe's."""
+    if isinstance(model.loaded, weights.Report):
+        for line in model.loaded.brief():
+            tell(line)
+    fields = {**registry.changed(run.model.name, model.spec), **run.model.fields}
+    run = run.model_copy(update={"model": run.model.model_copy(update={"fields": fields})})
+    theirs, usual = model.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
+    if theirs is None or theirs.fit != "none" or run.preprocess != usual or theirs == usual:
+        return run
+    tell(f"Pictures are prepared as for these weights: {theirs}.")
+    return run.model_copy(update={"preprocess": theirs})
+
+
+def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) -> Run:
+    """The run with the settings of speed that are best here, as the first process measures them."""
     def choose() -> str:
         from .engine.auto import choose
 
-        begun = folder.begun(out)
-        if begun is not None:
-            return run_of(begun).to_yaml()
         batch = -(-run.data.batch_size // here.size)
         return run.model_copy(update={"train": choose(build, run, batch, here.device, tell)}).to_yaml()
 
@@ -181,10 +219,9 @@ def _loader(images: ImageSet, transform: Transform, batch_size: int, here: World
                   workers=data.workers, strict=data.strict)
 
 
-def _folder(run: Run, out: Path | None, resume: Path | None, force: bool, here: World) -> Path:
-    """The run folder, made or checked by the first process, and known to all; torchrun's restarts go on in theirs."""
+def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: World) -> Path:
+    """The run folder, made or checked by the first process, and known to all."""
     def choose() -> str:
-        going = resume or folder.begun(out)
         if going is None:
             return str(folder.create(run, out, force))
         folder.resume(going, run)
@@ -216,41 +253,57 @@ def _report(where: Path, run: Run, model: Convnet, evaluation: Evaluation, sourc
                         facts={"Paper": about["title"], **facts})
 
 
-@dataclass(frozen=True)
-class Evaluated:
-    """What `evaluate` returns."""
-
-    evaluation: Evaluation
-    classes: tuple[str, ...]        # of the model: the names of the confusion matrix's rows and columns
-    data: str
+Model = str | Path | Convnet
 
 
-def evaluate(model: str | Path | Convnet, data: str, *, split: str = "val", batch_size: int = 256, data_dir: str | None = None,
-             download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
-             watch: Watch | None = None) -> Evaluated:
-    """Measure a model, or the best weights of a run folder, on the validation (or training) part of `data`.
+def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre", weights: Sequence[float] | None = None,
+             split: str = "val", batch_size: int = 256, data_dir: str | None = None, download: bool = False, device: str = "auto",
+             workers: int = 0, strict: bool = False, watch: Watch | None = None) -> Evaluated:
+    """Measure a model, the best weights of a run folder, or a file of weights on the validation (or training) part of `data`.
 
-    Classes are matched by name where the weights know theirs. Data without a validation part of its own is measured whole,
-    unless it is what the run was trained on: then its held-out images are.
+    Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each one's figures too.
+    `protocol` names what the network is shown (`evaluation.protocol.PROTOCOLS`), or is one. Classes are matched by name where the weights
+    know theirs. Data without a validation part of its own is measured whole, unless it is what a run was trained on: then its held-out
+    images are.
     """
+    models = [model] if isinstance(model, str | Path | nn.Module) else list(model)
+    members = evaluate_each(models, data, protocol=protocol, split=split, batch_size=batch_size, data_dir=data_dir, download=download,
+                            device=device, workers=workers, strict=strict, watch=watch)
+    return members[0] if len(members) == 1 and weights is None else join(members, weights)
+
+
+def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protocol = "centre", split: str = "val", batch_size: int = 256,
+                  data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
+                  watch: Watch | None = None) -> list[Evaluated]:
+    """`evaluate` of each model by itself, all on the same images."""
     if split not in ("val", "train"):
         raise ConvatlasError(f"split {split!r} is refused: it is 'val' or 'train'")
+    shown = named(protocol) if isinstance(protocol, str) else protocol
+    config = Data(source=data, data_dir=data_dir, download=download, cache="off", batch_size=batch_size, workers=workers, strict=strict)
     with world(device) as here:
-        net = model if isinstance(model, nn.Module) else load(model)
-        config = Data(source=data, data_dir=data_dir, download=download)
-        run = None if isinstance(model, nn.Module) else _trained_on(Path(model), data)
-        if run is not None:
-            config = config.model_copy(update={"val_fraction": run.data.val_fraction})
-        source = _open(config, run.train.seed if run else 0, here, for_eval=run is None and split == "val")
-        transform = transforms(net)
-        images = prepared(source.val if split == "val" else source.train, config.model_copy(update={"cache": "off"}), transform)
-        images = _matched(images, source.classes, net)
-        loader = _loader(images, transform, batch_size, here, config.model_copy(update={"workers": workers, "strict": strict}))
-        if watch and here.main:
-            for note in (*source.notes, *channel_notes(net, images)):
-                watch.tell(note)
-        evaluation = measure(net.to(here.device), loader, net.scores or Loss(), here, net.num_classes, watch)
-        return Evaluated(evaluation, net.classes or source.classes, source.name)
+        tell = watch.tell if watch and here.main else Silent().tell
+        nets = [model if isinstance(model, nn.Module) else load(model) for model in models]
+        source = _judged_on(models, config, split, here)
+        images = source.val if split == "val" else source.train
+        for note in dict.fromkeys((*source.notes, *(note for net in nets for note in channel_notes(net, images)))):
+            tell(note)
+        return [judge_network(net, net.name if isinstance(model, nn.Module) else str(model), transforms(net), source, images, config,
+                              shown, here, watch, tell) for model, net in zip(models, nets, strict=True)]
+
+
+def _judged_on(models: Sequence[Model], config: Data, split: str, here: World) -> Source:
+    """The data; where runs were trained on it and it has no validation part of its own, what all of them held out."""
+    paths = [Path(model) for model in models if not isinstance(model, nn.Module)]
+    runs = [run for path in paths if (run := _trained_on(path, config.source)) is not None]
+    if not runs:
+        return _open(config, 0, here, for_eval=split == "val")
+    kept = dict.fromkeys((run.data.val_fraction, run.train.seed) for run in runs)
+    sources = [_open(config.model_copy(update={"val_fraction": share}), seed, here) for share, seed in kept]
+    held = [[source.val.name(i) for i in range(len(source.val))] for source in sources]
+    if any(names != held[0] for names in held):
+        raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, train.seed: "
+                             f"{', '.join(map(str, kept))}): one was trained on what another is judged on; judge them on other data")
+    return sources[0]
 
 
 def _trained_on(path: Path, data: str) -> Run | None:
@@ -260,41 +313,6 @@ def _trained_on(path: Path, data: str) -> Run | None:
     run = run_of(path)
     same = run.data.source == data or (Path(data).exists() and Path(data).resolve() == Path(run.data.source).resolve())
     return run if same else None
-
-
-class _Renumbered:
-    """An image set whose labels are another list's numbers of the same names."""
-
-    def __init__(self, images: ImageSet, labels: Tensor) -> None:
-        self.images, self.labels = images, labels
-        self.read, self.name = images.read, images.name
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-
-def _matched(images: ImageSet, classes: Sequence[str], model: Convnet) -> ImageSet:
-    """The images with the model's class numbers; a class that the model does not know is a ConvatlasError."""
-    known = model.classes
-    if not known and len(classes) > model.num_classes:
-        raise ConvatlasError(f"{model.name} has {model.num_classes} classes, the data {len(classes)}")
-    if not known or tuple(classes) == known[: len(classes)]:
-        return images
-    unknown = [name for name in classes if name not in known]
-    if unknown:
-        raise ConvatlasError(f"the data has classes that the model does not know: {_some(unknown)}; it knows {_some(known)}")
-    numbers = torch.tensor([known.index(name) for name in classes])
-    if isinstance(images, Stream):
-        return images.relabelled(numbers[images.labels])
-    if images.labels.ndim == 1:
-        return _Renumbered(images, numbers[images.labels])
-    labels = images.labels.new_zeros(len(images), len(known))
-    labels[:, numbers] = images.labels
-    return _Renumbered(images, labels)
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (" …" if len(names) > 5 else "")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from . import arch, registry, weights
-from .deploy import fold_structure
+from .deploy import fold, fold_structure
 from .errors import ConvatlasError
 from .model import Convnet
 from .recipes import recipe
@@ -55,6 +55,14 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
     variant = registry.variant(model.name)
     opened = _opened(source, variant.name, download)
     spec = registry.plain(model.spec)
+    folded = opened.meta is not None and opened.meta.folded
+    if folded and model.folded is None:
+        raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, or fold the network")
+    if model.folded is not None and not folded:
+        whole, report = _network(opened, variant.name, registry.changed(variant.name, model.spec))
+        model.load_state_dict(fold(whole.eval()).state_dict())
+        model.loaded = report
+        return report
     known = _recognised(opened, variant.name, spec, model.state_dict())
     for field, value in known.peer.fields.items():
         if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):

@@ -13,7 +13,7 @@ from torch.func import functional_call
 
 from .model import Convnet, meta_image, meta_state, pair
 from .parts import Counted
-from .receptive import Sights
+from .receptive import Sight, Sights
 
 WEIGHTED = ("Conv2d", "SameConv2d", "ConvTranspose2d", "Linear", "TableConv2d", "LocalConv2d", "RBF")      # kinds with weights
 
@@ -30,12 +30,15 @@ class Layer:
     macs: int
     connections: int                # links into its units, a bias link per unit included (LeCun's count)
     receptive_field: int | None = None      # pixels of the input, along one side, that a unit sees
+    sight: Sight | None = None              # the same along rows and columns, with stride and offset
 
 
-def layers(model: nn.Module, image_size: int | tuple[int, int] | None = None, in_chans: int | None = None) -> list[Layer]:
+def layers(model: nn.Module, image_size: int | tuple[int, int] | None = None, in_chans: int | None = None, *,
+           containers: bool = False) -> list[Layer]:
     """The rows of `model`'s table at `image_size` (default: its own). Any module that maps one image batch will do.
 
-    A module that the forward pass uses twice counts its multiply-adds each time and its parameters once.
+    A module that the forward pass uses twice counts its multiply-adds each time and its parameters once. With `containers` every
+    module that returns a map has a row; one made of others tells their parameters together, and no multiply-adds.
     """
     image = _image(model, image_size, in_chans)
     rows: dict[str, Layer] = {}
@@ -44,19 +47,21 @@ def layers(model: nn.Module, image_size: int | tuple[int, int] | None = None, in
     own = {module: params(module) for module in names}          # now: inside functional_call no parameter is trainable
 
     def record(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        if not isinstance(output, Tensor) or not isinstance(args[0], Tensor):
+        if not isinstance(output, Tensor) or (module in atoms and not isinstance(args[0], Tensor)):
             return
-        name, here = names[module], _cost(module, args[0], output)
-        sights.module(module, args[0], output)
+        name, here = names[module], (0, 0)
+        if module in atoms:
+            here = _cost(module, args[0], output)
+            sights.module(module, args[0], output)
         sight = sights.of(output)
         before = rows.get(name)
         rows[name] = Layer(name, type(module).__name__, tuple(output.shape[1:]), _kernel(module), own[module],
                            here[0] + (before.macs if before else 0), here[1] + (before.connections if before else 0),
-                           None if sight is None else max(axis.size for axis in sight))
+                           None if sight is None else max(axis.size for axis in sight), sight)
 
-    atoms = [m for m in model.modules() if isinstance(m, Counted) or not list(m.children())]
-    atoms = [m for m in atoms if not isinstance(m, nn.Identity)]
-    hooks = [module.register_forward_hook(record) for module in atoms]
+    atoms = {m for m in model.modules() if isinstance(m, Counted) or not list(m.children())}
+    told = [m for m in model.modules() if (m in atoms or containers) and not isinstance(m, nn.Identity)]
+    hooks = [module.register_forward_hook(record) for module in told]
     training = model.training
     try:
         model.eval()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
 from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from .errors import ConvatlasError, nearest
@@ -54,6 +55,12 @@ class Variant:
     def family(self) -> str:
         """The architecture file it comes from."""
         return type(self.spec).__module__.rpartition(".")[2]
+
+    @property
+    def segments(self) -> bool:
+        """Whether it scores pixels."""
+        made = signature(type(self.spec).build).return_annotation
+        return bool(getattr(made, "__name__", made) == "Segmenter")
 
 
 VARIANTS: dict[str, Variant] = {}

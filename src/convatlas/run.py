@@ -26,7 +26,8 @@ class Model(Record):
 
     name: str = "lenet5"
     fields: dict[str, Any] = Field({}, description="changed fields of its specification, for example {'drop_rate': 0.2}")
-    weights: str | None = Field(None, description="a run folder or a .safetensors file to start from")
+    weights: str | None = Field(None, description="what to start from: a run folder, a file of weights, or a name such as "
+                                "timm/resnet50.a1_in1k")
 
 
 class Data(Record):
@@ -46,6 +47,8 @@ class Data(Record):
     decode: Literal["auto", "full"] = Field(
         "auto", description="auto: a JPEG at least four times larger than needed is decoded at a half, a quarter or an eighth of its size")
     strict: bool = Field(False, description="stop at an unreadable image instead of skipping and counting it")
+    masks: Literal["auto", "classes", "instances", "binary"] = Field(
+        "auto", description="segmentation: what a mask's numbers are: classes, objects (0 is the background), or 0 and the foreground")
 
 
 class Preprocess(Record):
@@ -77,6 +80,7 @@ class Augment(Record):
     padding: int = Field(0, ge=0, description="pixels added on each side before a random crop")
     padding_mode: Literal["black", "reflect"] = "black"
     flip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image")
+    turns: bool = Field(False, description="segmentation: turned by a random multiple of 90 degrees")
     affine: tuple[float, float, float, float] = Field(
         (0, 0, 0, 0), description="most rotation in degrees, shift as a share of the side, change of scale, shear in degrees")
     elastic: float = Field(0.0, ge=0, description="U-Net's deformation: deviation in pixels of the displacements on a coarse grid")
@@ -98,9 +102,15 @@ class Augment(Record):
 class Loss(Record):
     """What is minimised."""
 
-    name: Literal["cross_entropy", "map", "mse", "bce"] = Field(
+    name: Literal["cross_entropy", "map", "mse", "bce", "dice", "focal", "tversky"] = Field(
         "cross_entropy", description="map: LeNet-5's eq. 9; mse: half the squared distance to ±1 targets; "
-        "bce: each class by itself, for images with several labels or none")
+        "bce: each class by itself, for images with several labels or none; dice, focal, tversky: for segmentation")
+    add: tuple[Literal["cross_entropy", "dice", "focal", "tversky"], ...] = Field(
+        (), description="segmentation: losses that are added to it")
+    gamma: float = Field(2.0, ge=0, description="focal: how little pixels count that are right already")
+    alpha: float = Field(0.7, ge=0, le=1, description="tversky: how much a missed pixel costs; a false one costs 1 - alpha")
+    border: float = Field(0.0, ge=0, description="segmentation: w0 of U-Net's weight map, what pixels between touching objects count more")
+    border_sigma: float = Field(5.0, gt=0, description="its width in pixels")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     rubbish: float = Field(0.1, description="j of LeNet-5's MAP loss, the score of 'none of these'")
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = Field(
@@ -134,6 +144,8 @@ class Optim(Record):
     weight_decay: float = Field(0.0, ge=0)
     decay_bias: bool = Field(True, description="False spares biases and other one-dimensional parameters from weight decay")
     groups: tuple[Group, ...] = Field((), description="parameters that move otherwise; of several patterns the first that matches holds")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="each stage's rate is this times the next one's, the stem's the least: for "
+                               "fine-tuning")
     clip_grad: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
     clip_value: float | None = Field(None, gt=0, description="largest absolute value of each gradient")
 

@@ -159,8 +159,8 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 
 def best_of(rows: Sequence[Row]) -> dict[str, float]:
-    """The row whose weights were kept: the highest val_top1, then the least val_loss, then the earliest; {} of none."""
-    best = max(rows, key=lambda row: (row.get("val_top1", 0), -row.get("val_loss", 0)), default=None)
+    """The row whose weights were kept: the highest val_iou or val_top1, then the least val_loss, then the earliest; {} of none."""
+    best = max(rows, key=lambda row: (row.get("val_iou", row.get("val_top1", 0)), -row.get("val_loss", 0)), default=None)
     return dict(best) if best is not None else {}
 
 

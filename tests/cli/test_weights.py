@@ -1,10 +1,14 @@
-"""`convatlas weights` and fine-tuning, as a user runs them on files that torchvision and timm wrote."""
+"""`convatlas weights`, fine-tuning and publishing, as a user runs them on files that torchvision and timm wrote."""
 
 import json
 
+import pytest
 import torch
+from PIL import Image
+from torch import nn
 
 import convatlas
+from parity import randomised
 
 
 def test_converted_files_load_where_they_belong(resnet, tmp_path, inside):
@@ -23,5 +27,98 @@ def test_converted_files_load_where_they_belong(resnet, tmp_path, inside):
     assert done.returncode == 0 and convatlas.info(tmp_path / "ours.safetensors").name == "resnet18"
     done = inside("weights", "explain", path, "--json")
     assert json.loads(done.stdout)["network"] == "resnet18"
+    done = inside("weights", "explain", path)
+    assert "torchvision's resnet18" in done.stdout and "stem.conv.weight" in done.stdout
 
 
+def theirs(library: str) -> tuple[nn.Module, str]:
+    """A small network of the library, and what it is called here."""
+    if library == "torchvision":
+        from torchvision.models import mobilenet_v3_small
+
+        return mobilenet_v3_small(), "mobilenet_v3_small"
+    import timm
+
+    return timm.create_model("mobilenetv2_035", num_classes=7), "mobilenet_v2_035"
+
+
+@pytest.mark.parametrize("library", ["torchvision", "timm"])
+def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, cli):
+    """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own code."""
+    peer, name = theirs(library)
+    known = [each.name for family in ("mobilenet_v2", "mobilenet_v3") for each in convatlas.weights.peers_of(family, library)]
+    torch.save({"state_dict": randomised(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
+    ours = next(each.ours for family in ("mobilenet_v2", "mobilenet_v3") for each in convatlas.weights.peers_of(family, library)
+                if each.name == ("mobilenetv2_035" if library == "timm" else "mobilenet_v3_small"))
+    assert known
+    done = cli("train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0", "--lr-head", "10x",
+               "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "newly initialised" in done.stdout and f"{library}'s" in done.stdout
+    frozen = next(iter(peer.state_dict().values()))
+    tuned = convatlas.load(tmp_path / "run")
+    assert torch.equal(next(iter(tuned.state_dict().values())), frozen) and tuned.classes == ("across", "upright")
+
+    done = cli("eval", "run", stripes, "--json", cwd=tmp_path)
+    assert done.returncode == 0 and json.loads(done.stdout)["count"] > 0
+    picture = next((stripes / "across").glob("*.png"))
+    done = cli("predict", "run", picture, "--json", cwd=tmp_path)
+    guessed = json.loads(done.stdout)["images"][0]["predictions"]
+    assert {row["class"] for row in guessed} == {"across", "upright"}
+
+    done = cli("weights", "convert", "run", "back.pth", "--to", library, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    if library == "timm":
+        import timm
+
+        again = timm.create_model("mobilenetv2_035", num_classes=2)
+    else:
+        from torchvision.models import mobilenet_v3_small
+
+        again = mobilenet_v3_small(num_classes=2)
+    again.load_state_dict(torch.load(tmp_path / "back.pth", weights_only=True))
+    x = convatlas.transforms(tuned)(Image.open(picture))[None]
+    with torch.inference_mode():
+        shares = again.eval()(x).softmax(1)[0]
+    for row in guessed:
+        assert row["probability"] == pytest.approx(shares[tuned.classes.index(row["class"])].item(), abs=1e-5)
+
+
+def test_a_run_is_published_and_loaded_again(trained, tmp_path, inside):
+    done = inside("publish", trained, tmp_path / "digits-lenet5", "--licence", "mit")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "digits-lenet5"
+    assert sorted(file.name for file in folder.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    x = torch.randn(2, 1, 32, 32)
+    assert torch.equal(convatlas.load(folder)(x), convatlas.load(trained)(x))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architecture"] == "lenet5" and config["label_names"] == [str(digit) for digit in range(10)]
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\n") and "license: mit" in card and "top-1" in card and "recipe: lenet5" in card
+    assert "--force" in inside("publish", trained, folder).stderr
+    assert inside("publish", trained, folder, "--force").returncode == 0
+    (folder / "notes.txt").touch()
+    assert "holds other things" in inside("publish", trained, folder, "--force").stderr
+
+
+def test_the_known_public_weights_are_listed(inside):
+    done = inside("list", "--pretrained", "resnet50", "--json")
+    rows = {row["id"]: row for row in json.loads(done.stdout)}
+    assert rows["torchvision/IMAGENET1K_V2"]["top1"] == 80.858 and rows["timm/resnet50.a1_in1k"]["licence"] == "apache-2.0"
+    assert "80.86 %" in inside("list", "--pretrained", "resnet50").stdout
+    assert "no public weights" in inside("list", "--pretrained", "lenet5").stderr
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (("--weights", "timm/resnet18"), "lack the tag of a training"),
+    (("--weights", "timm/resnet18.a1_in1k"), "nothing is downloaded unasked"),
+    (("--weights", "torchvision/IMAGENET1K_V9"), "it has torchvision/IMAGENET1K_V1"),
+    (("--weights", "torchvision/IMAGENET1K_V1"), "nothing is downloaded unasked"),
+    (("--weights", "nowhere.pth"), "there is no run folder and no weights file"),
+    (("--lr-head", "fast"), "is not a number"),
+])
+def test_what_is_not_there_is_told(inside, stripes, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    done = inside("train", "resnet18", stripes, *words, cwd=tmp_path)
+    assert done.returncode == 2 and sentence in " ".join(done.stderr.split())

@@ -14,7 +14,7 @@ from convatlas import registry
 from convatlas.recipes import about, names, recipe
 from convatlas.run import Run, build, merge
 
-ALTERNATES = {"lenet5_lm", "densenet_svhn", "modern"}      # named by --recipe: no network, or another one's, is trained so by itself
+ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}      # named by --recipe: no network, or another one's, is trained so by itself
 MODERN = {"lenet5_modern"}      # networks of no paper
 NETWORKS = convatlas.list_models()
 
@@ -57,7 +57,7 @@ PUBLISHED = {
     "slak":                ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
     "slak_small":          ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
 }
-OURS = {"lenet5", "modern"}     # Adam in place of Levenberg-Marquardt; no paper
+OURS = {"finetune", "lenet5", "modern"}     # Adam in place of Levenberg-Marquardt; no paper
 
 # Where the rate falls, in iterations of the paper, and to what share of the first one
 FALLS = {
@@ -130,7 +130,7 @@ def test_the_rate_of_googles_papers_falls_exponentially(name, factor, every):
 def test_what_it_is_and_where_it_departs_is_written(name):
     text = " ".join(about(name).split())
     assert "As published" in text
-    assert name == "modern" or ("Departs: " in text and " — " in text)
+    assert name in ("finetune", "modern") or ("Departs: " in text and " — " in text)
     assert all(len(line) <= 130 for line in about(name).splitlines())
 
 
@@ -148,6 +148,7 @@ def test_every_group_has_parameters(name):
 # Small networks of each family, and the least input they take: recipe → network, fields
 SMALL = {
     "alexnet": ("alexnet_owt", {"image_size": 64}),
+    "finetune": ("resnet18", {"image_size": 32}),
     "allcnn": ("strided_cnn_a", {"image_size": 16}),
     "allcnn_imagenet": ("nin_imagenet", {"image_size": 67}),
     "bn_inception": ("bn_inception", {"image_size": 32}),

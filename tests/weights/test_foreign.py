@@ -19,7 +19,8 @@ from convatlas import ConvatlasError, checkpoints, registry
 from convatlas.weights import files, foreign, tables
 from parity import randomised
 
-PEERS = [(family, peer) for family, library in tables.every() for peer in tables.peers(family, library)]
+LIBRARIES = ("torchvision", "timm")     # releases of others: test_releases.py
+PEERS = [(family, peer) for family, library in tables.every() if library in LIBRARIES for peer in tables.peers(family, library)]
 LIGHT = {"resnet18", "mobilenet_v2", "mobilenetv2_035", "mobilenetv3_small_075", "densenet121", "googlenet", "efficientnet_b0",
          "tf_efficientnet_b0", "repvgg_a0", "mobilenetv1_100", "seresnet18", "resnetv2_18", "mobilenet_v3_small"}
 
@@ -137,7 +138,7 @@ def test_networks_that_differ_in_constants_only_are_never_guessed(tmp_path):
 
 
 def test_another_network_s_file_is_told_so(resnet):
-    with pytest.raises(ConvatlasError, match="does not hold the tensors of resnet50 under names of torchvision or timm"):
+    with pytest.raises(ConvatlasError, match="does not hold the tensors of resnet50 under names that are known"):
         convatlas.create_model("resnet50", weights=resnet[1])
     with pytest.raises(ConvatlasError, match="no weights file"):
         convatlas.create_model("resnet50", weights="nowhere.pth")
@@ -203,3 +204,37 @@ def test_numbers_that_are_not_finite_are_told(resnet, tmp_path):
     state["layer1.0.conv1.weight"][0] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
     assert any("not finite" in note and "layer1.0.conv1.weight" in note for note in convatlas.explain_weights(tmp_path / "nan.pth").notes)
+
+
+def test_unknown_names_are_paired_by_order_and_told_or_refused(resnet, tmp_path):
+    ours = convatlas.create_model("resnet18", num_classes=5)
+    odd = {f"part{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(ours.state_dict().items())}
+    torch.save(odd, tmp_path / "odd.pth")
+    report = convatlas.load_weights(other := convatlas.create_model("resnet18", num_classes=5), tmp_path / "odd.pth")
+    assert any("known of no library" in note for note in report.notes)
+    assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), other.state_dict().values(), strict=True))
+    assert convatlas.create_model("resnet18", weights=tmp_path / "odd.pth").num_classes == 5
+    save_file(odd, tmp_path / "odd.safetensors")        # whose order is not the network's
+    swapped = dict(reversed(odd.items()))
+    torch.save(swapped, tmp_path / "swapped.pth")
+    torch.save({name.replace("running_var", "spread"): tensor for name, tensor in odd.items()}, tmp_path / "spread.pth")
+    for name in ("odd.safetensors", "swapped.pth", "spread.pth"):
+        with pytest.raises(ConvatlasError, match="nor in its order"):
+            convatlas.create_model("resnet18", weights=tmp_path / name)
+    with pytest.raises(ConvatlasError, match="a network that is known here"):
+        convatlas.load(tmp_path / "odd.pth")
+
+
+def test_folded_networks_take_whole_weights_and_not_the_reverse(resnet, tmp_path):
+    model, path = resnet
+    folded = convatlas.fold(convatlas.create_model("resnet18").eval())
+    convatlas.load_weights(folded, path)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(x), model(x), rtol=1e-3, atol=1e-3)
+    convatlas.save(folded, tmp_path / "folded.safetensors")
+    convatlas.load_weights(folded, tmp_path / "folded.safetensors")
+    with pytest.raises(ConvatlasError, match="cannot be undone"):
+        convatlas.load_weights(convatlas.create_model("resnet18"), tmp_path / "folded.safetensors")
+    with pytest.raises(ConvatlasError, match="is folded, and torchvision's resnet18 is not"):
+        convatlas.convert_weights(tmp_path / "folded.safetensors", tmp_path / "x.pth", "torchvision")

@@ -17,11 +17,14 @@ from .data import data
 from .eval import evaluate
 from .facts import facts
 from .info import info
+from .inspect import inspect
 from .list import list_models
 from .options import COMMON, Debug
 from .predict import predict
+from .publish import publish
 from .recipe import recipe
 from .runs import runs
+from .segment import segment
 from .shard import shard
 from .train import train
 from .weights import weights
@@ -34,6 +37,8 @@ COMMANDS = (
     ("train", train, WORK, "Train a network and leave a run folder with weights, metrics and a report."),
     ("eval", evaluate, WORK, "Measure a trained network on labelled images."),
     ("predict", predict, WORK, "Say what is in an image."),
+    ("segment", segment, WORK, "Say for every pixel what it belongs to, in images of any size."),
+    ("publish", publish, WORK, "Write a trained network as a folder for a hub of models."),
     ("list", list_models, LOOK, "List the networks."),
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),
     ("compare", compare, LOOK, "Put networks side by side."),
@@ -43,6 +48,7 @@ for _name, _function, _panel, _brief in COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_brief)(_function)
 data.command("shard")(shard)
 app.add_typer(data, name="data", rich_help_panel=WORK, short_help="Look at data as a network sees it; write it as shards.")
+app.add_typer(inspect, name="inspect", rich_help_panel=LOOK, short_help="Look inside a network: pictures of what it is and does.")
 app.add_typer(weights, name="weights", rich_help_panel=LOOK, short_help="Explain and convert files of weights.")
 app.add_typer(runs, name="runs", rich_help_panel=LOOK, short_help="List, compare and plot training runs.")
 app.add_typer(recipe, name="recipe", rich_help_panel=LOOK, short_help="Show how papers trained their networks.")

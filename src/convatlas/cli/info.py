@@ -8,9 +8,12 @@ from rich.table import Table
 
 from . import console
 from .facts import judged, plain_verdict
-from .options import COMMON, FIELD, Debug, Json, argument, option
+from .inspections.summary import peaks, sight, size
+from .options import COMMON, FIELD, OUTPUT, Debug, Json, argument, option, switch
 
 if TYPE_CHECKING:
+    from ..inspect.memory import Memory
+    from ..run import Optim
     from ..zoo import Info
 
 FIDELITY = {
@@ -19,6 +22,7 @@ FIDELITY = {
     "field": "as the field uses it",
 }
 PROSE = 100     # columns at most
+BATCH = 32      # images of --memory
 
 
 def info(
@@ -26,6 +30,10 @@ def info(
     sets: Annotated[list[str] | None, option(
         "--set", panel=COMMON, metavar=FIELD,
         help="A field of the network, such as [bold]num_classes=10[/]; repeatable.")] = None,
+    memory: Annotated[bool, switch("--memory", panel=OUTPUT, help=f"Tell the memory that a batch of {BATCH} images makes and keeps in "
+                                   "each layer, and what predicting and training need.")] = False,
+    receptive_field: Annotated[bool, switch("--receptive-field", panel=OUTPUT, help="Tell how many pixels of the image a unit of each "
+                                            "layer sees, and from where on: unit i from stride · i + offset.")] = False,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -35,6 +43,7 @@ def info(
     [bold]Examples[/]
       convatlas info lenet5
       convatlas info alexnet_owt --set num_classes=10 --set image_size=128
+      convatlas info resnet18 --memory --receptive-field
       convatlas info runs/2026-11-23-lenet5-digits
     """
     from ..run import assignment
@@ -47,22 +56,44 @@ def info(
         from ..zoo import info as explain
 
     found = explain(Path(name) if Path(name).is_dir() else name, **fields)
+    needs = _memory(found) if memory else None
     if json:
-        console.document(_plain(found))
+        console.document(_plain(found, needs))
     else:
         _headline(found)
-        _layers(found)
+        _layers(found, needs, receptive_field)
+        if needs is not None:
+            console.out.print(peaks(needs, _optim(found).name))
         if found.facts:
             console.out.print(judged(found.facts, named=False))
 
 
-def _plain(found: "Info") -> dict[str, Any]:
+def _optim(found: "Info") -> "Optim":
+    from ..recipes import recipe
+
+    return recipe(found.recipe).optim
+
+
+def _memory(found: "Info") -> "Memory":
+    """What a batch needs, of the network as described, without running it."""
+    import torch
+
+    from ..inspect.memory import memory
+
+    with torch.device("meta"):
+        return memory(found.spec.build(), BATCH, optim=_optim(found))
+
+
+def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
     from ..registry import plain
 
     layers = [{"name": row.name, "type": row.kind, "output": row.output, "kernel": row.kernel, "params": row.params,
-               "macs": row.macs, "connections": row.connections, "receptive_field": row.receptive_field}
+               "macs": row.macs, "connections": row.connections, "receptive_field": row.receptive_field,
+               "stride": row.sight and row.sight[0].stride, "offset": row.sight and row.sight[0].low,
+               **({} if needs is None else {"made": needs.made.get(row.name, 0), "kept": needs.kept.get(row.name, 0)})}
               for row in found.layers]
-    return {"name": found.name, "aliases": found.aliases, "family": found.family, "title": found.title,
+    peak = {} if needs is None else {"memory": {"batch_size": BATCH, "predicting": needs.inference, "training": needs.training}}
+    return {**peak, "name": found.name, "aliases": found.aliases, "family": found.family, "title": found.title,
             "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs, "fidelity": found.fidelity,
             "recipe": found.recipe, "spec": plain(found.spec), "params": found.params, "macs": found.macs,
             "connections": found.connections, "layers": layers,
@@ -90,11 +121,15 @@ def _value(value: Any) -> str:
     return "×".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _layers(found: "Info") -> None:
-    table = console.table("layer", "type", "output", "kernel", ">params", ">macs")
+def _layers(found: "Info", needs: "Memory | None", receptive_field: bool) -> None:
+    memory = () if needs is None else (">made", ">kept")
+    sees = (">sees", ">stride", ">offset") if receptive_field else ()
+    table = console.table("layer", "type", "output", "kernel", ">params", ">macs", *memory, *sees)
     for row in found.layers:
+        bytes_ = () if needs is None else (needs.made.get(row.name, 0), needs.kept.get(row.name, 0))
         table.add_row(escape(row.name), row.kind, "×".join(map(str, row.output)), row.kernel,
-                      console.exact(row.params) if row.params else "", console.exact(row.macs) if row.macs else "")
+                      console.exact(row.params) if row.params else "", console.exact(row.macs) if row.macs else "",
+                      *(size(count) if count else "" for count in bytes_), *(sight(row.sight) if receptive_field else ()))
     table.add_section()
     table.add_row("total", "", "", "", console.exact(found.params), console.exact(found.macs), style="bold")
     console.out.print(table)

@@ -22,6 +22,8 @@ def list_models(
     fidelity: Annotated[Literal["paper", "authors", "field"] | None, option(
         "--fidelity", panel=FILTERS,
         help="As the paper printed it, as its authors released it, or as the field uses it.")] = None,
+    pretrained: Annotated[bool, switch(
+        "--pretrained", panel=FILTERS, help="The public weights that are known of them, as [bold]--weights[/] takes them.")] = False,
     debug: Debug = False,
     names: Annotated[bool, switch("--names", panel=OUTPUT, help="Print the names alone, one per line.")] = False,
     json: Json = False,
@@ -33,6 +35,7 @@ def list_models(
       convatlas list
       convatlas list 'lenet*' 'alex*'
       convatlas list --max-params 5e6 --fidelity paper --names
+      convatlas list --pretrained 'resnet*'
     """
     from ..errors import nearest
     from ..registry import variant
@@ -48,7 +51,9 @@ def list_models(
                       f"{near or f'; `convatlas list` shows all {len(everything)}'}")
         raise typer.Exit(1)
     variants = [variant(name) for name in found]
-    if json:
+    if pretrained:
+        _pretrained(found, names, json)
+    elif json:
         console.document([_plain(each) for each in variants])
     elif names:
         console.plain("\n".join(found))
@@ -68,6 +73,27 @@ def _plain(each: "Variant") -> dict[str, object]:
     return {"name": each.name, "aliases": each.aliases, "family": each.family, "params": each.params, "macs": each.macs,
             "in_chans": each.spec.in_chans, "image_size": each.spec.image_size, "fidelity": each.fidelity,
             "recipe": each.recipe, "idea": describe(each)["Idea"]}
+
+
+def _pretrained(found: list[str], names: bool, json: bool) -> None:
+    from dataclasses import asdict
+
+    from ..weights import catalog
+
+    rows = [each for each in catalog() if each.ours in found]
+    if json:
+        console.document([asdict(each) for each in rows])
+    elif names:
+        console.plain("\n".join(f"{each.ours} {each.id}" for each in rows))
+    elif not rows:
+        console.plain("no public weights are known of these networks", to=console.err)
+    else:
+        table = console.table("network", "weights", ">classes", ">top-1", ">top-5", ">input", "licence")
+        for each in rows:
+            told = ("–" if value is None else f"{value:.2f} %" for value in (each.top1, each.top5))
+            table.add_row(f"[bold cyan]{each.ours}[/]", each.id, str(each.classes), *told, str(each.image_size), each.licence)
+        console.out.print(table)
+        console.plain("Accuracies are as those who trained them report them. Nothing is downloaded unless asked (--download).", to=console.err)
 
 
 def _table(variants: list["Variant"]) -> None:

@@ -27,6 +27,14 @@ WHOLE, REAL = _number(int, "a whole number"), _number(float, "a number")
 COUNT, NATURAL = _number(int, "a whole number", least=1), _number(int, "a whole number", least=0)
 
 
+def times(text: str) -> float:
+    """`10x`, or `10`."""
+    value = REAL(text.lower().removesuffix("x").removesuffix("×"))
+    if value <= 0:
+        raise typer.BadParameter(f"{text!r} is not a factor above 0, such as 10x")
+    return float(value)
+
+
 def option(*names: str, panel: str, help: str, metavar: str | None = None, parser: Parser | None = None,
            show_default: bool = False) -> Any:
     """An option. Most defaults are not worth showing: nothing given means that something else decides."""

@@ -51,16 +51,18 @@ class Progress:
 
     def start(self, run: Run, folder: Path, first_epoch: int, steps: int) -> None:
         """Say what begins, and read from metrics.csv what was the best so far."""
-        from ..engine.records import read_rows
+        from ..engine.records import rank, read_rows
+        from ..registry import VARIANTS
 
         self.run, self.folder, self.epochs, self.steps, self.spoken = run, folder, run.train.epochs, steps, self.clock()
-        earlier = [_rank(row) for row in read_rows(folder / "metrics.csv") if row["epoch"] < first_epoch]
+        earlier = [rank(row) for row in read_rows(folder / "metrics.csv") if row["epoch"] < first_epoch]
         self.best = max(earlier, default=self.best)
         count = f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
         goes = f"epochs {first_epoch} to {self.epochs}" if first_epoch > 1 else count
         self._say(f"[bold]{escape(run.model.name)}[/] on {escape(run.data.source)}: {goes} of {steps} steps, "
                   f"{run.data.batch_size} images each, in {escape(str(folder))}")
-        self._say(f"[bold]{self._cells('epoch', 'loss', 'acc', 'val loss', 'val acc', 'images/s', 'time')}[/]")
+        judged = "val IoU" if self.run.model.name in VARIANTS and VARIANTS[self.run.model.name].segments else "val acc"
+        self._say(f"[bold]{self._cells('epoch', 'loss', 'acc', 'val loss', judged, 'images/s', 'time')}[/]")
 
     def step(self, epoch: int, step: int, images: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Move the bar."""
@@ -85,14 +87,16 @@ class Progress:
 
     def epoch(self, row: Mapping[str, float]) -> None:
         """Write the epoch's lasting line."""
+        from ..engine.records import rank
+
         now, epoch = self.clock(), int(row["epoch"])
         if math.isfinite(self.ended):
             self.tail = now - self.ended
         self.last, self.spoken = (epoch + 1, 0, now), now
-        better = _rank(row) > self.best
-        self.best = max(self.best, _rank(row))
+        better = rank(row) > self.best
+        self.best = max(self.best, rank(row))
         cells = (f"{row['train_loss']:.4f}", percent(row["train_top1"]), f"{row['val_loss']:.4f}",
-                 percent(row["val_top1"]), f"{row['images_per_second']:.0f}", duration(row["seconds"]))
+                 percent(row.get("val_iou", row["val_top1"])), f"{row['images_per_second']:.0f}", duration(row["seconds"]))
         self._say(self._cells(f"{epoch}/{self.epochs}", *cells) + ("  [green]best[/]" if better else ""))
 
     def tell(self, text: str) -> None:
@@ -133,11 +137,6 @@ class Progress:
         elif self.clock() - self.spoken >= QUIET and done < steps:
             self.spoken = self.clock()
             self._say("  ".join(part for part in (label, f"{done} of {steps}", *parts) if part))
-
-
-def _rank(row: Mapping[str, float]) -> tuple[float, float]:
-    """What makes an epoch the best, as the engine chooses it."""
-    return row["val_top1"], -row["val_loss"]
 
 
 def _bar(console: Console) -> Live:

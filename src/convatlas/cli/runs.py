@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .options import OUTPUT, REAL, Debug, Json, argument, option, switch
+from .judged import judge, show_judged
+from .options import OUTPUT, REAL, DataDir, Debug, Device, Json, Workers, argument, option, switch
 
 if TYPE_CHECKING:
     from ..runs import Stored
@@ -129,20 +130,32 @@ def show(
 
 
 @runs.command("compare")
-def compare(names: Names, debug: Debug = False, json: Json = False) -> None:
+def compare(
+    names: Annotated[list[str], argument(
+        "RUN", "Run folders, or names of folders below runs/; after them DATA, if they are to be judged on the same images.")],
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    workers: Workers = 0,
+    debug: Debug = False,
+    json: Json = False,
+) -> None:
     """Put runs side by side: the fields in which their configurations differ, and their figures in their best epochs.
-    The best of each figure is marked with a star.
+    The best of each figure is marked with a star. With DATA as the last word each is judged on it, and McNemar's test says for
+    every two whether they differ: it counts the images on which only one of them is right.
 
     [bold]Examples[/]
       convatlas runs compare 2026-11-23-lenet5-digits 2026-11-23-lenet5-digits-2
+      convatlas runs compare a b photos/
     """
     from ..runs import compare as put
     from ..runs import find
 
-    found = put([find(name) for name in names])
+    data = names[-1] if len(names) > 2 and not _is_run(names[-1]) else None
+    found = put([find(name) for name in names if name != data])
+    judged = judge([run.folder for run in found.runs], data, data_dir, device, workers) if data is not None else None
     if json:
         console.document({"runs": [run.folder for run in found.runs], "fields": found.fields, "figures": found.figures,
-                          "best": found.best})
+                          "best": found.best, **({} if judged is None else {"judged": judged})})
         return
     table = console.table("", *(f">{escape(run.name)}" for run in found.runs))
     for field, values in found.fields.items():
@@ -153,6 +166,14 @@ def compare(names: Names, debug: Debug = False, json: Json = False) -> None:
         table.add_row(figure, *(f"[bold green]★ {_figure(figure, value)}[/]" if i in best else _figure(figure, value)
                                 for i, value in enumerate(values)))
     console.out.print(table)
+    if judged is not None:
+        show_judged(judged)
+
+
+def _is_run(name: str) -> bool:
+    from ..folder import CONFIG
+
+    return any((folder / CONFIG).is_file() for folder in (Path(name), Path("runs") / name))
 
 
 @runs.command("plot")

@@ -27,6 +27,7 @@ from .options import (
     argument,
     option,
     switch,
+    times,
 )
 from .paths import saved
 
@@ -95,6 +96,10 @@ def train(
     freeze: Annotated[str | None, option(
         "--freeze", panel=TRAINING, metavar="NAMES",
         help="Parts that do not move, with commas between them, such as stem,stages.0.")] = None,
+    lr_head: Annotated[float | None, option(
+        "--lr-head", panel=TRAINING, metavar="Nx", parser=times, help="The new classifier's rate, such as 10x that of the rest.")] = None,
+    layer_decay: Annotated[float | None, option(
+        "--layer-decay", panel=TRAINING, parser=REAL, help="Each stage's rate is this times the next one's, such as 0.7.")] = None,
     accumulate: Annotated[int | None, option(
         "--accumulate", panel=SPEED, parser=WHOLE, help="Compute each batch in this many parts, for less memory.")] = None,
     auto: Annotated[bool, switch(
@@ -108,8 +113,9 @@ def train(
         "--compile/--no-compile", rich_help_panel=SPEED, show_default=False,
         help="Compile the network first: takes a minute, worth it on GPUs.")] = None,
     weights: Annotated[str | None, option(
-        "--weights", panel=TRAINING, metavar="PATH",
-        help="Begin from the weights of a run folder, or of a file of torchvision's or timm's network.")] = None,
+        "--weights", panel=TRAINING, metavar="PATH|NAME",
+        help="Begin from the weights of a run folder, of a file of torchvision's or timm's network, or of a name that "
+             "[bold]convatlas list --pretrained[/] shows.")] = None,
     parallel: Annotated[Literal["ddp", "fsdp"] | None, option(
         "--parallel", panel=SPEED, help="Under torchrun: copy the network to every process, or shard it.")] = None,
     sets: Annotated[list[str] | None, option(
@@ -133,6 +139,7 @@ def train(
     [bold]Examples[/]
       convatlas train lenet5 digits
       convatlas train alexnet_owt photos/ --epochs 20 --set augment.flip=0.5
+      convatlas train resnet50 photos/ --weights resnet50-11ad3fa6.pth --recipe finetune --freeze stem,stages.0
       convatlas train --resume runs/2026-11-23-lenet5-digits --epochs 40
       torchrun --nproc-per-node 2 -m convatlas train lenet5 digits
     """
@@ -146,6 +153,7 @@ def train(
         ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers), ("data.cache", cache),
         ("augment.mixup", mixup), ("augment.cutmix", cutmix), ("loss.label_smoothing", label_smoothing),
         ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay), ("optim.clip_grad", clip_grad),
+        ("optim.layer_decay", layer_decay), ("optim.groups", None if lr_head is None else [{"names": "head.classifier", "lr": lr_head}]),
         ("schedule.name", schedule), ("schedule.warmup_epochs", warmup_epochs),
         ("train.epochs", epochs), ("train.seed", seed), ("train.device", device), ("train.ema", ema),
         ("train.freeze", _names(freeze)), ("train.accumulate", accumulate), ("train.track", _names(track)),
@@ -190,22 +198,30 @@ def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto:
 
 
 def _tell(trained: "Trained", epochs: int) -> None:
+    from ..engine.evaluate import Evaluation
+    from ..segment.judging import Judged
+
     outcome, evaluation = trained.outcome, trained.evaluation
     folder = str(trained.folder)
     lines = [""]
     if outcome.interrupted:
         lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {epochs} epochs; a checkpoint is written",
                   f"go on    convatlas train --resume {escape(folder)}"]
-    elif evaluation is not None:
+    elif isinstance(evaluation, Judged):
+        lines += [f"best     [bold green]{console.percent(evaluation.scores.mean_iou)}[/] intersection over union, mean over the classes "
+                  f"({console.percent(evaluation.top1)} of the pixels right), after epoch {outcome.best_epoch} of {epochs}"]
+    elif isinstance(evaluation, Evaluation):
         right = round(evaluation.top1 * evaluation.count)
         lines += [f"best     [bold green]{console.percent(evaluation.top1)}[/] of the validation images right "
                   f"({right} of {evaluation.count}), after epoch {outcome.best_epoch} of {epochs}"]
     if outcome.skipped:
         lines.append(f"skipped  {outcome.skipped} images that could not be read")
     lines.append(f"run      {escape(folder)}  ({console.duration(outcome.seconds)} of training)")
+    pixels = isinstance(evaluation, Judged)
     if trained.report is not None:
-        lines.append(f"report   open {escape(str(trained.report))} in a browser")
+        lines.append(f"{'picture ' if pixels else 'report  '} open {escape(str(trained.report))}{'' if pixels else ' in a browser'}")
     if not outcome.interrupted:
-        lines.append(f"predict  convatlas predict {escape(folder)} IMAGE…")
+        lines.append(f"segment  convatlas segment {escape(folder)} IMAGE… --out DIR" if pixels else
+                     f"predict  convatlas predict {escape(folder)} IMAGE…")
     for line in lines:
         console.out.print(line, soft_wrap=True)

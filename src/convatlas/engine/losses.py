@@ -1,7 +1,7 @@
 """Losses of one image each: scores (N, K) and targets to (N,). The loop sums them and divides by the global batch.
 
 Targets are class numbers (N,), shares of every class (N, K) as Mixup and images with several labels have, or, for networks that
-segment, a class number per pixel (N, H, W) beside scores (N, K, H, W). And what the scores say of each class, which depends on the
+segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels, (N, 2, H, W). And what the scores say of each class, which depends on the
 loss they were trained by.
 """
 
@@ -27,14 +27,13 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
         raise ConvatlasError(f"loss.class_weights goes with cross_entropy and bce, not with {loss.name}; set it to none")
 
     def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
-        ignored = loss.ignore_index if targets.ndim == 3 else -100      # of class numbers none is ignored: 255 may be one
-        whole = F.cross_entropy(scores, targets, _on(weights, scores), reduction="none", label_smoothing=loss.label_smoothing,
-                                ignore_index=ignored)
-        if whole.ndim == 1:
-            return whole
-        if loss.pixels == "sum":
-            return whole.flatten(1).sum(dim=1)
-        return whole.flatten(1).sum(dim=1) / (targets != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1)
+        if targets.ndim < 3:        # of class numbers none is ignored: 255 may be one
+            return F.cross_entropy(scores, targets, _on(weights, scores), reduction="none", label_smoothing=loss.label_smoothing)
+        classes, counts = pixels(targets)
+        whole = F.cross_entropy(scores, classes, _on(weights, scores), reduction="none", label_smoothing=loss.label_smoothing,
+                                ignore_index=loss.ignore_index) * counts
+        whole = whole.flatten(1).sum(dim=1)
+        return whole if loss.pixels == "sum" else whole / (classes != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1)
 
     def map_(scores: Tensor, targets: Tensor) -> Tensor:
         # LeCun et al. 1998, eq. 9, with penalties y = -scores: y_label + log(e^-j + sum_i e^-y_i)
@@ -52,7 +51,45 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
         wanted = wanted * (1 - loss.label_smoothing) + loss.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(scores, wanted, _on(weights, scores), reduction="none").mean(dim=1)
 
-    return {"cross_entropy": cross_entropy, "map": map_, "mse": mse, "bce": bce}[loss.name]
+    def dice(scores: Tensor, targets: Tensor) -> Tensor:
+        # Milletari et al. 2016, eq. 3 without squares, mean over the classes
+        both, missed, false = overlap(scores, targets)
+        return 1 - ((2 * both + 1) / (2 * both + missed + false + 1)).mean(dim=1)
+
+    def tversky(scores: Tensor, targets: Tensor) -> Tensor:
+        # Salehi et al. 2017, eq. 4; with alpha = 1/2 it is dice
+        both, missed, false = overlap(scores, targets)
+        return 1 - ((both + 1) / (both + loss.alpha * missed + (1 - loss.alpha) * false + 1)).mean(dim=1)
+
+    def focal(scores: Tensor, targets: Tensor) -> Tensor:
+        # Lin et al. 2017, eq. 4: cross-entropy times (1 - p)^gamma
+        classes, counts = pixels(targets)
+        each = F.cross_entropy(scores, classes, _on(weights, scores), reduction="none", ignore_index=loss.ignore_index)
+        sure = F.cross_entropy(scores, classes, reduction="none", ignore_index=loss.ignore_index).neg().exp()
+        whole = (each * (1 - sure) ** loss.gamma * counts).flatten(1).sum(dim=1)
+        return whole / (classes != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1)
+
+    def overlap(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(found, missed, false) of each class in pixels, (N, K) each; probabilities count as parts of a pixel."""
+        classes, counts = pixels(targets)
+        counts = ((classes != loss.ignore_index) * counts)[:, None]
+        true, guess = F.one_hot(classes.where(classes != loss.ignore_index, 0), num_classes).movedim(-1, 1), scores.softmax(dim=1)
+        both, real, called = ((each * counts).flatten(2).sum(dim=2) for each in (true * guess, true, guess))
+        return both, real - both, called - both
+
+    every = {"cross_entropy": cross_entropy, "map": map_, "mse": mse, "bce": bce, "dice": dice, "focal": focal, "tversky": tversky}
+    if not loss.add:
+        return every[loss.name]
+    return lambda scores, targets: sum((every[name](scores, targets) for name in loss.add), every[loss.name](scores, targets))
+
+
+def pixels(targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Classes int64 (N, H, W) and weights of pixels (N, H, W), from (N, H, W) or (N, 2, H, W)."""
+    if targets.ndim == 4:
+        return targets[:, 0].long(), targets[:, 1]
+    if targets.ndim < 3:
+        raise ConvatlasError("losses dice, focal and tversky are for networks that segment; take cross_entropy or bce")
+    return targets, torch.ones_like(targets, dtype=torch.float32)
 
 
 def shares(targets: Tensor, num_classes: int) -> Tensor:
@@ -71,7 +108,7 @@ def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | 
     """
     if loss.class_weights == "none":
         return None
-    counts = shares(labels, num_classes).sum(dim=0).double()
+    counts = (torch.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(dim=0)).double()
     if loss.class_weights == "balanced":
         if labels.ndim > 1:
             return ((len(labels) - counts) / counts.clamp(min=1)).clamp(min=1e-3).float()

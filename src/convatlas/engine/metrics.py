@@ -27,7 +27,7 @@ def means(sums: Tensor) -> tuple[float, float]:
 
 
 def right(scores: Tensor, targets: Tensor) -> Tensor:
-    """How right the best-scored class is, (n,): 1 or 0; of label maps (n, H, W) the share of pixels.
+    """How right the best-scored class is, (n,): 1 or 0; of label maps (n, H, W), or (n, 2, H, W) with weights, the share of pixels.
 
     Of shares (n, K): whether no class has a larger one (the larger part of a mixed picture; any of an image's labels).
     """
@@ -35,7 +35,7 @@ def right(scores: Tensor, targets: Tensor) -> Tensor:
     if targets.ndim == 2:
         share = targets.gather(1, best[:, None]).squeeze(1)
         return (share > 0) & (share >= targets.amax(dim=1))
-    same = best == targets
+    same = best == (targets[:, 0] if targets.ndim == 4 else targets)
     return same if same.ndim == 1 else same.float().flatten(1).mean(dim=1)
 
 

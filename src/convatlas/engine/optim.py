@@ -1,6 +1,6 @@
 """The optimiser that a run describes: torch's where torch has it, and groups of parameters with rates of their own."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
@@ -55,18 +55,35 @@ def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None
 
 
 def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], optim: run.Optim) -> list[dict[str, Any]]:
-    """Each parameter in the group of the first rule that matches its name; spared ones (`decay_bias`) in one beside it."""
+    """Each parameter in the group of the first rule that matches its name and of its stage; spared ones (`decay_bias`) beside it."""
     rules = [(rule, matching(model, rule.names, "optim.groups")) for rule in optim.groups]
     rules.append((run.Group(names="*"), set(parameters)))
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    scales = _by_stage(model, optim.layer_decay)
+    groups: dict[tuple[int, float, bool], dict[str, Any]] = {}
     for name, parameter in parameters.items():
         number = next(number for number, (_, names) in enumerate(rules) if name in names)
-        spared, rule = not optim.decay_bias and parameter.ndim <= 1, rules[number][0]
-        group = groups.setdefault((number, spared), {
+        spared, rule, scale = not optim.decay_bias and parameter.ndim <= 1, rules[number][0], scales(name)
+        group = groups.setdefault((number, scale, spared), {
             "params": [],
-            "lr": optim.lr * rule.lr,
-            "lr_scale": rule.lr,
+            "lr": optim.lr * rule.lr * scale,
+            "lr_scale": rule.lr * scale,
             "weight_decay": 0.0 if spared else optim.weight_decay * rule.weight_decay,
         })
         group["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
+
+
+def _by_stage(model: nn.Module, decay: float) -> Callable[[str], float]:
+    """What the rate of a parameter is multiplied by: 1 in the head, `decay` in the last stage, its square in the one before, …"""
+    if decay == 1:
+        return lambda name: 1.0
+    stages = getattr(model, "stages", None)
+    if not isinstance(stages, nn.ModuleList):
+        raise ConvatlasError(f"optim.layer_decay = {decay} needs a network with stages, and {type(model).__name__} has none: set it to 1")
+
+    def scale(name: str) -> float:
+        part, _, rest = name.partition(".")
+        below = len(stages) + 1 if part == "stem" else len(stages) - int(rest.partition(".")[0]) if part == "stages" else 0
+        return decay ** below
+
+    return scale

@@ -26,24 +26,33 @@ TAGS = {    # TensorBoard's name of a column
     "val_loss": "val/loss",
     "val_top1": "val/top1",
     "val_top5": "val/top5",
+    "val_iou": "val/iou",
 }
+BEST = ("val_iou", "val_top1")      # what the best epoch is chosen by: the first that a row has
+
+
+def rank(row: Mapping[str, float]) -> tuple[float, float]:
+    """What makes an epoch better than another: the larger one is."""
+    return next(row[column] for column in BEST if column in row), -row["val_loss"]
 
 
 class Records:
     """metrics.csv and tb/ in `folder`; the rows and events of its first `epochs` epochs (`steps` optimiser steps) stay.
 
+    `more` are columns besides COLUMNS.
+
     Raises ConvatlasError where the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, epochs: int, steps: int) -> None:
+    def __init__(self, folder: Path, epochs: int, steps: int, more: tuple[str, ...] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._path = folder / "metrics.csv"
+        self._path, self._columns = folder / "metrics.csv", (*COLUMNS, *more)
         try:
             kept = [row for row in read_rows(self._path) if row["epoch"] <= epochs] if epochs else []
             fresh = self._path.with_suffix(".csv.tmp")
             with fresh.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([COLUMNS, *(_text(row) for row in kept)])
+                csv.writer(file).writerows([self._columns, *(self._text(row) for row in kept)])
             fresh.replace(self._path)       # at every moment one whole file is there
             self._board: Any = SummaryWriter(str(folder / "tb"), purge_step=steps + 1 if steps else None)
         except OSError as error:
@@ -53,10 +62,13 @@ class Records:
     def write(self, row: Mapping[str, float]) -> None:
         """Append one epoch's row; it is on disk when this returns."""
         with self._path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerow(_text(row))
-        for column, tag in TAGS.items():
+            csv.writer(file).writerow(self._text(row))
+        for column, tag in ((column, TAGS[column]) for column in self._columns if column in TAGS):
             self._board.add_scalar(tag, row[column], int(row["step"]))
         self._board.flush()
+
+    def _text(self, row: Mapping[str, float]) -> list[str]:
+        return [str(int(row[column])) if column in ("epoch", "step") else f"{row[column]:.10g}" for column in self._columns]
 
     def __enter__(self) -> Self:
         return self
@@ -70,9 +82,5 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if all(row.get(column) for column in COLUMNS)]
-    return [{column: float(row[column]) for column in COLUMNS} for row in rows]
-
-
-def _text(row: Mapping[str, float]) -> list[str]:
-    return [str(int(row[column])) if column in ("epoch", "step") else f"{row[column]:.10g}" for column in COLUMNS]
+        rows = [row for row in csv.DictReader(file) if all(row.get(column) for column in (*COLUMNS, *row))]
+    return [{column: float(value) for column, value in row.items()} for row in rows]

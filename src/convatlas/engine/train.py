@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from .losses import class_weights, per_image
 from .metrics import Tally, means
 from .optim import optimizer
 from .optimizers import LevenbergMarquardt
-from .records import Records
+from .records import Records, rank
 from .schedule import learning_rate
 from .sides import with_sides
 from .sparse import Sparsity
@@ -35,11 +35,51 @@ from .step import Step
 from .watch import Silent as Silent
 from .watch import Watch as Watch
 
-if TYPE_CHECKING:
-    from ..data.loader import Loader
-    from ..data.stream_loader import StreamLoader
-
 SHOW = 0.1      # seconds between two looks at the running means: each one waits for the device
+
+
+class Batches(Protocol):
+    """What goes over images: `Loader`, `StreamLoader`, `PatchLoader`."""
+
+    images: Any             # with `labels`, of which class weights are made
+
+    @property
+    def steps(self) -> int:
+        """Batches per epoch."""
+        ...
+
+    @property
+    def skipped(self) -> Mapping[int, str]:
+        """Images that could not be read: index -> reason."""
+        ...
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        """The batches of one epoch (`data.loader.Batch`), from number `start` on."""
+        ...
+
+
+class Result(Protocol):
+    """What a judge finds."""
+
+    @property
+    def loss(self) -> float: ...
+    @property
+    def top1(self) -> float: ...
+    @property
+    def top5(self) -> float: ...
+    @property
+    def extras(self) -> Mapping[str, float]: ...
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How a network is judged after each epoch: `measure(model, val, loss, world, num_classes, watch, stop)`, None if it was stopped.
+
+    `columns` are what metrics.csv gets besides its own (`Result.extras`).
+    """
+
+    measure: Callable[..., Result | None] = measure
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,8 +96,8 @@ class Outcome:
 
 def fit(
     model: nn.Module,
-    train: "Loader | StreamLoader",
-    val: "Loader | StreamLoader",
+    train: Batches,
+    val: Any,
     run: Run,
     folder: Path,
     *,
@@ -66,12 +106,13 @@ def fit(
     resume: bool = False,
     save_best: Callable[[Mapping[str, Tensor], Mapping[str, float]], None],
     watch: Watch,
+    judge: Judge = Judge(),     # noqa: B008 - frozen
 ) -> Outcome:
     """Train `model` as `run` says, keeping metrics.csv, tb/ and checkpoints/ in `folder`, which exists.
 
-    `model` maps (N, C, H, W) to (N, num_classes). All processes call it together, with loaders that give each a share.
-    `save_best(whole state dict on the CPU, row)` is called on rank 0 after each epoch that is the best so far: highest
-    val_top1, among equals lowest val_loss. SIGINT and SIGTERM stop it after the step it is in, with a checkpoint;
+    `model` maps (N, C, H, W) to (N, num_classes), or, with a judge of its own, to scores of pixels. All processes call it together, with loaders that give each a share.
+    `save_best(whole state dict on the CPU, row)` is called on rank 0 after each epoch that is the best so far
+    (`records.rank`). SIGINT and SIGTERM stop it after the step it is in, with a checkpoint;
     `resume=True` goes on from the newest one, and on the CPU the rest equals the uninterrupted run bit for bit. Seeds
     torch's global generators. The model is trained in place and stays on `world.device` (sharded, under fsdp).
     Raises ConvatlasError for a loss that is not finite, an unwritable folder, or a checkpoint that does not fit.
@@ -147,7 +188,7 @@ def fit(
         return earlier + time.perf_counter() - began
 
     watch.start(run, folder, progress.epoch + 1, train.steps)
-    records = Records(folder, progress.epoch, progress.epoch * train.steps) if world.main else nullcontext()
+    records = Records(folder, progress.epoch, progress.epoch * train.steps, judge.columns) if world.main else nullcontext()
     with closing(watch), records as book, Interrupt() as interrupt:
         if sparsity is not None and saved is None:
             _note_densities(folder, world, sparsity, "start")
@@ -204,7 +245,7 @@ def fit(
             with average.swapped() if average else nullcontext():
                 if sparsity is not None:
                     sparsity.apply()            # an average over masks that moved has fewer zeros
-                result = measure(model, val, run.loss, world, num_classes, watch, stop=lambda: interrupt.asked)
+                result = judge.measure(model, val, run.loss, world, num_classes, watch, stop=lambda: interrupt.asked)
                 judged = checkpoint.weights(model) if result is not None and average else None
             if result is None:                          # resuming begins with the validation
                 progress = replace(progress, step=train.steps, seconds=seconds())
@@ -225,11 +266,12 @@ def fit(
                 "val_top5": result.top5,
                 "images_per_second": images_seen / train_seconds,
                 "seconds": seconds(),
+                **result.extras,
             }
             if book is not None:
                 book.write(row)
             best = progress.best
-            if not best or (row["val_top1"], -row["val_loss"]) > (best["val_top1"], -best["val_loss"]):
+            if not best or rank(row) > rank(best):
                 best, state = row, judged or checkpoint.weights(model)
                 if world.main:
                     save_best(state, row)
@@ -256,7 +298,7 @@ def _check(run: Run, world: World) -> None:
             raise ConvatlasError(problem)
 
 
-def _first_images(train: "Loader | StreamLoader", epoch: int, count: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _first_images(train: Batches, epoch: int, count: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """The first `count` images of an epoch with their labels, batch by batch."""
     for batch in train.epoch(epoch):
         real = (batch.indices >= 0).nonzero().flatten()[:count]

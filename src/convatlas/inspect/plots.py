@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..engine.records import rank
 from .markup import clipped, safe
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ PANELS = {
 
 
 def best_row(rows: Sequence[Mapping[str, float]]) -> Mapping[str, float] | None:
-    """The row whose weights were kept: the highest val_top1, then the least val_loss, then the earliest."""
-    return max(rows, key=lambda row: (row["val_top1"], -row["val_loss"]), default=None)
+    """The row whose weights were kept (`records.rank`), of equals the earliest."""
+    return max(rows, key=rank, default=None)
 
 
 def curves(rows: Sequence[Mapping[str, float]], panels: Sequence[str] = ("loss", "error", "lr")) -> "Figure":

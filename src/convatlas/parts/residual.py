@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .conv import MakeNorm, conv_norm
 from .drop import DropPath
 
-Option = Literal["A", "B", "C", "none"]
+Option = Literal["A", "A_around", "B", "C", "none"]
 
 
 class Residual(nn.Module):
@@ -31,28 +31,32 @@ class Residual(nn.Module):
 
 
 class ZeroPad(nn.Module):
-    """Option A: every `stride`-th pixel, and zeros for the channels that are new, all of them behind. No parameters."""
+    """Option A: every `stride`-th pixel, and zeros for the channels that are new, `before` of them in front. No parameters."""
 
-    def __init__(self, cin: int, cout: int, stride: int) -> None:
+    def __init__(self, cin: int, cout: int, stride: int, before: int = 0) -> None:
         super().__init__()
-        self.extra, self.stride = cout - cin, stride
+        self.before, self.behind, self.stride = before, cout - cin - before, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.extra))
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.behind))
 
     def extra_repr(self) -> str:
-        return f"{self.extra} channels of zeros, stride={self.stride}"
+        return f"{self.before} channels of zeros before, {self.behind} behind, stride={self.stride}"
 
 
 def shortcut(option: Option, cin: int, cout: int, stride: int, norm: MakeNorm = nn.BatchNorm2d) -> nn.Module | None:
     """The shortcut of a block: A pads with zeros, B projects where shapes change, C projects always; none: there is none to add.
+
+    A_around has half of A's zeros in front of the channels, as the common ports to PyTorch have it.
 
     For "none" the caller builds a plain block, without Residual. An identity is returned as None.
     """
     same = stride == 1 and cin == cout
     if option == "none" or (same and option != "C"):
         return None
-    return ZeroPad(cin, cout, stride) if option == "A" else conv_norm(cin, cout, 1, stride, norm=norm, act=None)
+    if option in ("A", "A_around"):
+        return ZeroPad(cin, cout, stride, (cout - cin) // 2 if option == "A_around" else 0)
+    return conv_norm(cin, cout, 1, stride, norm=norm, act=None)
 
 
 def dilate(strides: tuple[int, ...], output_stride: int, before: int) -> list[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from . import tables
 from .files import Foreign
 from .tables import Peer
 
+SYNONYMS = {"gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fields) → network
 
 
@@ -25,6 +26,8 @@ class Recognised:
     num_classes: int
     in_chans: int
     others: tuple[Peer, ...]        # networks of the same tensors that compute another function
+    missing: int = 0                # of the classifier's tensors, those that the file lacks
+    note: str = ""                  # how they were recognised, if not by their names
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,31 @@ class Report:
         kinds = {kind: sum(row.what == kind for row in self.rows) for kind in dict.fromkeys(row.what for row in self.rows)}
         return "\n".join([*lines, "  " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())])
 
+    def brief(self) -> list[str]:
+        """Some sentences: what it is, and every tensor that was not simply loaded, by its reason."""
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for row in self.rows:
+            if row.why:
+                reasons.setdefault((row.what, row.why), []).append(row.ours or row.theirs)
+        told = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} {what}: {why}." for (what, why), names in reasons.items()]
+        return [f"Weights: {self.where}, {self.source}.", *(f"{note[0].upper()}{note[1:]}." for note in self.notes), *told]
+
 
 def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,
               given: Mapping[str, Any] | None = None, named: str = "") -> Recognised:
     """The network that a file's tensors belong to: `ours` of `family` if it is named, else any that has a table.
 
     `given` are fields that the caller has set; of networks with the same tensors but other constants (BatchNorm's epsilon,
-    TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata, or its name choose. Raises ConvatlasError where none fits, or several do.
+    TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata, or its name choose. Raises
+    ConvatlasError where none fits, or several do.
     """
     fitting = list(_fitting(found, build, ours, family))
+    if not fitting and ours is not None:
+        return _by_order(found, build, ours, given or {})
     if not fitting:
         raise ConvatlasError(_unknown(found, ours))
-    least = min(len(each.left) for each in fitting)
-    best = [each for each in fitting if len(each.left) == least]
+    least = min(len(each.left) + each.missing for each in fitting)
+    best = [each for each in fitting if len(each.left) + each.missing == least]
     if len({each.peer.ours for each in best}) > 1:
         names = ", ".join(sorted({each.peer.ours for each in best}))
         raise ConvatlasError(f"{found.where} could be any of {names}: say which, create_model(NAME, weights=…)")
@@ -75,21 +90,42 @@ def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: 
 
 
 def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognised]:
-    theirs = found.shapes
-    for kin, library in tables.every():
-        if family is not None and kin != family:
-            continue
+    theirs, built = found.shapes, dict[str, tables.Shapes]()
+    for kin, library in tables.every(family):
         for peer in tables.peers(kin, library):
             if ours is not None and peer.ours != ours:
                 continue
-            with torch.device("meta"):
-                places = {name: tuple(tensor.shape) for name, tensor in build(peer.ours, peer.fields).state_dict().items()}
+            key = f"{peer.ours} {dict(peer.fields)}"
+            places = built[key] = built.get(key) or _places(build, peer.ours, peer.fields)
             pairs, left = tables.pair(theirs, places, tables.rules(kin, library, peer.name))
             missing = [name for name in places if name not in pairs.values() and not name.endswith("num_batches_tracked")]
             head = {name for name in missing if name.startswith(("head.classifier", "aux."))}
             odd = [name for name, new in pairs.items() if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
             if set(missing) <= head and not odd and len(left) <= len(theirs) // 20:
-                yield Recognised(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), ())
+                yield Recognised(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), (), len(missing))
+
+
+def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes:
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in build(name, fields).state_dict().items()}
+
+
+def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any]) -> Recognised:
+    """Tensors of unknown names as those of `ours`, if each has the kind and the shape of the one at its place there.
+
+    Files of safetensors do not keep the order in which a program made them, so that equal shapes could be exchanged: they are refused.
+    """
+    places = {name: shape for name, shape in _places(build, ours, given).items() if not name.endswith("num_batches_tracked")}
+    theirs = {name: shape for name, shape in found.shapes.items() if not name.endswith("num_batches_tracked")}
+    if found.format == "safetensors" or len(theirs) != len(places):
+        raise ConvatlasError(_unknown(found, ours))
+    pairs = dict(zip(theirs, places, strict=True))
+    for name, new in pairs.items():
+        leaf = SYNONYMS.get(name.rpartition(".")[2], name.rpartition(".")[2])
+        if leaf != new.rpartition(".")[2] or not (tables.alike(theirs[name], places[new]) or _adapts(new, places)):
+            raise ConvatlasError(_unknown(found, ours))
+    note = "its names are known of no library: the tensors were paired with the network's by their order, kinds and shapes, which all agree"
+    return Recognised(Peer("unknown", "network", ours), pairs, (), _classes(theirs, pairs), _channels(theirs, pairs, places), (), note=note)
 
 
 def _adapts(name: str, places: tables.Shapes) -> bool:
@@ -120,7 +156,7 @@ def _chosen(found: Foreign, best: list[Recognised], build: Build, given: Mapping
     agree = [each for each in kinds.values() if asked and _has(each.peer, asked, build)]
     words = (named, found.meta.get("arch"), found.meta.get("architecture"), found.where.rpartition("/")[2])
     said = " ".join(str(word).lower() for word in words)
-    told = sorted((each for each in best if each.peer.name in said), key=lambda each: -len(each.peer.name))
+    told = sorted((each for each in best if each.peer.name.lower() in said), key=lambda each: -len(each.peer.name))
     one = agree[0] if len(agree) == 1 else next(iter(told), None)
     if one is None:
         options = "; ".join(f"{each.peer.library}'s {each.peer.name} ({_fields(each.peer)})" for each in kinds.values())
@@ -142,7 +178,7 @@ def _fields(peer: Peer) -> str:
 def _unknown(found: Foreign, ours: str | None) -> str:
     names = list(found.tensors)
     what = f"the tensors of {ours}" if ours else "a network that is known here"
-    return (f"{found.where} does not hold {what} under names of torchvision or timm; it has {len(names)} tensors, "
+    return (f"{found.where} does not hold {what} under names that are known, nor in its order; it has {len(names)} tensors, "
             f"{', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
 
 
@@ -195,11 +231,12 @@ def load(model: nn.Module, found: Foreign, known: Recognised) -> Report:
         state[name] = tensor.to(place.dtype)
     rows += [Row("", name, "left out", "the network has no place for it") for name in known.left]
     model.load_state_dict(state, strict=False, assign=any(place.is_meta for place in places.values()))
-    notes = [*found.notes]
+    notes = [*found.notes, *filter(None, [known.note])]
     if known.others:
         notes.append(f"taken for {known.peer.library}'s {known.peer.name}; the same tensors are also those of "
                      + ", ".join(f"{other.library}'s {other.name} ({_fields(other)})" for other in known.others))
-    return Report(found.where, known.peer.ours, f"{known.peer.library}'s {known.peer.name}", tuple(rows), tuple(notes))
+    source = "of unknown origin" if known.note else f"{known.peer.library}'s {known.peer.name}"
+    return Report(found.where, known.peer.ours, source, tuple(rows), tuple(notes))
 
 
 def channels(kernel: Tensor, wanted: int) -> Tensor:

@@ -1,6 +1,7 @@
 """The public weights that are known for our networks: catalog/*.yaml, one file per family, written by benchmarks/catalog.py."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -8,9 +9,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from ..run import Preprocess
+from .tables import read_yaml
 
 Interpolation = ("nearest", "bilinear", "bicubic")
 
@@ -47,7 +47,7 @@ def catalog() -> tuple[Pretrained, ...]:
     found: list[Pretrained] = []
     for path in sorted(files(__package__).joinpath("catalog").iterdir(), key=lambda path: path.name):
         if path.name.endswith(".yaml"):
-            variants = yaml.safe_load(path.read_text(encoding="utf-8"))
+            variants = read_yaml(path.read_text(encoding="utf-8"))
             found += [_read(ours, row) for ours, rows in variants.items() for row in rows]
     return tuple(found)
 
@@ -59,8 +59,9 @@ def _read(ours: str, row: Mapping[str, Any]) -> Pretrained:
 
 def of_file(path: Path) -> Pretrained | None:
     """The entry of a file that bears the name it was published under, or what timm's config.json beside it says."""
-    by_name = next((each for each in catalog() if each.file == path.name), None)
     config = beside(path)
+    published = re.search(r"-[0-9a-f]{8}\.", path.name)      # the hash that torchvision puts into names
+    by_name = next((each for each in catalog() if each.file == path.name), None) if published else None
     cfg = config.get("pretrained_cfg", config)
     if by_name is not None or "architecture" not in config or not isinstance(cfg, dict):
         return by_name

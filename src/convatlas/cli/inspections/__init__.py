@@ -1,0 +1,1 @@
+"""The commands of `convatlas inspect`, one file each."""

@@ -1,0 +1,55 @@
+"""What the commands of `convatlas inspect` share: finding the network, and writing its picture."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from ...errors import ConvatlasError
+from .. import console
+from ..options import OUTPUT, argument, option
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from ...model import Convnet
+
+FORMATS = (".png", ".svg", ".pdf")
+DPI = 144       # of a PNG: two pixels per unit of a figure
+
+Network = Annotated[str, argument("MODEL", "A run folder, a file of weights, or a network's name (convatlas list).")]
+Out = Annotated[Path | None, option("--out", "-o", panel=OUTPUT, metavar="FILE", help="The picture to write: .png, .svg or .pdf.")]
+
+
+def network(text: str) -> "Convnet":
+    """The network that `text` names, in eval mode: with its weights, or newly initialised from seed 0 (which is told)."""
+    import torch
+
+    from ... import registry
+    from ...checkpoints import load
+    from ...zoo import create_model
+
+    path = Path(text).expanduser()
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        return load(path)
+    name = registry.variant(text).name
+    console.warn(f"{name} is newly initialised: give a run folder or a file of weights to look into a trained network")
+    torch.manual_seed(0)
+    return create_model(name).eval()
+
+
+def target(out: Path | None, topic: str) -> Path:
+    """Where the picture goes: `out`, or `<topic>.png` here. Called before the work, so that a wrong suffix is told at once."""
+    path = (out or Path(f"{topic}.png")).expanduser()
+    if path.suffix not in FORMATS:
+        raise ConvatlasError(f"--out {str(path)!r} is refused: a picture's name ends in {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise ConvatlasError(f"--out {str(path)!r} is refused: there is no folder {str(path.parent)!r}")
+    return path
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the figure and say where."""
+    try:
+        figure.savefig(path, dpi=DPI, facecolor=figure.get_facecolor())
+    except OSError as error:
+        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    console.plain(f"drawn: {path}", to=console.err)

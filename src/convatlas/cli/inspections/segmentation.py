@@ -1,0 +1,45 @@
+"""`convatlas inspect segmentation`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from .. import console
+from ..options import DATA, Debug, argument, option
+from .common import Network, Out, network, save, target
+
+
+def segmentation(
+    model: Network,
+    image: Annotated[Path, argument("IMAGE", "The image to look at, of any size.")],
+    mask: Annotated[Path | None, option(
+        "--mask", panel=DATA, metavar="FILE", help="The truth: class numbers, objects, or 0 and 255. With it errors are drawn.")] = None,
+    out: Out = None,
+    debug: Debug = False,
+) -> None:
+    """Draw what a network makes of an image's pixels: image, truth, prediction, errors, and how much each pixel weighs in training.
+
+    [bold]Examples[/]
+      convatlas inspect segmentation runs/unet cell.png
+      convatlas inspect segmentation runs/unet images/0007.png --mask labels/0007.png --out cell.svg
+    """
+    path = target(out, "segmentation")
+
+    with console.loading():
+        import numpy as np
+
+        from ...data.images import read_image
+        from ...errors import ConvatlasError
+        from ...inspect.segmentation import draw, look
+        from ...segment.pairs import Files, read_mask
+        from ...segmenter import Segmenter
+
+    net = network(model)
+    if not isinstance(net, Segmenter):
+        raise ConvatlasError(f"{net.name} gives scores for images, not for pixels: look at it with `convatlas inspect saliency`")
+    truth = instances = None
+    if mask is not None:
+        values = set(np.unique(read_mask(mask)).tolist())
+        kind = "binary" if values <= {0, 255} or values <= {0, 1} else "classes" if max(values - {255}) < net.num_classes else "instances"
+        pair = Files(image.name, (image,), ((mask,),), kind)    # type: ignore[arg-type]
+        truth, instances = pair.classes_of(0), pair.instances_of(0)
+    save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.classes), path)

@@ -1,0 +1,86 @@
+"""The data's class numbers in the network's: classes are one where their names are."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..data import ImageSet, Subset
+from ..data.stream import Stream
+from ..errors import ConvatlasError
+from ..model import Convnet
+
+
+class Matched(NamedTuple):
+    """Images with the network's class numbers, the names of these, and what the user should know of it."""
+
+    images: ImageSet
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Renumbered:
+    """An image set whose labels are another list's numbers of the same names."""
+
+    def __init__(self, images: ImageSet, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+        self.read, self.name = images.read, images.name
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def match(images: ImageSet, classes: Sequence[str], net: Convnet, strict: bool = False) -> Matched:
+    """The images whose classes `net` knows: by the name as it is, else regardless of case, `_` and `-`. Pictures of others are left out.
+
+    Raises ConvatlasError where it knows none of them, with `strict` where it does not know all, and where it has too few.
+    """
+    if not net.classes:
+        return _by_place(images, classes, net)
+    if tuple(classes) == net.classes[: len(classes)]:
+        return Matched(images, net.classes)
+    loosely = {_plain(name): number for number, name in reversed(list(enumerate(net.classes)))}
+    exactly = {name: number for number, name in enumerate(net.classes)}
+    numbers = [exactly.get(name, loosely.get(_plain(name), -1)) for name in classes]
+    unknown = [name for name, number in zip(classes, numbers, strict=True) if number < 0]
+    apart = isinstance(images, Stream) or images.labels.ndim > 1        # read shard by shard, or of several labels: none can be left out
+    if unknown and (strict or apart or len(unknown) == len(classes)):
+        raise ConvatlasError(f"the data has classes that the model does not know: {some(unknown)}; it knows {some(net.classes)}")
+    notes = [f"{name!r} is taken for the model's {net.classes[number]!r}" for name, number in zip(classes, numbers, strict=True)
+             if number >= 0 and net.classes[number] != name]
+    table = torch.tensor(numbers)
+    if unknown:
+        known = table[images.labels] >= 0
+        if not known.any():
+            raise ConvatlasError(f"no image is of a class that the model knows: they are of {some(unknown)}; it knows {some(net.classes)}")
+        notes.append(f"{int((~known).sum())} of {len(images)} images are left out: the model does not know {some(unknown)}")
+        images = Subset(images, known.nonzero().flatten())
+    return Matched(_renumbered(images, table, len(net.classes)), net.classes, tuple(notes))
+
+
+def _by_place(images: ImageSet, classes: Sequence[str], net: Convnet) -> Matched:
+    if len(classes) > net.num_classes:
+        raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(classes)}")
+    rest = range(len(classes), net.num_classes)
+    note = f"the weights do not name their classes: the data's {len(classes)} are taken for the first of their {net.num_classes}, in order"
+    return Matched(images, (*classes, *(f"class {number}" for number in rest)), (note,))
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _renumbered(images: ImageSet, numbers: Tensor, count: int) -> ImageSet:
+    if isinstance(images, Stream):
+        return images.relabelled(numbers[images.labels])
+    if images.labels.ndim == 1:
+        return Renumbered(images, numbers[images.labels])
+    labels = images.labels.new_zeros(len(images), count)
+    labels[:, numbers] = images.labels
+    return Renumbered(images, labels)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first five of them, quoted."""
+    return ", ".join(map(repr, names[:5])) + (" …" if len(names) > 5 else "")

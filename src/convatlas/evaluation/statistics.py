@@ -1,0 +1,45 @@
+"""How sure an accuracy is, and whether two networks differ. Imports no torch."""
+
+import math
+from dataclasses import dataclass
+from statistics import NormalDist
+
+EXACT = 25          # disagreements below which McNemar's test counts instead of approximating
+
+
+def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The score interval of a share (Wilson 1927): bounds from 0 to 1; (0, 1) where nothing was counted.
+
+    Unlike the usual plus and minus it stays in bounds and holds near 0 and 1.
+    """
+    if not count:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, spread = right / count, z * z / count
+    middle = (share + spread / 2) / (1 + spread)
+    half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Two networks on the same images; all but `p` are numbers of images."""
+
+    both: int           # right
+    only_a: int
+    only_b: int
+    neither: int
+    p: float            # of a difference at least as large where both are equally good
+    exact: bool         # counted by the binomial distribution; else chi-squared with continuity correction
+
+
+def mcnemar(both: int, only_a: int, only_b: int, neither: int) -> McNemar:
+    """McNemar's test (1947), two-sided: only images on which exactly one of two is right can tell them apart."""
+    differing, exact = only_a + only_b, only_a + only_b < EXACT
+    if exact:
+        tail = sum(math.comb(differing, i) for i in range(min(only_a, only_b) + 1))
+        p = min(1.0, 2 * tail / 2**differing)
+    else:       # of one degree of freedom: P(chi² > x) = erfc(√(x / 2)); Edwards 1948 takes 1 off the difference
+        statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / differing
+        p = math.erfc(math.sqrt(statistic / 2))
+    return McNemar(both, only_a, only_b, neither, p, exact)

@@ -1,0 +1,74 @@
+"""An empty sheet to put words and pictures on, measured in units from its upper left corner."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from .plots import COLOURS, UNITS, _defaults
+from .sheet import _show, _text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARGIN = 24                 # units around a sheet
+TITLE, LINE = 30, 16        # heights of a title and of a line under it
+LETTER = 5.9                # units per character at size 10, about
+
+write, show = _text, _show
+
+
+@contextmanager
+def canvas(wide: float, high: float, title: str, lines: Sequence[str] = ()) -> "Iterator[tuple[Figure, Axes]]":
+    """A figure of `wide`×`high` units with its title, and axes over all of it whose y points down.
+
+    `below(lines)` is the y at which what belongs on the sheet may begin.
+    """
+    with _defaults():
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.axis("off")
+        write(axes, MARGIN, MARGIN, title, "ink", 15, va="top", weight="bold")
+        for i, line in enumerate(lines):
+            write(axes, MARGIN, MARGIN + TITLE + LINE * i, line, "soft", va="top")
+        yield figure, axes
+        axes.set_xlim(0, wide)          # at the end, for imshow moves them
+        axes.set_ylim(high, 0)
+        axes.set_aspect("auto")
+
+
+def below(lines: Sequence[str] = ()) -> float:
+    """Where the title and `lines` end."""
+    return MARGIN + TITLE + LINE * len(lines) + 8
+
+
+def least_width(title: str, lines: Sequence[str] = ()) -> float:
+    """Units that a sheet needs for its words."""
+    return 2 * MARGIN + max([1.5 * LETTER * len(title), *(LETTER * len(line) for line in lines)])
+
+
+def graph(figure: "Figure", x: float, y: float, wide: float, high: float) -> "Axes":
+    """Axes for a graph inside these units, ready but for their limits."""
+    width, height = (inches * UNITS for inches in figure.get_size_inches())
+    axes = figure.add_axes((x / width, 1 - (y + high) / height, wide / width, high / height))
+    axes.tick_params(length=0, labelsize=10, labelcolor=COLOURS["soft"])
+    axes.set_facecolor(COLOURS["paper"])
+    axes.set_axisbelow(True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(COLOURS["line"])
+    return axes
+
+
+def heat(values: Tensor, low: float, high: float) -> np.ndarray:
+    """(h, w) as bytes (h, w, 3): dark at `low`, light at `high`."""
+    from matplotlib import colormaps
+
+    shares = ((values - low) / max(high - low, 1e-12)).clamp(0, 1).cpu().float()
+    colours: np.ndarray = np.rint(255 * colormaps["magma"](shares.numpy())[..., :3]).astype(np.uint8)
+    return colours

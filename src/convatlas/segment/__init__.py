@@ -1,0 +1,1 @@
+"""Segmentation: masks to learn from, losses and metrics for pixels, and images of any size tile by tile."""

@@ -1,0 +1,77 @@
+"""Measure a network that segments, as papers do: FCN's figures, Dice, and of objects average precision and Rand error."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoints import load
+from ..engine.distributed import gather, world
+from ..engine.losses import probabilities
+from ..engine.watch import Watch
+from ..errors import ConvatlasError
+from ..model import Convnet
+from ..run import Data, Loss
+from ..segmenter import Segmenter
+from ..zoo import transforms
+from .instances import instances
+from .judging import Judged, judge
+from .pairs import open_pairs
+from .patches import WholeImages
+from .scores import PixelScores, instance_precision, rand_error
+
+
+@dataclass(frozen=True)
+class PixelEvaluation:
+    """What `evaluate_pixels` returns; shares, 0 to 1."""
+
+    judged: Judged
+    classes: tuple[str, ...]
+    data: str
+    objects: str                        # how objects were found
+    average_precision: float | None     # of objects, mean over images and thresholds 0.50, 0.55, …, 0.95 (Data Science Bowl 2018)
+    rand_error: float | None            # mean over the images (ISBI 2012)
+
+    @property
+    def scores(self) -> PixelScores:
+        """FCN's four figures, and Dice."""
+        return self.judged.scores
+
+
+def evaluate_pixels(model: str | Path | Convnet, data: str, *, split: Literal["val", "train"] = "val",
+                    objects: Literal["none", "components", "watershed"] = "none", device: str = "auto", masks: Literal["auto", "classes", "instances", "binary"] = "auto",
+                    watch: Watch | None = None) -> PixelEvaluation:
+    """Measure on whole images of `data` (`cells`, or a folder of images and masks): its held-out part, or with `split` the other.
+
+    `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the masks. Under
+    torchrun the processes share the images.
+    """
+    with world(device) as here:
+        net = model if isinstance(model, Convnet) else load(model)
+        if not isinstance(net, Segmenter):
+            raise ConvatlasError(f"{net.name} gives scores for images, not for pixels")
+        pairs = open_pairs(Data(source=data, masks=masks))
+        if len(pairs.classes) > net.num_classes:
+            raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(pairs.classes)}")
+        chosen = pairs.val if split == "val" else pairs.train
+        if watch and here.main:
+            for note in pairs.notes:
+                watch.tell(note)
+        found: list[tuple[float, float]] = []
+
+        def each(index: int, scores: Tensor) -> None:
+            if objects == "none":
+                return
+            share = 1 - probabilities(scores[None], net.scores or Loss())[0, 0].cpu().numpy()
+            truth, guess = chosen.instances_of(index).numpy(), instances(share, objects)
+            found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan")))
+
+        images = WholeImages(chosen, transforms(net), rank=here.rank, world=here.size)
+        judged = judge(net.to(here.device), images, net.scores or Loss(), here, net.num_classes, watch if here.main else None, each=each)
+        assert judged is not None
+        table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 2)).numpy()
+        means = (None, None) if objects == "none" else (float(np.mean(table[:, 0])), float(np.nanmean(table[:, 1])))
+        return PixelEvaluation(judged, net.classes or pairs.classes, pairs.name, objects, *means)

@@ -1,0 +1,252 @@
+"""`segment`: what a trained network says of every pixel, for images of any size, as files in a folder."""
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import count
+from ..checkpoints import load
+from ..data import UnreadableImage
+from ..data.transform import _channels
+from ..deploy import fold_structure
+from ..engine.distributed import World, agree, share, world
+from ..engine.losses import probabilities as probabilities_of
+from ..engine.threads import resolve_layout
+from ..errors import ConvatlasError, nearest
+from ..model import Convnet
+from ..run import Loss
+from ..segmenter import Segmenter
+from ..zoo import transforms
+from .finish import Finished, areas, as_picture, counted, read_labels, write_areas, write_instances, write_overlay
+from .output import Journal, create, flush, opened, writing
+from .picture import MAPPED, TIFF, Picture, kind, picture
+from .reach import tile_for_memory
+from .symmetry import CHOICES, Augmentation, averaged
+from .tiles import Plan, Predict, Read, blocks, plan
+
+DONE = -1                                           # stands for a band in the journal: the image's files are all there
+Instances = Literal["none", "components", "watershed"]
+Watch = Callable[[str, int, int], None]             # image, tiles done, tiles
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image and the files that become of it."""
+
+    name: str                       # of its files
+    source: Any
+    image: str                      # what to call it
+    labels: Path                    # as they are written part by part
+    final: Path                     # where they lie in the end
+    probabilities: Path | None
+    overlay: Path | None
+    instances: Path | None
+
+
+def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path, *, tile: int | None = None, overlap: int | None = None,
+            tta: Augmentation = "none", probabilities: bool = False, overlay: bool = False,
+            instances: Instances = "none", batch_size: int = 1, device: str = "auto",
+            strict: bool = False, watch: Watch | None = None) -> list[Finished]:
+    """Label every pixel of each image: a path, a Pillow image, a tensor (C, H, W) or an array (H, W[, C]) or (C, H, W).
+
+    `out` gets `<image>.labels.*` (class numbers; PNG or TIFF for pictures, and for .npy, large TIFFs and Zarr an array of the same
+    kind), on request `<image>.probabilities.npy` (K, H, W), `<image>.overlay.png`, `<image>.instances.tif` and `.csv`; always
+    `areas.csv`. Tiles, overlap and blending as `tiles` says; `tta` as `symmetry` does. Called again after an interruption it goes on,
+    with the same result. Under torchrun the processes share the tiles. Raises ConvatlasError; an image that cannot be read has an
+    `error` unless `strict`.
+    """
+    if tta not in CHOICES:
+        raise ConvatlasError(f"tta = {tta!r} is refused{nearest(tta, CHOICES)}; there is {', '.join(CHOICES)}")
+    folder = Path(out).expanduser()
+    asked = {"probabilities": probabilities, "overlay": overlay, "instances": instances != "none"}
+    files = [what for what, wanted in asked.items() if wanted]
+    net = _ready(model if isinstance(model, nn.Module) else load(model))
+    macs = count.macs(net)      # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
+    with world(device) as here:
+        layout = torch.channels_last if resolve_layout(None, macs, here.device) else torch.contiguous_format
+        net.to(here.device).to(memory_format=layout)
+        tasks = [_task(image, number, folder, files) for number, image in enumerate(images)]
+        _no_twins(tasks)
+        settings = {"network": net.name, "weights": _digest(net), "images": [task.image for task in tasks],
+                    "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta, "files": [*files, instances]}
+        journal = Journal(folder, settings)
+        journal.take(share(here, partial(journal.begin, lambda: tile or tile_for_memory(net, batch_size))))
+        names = net.classes or tuple(map(str, range(max(net.num_classes, 2))))
+        work = _Work(here, net, averaged(partial(_shares, net), tta), journal, overlap, batch_size, instances, names, watch)
+        found = [_result(work, task, strict) for task in tasks]
+        _first(here, partial(write_areas, folder / "areas.csv", found, names))
+        _first(here, journal.end)
+        return found
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is the same for all images."""
+
+    here: World
+    net: Segmenter
+    predict: Predict
+    journal: Journal
+    overlap: int | None
+    batch_size: int
+    instances: Instances
+    classes: Sequence[str]          # their names
+    watch: Watch | None
+
+
+def _first(here: World, act: Callable[[], object]) -> None:
+    """Done by the first process while the others wait; its ConvatlasError is raised in all."""
+    share(here, lambda: str(act()))
+
+
+def _ready(model: Convnet) -> Segmenter:
+    """A copy in eval mode that computes the same faster: folded."""
+    if not isinstance(model, Segmenter):
+        raise ConvatlasError(f"{model.name} gives scores for images, not for pixels: `convatlas predict` is for it, and unet is a network "
+                             "that segments")
+    if not model.num_classes:
+        raise ConvatlasError(f"{model.name} was built with num_classes = 0 and gives no scores")
+    net = deepcopy(model)
+    fold_structure(net)
+    return net
+
+
+def _task(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Task:
+    path = Path(image) if isinstance(image, str | Path) else None
+    name = path.stem if path else f"image{number}"
+    family = kind(path) if path else "picture"
+    suffix = {"npy": ".npy", "zarr": ".zarr", "tiff": ".tif"}.get(family, ".tif" if path and path.suffix.lower() in TIFF else ".png")
+    suffixes = {"probabilities": ".zarr" if family == "zarr" else ".npy", "overlay": ".png", "instances": ".tif"}
+    shares, overlay, instances = (folder / f"{name}.{what}{end}" if what in wanted else None for what, end in suffixes.items())
+    final = folder / f"{name}.labels{suffix}"
+    labels = folder / f".{name}.labels.npy" if family == "picture" else final
+    return Task(name, image, str(path or name), labels, final, shares, overlay, instances)
+
+
+def _no_twins(tasks: Sequence[Task]) -> None:
+    known: dict[str, str] = {}
+    for task in tasks:
+        if known.setdefault(task.name, task.image) != task.image:
+            raise ConvatlasError(f"{known[task.name]!r} and {task.image!r} would both become {task.final.name!r}: rename one, or segment "
+                                 "them into different folders")
+
+
+def _digest(net: Segmenter) -> str:
+    """What tells these weights from others."""
+    digest = sha256()
+    for tensor in net.state_dict().values():
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
+    """Parts of the picture as the network's input: its channels, from 0 to 1, normalised; no resizing and no cropping."""
+    transform, dtype = transforms(net), next(net.parameters()).dtype
+    if transform.fit not in ("none", "channel"):
+        raise ConvatlasError(f"preprocess.fit = {transform.fit} looks at whole pictures of one size, and a part of an image has neither: "
+                             "train with fit none or channel")
+
+    def read(top: int, left: int, height: int, width: int) -> Tensor:
+        pixels = _channels(image.read(top, left, height, width), net.in_chans)
+        values = pixels.to(torch.float32) if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
+        return transform._normalised(values).to(device, dtype)
+
+    try:
+        read(0, 0, 1, 1)
+    except UnreadableImage:
+        raise
+    except ConvatlasError as error:     # channels that do not fit
+        raise UnreadableImage(f"{image.name!r}: {error}") from error
+    return read
+
+
+def _shares(net: Segmenter, images: Tensor) -> Tensor:
+    """Probabilities (n, K, h, w) of images; of a single score, by the logistic function."""
+    scores: Tensor = net(images).float()
+    return scores.sigmoid() if net.num_classes == 1 else probabilities_of(scores, net.scores or Loss())
+
+
+def _result(work: _Work, task: Task, strict: bool) -> Finished:
+    """One image labelled, unless it was before the last interruption, or why it cannot be."""
+    try:
+        if (task.name, DONE) not in work.journal.done:
+            _label(work, task)
+        return _found(task, len(work.classes))
+    except UnreadableImage as error:
+        if strict:
+            raise
+        return Finished(task.image, error=str(error))
+
+
+def _label(work: _Work, task: Task) -> None:
+    """One image, from its opening to its last file."""
+    image = picture(task.source, task.image)
+    if task.instances is not None and math.prod(image.size) > MAPPED:
+        raise ConvatlasError(f"{task.image!r} has {math.prod(image.size)} pixels, and objects are found in memory, in {MAPPED} at most: "
+                             "leave the instances out, and find them in parts of the labels")
+    read = _reader(work.net, image, work.here.device)
+    try:
+        _write(work, task, plan(work.net, image.size, work.journal.tile, work.overlap), read)
+    except UnreadableImage as error:        # a damaged part that the other processes, which wait for this one, may not see
+        if work.here.size > 1:
+            raise ConvatlasError(str(error)) from error
+        raise
+    _first(work.here, partial(_finish, work, task, image))
+
+
+def _write(work: _Work, task: Task, cut: Plan, read: Read) -> None:
+    """The bands that are left, each process a part of them that hangs together, into the arrays on disk."""
+    here, journal, classes = work.here, work.journal, work.net.num_classes
+    left = [band for band in range(len(cut.rows)) if (task.name, band) not in journal.done]
+    if len(left) == len(cut.rows):
+        chunk = cut.rows[0].stop - cut.rows[0].start - cut.overlap      # of Zarr: no two bands touch one
+        _first(here, partial(create, task.labels, cut.size, "uint8" if classes <= 256 else "uint16", chunk))
+        if task.probabilities:
+            _first(here, partial(create, task.probabilities, (classes, *cut.size), "float32", chunk))
+    mine = left[here.rank * len(left) // here.size : (here.rank + 1) * len(left) // here.size]
+    labels, shares = opened(task.labels), opened(task.probabilities) if task.probabilities else None
+    done, across = 0, len(cut.columns)
+    with torch.inference_mode(), writing(task.labels):
+        for top, start, found in blocks(cut, read, work.predict, mine, batch_size=work.batch_size):
+            part = (slice(top, top + found.shape[1]), slice(start, start + found.shape[2]))
+            labels[part] = (found[0] > 0.5 if classes == 1 else found.max(dim=0).indices).cpu().numpy()     # argmax takes ten times as long
+            if shares is not None:
+                shares[(slice(None), *part)] = found.cpu().numpy()
+            done += 1
+            if done % across == 0:
+                flush(labels, shares)
+                journal.add(task.name, mine[done // across - 1])
+            if work.watch and here.main:
+                work.watch(task.image, done, len(mine) * across)
+    while not {(task.name, band) for band in range(len(cut.rows))} <= journal.done:     # the others' too, however long they take
+        time.sleep(0 if here.size == 1 else 0.2)
+        journal.take()
+    agree(here, False)      # nobody goes on, and writes to the journal, while another still reads what this image is told by
+
+
+def _finish(work: _Work, task: Task, image: Picture) -> None:
+    """The files that are made of the labels; doing it twice does no harm."""
+    as_picture(task.labels, task.final)
+    labels = read_labels(task.final)
+    if task.overlay is not None:
+        write_overlay(image, labels, task.overlay)
+    if task.instances is not None and work.instances != "none":
+        write_instances(np.asarray(labels[:]), work.instances, work.classes, task.instances)
+    work.journal.add(task.name, DONE)
+
+
+def _found(task: Task, classes: int) -> Finished:
+    """What there is now."""
+    pixels = areas(read_labels(task.final), classes)
+    objects = None if task.instances is None else counted(task.instances)
+    return Finished(task.image, task.final, pixels, task.probabilities, task.overlay, task.instances, objects)

@@ -1,0 +1,51 @@
+"""What training a network that segments needs besides the loop: its loaders, its judge, and the sheet that it leaves."""
+
+import os
+from pathlib import Path
+
+from ..data.transform import make_transform
+from ..engine.distributed import World
+from ..engine.train import Judge
+from ..errors import ConvatlasError
+from ..run import Run
+from ..segmenter import Segmenter
+from .judging import judge
+from .pairs import Pairs
+from .patches import PatchLoader, WholeImages
+
+PIXELS = Judge(judge, ("val_iou",))
+
+
+def loaders(run: Run, net: Segmenter, pairs: Pairs, here: World) -> tuple[PatchLoader, WholeImages]:
+    """Patches to train on, and whole images to be judged on; each process gets its share."""
+    if run.preprocess.fit != "none":
+        raise ConvatlasError(f"preprocess.fit = {run.preprocess.fit} is for classifying images: --set preprocess.fit=none")
+    if run.data.sampling != "all":
+        raise ConvatlasError("data.sampling = balanced draws images by their class, and here every pixel has one: weigh the classes with "
+                             "loss.class_weights=balanced")
+    patches = PatchLoader(pairs.train, net, run.preprocess, run.augment, run.loss, run.data.batch_size, seed=run.train.seed,
+                          shuffle=run.data.shuffle, rank=here.rank, world=here.size, workers=run.data.workers, strict=run.data.strict)
+    return patches, WholeImages(pairs.val, make_transform(run.preprocess, net.image_size, net.in_chans), rank=here.rank, world=here.size)
+
+
+def channel_note(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
+    """A sentence where images and network differ in channels, and the images are converted."""
+    found = pairs.train.image(0).shape[0]
+    if found == net.in_chans or (found, net.in_chans) == (4, 3):
+        return ()
+    how = {(1, 3): "grey images are repeated on three channels", (3, 1): "colour images are turned grey", (4, 1): "colour images are turned grey"}
+    told = how.get((found, net.in_chans), f"images have {found} channels")
+    return (f"{net.name} takes {net.in_chans} channel(s): {told} (--in-chans {min(found, 3)} builds it for the images as they are).",)
+
+
+def leave_sheet(net: Segmenter, pairs: Pairs, run: Run, where: Path) -> Path:
+    """segmentation.png in the run folder: some validation images with truth, prediction and errors."""
+    from ..inspect.segmentation import draw, look
+
+    looks = [look(net, pairs.val.image(index), pairs.val.classes_of(index), name=Path(pairs.val.file_of(index)).name,
+                  instances=pairs.val.instances_of(index) if run.loss.border else None, loss=run.loss)
+             for index in range(min(len(pairs.val), 4))]
+    path, beside = where / "segmentation.png", where / f".segmentation.{os.getpid()}.png"
+    draw(looks, pairs.classes).savefig(beside, dpi=144)
+    beside.replace(path)
+    return path

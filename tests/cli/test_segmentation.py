@@ -1,0 +1,98 @@
+"""Training, judging and using a network that segments, as a user does."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convatlas.engine.records import read_rows
+
+SMALL = ("--set", "model.fields.widths=[4, 8]", "--set", "model.fields.padding=same", "--image-size", 64, "--batch-size", 2, "--lr", 0.05,
+         "--set", "optim.momentum=0.9", "--set", "loss.border=2")
+
+
+@pytest.fixture(scope="module")
+def discs(tmp_path_factory):
+    """Bright discs on grey noise, some touching: images and numbered objects, 48×56."""
+    root = tmp_path_factory.mktemp("discs")
+    dice = np.random.default_rng(0)
+    y, x = np.mgrid[:48, :56]
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    for number in range(15):
+        labels = np.zeros((48, 56), np.uint16)
+        for k in range(1, dice.integers(3, 7)):
+            labels[(y - dice.integers(4, 44)) ** 2 + (x - dice.integers(4, 52)) ** 2 < dice.integers(16, 60)] = k
+        labels = np.searchsorted(np.unique(labels), labels).astype(np.uint16)
+        pixels = (90 + 110 * (labels > 0) + dice.normal(0, 12, labels.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(root / "images" / f"{number:02d}.png")
+        Image.fromarray(labels).save(root / "labels" / f"{number:02d}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def run(discs, cli, tmp_path_factory):
+    """Six epochs of a small U-Net on them."""
+    folder = tmp_path_factory.mktemp("seg") / "run"
+    done = cli("train", "unet", discs, *SMALL, "--epochs", 6, "--out", folder)
+    assert done.returncode == 0, done.stderr
+    assert "val IoU" in done.stdout and "objects, each with a number" in done.stdout and "segmentation.png" in done.stdout
+    return folder
+
+
+def test_it_learns_and_leaves_a_picture(run):
+    rows = read_rows(run / "metrics.csv")
+    assert len(rows) == 6 and max(row["val_iou"] for row in rows) > 0.8 and rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert Image.open(run / "segmentation.png").width > 800
+
+
+def test_an_interrupted_run_ends_as_if_it_had_not_been(run, discs, tmp_path, cli):
+    done = cli("train", "unet", discs, *SMALL, "--epochs", 3, "--out", tmp_path / "part")
+    assert done.returncode == 0, done.stderr
+    done = cli("train", "--resume", tmp_path / "part", "--epochs", 6)
+    assert done.returncode == 0, done.stderr
+    whole, parts = read_rows(run / "metrics.csv"), read_rows(tmp_path / "part" / "metrics.csv")
+    same = ("train_loss", "train_top1", "val_loss", "val_iou", "val_top1", "lr")
+    assert [[row[name] for name in same] for row in whole] == [[row[name] for name in same] for row in parts]
+
+
+def test_it_is_judged_as_papers_do(run, discs, inside):
+    done = inside("eval", run, discs, "--objects", "watershed", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
+    assert found["mean_iou"] == pytest.approx(best, abs=1e-9) and found["images"] == 3
+    assert 0 < found["average_precision"] <= 1 and 0 <= found["rand_error"] < 1
+    assert sum(map(sum, found["confusion"])) == 3 * 48 * 56
+    assert "mean IoU" in inside("eval", run, discs).stdout
+
+
+def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
+    done = inside("segment", run, discs / "images" / "04.png", "--out", tmp_path / "out", "--instances", "watershed", "--overlay")
+    assert done.returncode == 0, done.stderr
+    labels = np.asarray(Image.open(tmp_path / "out" / "04.labels.png"))
+    truth = np.asarray(Image.open(discs / "labels" / "04.png")) > 0
+    assert labels.shape == truth.shape and (labels == truth).mean() > 0.85
+    assert (tmp_path / "out" / "instances.csv").is_file() and (tmp_path / "out" / "04.overlay.png").is_file()
+    done = inside("inspect", "segmentation", run, discs / "images" / "04.png", "--mask", discs / "labels" / "04.png",
+                  "--out", tmp_path / "look.svg")
+    assert done.returncode == 0 and (tmp_path / "look.svg").read_text().count("<image") >= 4
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    (("--set", "augment.policy=trivial"), "policy is for classifying images"),
+    (("--set", "loss.name=map", "--set", "loss.class_weights=none"), "takes one class per image"),
+    (("--set", "data.sampling=balanced"), "every pixel has one"),
+    (("--image-size", "45", "--set", "model.fields.padding=valid"), "pad or crop them to the nearest"),
+])
+def test_what_cannot_be_is_told(discs, tmp_path, inside, words, sentence):
+    done = inside("train", "unet", discs, "--epochs", 1, *SMALL[:4], "--image-size", 64, *words, "--out", tmp_path / "x")
+    assert done.returncode == 2 and sentence in " ".join(done.stderr.split())
+
+
+def test_a_network_that_classifies_is_not_for_masks_and_the_reverse(discs, trained, tmp_path, inside):
+    done = inside("segment", trained, discs / "images" / "04.png", "--out", tmp_path / "out")
+    assert done.returncode == 2 and "not for pixels" in done.stderr
+    done = inside("train", "unet", "digits", "--out", tmp_path / "x")
+    assert done.returncode == 2 and "no folder of images and masks" in done.stderr
