@@ -25,9 +25,9 @@ WAYS = (("pth", "torchvision"), ("pth", "convatlas"), ("safetensors", "timm"), (
 def prepare(name: str, folder: Path) -> None:
     """Both files."""
     import torch
+    from torchvision.models import get_model
 
     import convatlas
-    from torchvision.models import get_model
 
     torch.manual_seed(0)
     torch.save(get_model(name, weights=None).state_dict(), folder / f"{name}.pth")
@@ -85,9 +85,11 @@ def main(names: list[str]) -> None:
                     runs[kind, library].append(json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
             first = runs[WAYS[0]][0]["scores"]
             assert all(abs(a - b) < 1e-3 for each in runs.values() for run in each for a, b in zip(run["scores"], first, strict=True))
-            rows = {f"{library}, .{kind}": {what: statistics.median(run[what] for run in each) for what in ("seconds", "memory", "megabytes")}
+            figures = ("seconds", "memory", "megabytes")
+            rows = {f"{library}, .{kind}": {what: statistics.median(run[what] for run in each) for what in figures}
                     for (kind, library), each in runs.items()}
-            rows["ratios"] = {f"{library} / convatlas, .{kind}": rows[f"{library}, .{kind}"]["seconds"] / rows[f"convatlas, .{kind}"]["seconds"]
+            seconds = {way: rows[f"{way[1]}, .{way[0]}"]["seconds"] for way in WAYS}
+            rows["ratios"] = {f"{library} / convatlas, .{kind}": seconds[kind, library] / seconds[kind, "convatlas"]
                               for kind, library in WAYS if library != "convatlas"}
             results[name] = rows
             print(name, json.dumps(rows, indent=1), flush=True)

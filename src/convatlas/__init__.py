@@ -35,7 +35,8 @@ _HOME = {
     "load": "checkpoints", "save": "checkpoints", "load_weights": "checkpoints", "explain_weights": "checkpoints",
     "convert_weights": "checkpoints",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
-    "publish": "publishing", "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
+    "publish": "publishing", "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run",
+    "ConvatlasError": "errors",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -96,14 +96,16 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         settings = _resolved(run, macs, here)
         where = _folder(run, out, going, force, here)
         fitted: dict[str, Tensor] = {}
-        loaders: tuple[Batches, Any]
+        batches: Batches
+        judged: Any
         if isinstance(source, Pairs):
             assert isinstance(model, Segmenter)
-            judge, loaders, notes = PIXELS, pixel_loaders(settings, model, source, here), channel_note(model, source)
+            judge, notes = PIXELS, channel_note(model, source)
+            batches, judged = pixel_loaders(settings, model, source, here)
         else:
             fitted = _measured(settings, model, source.train, where, here, tell)
-            judge, loaders = Judge(), _loaders(settings, model, source, fitted, here, tell)
-            notes = tuple(channel_notes(model, source.train))
+            judge, notes = Judge(), tuple(channel_notes(model, source.train))
+            batches, judged = _loaders(settings, model, source, fitted, here, tell)
         for note in (*source.notes, *notes):
             tell(note)
 
@@ -114,13 +116,13 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         try:
             with threads_for(macs, here.device):
-                outcome = fit(model, *loaders, settings, where, world=here, num_classes=model.num_classes, save_best=save_best,
-                              resume=resume is not None or folder.restarted(),
+                outcome = fit(model, batches, judged, settings, where, world=here, num_classes=model.num_classes, save_best=save_best,
+                              resume=going is not None,
                               watch=tracked(watch, run.train.track) if here.main else watch, judge=judge)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
             best = load(where).to(here.device)
-            evaluation = judge.measure(best, loaders[1], run.loss, here, best.num_classes, None, lambda: False)
+            evaluation = judge.measure(best, judged, run.loss, here, best.num_classes, None, lambda: False)
             report = None
             if here.main and isinstance(source, Pairs):
                 assert isinstance(best, Segmenter)

@@ -112,8 +112,10 @@ def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tup
         made = registry.build(known.peer.ours, changed)
         return fold_structure(made) if meta and meta.folded else made
 
-    model, report = _filled(build, lambda model: weights.load_foreign(model, opened.found, _recognised(opened, name, fields, model.state_dict())
-                                                              if meta else known))
+    def fill(model: Convnet) -> Report:
+        return weights.load_foreign(model, opened.found, _recognised(opened, name, fields, model.state_dict()) if meta else known)
+
+    model, report = _filled(build, fill)
     if meta is not None:
         model.folded = "as loaded" if meta.folded else None
         same = len(meta.classes) == model.num_classes

@@ -74,7 +74,7 @@ def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
     labels = np.asarray(Image.open(tmp_path / "out" / "04.labels.png"))
     truth = np.asarray(Image.open(discs / "labels" / "04.png")) > 0
     assert labels.shape == truth.shape and (labels == truth).mean() > 0.85
-    assert (tmp_path / "out" / "instances.csv").is_file() and (tmp_path / "out" / "04.overlay.png").is_file()
+    assert (tmp_path / "out" / "04.instances.csv").is_file() and (tmp_path / "out" / "04.overlay.png").is_file()
     done = inside("inspect", "segmentation", run, discs / "images" / "04.png", "--mask", discs / "labels" / "04.png",
                   "--out", tmp_path / "look.svg")
     assert done.returncode == 0 and (tmp_path / "look.svg").read_text().count("<image") >= 4

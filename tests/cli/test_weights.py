@@ -45,7 +45,7 @@ def theirs(library: str) -> tuple[nn.Module, str]:
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, cli):
     """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own code."""
-    peer, name = theirs(library)
+    peer, _ = theirs(library)
     known = [each.name for family in ("mobilenet_v2", "mobilenet_v3") for each in convatlas.weights.peers_of(family, library)]
     torch.save({"state_dict": randomised(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
     ours = next(each.ours for family in ("mobilenet_v2", "mobilenet_v3") for each in convatlas.weights.peers_of(family, library)

@@ -228,16 +228,6 @@ def test_svhn(tmp_path, monkeypatch):
     assert source.train.images[0, 1, 4, 5] == 99
 
 
-def test_svhn_without_scipy_says_what_to_install(tmp_path, monkeypatch):
-    pytest.importorskip("scipy")
-    put_svhn(tmp_path, monkeypatch)
-    for module in [name for name in sys.modules if name.split(".")[0] == "scipy"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setattr(sys, "meta_path", [_NoScipy(), *sys.meta_path])
-    with pytest.raises(ConvatlasError, match=r"convatlas\[svhn\]"):
-        opened("svhn", tmp_path)
-
-
 class _NoScipy:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] == "scipy":

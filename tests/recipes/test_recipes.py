@@ -14,7 +14,7 @@ from convatlas import registry
 from convatlas.recipes import about, names, recipe
 from convatlas.run import Run, build, merge
 
-ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}      # named by --recipe: no network, or another one's, is trained so by itself
+ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}      # named by --recipe: no network is trained so by itself
 MODERN = {"lenet5_modern"}      # networks of no paper
 NETWORKS = convatlas.list_models()
 

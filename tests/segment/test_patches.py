@@ -15,6 +15,7 @@ from convatlas.segment.judging import judge, whole_scores
 from convatlas.segment.patches import PatchLoader, WholeImages
 from convatlas.zoo import transforms
 
+ALONE = World(0, 1, torch.device("cpu"))
 PLAIN = Preprocess(mean=(0.0,), std=(1 / 255,))       # pixels as they are
 
 
@@ -87,7 +88,7 @@ def test_a_patch_depends_on_seed_epoch_and_index_only():
     late = [batch.images for batch in loader(tiny(), augment).epoch(1, start=1)]
     shared = [next(loader(tiny(), augment, rank=rank, world=2).epoch(1)).images for rank in (0, 1)]
     assert torch.equal(one[1], late[0]) and torch.equal(one[0], torch.cat(shared))
-    assert not torch.equal(one[0], [batch.images for batch in loader(tiny(), augment).epoch(2)][0])
+    assert not torch.equal(one[0], next(loader(tiny(), augment).epoch(2)).images)
     aside = [batch.images for batch in loader(tiny(), augment, workers=1).epoch(1)]
     assert all(torch.equal(a, b) for a, b in zip(one, aside, strict=True))
 
@@ -146,7 +147,7 @@ def test_judging_counts_pixels_and_leaves_out_those_that_do_not_count():
 
     net, pairs = tiny("same").eval(), Ignored(3)
     images = WholeImages(pairs, transforms(net))
-    found = judge(net, images, Loss(), World(0, 1, torch.device("cpu")), 2, None)
+    found = judge(net, images, Loss(), ALONE, 2, None)
     table = torch.zeros(2, 2, dtype=torch.int64)
     losses = []
     for index in range(3):
@@ -158,12 +159,13 @@ def test_judging_counts_pixels_and_leaves_out_those_that_do_not_count():
                 table[true, guess] += 1
     assert torch.equal(found.confusion, table) and found.count == 3
     assert found.loss == pytest.approx(sum(losses) / 3, rel=1e-4)
-    parts = [judge(net, WholeImages(pairs, transforms(net), rank=rank, world=2), Loss(), World(0, 1, torch.device("cpu")), 2, None).confusion for rank in (0, 1)]
-    assert torch.equal(sum(parts), table)
+    shares = [WholeImages(pairs, transforms(net), rank=rank, world=2) for rank in (0, 1)]
+    assert torch.equal(sum(judge(net, share, Loss(), ALONE, 2, None).confusion for share in shares), table)
 
 
 @pytest.mark.parametrize(("augment", "sentence"), [
-    (Augment(crop="resized"), "crop = resized is for classifying"), (Augment(policy="trivial"), "policy is for"), (Augment(erase=0.5), "erase is"),
+    (Augment(crop="resized"), "crop = resized is for classifying"), (Augment(policy="trivial"), "policy is for"),
+    (Augment(erase=0.5), "erase is"),
 ])
 def test_augmentation_that_does_not_fit_is_refused(augment, sentence):
     with pytest.raises(ConvatlasError, match=sentence):

@@ -74,7 +74,7 @@ def test_objects_are_found_and_touching_ones_parted():
     assert sorted(round(row["column"]) for row in rows) == pytest.approx([20, 38], abs=1)
 
 
-@pytest.mark.parametrize("loss", [Loss(name="dice"), Loss(name="tversky", alpha=0.7), Loss(name="focal", gamma=2.0), Loss(name="cross_entropy")])
+@pytest.mark.parametrize("loss", [Loss(name=name) for name in ("dice", "tversky", "focal", "cross_entropy")])
 def test_losses_of_pixels_against_loops(loss):
     scores, classes = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
     classes[0, 0, :2] = 255

@@ -93,7 +93,8 @@ def _pretrained(found: list[str], names: bool, json: bool) -> None:
             told = ("–" if value is None else f"{value:.2f} %" for value in (each.top1, each.top5))
             table.add_row(f"[bold cyan]{each.ours}[/]", each.id, str(each.classes), *told, str(each.image_size), each.licence)
         console.out.print(table)
-        console.plain("Accuracies are as those who trained them report them. Nothing is downloaded unless asked (--download).", to=console.err)
+        console.plain("Accuracies are as those who trained them report them. Nothing is downloaded unless asked (--download).",
+                      to=console.err)
 
 
 def _table(variants: list["Variant"]) -> None:

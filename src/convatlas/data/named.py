@@ -131,8 +131,6 @@ def _from_torchvision(name: str, root: Path, which: Mapping[str, Any], download:
 
     try:
         return getattr(datasets, NAMED[name].torchvision)(str(root), **which, download=download)
-    except ModuleNotFoundError as error:
-        raise ConvatlasError(f"{name} is read by {error.name}: pip install 'convatlas[svhn]'") from error
     except (OSError, RuntimeError, ValueError, EOFError, IndexError, HTTPException) as error:
         reason = " ".join(str(error).split())
         if not download:

@@ -1,8 +1,8 @@
 """Losses of one image each: scores (N, K) and targets to (N,). The loop sums them and divides by the global batch.
 
 Targets are class numbers (N,), shares of every class (N, K) as Mixup and images with several labels have, or, for networks that
-segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels, (N, 2, H, W). And what the scores say of each class, which depends on the
-loss they were trained by.
+segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels, (N, 2, H, W). And what the
+scores say of each class, which depends on the loss they were trained by.
 """
 
 from collections.abc import Callable

@@ -62,13 +62,24 @@ class Result(Protocol):
     """What a judge finds."""
 
     @property
-    def loss(self) -> float: ...
+    def loss(self) -> float:
+        """Mean over the images."""
+        ...
+
     @property
-    def top1(self) -> float: ...
+    def top1(self) -> float:
+        """The share of images, or of pixels, that is right."""
+        ...
+
     @property
-    def top5(self) -> float: ...
+    def top5(self) -> float:
+        """The share whose label is among the five best-scored."""
+        ...
+
     @property
-    def extras(self) -> Mapping[str, float]: ...
+    def extras(self) -> Mapping[str, float]:
+        """More columns of metrics.csv."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -106,11 +117,12 @@ def fit(
     resume: bool = False,
     save_best: Callable[[Mapping[str, Tensor], Mapping[str, float]], None],
     watch: Watch,
-    judge: Judge = Judge(),     # noqa: B008 - frozen
+    judge: Judge = Judge(),
 ) -> Outcome:
     """Train `model` as `run` says, keeping metrics.csv, tb/ and checkpoints/ in `folder`, which exists.
 
-    `model` maps (N, C, H, W) to (N, num_classes), or, with a judge of its own, to scores of pixels. All processes call it together, with loaders that give each a share.
+    `model` maps (N, C, H, W) to (N, num_classes), or, with a judge of its own, to scores of pixels. All processes call it together,
+    with loaders that give each a share.
     `save_best(whole state dict on the CPU, row)` is called on rank 0 after each epoch that is the best so far
     (`records.rank`). SIGINT and SIGTERM stop it after the step it is in, with a checkpoint;
     `resume=True` goes on from the newest one, and on the CPU the rest equals the uninterrupted run bit for bit. Seeds

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE, GAP, HEAD, LEFT = 200, 10, 66, 14         # units: a picture's longer side, between two, above and left of them
-TINTS = ("#000000", "#e64b35", "#00a087", "#3c5488", "#f39b7f", "#91d1c2", "#7e6148", "#8491b4", "#dcb400")     # of classes, again and again
+TINTS = ("#000000", "#e64b35", "#00a087", "#3c5488", "#f39b7f", "#91d1c2", "#7e6148", "#8491b4", "#dcb400")      # of classes, in turn
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConvatlasError
-
 W0, SIGMA = 10.0, 5.0           # as published, section 3
 REACH = 6                       # standard deviations, beyond which the exponential is below 1e-15
 
@@ -15,11 +13,8 @@ def border_weights(instances: Tensor, w0: float = W0, sigma: float = SIGMA) -> T
 
     d1 and d2 are the distances, in pixels, to the nearest and to the second nearest cell. The class weights w_c come on top.
     """
-    try:
-        from scipy.ndimage import distance_transform_edt, find_objects
-    except ImportError as error:
-        raise ConvatlasError("loss.border weighs pixels by their distance to cells, which needs SciPy: pip install 'convatlas[segment]', or "
-                             "--set loss.border=0") from error
+    from scipy.ndimage import distance_transform_edt, find_objects
+
     numbers = instances.numpy()
     height, width = numbers.shape
     nearest, second = np.full((2, height, width), np.inf)

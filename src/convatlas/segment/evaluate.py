@@ -42,8 +42,8 @@ class PixelEvaluation:
 
 
 def evaluate_pixels(model: str | Path | Convnet, data: str, *, split: Literal["val", "train"] = "val",
-                    objects: Literal["none", "components", "watershed"] = "none", device: str = "auto", masks: Literal["auto", "classes", "instances", "binary"] = "auto",
-                    watch: Watch | None = None) -> PixelEvaluation:
+                    objects: Literal["none", "components", "watershed"] = "none", device: str = "auto",
+                    masks: Literal["auto", "classes", "instances", "binary"] = "auto", watch: Watch | None = None) -> PixelEvaluation:
     """Measure on whole images of `data` (`cells`, or a folder of images and masks): its held-out part, or with `split` the other.
 
     `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the masks. Under

@@ -6,30 +6,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConvatlasError
-
 Numbers = NDArray[np.int64]
 SMALLEST = 10           # pixels of an object; fewer are noise
-NEEDS = "finding objects needs scikit-image: pip install 'convatlas[segment]'"
 
 
 def components(foreground: NDArray[np.bool_], smallest: int = 0) -> Numbers:
     """Parts of the foreground (H, W) that hang together over edges or corners, numbered from 1; int64 (H, W)."""
-    try:
-        from skimage.measure import label
-    except ImportError as error:
-        raise ConvatlasError(NEEDS) from error
+    from skimage.measure import label
+
     return _without_small(np.asarray(label(foreground, connectivity=2), dtype=np.int64), smallest)
 
 
 def watershed(share: NDArray[np.floating[Any]], smallest: int = SMALLEST) -> Numbers:
     """Objects of a foreground probability (H, W), touching ones parted: flooded from the points that lie deepest inside."""
-    try:
-        from scipy.ndimage import distance_transform_edt, gaussian_filter
-        from skimage.feature import peak_local_max
-        from skimage.segmentation import watershed as flood
-    except ImportError as error:
-        raise ConvatlasError(NEEDS) from error
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+    from skimage.feature import peak_local_max
+    from skimage.segmentation import watershed as flood
+
     foreground = share > 0.5
     depth = gaussian_filter(distance_transform_edt(foreground), 1.0)
     seeds = np.zeros(share.shape, np.int64)

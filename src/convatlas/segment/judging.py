@@ -80,7 +80,8 @@ def judge(model: Segmenter, images: WholeImages, loss: run.Loss, world: World, n
     table, sums = total(world, table), total(world, sums)
     if not sums[1]:
         raise ConvatlasError("no image with a mask could be read" + next((f": {reason}" for reason in images.skipped.values()), ""))
-    return Judged(float(sums[0] / sums[1]), table.long().cpu(), int(sums[1]), len(gather(world, torch.tensor(sorted(images.skipped), dtype=torch.int64))),
+    skipped = len(gather(world, torch.tensor(sorted(images.skipped), dtype=torch.int64)))
+    return Judged(float(sums[0] / sums[1]), table.long().cpu(), int(sums[1]), skipped,
                   int(sums[1]) / max(time.perf_counter() - began, 1e-9))
 
 

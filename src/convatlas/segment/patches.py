@@ -72,8 +72,8 @@ class Patches:
                                        ("policy", augment.policy != "none"), ("erase", augment.erase), ("mixup", augment.mixup),
                                        ("cutmix", augment.cutmix), ("pca_colour", augment.pca_colour)) if on]
         if unfit:
-            raise ConvatlasError(f"augment.{unfit[0]} is for classifying images; a network that segments is trained with flip, turns, affine, "
-                                 "elastic and jitter")
+            raise ConvatlasError(f"augment.{unfit[0]} is for classifying images; a network that segments is trained with flip, turns, "
+                                 "affine, elastic and jitter")
         self.network, self.channels, self.border, self.augment = size, in_chans, border, augment
         shift, turn = augment.affine[1], radians(augment.affine[0])
         around = ceil(3 * augment.elastic + max(size) * (shift + turn / 2)) if augment.elastic or any(augment.affine) else 0
@@ -125,8 +125,8 @@ class PatchLoader:
         size = net.image_size
         high, wide = net.output_size(*size)
         if size[0] - high != size[1] - wide or (size[0] - high) % 2:
-            raise ConvatlasError(f"{net.name} makes {high}×{wide} scores of {size[0]}×{size[1]} pixels: choose an --image-size that loses as "
-                                 "much on every side")
+            raise ConvatlasError(f"{net.name} makes {high}×{wide} scores of {size[0]}×{size[1]} pixels: choose an --image-size that loses "
+                                 "as much on every side")
         self.border = (size[0] - high) // 2
         self.images = Packed(pairs, loss)
         self.channels = net.in_chans
@@ -167,7 +167,7 @@ class WholeImages:
         return -(-len(self.pairs) // self.world)
 
     def mine(self) -> range:
-        """This process's images."""
+        """The images of this process."""
         return range(self.rank, len(self.pairs), self.world)
 
     def pixels(self, index: int) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -29,28 +29,15 @@ from ..segmenter import Segmenter
 from ..zoo import transforms
 from .finish import Finished, areas, as_picture, counted, read_labels, write_areas, write_instances, write_overlay
 from .output import Journal, create, flush, opened, writing
-from .picture import MAPPED, TIFF, Picture, kind, picture
+from .picture import MAPPED, Picture, picture
 from .reach import tile_for_memory
 from .symmetry import CHOICES, Augmentation, averaged
+from .tasks import Task, tasks_of
 from .tiles import Plan, Predict, Read, blocks, plan
 
 DONE = -1                                           # stands for a band in the journal: the image's files are all there
 Instances = Literal["none", "components", "watershed"]
 Watch = Callable[[str, int, int], None]             # image, tiles done, tiles
-
-
-@dataclass(frozen=True)
-class Task:
-    """One image and the files that become of it."""
-
-    name: str                       # of its files
-    source: Any
-    image: str                      # what to call it
-    labels: Path                    # as they are written part by part
-    final: Path                     # where they lie in the end
-    probabilities: Path | None
-    overlay: Path | None
-    instances: Path | None
 
 
 def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path, *, tile: int | None = None, overlap: int | None = None,
@@ -70,13 +57,12 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     folder = Path(out).expanduser()
     asked = {"probabilities": probabilities, "overlay": overlay, "instances": instances != "none"}
     files = [what for what, wanted in asked.items() if wanted]
+    tasks = tasks_of(images, folder, files)
     net = _ready(model if isinstance(model, nn.Module) else load(model))
     macs = count.macs(net)      # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
     with world(device) as here:
         layout = torch.channels_last if resolve_layout(None, macs, here.device) else torch.contiguous_format
         net.to(here.device).to(memory_format=layout)
-        tasks = [_task(image, number, folder, files) for number, image in enumerate(images)]
-        _no_twins(tasks)
         settings = {"network": net.name, "weights": _digest(net), "images": [task.image for task in tasks],
                     "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta, "files": [*files, instances]}
         journal = Journal(folder, settings)
@@ -119,26 +105,6 @@ def _ready(model: Convnet) -> Segmenter:
     net = deepcopy(model)
     fold_structure(net)
     return net
-
-
-def _task(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Task:
-    path = Path(image) if isinstance(image, str | Path) else None
-    name = path.stem if path else f"image{number}"
-    family = kind(path) if path else "picture"
-    suffix = {"npy": ".npy", "zarr": ".zarr", "tiff": ".tif"}.get(family, ".tif" if path and path.suffix.lower() in TIFF else ".png")
-    suffixes = {"probabilities": ".zarr" if family == "zarr" else ".npy", "overlay": ".png", "instances": ".tif"}
-    shares, overlay, instances = (folder / f"{name}.{what}{end}" if what in wanted else None for what, end in suffixes.items())
-    final = folder / f"{name}.labels{suffix}"
-    labels = folder / f".{name}.labels.npy" if family == "picture" else final
-    return Task(name, image, str(path or name), labels, final, shares, overlay, instances)
-
-
-def _no_twins(tasks: Sequence[Task]) -> None:
-    known: dict[str, str] = {}
-    for task in tasks:
-        if known.setdefault(task.name, task.image) != task.image:
-            raise ConvatlasError(f"{known[task.name]!r} and {task.image!r} would both become {task.final.name!r}: rename one, or segment "
-                                 "them into different folders")
 
 
 def _digest(net: Segmenter) -> str:

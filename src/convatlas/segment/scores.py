@@ -4,12 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from ..errors import ConvatlasError
-from .instances import NEEDS
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))      # of the Data Science Bowl 2018
 
@@ -71,10 +67,8 @@ def instance_precision(truth: Sequence[Numbers], found: Sequence[Numbers], thres
 
 def rand_error(truth: Numbers, found: Numbers) -> float:
     """1 − the F-score of pairs of pixels, over the pixels that are not background in `truth`: ISBI 2012's, by scikit-image."""
-    try:
-        from skimage.metrics import adapted_rand_error
-    except ImportError as error:
-        raise ConvatlasError(NEEDS) from error
+    from skimage.metrics import adapted_rand_error
+
     return float(adapted_rand_error(truth, found)[0])
 
 

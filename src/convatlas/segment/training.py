@@ -33,8 +33,8 @@ def channel_note(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
     found = pairs.train.image(0).shape[0]
     if found == net.in_chans or (found, net.in_chans) == (4, 3):
         return ()
-    how = {(1, 3): "grey images are repeated on three channels", (3, 1): "colour images are turned grey", (4, 1): "colour images are turned grey"}
-    told = how.get((found, net.in_chans), f"images have {found} channels")
+    how = {(1, 3): "grey images are repeated on three channels", (3, 1): "colour images are turned grey"}
+    told = how.get((min(found, 3), net.in_chans), f"images have {found} channels")
     return (f"{net.name} takes {net.in_chans} channel(s): {told} (--in-chans {min(found, 3)} builds it for the images as they are).",)
 
 

@@ -1,6 +1,7 @@
-"""Weights by name: `hf-hub:org/name`, `timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`. Fetched only where it is allowed, kept, found again."""
+"""Weights by name: `hf-hub:org/name`, `timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`. Fetched only where it is allowed, and kept."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import ConvatlasError, nearest
@@ -45,7 +46,7 @@ def _repository(name: str, repository: str, revision: str | None, allowed: bool)
             break
         except LocalEntryNotFoundError as error:
             if allowed:
-                raise ConvatlasError(f"weights {name!r} are not in the cache, and the hub cannot be reached: {_first_line(error)}") from error
+                raise ConvatlasError(f"weights {name!r} are not here, and the hub cannot be reached: {_first_line(error)}") from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
@@ -54,10 +55,8 @@ def _repository(name: str, repository: str, revision: str | None, allowed: bool)
         why = (f"the repository has neither {' nor '.join(FILES)}" if allowed else
                f"they are not in the cache, and nothing is downloaded unasked: allow it with --download, download=True or {ALLOW}=1")
         raise ConvatlasError(f"weights {name!r} are not here: {why}")
-    try:
-        hf_hub_download(repository, "config.json", revision=revision, local_files_only=not allowed)     # says how pictures are prepared
-    except (EntryNotFoundError, HfHubHTTPError, OSError):
-        pass
+    with suppress(EntryNotFoundError, HfHubHTTPError, OSError):     # it says how pictures are prepared
+        hf_hub_download(repository, "config.json", revision=revision, local_files_only=not allowed)
     return found
 
 
@@ -76,8 +75,8 @@ def _torchvision(name: str, variant: str | None, allowed: bool) -> Path:
     if kept.is_file():
         return kept
     if not allowed:
-        raise ConvatlasError(f"weights {name!r} of {variant} are not here ({str(kept)!r}), and nothing is downloaded unasked: allow it with "
-                             f"--download, download=True or {ALLOW}=1")
+        raise ConvatlasError(f"weights {name!r} of {variant} are not here ({str(kept)!r}), and nothing is downloaded unasked: allow it "
+                             f"with --download, download=True or {ALLOW}=1")
     try:
         get_model_weights(chosen.network)[name.partition("/")[2]].get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:

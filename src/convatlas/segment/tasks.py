@@ -1,0 +1,46 @@
+"""Which files become of which image."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConvatlasError
+from .picture import TIFF, kind
+
+
+@dataclass(frozen=True)
+class Task:
+    """One image and the files that become of it."""
+
+    name: str                       # of its files
+    source: Any
+    image: str                      # what to call it
+    labels: Path                    # as they are written part by part
+    final: Path                     # where they lie in the end
+    probabilities: Path | None
+    overlay: Path | None
+    instances: Path | None
+
+
+def tasks_of(images: Sequence[Any], folder: Path, wanted: Collection[str]) -> list[Task]:
+    """One task per image; `wanted` names files besides the labels. Two images of one name are a ConvatlasError."""
+    tasks = [_task(image, number, folder, wanted) for number, image in enumerate(images)]
+    known: dict[str, str] = {}
+    for task in tasks:
+        if known.setdefault(task.name, task.image) != task.image:
+            raise ConvatlasError(f"{known[task.name]!r} and {task.image!r} would both become {task.final.name!r}: rename one, or segment "
+                                 "them into different folders")
+    return tasks
+
+
+def _task(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Task:
+    path = Path(image) if isinstance(image, str | Path) else None
+    name = path.stem if path else f"image{number}"
+    family = kind(path) if path else "picture"
+    suffix = {"npy": ".npy", "zarr": ".zarr", "tiff": ".tif"}.get(family, ".tif" if path and path.suffix.lower() in TIFF else ".png")
+    suffixes = {"probabilities": ".zarr" if family == "zarr" else ".npy", "overlay": ".png", "instances": ".tif"}
+    shares, overlay, instances = (folder / f"{name}.{what}{end}" if what in wanted else None for what, end in suffixes.items())
+    final = folder / f"{name}.labels{suffix}"
+    labels = folder / f".{name}.labels.npy" if family == "picture" else final
+    return Task(name, image, str(path or name), labels, final, shares, overlay, instances)
