@@ -20,6 +20,7 @@ from .data.stream import Stream
 from .data.stream_loader import StreamLoader
 from .data.transform import Transform
 from .engine.allocator import use
+from .engine.checkpoint import newest
 from .engine.distributed import World, share, world
 from .engine.evaluate import Evaluation
 from .engine.losses import probabilities
@@ -81,7 +82,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         def build() -> Convnet:
             torch.manual_seed(run.train.seed)
-            start = run.model.weights if going is None else None        # a checkpoint has everything
+            start = run.model.weights if going is None or newest(going) is None else None       # a checkpoint has everything
             made: Convnet = create_model(run.model.name, start, download=run.data.download, **run.model.fields)
             return made
 

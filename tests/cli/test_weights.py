@@ -45,12 +45,8 @@ def theirs(library: str) -> tuple[nn.Module, str]:
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, cli):
     """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own code."""
-    peer, _ = theirs(library)
-    known = [each.name for family in ("mobilenet_v2", "mobilenet_v3") for each in convatlas.weights.peers_of(family, library)]
+    peer, ours = theirs(library)
     torch.save({"state_dict": randomised(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
-    ours = next(each.ours for family in ("mobilenet_v2", "mobilenet_v3") for each in convatlas.weights.peers_of(family, library)
-                if each.name == ("mobilenetv2_035" if library == "timm" else "mobilenet_v3_small"))
-    assert known
     done = cli("train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0", "--lr-head", "10x",
                "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -122,3 +118,13 @@ def test_what_is_not_there_is_told(inside, stripes, tmp_path, monkeypatch, words
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     done = inside("train", "resnet18", stripes, *words, cwd=tmp_path)
     assert done.returncode == 2 and sentence in " ".join(done.stderr.split())
+
+
+def test_a_run_that_goes_on_does_not_need_the_file_it_began_from(resnet, stripes, tmp_path, cli):
+    """Interrupted after an epoch, the file gone: the checkpoint has everything, and the run's own fields say what it was built with."""
+    (tmp_path / "start.pth").write_bytes(resnet[1].read_bytes())
+    words = ("train", "resnet18", stripes, "--image-size", 32, "--out", tmp_path / "run", "--recipe", "finetune")
+    assert cli(*words, "--weights", tmp_path / "start.pth", "--epochs", 1).returncode == 0
+    (tmp_path / "start.pth").unlink()
+    done = cli("train", "--resume", tmp_path / "run", "--epochs", 2)
+    assert done.returncode == 0, done.stderr

@@ -6,7 +6,6 @@ import hashlib
 import pickle
 import socket
 import struct
-import sys
 
 import numpy as np
 import pytest

@@ -32,7 +32,7 @@ def seen(model, layer, size, side):
 
 @pytest.mark.parametrize(("name", "layer", "size"), [
     ("lenet5", "stages.1", 32), ("resnet18", "stages.1", 96), ("googlenet", "stages.1", 96), ("densenet_40_12_cifar", "stages.0", 32),
-    ("mobilenet_v1", "stages.2", 64), ("vgg11", "stages.2", 64), ("inception_v3", "stages.0", 96),
+    ("mobilenet_v1", "stages.2", 64), ("vgg11", "stages.2", 64), ("mobilenet_v2", "stages.1", 64),
 ])
 def test_the_box_is_where_pixels_reach_the_unit(name, layer, size):
     model = convatlas.create_model(name, image_size=size).eval()
@@ -95,7 +95,8 @@ def test_layers_that_cannot_be_looked_at_are_told(layer, said):
 def test_pictures_can_be_read():
     torch.manual_seed(0)
     model, grey = convatlas.create_model("resnet20_cifar"), convatlas.create_model("lenet5")
-    fields = [receptive_field(model, count=2), receptive_field(model, "stages.0", torch.rand(2, 3, 32, 48)), receptive_field(grey, "stages.1")]
+    fields = [receptive_field(model, count=2), receptive_field(model, "stages.0", torch.rand(2, 3, 32, 48)),
+              receptive_field(grey, "stages.1")]
     for shown in (fields, fields[:1]):
         figure = draw(shown)
         assert_readable(figure)

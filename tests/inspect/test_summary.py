@@ -164,6 +164,7 @@ def test_info_has_columns_for_memory_and_receptive_field(capsys):
     assert told["memory"]["batch_size"] == 32 and told["layers"][0]["made"] == 32 * 6 * 28 * 28 * 4 and told["layers"][0]["offset"] == 0
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1536, "1.5 KiB"), (5 * 2**20, "5 MiB"), (3000 * 2**30, "3000 GiB")])
+@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1536, "1.5 KiB"), (5 * 2**20, "5 MiB"),
+                                             (3000 * 2**30, "3000 GiB")])
 def test_sizes_are_short(count, text):
     assert size(count) == text

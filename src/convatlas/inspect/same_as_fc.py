@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import ConvatlasError
 from ..model import Convnet
-from .canvas import MARGIN, below, canvas, least_width, write
+from .canvas import LETTER, MARGIN, below, canvas, least_width, write
 from .cells import CELL, cells
 
 if TYPE_CHECKING:
@@ -118,18 +118,20 @@ def draw(result: Comparison) -> "Figure":
     signs = ("", "→", "·", "=", "→")
     top = below(lines) + 14
     rows = max(_height(maps) for maps in parts.values())
-    width = sum(CELL * maps.shape[2] + GAP for maps in parts.values()) - GAP
+    widths = [max(CELL * maps.shape[2], LETTER * len(word)) for maps, word in zip(parts.values(), words, strict=True)]
+    width = sum(widths) + GAP * (len(widths) - 1)
     with canvas(max(width + 2 * MARGIN, least_width(title, lines)), top + rows + 48, title, lines) as (figure, axes):
         x = float(MARGIN)
-        for (part, maps), word, sign in zip(parts.items(), words, signs, strict=True):
+        for (part, maps), word, sign, room in zip(parts.items(), words, signs, widths, strict=True):
+            left = x + (room - CELL * maps.shape[2]) / 2
             write(axes, x - GAP / 2, top + rows / 2, sign, "ink", 18, ha="center", va="center")
             y = top + (rows - _height(maps)) / 2
             for k, values in enumerate(maps):
                 whole = part in ("pixel", "made")
                 marked = [(i, 0) for i in range(len(values))] if whole else [at] if part in ("in", "out") else []
-                cells(axes, values, x, y + k * (CELL * maps.shape[1] + BETWEEN), marked=marked)
-            write(axes, x + CELL * maps.shape[2] / 2, top + rows + 24, word, "soft", 10.5, ha="center")
-            x += CELL * maps.shape[2] + GAP
+                cells(axes, values, left, y + k * (CELL * maps.shape[1] + BETWEEN), marked=marked)
+            write(axes, x + room / 2, top + rows + 24, word, "soft", 10.5, ha="center")
+            x += room + GAP
     return figure
 
 

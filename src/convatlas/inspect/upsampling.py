@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import ConvatlasError
-from .canvas import MARGIN, below, canvas, least_width, write
+from .canvas import LETTER, MARGIN, below, canvas, least_width, write
 from .cells import CELL, cells
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def draw(result: Upsampling) -> "Figure":
     top = below(lines) + 14
     middle = top + CELL * max(len(values) for values, *_ in above) + UNDER
     high = middle + CELL * max(len(values) for values, *_ in under) + UNDER - 10
-    wide = 2 * MARGIN + sum(CELL * values.shape[1] + GAP for values, *_ in above) - GAP
+    wide = 2 * MARGIN + max(sum(_width(values, word) + GAP for values, word, _ in row) for row in (above, under)) - GAP
     with canvas(max(wide, least_width(title, lines)), high, title, lines) as (figure, axes):
         for row, y in ((above, top), (under, middle)):
             tall, x = CELL * max(len(values) for values, *_ in row), float(MARGIN)
@@ -103,8 +103,13 @@ def draw(result: Upsampling) -> "Figure":
                 _grid(axes, result, values, x, y + (tall - CELL * len(values)) / 2)
                 write(axes, x - GAP / 2, y + tall / 2, sign, "ink", 18, ha="center", va="center")
                 write(axes, x, y + (tall + CELL * len(values)) / 2 + 20, word, "soft", 10.5)
-                x += max(CELL * values.shape[1], 6.2 * len(word)) + GAP
+                x += _width(values, word) + GAP
     return figure
+
+
+def _width(values: Tensor, word: str) -> float:
+    """Units of a grid and of the word under it."""
+    return max(CELL * values.shape[1], LETTER * len(word))
 
 
 def _grid(axes: "Axes", result: Upsampling, values: Tensor, x: float, y: float) -> None:

@@ -273,8 +273,8 @@ def _colours(masks: Sequence[Path]) -> dict[tuple[int, ...], int] | None:
         with _opened(path) as image:
             found |= {tuple(colour) for colour in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
         if len(found) > 64:
-            raise ConvatlasError(f"the mask {str(path)!r} has {len(found)} colours: masks are numbers, or few plain colours (as PNG: JPEG mixes "
-                                 "them)")
+            raise ConvatlasError(f"the mask {str(path)!r} has {len(found)} colours: masks are numbers, or few plain colours (as PNG; JPEG "
+                                 "mixes them)")
     return {colour: number for number, colour in enumerate(sorted(found))}
 
 
