@@ -170,6 +170,8 @@ class Convnet(nn.Module):
         for head in self.aux.values():
             cast(AuxHead, head).reset(num_classes)
         self.to(like.device, like.dtype)
+        for new in (self.head, self.aux):
+            new.train(self.training)
         self.spec = replace(self.spec, num_classes=num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -134,10 +134,11 @@ def test_docstring_says_idea_mirrors_departs(name):
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_reset_classifier(name):
-    model = build(name).double()
+    model = changed(name).double()
     model.reset_classifier(3)
-    x = images(model, 2).double()
+    x = image(model).double()
     assert model(x).shape[:2] == (2, 3) and model.spec.num_classes == model.num_classes == 3
+    assert {p.dtype for p in model.parameters()} == {torch.float64} and not any(m.training for m in model.modules())
     model.reset_classifier(0)
     assert model(x).shape[:2] == (2, model.head_hidden_size)
 
