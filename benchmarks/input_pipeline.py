@@ -10,7 +10,7 @@ Torch has one thread; without workers our loader decodes files by a thread per c
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 from torchvision.datasets import ImageFolder
 
-from convatlas.data import Loader, Tensors, make_transform, open_data, prepared
+from convatlas.data import Loader, Tensors, make_transform, open_data, prepared, read_image
 from convatlas.run import Augment, Data, Preprocess
 from report import save
 
 FILES, ARRAYS, ROUNDS, BATCH = 256, 10_000, 5, 32
+ALONE = "decoding alone, one thread"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 Row = dict[str, Any]
@@ -66,7 +67,17 @@ class Pictures(Dataset[Any]):
         return self.transform(Image.fromarray(self.arrays[index])), 0
 
 
-def compared(name: str, target: float, peer: Iterable[Any], ours: Callable[[int], Iterable[Any]], images: int) -> Row:
+class Decoding:
+    """Files through a reader, and nothing else."""
+
+    def __init__(self, paths: Iterable[Path], read: Callable[[Path], Any]):
+        self.paths, self.read = list(paths), read
+
+    def __iter__(self) -> Iterator[list[list[Any]]]:
+        return ([[self.read(path)]] for path in self.paths)
+
+
+def compared(name: str, target: float | None, peer: Iterable[Any], ours: Callable[[int], Iterable[Any]], images: int) -> Row:
     """Both warmed up by an epoch of their own, then turn and turn about; a ratio per round, and the median of those."""
     def rate(batches: Iterable[Any]) -> float:
         began = time.perf_counter()
@@ -81,7 +92,8 @@ def compared(name: str, target: float, peer: Iterable[Any], ours: Callable[[int]
     row = {"case": name, "peer_images_per_s": round(peers), "ours_images_per_s": round(own),
            "ratio": round(statistics.median(ratios), 2), "ratio_lowest": round(ratios[0], 2), "ratio_highest": round(ratios[-1], 2),
            "target": target}
-    print("  {case:<58} {peer_images_per_s:>8} {ours_images_per_s:>8}  {ratio:>6}× (target {target}×)".format(**row), flush=True)
+    wanted = "" if target is None else f" (target {target}×)"
+    print("  {case:<58} {peer_images_per_s:>8} {ours_images_per_s:>8}  {ratio:>6}×".format(**row) + wanted, flush=True)
     return row
 
 
@@ -106,6 +118,10 @@ def jpegs(root: Path) -> tuple[list[Row], float]:
     loader = Loader(images, moving, BATCH, shuffle=True)
     peer = DataLoader(ImageFolder(str(root / "train"), trained), BATCH, shuffle=True)
     rows.append(compared("JPEG folder, 0 workers, training, ours with data.cache", 1.5, peer, loader.epoch, FILES))
+
+    paths = sorted((root / "train").rglob("*.jpg"))
+    decoding = Decoding(paths, lambda path: np.asarray(Image.open(path).convert("RGB")))
+    rows.append(compared(ALONE, None, decoding, lambda epoch: Decoding(paths, read_image), FILES))
 
     pairs = zip(DataLoader(ImageFolder(str(root / "train"), judged), BATCH), Loader(source.train, still, BATCH).epoch(0), strict=True)
     return rows, max(float((theirs - mine.images).abs().mean()) for (theirs, _), mine in pairs)

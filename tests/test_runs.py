@@ -77,6 +77,8 @@ def test_states(tmp_path):
     bare = make(tmp_path, "b", epochs=5, began=1000)
     written(bare, 1000)
     assert (read(bare).state(1010), read(bare).state(9999)) == ("running?", "failed")
+    written(folder, 9_000_000, 9_000_070)
+    assert read(folder).state(5000) == "interrupted", "written when the clock was far ahead: nobody knows of it today"
 
 
 def test_the_index_follows_the_folders(tmp_path):

@@ -80,7 +80,8 @@ class Stored:
         # Within an epoch, a checkpoint sooner than the pause after the last record was written because somebody stopped it.
         # A resumed run writes metrics.csv anew, and is the younger of the two.
         stopped = self.checkpoint > self.last.get("step", 0) and 0 <= self.saved - self.recorded < pause
-        quiet = (time.time() if now is None else now) - max(self.began, self.recorded, self.saved)
+        here = time.time() if now is None else now
+        quiet = min(abs(here - when) for when in (self.began, self.recorded, self.saved))      # a clock may have been set back since
         if not stopped and quiet < 2 * pause + QUIET:
             return "running?"
         return "interrupted" if self.checkpoint else "failed"

@@ -49,8 +49,8 @@ def test_a_run_folder_holds_what_it_should(trained):
         assert not path.is_file() or path.read_bytes()[:1] != b"\x80", f"{path} looks like a pickle"
 
 
-def test_predict_and_eval_agree_with_the_run(cli, trained, tmp_path):
-    done = cli("eval", trained, "digits", "--json")
+def test_predict_and_eval_agree_with_the_run(cli, inside, trained, tmp_path):
+    done = inside("eval", trained, "digits", "--json")
     assert done.returncode == 0, done.stderr
     best = max(float(row["val_top1"]) for row in rows(trained))
     result = json.loads(done.stdout)
@@ -68,8 +68,9 @@ def test_predict_and_eval_agree_with_the_run(cli, trained, tmp_path):
     assert sum(a == str(b) for a, b in zip(first, digits.target[:10], strict=True)) >= 9
 
 
-def test_the_same_seed_gives_the_same_run(cli, trained, tmp_path):
-    assert cli("train", "lenet5", "digits", "--epochs", 3, "--out", tmp_path / "again").returncode == 0
+def test_the_same_seed_gives_the_same_run(inside, trained, tmp_path):
+    """In another process too: `trained` has one of its own."""
+    assert inside("train", "lenet5", "digits", "--epochs", 3, "--out", tmp_path / "again").returncode == 0
     assert numbers(tmp_path / "again") == numbers(trained)
     assert tensors(tmp_path / "again") == tensors(trained)
 
@@ -109,35 +110,35 @@ def test_kill_9_then_resume_equals_uninterrupted(cli, trained, tmp_path):
     assert numbers(folder) == numbers(trained) and tensors(folder) == tensors(trained)
 
 
-def test_a_folder_of_images(cli, stripes, tmp_path):
-    done = cli("train", "lenet5_modern", stripes, "--epochs", 8, "--batch-size", 8, "--out", tmp_path / "run",
+def test_a_folder_of_images(inside, stripes, tmp_path):
+    done = inside("train", "lenet5_modern", stripes, "--epochs", 8, "--batch-size", 8, "--out", tmp_path / "run",
                "--set", "augment.flip=0", "--set", "augment.policy=none", "--set", "augment.crop=centre", "--lr", 0.003)
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[-1]["val_top1"]) >= 0.75
-    assert cli("eval", tmp_path / "run", stripes).returncode == 0
-    done = cli("predict", tmp_path / "run", stripes / "across" / "00.png")
+    assert inside("eval", tmp_path / "run", stripes).returncode == 0
+    done = inside("predict", tmp_path / "run", stripes / "across" / "00.png")
     assert done.returncode == 0 and "across" in done.stdout
 
 
-def test_alexnet_recipe_takes_a_step(cli, stripes, tmp_path):
+def test_alexnet_recipe_takes_a_step(inside, stripes, tmp_path):
     """AlexNet at a small size, through its own recipe: colour noise, crops, plateau."""
-    done = cli("train", "alexnet_owt", stripes, "--recipe", "alexnet", "--image-size", 64, "--epochs", 1, "--batch-size", 16,
+    done = inside("train", "alexnet_owt", stripes, "--recipe", "alexnet", "--image-size", 64, "--epochs", 1, "--batch-size", 16,
                "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
 
 
-def test_zipcode_recipe_on_the_digits(cli, tmp_path):
-    done = cli("train", "lecun1989_zipcode", "digits", "--epochs", 3, "--out", tmp_path / "run")
+def test_zipcode_recipe_on_the_digits(inside, tmp_path):
+    done = inside("train", "lecun1989_zipcode", "digits", "--epochs", 3, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[-1]["val_top1"]) > 0.8
 
 
-def test_an_npz_file(cli, tmp_path):
+def test_an_npz_file(inside, tmp_path):
     dice = np.random.default_rng(0)
     x, y = dice.integers(0, 80, (40, 16, 16), dtype=np.uint8), np.arange(40) % 2
     x[y == 1, :, :8] += 150
     np.savez(tmp_path / "halves.npz", x=x, y=y)
-    done = cli("train", "lecun1989_net5", tmp_path / "halves.npz", "--epochs", 5, "--out", tmp_path / "run")
+    done = inside("train", "lecun1989_net5", tmp_path / "halves.npz", "--epochs", 5, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[-1]["val_top1"]) == 1.0
 

@@ -64,10 +64,17 @@ def same(a, b):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.fixture(scope="module")
+def whole(photos, tmp_path_factory):
+    """The run that nobody disturbs, without workers."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    finished(start("wide_resnet16_4_cifar", photos, *EVERYTHING, "--out", folder))
+    return folder
+
+
 @pytest.mark.parametrize(("workers", "kills"), [(0, 3), pytest.param(2, 8, marks=pytest.mark.slow)])
-def test_killed_again_and_again_it_is_the_run_of_one_that_nobody_killed(photos, tmp_path, workers, kills):
+def test_killed_again_and_again_it_is_the_run_of_one_that_nobody_killed(photos, whole, tmp_path, workers, kills):
     network = ["wide_resnet16_4_cifar", photos, "--workers", workers, *EVERYTHING]
-    finished(start(*network, "--out", tmp_path / "whole"))
     dice, folder, killed = random.Random(workers), tmp_path / "killed", 0
     job = start(*network, "--out", folder)
     while killed < kills:
@@ -85,18 +92,17 @@ def test_killed_again_and_again_it_is_the_run_of_one_that_nobody_killed(photos, 
         job = start("--resume", folder)
     said = finished(job)
     assert killed >= 2, "it ended before it could be killed twice"
-    assert curves(tmp_path / "whole") == curves(folder), said
-    assert same(tmp_path / "whole", folder)
+    assert curves(whole) == curves(folder), said
+    assert same(whole, folder)
     assert not list(folder.glob("checkpoints/.*")), "half a checkpoint is left"
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_later(photos, tmp_path):
+def test_a_full_disk_is_told_and_the_run_goes_on_later(photos, whole, tmp_path):
     network = ["wide_resnet16_4_cifar", photos, *EVERYTHING, "--set", "train.checkpoint_minutes=60"]
-    finished(start(*network, "--out", tmp_path / "whole"))
-    sizes = [path.stat().st_size for path in (tmp_path / "whole").rglob("*.safetensors")]
+    sizes = [path.stat().st_size for path in whole.rglob("*.safetensors")]
     job = start(*network, "--out", tmp_path / "full", limit=max(sizes) - 1000)
     _, err = job.communicate(timeout=240)
     assert job.returncode == 2 and "Traceback" not in err
     assert "cannot write" in err and "--resume" in err, err
     finished(start("--resume", tmp_path / "full"))
-    assert curves(tmp_path / "whole") == curves(tmp_path / "full") and same(tmp_path / "whole", tmp_path / "full")
+    assert curves(whole) == curves(tmp_path / "full") and same(whole, tmp_path / "full")

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from PIL import Image
 
 from convatlas.data import Files, Subset, Tensors, UnreadableImage, read_image, to_tensor
+from convatlas.data.images import decode
+from convatlas.data.jpeg import plain_size
 
 
 def gradient(h=6, w=4):
@@ -126,3 +129,42 @@ def test_jpegs_are_as_pillow_shows_them(tmp_path, mode, orientation):
         wanted = to_tensor(image)
     found = read_image(tmp_path / "x.jpg")
     assert found.shape == wanted.shape and (found.int() - wanted.int()).abs().max() <= 2
+
+
+def jpeg(mode="RGB", size=(77, 60), **options):
+    y, x = np.mgrid[: size[1], : size[0]]
+    pixels = np.stack([x * 3, y * 4, 255 - x - y], -1).astype(np.uint8)
+    file = BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, format="JPEG", **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"comment": b"by hand"}, {"subsampling": 0}, {"quality": 5}])
+def test_a_plain_jpeg_needs_no_pillow(monkeypatch, options):
+    content = jpeg(**options)
+    with Image.open(BytesIO(content)) as image:
+        assert plain_size(content) == image.size == (77, 60)
+        wanted = to_tensor(image)
+    monkeypatch.setattr(Image, "open", None)
+    found = decode(content)
+    assert found.shape == wanted.shape and (found.int() - wanted.int()).abs().max() <= 2
+
+
+def test_what_there_is_to_judge_is_left_to_pillow():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain = jpeg()
+    late = plain.index(b"\xff\xda")       # EXIF may also come last
+    extra = b"\xff\xe1" + (10).to_bytes(2, "big") + b"Exif\0\0.."
+    others = [jpeg(exif=exif), jpeg(icc_profile=b"profile"), jpeg("CMYK"), b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", plain[:100],
+              plain[:late] + extra + plain[late:]]
+    assert [plain_size(content) for content in others] == [None] * len(others)
+    sizes = plain.index(b"\xff\xc0") + 5
+    assert plain_size(plain[:sizes] + b"\xff\xff\xff\xff" + plain[sizes + 4 :]) is None, "a decompression bomb"
+    assert decode(jpeg(exif=exif)).shape == (3, 77, 60)
+
+
+def test_large_jpegs_are_scaled_by_pillow_as_before():
+    content = jpeg(size=(400, 300))
+    assert decode(content, least=75).shape == (3, 150, 200)
+    assert decode(content, least=76).shape == (3, 300, 400)

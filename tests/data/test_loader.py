@@ -249,3 +249,23 @@ def test_ctrl_c_ends_the_workers_quietly():
     out, err = process.communicate(timeout=60)
     # (torch may still say that a worker's socket closed while it was being asked for a tensor)
     assert (out, process.returncode) == ("stopped\n", 0) and "KeyboardInterrupt" not in err, err
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_pictures_of_many_sizes_keep_their_places_among_those_left_out(tmp_path, workers):
+    """More than one group of them; broken and too long ones between."""
+    sizes = [(20 + i, 50 - i) for i in range(21)]
+    paths = []
+    for i, size in enumerate(sizes):
+        paths.append(tmp_path / f"{i:02d}.png")
+        Image.fromarray(np.full((1, 30_000) if i == 9 else size, 10 * i, dtype=np.uint8)).save(paths[-1])
+        if i in (0, 17):
+            paths[-1].write_bytes(paths[-1].read_bytes()[:45])
+    images, transform = Files(paths, torch.arange(21)), make_transform(PLAIN, 256, 1, Augment(crop="random", flip=0.5))
+    loader = Loader(images, transform, 21, workers=workers)
+    (batch,) = loader.epoch(2)
+    kept = [i for i in range(21) if i not in (0, 9, 17)]
+    assert batch.indices.tolist() == batch.labels.tolist() == kept and sorted(loader.skipped) == [0, 9, 17]
+    assert "too long" in loader.skipped[9] and paths[17].name in loader.skipped[17]
+    values = (batch.images.amax((1, 2, 3)) * 255).round().int().tolist()
+    assert values == [10 * i for i in kept]

@@ -236,3 +236,29 @@ def test_the_mean_of_each_pixel_goes_with_a_deviation_that_is_given():
     for std in ((0.5,), (0.5, 0.25, 2.0)):
         transform = make_transform(Preprocess(fit="pixel_mean", std=std, crop_pct=1.0), 6, 3, fitted={"mean": mean})
         assert torch.allclose(transform(pictures), (pictures / 255 - mean) / torch.tensor(std).view(-1, 1, 1))
+
+
+@pytest.mark.parametrize("augment", [
+    Augment(),
+    Augment(crop="resized", flip=0.5, erase=0.5),
+    Augment(crop="random", padding=3, padding_mode="reflect", flip=0.5, elastic=2.0, affine=(10, 0.1, 0.1, 5)),
+    Augment(crop="random", short_side=(16, 24), pca_colour=0.1, jitter=(0.4, 0.4, 0.4, 0.1)),
+    Augment(crop="resized", policy="randaugment"),
+], ids=lambda augment: f"{augment.crop}-{augment.policy}-{augment.elastic}")
+def test_pictures_of_many_sizes_at_once_are_each_by_itself(augment):
+    pictures = [noise(3, 30, 40), noise(1, 17, 90), noise(3, 61, 20), noise(4, 16, 16), noise(3, 30, 40)]
+    seeds = torch.arange(5) * 7919
+    transform = make_transform(PLAIN, 16, 3, augment)
+    found, refused = transform.each(pictures, seeds)
+    assert not refused and found.shape == (5, 3, 16, 16)
+    for picture, seed, ours in zip(pictures, seeds.tolist(), found, strict=True):
+        assert torch.equal(ours, transform.seeded(picture, seed))
+
+
+def test_of_many_the_too_long_ones_are_left_out_and_the_rest_is_as_before():
+    pictures, seeds = [noise(1, 20, 20), noise(1, 1, 30_000), noise(1, 30, 20)], torch.tensor([3, 4, 5])
+    transform = make_transform(PLAIN, 256, 1, Augment(crop="random", flip=0.5))
+    found, refused = transform.each(pictures, seeds)
+    assert list(refused) == [1] and "too long" in str(refused[1])
+    assert torch.equal(found, torch.stack([transform.seeded(pictures[i], int(seeds[i])) for i in (0, 2)]))
+    assert transform.each([], seeds[:0])[0].shape == (0, 1, 256, 256)

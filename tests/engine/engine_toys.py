@@ -57,7 +57,9 @@ class Loader:
         noise: float = 0.0,
         rank: int = 0,
         size: int = 1,
+        shares: int = 1,
     ) -> None:
+        self.shares = shares        # one process takes each batch as so many would hold it, one share after the other
         self.images, self.batch, self.rank, self.size = images, batch_size, rank, size
         self.seed, self.shuffle, self.noise = seed, shuffle, noise
         self.steps = -(-len(images) // batch_size)
@@ -70,6 +72,7 @@ class Loader:
             order = torch.randperm(len(order), generator=torch.Generator().manual_seed(1000 * self.seed + epoch))
         for step in range(start, self.steps):
             whole = order[step * self.batch : (step + 1) * self.batch]
+            whole = torch.cat([whole[share :: self.shares] for share in range(self.shares)])
             mine = whole[self.rank :: self.size]
             indices = mine if len(mine) else torch.tensor([-1])
             images = self.images.pixels[indices.clamp(min=0)].clone()
@@ -84,9 +87,10 @@ class Loader:
 
 
 def network(kind: str) -> nn.Module:
-    """plain: the same on any number of processes; noisy: BatchNorm and dropout; frozen: noisy, first layer fixed."""
+    """plain: the same on any number of processes; noisy: BatchNorm and dropout; normed: BatchNorm; frozen: noisy, first layer fixed."""
     torch.manual_seed(7)
-    norm, drop = (nn.Identity(), nn.Identity()) if kind == "plain" else (nn.BatchNorm2d(6), nn.Dropout(0.3))
+    norm = nn.Identity() if kind == "plain" else nn.BatchNorm2d(6)
+    drop = nn.Identity() if kind in ("plain", "normed") else nn.Dropout(0.3)
     stage = nn.Sequential(nn.Conv2d(6, 8, 3, stride=2), nn.Tanh())
     net = nn.Sequential(nn.Conv2d(1, 6, 3), norm, nn.Tanh(), stage, nn.Flatten(), drop, nn.Linear(32, CLASSES))
     net[0].requires_grad_(kind != "frozen")
@@ -115,6 +119,7 @@ def train(
     resume: bool = False,
     watch: Any = None,
     model: nn.Module | None = None,
+    shares: int = 1,
     **over: Any,
 ) -> tuple[nn.Module, Outcome]:
     """Train in `folder`, sending SIGINT as batch `stop` of this session is read (`stop_val`: of the validation)."""
@@ -123,7 +128,7 @@ def train(
     images, held = Pictures(90, seed=1), Pictures(37, seed=2)
     seed = config.train.seed
     place = {"rank": here.rank, "size": here.size}
-    loader = Loader(images, config.data.batch_size, seed=seed, shuffle=True, noise=noise, **place)
+    loader = Loader(images, config.data.batch_size, seed=seed, shuffle=True, noise=noise, shares=shares, **place)
     val = Loader(held, 16, **place)
     loader.stop_after, val.stop_after = stop, stop_val
     folder.mkdir(parents=True, exist_ok=True)

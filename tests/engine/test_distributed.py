@@ -75,6 +75,7 @@ def test_two_processes(tmp_path):
         ["halves", {"stop": 8, "stop_rank": 1}],            # only one of them is told to stop
         ["halves", {"resume": True}],
         ["alone", {"stop": 8, "stop_rank": 1}],
+        ["normed", {"net": "normed"}],
         ["parts", {"net": "plain", "train__accumulate": 3, "train__ema": 0.9}],
         ["thawed", THAWED],
         ["thawed halves", {**THAWED, "stop": 8}],           # after the thaw
@@ -91,6 +92,7 @@ def test_two_processes(tmp_path):
     assert [told(tmp_path / "alone", rank)["interrupted"] for rank in (0, 1)] == [True, True]
     assert same(tmp_path / "whole", tmp_path / "halves")
     one_goes_on_from_two(tmp_path / "alone")
+    they_normalise_as_one_by_shares(tmp_path / "normed", tmp_path / "one-normed", 2)
     they_step_as_one(tmp_path / "parts", tmp_path / "one-parts", net="plain", train__ema=0.9)
     they_step_as_one(tmp_path / "thawed", tmp_path / "one-thawed", **THAWED)
     assert same(tmp_path / "thawed", tmp_path / "thawed halves")
@@ -106,6 +108,18 @@ def they_step_as_one(two, one, **over):
     for ours, theirs in zip(read_rows(two / "metrics.csv"), read_rows(one / "metrics.csv"), strict=True):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-6)
         assert (ours["train_top1"], ours["val_top1"]) == (theirs["train_top1"], theirs["val_top1"])
+
+
+def they_normalise_as_one_by_shares(many, one, processes):
+    """BatchNorm over each process's share is one process that computes the batch share by share."""
+    engine_toys.train(one, HERE, net="normed", shares=processes, train__accumulate=processes)
+    a, b = newest(many), newest(one)
+    moving = [name for name in a if name.startswith(("model.", "optim.")) and "running" not in name and "tracked" not in name]
+    assert len(moving) == 16 and max(float((a[name] - b[name]).abs().max()) for name in moving) < 1e-6
+    apart, whole = engine_toys.train(one.with_name("whole-normed"), HERE, net="normed")[0], load_file(one / "model.safetensors")
+    assert float((apart.state_dict()["0.weight"] - whole["0.weight"]).abs().max()) > 1e-4, "shares of the batch make a difference"
+    for ours, theirs in zip(read_rows(many / "metrics.csv"), read_rows(one / "metrics.csv"), strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-6) and ours["train_top1"] == theirs["train_top1"]
 
 
 def each_validation_image_counts_once_everywhere(two, one):
@@ -133,12 +147,15 @@ def one_goes_on_from_two(folder):
 
 
 @pytest.mark.slow
-def test_resume_on_three_processes_is_exact(tmp_path):
+def test_three_processes(tmp_path):
     # With two, a sum does not depend on the order; with three it does.
-    jobs = [["whole", {}], ["halves", {"stop": 8, "stop_rank": 2}], ["halves", {"resume": True}]]
+    jobs = [["whole", {}], ["halves", {"stop": 8, "stop_rank": 2}], ["halves", {"resume": True}], ["plain", {"net": "plain"}],
+            ["normed", {"net": "normed"}]]
     codes, errors = together(3, engine_toys.__file__, json.dumps([[str(tmp_path / name), over] for name, over in jobs]))
     assert codes == [0, 0, 0], "\n".join(errors)[-4000:]
     assert same(tmp_path / "whole", tmp_path / "halves")
+    they_step_as_one(tmp_path / "plain", tmp_path / "one", net="plain")
+    they_normalise_as_one_by_shares(tmp_path / "normed", tmp_path / "one-normed", 3)
 
 
 @pytest.mark.slow

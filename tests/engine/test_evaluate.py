@@ -9,6 +9,8 @@ import torch
 from convatlas import run
 from convatlas.engine.distributed import World
 from convatlas.engine.evaluate import evaluate, judge
+from convatlas.engine.memory import scored
+from convatlas.errors import ConvatlasError
 
 HERE = World(0, 1, torch.device("cpu"))
 PICTURES = engine_toys.Pictures(37, seed=2)
@@ -47,3 +49,29 @@ def test_scores_that_are_there_are_judged_alike():
             torch.testing.assert_close(a, b)
         else:
             assert a == pytest.approx(b)
+
+
+class Hungry(torch.nn.Module):
+    """A network for which memory ends at so many images."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.net, self.most, self.seen = engine_toys.network("noisy"), most, []
+
+    def forward(self, x):
+        if len(x) > self.most:
+            torch.empty(2**60)
+        self.seen.append(len(x))
+        return self.net(x)
+
+
+def test_where_memory_ends_a_batch_is_measured_in_halves():
+    whole, hungry = measured(keep_scores=True), Hungry(3)
+    found = evaluate(hungry, engine_toys.Loader(PICTURES, 16), run.Loss(), HERE, engine_toys.CLASSES, keep_scores=True)
+    assert hungry.seen == [2] * 16 + [3, 2]
+    torch.testing.assert_close(found.scores, whole.scores)
+    assert (found.top1, found.count) == (whole.top1, 37)
+    with pytest.raises(ConvatlasError, match=r"memory ran out while images were measured.*--image-size"):
+        evaluate(Hungry(0), engine_toys.Loader(PICTURES, 16), run.Loss(), HERE, engine_toys.CLASSES)
+    with pytest.raises(ConvatlasError, match="memory ran out"):         # others would wait for its share
+        scored(Hungry(3).eval(), PICTURES.pixels, World(0, 2, HERE.device))

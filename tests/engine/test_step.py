@@ -11,9 +11,10 @@ from convatlas import run
 from convatlas.engine.distributed import World
 from convatlas.engine.evaluate import evaluate
 from convatlas.engine.losses import class_weights, per_image
+from convatlas.engine.memory import advice
 from convatlas.engine.metrics import Tally, right
 from convatlas.engine.records import read_rows
-from convatlas.engine.step import Step, advice
+from convatlas.engine.step import Step
 from convatlas.errors import ConvatlasError
 
 HERE = World(0, 1, torch.device("cpu"))
@@ -135,6 +136,8 @@ def test_want_of_memory_is_answered_with_advice():
         torch.empty(2**60)
     with pytest.raises(RuntimeError, match="another thing"), advice(run.Run()):
         raise RuntimeError("another thing")
+    with pytest.raises(ConvatlasError, match=r"MPS backend out of memory.*accumulate=2"), advice(run.Run()):
+        raise RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)")
 
 
 def test_fillers_weigh_nothing():

@@ -255,6 +255,16 @@ def test_a_checkpoint_that_does_not_fit(tmp_path, over, said):
         engine_toys.train(tmp_path, HERE, resume=True, **over)
 
 
+def test_the_days_clock_may_jump(whole, tmp_path, monkeypatch):
+    """Back by a day, on by a month, at every look."""
+    jumps = iter(range(10**6))
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 + (-1) ** next(jumps) * 86_400.0 * random.Random(next(jumps)).randrange(30))
+    model, outcome = engine_toys.train(tmp_path, HERE, train__checkpoint_minutes=0.001)
+    assert same_weights(whole[1], model) and curves(whole[0]) == curves(tmp_path)
+    seconds = [row["seconds"] for row in read_rows(tmp_path / "metrics.csv")]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] < 600 and outcome.seconds < 600
+
+
 def test_a_finished_run_is_not_begun_again_by_mistake(whole):
     folder, model, outcome = whole
     with pytest.raises(ConvatlasError, match="step-00000018 of an earlier run"):
@@ -354,6 +364,19 @@ def test_devices_that_are_not_there_are_named(monkeypatch):
         pass
     with pytest.raises(ConvatlasError, match="finds no mps device"), world("mps"):
         pass
+
+
+@pytest.mark.parametrize(("processes", "over", "said"), [
+    (1, {"train__sync_bn": True}, "train.sync_bn needs GPUs"),
+    (2, {"optim__name": "lm", "optim__momentum": 0.0}, "in one process; start it without torchrun"),
+    (1, {"optim__name": "lm", "optim__momentum": 0.0, "train__compile": True}, "train.compile hides them"),
+    (2, {"sparse__sparsity": 0.5, "train__parallel": "fsdp"}, "use --parallel ddp"),
+    (2, {"train__freeze": ["0"], "train__unfreeze": [[1, "0"]], "train__parallel": "fsdp"}, "use --parallel ddp"),
+])
+def test_what_does_not_go_together_is_refused_before_anything_is_done(tmp_path, processes, over, said):
+    with pytest.raises(ConvatlasError, match=said):
+        engine_toys.train(tmp_path, World(0, processes, torch.device("cpu")), **over)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_loader_of_the_data_package(tmp_path):

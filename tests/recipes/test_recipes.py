@@ -185,12 +185,15 @@ SMALL = {
     "wide_resnet_cifar": ("wide_resnet16_4_cifar", {"image_size": 16, "widen": 1}),
     "zipcode": ("lecun1989_net5", {}),
 }
-PIXELWISE = {"unet", "fcn"}     # their labels are pictures: they wait for data sets that have such
+PIXELWISE = {       # their labels are pictures: network, fields, images per step
+    "unet": ("unet", {"widths": [4, 8], "padding": "same", "image_size": 32}, 1),
+    "fcn": ("fcn32s_alexnet", {"image_size": 64}, 1),
+}
 QUICK = {"resnet_cifar", "convnext", "slak", "lenet5_lm", "mobilenet_v3"}
 
 
 def test_every_recipe_has_a_small_network():
-    assert set(names()) == SMALL.keys() | PIXELWISE
+    assert set(names()) == SMALL.keys() | PIXELWISE.keys()
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL])
@@ -218,6 +221,32 @@ def test_two_steps(name, tmp_path):
     start = convatlas.create_model(network, num_classes=4, **run.model.fields).state_dict()
     after = convatlas.load(trained.folder).state_dict()
     assert any(not torch.equal(start[key], after[key]) for key in start)
+
+
+@pytest.mark.parametrize("name", ["unet", pytest.param("fcn", marks=pytest.mark.slow)])
+def test_two_steps_on_pixels(name, tmp_path):
+    from PIL import Image
+
+    network, fields, images = PIXELWISE[name]
+    dice = np.random.default_rng(0)
+    for part, count in (("train", 2 * images), ("val", 1)):
+        for kind, pixels in (("images", dice.integers(0, 256, (count, 64, 64, 3))), ("masks", dice.integers(0, 3, (count, 64, 64)))):
+            (tmp_path / "cells" / part / kind).mkdir(parents=True)
+            for number, each in enumerate(pixels.astype(np.uint8)):
+                Image.fromarray(each).save(tmp_path / "cells" / part / kind / f"{number}.png")
+    small = {
+        "model": {"name": network, "fields": recipe(name).model.fields | fields | {"in_chans": 3}},
+        "data": {"source": str(tmp_path / "cells"), "batch_size": images, "masks": "instances" if recipe(name).loss.border else "classes"},
+        "train": {"epochs": 1, "device": "cpu"},
+    }
+    run = build(merge(recipe(name).model_dump(), small))
+    trained = convatlas.train(run, out=tmp_path / "run")
+    (row,) = csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
+    assert int(float(row["step"])) == 2 and math.isfinite(float(row["train_loss"])) and math.isfinite(float(row["val_loss"]))
+    torch.manual_seed(run.train.seed)
+    start = convatlas.create_model(network, num_classes=convatlas.load(trained.folder).num_classes, **run.model.fields).state_dict()
+    after = convatlas.load(trained.folder).state_dict()
+    assert start.keys() == after.keys() and any(not torch.equal(start[key], after[key]) for key in start)
 
 
 def test_the_page_is_what_the_recipes_say():

@@ -66,31 +66,39 @@ def short_sides(span: tuple[int, int], seeds: Tensor) -> list[int]:
 
 
 def boxes(
-    size: tuple[int, int], area: tuple[float, float], aspect: tuple[float, float], seeds: Tensor, salt: str
+    size: tuple[int, int] | Tensor, area: tuple[float, float], aspect: tuple[float, float], seeds: Tensor, salt: str
 ) -> tuple[Tensor, Tensor]:
     """Rectangles inside (h, w): (top, left, height, width) as int64 (n, 4), and whether one of ten tries fitted, (n,).
 
-    The share of the area is uniform, the logarithm of width / height too, and so is the place.
+    `size` is one for all, or int64 (n, 2). The share of the area is uniform, the logarithm of width / height too, and so is the place.
     """
-    h, w = size
+    h, w = _sides(size)
     draws = uniforms(seeds, 2 * TRIES + 2, salt)
     areas = between(draws[:, :TRIES], *area) * h * w
     aspects = between(draws[:, TRIES : 2 * TRIES], float(np.log(aspect[0])), float(np.log(aspect[1]))).exp()
     heights, widths = (areas / aspects).sqrt().round().long(), (areas * aspects).sqrt().round().long()
     fits = (heights > 0) & (heights <= h) & (widths > 0) & (widths <= w)
     first = fits.int().argmax(1, keepdim=True)
-    height, width = heights.gather(1, first)[:, 0], widths.gather(1, first)[:, 0]
-    top, left = below(draws[:, -2], (h - height + 1).clamp(min=1)), below(draws[:, -1], (w - width + 1).clamp(min=1))
-    return torch.stack([top, left, height, width], 1), fits.any(1)
+    height, width = heights.gather(1, first), widths.gather(1, first)
+    top, left = below(draws[:, -2:-1], (h - height + 1).clamp(min=1)), below(draws[:, -1:], (w - width + 1).clamp(min=1))
+    return torch.cat([top, left, height, width], 1), fits.any(1)
 
 
-def inception_boxes(size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float], seeds: Tensor) -> Tensor:
-    """GoogLeNet's crops, int64 (n, 4); where no try fits, the largest centre crop whose aspect is within `ratio`."""
-    h, w = size
+def inception_boxes(
+    size: tuple[int, int] | Tensor, scale: tuple[float, float], ratio: tuple[float, float], seeds: Tensor
+) -> Tensor:
+    """GoogLeNet's crops, int64 (n, 4); where no try fits, the largest centre crop whose aspect is within `ratio`. `size` as in `boxes`."""
+    h, w = _sides(size)
     found, fits = boxes(size, scale, ratio, seeds, "resized crop")
-    width, height = min(w, round(h * ratio[1])), min(h, round(w / ratio[0]))
-    centre = torch.tensor([(h - height) // 2, (w - width) // 2, height, width])
+    width, height = torch.minimum(w, (h.double() * ratio[1]).round().long()), torch.minimum(h, (w.double() / ratio[0]).round().long())
+    centre = torch.cat([(h - height) // 2, (w - width) // 2, height, width], 1)
     return torch.where(fits[:, None], found, centre)
+
+
+def _sides(size: tuple[int, int] | Tensor) -> tuple[Tensor, Tensor]:
+    """Heights and widths, int64 (n, 1), or (1, 1) where all are the same."""
+    sizes = size if isinstance(size, Tensor) else torch.tensor([size])
+    return sizes[:, :1], sizes[:, 1:]
 
 
 # --- shape: affine and elastic distortions ----------------------------------------------------------------------------

@@ -10,12 +10,12 @@ from pathlib import Path
 import torch
 
 from ..errors import ConvatlasError
+from ..pixels import SUFFIXES as SUFFIXES
 from .arrays import single_labels
 from .images import Files, Source
 from .split import Split
 from .table import TABLE, read_table
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
 VAL, TEST = ("val", "valid", "validation"), ("test",)
 
 

@@ -6,18 +6,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
-from ..errors import ConvatlasError
+from ..pixels import UnreadableImage as UnreadableImage
+from ..pixels import to_array, unreadable
+from .jpeg import plain_size
 
 ORIENTATION = 0x0112    # EXIF's tag; 1: as it is
-
-
-class UnreadableImage(ConvatlasError):  # noqa: N818 - reads as what it is
-    """One picture that cannot be decoded; its text names the file and the reason."""
 
 
 class ImageSet(Protocol):
@@ -122,20 +119,20 @@ def read_image(path: Path, least: int | None = None) -> Tensor:
     """
     try:
         return decode(path.read_bytes(), least)
-    except UnreadableImage as error:
-        raise UnreadableImage(f"cannot read the image {str(path)!r}: {error}") from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"cannot read the image {str(path)!r}: it is in no format that Pillow knows") from error
-    except Exception as error:      # on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"cannot read the image {str(path)!r}: {reason}") from error
+    except Exception as error:
+        raise unreadable(path, error) from error
 
 
 def decode(content: bytes, least: int | None = None) -> Tensor:
     """The bytes of a picture file as `read_image` gives them; raises UnreadableImage, and whatever Pillow raises.
 
-    Pillow judges every picture by its header; a plain JPEG is then decoded by torchvision, which is faster.
+    A plain JPEG is decoded by torchvision, which is faster; all others, and what torchvision stumbles over, are Pillow's to judge.
     """
+    size = plain_size(content)
+    if size is not None and (least is None or min(size) < 4 * least):
+        pixels = _decoded(content)
+        if pixels is not None:
+            return pixels
     with Image.open(BytesIO(content)) as image:
         if image.format != "JPEG" or image.mode not in ("L", "RGB"):
             return to_tensor(image)
@@ -144,26 +141,24 @@ def decode(content: bytes, least: int | None = None) -> Tensor:
             image.draft(None, (2 * least, 2 * least))       # the smallest of 1/1, 1/2, 1/4, 1/8 that is not below
         if image.size != whole or image.getexif().get(ORIENTATION, 1) != 1:
             return to_tensor(image)
-        try:
-            from torchvision.io import decode_jpeg
+        pixels = _decoded(content)
+        return to_tensor(image) if pixels is None else pixels
 
-            pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-        except (ImportError, RuntimeError):     # torchvision means to give its decoders up; or broken bytes: Pillow says why
-            return to_tensor(image)
-        return pixels
+
+def _decoded(content: bytes) -> Tensor | None:
+    """A JPEG by torchvision; None where it means to give its decoders up, or the bytes are broken: Pillow says why."""
+    try:
+        from torchvision.io import decode_jpeg
+
+        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    except (ImportError, RuntimeError):
+        return None
+    return pixels
 
 
 def to_tensor(image: Image.Image) -> Tensor:
     """A Pillow image as uint8: grey kinds (1, H, W), others RGB (3, H, W), without alpha; raises UnreadableImage."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):              # 'I;16' in its byte orders, and 'I' where Pillow widens 16 bits to 32
-        wide = np.asarray(image).astype(np.int64)
-        if np.min(wide) < 0 or np.max(wide) > 65535:
-            raise UnreadableImage(f"pixels run from {np.min(wide)} to {np.max(wide)}; save the picture with 8 or 16 bits")
-        return torch.from_numpy(np.rint(wide / 257).astype(np.uint8))[None]     # 65535 / 257 = 255
-    if image.mode == "F":
-        raise UnreadableImage("pixels are 32-bit floats, whose scale is not known; save the picture with 8 or 16 bits")
-    pixels = np.array(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
+    pixels = to_array(image)
     if pixels.ndim == 2:
         return torch.from_numpy(pixels)[None]
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from ..errors import ConvatlasError
 from .cache import Cached
@@ -27,6 +28,7 @@ log = logging.getLogger("convatlas")
 KEPT_BYTES = 2**30      # a set in memory is transformed once and kept where that takes less
 CHUNK = 4096            # pictures transformed at once
 AT_ONCE = 32            # files decoded by threads before they are transformed
+GROUP = 8               # pictures of different sizes transformed at once: more no longer fit into the caches
 
 
 class Batch(NamedTuple):
@@ -192,20 +194,11 @@ class _Reader(Dataset["_Read | ConvatlasError"]):
         seeds = image_seeds(self.seed, epoch, draws)
         if len(indices) and _in_memory(self.images):
             return _Read(self.transform.batch(_pictures(self.images, indices), seeds), self.images.labels[indices], indices, {})
-        done: list[Tensor] = []
-        read: list[int] = []            # positions in the share
-        unreadable: dict[int, str] = {}
-        for place, found in enumerate(self._pictures(indices.tolist())):
-            try:
-                if isinstance(found, UnreadableImage):
-                    raise found
-                done.append(self.transform.batch(found[None], seeds[place : place + 1]))
-                read.append(place)
-            except UnreadableImage as error:
-                unreadable[int(indices[place])] = str(error)
-        if not done:
+        images, places, reasons = together(self.transform, self._pictures(indices.tolist()), seeds)
+        unreadable = {int(indices[place]): reason for place, reason in reasons.items()}
+        if not places:
             return self.filler(unreadable)
-        return _Read(torch.cat(done), self.images.labels[indices[read]], indices[read], unreadable)
+        return _Read(images, self.images.labels[indices[places]], indices[places], unreadable)
 
     def _pictures(self, indices: list[int]) -> "Iterator[Tensor | UnreadableImage]":
         """The pictures in their order; a few at a time, for photographs are large."""
@@ -227,6 +220,33 @@ class _Reader(Dataset["_Read | ConvatlasError"]):
         labels = self.images.labels
         zeros = torch.zeros(1, self.transform.in_chans, *self.transform.size)
         return _Read(zeros, labels.new_zeros(1, *labels.shape[1:]), torch.full((1,), -1), unreadable)
+
+
+def together(
+    transform: Transform, pictures: Iterator[Tensor | UnreadableImage], seeds: Tensor
+) -> tuple[Tensor, list[int], dict[int, str]]:
+    """As many pictures as seeds, transformed a few at a time: float32 (m, C, h, w), their places, and why others are missing."""
+    done, places, reasons = [], [], dict[int, str]()
+    for first in range(0, len(seeds), GROUP):
+        here = dict(enumerate(islice(pictures, GROUP), first))
+        reasons |= {place: str(found) for place, found in here.items() if isinstance(found, UnreadableImage)}
+        good = {place: found for place, found in here.items() if isinstance(found, Tensor)}
+        images, refused = transform.each(list(good.values()), seeds[list(good)])
+        reasons |= {place: str(refused[number]) for number, place in enumerate(good) if number in refused}
+        places += [place for place in good if place not in reasons]
+        done.append(images)
+    return _joined(done), places, reasons
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """One after the other; in a worker in memory that the main process sees, so that nothing is copied on the way to it."""
+    if get_worker_info() is None or not parts:
+        return torch.cat(parts) if parts else torch.empty(0)
+    shape = (sum(map(len, parts)), *parts[0].shape[1:])
+    size = math.prod(shape) * parts[0].element_size()
+    shared = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]     # as torch's default_collate does
+    whole = torch.empty(0, dtype=parts[0].dtype).set_(shared, 0, shape, torch.empty(shape, device="meta").stride())
+    return torch.cat(parts, out=whole)
 
 
 def _share(batch: Tensor, rank: int, world: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..errors import ConvatlasError
 from .draws import image_seeds
 from .images import UnreadableImage
-from .loader import Batch, _interrupts_held, _start_worker
+from .loader import Batch, _interrupts_held, _start_worker, together
 from .shards import decoded, shuffled
 from .stream import Stream
 from .transform import Transform
@@ -148,18 +148,17 @@ class _Decoder(Dataset["_Read | ConvatlasError"]):
             return error
 
     def _get(self, files: list[tuple[int, bytes]]) -> _Read:
-        seeds = image_seeds(self.seed, self.epoch, torch.tensor([index for index, _ in files], dtype=torch.int64)).tolist()
-        done: list[Tensor] = []
-        indices: list[int] = []
-        unreadable: dict[int, str] = {}
-        for (index, content), seed in zip(files, seeds, strict=True):
-            try:
-                done.append(self.transform.seeded(decoded(content, self.stream.name(index)), seed))
-                indices.append(index)
-            except UnreadableImage as error:
-                unreadable[index] = str(error)
-        if not done:
+        numbers = torch.tensor([index for index, _ in files], dtype=torch.int64)
+        seeds = image_seeds(self.seed, self.epoch, numbers)
+        images, places, reasons = together(self.transform, (self._picture(*file) for file in files), seeds)
+        unreadable = {files[place][0]: reason for place, reason in reasons.items()}
+        if not places:
             filler = torch.zeros(1, self.transform.in_chans, *self.transform.size)
             return _Read(filler, torch.zeros(1, dtype=torch.int64), torch.full((1,), -1), unreadable)
-        chosen = torch.tensor(indices)
-        return _Read(torch.stack(done), self.stream.labels[chosen], chosen, unreadable)
+        return _Read(images, self.stream.labels[numbers[places]], numbers[places], unreadable)
+
+    def _picture(self, index: int, content: bytes) -> Tensor | UnreadableImage:
+        try:
+            return decoded(content, self.stream.name(index))
+        except UnreadableImage as error:
+            return error

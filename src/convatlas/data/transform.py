@@ -1,6 +1,6 @@
 """From pictures to a network's input: resize, crop, augment, normalise; one seed per picture decides all that is random."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -80,8 +80,34 @@ class Transform:
             raise ConvatlasError(f"pictures are uint8 (n, C, H, W), not {images.dtype} {tuple(images.shape)}")
         if seeds.dtype != torch.int64 or seeds.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} pictures need as many int64 seeds, not {seeds.dtype} {tuple(seeds.shape)}")
+        return self._finished(_CROPS[self.augment.crop](self, _channels(images, self.in_chans), seeds), seeds)
+
+    def each(self, pictures: Sequence[Tensor], seeds: Tensor) -> tuple[Tensor, dict[int, UnreadableImage]]:
+        """Pictures uint8 (C, H, W) of any sizes, seeds int64 (n,): bit for bit what `seeded` gives of each, (m, in_chans, h, w).
+
+        And those that are too elongated to be resized, by their place, which are left out. Everything but the crops is done
+        to all at once: what is drawn for one picture takes a tenth of its time.
+        """
         a = self.augment
-        pixels = _CROPS[a.crop](self, _channels(images, self.in_chans), seeds)
+        boxes: list[list[int]] = []
+        if a.crop == "resized" and pictures:
+            sizes = torch.tensor([picture.shape[-2:] for picture in pictures])
+            boxes = how.inception_boxes(sizes, a.scale, a.ratio, seeds).tolist()
+        crops, kept, refused = [], [], {}
+        for place, picture in enumerate(pictures):
+            pixels = _channels(picture[None], self.in_chans)
+            try:
+                crops.append(_box(self, pixels, boxes[place]) if boxes else _CROPS[a.crop](self, pixels, seeds[place : place + 1]))
+                kept.append(place)
+            except UnreadableImage as error:
+                refused[place] = error
+        if not crops:
+            return torch.empty(0, self.in_chans, *self.size), refused
+        return self._finished(torch.cat(crops), seeds[kept]), refused
+
+    def _finished(self, pixels: Tensor, seeds: Tensor) -> Tensor:
+        """What follows the crop, on uint8 (n, in_chans, h, w)."""
+        a = self.augment
         if a.flip:
             pixels = how.mirrored(pixels, a.flip, seeds)
         if a.policy != "none":
@@ -253,8 +279,12 @@ def _resized_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor
     """Inception's crop of random area and aspect, brought to the network's size."""
     a = transform.augment
     boxes = how.inception_boxes((pixels.shape[-2], pixels.shape[-1]), a.scale, a.ratio, seeds).tolist()
-    return torch.stack([_resize(picture[:, top : top + h, left : left + w], transform.size, transform.interpolation)
-                        for picture, (top, left, h, w) in zip(pixels, boxes, strict=True)])
+    return torch.cat([_box(transform, picture[None], box) for picture, box in zip(pixels, boxes, strict=True)])
+
+
+def _box(transform: Transform, pixels: Tensor, box: Sequence[int]) -> Tensor:
+    top, left, h, w = box
+    return _resize(pixels[..., top : top + h, left : left + w], transform.size, transform.interpolation)
 
 
 _CROPS = {"centre": _centre_crop, "random": _random_crop, "resized": _resized_crop}

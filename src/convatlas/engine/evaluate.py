@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import run
 from .distributed import World, agree, gather
 from .losses import per_image, probabilities
+from .memory import scored
 from .metrics import average_precision, confusion, right, top
 from .watch import Watch
 
@@ -93,7 +94,7 @@ def measure(
             for done, batch in enumerate(loader.epoch(0), start=1):
                 if agree(world, stop())[0]:
                     return None
-                scores = model(batch.images.to(world.device, non_blocking=True)).float()
+                scores = scored(model, batch.images, world)
                 labels, indices = batch.labels.to(world.device, non_blocking=True), batch.indices
                 real = indices >= 0
                 if not real.all():      # fillers count for nothing

@@ -1,7 +1,7 @@
 """One optimiser step: a batch, in parts where memory is short, forward, loss, backward, clipped, and what follows the weights."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import run
-from ..errors import ConvatlasError
 from .checkpoint import derived_seed
 from .distributed import World, agree
 from .losses import PerImage
+from .memory import advice
 from .metrics import Tally
 from .sides import losses_of
 
@@ -45,7 +45,7 @@ class Step:
         """Move the weights by one batch. False: its loss was not finite in some process, and nothing moved (`on_nan` = skip)."""
         watchful = self.run.train.on_nan == "skip"
         buffers = [buffer.clone() for buffer in self.model.buffers()] if watchful else []
-        sums = self.tally.sums.clone()
+        sums = self.tally.sums.clone() if watchful else self.tally.sums
         self.optim.zero_grad(set_to_none=True)
         self.backward(batch, epoch, step)
         if watchful and agree(self.world, not bool((self.tally.sums - sums).isfinite().all()))[0]:
@@ -110,24 +110,3 @@ class Step:
         if not last and isinstance(self.network, nn.parallel.DistributedDataParallel):
             return self.network.no_sync()
         return nullcontext()
-
-
-@contextmanager
-def advice(settings: run.Run) -> Iterator[None]:
-    """Turn an error for want of memory into what can be done about it."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
-            raise
-        train, batch = settings.train, settings.data.batch_size
-        hints = [f"--set train.accumulate={2 * train.accumulate} computes the same batch of {batch} in smaller parts"]
-        if not train.grad_checkpointing:
-            hints.append("--set train.grad_checkpointing=true recomputes instead of keeping")
-        if train.amp == "off":
-            hints.append("--amp bf16 halves what is kept")
-        hints.append(f"--batch-size {max(batch // 2, 1)} or a smaller --image-size needs less (it is another run)")
-        raise ConvatlasError(f"memory ran out in a step of {batch} images ({' '.join(str(error).split())[:160]}): "
-                             + "; ".join(hints)) from error
-
-

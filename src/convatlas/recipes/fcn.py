@@ -3,8 +3,8 @@
 As published, the code's FCN-32s: one image per step, the sum of the loss over its pixels, label 255 left out, a fixed rate of
 10⁻¹⁰, momentum 0.99, weight decay 5·10⁻⁴, biases at twice the rate and without decay, upsampling kernels frozen, no
 augmentation, 100 000 iterations over the 8 498 images of SBD. (The paper: batches of 20, momentum 0.9, rate 10⁻⁴.) The
-finer nets follow from the coarser one: `optim.lr=1e-12` for 16s, `1e-14` for 8s, and `model.weights` of the one before.
-Departs: pictures have one size, the network's; begin from a trained VGG-16 by `model.weights`, which is not set here.
+finer nets follow from the coarser one: `optim.lr=1e-12` for 16s, `1e-14` for 8s, and as `model.weights` the run before.
+Departs: pictures have one size, the network's; a trained VGG-16 to begin from is named by `model.weights`, and not set here.
 """
 
 from ..run import Data, Group, Loss, Model, Optim, Preprocess, Run, Train

@@ -5,7 +5,7 @@ sees more pixels than it scores. Everything about a patch depends on its image's
 same, and training resumes exactly; the loader of all other training (data/loader.py) does the rest.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import ceil, radians
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..data.augment import deform, jittered, mirrored
 from ..data.draws import below, derived, uniforms
+from ..data.images import UnreadableImage
 from ..data.loader import Batch, Loader
 from ..data.transform import Transform, _channels, make_transform
 from ..errors import ConvatlasError
@@ -83,7 +84,12 @@ class Patches:
 
     def batch(self, packed: Tensor, seeds: Tensor) -> Tensor:
         """Packed images (n, C + 2, H, W), seeds int64 (n,) -> (n, in_chans + 2, h, w): normalised pixels, classes, weights."""
-        return torch.cat([self._one(image[None], seed[None]) for image, seed in zip(packed, seeds, strict=True)])
+        return self.each(list(packed), seeds)[0]
+
+    def each(self, packed: Sequence[Tensor], seeds: Tensor) -> tuple[Tensor, dict[int, UnreadableImage]]:
+        """The same of images of any sizes; none is refused."""
+        made = [self._one(image[None], seed[None]) for image, seed in zip(packed, seeds, strict=True)]
+        return torch.cat(made) if made else torch.empty(0, self.in_chans, *self.size), {}
 
     def _one(self, packed: Tensor, seeds: Tensor) -> Tensor:
         a, t = self.augment, self.shaped
