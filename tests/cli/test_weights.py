@@ -97,6 +97,14 @@ def test_a_run_is_published_and_loaded_again(trained, tmp_path, inside):
     assert "holds other things" in inside("publish", trained, folder, "--force").stderr
 
 
+@pytest.mark.parametrize("words", [("explain",), ("convert", "out.pth", "--to", "timm")])
+def test_names_are_looked_up_in_the_caches(inside, tmp_path, monkeypatch, words):
+    """What is not there is told as a name's lack, not as a file's."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    done = inside("weights", *words[:1], "hf-hub:someone/nothing", *words[1:], cwd=tmp_path)
+    assert done.returncode == 2 and "nothing is downloaded unasked" in " ".join(done.stderr.split())
+
+
 def test_the_known_public_weights_are_listed(inside):
     done = inside("list", "--pretrained", "resnet50", "--json")
     rows = {row["id"]: row for row in json.loads(done.stdout)}

@@ -5,17 +5,18 @@ import json
 import os
 import pathlib
 import pickle
+import random
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import convatlas
-from convatlas import ConvatlasError, checkpoints, registry
+from convatlas import ConvatlasError, checkpoints, registry, weights
 from convatlas.weights import files, foreign, tables
 from parity import randomised
 
@@ -43,9 +44,9 @@ def label(peer):
 @pytest.mark.parametrize(("family", "peer"), PEERS, ids=[label(peer) for _, peer in PEERS])
 def test_every_name_has_one_place(family, peer):
     """On the meta device: each tensor of theirs is one of ours, with the same numbers in it, and none of ours is left."""
-    with torch.device("meta"):
-        ours = registry.build(peer.ours, peer.fields).state_dict()
-        theirs = checkpoints._peer(peer, registry.build(peer.ours, peer.fields)).state_dict()
+    ours = weights.blank(lambda: registry.build(peer.ours, peer.fields))
+    theirs = weights.blank(lambda: checkpoints._peer(peer, ours)).state_dict()
+    ours = ours.state_dict()
     shapes = [{name: tuple(tensor.shape) for name, tensor in state.items()} for state in (theirs, ours)]
     pairs, left = tables.pair(*shapes, tables.rules(family, peer.library, peer.name))
     assert not left
@@ -73,12 +74,12 @@ def test_loaded_it_computes_the_same_and_goes_back(family, peer, tmp_path):
 
 def test_without_a_name_it_is_recognised(resnet):
     model, path = resnet
-    report = convatlas.explain_weights(path)
-    assert report.network == "resnet18" and "torchvision" in report.source
-    assert {row.what for row in report.rows} == {"loaded"}
+    ours = convatlas.load(path)
+    assert ours.loaded.network == "resnet18" and "torchvision" in ours.loaded.source
+    assert {row.what for row in ours.loaded.rows} == {"loaded"}
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(convatlas.load(path)(x), model(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours(x), model(x), rtol=1e-4, atol=1e-4)
 
 
 def test_another_number_of_classes_and_channels(resnet):
@@ -116,7 +117,7 @@ def test_wrappers_are_seen_through(resnet, tmp_path, wrap):
 def test_an_npz(resnet, tmp_path):
     model, _ = resnet
     np.savez(tmp_path / "w.npz", **{name: tensor.numpy() for name, tensor in model.state_dict().items()})
-    assert torch.equal(convatlas.load(tmp_path / "w.npz").head.classifier.weight, model.fc.weight)
+    assert torch.equal(convatlas.load(tmp_path / "w.npz", "resnet18").head.classifier.weight, model.fc.weight)
 
 
 def test_networks_that_differ_in_constants_only_are_never_guessed(tmp_path):
@@ -135,6 +136,17 @@ def test_networks_that_differ_in_constants_only_are_never_guessed(tmp_path):
     plain = convatlas.create_model("efficientnet_b0")
     with pytest.raises(ConvatlasError, match="padding = 'same'"):
         convatlas.load_weights(plain, named)
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_what_was_loaded_can_be_saved_over(resnet, tmp_path, kind):
+    """Writers empty a file before they fill it: tensors that were mapped from it would end the process here."""
+    path, write = tmp_path / f"same.{kind}", torch.save if kind == "pth" else save_file
+    write(resnet[0].state_dict(), path)
+    model = convatlas.create_model("resnet18", weights=path)
+    write(model.state_dict(), path)
+    read = torch.load(path, weights_only=True) if kind == "pth" else load_file(path)
+    assert torch.equal(read["head.classifier.weight"], resnet[0].fc.weight)
 
 
 def test_another_network_s_file_is_told_so(resnet):
@@ -186,6 +198,29 @@ def test_hostile_safetensors_give_a_sentence(tmp_path, data):
         convatlas.load(tmp_path / "bad.safetensors")
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "npz"])
+def test_a_file_with_changed_bytes_loads_or_is_refused_in_a_sentence(tmp_path, kind):
+    """Nothing but a network or ConvatlasError comes of it, whichever bytes of the head, the pickle or the directory are wrong."""
+    model, path = convatlas.create_model("lenet5_modern", num_classes=2), tmp_path / f"fuzz.{kind}"
+    tensors = model.state_dict()
+    write = {"safetensors": lambda: save_file(tensors, path), "pth": lambda: torch.save(tensors, path),
+             "npz": lambda: np.savez(path, **{name: tensor.numpy() for name, tensor in tensors.items()})}
+    write[kind]()
+    whole, draw = path.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(150):
+        data = bytearray(whole)
+        at = draw.choice([draw.randrange(min(len(data), 700)), len(data) - 1 - draw.randrange(1200), draw.randrange(len(data))])
+        data[at:at + draw.choice([0, 1, 1, 8])] = draw.randbytes(draw.choice([0, 1, 1, 8]))
+        path.write_bytes(data)
+        try:
+            assert files.read(path).tensors
+        except ConvatlasError as error:
+            assert "fuzz" in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 20
+
+
 def test_damaged_files_of_other_kinds(resnet, tmp_path):
     whole = resnet[1].read_bytes()
     (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
@@ -194,7 +229,8 @@ def test_damaged_files_of_other_kinds(resnet, tmp_path):
     torch.save([1, 2], tmp_path / "list.pth")
     torch.save({"a": 1}, tmp_path / "empty.pth")
     (tmp_path / "x.h5").write_bytes(b"")
-    for name in ("cut.pth", "noise.pt", "noise.npz", "list.pth", "empty.pth", "x.h5"):
+    (tmp_path / "x.caffemodel").write_bytes(b"")
+    for name in ("cut.pth", "noise.pt", "noise.npz", "list.pth", "empty.pth", "x.h5", "x.caffemodel"):
         with pytest.raises(ConvatlasError, match=name.replace(".", r"\.")):
             convatlas.load(tmp_path / name)
 
@@ -203,7 +239,8 @@ def test_numbers_that_are_not_finite_are_told(resnet, tmp_path):
     state = {name: tensor.clone() for name, tensor in resnet[0].state_dict().items()}
     state["layer1.0.conv1.weight"][0] = torch.nan
     torch.save(state, tmp_path / "nan.pth")
-    assert any("not finite" in note and "layer1.0.conv1.weight" in note for note in convatlas.explain_weights(tmp_path / "nan.pth").notes)
+    notes = convatlas.explain_weights(tmp_path / "nan.pth", "resnet18").notes
+    assert any("not finite" in note and "layer1.0.conv1.weight" in note for note in notes)
 
 
 def test_unknown_names_are_paired_by_order_and_told_or_refused(resnet, tmp_path):

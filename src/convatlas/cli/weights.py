@@ -7,11 +7,14 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .options import OUTPUT, TRAINING, Debug, Json, argument, option
+from .options import OUTPUT, TRAINING, Debug, Json, argument, option, switch
 
 weights = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 Model = Annotated[str | None, option("--model", panel=TRAINING, metavar="NAME", help="Which network it is; left out: all are tried.")]
+
+Download = Annotated[bool, switch("--download", panel=TRAINING, help="Fetch weights that are named and not in the cache.")]
+SOURCE = "A run folder, a .safetensors, .pth or .npz file, or a name such as timm/resnet50.a1_in1k."
 
 
 @weights.callback()
@@ -27,8 +30,9 @@ def top() -> None:
 
 @weights.command("explain")
 def explain(
-    file: Annotated[Path, argument("FILE", "A run folder, or a .safetensors, .pth or .npz file.")],
+    file: Annotated[str, argument("FILE", SOURCE)],
     model: Model = None,
+    download: Download = False,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -36,7 +40,7 @@ def explain(
     with console.loading():
         from ..checkpoints import explain_weights
 
-    report = explain_weights(file, model)
+    report = explain_weights(file, model, download=download)
     if json:
         rows = [{"ours": row.ours, "theirs": row.theirs, "what": row.what, "why": row.why} for row in report.rows]
         console.document({"file": report.where, "network": report.network, "source": report.source, "notes": list(report.notes),
@@ -54,15 +58,16 @@ def explain(
 
 @weights.command("convert")
 def convert(
-    source: Annotated[Path, argument("IN", "A run folder, or a .safetensors, .pth or .npz file.")],
+    source: Annotated[str, argument("IN", SOURCE)],
     target: Annotated[Path, argument("OUT", "The file to write: .safetensors, or .pth.")],
     to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT, help="Whose names the tensors get.")],
     model: Model = None,
+    download: Download = False,
     debug: Debug = False,
 ) -> None:
     """Write weights so that another library's own network loads them, or ours those of another."""
     with console.loading():
         from ..checkpoints import convert_weights
 
-    written = convert_weights(source, target, to, model)
+    written = convert_weights(source, target, to, model, download=download)
     console.out.print(f"written: {escape(str(written))}", soft_wrap=True)

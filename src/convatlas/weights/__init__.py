@@ -1,5 +1,6 @@
 """Checkpoints in and out: our own safetensors, which say what they are, and files of torchvision and timm by their names."""
 
+from .blank import blank as blank
 from .files import Foreign as Foreign
 from .files import read as read
 from .foreign import Recognised as Recognised
@@ -27,7 +28,7 @@ from .tables import peers as peers_of
 from .tables import rules as rules_of
 
 __all__ = [
-    "Foreign", "Meta", "Peer", "Pretrained", "Recognised", "Report", "Row", "apart", "catalog", "exported", "fetch", "find", "is_name",
-    "is_ours", "libraries", "load_foreign", "of_file", "own_file", "peers_of", "read", "read_fitted", "read_meta", "recognise", "rules_of",
-    "save",
+    "Foreign", "Meta", "Peer", "Pretrained", "Recognised", "Report", "Row", "apart", "blank", "catalog", "exported", "fetch", "find",
+    "is_name", "is_ours", "libraries", "load_foreign", "of_file", "own_file", "peers_of", "read", "read_fitted", "read_meta", "recognise",
+    "rules_of", "save",
 ]

@@ -6,10 +6,10 @@ plain values, argparse's Namespace, NumPy scalars, paths. Anything else in a pic
 
 import argparse
 import json
+import math
 import pathlib
 import pickletools
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -52,9 +52,11 @@ class Foreign:
 
 
 def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
-    """The tensors of a file, mapped from disk where its format allows, or of a state dict; wrappers and prefixes taken off.
+    """The tensors of a file, or of a state dict; wrappers and prefixes taken off.
 
-    Raises ConvatlasError for a file that is absent, damaged, of another format, or would need code to be read.
+    They lie in memory of their own and are not mapped from disk: a program that loads `x.pth` and saves `x.pth` would pull the file out
+    from under a mapping, and die of it with the file half written. Raises ConvatlasError for a file that is absent, damaged, of another
+    format, or would need code to be read.
     """
     if isinstance(source, Mapping):
         return _unwrapped(Foreign("the state dict", "mapping", {}), source)
@@ -68,15 +70,16 @@ def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
         return _npz(path)
     if kind in TORCH:
         return _torch(path)
-    hints = {".h5": "convert it to .npz or .safetensors first", ".keras": "convert it to .npz or .safetensors first",
-             ".caffemodel": "convert it to .npz first: there is no well-kept reader without Caffe",
+    keras = "save its arrays as .npz, in PyTorch's layout and under the names of a library that is known here"
+    hints = {".h5": keras, ".hdf5": keras, ".keras": keras,
+             ".caffemodel": "convert it with Caffe and save the arrays as .npz: nothing that is well kept reads it otherwise",
              ".ckpt-index": "read it with TensorFlow and save the variables as .npz", ".onnx": "an ONNX file is a program, not weights"}
     known = ", ".join((".safetensors", ".npz", *TORCH))
     raise ConvatlasError(f"{str(path)!r} is in no format that is read here ({known})" + (f"; {hints[kind]}" if kind in hints else ""))
 
 
 def _safetensors(path: Path) -> Foreign:
-    """Read tensor by tensor into memory of its own, not mapped: whoever writes to the file later does not change the network."""
+    """Tensor by tensor."""
     try:
         with safe_open(path, framework="pt") as file:       # checks the header against the file's length
             meta = dict(file.metadata() or {})
@@ -102,7 +105,9 @@ def _npz(path: Path) -> Foreign:
             raise ConvatlasError(f"{str(path)!r} claims to hold {claimed:,} bytes in a file of {held:,}: it is refused")
         with np.load(path, allow_pickle=False) as arrays:
             numbers = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except ConvatlasError:
+        raise
+    except Exception as error:      # on broken bytes zipfile and NumPy raise nearly anything
         raise ConvatlasError(f"{str(path)!r} is not a readable .npz file: {_line(error)}") from error
     return _unwrapped(Foreign(str(path), "npz", {}), {name: torch.from_numpy(value) for name, value in numbers.items()
                                                        if value.dtype.kind in "fiu"})
@@ -116,7 +121,7 @@ def _torch(path: Path) -> Foreign:
     ]
     try:
         with torch.serialization.safe_globals(allowed):
-            found = torch.load(path, map_location="cpu", weights_only=True, mmap=True if zipfile.is_zipfile(path) else None)
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # on broken bytes it raises nearly anything
         needs = _needs(path)
         if needs:
@@ -175,8 +180,13 @@ def _unwrapped(foreign: Foreign, tree: Mapping[Any, Any]) -> Foreign:
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether all numbers are: their sum, which takes no memory, tells of nearly all tensors."""
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    """Whether all numbers are: their sum, which takes no memory and, by NumPy, wakes no threads, tells of nearly all tensors."""
+    if tensor.device.type == "cpu" and tensor.dtype in (torch.float16, torch.float32, torch.float64):
+        with np.errstate(all="ignore"):
+            total = float(tensor.detach().numpy().sum(dtype=np.float32))
+    else:
+        total = tensor.sum(dtype=torch.float32).item()
+    return math.isfinite(total) or bool(tensor.isfinite().all())
 
 
 def _shape(tensor: Tensor) -> str:

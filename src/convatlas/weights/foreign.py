@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConvatlasError
 from . import tables
+from .blank import blank
 from .files import Foreign
 from .tables import Peer
 
@@ -90,24 +91,30 @@ def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: 
 
 
 def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognised]:
-    theirs, built = found.shapes, dict[str, tables.Shapes]()
+    theirs, most = found.shapes, len(found.tensors) // 20
+    unlike, built, paired = dict[int, bool](), dict[str, tables.Shapes](), dict[tuple[str, int], tuple[dict[str, str], list[str]]]()
     for kin, library in tables.every(family):
         for peer in tables.peers(kin, library):
             if ours is not None and peer.ours != ours:
                 continue
-            key = f"{peer.ours} {dict(peer.fields)}"
+            rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)}"
+            if id(rules) not in unlike:
+                unlike[id(rules)] = tables.strange(theirs, rules, most)
+            if unlike[id(rules)]:
+                continue
             places = built[key] = built.get(key) or _places(build, peer.ours, peer.fields)
-            pairs, left = tables.pair(theirs, places, tables.rules(kin, library, peer.name))
+            if (key, id(rules)) not in paired:      # libraries often agree
+                paired[key, id(rules)] = tables.pair(theirs, places, rules)
+            pairs, left = paired[key, id(rules)]
             missing = [name for name in places if name not in pairs.values() and not name.endswith("num_batches_tracked")]
             head = {name for name in missing if name.startswith(("head.classifier", "aux."))}
             odd = [name for name, new in pairs.items() if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
-            if set(missing) <= head and not odd and len(left) <= len(theirs) // 20:
+            if set(missing) <= head and not odd and len(left) <= most:
                 yield Recognised(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), (), len(missing))
 
 
 def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes:
-    with torch.device("meta"):
-        return {name: tuple(tensor.shape) for name, tensor in build(name, fields).state_dict().items()}
+    return {place: tuple(tensor.shape) for place, tensor in blank(lambda: build(name, fields)).state_dict().items()}
 
 
 def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any]) -> Recognised:
@@ -166,8 +173,7 @@ def _chosen(found: Foreign, best: list[Recognised], build: Build, given: Mapping
 
 
 def _has(peer: Peer, asked: Mapping[str, Any], build: Build) -> bool:
-    with torch.device("meta"):
-        spec = build(peer.ours, peer.fields).spec
+    spec = blank(lambda: build(peer.ours, peer.fields)).spec
     return all(getattr(spec, key) == value for key, value in asked.items())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import Any
 
 import yaml
@@ -72,14 +73,25 @@ def libraries(family: str) -> tuple[str, ...]:
 @cache
 def rules(family: str, library: str, model: str) -> tuple[Rule, ...]:
     """The lines of the table for the library's network `model`."""
-    lines = next(table["names"] for table in _table(family)[library]["tables"] if model in table["models"])
-    return tuple(map(_rule, lines))
+    return _rules(tuple(next(table["names"] for table in _table(family)[library]["tables"] if model in table["models"])))
 
 
 def peers(family: str, library: str) -> tuple[Peer, ...]:
     """The networks of the library that are ours."""
     return tuple(Peer(library, name, row["ours"], row.get("fields", {}), row.get("kwargs", {}))
                  for name, row in _table(family)[library]["models"].items())
+
+
+@cache
+def _rules(lines: tuple[str, ...]) -> tuple[Rule, ...]:
+    """One tuple for the same lines, wherever they stand."""
+    return tuple(map(_rule, lines))
+
+
+def strange(theirs: Shapes, table: Sequence[Rule], most: int) -> bool:
+    """Whether more than `most` of the names fit no rule, whatever the network: then there is no need to build it."""
+    names = (name for name in theirs if not any(rule(name if rule.tensor else name.rpartition(".")[0]) for rule in table))
+    return next(islice(names, most, None), None) is not None
 
 
 def _rule(line: str) -> Rule:
