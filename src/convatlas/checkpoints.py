@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from . import arch, registry, weights
+from . import arch, light, registry, weights
 from .deploy import fold, fold_structure
 from .errors import ConvatlasError
 from .model import Convnet
 from .recipes import recipe
+from .segmenter import Segmenter
 from .weights import Foreign, Meta, Pretrained, Recognised, Report
 
 __all__ = ["arch", "convert_weights", "explain_weights", "load", "load_weights", "save"]
@@ -40,8 +41,10 @@ def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | 
     the network with `download`. `fields` change the specification that the file was trained with: other `num_classes` get a new
     classifier, other `in_chans` an adapted first convolution. The network carries `classes`, `preprocess`, `scores` (the loss it
     was trained with) and `loaded`, the account of every tensor. Raises ConvatlasError for a file of another network than `name`, and
-    for tensors that do not fit.
+    for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or from a network of coarser scores.
     """
+    if name is not None and registry.variant(name).segments:
+        return _segmenter(path, name, fields or {}, download).eval()
     return _network(_opened(path, name, download), name, fields or {})[0].eval()
 
 
@@ -82,6 +85,7 @@ def _opened(source: Weights, name: str | None, download: bool) -> Opened:
     if not isinstance(source, str | Path):
         return Opened(weights.read(source))
     variant = None if name is None else registry.variant(name).name
+    light.checked(source)
     path = weights.fetch(source, variant, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
     if weights.is_ours(path):
         meta = weights.read_meta(path)
@@ -128,10 +132,39 @@ def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tup
     return model, report
 
 
+def _segmenter(source: Weights, name: str, fields: Mapping[str, Any], download: bool) -> Convnet:
+    """A network that segments: from weights of its own, of a coarser one, or of the classifier inside it."""
+    with torch.device("meta"):
+        empty = registry.build(name, fields)
+    assert isinstance(empty, Segmenter)
+    opened = _opened(source, empty.encoder or name, download)
+    meta = opened.meta
+    if meta is None:
+        try:
+            return _network(opened, name, fields)[0]
+        except ConvatlasError:
+            if empty.encoder is None:
+                raise
+    elif meta.model == registry.variant(name).name:
+        return _network(opened, name, fields)[0]
+    coarser = meta is not None and registry.variant(meta.model).segments
+    other, report = _network(opened, meta.model if meta else empty.encoder, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
+    model = registry.build(name, {"num_classes": other.num_classes, **fields} if coarser else fields)
+    assert isinstance(model, Segmenter)
+    if isinstance(other, Segmenter):
+        model.load_coarser(other)
+        model.classes = other.classes
+    else:
+        model.load_encoder(other)
+    model.loaded = report
+    if other.preprocess is not None and other.preprocess.fit == "none":     # what was measured on whole pictures does not fit patches
+        model.preprocess = other.preprocess
+    return model
+
+
 def _filled(build: Callable[[], Convnet], fill: Callable[[Convnet], Report]) -> tuple[Convnet, Report]:
     """The network with its weights, without initialising what they replace: only where something of it is not in them is it built anew."""
-    with torch.device("meta"):
-        model = build()
+    model = weights.blank(build)
     report = fill(model)
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         model = build()

@@ -1,7 +1,7 @@
 """Segmenter: a Convnet that gives scores for pixels, from the maps of all its stages."""
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,13 +31,15 @@ class Segmenter(Convnet):
     (H', W') is `output_size(H, W)`. With num_classes=0 the output is the map that the scores are made of, with
     `head_hidden_size` channels. `head` is the decoder: it reads the maps of all stages, so that `forward_features`, the
     last of them, does not determine the scores, and `forward_head` is refused. Everything else is as in `Convnet`.
-    A network without padding takes only images whose sides are `rest` + a multiple of `step`.
+    A network without padding takes only images whose sides are `rest` + a multiple of `step`. `encoder` is the classifier inside it,
+    if there is one, from whose weights it may begin (`load_encoder`).
     """
 
     def __init__(self, spec: Spec, stem: nn.Module | None, stages: Sequence[nn.Module], decoder: Decoder, *,
-                 step: int = 1, rest: int = 0) -> None:
+                 step: int = 1, rest: int = 0, encoder: str | None = None, encoder_fields: Mapping[str, Any] | None = None) -> None:
         super().__init__(spec, stem, stages, decoder)
         self.step, self.rest = step, rest % step
+        self.encoder, self.encoder_fields = encoder, {**(encoder_fields or {}), "in_chans": self.in_chans}
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N, num_classes, H', W') from images (N, in_chans, H, W)."""
@@ -71,6 +73,18 @@ class Segmenter(Convnet):
             raise ConvatlasError(f"{self.name} has {self.num_classes} classes, {coarser.name} {coarser.num_classes}: "
                                  f"build it with num_classes={coarser.num_classes}")
         self.load_state_dict(shared, strict=False)
+
+    def load_encoder(self, encoder: Convnet) -> None:
+        """Begin from the trained classifier inside: all its layers but the last are copied in their order, fully connected ones as
+        convolutions (Long et al. 2015, Figure 2). Another network is a ConvatlasError.
+        """
+        given, own = ({name: tensor for name, tensor in net.state_dict().items() if not name.startswith(head)}
+                      for net, head in ((encoder, "head.classifier."), (self, "head.")))
+        if encoder.name != self.encoder or [tensor.numel() for tensor in given.values()] != [tensor.numel() for tensor in own.values()]:
+            inside = f"inside it is {self.encoder} for {self.in_chans} channels" if self.encoder else "there is no classifier inside it"
+            raise ConvatlasError(f"{self.name} cannot begin from {encoder.name}: {inside}")
+        copies = {name: theirs.reshape(ours.shape) for (name, ours), theirs in zip(own.items(), given.values(), strict=True)}
+        self.load_state_dict(copies, strict=False)
 
     def _decoded(self, x: Tensor) -> Tensor:
         scores: Tensor = self.head(list(self._maps(x)), (x.shape[2], x.shape[3]))

@@ -1,12 +1,18 @@
 """Training, judging and using a network that segments, as a user does."""
 
 import json
+import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import convatlas
 from convatlas.engine.records import read_rows
+from convatlas.run import Preprocess
 
 SMALL = ("--set", "model.fields.widths=[4, 8]", "--set", "model.fields.padding=same", "--image-size", 64, "--batch-size", 2, "--lr", 0.05,
          "--set", "optim.momentum=0.9", "--set", "loss.border=2")
@@ -57,6 +63,43 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(run, discs, tmp_path, cli
     assert [[row[name] for name in same] for row in whole] == [[row[name] for name in same] for row in parts]
 
 
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(discs, tmp_path, cli):
+    """Without dropout, which each process draws for itself."""
+    words = ["train", "unet", discs, *SMALL, "--set", "model.fields.drop_rate=0", "--epochs", 2, "--out"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "convatlas"]
+    done = subprocess.run([str(word) for word in (*launch, *words, tmp_path / "two")], env={**os.environ, "OMP_NUM_THREADS": "1"},
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert cli(*words, tmp_path / "one").returncode == 0
+    for one, two in zip(*(read_rows(tmp_path / name / "metrics.csv") for name in ("one", "two")), strict=True):
+        assert [two[name] for name in ("train_loss", "val_loss", "val_iou")] == pytest.approx(
+            [one[name] for name in ("train_loss", "val_loss", "val_iou")], rel=1e-3)
+
+
+def test_a_network_on_a_trained_encoder(discs, cli, tmp_path):
+    """From a classifier's weights, whose preprocessing comes with them."""
+    classifier = convatlas.create_model("resnet20_cifar", num_classes=3)
+    classifier.preprocess = Preprocess(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    weights = convatlas.save(classifier, tmp_path / "c.safetensors")
+    done = cli("train", "unet_resnet34", discs, "--weights", weights, "--set", "model.fields.encoder=resnet20_cifar",
+               "--set", "model.fields.decoder_widths=[8, 6]", *SMALL[4:8], "--lr", 1e-9, "--epochs", 1, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "c.safetensors" in done.stdout and "grey images are repeated on three channels" in done.stdout
+    net = convatlas.load(tmp_path / "run")
+    assert net.preprocess == classifier.preprocess and net.spec.encoder == "resnet20_cifar"
+    for name, tensor in net.stages.named_parameters():
+        assert (tensor - classifier.stages.get_parameter(name)).abs().max() < 1e-4
+
+
+@pytest.mark.slow
+def test_fcn_is_trained_by_its_recipe(discs, cli, tmp_path):
+    done = cli("train", "fcn32s_alexnet", discs, "--image-size", 64, "--epochs", 1, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    row, = read_rows(tmp_path / "run" / "metrics.csv")
+    assert 0.9 < row["train_loss"] / (64 * 64 * math.log(2)) < 0.999, "a sum over the pixels, of scores that begin at zero, and fall"
+
+
 def test_it_is_judged_as_papers_do(run, discs, inside):
     done = inside("eval", run, discs, "--objects", "watershed", "--json")
     assert done.returncode == 0, done.stderr
@@ -64,6 +107,7 @@ def test_it_is_judged_as_papers_do(run, discs, inside):
     best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
     assert found["mean_iou"] == pytest.approx(best, abs=1e-9) and found["images"] == 3
     assert 0 < found["average_precision"] <= 1 and 0 <= found["rand_error"] < 1
+    assert 0 <= found["warping_error"] < found["pixel_error"], "borders drawn a little elsewhere are no errors of it"
     assert sum(map(sum, found["confusion"])) == 3 * 48 * 56
     assert "mean IoU" in inside("eval", run, discs).stdout
 

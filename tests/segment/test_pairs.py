@@ -108,6 +108,17 @@ def test_masks_can_be_told_what_they_are(tmp_path):
     assert len(opened(folder(tmp_path, masks), masks="classes").classes) == 4
 
 
+def test_label_values_that_were_not_learned_are_listed(tmp_path):
+    folder(tmp_path / "train", [some([1, 2, 255]), some([2])])
+    folder(tmp_path / "val", [some([1]), some([7, 1, 4]), some([9])])
+    with pytest.raises(ConvatlasError, match=r"01\.png' and 1 more holds 4, 7 and 9, and those of the training part 0 to 2, or 255"):
+        opened(tmp_path, masks="classes")
+    folder(tmp_path / "val", [some([1]), some([2, 255]), some([0])])
+    assert len(opened(tmp_path, masks="classes").val) == 3
+    soft = opened(folder(tmp_path / "soft", [some([128, 255])] * 5))       # the smoothed outline of a binary mask
+    assert soft.notes[1].startswith("Of them 0 and 128 occur") and opened(tmp_path / "soft", masks="binary").classes[1:] == ("object",)
+
+
 def test_what_is_wrong_is_told(tmp_path):
     root = folder(tmp_path / "a", [some([255])] * 5)
     (root / "masks" / "03.png").unlink()

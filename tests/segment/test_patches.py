@@ -8,6 +8,8 @@ import torch
 
 import convatlas
 from convatlas import ConvatlasError
+from convatlas.data.augment import deform, displacement
+from convatlas.data.draws import normals
 from convatlas.engine.distributed import World
 from convatlas.run import Augment, Loss, Preprocess
 from convatlas.segment.border_weights import border_weights, parted
@@ -72,6 +74,38 @@ def test_deformation_moves_both_alike():
         near = (batch.images[:, 0] > 100) != (batch.labels[:, 0] > 0.5)
         assert near.float().mean() < 0.03           # interpolation at the edges only
         assert batch.labels[:, 0].unique().tolist() == [0, 1]
+
+
+def test_elastic_deformation_against_a_loop():
+    """U-Net section 3.1: Gaussian displacements at 3×3 points, cubic convolution between them, the picture read bilinearly there."""
+    high, wide = 21, 17
+    seed = torch.tensor([5])
+    coarse = normals(seed, 18, "elastic").view(2, 3, 3).double() * 2.5
+
+    def kernel(t):      # Keys 1981 with a = −3/4
+        t = abs(t)
+        return 1.25 * t**3 - 2.25 * t**2 + 1 if t <= 1 else -0.75 * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0
+
+    def between(points, y, x):
+        total, (top, left) = 0.0, (math.floor(y), math.floor(x))
+        for i in range(top - 1, top + 3):
+            for j in range(left - 1, left + 3):
+                total += float(points[min(max(i, 0), 2), min(max(j, 0), 2)]) * kernel(y - i) * kernel(x - j)
+        return total
+
+    field = displacement(seed, 3, 2.5, (high, wide))
+    image = torch.rand(1, 1, high, wide, dtype=torch.float64)
+    moved = deform(image.float(), field, border="reflect")
+    mirror = np.pad(image[0, 0].numpy(), 30, mode="reflect")
+    for y in range(0, high, 3):
+        for x in range(0, wide, 2):
+            dx, dy = (between(coarse[k], y * 2 / (high - 1), x * 2 / (wide - 1)) for k in (0, 1))
+            assert (float(field[0, 0, y, x]), float(field[0, 1, y, x])) == pytest.approx((dx, dy), abs=1e-4)
+            row, column = y + dy + 30, x + dx + 30
+            i, j = math.floor(row), math.floor(column)
+            part = mirror[i : i + 2, j : j + 2]
+            expected = np.array([i + 1 - row, row - i]) @ part @ np.array([j + 1 - column, column - j])
+            assert moved[0, 0, y, x].item() == pytest.approx(expected, abs=1e-4)
 
 
 def test_images_smaller_than_a_patch_are_mirrored():

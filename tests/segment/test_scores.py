@@ -100,6 +100,31 @@ def test_losses_of_pixels_against_loops(loss):
     torch.testing.assert_close(found, torch.stack([torch.as_tensor(each) for each in expected]))
 
 
+@pytest.mark.parametrize("name", ["cross_entropy", "focal"])
+def test_classes_weigh_and_ignored_pixels_are_left_out(name):
+    """Against torch's cross-entropy of the pixels that count, one by one; classes that are ignored may have any number."""
+    scores, classes = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
+    classes[1, 2:] = 9
+    weights, gamma = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64), 0.0 if name == "cross_entropy" else 2.0
+    found = per_image(Loss(name=name, ignore_index=9), 3, weights)(scores, classes)
+    for n in range(2):
+        kept = classes[n] != 9
+        logs = scores[n][:, kept].log_softmax(0).gather(0, classes[n][kept][None])[0]
+        expected = (-weights[classes[n][kept]] * (1 - logs.exp()) ** gamma * logs).mean()
+        torch.testing.assert_close(found[n], expected)
+
+
+def test_the_unnormalised_loss_of_fcn_is_a_sum():
+    """Long et al. 2015: the gradient of an image grows with its pixels that count."""
+    scores, classes = torch.randn(1, 3, 4, 5, requires_grad=True), torch.randint(0, 3, (1, 4, 5))
+    classes[0, 0] = 255
+    whole, mean = (per_image(Loss(pixels=how), 3)(scores, classes) for how in ("sum", "mean"))
+    torch.testing.assert_close(whole, F.cross_entropy(scores, classes, ignore_index=255, reduction="sum")[None])
+    torch.testing.assert_close(whole, mean * 15)
+    whole.backward()
+    assert scores.grad[:, :, 0].abs().max() == 0 and scores.grad[:, :, 1:].abs().min() > 0
+
+
 def test_losses_add_up():
     scores, classes = torch.randn(2, 3, 4, 5), torch.randint(0, 3, (2, 4, 5))
     both = per_image(Loss(name="cross_entropy", add=("dice",)), 3)(scores, classes)

@@ -130,7 +130,7 @@ class FCN:
         cin = [module for module in net.stages.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
         top = OrderedDict(pool=stages.pop()[0], fc6=convolution(fc6, cin), act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
                           fc7=convolution(fc7, 4096), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
-        return Segmenter(self, net.stem, [*stages, nn.Sequential(top)], Skips(self))
+        return Segmenter(self, net.stem, [*stages, nn.Sequential(top)], Skips(self), encoder=self.backbone)
 
     @property
     def row(self) -> Row:

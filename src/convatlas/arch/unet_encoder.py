@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import ConvatlasError
 from ..model import Convnet, pair
 from ..parts import conv_norm, crop, he_normal_
-from ..registry import Spec, build, register
+from ..registry import build, register
 from ..segmenter import Decoder, Segmenter
 
 Value = bool | int | float | str
@@ -63,8 +63,8 @@ class Cropped(Decoder):
 class OnEncoder(Segmenter):
     """A Segmenter whose images are padded at the bottom and right to multiples of `stride` by repeating their edges."""
 
-    def __init__(self, spec: Spec, encoder: Convnet, decoder: Decoder, stride: int) -> None:
-        super().__init__(spec, encoder.stem, list(encoder.stages), decoder)
+    def __init__(self, spec: "EncoderUNet", encoder: Convnet, decoder: Decoder, stride: int) -> None:
+        super().__init__(spec, encoder.stem, list(encoder.stages), decoder, encoder=encoder.name, encoder_fields=dict(spec.encoder_fields))
         self.stride = stride
 
     def load_encoder(self, encoder: Convnet) -> None:
@@ -97,7 +97,7 @@ class EncoderUNet:
     in_chans: int = 3
     image_size: int | tuple[int, int] = 512
 
-    def build(self) -> OnEncoder:
+    def build(self) -> Segmenter:
         """Input (N, 3, H, W), output (N, 2, H, W)."""
         encoder = build(self.encoder, {**dict(self.encoder_fields), "num_classes": 0, "in_chans": self.in_chans})
         taps = self.taps(encoder)

@@ -44,7 +44,7 @@ def _plain(run: Path, split: str, found: "PixelEvaluation") -> dict[str, object]
             "pixel_accuracy": s.accuracy, "pixel_error": 1 - s.accuracy, "mean_accuracy": s.mean_accuracy, "mean_iou": s.mean_iou,
             "frequency_weighted_iou": s.weighted_iou, "images_per_second": judged.images_per_second,
             **({} if found.average_precision is None else {"objects": found.objects, "average_precision": found.average_precision,
-                                                           "rand_error": found.rand_error}),
+                                                           "rand_error": found.rand_error, "warping_error": found.warping_error}),
             "classes": [{"class": name, "iou": iou, "dice": dice} for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=False)],
             "confusion": judged.confusion.tolist()}
 
@@ -54,11 +54,11 @@ def _show(what: str, found: "PixelEvaluation") -> None:
     console.out.print(f"{what}: {judged.count} images at {judged.images_per_second:.1f} images/s", soft_wrap=True)
     rows = [("mean IoU", f"[bold green]{percent(s.mean_iou)}[/] (weighted by frequency {percent(s.weighted_iou)})"),
             ("pixels right", f"{percent(s.accuracy)} (mean over the classes {percent(s.mean_accuracy)})"), ("loss", f"{judged.loss:.4f}")]
-    if found.average_precision is not None and found.rand_error is not None:
+    if found.average_precision is not None and found.rand_error is not None and found.warping_error is not None:
         rows += [("objects", f"average precision {percent(found.average_precision)} over IoU 0.50 to 0.95, by {found.objects}"),
-                 ("Rand error", f"{found.rand_error:.4f}")]
+                 ("Rand error", f"{found.rand_error:.4f}"), ("warping error", f"{found.warping_error:.5f}")]
     for name, value in rows:
-        console.out.print(f"  {name:<13}{value}", soft_wrap=True)
+        console.out.print(f"  {name:<14}{value}", soft_wrap=True)
     if judged.skipped:
         console.warn(f"{judged.skipped} images could not be read and are not counted")
     table = console.table("class", ">IoU", ">Dice", "")

@@ -1,4 +1,4 @@
-"""Measure a network that segments, as papers do: FCN's figures, Dice, and of objects average precision and Rand error."""
+"""Measure a network that segments, as papers do: FCN's figures, Dice, and of objects average precision, Rand and warping error."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,13 @@ from ..model import Convnet
 from ..run import Data, Loss
 from ..segmenter import Segmenter
 from ..zoo import transforms
+from .border_weights import parted
 from .instances import instances
 from .judging import Judged, judge
 from .pairs import open_pairs
 from .patches import WholeImages
 from .scores import PixelScores, instance_precision, rand_error
+from .warping import warping_error
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class PixelEvaluation:
     objects: str                        # how objects were found
     average_precision: float | None     # of objects, mean over images and thresholds 0.50, 0.55, …, 0.95 (Data Science Bowl 2018)
     rand_error: float | None            # mean over the images (ISBI 2012)
+    warping_error: float | None         # likewise, of objects parted by a pixel where they touch
 
     @property
     def scores(self) -> PixelScores:
@@ -60,18 +63,20 @@ def evaluate_pixels(model: str | Path | Convnet, data: str, *, split: Literal["v
         if watch and here.main:
             for note in pairs.notes:
                 watch.tell(note)
-        found: list[tuple[float, float]] = []
+        found: list[tuple[float, float, float]] = []
 
         def each(index: int, scores: Tensor) -> None:
             if objects == "none":
                 return
             share = 1 - probabilities(scores[None], net.scores or Loss())[0, 0].cpu().numpy()
             truth, guess = chosen.instances_of(index).numpy(), instances(share, objects)
-            found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan")))
+            apart, guessed = (parted(torch.from_numpy(each)).numpy() > 0 for each in (truth, guess))
+            found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan"),
+                          warping_error(apart, guessed)))
 
         images = WholeImages(chosen, transforms(net), rank=here.rank, world=here.size)
         judged = judge(net.to(here.device), images, net.scores or Loss(), here, net.num_classes, watch if here.main else None, each=each)
         assert judged is not None
-        table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 2)).numpy()
-        means = (None, None) if objects == "none" else (float(np.mean(table[:, 0])), float(np.nanmean(table[:, 1])))
+        table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
+        means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
         return PixelEvaluation(judged, net.classes or pairs.classes, pairs.name, objects, *means)

@@ -7,7 +7,7 @@ A mask's pixels are class numbers, instances (0 is the background, every other n
 found out from all training masks, and told; `data.masks` says it instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -197,6 +197,8 @@ def open_pairs(config: Data, *, seed: int = 0) -> Pairs:
     sets = [Files(root.resolve().name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), kind, colours)
             for pairs in found]
     if len(sets) == 2:
+        if kind == "classes":
+            _refuse_unknown([masks for _, masks in found[1]], colours, len(names))
         return Pairs(sets[0].name, names, sets[0], sets[1], notes)
     every = max(round(1 / config.val_fraction), 2)
     held = tuple(range(every - 1, len(sets[0]), every))
@@ -254,7 +256,26 @@ def _meaning(masks: Sequence[tuple[Path, ...]], asked: str) -> tuple[Kind, tuple
         raise ConvatlasError(f"masks hold class numbers up to {count - 1}: if they are objects, --set data.masks=instances")
     names = ("background", *(f"class {number}" for number in range(1, count)))
     told = f"Masks hold {count} classes (data.masks = classes)" + (", and 255 where a pixel does not count." if IGNORED in values else ".")
-    return kind, names, colours, (told,)
+    absent = sorted(set(range(count)) - values)
+    some = f"Of them {_listed(values - {IGNORED})} occur; if that is not what the masks mean, data.masks says what they are."
+    return kind, names, colours, (told, some) if absent else (told,)
+
+
+def _refuse_unknown(masks: Sequence[tuple[Path, ...]], colours: Mapping[tuple[int, ...], int] | None, count: int) -> None:
+    """Class numbers that no training mask has would be judged without having been learned."""
+    odd = {path: set(np.unique(read_mask(path, colours)).tolist()) - {*range(count), IGNORED} for (path,) in masks}
+    if wrong := [path for path, values in odd.items() if values]:
+        more, values = f" and {len(wrong) - 1} more" if wrong[1:] else "", _listed(set().union(*odd.values()))
+        raise ConvatlasError(f"the mask {str(wrong[0])!r}{more} holds {values}, and those of the training part 0 to {count - 1}, "
+                             f"or {IGNORED} where a pixel does not count")
+
+
+def _listed(values: Collection[int]) -> str:
+    """As words: 1, 4 and 9; of many the first ten."""
+    words = [str(value) for value in sorted(values)]
+    if len(words) > 10:
+        return f"{', '.join(words[:10])} and {len(words) - 10} more values"
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
 
 
 def _consecutive(masks: Sequence[tuple[Path, ...]]) -> bool:
