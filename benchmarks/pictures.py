@@ -1,4 +1,4 @@
-"""Draw every picture of docs/inspect.md and docs/segmentation.md by the commands that stand above them.
+"""Draw every picture of docs/inspect.md, docs/evaluation.md and docs/segmentation.md by the commands that stand above them.
 
     uv run python benchmarks/pictures.py --data-dir DATA [--work DIR] [PAGE …]
 
@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGES = ("inspect", "segmentation")
+PAGES = ("inspect", "evaluation", "segmentation")
 SMALL = {"train": 1000, "test": 200}
 
 
@@ -24,7 +24,7 @@ def commands(page: str) -> list[list[str]]:
     """The words of every `convatlas …` line in the page's blocks; training first."""
     blocks = re.findall(r"```sh\n(.*?)```", (DOCS / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
     lines = [shlex.split(line)[1:] for block in blocks for line in block.splitlines() if line.startswith("convatlas ")]
-    drawn = [words for words in lines if words[0] == "train" or (words[0] == "inspect" and "--out" in words)]
+    drawn = [words for words in lines if words[0] in ("train", "inspect", "eval") and "--out" in words]
     return sorted((words for words in drawn if "runs/…" not in words), key=lambda words: words[0] != "train")
 
 
@@ -62,10 +62,13 @@ def main() -> None:
             out = Path(words[words.index("--out") + 1])
             if words[0] == "train" and (work / out).exists():
                 continue
-            if words[0] != "train":
+            if words[0] == "inspect":
                 words[words.index("--out") + 1] = str(images / out)
             print("convatlas", *words, flush=True)
             subprocess.run([sys.executable, "-m", "convatlas", *words], cwd=work, check=True)
+            if words[0] == "eval":
+                for picture in (work / out).glob("*.png"):
+                    shutil.copy(picture, images)
 
 
 if __name__ == "__main__":

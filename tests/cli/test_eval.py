@@ -14,10 +14,12 @@ from PIL import Image
 
 
 @pytest.fixture(scope="session")
-def other(cli, tmp_path_factory):
+def other(tmp_path_factory):
     """A second run on the same digits."""
+    from convatlas.cli import main
+
     folder = tmp_path_factory.mktemp("trained") / "other"
-    assert cli("train", "lenet5", "digits", "--epochs", 1, "--seed", 5, "--out", folder).returncode == 0
+    assert main(["train", "lenet5", "digits", "--epochs", "1", "--seed", "5", "--out", str(folder)]) == 0
     return folder
 
 

@@ -52,6 +52,12 @@ def test_bottlenecks_have_three_layers_and_projections_none():
     assert len(found.layers) == 1 + 16 * 3 and not any("shortcut" in layer for layer in found.layers)
 
 
+def test_what_computes_gates_is_no_response():
+    model = settled("resnet20_cifar", n=1, se_reduction=4)
+    found = residuals(model, images(3), transforms(model))
+    assert len(found.layers) == 1 + 3 * 2 and not any("excite" in layer for layer in found.layers)
+
+
 def test_where_nothing_normalises_a_response_it_is_the_convolution_s_own():
     model, data = settled("preact_resnet110_cifar", n=1), images(4)
     found = residuals(model, data, transforms(model))

@@ -40,15 +40,12 @@ def match(images: ImageSet, classes: Sequence[str], net: Convnet, strict: bool =
         return _by_place(images, classes, net)
     if tuple(classes) == net.classes[: len(classes)]:
         return Matched(images, net.classes)
-    loosely = {_plain(name): number for number, name in reversed(list(enumerate(net.classes)))}
-    exactly = {name: number for number, name in enumerate(net.classes)}
-    numbers = [exactly.get(name, loosely.get(_plain(name), -1)) for name in classes]
+    numbers = places(classes, net.classes)
     unknown = [name for name, number in zip(classes, numbers, strict=True) if number < 0]
     apart = isinstance(images, Stream) or images.labels.ndim > 1        # read shard by shard, or of several labels: none can be left out
     if unknown and (strict or apart or len(unknown) == len(classes)):
         raise ConvatlasError(f"the data has classes that the model does not know: {some(unknown)}; it knows {some(net.classes)}")
-    notes = [f"{name!r} is taken for the model's {net.classes[number]!r}" for name, number in zip(classes, numbers, strict=True)
-             if number >= 0 and net.classes[number] != name]
+    notes = taken(classes, net.classes)
     table = torch.tensor(numbers)
     if unknown:
         known = table[images.labels] >= 0
@@ -57,6 +54,19 @@ def match(images: ImageSet, classes: Sequence[str], net: Convnet, strict: bool =
         notes.append(f"{int((~known).sum())} of {len(images)} images are left out: the model does not know {some(unknown)}")
         images = Subset(images, known.nonzero().flatten())
     return Matched(_renumbered(images, table, len(net.classes)), net.classes, tuple(notes))
+
+
+def places(classes: Sequence[str], known: Sequence[str]) -> list[int]:
+    """Each class's number among the `known` ones, by the name as it is, else regardless of case, `_` and `-`; −1 for a stranger."""
+    loosely = {_plain(name): number for number, name in reversed(list(enumerate(known)))}
+    exactly = {name: number for number, name in enumerate(known)}
+    return [exactly.get(name, loosely.get(_plain(name), -1)) for name in classes]
+
+
+def taken(classes: Sequence[str], known: Sequence[str]) -> list[str]:
+    """What to tell of classes whose names are not quite those of the `known` ones."""
+    return [f"{name!r} is taken for the model's {known[number]!r}" for name, number in zip(classes, places(classes, known), strict=True)
+            if number >= 0 and known[number] != name]
 
 
 def _by_place(images: ImageSet, classes: Sequence[str], net: Convnet) -> Matched:

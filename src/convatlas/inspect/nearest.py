@@ -57,7 +57,7 @@ def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclide
     scores, numbers = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start, block in vectors.blocks(max(1, BLOCK // (vectors.width + len(queries)))):
         block = block.to(queries.device)
-        found = search(queries, normalize(block) if metric == "cosine" else block, min(keep, len(block)))
+        found = search(queries, block, min(keep, len(block)), metric)
         scores, best = torch.cat([scores, found[0]], 1).topk(min(keep, scores.shape[1] + found[0].shape[1]))
         numbers = torch.cat([numbers, found[1] + start], 1).gather(1, best)
     return _measured(queries.cpu(), vectors, numbers.cpu().sort(1).values, k, metric)
@@ -71,7 +71,7 @@ def _measured(queries: Tensor, vectors: Vectors, candidates: Tensor, k: int, met
     return distances.gather(1, order).float(), candidates.gather(1, order)
 
 
-Search = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]     # (queries, block, k): scores, higher is nearer, and numbers, (Q, k)
+Search = Callable[[Tensor, Tensor, int, Metric], tuple[Tensor, Tensor]]     # → scores, higher is nearer, and numbers, (Q, k)
 
 
 def _engine(name: Engine) -> Search:
@@ -84,15 +84,19 @@ def _engine(name: Engine) -> Search:
     return _by_faiss
 
 
-def _exact(queries: Tensor, block: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """2q·x − |x|², which orders as −|q − x|² does."""
-    scores = torch.addmm(-block.square().sum(1), queries, block.T, alpha=2)
+def _exact(queries: Tensor, block: Tensor, k: int, metric: Metric) -> tuple[Tensor, Tensor]:
+    """2q·x − |x|², which orders as −|q − x|² does; or q·x / |x|. Neither makes a copy of the block."""
+    lengths = torch.linalg.vector_norm(block, dim=1)
+    scores = torch.addmm(-lengths.square(), queries, block.T, alpha=2) if metric == "euclidean" else (
+        (queries @ block.T).div_(lengths.clamp_(min=1e-12)))
     best = scores.topk(k)
     return best.values, best.indices
 
 
-def _by_faiss(queries: Tensor, block: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _by_faiss(queries: Tensor, block: Tensor, k: int, metric: Metric) -> tuple[Tensor, Tensor]:
     import faiss
 
+    if metric == "cosine":      # of vectors of length 1 the distance orders as the cosine does
+        block = normalize(block)
     squares, numbers = faiss.knn(queries.cpu().numpy(), block.cpu().numpy(), k)
     return -torch.from_numpy(squares).to(queries.device), torch.from_numpy(numbers).to(queries.device)

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..data import ImageSet, Transform
 from ..errors import ConvatlasError
 from ..model import Convnet
+from .canvas import LETTER
 from .nearest import Engine, Metric, nearest
 from .pictures import ending, inputs, show
 from .plots import COLOURS, UNITS, _defaults
@@ -73,6 +74,8 @@ def neighbours(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tr
         own = key(queries, query)
         ranked = zip(names[row * numbers.shape[1] :], distances[row].tolist(), strict=False)
         rows.append(tuple(_neighbour(among, places[name], distance) for name, distance in ranked if name != own)[:k])
+    if not any(rows):
+        raise ConvatlasError("there is no other picture to find than the query itself: look among more pictures")
     shown = [query for query, _ in asked]
     return Neighbours(tuple(queries.name(i) for i in shown), tuple(queries.read(i) for i in shown), tuple(rows), metric, searched, changes)
 
@@ -85,9 +88,10 @@ def _neighbour(among: ImageSet, i: int, distance: float) -> Neighbour:
 def draw(result: Neighbours, title: str, classes: Sequence[str] = ()) -> "Figure":
     """Each query at the left, its neighbours beside it with their distances; `classes` name labels, otherwise pictures have theirs."""
     columns = 1 + max(map(len, result.found))
-    wide = (SIDE + GAP) * columns + 4 * GAP
-    high = TOP + (SIDE + CAPTION) * len(result.names)
     kind = {"euclidean": "Euclidean distance", "cosine": "one minus the cosine"}[result.metric]
+    among = f"nearest of {f'{result.searched:,}'.replace(',', ' ')} picture{'s' if result.searched > 1 else ''}, by {kind}"
+    wide = max((SIDE + GAP) * columns + 4 * GAP, SIDE + 5 * GAP + LETTER * len(among), 2 * GAP + 1.4 * LETTER * len(title))
+    high = TOP + (SIDE + CAPTION) * len(result.names)
     with _defaults():
         from matplotlib.figure import Figure
 
@@ -101,7 +105,7 @@ def draw(result: Neighbours, title: str, classes: Sequence[str] = ()) -> "Figure
 
         text(GAP, 10, title, "ink", 12.5, "bold")
         text(GAP, 36, "query", "accent", 10)
-        text(SIDE + 4 * GAP, 36, f"nearest of {f'{result.searched:,}'.replace(',', ' ')} pictures, by {kind}", "soft", 10)
+        text(SIDE + 4 * GAP, 36, among, "soft", 10)
         for row, (name, pixels, found) in enumerate(zip(result.names, result.pictures, result.found, strict=True)):
             y = TOP + (SIDE + CAPTION) * row
             picture(GAP, y, pixels)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 SIDE, GAP, BAR, CAPTION, TOP, COLUMNS = 150, 26, 18, 22, 70, 4      # units of a figure, and pictures in a row
 LETTERS = 22                                                        # of a class on a bar
+FULL = 0.8                                                          # of the width: a bar of 100 %; its figure stands behind it
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _bars(axes: "Axes", guess: Guess) -> None:
         y = CAPTION + BAR * rank
         true = name == guess.truth
         colour = COLOURS["accent" if true else "wrong" if known and rank == 0 else "train"]
-        axes.barh(y + BAR / 2, share, BAR - 4, color=colour, alpha=0.4, linewidth=0)
+        axes.barh(y + BAR / 2, FULL * share, BAR - 4, color=colour, alpha=0.4, linewidth=0)
         axes.plot([0, 0], [y + 2, y + BAR - 2], color=colour, linewidth=1.6, clip_on=False)
         axes.text(0.03, y + BAR / 2 + 0.5, clipped(name, LETTERS), fontsize=8.5, color=COLOURS["ink"],
                   fontweight="bold" if true else "normal", **style)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data import ImageSet, Transform
 from ..errors import ConvatlasError
 from ..model import Convnet
-from ..parts import Residual
+from ..parts import Residual, SqueezeExcite
 from .markup import clipped
 from .pictures import inputs
 from .places import spread, watching
@@ -35,10 +35,12 @@ def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: 
     """The deviation of the responses of `model` on `count` of `images`, spread evenly (default: all).
 
     A response is a convolution's output after the normalisation that reads it, where one does, and before any nonlinearity.
-    Projections on shortcuts are left out, as in the paper, which has none. Raises ConvatlasError for a network without convolutions.
+    Projections on shortcuts are left out, as in the paper, which has none, and so is what computes gates, not responses. Raises
+    ConvatlasError for a network without convolutions.
     """
+    gates = {inner for module in model.modules() if isinstance(module, SqueezeExcite) for inner in module.modules()}
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
-              and "shortcut" not in name.split(".")}
+              and "shortcut" not in name.split(".") and module not in gates}
     latest: dict[str, Tensor] = {}          # the convolution that ran last -> its output
     made: dict[str, Tensor] = {}            # convolution -> moments of its response to this batch
     sums: dict[str, Tensor] = {}            # -> to all batches

@@ -58,8 +58,8 @@ def predictions(
             title = f"What {net.name} says"
         else:
             source = labelled(data, data_dir, download)
-            _tell_unknown(source.classes, net.classes)
-            found = guess(net, source.val, transforms(net), classes=source.classes, count=count, seed=seed, wrong=wrong, top=top_k,
+            classes = _matched(source.classes, net.classes)
+            found = guess(net, source.val, transforms(net), classes=classes, count=count, seed=seed, wrong=wrong, top=top_k,
                           batch_size=batch_size)
             title = f"What {net.name} says of {source.name}" + (": mistakes" if wrong else "")
     save(draw(found, title), path)
@@ -67,12 +67,17 @@ def predictions(
         console.document({"model": model, "data": data, "images": [_plain(each) for each in found]})
 
 
-def _tell_unknown(classes: tuple[str, ...], known: tuple[str, ...]) -> None:
-    """Say which classes of the data the network does not have a name for."""
-    unknown = [name for name in classes if known and name not in known]
+def _matched(classes: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The data's classes under the network's names for them, as `convatlas eval` matches them; says what it takes for what."""
+    from ...evaluation.matching import places, some, taken
+
+    numbers = places(classes, known) if known else []
+    unknown = [name for name, number in zip(classes, numbers, strict=False) if number < 0]
+    for note in taken(classes, known) if known else ():
+        console.plain(f"note: {note}", to=console.err)
     if unknown:
-        listed = ", ".join(map(repr, unknown[:5])) + (" …" if len(unknown) > 5 else "")
-        console.warn(f"the network does not know {len(unknown)} of the {len(classes)} classes of the data: {listed}")
+        console.warn(f"the network does not know {len(unknown)} of the {len(classes)} classes of the data: {some(unknown)}")
+    return tuple(known[number] if number >= 0 else name for name, number in zip(classes, numbers, strict=True)) if known else classes
 
 
 def _plain(guess: "Guess") -> dict[str, object]:

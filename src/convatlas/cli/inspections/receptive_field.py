@@ -40,13 +40,17 @@ def receptive_field(
     """
     path = target(out, "receptive-field")
     with console.loading():
+        from dataclasses import replace
+
         from ...inspect import receptive_field as look
+        from ...inspect.pictures import ending
 
         fields = []
         for name in models:
             net = network(name)
             real = None if data is None else _pictures(net, data, images, data_dir, download)
-            fields.append(look.receptive_field(net, layer, real, count=images, image_size=image_size, seed=seed))
+            field = look.receptive_field(net, layer, real, count=images, image_size=image_size, seed=seed)
+            fields.append(replace(field, name=ending(name, 30)))        # as it was asked for: two runs may be of one network
     if json:
         console.document([_plain(field) for field in fields])
     save(look.draw(fields), path)
