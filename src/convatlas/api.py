@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import count, folder, registry, weights, zoo
+from . import count, folder, light, registry, weights, zoo
 from .checkpoints import load as load
 from .data import ImageSet, Loader, Source, UnreadableImage, make_transform, open_data, prepared, read_image, to_tensor
 from .data.fitted import fit as fit_preprocess
@@ -32,6 +32,7 @@ from .evaluation.judging import judge_network
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated, join
 from .folder import run_of as run_of
+from .light import Prediction as Prediction
 from .model import Convnet
 from .recipes import recipe
 from .run import Augment, Data, Loss, Preprocess, Run
@@ -262,7 +263,7 @@ Model = str | Path | Convnet
 def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre", weights: Sequence[float] | None = None,
              split: str = "val", batch_size: int = 256, data_dir: str | None = None, download: bool = False, device: str = "auto",
              workers: int = 0, strict: bool = False, watch: Watch | None = None) -> Evaluated:
-    """Measure a model, the best weights of a run folder, or a file of weights on the validation (or training) part of `data`.
+    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on the validation part of `data`.
 
     Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each one's figures too.
     `protocol` names what the network is shown (`evaluation.protocol.PROTOCOLS`), or is one. Classes are matched by name where the weights
@@ -285,7 +286,7 @@ def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protoco
     config = Data(source=data, data_dir=data_dir, download=download, cache="off", batch_size=batch_size, workers=workers, strict=strict)
     with world(device) as here:
         tell = watch.tell if watch and here.main else Silent().tell
-        nets = [model if isinstance(model, nn.Module) else load(model) for model in models]
+        nets = [_opened(model, device) for model in models]
         source = _judged_on(models, config, split, here)
         images = source.val if split == "val" else source.train
         for note in dict.fromkeys((*source.notes, *(note for net in nets for note in channel_notes(net, images)))):
@@ -318,26 +319,19 @@ def _trained_on(path: Path, data: str) -> Run | None:
     return run if same else None
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The likeliest classes of one picture, best first; `error` says why there are none."""
-
-    image: str
-    classes: tuple[str, ...]
-    probabilities: tuple[float, ...]
-    error: str | None = None
-
-
 def predict(model: str | Path | Convnet, images: Sequence[str | Path | Image.Image | Tensor], *, top_k: int = 5, device: str = "auto",
             batch_size: int = 64, strict: bool = False) -> list[Prediction]:
     """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
 
-    A picture that cannot be read has an `error` in place of classes; with `strict` it stops everything.
+    `model` is as in `evaluate`. A picture that cannot be read has an `error` in place of classes; with `strict` it stops everything.
     """
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")
+    files = [image for image in images if isinstance(image, str | Path)]
+    if isinstance(model, str | Path) and len(files) == len(images) and light.answers(model, device):
+        return light.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict)
     with world(device) as here:
-        net = (model if isinstance(model, nn.Module) else load(model)).to(here.device).eval()
+        net = _opened(model, device).to(here.device).eval()
         transform, names = transforms(net), net.classes or tuple(str(i) for i in range(net.num_classes))
         found: list[Prediction | None] = [None] * len(images)
         for start in range(0, len(images), batch_size):
@@ -356,6 +350,17 @@ def predict(model: str | Path | Convnet, images: Sequence[str | Path | Image.Ima
                 for i, values, indices in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
                     found[i] = Prediction(_name(images[i], i), tuple(names[j] for j in indices), tuple(values))
         return [prediction for prediction in found if prediction is not None]
+
+
+def _opened(model: Model, device: str) -> Convnet:
+    """The network itself, or that of a path; a deployed one is as good as a Convnet for answering."""
+    if isinstance(model, nn.Module):
+        return model
+    if not light.is_deployed(model):
+        return load(model)
+    from .deploy.bundle import deployed
+
+    return cast(Convnet, deployed(model, None if device == "auto" else device))
 
 
 def _pixels(image: str | Path | Image.Image | Tensor) -> Tensor:

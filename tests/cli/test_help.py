@@ -13,7 +13,7 @@ from convatlas import __version__, run
 from convatlas.cli import app, main, paths, plan
 from convatlas.errors import ConvatlasError
 
-COMMANDS = ("train", "eval", "predict", "list", "info", "compare", "facts", "recipe", "recipe list", "recipe show")
+COMMANDS = ("train", "eval", "predict", "deploy", "export", "list", "info", "compare", "facts", "recipe", "recipe list", "recipe show")
 
 # Runs the command line, then says on stderr's last line which heavy modules it pulled in.
 PROBE = """
@@ -308,4 +308,5 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_app_has_every_command() -> None:
-    assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "list", "info", "compare", "facts"}
+    assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "segment", "deploy", "export", "bench", "publish", "list",
+                                                   "info", "compare", "facts"}

@@ -12,9 +12,12 @@ import typer
 from .. import __version__
 from ..errors import ConvatlasError
 from . import console
+from .bench import bench
 from .compare import compare
 from .data import data
+from .deploy import deploy
 from .eval import evaluate
+from .export import export
 from .facts import facts
 from .info import info
 from .inspect import inspect
@@ -38,7 +41,10 @@ COMMANDS = (
     ("eval", evaluate, WORK, "Measure a trained network on labelled images."),
     ("predict", predict, WORK, "Say what is in an image."),
     ("segment", segment, WORK, "Say for every pixel what it belongs to, in images of any size."),
+    ("deploy", deploy, WORK, "Write a network as a folder that answers as fast as this machine allows."),
+    ("export", export, WORK, "Write a network as a file for other programs: ONNX, torch.export, OpenVINO, ExecuTorch."),
     ("publish", publish, WORK, "Write a trained network as a folder for a hub of models."),
+    ("bench", bench, WORK, "Measure how fast a network answers, beside its peers."),
     ("list", list_models, LOOK, "List the networks."),
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),
     ("compare", compare, LOOK, "Put networks side by side."),

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ..light import is_deployed
 from . import console
 from .eval_pixels import evaluate_pixels, segments
 from .options import (
@@ -43,7 +44,8 @@ PARTS = {"val": "validation", "train": "training"}
 
 
 def evaluate(
-    models: Annotated[list[Path], argument("MODEL", "A run folder, or a file of weights: convatlas', torchvision's or timm's.")],
+    models: Annotated[list[Path], argument(
+        "MODEL", "A run folder, a deployed folder, or a file of weights: convatlas', torchvision's or timm's.")],
     data: Annotated[str, argument("DATA", DATA_HELP)],
 
     split: Annotated[Literal["val", "train"], typer.Option(
@@ -105,7 +107,7 @@ def evaluate(
         from ..api import evaluate as measure
         from ..evaluation.files import folder, write
 
-    if len(models) == 1 and segments(models[0]):
+    if len(models) == 1 and not is_deployed(models[0]) and segments(models[0]):
         evaluate_pixels(models[0], data, split=split, objects=objects, device=device, json=json)
         return
     speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks

@@ -8,18 +8,18 @@ from ..errors import ConvatlasError, nearest
 
 
 def saved(path: Path) -> Path:
-    """`path` if something is there: a run folder or a .safetensors file."""
+    """`path` if something is there: a run folder, a .safetensors file, a deployed folder."""
     if not path.exists():
         beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
         runs = [str(folder) for folder in Path("runs").iterdir()] if Path("runs").is_dir() else []
         hint = nearest(str(path), dict.fromkeys(beside + runs)) or "; `convatlas train` makes one"
-        raise ConvatlasError(f"there is no run folder or .safetensors file {str(path)!r}{hint}")
+        raise ConvatlasError(f"there is no run folder, .safetensors file or deployed folder {str(path)!r}{hint}")
     return path
 
 
 def pictures(words: Iterable[str]) -> list[str]:
     """Files as they are, folders as the images in them at any depth, patterns (in quotes) as what they match."""
-    from ..data.folder import SUFFIXES  # and with it torch
+    from ..pixels import SUFFIXES  # and with it NumPy
 
     found: list[str] = []
     for word in words:

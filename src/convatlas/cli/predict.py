@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from .. import light
 from . import console
 from .options import COUNT, OUTPUT, BatchSize, Debug, Device, Json, Strict, argument, option
 from .paths import pictures, saved
 
 if TYPE_CHECKING:
-    from ..api import Prediction
+    from ..light import Prediction
 
 
 def predict(
-    run: Annotated[Path, argument("RUN", "A run folder, or a .safetensors file from one.")],
+    run: Annotated[Path, argument("RUN", "A run folder, a .safetensors file from one, or a deployed folder.")],
     images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns such as 'photos/*.jpg'.")],
     strict: Strict = False,
     batch_size: BatchSize = 64,
@@ -35,11 +36,13 @@ def predict(
     """
     saved(run)
     files = pictures(images)
+    if light.answers(run, device):              # without torch, whose import takes longer than the answer
+        found = light.predict(run, files, top_k=top_k, batch_size=batch_size, strict=strict)
+    else:
+        with console.loading():
+            from ..api import predict as guess
 
-    with console.loading():
-        from ..api import predict as guess
-
-    found = guess(run, files, top_k=top_k, device=device, batch_size=batch_size, strict=strict)
+        found = guess(run, files, top_k=top_k, device=device, batch_size=batch_size, strict=strict)
     failed = [each.error for each in found if each.error is not None]
     for reason in failed:
         console.warn(reason)

@@ -68,7 +68,7 @@ def _fold(module: nn.Module) -> nn.Module:
 def _fold_chain(chain: nn.Sequential) -> None:
     """Every normalisation in the chain into the convolution beside it; its place is taken by an identity."""
     before: tuple[nn.Sequential, str] | None = None
-    for here in list(_links(chain)):
+    for here in list(links(chain)):
         module = _at(here)
         last = None if before is None else _at(before)
         if isinstance(last, nn.Conv2d) and _fixed(module):
@@ -83,11 +83,11 @@ def _fold_chain(chain: nn.Sequential) -> None:
         before = here
 
 
-def _links(chain: nn.Sequential) -> Iterator[tuple[nn.Sequential, str]]:
+def links(chain: nn.Sequential) -> Iterator[tuple[nn.Sequential, str]]:
     """(owner, name) of the modules of a chain in their order, chains inside it included; identities are passed over."""
     for name, module in chain.named_children():
         if type(module) is nn.Sequential:
-            yield from _links(module)
+            yield from links(module)
         elif not isinstance(module, nn.Identity):
             yield chain, name
 

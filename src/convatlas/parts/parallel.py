@@ -26,10 +26,10 @@ class Parallel(Foldable):
     def folded(self) -> nn.Module:
         """The paths' leading 1×1 convolutions as one, where there are several."""
         starts = {name: start for name, path in self.named_children() if (start := _pointwise(path)) is not None}
-        return self if len(starts) < 2 else _Merged(self, starts)
+        return self if len(starts) < 2 else Merged(self, starts)
 
 
-class _Merged(nn.Module):
+class Merged(nn.Module):
     """Parallel paths after their common 1×1 convolution; what each path had after its own follows on its share of the maps."""
 
     def __init__(self, parallel: Parallel, starts: Mapping[str, nn.Conv2d]) -> None:
@@ -45,6 +45,16 @@ class _Merged(nn.Module):
         self.shares = [c.out_channels for c in convs]
         self.order = [list(starts).index(name) if name in starts else None for name, _ in parallel.named_children()]
         self.paths = nn.ModuleDict({name: _without_start(path) if name in starts else path for name, path in parallel.named_children()})
+
+    def join(self, name: str, start: nn.Conv2d) -> None:
+        """Let the common convolution do what `start` does for path `name`, which did not begin with one."""
+        bias = start.weight.new_zeros(start.out_channels) if start.bias is None else start.bias
+        with torch.no_grad():
+            self.merged.weight = nn.Parameter(torch.cat([self.merged.weight, start.weight]))
+            self.merged.bias = nn.Parameter(torch.cat([cast(Tensor, self.merged.bias), bias]))
+        self.merged.out_channels += start.out_channels
+        self.order[list(self.paths).index(name)] = len(self.shares)
+        self.shares.append(start.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         shares = torch.split(self.merged(x), self.shares, dim=1)

@@ -1,0 +1,363 @@
+"""How fast networks answer as deployed here, beside timm's and torchvision's own and the engines run on those: results/inference.json.
+
+    uv run python benchmarks/inference.py [NAME …] [--rounds N] [--seconds S]   # what is not there yet, pair by pair
+    uv run python benchmarks/inference.py --rewrites        # what each rewrite gives, on the same engine: results/rewrites.json
+    uv run python benchmarks/inference.py --profile         # the networks furthest from the machine's rate: results/profile.json
+    uv run python benchmarks/inference.py --page            # the tables of docs/performance.md from those three files
+
+Interrupt it when you like: it goes on with the pair that it was at. For other machines begin anew: --again. It wants a quiet machine.
+"""
+
+import argparse
+import json
+import math
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from report import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+PANEL = ("alexnet_owt", "vgg16", "googlenet_bn", "inception_v3", "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d",
+         "densenet121", "se_resnet50", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "repvgg_a0", "repvgg_b1",
+         "convnext_tiny")
+BATCHES = (1, 16)
+COMPILED = ("vgg16", "resnet50", "mobilenet_v2", "convnext_tiny")       # torch.compile on both sides too: it takes minutes for each
+REWRITTEN = ("googlenet_bn", "inception_v3", "densenet121", "repvgg_a0", "repvgg_b1", "convnext_tiny")
+REPVGG = ("repvgg_a0", "repvgg_b1")
+#          least geometric mean at each batch, least of all
+EAGER = ({1: 2.4, 16: 2.7}, 1.4)
+ENGINE = (1.03, 0.97, 1.15)             # least geometric mean over all, least of all, least of the RepVGGs
+
+
+# -- the comparison ----------------------------------------------------------------------------------------------------
+
+
+def measure(names: list[str], rounds: int, seconds: float, again: bool) -> None:
+    """Every pair that is not in the file yet; a network that fails is told and left out."""
+    from convatlas import ConvatlasError
+    from convatlas.deploy.bench import Comparison, bench, plain
+    from convatlas.deploy.bench import again as read
+    from convatlas.deploy.machine import about
+
+    path = RESULTS / "inference.json"
+    known: list[Comparison] = []
+    if path.exists() and not again:
+        known = [read(each) for each in json.loads(path.read_text(encoding="utf-8"))["comparisons"]]
+
+    def done(compared: Comparison) -> None:
+        known[:] = [each for each in known if (each.model, each.batch) != (compared.model, compared.batch)]
+        known.append(compared)
+        known.sort(key=lambda each: (PANEL.index(each.model), each.batch))
+        RESULTS.mkdir(exist_ok=True)
+        tree = {"machine": about(), "seconds_per_turn": seconds, "compiled_only_for": COMPILED, "targets": judge(known),
+                "comparisons": [plain(each) for each in known]}
+        path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        print("  " + ", ".join(f"{side.name} {side.ratio:.2f}×" if side.ratio else f"{side.name}: {side.refused}"
+                               for side in compared.sides[1:]), flush=True)
+
+    for name in names:
+        against = [library(name), "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])]
+        try:
+            bench(name, BATCHES, against, rounds=rounds, seconds=seconds, known=known, done=done,
+                  candidates=("eager", "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])),
+                  tell=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
+        except ConvatlasError as problem:
+            print(f"{name}: {problem}", flush=True)
+    for target in judge(known):
+        print(f"{'met' if target['met'] else 'MISSED':>6}  {target['target']}: {target['found']}")
+
+
+def library(name: str) -> str:
+    """timm, where it has the network; the original AlexNet and GoogLeNet are torchvision's."""
+    return "torchvision" if name in ("alexnet_owt", "googlenet_bn") else "timm"
+
+
+def mean(values: list[float]) -> float:
+    """The geometric mean."""
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
+def judge(known: list[Any]) -> list[dict[str, Any]]:
+    """Each target with what was found; it is met only by the whole panel."""
+    eager = {(each.model, each.batch): each.eager.ratio for each in known if each.eager and each.eager.name != "convatlas"}
+    engine = {(each.model, each.batch): each.best_engine.ratio for each in known if each.best_engine}
+    whole = len(PANEL) * len(BATCHES)
+    rows: list[dict[str, Any]] = []
+
+    def add(what: str, found: dict[tuple[str, int], float], least: float, pairs: int, whole_mean: bool) -> None:
+        if not found:
+            return
+        value = mean(list(found.values())) if whole_mean else min(found.values())
+        below = [f"{name}, batch {batch}: {ratio:.2f}" for (name, batch), ratio in found.items() if ratio < least]
+        rows.append({"target": what, "least": least, "found": round(value, 3), "pairs": len(found), "of": pairs,
+                     "met": value >= least and len(found) == pairs, "below": [] if whole_mean else below})
+
+    for batch, least in EAGER[0].items():
+        add(f"the library's model in eager mode, batch {batch}, geometric mean at least {least}×",
+            {key: ratio for key, ratio in eager.items() if key[1] == batch}, least, len(PANEL), True)
+    add(f"the library's model in eager mode, none under {EAGER[1]}×", eager, EAGER[1], whole, False)
+    add(f"the best engine on the library's model, geometric mean at least {ENGINE[0]}", engine, ENGINE[0], whole, True)
+    add(f"the best engine on the library's model, none under {ENGINE[1]}", engine, ENGINE[1], whole, False)
+    add(f"the best engine on the library's model, RepVGGs at least {ENGINE[2]}",
+        {key: ratio for key, ratio in engine.items() if key[0] in REPVGG}, ENGINE[2], len(REPVGG) * len(BATCHES), False)
+    return rows
+
+
+# -- what each rewrite gives -------------------------------------------------------------------------------------------
+
+
+def rewrites(names: list[str], rounds: int, seconds: float) -> None:
+    """Both engines on the network as trained, folded, and rewritten; each network in a process of its own."""
+    kept: dict[str, Any] = {}
+    for name in names:
+        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+        kept |= _own_process("rewrite", name, rounds, seconds)
+        save("rewrites", kept)
+
+
+def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """{network: {batch: {engine: {form: milliseconds, form/as trained: times faster}}}}"""
+    from copy import deepcopy
+
+    import torch
+
+    from convatlas.deploy import fold_structure
+    from convatlas.deploy.rewrite import rewrite
+    from convatlas.deploy.sides import by_onnxruntime, by_openvino, chosen, turn
+
+    net, _ = chosen(name, [library(name)])
+    forms = {"as trained": net, "folded": fold_structure(deepcopy(net)), "rewritten": rewrite(net)}
+    found: dict[str, Any] = {}
+    for batch in BATCHES:
+        x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
+        with tempfile.TemporaryDirectory() as folder:
+            engines = {"onnxruntime": lambda form: by_onnxruntime(form, x, Path(folder) / "net.onnx"),     # noqa: B023
+                       "openvino": lambda form: by_openvino(form, x)}                                      # noqa: B023
+            for engine, make in engines.items():
+                calls = {form: make(module) for form, module in forms.items()}
+                times: dict[str, list[float]] = {form: [] for form in calls}
+                for _ in range(rounds):
+                    for form, call in calls.items():
+                        times[form].append(statistics.median(turn(call, x, seconds)))
+                found.setdefault(str(batch), {})[engine] = {
+                    form: {"milliseconds": statistics.median(each) * 1e3,
+                           "ratio": statistics.median(a / b for a, b in zip(times["as trained"], each, strict=True))}
+                    for form, each in times.items()}
+    return {name: found}
+
+
+# -- where time goes ---------------------------------------------------------------------------------------------------
+
+
+def profile(count: int, rounds: int) -> None:
+    """The `count` networks of inference.json that use the least of the machine's rate (batch 16), kind by kind."""
+    tree = json.loads((RESULTS / "inference.json").read_text(encoding="utf-8"))
+    share = {each["model"]: each["sides"][0]["share"] for each in tree["comparisons"] if each["batch"] == max(BATCHES)}
+    kept: dict[str, Any] = {}
+    for name in sorted(share, key=share.__getitem__)[:count]:
+        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+        kept |= _own_process("profile", name, rounds, 0.0)
+        save("profile", kept)
+
+
+def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
+    """{network: {batch: kinds of layers with seconds and multiply-adds}}: the packed network, node by node.
+
+    The eager backend is taken, for its layers can be timed one by one; its convolutions are oneDNN's, as the engines' are.
+    """
+    import torch
+    from torch import fx, nn
+
+    from convatlas.deploy.machine import OPERATIONS, matrix_product
+    from convatlas.deploy.pack import PackedConv, PackedConvAdd, PackedLinear, pack
+    from convatlas.deploy.rewrite import rewrite
+    from convatlas.deploy.sides import chosen
+    from convatlas.engine.allocator import keep
+
+    keep()
+    net, _ = chosen(name, [library(name)])
+    product = matrix_product()
+
+    class Clock(fx.Interpreter):
+        """Seconds and multiply-adds of every node, by kind."""
+
+        kinds: dict[str, list[float]]
+
+        def run_node(self, n: fx.Node) -> Any:
+            began = time.perf_counter()
+            out = super().run_node(n)
+            spent = time.perf_counter() - began
+            kind, work = _kind(n, self.module, out)
+            if kind:
+                row = self.kinds.setdefault(kind, [0.0, 0.0, 0.0])
+                row[0], row[1], row[2] = row[0] + spent, row[1] + work, row[2] + 1
+            return out
+
+    def _kind(n: fx.Node, module: nn.Module, out: Any) -> tuple[str, float]:
+        if n.op in ("placeholder", "output", "get_attr"):
+            return "", 0.0
+        layer = module.get_submodule(str(n.target)) if n.op == "call_module" else None
+        if isinstance(layer, PackedConvAdd):
+            layer = layer.conv
+        if isinstance(layer, PackedConv):
+            groups, kernel, inputs = layer.geometry[3], layer.kernel, layer.inputs
+            shape = "depthwise" if groups > 1 and inputs == groups else "grouped" if groups > 1 else ""
+            side = "×".join(map(str, kernel))
+            return " ".join(filter(None, (shape, f"{side} convolution"))), out.numel() * math.prod(kernel) * inputs / groups
+        if isinstance(layer, PackedLinear):
+            return "linear", out.numel() * layer.inputs
+        what = type(layer).__name__ if layer is not None else getattr(n.target, "__name__", str(n.target))
+        return what, 0.0
+
+    found: dict[str, Any] = {}
+    with torch.inference_mode():
+        for batch in BATCHES:
+            x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
+            x = x.to(memory_format=torch.channels_last)
+            packed = pack(rewrite(net).to(memory_format=torch.channels_last), x)
+            assert isinstance(packed, fx.GraphModule)
+            runs, rates = [], []
+            for _ in range(rounds + 1):
+                clock = Clock(packed)
+                clock.kinds = {}
+                clock.run(x)
+                runs.append(clock.kinds)
+                began = time.perf_counter()
+                product()
+                rates.append(OPERATIONS / (time.perf_counter() - began))
+            rate = statistics.median(rates[1:])
+            kinds = {kind: {"seconds": statistics.median(run[kind][0] for run in runs[1:]), "macs": runs[-1][kind][1],
+                            "nodes": int(runs[-1][kind][2])} for kind in runs[-1]}
+            found[str(batch)] = {"matrix_rate": rate, "kinds": dict(sorted(kinds.items(), key=lambda item: -item[1]["seconds"]))}
+    return {name: found}
+
+
+def _own_process(what: str, name: str, rounds: int, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", what, name, "--rounds", str(rounds), "--seconds", str(seconds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def save(name: str, results: Any) -> None:
+    """results/<name>.json, with the machine named."""
+    from convatlas.deploy.machine import about
+
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about(), "results": results}, indent=1, ensure_ascii=False) + "\n",
+                                          encoding="utf-8")
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def page() -> None:
+    """Put the tables between their marks in docs/performance.md."""
+    text = PAGE.read_text(encoding="utf-8")
+    for name, table in (("inference", inference_table), ("rewrites", rewrites_table), ("profile", profile_table)):
+        path = RESULTS / f"{name}.json"
+        made = table(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else "Not measured yet."
+        place = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+        text, count = re.subn(place, lambda match, made=made: match[1] + made + match[2], text, flags=re.S)
+        assert count == 1, f"{PAGE.name} has no place for {name}"
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """Where it was measured."""
+    packages = [name for name in ("torch", "timm", "torchvision", "onnxruntime", "openvino") if name in machine]
+    versions = ", ".join(f"{name} {machine[name]}" for name in packages)
+    return f"{machine['processor']}, {machine['threads']} threads, {machine['instructions']}; {versions}."
+
+
+def inference_table(tree: dict[str, Any]) -> str:
+    """Networks by rows; images per second and ratios."""
+    rates = [each["matrix_rate"] / 1e9 for each in tree["comparisons"]]
+    lines = [f"Measured on: {machine_line(tree['machine'])} The matrix rate was {statistics.median(rates):.0f} GFLOP/s in the median of "
+             f"the pairs (from {min(rates):.0f} to {max(rates):.0f}).", "",
+             "| network | batch | ours by | images/s | of the matrix rate | × eager | × best engine (which) | MB ours / eager |",
+             "|---|--:|---|--:|--:|--:|--:|--:|"]
+    for each in tree["comparisons"]:
+        sides = {side["name"]: side for side in each["sides"] if side["latency"]}
+        ours = sides["ours"]
+        eager = next((sides[name] for name in ("timm", "torchvision") if name in sides), None)
+        engines = [sides[name] for name in ("onnxruntime", "openvino", "compile") if name in sides]
+        best = min(engines, key=lambda side: side["latency"], default=None)
+        which = "–" if best is None else f"{best['ratio']:.2f} ({best['name']})"
+        memory = [f"{side['memory'] / 1e6:.0f}" for side in (ours, eager) if side and side["memory"]]
+        lines.append(f"| {each['model']} | {each['batch']} | {each['backend']} | {ours['throughput']:.1f} | {100 * ours['share']:.0f} % | "
+                     f"{'–' if eager is None else format(eager['ratio'], '.2f')} | {which} | "
+                     f"{' / '.join(memory)} |")
+    lines += ["", "| target | found | |", "|---|--:|---|"]
+    lines += [f"| {target['target']} | {target['found']:.2f} ({target['pairs']} of {target['of']} pairs) | "
+              f"{'met' if target['met'] else 'missed' + (': ' + '; '.join(target['below']) if target['below'] else '')} |"
+              for target in tree["targets"]]
+    return "\n".join(lines)
+
+
+def rewrites_table(tree: dict[str, Any]) -> str:
+    """What folding and rewriting give each engine, over the network as trained."""
+    lines = [f"Measured on: {machine_line(tree['machine'])}", "", "| network | batch | engine | as trained, ms | folded | rewritten |",
+             "|---|--:|---|--:|--:|--:|"]
+    for name, batches in tree["results"].items():
+        for batch, engines in batches.items():
+            for engine, forms in engines.items():
+                lines.append(f"| {name} | {batch} | {engine} | {forms['as trained']['milliseconds']:.1f} | "
+                             f"{forms['folded']['ratio']:.2f}× | {forms['rewritten']['ratio']:.2f}× |")
+    return "\n".join(lines)
+
+
+def profile_table(tree: dict[str, Any]) -> str:
+    """Kinds of layers, their share of time, and the time that the machine's rate would need for them."""
+    lines = [f"Measured on: {machine_line(tree['machine'])}"]
+    for name, batches in tree["results"].items():
+        for batch, found in batches.items():
+            whole = sum(kind["seconds"] for kind in found["kinds"].values())
+            lines += ["", f"**{name}, batch {batch}**: {whole * 1e3:.1f} ms, node by node; the machine's rate "
+                      f"{found['matrix_rate'] / 1e9:.0f} GFLOP/s.", "",
+                      "| kind | nodes | ms | of the time | GFLOP/s | ms at the machine's rate |", "|---|--:|--:|--:|--:|--:|"]
+            for kind, row in found["kinds"].items():
+                if row["seconds"] < 0.01 * whole:
+                    continue
+                reached = f"{2 * row['macs'] / row['seconds'] / 1e9:.0f}" if row["macs"] else "–"
+                needed = f"{2 * row['macs'] / found['matrix_rate'] * 1e3:.1f}" if row["macs"] else "–"
+                lines.append(f"| {kind} | {row['nodes']} | {row['seconds'] * 1e3:.1f} | {100 * row['seconds'] / whole:.0f} % | "
+                             f"{reached} | {needed} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """As the file's first lines say."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(PANEL))
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=0.6, help="of each side's turn")
+    parser.add_argument("--again", action="store_true", help="forget what is in results/inference.json")
+    parser.add_argument("--rewrites", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    parser.add_argument("--one", nargs=2, metavar=("WHAT", "NAME"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in PANEL]:
+        parser.error(f"{unknown[0]} is not of the panel")
+    if options.one:
+        what, name = options.one
+        print(json.dumps({"rewrite": rewrite_of, "profile": profile_of}[what](name, options.rounds, options.seconds)))
+    elif options.rewrites:
+        rewrites(options.names or list(REWRITTEN), options.rounds, options.seconds)
+    elif options.profile:
+        profile(3, options.rounds)
+    elif not options.page:
+        measure(options.names or list(PANEL), options.rounds, options.seconds, options.again)
+    if PAGE.exists() and not options.one:
+        page()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""int8 in figures: images per second against our fp32 and OpenVINO's own quantised model, and how often the best class stays.
+
+    CONVATLAS_DATA=DATA uv run python benchmarks/int8.py [resnet50 …] [--seconds 4] [--images 64]         # results/int8.json
+    CONVATLAS_DATA=DATA uv run python benchmarks/int8.py --agreement [resnet20_cifar …]                   # results/int8_agreement.json
+
+Speed: 224 pixels, batch 1 and 16, one process per network, in which the sides take turns; the first call of a turn is not counted, and
+medians are kept. The weights are random, timm's own initialisation, with BatchNorm's statistics measured on the images, and the same
+in all sides. `theirs` is what a user of OpenVINO does: timm's model converted as it is, `nncf.quantize` with its defaults, the same images.
+All OpenVINO sides: as many threads as torch has, latency, and fp32 where they are not int8. `noise` is the squared difference of the
+scores from fp32's over their squared spread, on the images.
+
+Agreement: networks trained for some minutes on 10 000 images of CIFAR-10 (JPEG), a lossy copy of CIFAR-10 whose figures cannot be
+compared with others', and judged on 2 000: no pretrained ImageNet weights are at hand, and random ones have no accuracy to lose.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from report import RESULTS, save
+
+ROOT = Path(__file__).parents[1]
+TIMM = {"norm_eps": 1e-5, "norm_momentum": 0.1, "drop_rate": 0.0}
+NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {         # ours: timm's name, and our fields that make it timm's
+    "resnet50": ("resnet50", {}),
+    "mobilenet_v2": ("mobilenetv2_100", TIMM),
+    "efficientnet_b0": ("efficientnet_b0", {**TIMM, "drop_path_rate": 0.0}),
+}
+BATCHES = (1, 16)
+#                              pixels, epochs
+TRAINED = {"resnet20_cifar":   (32, 6),
+           "mobilenet_v2":     (64, 4)}
+PER_CLASS = {"train": 1000, "test": 200}
+
+
+# -- the images --------------------------------------------------------------------------------------------------------
+
+
+def cifar(folder: Path, per_class: dict[str, int]) -> Path:
+    """The first images of each class of CIFAR-10 (JPEG), unpacked below `folder` as train/ and test/."""
+    data = os.environ.get("CONVATLAS_DATA")
+    archive = Path(data or "") / "cifar10-jpeg.tar.gz"
+    if data is None or not archive.is_file():
+        sys.exit("set CONVATLAS_DATA to the folder that has cifar10-jpeg.tar.gz")
+    counts: dict[str, int] = {}
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            part, _, label = str(Path(member.name).parent).removeprefix("cifar10-jpeg/").partition("/")
+            if member.isfile() and counts.get(f"{part}/{label}", 0) < per_class.get(part, 0):
+                counts[f"{part}/{label}"] = counts.get(f"{part}/{label}", 0) + 1
+                tar.extract(member, folder, filter="data")
+    return folder / "cifar10-jpeg"
+
+
+# -- speed: one network, in a process of its own -----------------------------------------------------------------------
+
+
+def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, Any]:
+    """Set up all sides, compare their scores with fp32's, and time them in turns."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import timm
+    import torch
+
+    import convatlas
+    from convatlas.count import macs
+    from convatlas.deploy.backends import BACKENDS
+    from convatlas.deploy.calibration import calibration
+    from convatlas.deploy.int8 import quantize
+    from convatlas.engine.allocator import use
+    from parity import transplant
+
+    theirs_name, fields = NETWORKS[name]
+    torch.manual_seed(0)
+    model = convatlas.create_model(name, **fields).eval()
+    use("auto", macs(model) * max(BATCHES), torch.device("cpu"))
+    pictures = calibration(model, images, count)
+    theirs = settled(timm.create_model(theirs_name), pictures)
+    transplant(theirs, model, pictures[:2])
+    with torch.inference_mode():
+        expected = theirs(pictures[:32])
+        assert (model(pictures[:32]) - expected).abs().max() < 1e-3 * expected.abs().max()
+    sides: dict[str, Any] = {}
+    began = time.perf_counter()
+    sides["openvino, fp32"], _ = BACKENDS["openvino"].build(model, pictures[:1], "fp32")
+    sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", seconds=0)).scores
+    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", seconds=0)).scores
+    sides["theirs, int8"] = quantised_by_them(theirs, pictures)
+    setup = time.perf_counter() - began
+    rows: dict[str, Any] = {"macs": macs(model), "images": len(pictures), "seconds_of_setting_up": setup, "bytes": {
+        "openvino, fp32": ours.report.int8.fp32_size, "openvino, int8": ours.report.int8.size, "onnxruntime, int8": other.report.int8.size}}
+    spread = (expected - expected.mean(1, keepdim=True)).double().square().sum()
+    rows["noise"] = {side: ((scores(pictures[:32]) - expected).double().square().sum() / spread).item() for side, scores in sides.items()}
+    for batch in BATCHES:
+        x = pictures[torch.arange(batch) % len(pictures)].contiguous()
+        rows[f"batch {batch}"] = timed(sides, x, seconds)
+    return rows
+
+
+def settled(model: Any, pictures: Any) -> Any:
+    """The model in eval mode, BatchNorm's statistics being those of the pictures."""
+    import torch
+
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None          # a plain average of all batches
+    model.train()
+    with torch.no_grad():
+        for start in range(0, len(pictures), 16):
+            model(pictures[start : start + 16])
+    return model.eval()
+
+
+def quantised_by_them(model: Any, pictures: Any) -> Any:
+    """OpenVINO's way from a torch model to int8, by its documentation, and the callable."""
+    import contextlib
+    import io
+
+    import torch
+
+    from convatlas.deploy.backends.open_vino import silent
+
+    openvino = silent()
+    import nncf
+
+    network = openvino.convert_model(model, example_input=pictures[:1])
+    with contextlib.redirect_stdout(io.StringIO()):
+        network = nncf.quantize(network, nncf.Dataset([image[None].numpy() for image in pictures]), subset_size=len(pictures))
+    core, made = openvino.Core(), {}
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
+                              "INFERENCE_NUM_THREADS": torch.get_num_threads()})
+
+    def scores(x: Any) -> Any:
+        if x.shape not in made:
+            shaped = network.clone()
+            shaped.reshape(list(x.shape))
+            made[x.shape] = core.compile_model(shaped, "CPU")
+        return torch.from_numpy(made[x.shape](x.numpy())[0].copy())
+
+    return scores
+
+
+def timed(sides: dict[str, Any], x: Any, seconds: float) -> dict[str, Any]:
+    """Images per second of each side, how much they vary, and ratios: medians of at least five turns."""
+    for scores in sides.values():
+        scores(x)
+    spent: dict[str, list[float]] = {side: [] for side in sides}
+    began = time.perf_counter()
+    while len(next(iter(spent.values()))) < 5 or time.perf_counter() - began < seconds * len(sides):
+        for side, scores in sides.items():
+            scores(x)
+            start = time.perf_counter()
+            scores(x)
+            scores(x)
+            spent[side].append((time.perf_counter() - start) / 2)
+    middle = {side: statistics.median(times) for side, times in spent.items()}
+    quarter = {side: statistics.quantiles(times, n=4) for side, times in spent.items()}
+    ours = middle["openvino, int8"]
+    return {
+        "images_per_second": {side: len(x) / value for side, value in middle.items()},
+        "spread": {side: (high - low) / middle[side] for side, (low, _, high) in quarter.items()},
+        "turns": len(next(iter(spent.values()))),
+        "ours_over": {side: value / ours for side, value in middle.items() if side != "openvino, int8"},
+    }
+
+
+# -- agreement ---------------------------------------------------------------------------------------------------------
+
+
+def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
+    """Train, quantise by both engines with the run's own images, and judge."""
+    import convatlas
+    from convatlas.deploy.calibration import of_run
+    from convatlas.deploy.int8 import quantize
+
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        kept = runs or Path(temporary)
+        data = kept / "cifar10-jpeg"
+        if not data.is_dir():
+            cifar(kept, PER_CLASS)
+        for name in names or TRAINED:
+            size, epochs = TRAINED[name]
+            run = kept / name
+            if not (run / "report.html").is_file():
+                words = ["train", name, data, "--out", run, "--force", "--epochs", epochs, "--image-size", size, "--batch-size", 64,
+                         "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine", "--weight-decay", 1e-4, "--set", "augment.flip=0.5"]
+                subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)
+            model, (source, _) = convatlas.load(run).eval(), of_run(run, None, None)
+            rows: dict[str, Any] = {"pixels": size, "epochs": epochs, "training_images": len(source.train), "images": len(source.val)}
+            for engine in ("openvino", "onnxruntime"):
+                found = quantize(model, source, engine, evaluate=source, sensitivity=engine == "openvino", seconds=0).report.int8
+                rows["fp32"] = {"top1": found.before.top1, "loss": found.before.loss}
+                rows[engine] = {"top1": found.after.top1, "loss": found.after.loss, "agreement": found.after.agreement,
+                                "calibrated_on": found.calibrated_on, "bytes": found.size, "fp32_bytes": found.fp32_size}
+                if found.sensitivity:
+                    rows["most_sensitive"] = [[row.layer, row.change, row.agreement] for row in found.sensitivity[:5]]
+            results[name] = rows
+            print(name, json.dumps(rows, indent=1), flush=True)
+            save("int8_agreement", {"data": "CIFAR-10 (JPEG), lossy", **results})
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, per side and batch")
+    parser.add_argument("--images", type=int, default=64, help="that calibrate")
+    parser.add_argument("--agreement", action="store_true")
+    parser.add_argument("--runs", type=Path, help="where trained networks are kept, and found again")
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.agreement:
+        agreement(given.names, given.runs)
+    elif given.measure:
+        rows = measure(given.measure[0], Path(given.measure[1]), given.seconds, given.images)
+        print(json.dumps(rows))
+    else:
+        results: dict[str, Any] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            images = cifar(Path(folder), {"train": 100})
+            for name in given.names or NETWORKS:
+                words = [sys.executable, __file__, "--measure", name, images, "--seconds", given.seconds, "--images", given.images]
+                done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
+                results[name] = json.loads(done.stdout.splitlines()[-1])
+                print(name, json.dumps(results[name], indent=1), flush=True)
+                save("int8", results)
+        print(RESULTS / "int8.json")
+
+
+if __name__ == "__main__":
+    main()

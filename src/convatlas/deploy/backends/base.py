@@ -1,0 +1,108 @@
+"""What a backend promises: leave a network in a folder, and open it there as a callable."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import ConvatlasError
+from ...model import Convnet
+from ..rewrite import rewrite
+
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Scores = Callable[[Tensor], Tensor]             # images (N, C, H, W) in float32 to what the network gives, in float32
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Backend(ABC):
+    """One way to run a network.
+
+    `requires` are the packages it imports, `extra` the extra of convatlas that brings them; `int8_requires` and `int8_extra` what
+    quantising needs besides. A backend with int8 among its `precisions` has `quantise`.
+    """
+
+    name: str
+    file: str                                   # what `write` leaves in the folder
+    requires: tuple[str, ...] = ()
+    extra: str = ""
+    int8_requires: tuple[str, ...] = ()
+    int8_extra: str = ""
+    precisions: tuple[Precision, ...] = ("fp32", "bf16", "fp16")
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+    def missing(self) -> str | None:
+        """How to install what is not there, or None."""
+        return _absent(self.name, self.requires, self.extra)
+
+    def refusal(self, example: Tensor, precision: Precision) -> str | None:
+        """Why this backend cannot run at this precision where the example lies, or None."""
+        device = example.device.type
+        if precision not in get_args(Precision):
+            return f"precision {precision!r} is unknown: there are {', '.join(get_args(Precision))}"
+        if precision == "int8" and "int8" not in self.precisions:
+            return f"{self.name} has no int8: onnxruntime and openvino have, on the CPU"
+        if device not in self.devices:
+            return f"{self.name} runs on {' and '.join(self.devices)}, not on {device}: move network and example with .to('cpu')"
+        if precision == "fp16" and device == "cpu":
+            return "fp16 is for GPUs: CPUs have no arithmetic for it, and would be slower than in fp32; take bf16 or fp32"
+        if precision not in self.precisions:
+            return f"{self.name} has no {precision}: it runs in {', '.join(self.precisions)}"
+        int8 = _absent(f"{self.name} in int8", self.int8_requires, self.int8_extra) if precision == "int8" else None
+        return self.missing() or int8
+
+    def check(self, example: Tensor, precision: Precision) -> None:
+        """A ConvatlasError, if `refusal` has one."""
+        if reason := self.refusal(example, precision):
+            raise ConvatlasError(reason)
+
+    def build(self, model: Convnet, example: Tensor, precision: Precision) -> tuple[Scores, int | None]:
+        """The network as a callable, and its bytes on disk where the backend has a file of its own."""
+        with TemporaryDirectory() as folder:
+            self.write(model, example, precision, Path(folder))
+            size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+            return self.open(Path(folder), example, precision), size
+
+    @abstractmethod
+    def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
+        """Leave in `folder` what `open` reads; any batch is accepted there."""
+
+    @abstractmethod
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+        """The callable; `example` says which shape it is made fast for. It keeps nothing open in `folder`."""
+
+    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+        """Leave in `folder` the int8 form of what `write` left in `written`, in fp32; `open` reads it.
+
+        `images` (n, C, h, w) calibrate it; `weights` are those of the network's layers, of which those in `keep` stay in fp32.
+        """
+        raise ConvatlasError(f"{self.name} has no int8: onnxruntime and openvino have, on the CPU")
+
+
+def _absent(what: str, packages: tuple[str, ...], extra: str) -> str | None:
+    absent = [package for package in packages if find_spec(package) is None]
+    return f"{what} needs {' and '.join(absent)}: pip install 'convatlas[{extra}]'" if absent else None
+
+
+def exported(model: Convnet, example: Tensor) -> torch.export.ExportedProgram:
+    """The rewritten network as one graph that takes any batch of images of the example's size."""
+    two = example[:1].repeat(2, 1, 1, 1)        # torch.export takes a batch of one for a constant
+    with torch.no_grad():
+        return torch.export.export(rewrite(model), (two,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+
+
+def in_precision(net: nn.Module, precision: Precision) -> Scores:
+    """`net`, whose tensors are of that precision already, with float32 at both ends."""
+    dtype = DTYPES[precision]
+
+    def scores(x: Tensor) -> Tensor:
+        with torch.inference_mode():
+            out: Tensor = net(x.to(dtype=dtype, memory_format=torch.channels_last))
+            return out.float()
+
+    return scores

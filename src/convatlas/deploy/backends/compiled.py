@@ -1,0 +1,43 @@
+"""torch.compile: inductor with the weights frozen into its kernels."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...model import Convnet
+from ..rewrite import rewrite
+from .base import DTYPES, Backend, Precision, Scores, in_precision
+from .eager import write_folded
+
+
+class Compiled(Backend):
+    """Compiles when it is first called, for tens of seconds; on a GPU with CUDA graphs."""
+
+    name, file = "compile", "model.safetensors"
+
+    def build(self, model: Convnet, example: Tensor, precision: Precision) -> tuple[Scores, int | None]:
+        """As the base class says, without a file."""
+        import torch._dynamo.config as dynamo
+        import torch._inductor.config as inductor
+
+        net = rewrite(model).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
+        options = {"freezing": True} | ({"triton.cudagraphs": True} if example.device.type == "cuda" else {})
+        inner = in_precision(torch.compile(net, dynamic=False, options=options), precision)      # type: ignore[arg-type]
+
+        def scores(x: Tensor) -> Tensor:
+            with inductor.patch(freezing=True), dynamo.patch(recompile_limit=4096, fail_on_recompile_limit_hit=True):
+                return inner(x).clone()         # CUDA graphs use the result's memory again
+
+        scores(example)
+        return scores, None
+
+    def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
+        """As the base class says."""
+        write_folded(model, folder / self.file)
+
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+        """As the base class says."""
+        from ...checkpoints import load
+
+        return self.build(load(folder / self.file).to(example.device), example, precision)[0]

@@ -1,0 +1,46 @@
+"""torch itself: folded, rewritten, channels-last, and on the CPU with prepacked weights."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...model import Convnet
+from ..fold import fold_structure
+from ..pack import can_pack, pack
+from ..rewrite import rewrite
+from .base import DTYPES, Backend, Precision, Scores, in_precision
+
+
+class Eager(Backend):
+    """Ready in a moment, and equal for any batch."""
+
+    name, file = "eager", "model.safetensors"
+
+    def build(self, model: Convnet, example: Tensor, precision: Precision) -> tuple[Scores, int | None]:
+        """As the base class says, without a file."""
+        net = rewrite(model).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
+        if example.device.type == "cpu" and can_pack():
+            return in_precision(pack(net, example.to(dtype=DTYPES[precision], memory_format=torch.channels_last)), precision), None
+        return in_precision(net, precision), None
+
+    def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
+        """As the base class says."""
+        write_folded(model, folder / self.file)
+
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+        """As the base class says."""
+        from ...checkpoints import load
+
+        return self.build(load(folder / self.file).to(example.device), example, precision)[0]
+
+
+def write_folded(model: Convnet, path: Path) -> None:
+    """The network as one folded file that `convatlas.load` reads."""
+    from copy import deepcopy
+
+    from ...checkpoints import save
+
+    folded = fold_structure(deepcopy(model))
+    folded.folded = model.folded or "for deployment"
+    save(folded, path)

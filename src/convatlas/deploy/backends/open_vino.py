@@ -1,0 +1,105 @@
+"""OpenVINO."""
+
+import io
+import logging
+from collections.abc import Callable, Collection, Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...light import silent as silent
+from ...model import Convnet
+from ..sensitivity import places
+from .base import Backend, Precision, Scores, exported
+from .parts import Floats, by_openvino, tune, tuned
+
+#   int8 is in the graph itself; what it leaves in floating point is fp32 then
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+CURVED = {"Swish", "HSwish", "Gelu", "Elu", "Mish", "PRelu"}
+WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
+
+
+class OpenVino(Backend):
+    """Its CPU engine; each shape is compiled when it first comes."""
+
+    name, file, extra, requires = "openvino", "model.xml", "openvino", ("openvino",)
+    precisions, devices = ("fp32", "bf16", "int8"), ("cpu",)
+    int8_requires, int8_extra = ("nncf",), "int8"
+
+    def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
+        """As the base class says."""
+        write_ir(model, example, folder / self.file)
+        core, threads, images = _core(precision), torch.get_num_threads(), example.contiguous().numpy()
+        content = _content(folder / self.file)
+        tune(lambda part: by_openvino(core, core.read_model(*content), images.shape, threads, part), images, threads, folder)
+
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+        """As the base class says."""
+        core, threads = _core(precision), torch.get_num_threads()
+        content, parts = _content(folder / self.file), tuned(folder, threads)
+        made: dict[tuple[int, ...], Callable[[Floats], Floats]] = {}
+
+        def compiled(shape: tuple[int, ...]) -> Callable[[Floats], Floats]:
+            if shape not in made:
+                part = parts.get(shape[0], shape[0])
+                made[shape] = by_openvino(core, core.read_model(*content), shape, threads, part)
+            return made[shape]
+
+        def scores(x: Tensor) -> Tensor:
+            return torch.from_numpy(compiled(tuple(x.shape))(x.contiguous().numpy()))
+
+        compiled(tuple(example.shape))
+        return scores
+
+    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+        """By NNCF: weights symmetric per channel, activations between the bounds that the images show, biases corrected.
+
+        Bounds are symmetric around zero, which is fastest, unless the network has activations that reach a little below zero, where
+        that would waste nearly half of the 256 steps.
+        """
+        openvino = silent()         # before NNCF is imported: its telemetry is off then too
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)      # whose loading warns of an absent CUDA
+        import nncf
+
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        source = written / self.file
+        network = openvino.Core().read_model(source.read_bytes(), source.with_suffix(".bin").read_bytes())
+        graph = [(op.get_friendly_name(), _weights(op)) for op in network.get_ordered_ops()]
+        nodes = places(weights, [(name, values) for name, values in graph if values is not None])
+        curved = any(op.get_type_name() in CURVED for op in network.get_ordered_ops())
+        preset = nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE
+        with redirect_stdout(io.StringIO()):        # its bars
+            quantised = nncf.quantize(
+                network, nncf.Dataset([image[None].numpy() for image in images]), subset_size=len(images), preset=preset,
+                ignored_scope=nncf.IgnoredScope(names=[nodes[layer] for layer in keep if layer in nodes]))
+        openvino.save_model(quantised, folder / self.file, compress_to_fp16=False)
+
+
+def _weights(op: Any) -> Any:
+    """The constant that a convolution or linear layer multiplies with, as an array; None for other operations."""
+    if op.get_type_name() not in WEIGHTED:
+        return None
+    found = [node for i in (1, 0) if (node := op.input_value(i).get_node()).get_type_name() == "Constant"]
+    return found[0].get_data() if found else None
+
+
+def _core(precision: Precision) -> Any:
+    """The engine, set up for the shortest time of a batch with torch's number of threads."""
+    core = silent().Core()
+    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY",
+                              "INFERENCE_NUM_THREADS": torch.get_num_threads()})
+    return core
+
+
+def _content(path: Path) -> tuple[bytes, bytes]:
+    """Both files: what is read from memory keeps nothing open in the folder."""
+    return path.read_bytes(), path.with_suffix(".bin").read_bytes()
+
+
+def write_ir(model: Convnet, example: Tensor, path: Path) -> None:
+    """The rewritten network as OpenVINO's .xml and .bin, fp32, any batch."""
+    openvino = silent()
+    openvino.save_model(openvino.convert_model(exported(model, example)), path, compress_to_fp16=False)

@@ -1,0 +1,215 @@
+"""A folder that answers: the network for one engine, what it must know of pictures and classes, and a page that says how it is used."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .. import registry
+from ..count import macs
+from ..engine.allocator import use
+from ..errors import ConvatlasError
+from ..light import ABOUT, FORMAT
+from ..light import is_deployed as is_deployed
+from ..model import Convnet, by, pair
+from ..recipes import recipe
+from ..run import Loss, Preprocess
+from ..zoo import transforms
+from .backends import Precision, Scores, backend_of
+from .calibration import Labelled, Pictures, of_run
+from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize
+from .int8 import CANDIDATES as IN_INT8
+from .int8 import COUNT, Quantised, Tell, quantize
+from .readme import readme
+
+FITTED, PAGE = "preprocess.safetensors", "README.md"
+PACKAGES = ("convatlas", "torch", "onnxruntime", "openvino", "nncf")       # whose versions deploy.json names
+
+
+class Deployed(nn.Module):
+    """A deployed folder as a network: images (N, in_chans, h, w) of its one size to scores (N, num_classes) in float32.
+
+    It has what `convatlas.predict` and `evaluate` ask of a network; `about` is deploy.json.
+    """
+
+    def __init__(self, run: Scores, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
+        super().__init__()
+        self.run, self.about, self.fitted, self.device = run, about, fitted, device
+        self.name: str = about["model"]
+        self.spec = registry.change(registry.variant(self.name).spec, about["fields"], self.name)
+        self.classes: tuple[str, ...] = tuple(about["classes"])
+        self.preprocess, self.scores = Preprocess(**about["preprocess"]), Loss(**about["loss"])
+        self.num_classes, self.in_chans, self.image_size = self.spec.num_classes, self.spec.in_chans, pair(self.spec.image_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The scores; images of another shape are a ConvatlasError."""
+        if x.ndim != 4 or tuple(x.shape[1:]) != (self.in_chans, *self.image_size):
+            raise ConvatlasError(f"{self.name} was deployed for images (N, {self.in_chans}, {self.image_size[0]}, {self.image_size[1]}), "
+                                 f"not {tuple(x.shape)}")
+        return self.run(x.to(self.device)).to(x.device)
+
+    @property
+    def head(self) -> nn.Module:
+        """What is not there any more: a ConvatlasError for whoever would make the network another one, such as a dense protocol."""
+        raise ConvatlasError(f"{self.name} is deployed and cannot be made convolutional: judge the run or the weights that it was made of")
+
+    def check_image_size(self, size: tuple[int, int] | None = None) -> None:
+        """A ConvatlasError, if `size` is not the one it was deployed for."""
+        if size is not None and tuple(size) != self.image_size:
+            raise ConvatlasError(f"{self.name} was deployed for images of {by(self.image_size)}, not {by(size)}: deploy it with "
+                                 f"--image-size {size[0]}")
+
+
+def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", precision: Precision = "fp32", batch: int = 1, *,
+           image_size: int | tuple[int, int] | None = None, candidates: Sequence[str] = CANDIDATES, force: bool = False,
+           calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labelled | None = None,
+           max_drop: str | float | None = None, sensitivity: bool = False, data_dir: str | None = None,
+           tell: Tell = lambda text: None) -> Report:
+    """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was measured.
+
+    `backend`, `precision` and `candidates` are as for `optimize`; `batch` is what it is made fast for: any number of images is answered.
+    Precision int8 is made by `quantize` from the pictures `calibrate`, of which `calibration_count` are used, and judged on `evaluate`;
+    of a run folder both are the run's own data where they are left out. `max_drop`, `sensitivity` and `data_dir` are as there.
+    The folder is opened again and compared with the network before deploy.json, which marks it as whole, is written. Raises
+    ConvatlasError for a folder that holds other things and, without `force`, for one that holds a deployed network.
+    """
+    from ..checkpoints import load
+
+    if batch < 1:
+        raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
+    folder = _free(Path(out).expanduser(), force)
+    net = (model if isinstance(model, Convnet) else load(model)).eval()
+    if registry.variant(net.name).segments:
+        raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: convatlas.export writes it as a file")
+    if image_size is not None:
+        net.check_image_size(pair(image_size))
+        net = _of_size(net, image_size)
+    dice = torch.Generator().manual_seed(0)
+    example = torch.randn(batch, net.in_chans, *net.image_size, generator=dice).to(next(net.parameters()).device)
+    made: Quantised | None = None
+    if precision == "int8":
+        names = tuple(name for name in candidates if name in IN_INT8) if candidates != CANDIDATES else IN_INT8
+        made = _quantised(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop, sensitivity=sensitivity,
+                          batch=batch, candidates=names, data_dir=data_dir, tell=tell)
+        report = made.report
+    else:
+        _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop, "sensitivity": sensitivity or None})
+        report = optimize(net, example, backend, precision, candidates=candidates).report
+    engine = backend_of(report.chosen)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ABOUT).unlink(missing_ok=True)
+        if made is None:
+            engine.write(net, example, precision, folder)
+        else:
+            for name, content in made.files.items():
+                (folder / name).write_bytes(content)
+        if net.fitted:
+            save_file(dict(net.fitted), folder / FITTED)
+        error = difference(made or net, example, engine.open(folder, example, precision)(example))
+        if not error <= TOLERANCE["fp32" if made else precision]:
+            raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the largest output")
+        if made is not None:        # random images say nothing of int8: what was found on those that calibrated it
+            error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
+        about = _about(net, report, precision, example, engine.file, error)
+        (folder / PAGE).write_text(readme(about), encoding="utf-8")
+        (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as error_:
+        raise ConvatlasError(f"cannot write {str(folder)!r}: {error_.strerror or error_}") from error_
+    return report
+
+
+def deployed(folder: str | Path, device: str | torch.device | None = None) -> Deployed:
+    """The network in a folder that `deploy` wrote, ready to answer on `device`; a ConvatlasError says what the folder lacks.
+
+    Without `device` it answers on the GPU, where there is one and the folder's backend runs there, else on the CPU.
+    """
+    folder = Path(folder).expanduser()
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        format_, name, precision = about["format"], about["backend"], about["precision"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {ABOUT} cannot be read") from error
+    if format_ != FORMAT:
+        raise ConvatlasError(f"{str(folder)!r} was written by another convatlas (format {format_}, not {FORMAT}): deploy it again")
+    backend = backend_of(name)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() and "cuda" in backend.devices else "cpu"))
+    example = torch.zeros(about["example"], device=where)
+    backend.check(example, precision)
+    if not (folder / backend.file).exists():
+        raise ConvatlasError(f"{str(folder)!r} lacks {backend.file}: deploy it again")
+    fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
+    use("auto", about["macs"] * len(example), where)
+    return Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+
+
+def _quantised(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labelled | None, *,
+               count: int, max_drop: str | float | None, sensitivity: bool, batch: int, candidates: Sequence[str],
+               data_dir: str | None, tell: Tell) -> Quantised:
+    """`net` in int8; of a run folder the run's data stands in where no pictures are given."""
+    if not isinstance(model, Convnet):
+        calibrate, evaluate = of_run(model, calibrate, evaluate)
+    if calibrate is None:
+        raise ConvatlasError("int8 needs pictures to calibrate with: give --calibrate DATA (calibrate=…), a folder of pictures like those "
+                             "to come or a named data set")
+    return quantize(net, calibrate, backend, count=count, evaluate=evaluate, max_drop=max_drop, sensitivity=sensitivity, batch=batch,
+                    candidates=candidates, data_dir=data_dir, tell=tell)
+
+
+def _only_int8(given: Mapping[str, object]) -> None:
+    """A ConvatlasError for what only quantising takes."""
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise ConvatlasError(f"{' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for precision int8, which was not asked for: "
+                             "add --precision int8")
+
+
+def _free(folder: Path, force: bool) -> Path:
+    if folder.is_file():
+        raise ConvatlasError(f"--out {str(folder)!r} is a file: name a folder")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not is_deployed(folder):
+            raise ConvatlasError(f"--out {str(folder)!r} holds other things than a deployed network: name a new folder")
+        if not force:
+            raise ConvatlasError(f"--out {str(folder)!r} holds a deployed network already: replace it with --force, or name another folder")
+    return folder
+
+
+def _of_size(net: Convnet, image_size: int | tuple[int, int]) -> Convnet:
+    """The same network, with the same weights, that says it is for images of this size."""
+    from copy import copy
+
+    other = copy(net)
+    other.spec = replace(net.spec, image_size=image_size)
+    return other
+
+
+def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str, error: float) -> dict[str, Any]:
+    """What deploy.json holds. `input` is what a program without convatlas needs to prepare a picture."""
+    shown, trained = transforms(net), recipe(registry.variant(net.name).recipe)
+    size = shown.size
+    return {
+        "format": FORMAT, "model": net.name, "fields": registry.changed(net.name, net.spec), "classes": list(net.classes),
+        "backend": report.chosen, "file": file, "precision": precision, "example": list(example.shape), "difference": error,
+        "macs": macs(net),
+        "preprocess": (net.preprocess or trained.preprocess).model_dump(mode="json") | {"fit": shown.fit},
+        "loss": (net.scores or trained.loss).model_dump(mode="json"),
+        "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean), "std": list(shown.std),
+                  "resize": [max(1, round(side / shown.crop_pct)) for side in size], "interpolation": shown.interpolation},
+        "measured": [asdict(candidate) for candidate in report.candidates],
+        "int8": None if report.int8 is None else asdict(report.int8),
+        "versions": {package: found for package in PACKAGES if (found := _version(package))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

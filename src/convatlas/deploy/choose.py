@@ -1,0 +1,259 @@
+"""The fastest way to run a network here, among those that give the same result."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+
+from ..count import macs
+from ..data.named import cache_dir
+from ..engine.allocator import use
+from ..errors import ConvatlasError
+from ..model import Convnet
+from .backends import BACKENDS, Precision, Scores, backend_of
+from .figures import Int8
+
+CANDIDATES = ("eager", "compile", "onnxruntime", "openvino")       # of auto: those that take any batch and need no compiler
+#   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
+TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One backend, as measured on the example; `refused` says why it cannot be taken, and what is None was not measured then."""
+
+    name: str
+    latency: float | None = None        # seconds per call, the median
+    throughput: float | None = None     # images per second
+    setup: float | None = None          # seconds until the first result
+    error: float | None = None          # largest difference from the network, relative to its largest output
+    memory: int | None = None           # bytes by which the process grew; None where the system does not say
+    size: int | None = None             # bytes on disk, where the backend has a file of its own
+    refused: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `optimize` or `quantize` found: every candidate, which was taken, whether that was known from an earlier time, and what
+    quantising did.
+    """
+
+    candidates: tuple[Candidate, ...]
+    chosen: str
+    cached: bool = False
+    int8: Int8 | None = None
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """The table as text: backend, latency, images/s, set-up, largest error, memory, size, remark."""
+        return [(c.name, _shown(c.latency, 1e3, ".2f"), _shown(c.throughput, 1, ".1f"), _shown(c.setup, 1, ".1f"),
+                 _shown(c.error, 1, ".1e"), _shown(c.memory, 1e-6, ".0f"), _shown(c.size, 1e-6, ".1f"),
+                 c.refused or ("taken" if c.name == self.chosen else "")) for c in self.candidates]
+
+    def __str__(self) -> str:
+        rows = [COLUMNS, *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows) + (
+            "" if self.int8 is None else f"\n\n{self.int8}")
+
+
+COLUMNS = ("backend", "ms", "images/s", "set-up s", "error", "memory MB", "file MB", "")
+
+
+class Optimised(nn.Module):
+    """A network's scores by its fastest backend; `report` says which and how fast. Input and output are the network's."""
+
+    def __init__(self, scores: Scores, report: Report) -> None:
+        super().__init__()
+        self.scores, self.report = scores, report
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) as the network takes them to its scores, in float32."""
+        return self.scores(x)
+
+
+def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
+             candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimised:
+    """The network as a callable with the same inputs and outputs that answers as fast as this machine allows.
+
+    `example` is a batch like those that will come, on the device where they will be. auto measures the `candidates` that are installed in
+    turns, `seconds` in all, leaves out those whose scores differ by more than TOLERANCE of the largest, takes the fastest, and remembers
+    that for this network on this machine, unless `cache` is off. A named backend is measured and checked as well. Raises
+    ConvatlasError where none is left, with each one's reason.
+    """
+    if any(module.training for module in model.modules()):
+        raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
+    names = tuple(candidates) if backend == "auto" else (backend,)
+    for name in names:
+        backend_of(name)
+    if backend != "auto":
+        backend_of(backend).check(example, precision)
+    if precision == "int8":
+        raise ConvatlasError("int8 needs pictures to calibrate with: use convatlas.deploy.quantize(model, images), or deploy(…, "
+                             "precision='int8', calibrate=…)")
+    use("auto", macs(model) * len(example), example.device)
+    kept = cache_dir() / "deploy" / f"{_fingerprint(model, example, precision, names)}.json" if cache and backend == "auto" else None
+    if kept is not None and (known := _read(kept)) is not None:
+        built = _built(model, example, known.chosen, precision)
+        if isinstance(built, _Ready):
+            return Optimised(built.scores, known)
+    tried = [_built(model, example, name, precision) for name in names]
+    ready = [each for each in tried if isinstance(each, _Ready)]
+    timed = {c.name: c for c in measured([each.candidate for each in ready], [each.scores for each in ready], example, seconds)}
+    table = tuple(timed[each.candidate.name] if isinstance(each, _Ready) else each for each in tried)
+    if not ready:
+        raise ConvatlasError(f"no backend runs {model.name} in {precision}: " + "; ".join(f"{c.name}: {c.refused}" for c in table))
+    best = min(ready, key=lambda each: timed[each.candidate.name].latency or 0.0)
+    report = Report(table, best.candidate.name)
+    if kept is not None:
+        _write(kept, report)
+    return Optimised(best.scores, report)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A backend that is set up and gives the right result."""
+
+    candidate: Candidate
+    scores: Scores
+
+
+def _built(model: Convnet, example: Tensor, name: str, precision: Precision) -> "_Ready | Candidate":
+    """Set up and compared with the network; or why not."""
+    backend = BACKENDS[name]
+    if reason := backend.refusal(example, precision):
+        return Candidate(name, refused=reason)
+    before, began = resident(), time.perf_counter()
+    try:
+        scores, size = backend.build(model, example, precision)
+        found = scores(example)
+    except ConvatlasError:
+        raise
+    except Exception as error:      # an engine that fails on a network, in whatever way, is no candidate for it
+        return setup_failure(name, error)
+    setup, after = time.perf_counter() - began, resident()
+    off = difference(model, example, found)
+    memory = None if before is None or after is None else max(0, after - before)
+    candidate = Candidate(name, setup=setup, error=off, memory=memory, size=size)
+    if not off <= TOLERANCE[precision]:     # not a number is refused too
+        return Candidate(name, setup=setup, error=off, memory=memory, size=size,
+                         refused=f"differs by {off:.1e} of the largest output; {precision} allows {TOLERANCE[precision]:g}")
+    return _Ready(candidate, scores)
+
+
+def setup_failure(name: str, error: Exception) -> Candidate:
+    """The candidate that raised `error`, which is being handled."""
+    logging.getLogger("convatlas").debug("%s failed", name, exc_info=True)
+    return Candidate(name, refused=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
+def measured(candidates: Sequence[Candidate], calls: Sequence[Scores], example: Tensor, seconds: float) -> list[Candidate]:
+    """The candidates with the times of their calls."""
+    return [_timed(candidate, spent, len(example))
+            for candidate, spent in zip(candidates, _measure(calls, example, seconds), strict=True)]
+
+
+def difference(model: Callable[[Tensor], Tensor], images: Tensor, scores: Tensor) -> float:
+    """The largest difference between `scores` and the network's own of `images`, relative to its largest."""
+    with torch.inference_mode():
+        expected, scores = model(images), scores.detach()
+    if scores.shape != expected.shape:
+        return float("inf")
+    return float((scores - expected).abs().max() / expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
+
+
+def _measure(calls: Sequence[Scores], example: Tensor, seconds: float) -> list[list[float]]:
+    """Seconds of each call, in turns, so that what else the machine does falls on all of them alike; three rounds at least.
+
+    The first call of a turn is not counted: threads of the engine before still wait busily for work then.
+    """
+    times: list[list[float]] = [[] for _ in calls]
+    began = time.perf_counter()
+    while calls and (len(times[0]) < 3 or time.perf_counter() - began < seconds):
+        for call, each in zip(calls, times, strict=True):
+            call(example)
+            each.append(_seconds(call, example))
+    return times
+
+
+def _seconds(call: Callable[[Tensor], Tensor], example: Tensor) -> float:
+    began = time.perf_counter()
+    call(example)
+    if example.device.type == "cuda":
+        torch.cuda.synchronize(example.device)
+    return time.perf_counter() - began
+
+
+def _timed(candidate: Candidate, times: Sequence[float], batch: int) -> Candidate:
+    latency = median(times)
+    return Candidate(**asdict(candidate) | {"latency": latency, "throughput": batch / latency})
+
+
+def resident() -> int | None:
+    """Bytes of memory that this process holds; None where the system does not say."""
+    if sys.platform != "linux":
+        return None
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _fingerprint(model: Convnet, example: Tensor, precision: Precision, names: Sequence[str]) -> str:
+    """What the choice depends on: the network and its weights, the example's shape, the machine, the engines' versions."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    device = torch.cuda.get_device_name(example.device) if example.device.type == "cuda" else example.device.type
+    engines = [_version(package) for package in ("convatlas", "torch", "onnxruntime", "openvino")]
+    about = (repr(model.spec), tuple(example.shape), precision, tuple(names), device, platform.machine(), processor(),
+             torch.get_num_threads(), engines)
+    digest.update(repr(about).encode())
+    return digest.hexdigest()[:32]
+
+
+def processor() -> str:
+    """The CPU's name, as far as the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
+
+
+def _read(path: Path) -> Report | None:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return Report(tuple(Candidate(**each) for each in kept["candidates"]), kept["chosen"], cached=True)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, report: Report) -> None:
+    """Remember the choice; a cache that cannot be written is done without."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        beside.write_text(json.dumps(asdict(report)), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        logging.getLogger("convatlas").info("the choice is not remembered: %s", error)
+
+
+def _shown(value: float | None, factor: float, form: str) -> str:
+    return "" if value is None else format(value * factor, form)

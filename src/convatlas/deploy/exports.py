@@ -1,0 +1,123 @@
+"""Networks as files that other programs read, each compared with the network after it is written."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import ConvatlasError, nearest
+from ..light import open_session, silent
+from ..model import Convnet
+from .backends import BACKENDS, exported
+from .backends.onnx_runtime import write_onnx
+from .backends.open_vino import write_ir
+from .choose import TOLERANCE, difference
+from .rewrite import rewrite
+
+Format = Literal["onnx", "torch", "openvino", "executorch"]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written, read back by its engine, and compared with the network.
+
+    `size` is bytes on disk (OpenVINO's two files together), `difference` the scores' largest, relative to the largest score.
+    """
+
+    path: Path
+    format: Format
+    size: int
+    difference: float
+
+
+def export(model: Convnet, path: str | Path, format: Format | None = None) -> Exported:
+    """Write `model` for images (batch, in_chans, h, w) of its size, any batch, and check that the file gives the same scores.
+
+    onnx: input `image`, output `scores`, weights inside (.onnx); torch: a torch.export program (.pt2); openvino: .xml with its .bin;
+    executorch: a .pte for XNNPACK, of batch 1. Without `format` the suffix says which. The network is folded and rewritten first. Raises
+    ConvatlasError where a package is missing, for another suffix, and where the scores read back differ by more than 1e-4 of the largest.
+    """
+    target = Path(path).expanduser()
+    kind = _format(target, format)
+    suffix, packages, extra, write, read = FORMATS[kind]
+    if target.suffix != suffix:
+        raise ConvatlasError(f"cannot write {str(target)!r}: the name of {kind}'s file ends in {suffix}")
+    absent = [package for package in packages if find_spec(package) is None]
+    if absent:
+        raise ConvatlasError(f"format {kind!r} needs {' and '.join(absent)}: pip install 'convatlas[{extra}]'")
+    if any(module.training for module in model.modules()):
+        raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
+    if not target.parent.is_dir():
+        raise ConvatlasError(f"cannot write {str(target)!r}: there is no folder {str(target.parent)!r}")
+    dice = torch.Generator().manual_seed(0)
+    images = torch.randn(1 if kind == "executorch" else 3, model.in_chans, *model.image_size, generator=dice)
+    try:
+        write(model, images, target)
+    except OSError as error:
+        raise ConvatlasError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+    off = difference(model, images, read(target, images))
+    if not off <= TOLERANCE["fp32"]:
+        raise ConvatlasError(f"{str(target)!r} gives scores that differ by {off:.1e} of the largest: it is not {model.name}")
+    files = [target, target.with_suffix(".bin")] if kind == "openvino" else [target]
+    return Exported(target, kind, sum(file.stat().st_size for file in files), off)
+
+
+def _format(path: Path, given: str | None) -> Format:
+    """The format of that name, or of the file's suffix."""
+    for name, (suffix, *_) in FORMATS.items():
+        if given == name or (given is None and path.suffix == suffix):
+            return name
+    if given is not None:
+        raise ConvatlasError(f"format {given!r} is unknown: there are {', '.join(FORMATS)}{nearest(given, FORMATS)}")
+    kinds = ", ".join(f"{suffix} ({name})" for name, (suffix, *_) in FORMATS.items())
+    raise ConvatlasError(f"cannot write {str(path)!r}: its suffix says which format, {kinds}")
+
+
+def _write_torch(model: Convnet, images: Tensor, path: Path) -> None:
+    torch.export.save(exported(model, images), path)
+
+
+def _read_torch(path: Path, images: Tensor) -> Tensor:
+    with torch.inference_mode():
+        out: Tensor = torch.export.load(path).module()(images)
+        return out
+
+
+def _read_onnx(path: Path, images: Tensor) -> Tensor:
+    return torch.from_numpy(open_session(path, torch.get_num_threads()).run(None, {"image": images.numpy()})[0])
+
+
+def _read_openvino(path: Path, images: Tensor) -> Tensor:
+    compiled = silent().Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return torch.from_numpy(compiled(images.numpy())[0].copy())
+
+
+def _write_executorch(model: Convnet, images: Tensor, path: Path) -> None:
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    program = torch.export.export(rewrite(model), (images,))
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
+    path.write_bytes(lowered.buffer)
+
+
+def _read_executorch(path: Path, images: Tensor) -> Tensor:
+    from executorch.runtime import Runtime
+
+    out: Tensor = Runtime.get().load_program(path).load_method("forward").execute([images])[0]
+    return out
+
+
+Write = Callable[[Convnet, Tensor, Path], None]
+Read = Callable[[Path, Tensor], Tensor]
+
+FORMATS: dict[Format, tuple[str, tuple[str, ...], str, Write, Read]] = {     # suffix, packages, their extra, writer, reader
+    "onnx": (".onnx", BACKENDS["onnxruntime"].requires, "onnx", write_onnx, _read_onnx),
+    "torch": (".pt2", (), "", _write_torch, _read_torch),
+    "openvino": (".xml", ("openvino",), "openvino", write_ir, _read_openvino),
+    "executorch": (".pte", ("executorch",), "executorch", _write_executorch, _read_executorch),
+}

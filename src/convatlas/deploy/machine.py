@@ -1,0 +1,48 @@
+"""What this machine can do at most: the rate of its matrix arithmetic, as measured, and what it is called."""
+
+import os
+import platform
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .choose import processor
+from .pack import MKLDNN, can_pack
+
+SIDE = 2048                             # of the two square matrices
+OPERATIONS = 2 * SIDE ** 3              # multiplications and additions of their product
+
+
+def matrix_product() -> Callable[[], Tensor]:
+    """A product of two square float32 matrices, OPERATIONS in all, by the fastest way that torch has on the CPU.
+
+    That is oneDNN with the second matrix in its own order: torch.mm may take the path of an older instruction set.
+    """
+    dice = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(SIDE, SIDE, generator=dice) for _ in range(2))
+    if not can_pack():
+        return lambda: left @ right
+    packed = MKLDNN._reorder_linear_weight(right, SIDE)
+
+    def product() -> Tensor:
+        out: Tensor = MKLDNN._linear_pointwise.default(left, packed, None, "none", [], "")
+        return out
+
+    return product
+
+
+def about(packages: Sequence[str] = ("convatlas", "torch", "timm", "torchvision", "onnxruntime", "openvino")) -> dict[str, Any]:
+    """Processor, cores, system and the versions that a measurement depends on."""
+    return {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+            "instructions": torch.backends.cpu.get_cpu_capability(), "system": f"{platform.system()} {platform.machine()}",
+            "python": platform.python_version(), **{name: found for name in packages if (found := _version(name))}}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,204 @@
+"""Weights in the order in which oneDNN's kernels read them, activations and additions in the same kernel: no compiler needed."""
+
+import logging
+import operator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+MKLDNN = torch.ops.mkldnn
+Fused = tuple[str, list[float], str]        # oneDNN's name of an activation, its numbers, its algorithm
+NONE: Fused = ("none", [], "")
+LEAVES = (nn.Conv2d, nn.Linear, nn.LayerNorm)
+
+MODULES: dict[type, Fused] = {
+    nn.ReLU: ("relu", [], ""), nn.ReLU6: ("hardtanh", [0.0, 6.0], ""), nn.SiLU: ("swish", [], ""),
+    nn.Hardswish: ("hardswish", [], ""), nn.Sigmoid: ("sigmoid", [], ""), nn.Tanh: ("tanh", [], ""), nn.GELU: ("gelu", [], "none"),
+}
+FUNCTIONS: dict[Any, Fused] = {
+    F.relu: ("relu", [], ""), torch.relu: ("relu", [], ""), F.silu: ("swish", [], ""), torch.sigmoid: ("sigmoid", [], ""),
+}
+
+
+def can_pack() -> bool:
+    """Whether this torch has oneDNN and its fused operators."""
+    return torch.backends.mkldnn.is_available() and getattr(MKLDNN, "_convolution_pointwise", None) is not None      # type: ignore[no-untyped-call]
+
+
+def pack(model: nn.Module, example: Tensor) -> nn.Module:
+    """`model`, in eval mode on the CPU, with its convolutions and linear layers prepacked for images like `example`.
+
+    Other batches and sizes give the right result too, only not as fast. A network that torch.fx cannot trace comes back as it is.
+    """
+    try:
+        graph = fx.GraphModule(model, _Tracer().trace(model))
+    except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
+        logging.getLogger("convatlas").info("not prepacked, for it cannot be traced: %s", error)
+        return model
+    _without_identities(graph)
+    shapes = _Shapes(graph)
+    with torch.inference_mode():
+        shapes.run(example)
+    for node in list(graph.graph.nodes):
+        if node in shapes.seen:
+            _pack_node(graph, node, shapes.seen[node])
+    for node in list(graph.graph.nodes):
+        _fuse_addition(graph, node, shapes.made)
+    graph.graph.eliminate_dead_code()
+    graph.graph.lint()
+    graph.recompile()
+    graph.delete_all_unused_submodules()
+    return graph
+
+
+def _without_identities(graph: fx.GraphModule) -> None:
+    """Take out what does nothing: it would keep a convolution and its activation apart."""
+    for node in list(graph.graph.nodes):
+        if node.op == "call_module" and isinstance(graph.get_submodule(str(node.target)), nn.Identity | nn.Dropout):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+
+
+class _Tracer(fx.Tracer):
+    """torch's own layers are leaves; everything else is looked into."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, LEAVES) or super().is_leaf_module(m, module_qualified_name)
+
+
+class _Shapes(fx.Interpreter):
+    """Runs the graph once and remembers what each convolution and linear layer was given, and what every node made."""
+
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.seen: dict[fx.Node, tuple[int, ...]] = {}
+        self.made: dict[fx.Node, tuple[int, ...]] = {}
+
+    def run_node(self, n: fx.Node) -> Any:
+        if n.op == "call_module" and type(self.module.get_submodule(str(n.target))) in (nn.Conv2d, nn.Linear):
+            args, _ = self.fetch_args_kwargs_from_env(n)
+            self.seen[n] = tuple(args[0].shape)
+        out = super().run_node(n)
+        if isinstance(out, Tensor):
+            self.made[n] = tuple(out.shape)
+        return out
+
+
+class PackedConv(nn.Module):
+    """A convolution, then its activation; input and output (N, C, H, W)."""
+
+    def __init__(self, conv: nn.Conv2d, size: tuple[int, ...]) -> None:
+        super().__init__()
+        assert not isinstance(conv.padding, str)
+        self.geometry = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        self.kernel, self.inputs = conv.kernel_size, conv.in_channels
+        self.weight = MKLDNN._reorder_convolution_weight(conv.weight.detach().contiguous(), *self.geometry, list(size))
+        self.bias = None if conv.bias is None else conv.bias.detach()
+        self.fused = NONE
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One call of oneDNN."""
+        out: Tensor = MKLDNN._convolution_pointwise.default(x, self.weight, self.bias, *self.geometry, *self.fused)
+        return out
+
+
+class PackedConvAdd(nn.Module):
+    """conv(x) + other, then ReLU where the sum is followed by one."""
+
+    def __init__(self, conv: PackedConv, relu: bool) -> None:
+        super().__init__()
+        self.conv, self.then = conv, "relu" if relu else None
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        """One call of oneDNN."""
+        conv = self.conv
+        then: tuple[str | None, list[float], str | None] = (self.then, [], None)
+        out: Tensor = MKLDNN._convolution_pointwise.binary(x, other, conv.weight, conv.bias, *conv.geometry, "add", 1.0, *then)
+        return out
+
+
+class PackedLinear(nn.Module):
+    """A linear layer over the last dimension, then its activation."""
+
+    def __init__(self, linear: nn.Linear, size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.inputs = linear.in_features
+        self.weight = MKLDNN._reorder_linear_weight(linear.weight.detach().contiguous(), max(1, torch.Size(size[:-1]).numel()))
+        self.bias = None if linear.bias is None else linear.bias.detach()
+        self.fused = NONE
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One call of oneDNN."""
+        out: Tensor = MKLDNN._linear_pointwise.default(x, self.weight, self.bias, *self.fused)
+        return out
+
+
+def _pack_node(graph: fx.GraphModule, node: fx.Node, size: tuple[int, ...]) -> None:
+    """Put the packed layer in the place of the plain one, and the activation that alone reads it into it."""
+    layer = graph.get_submodule(str(node.target))
+    packed: PackedConv | PackedLinear
+    if isinstance(layer, nn.Conv2d):
+        if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
+            return
+        packed = PackedConv(layer, size)
+    else:
+        assert isinstance(layer, nn.Linear)
+        packed = PackedLinear(layer, size)
+    _place(graph, node, packed)
+    reader = _only_reader(node)
+    fused = None if reader is None else _activation(graph, reader)
+    if reader is not None and fused is not None:
+        packed.fused = fused
+        reader.replace_all_uses_with(node)
+        graph.graph.erase_node(reader)
+
+
+def _fuse_addition(graph: fx.GraphModule, node: fx.Node, made: dict[fx.Node, tuple[int, ...]]) -> None:
+    """Make x + conv(y) one kernel, where nothing else reads the convolution and both are of one shape."""
+    if node.op != "call_function" or node.target not in (operator.add, operator.iadd, torch.add) or len(node.args) != 2:
+        return
+    order = {other: i for i, other in enumerate(graph.graph.nodes)}
+    nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    convs = [arg for arg in nodes if arg.op == "call_module" and _only_reader(arg) is node
+             and isinstance(module := graph.get_submodule(str(arg.target)), PackedConv) and module.fused == NONE]
+    if len(nodes) != 2 or nodes[0] is nodes[1] or not convs or len({made.get(arg) for arg in nodes}) != 1:
+        return
+    conv = max(convs, key=order.__getitem__)
+    other = next(arg for arg in nodes if arg is not conv)
+    reader = _only_reader(node)
+    relu = reader is not None and _activation(graph, reader) == FUNCTIONS[F.relu]
+    last = reader if relu and reader is not None else node
+    packed = graph.get_submodule(str(conv.target))
+    assert isinstance(packed, PackedConv)
+    with graph.graph.inserting_before(node):
+        joined = graph.graph.call_module(str(conv.target), (conv.args[0], other))
+    _place(graph, joined, PackedConvAdd(packed, relu))
+    made[joined] = made[node]
+    last.replace_all_uses_with(joined)
+    for gone in dict.fromkeys((last, node, conv)):
+        graph.graph.erase_node(gone)
+
+
+def _place(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
+    """Let `node` call `module`, under a name of its own: a layer that runs twice is packed for each size."""
+    name = f"packed_{sum(1 for _ in graph.children())}_{node.name}"
+    graph.add_module(name, module)
+    node.target = name
+
+
+def _only_reader(node: fx.Node) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 else None
+
+
+def _activation(graph: fx.GraphModule, node: fx.Node) -> Fused | None:
+    if node.op == "call_function":
+        return FUNCTIONS.get(node.target)
+    if node.op != "call_module":
+        return None
+    module = graph.get_submodule(str(node.target))
+    fused = MODULES.get(type(module))
+    if isinstance(module, nn.GELU) and fused is not None:
+        return fused[0], fused[1], module.approximate
+    return fused

@@ -1,0 +1,101 @@
+"""Answers without torch: pictures prepared and scores read as torch does it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import convatlas
+from convatlas import light
+from convatlas.data import make_transform, to_tensor
+from convatlas.deploy import deploy
+from convatlas.engine import losses
+from convatlas.pixels import to_array
+from convatlas.run import Loss, Preprocess
+from laws import build
+from parity import randomised
+
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+
+
+def picture(mode: str, size: tuple[int, int]) -> Image.Image:
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 255, (6, 5, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC).convert(mode)
+
+
+@pytest.mark.parametrize(("mode", "size", "channels", "crop_pct", "interpolation", "given"), [
+    ("RGB", (90, 61), 3, 0.875, "bilinear", (32, 32)),
+    ("RGB", (33, 200), 3, 0.95, "bicubic", (24, 40)),
+    ("RGB", (20, 13), 3, 1.4, "bilinear", (32, 32)),       # black around it
+    ("RGBA", (50, 50), 1, 1.0, "bicubic", (28, 28)),
+    ("L", (64, 47), 3, 0.875, "bicubic", (32, 32)),
+    ("L", (28, 28), 1, 32 / 28, "bilinear", (32, 32)),
+])
+def test_pictures_are_prepared_as_by_torch(mode, size, channels, crop_pct, interpolation, given):
+    mean, std = MEAN[:channels], STD[:channels]
+    transform = make_transform(Preprocess(mean=mean, std=std, crop_pct=crop_pct, interpolation=interpolation), given, channels)
+    image = picture(mode, size)
+    about = {"channels": channels, "size": given, "mean": mean, "std": std, "interpolation": interpolation,
+             "resize": [max(1, round(side / crop_pct)) for side in given]}
+    found, expected = light.prepared(to_array(image), about), transform(to_tensor(image)).numpy()
+    assert found.dtype == np.float32 and found.shape == expected.shape == (channels, *given)
+    levels = np.abs(found - expected) * np.array(std, np.float32)[:, None, None] * 255
+    assert levels.max() < 1.01 and (levels > 0.01).mean() < 0.05       # a resized pixel is one of 255 apart at times
+
+
+def test_a_picture_of_the_right_size_is_prepared_bit_for_bit():
+    transform = make_transform(Preprocess(mean=MEAN, std=STD, crop_pct=1.0), 32, 3)
+    about = {"channels": 3, "size": [32, 32], "resize": [32, 32], "mean": MEAN, "std": STD, "interpolation": "bilinear"}
+    image = picture("RGB", (32, 40))
+    assert np.array_equal(light.prepared(to_array(image), about), transform(to_tensor(image)).numpy())
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "map", "mse", "bce"])
+def test_scores_become_the_same_shares(loss):
+    scores = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)) * 9
+    assert np.allclose(light.probabilities(scores.numpy(), loss), losses.probabilities(scores, Loss(name=loss)), atol=1e-6)
+
+
+PROBE = """
+import sys
+from convatlas.cli import main
+code = main(sys.argv[1:])
+print("HEAVY", *sorted({"torch", "torchvision", "openvino_telemetry"} & {name for name, module in sys.modules.items() if module}),
+      file=sys.stderr)
+raise SystemExit(code)
+"""
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine, tmp_path, monkeypatch):
+    pytest.importorskip(engine)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = randomised(build("resnet20_cifar"))
+    model.classes = tuple(f"class {i}" for i in range(model.num_classes))
+    model.preprocess = Preprocess(mean=MEAN, std=STD, crop_pct=0.8)
+    deploy(model, tmp_path / "net", engine)
+    files = [tmp_path / "a.png", tmp_path / "broken.png", tmp_path / "grey.png"]
+    picture("RGB", (90, 61)).save(files[0])
+    files[1].write_bytes(b"no picture")
+    picture("L", (40, 40)).save(files[2])
+    done = subprocess.run([sys.executable, "-c", PROBE, "predict", str(tmp_path / "net"), *map(str, files), "--json", "--top-k", "3"],
+                          capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0 and done.stderr.splitlines()[-1].strip() == "HEAVY", done.stderr
+    found = json.loads(done.stdout)["images"]
+    assert "in no format that Pillow knows" in found[1]["error"] and "broken.png" in done.stderr
+    assert convatlas.predict(tmp_path / "net", files, top_k=3)[0].classes == tuple(row["class"] for row in found[0]["predictions"])
+    for each, expected in zip(found, convatlas.predict(model, files, top_k=3), strict=True):
+        assert [row["class"] for row in each["predictions"]] == list(expected.classes)
+        assert np.allclose([row["probability"] for row in each["predictions"]], expected.probabilities, atol=5e-3)
+    with pytest.raises(convatlas.ConvatlasError, match=r"broken\.png"):
+        convatlas.predict(tmp_path / "net", files, strict=True)
+    assert light.answers(tmp_path / "net") and not light.answers(tmp_path / "net", "cuda")
+    about = json.loads((tmp_path / "net" / "deploy.json").read_text())
+    inputs = ({"fit": "zca"}, {"interpolation": "nearest"}, {"channels": 4})
+    for change in ({"format": 99}, {"backend": "eager"}, {"input": None}, *({"input": about["input"] | each} for each in inputs)):
+        (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | change))
+        assert not light.answers(tmp_path / "net"), change
