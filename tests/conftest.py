@@ -1,4 +1,4 @@
-"""Two test workers on two cores: one thread each. The same seed before every test."""
+"""Two test workers on two cores: one thread each. The same seed before every test, and the same width of what is printed."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,9 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+
+os.environ.pop("COLUMNS", None)
+from convatlas.cli import console as console  # noqa: E402     # its width is that of the moment at which it is imported
 
 
 @pytest.fixture(autouse=True)

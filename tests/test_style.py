@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "count": {"model", "parts", "receptive"},
     "segmenter": {"errors", "model", "registry"},
     "arch": {"errors", "model", "parts", "registry", "segmenter"},
-    "facts": LEAVES | {"count", "deploy", "model", "parts", "registry"},
+    "facts": LEAVES | {"count", "deploy", "model", "parts", "registry", "weights"},
     "weights": LEAVES | {"__init__", "folder"},
     "data": LEAVES | {"pixels"},
     "engine": LEAVES | {"__init__", "count", "data", "folder", "model", "parts", "segmenter"},

@@ -72,7 +72,7 @@ def whole(photos, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("workers", "kills"), [(0, 3), pytest.param(2, 8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("workers", "kills"), [(0, 2), pytest.param(2, 8, marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_is_the_run_of_one_that_nobody_killed(photos, whole, tmp_path, workers, kills):
     network = ["wide_resnet16_4_cifar", photos, "--workers", workers, *EVERYTHING]
     dice, folder, killed = random.Random(workers), tmp_path / "killed", 0

@@ -43,26 +43,26 @@ def theirs(library: str) -> tuple[nn.Module, str]:
 
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
-def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, cli):
+def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, inside):
     """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own code."""
     peer, ours = theirs(library)
     torch.save({"state_dict": randomised(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
-    done = cli("train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0", "--lr-head", "10x",
-               "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
+    done = inside("train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0",
+                  "--lr-head", "10x", "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "newly initialised" in done.stdout and f"{library}'s" in done.stdout
     frozen = next(iter(peer.state_dict().values()))
     tuned = convatlas.load(tmp_path / "run")
     assert torch.equal(next(iter(tuned.state_dict().values())), frozen) and tuned.classes == ("across", "upright")
 
-    done = cli("eval", "run", stripes, "--json", cwd=tmp_path)
+    done = inside("eval", "run", stripes, "--json", cwd=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["count"] > 0
     picture = next((stripes / "across").glob("*.png"))
-    done = cli("predict", "run", picture, "--json", cwd=tmp_path)
+    done = inside("predict", "run", picture, "--json", cwd=tmp_path)
     guessed = json.loads(done.stdout)["images"][0]["predictions"]
     assert {row["class"] for row in guessed} == {"across", "upright"}
 
-    done = cli("weights", "convert", "run", "back.pth", "--to", library, cwd=tmp_path)
+    done = inside("weights", "convert", "run", "back.pth", "--to", library, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     if library == "timm":
         import timm
@@ -128,11 +128,11 @@ def test_what_is_not_there_is_told(inside, stripes, tmp_path, monkeypatch, words
     assert done.returncode == 2 and sentence in " ".join(done.stderr.split())
 
 
-def test_a_run_that_goes_on_does_not_need_the_file_it_began_from(resnet, stripes, tmp_path, cli):
+def test_a_run_that_goes_on_does_not_need_the_file_it_began_from(stripes, tmp_path, inside):
     """Interrupted after an epoch, the file gone: the checkpoint has everything, and the run's own fields say what it was built with."""
-    (tmp_path / "start.pth").write_bytes(resnet[1].read_bytes())
-    words = ("train", "resnet18", stripes, "--image-size", 32, "--out", tmp_path / "run", "--recipe", "finetune")
-    assert cli(*words, "--weights", tmp_path / "start.pth", "--epochs", 1).returncode == 0
+    torch.save(randomised(theirs("timm")[0]).state_dict(), tmp_path / "start.pth")
+    words = ("train", "mobilenet_v2_035", stripes, "--image-size", 32, "--out", tmp_path / "run", "--recipe", "finetune")
+    assert inside(*words, "--weights", tmp_path / "start.pth", "--epochs", 1).returncode == 0
     (tmp_path / "start.pth").unlink()
-    done = cli("train", "--resume", tmp_path / "run", "--epochs", 2)
+    done = inside("train", "--resume", tmp_path / "run", "--epochs", 2)
     assert done.returncode == 0, done.stderr

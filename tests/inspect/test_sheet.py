@@ -50,7 +50,7 @@ def test_what_is_on_in_words(augment, words):
 def test_every_augmentation_has_words():
     """Whatever is switched on changes what is said: a field that is forgotten here fails."""
     on = {"crop": "random", "short_side": (8, 9), "flip": 1.0, "affine": (1, 1, 0.5, 1), "elastic": 1.0, "jitter": (1, 1, 1, 0.5),
-          "pca_colour": 0.1, "policy": "trivial", "erase": 1.0, "mixup": 1.0, "cutmix": 1.0}
+          "pca_colour": 0.1, "policy": "trivial", "erase": 1.0, "mixup": 1.0, "cutmix": 1.0, "turns": True}
     means_of = {"scale", "ratio", "padding", "padding_mode", "elastic_grid", "pca_from", "policy_ops", "policy_magnitude", "mix_prob"}
     assert on.keys() | means_of == Augment.model_fields.keys()
     for name, value in on.items():

@@ -16,6 +16,7 @@ from ..deploy import fold_structure
 from ..model import Convnet
 from ..parts import LocalResponseNorm, TableConv2d
 from ..registry import VARIANTS, Variant, change, variant
+from ..weights import blank
 from .published import Fact, published
 
 TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
@@ -65,8 +66,7 @@ def check(names: Sequence[str] | None = None) -> list[Verdict]:
                    Fact(variant=found.name, fact="macs", value=found.macs, source="the architecture file's register line"))
             figures = [*(f for f in published() if f.variant == found.name), *own]
             for fields in {json.dumps(f.fields, sort_keys=True): f.fields for f in figures}.values():
-                with torch.device("meta"):
-                    model = change(found.spec, fields, found.name).build()
+                model = blank(change(found.spec, fields, found.name).build)
                 verdicts += _verdicts(found, model, [f for f in figures if f.fields == fields])
     absent = [fact for fact in published() if fact.variant not in VARIANTS] if wanted is None else []
     return verdicts + [_verdict(fact, None, "not built here") for fact in absent]

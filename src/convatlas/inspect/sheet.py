@@ -55,6 +55,7 @@ def in_words(augment: Augment, preprocess: Preprocess) -> list[str]:
         (a.short_side, f"short side {low} to {high}"),
         (a.crop == "random", "random crops" + (f" with {a.padding} {border} pixels around" if a.padding else "")),
         (a.flip, f"mirrored: {_percent(a.flip)}"),
+        (a.turns, "turned by a multiple of 90°"),
         (rotation, f"rotation ±{rotation:g}°"),
         (shift, f"shift ±{_percent(shift)}"),
         (scale, f"scale ±{_percent(scale)}"),
