@@ -60,10 +60,8 @@ class Sights(TorchFunctionMode):
                 self._note(y, tuple(axis.window(*window) for axis, window in zip(before, windows, strict=True)))
 
     def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if func is F.batch_norm and args[0].is_meta:        # torch computes the statistics' shapes too, in Python: half of a network's time
-            out = torch.empty_like(args[0])
-        else:
-            out = func(*args, **(kwargs or {}))
+        plain = func is F.batch_norm and args[0].is_meta      # torch computes the statistics' shapes too: half of the time of a network
+        out = torch.empty_like(args[0]) if plain else func(*args, **(kwargs or {}))
         if isinstance(out, Tensor) and id(out) not in self.known:
             self._note(out, self._after(str(getattr(func, "__name__", "")), args, kwargs or {}, out))
         elif isinstance(out, tuple | list):                 # split and chunk: along the channels
