@@ -157,6 +157,6 @@ def test_two_processes_under_torchrun_give_the_run_of_one(trained, tmp_path):
 @pytest.mark.data
 def test_mnist_from_plain_files(cli, data_dir, tmp_path):
     done = cli("train", "lenet5_modern", "mnist", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 256, "--recipe", "lenet5",
-               "--set", "loss.name=cross_entropy", "--lr", 0.05, "--out", tmp_path / "run")
+               "--set", "loss.name=cross_entropy", "--lr", 0.002, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[0]["val_top1"]) > 0.9
