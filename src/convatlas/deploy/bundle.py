@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from .calibration import Labelled, Pictures, of_run
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize
 from .int8 import CANDIDATES as IN_INT8
 from .int8 import COUNT, Quantised, Tell, quantize
+from .machine import versions
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
@@ -204,12 +204,5 @@ def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, 
                   "resize": [max(1, round(side / shown.crop_pct)) for side in size], "interpolation": shown.interpolation},
         "measured": [asdict(candidate) for candidate in report.candidates],
         "int8": None if report.int8 is None else asdict(report.int8),
-        "versions": {package: found for package in PACKAGES if (found := _version(package))},
+        "versions": versions(PACKAGES),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

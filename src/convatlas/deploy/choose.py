@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
@@ -23,6 +22,7 @@ from ..errors import ConvatlasError
 from ..model import Convnet
 from .backends import BACKENDS, Precision, Scores, backend_of
 from .figures import Int8
+from .machine import processor, versions
 
 CANDIDATES = ("eager", "compile", "onnxruntime", "openvino")       # of auto: those that take any batch and need no compiler
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
@@ -213,27 +213,11 @@ def _fingerprint(model: Convnet, example: Tensor, precision: Precision, names: S
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     device = torch.cuda.get_device_name(example.device) if example.device.type == "cuda" else example.device.type
-    engines = [_version(package) for package in ("convatlas", "torch", "onnxruntime", "openvino")]
+    engines = versions(("convatlas", "torch", "onnxruntime", "openvino"))
     about = (repr(model.spec), tuple(example.shape), precision, tuple(names), device, platform.machine(), processor(),
              torch.get_num_threads(), engines)
     digest.update(repr(about).encode())
     return digest.hexdigest()[:32]
-
-
-def processor() -> str:
-    """The CPU's name, as far as the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "absent"
 
 
 def _read(path: Path) -> Report | None:

@@ -4,12 +4,12 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .choose import processor
 from .pack import MKLDNN, can_pack
 
 SIDE = 2048                             # of the two square matrices
@@ -38,11 +38,24 @@ def about(packages: Sequence[str] = ("convatlas", "torch", "timm", "torchvision"
     """Processor, cores, system and the versions that a measurement depends on."""
     return {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
             "instructions": torch.backends.cpu.get_cpu_capability(), "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(), **{name: found for name in packages if (found := _version(name))}}
+            "python": platform.python_version(), **versions(packages)}
 
 
-def _version(package: str) -> str | None:
+def processor() -> str:
+    """The CPU's name, as far as the system says it."""
     try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Package → version, of those that are installed."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
