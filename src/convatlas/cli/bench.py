@@ -41,8 +41,7 @@ def bench(
 ) -> None:
     """Measure how fast a network answers as deployed here, beside its peers with the same weights: in turns, in one run.
 
-    What gives other scores is not compared. Ratio: how many times faster ours is; matrix rate: the share of what the machine
-    does in a product of large matrices.
+    What gives other scores is not compared. Ratio: how many times faster ours is; matrix rate: share of a large matrix product's.
 
     [bold]Examples[/]
       convatlas bench resnet50
