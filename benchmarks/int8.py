@@ -125,7 +125,7 @@ def quantised_by_them(model: Any, pictures: Any) -> Any:
 
     import torch
 
-    from convatlas.deploy.backends.open_vino import silent
+    from convatlas.light import silent
 
     openvino = silent()
     import nncf

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,18 @@ def silent() -> Any:
     return openvino
 
 
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    The plugin of each further one gives the thread another stack for signals, and one that ends before a later one leaves the thread
+    with freed memory for it: the next signal with a handler, such as that of an ended worker, kills the process.
+    """
+    core = silent().Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")        # the plugin is loaded now, before anybody else's
+    return core
+
+
 def open_session(path: Path, threads: int) -> Any:
     """ONNX Runtime's session on the CPU, which sends nothing home; `threads` 0: as many as there are cores."""
     import onnxruntime
@@ -157,9 +170,9 @@ def _onnxruntime(folder: Path, about: Mapping[str, Any]) -> Run:
 
 
 def _openvino(folder: Path, about: Mapping[str, Any]) -> Run:
-    core = silent().Core()
-    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY",
-                              **({"INFERENCE_NUM_THREADS": _threads()} if _threads() else {})})
+    core = openvino_core()
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY",
+                **({"INFERENCE_NUM_THREADS": _threads()} if _threads() else {})}
 
     made: dict[tuple[int, ...], Any] = {}
 
@@ -167,7 +180,7 @@ def _openvino(folder: Path, about: Mapping[str, Any]) -> Run:
         if x.shape not in made:
             network = core.read_model(folder / about["file"])
             network.reshape(list(x.shape))
-            made[x.shape] = core.compile_model(network, "CPU")
+            made[x.shape] = core.compile_model(network, "CPU", settings)
         out: Floats = made[x.shape](x)[0].copy()
         return out
 

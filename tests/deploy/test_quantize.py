@@ -124,7 +124,6 @@ def test_layers_are_found_by_their_numbers():
     assert places({"a": a, "b": b, "c": c, "gone": torch.randn(99)}, nodes) == {"a": "first", "b": "second", "c": "third"}
 
 
-@pytest.mark.slow       # not for its length: in two whole runs the worker died in it without a word; by itself it passes
 def test_a_folder_in_int8_answers_everywhere(trained, tmp_path):
     out = tmp_path / "net"
     report = deploy(trained, out, engine("onnxruntime"), "int8", calibrate="digits", calibration_count=60, evaluate="digits", max_drop=0.02,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError, nearest
-from ..light import open_session, silent
+from ..light import open_session, openvino_core
 from ..model import Convnet
 from .backends import BACKENDS, exported
 from .backends.onnx_runtime import write_onnx
@@ -92,7 +92,7 @@ def _read_onnx(path: Path, images: Tensor) -> Tensor:
 
 
 def _read_openvino(path: Path, images: Tensor) -> Tensor:
-    compiled = silent().Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return torch.from_numpy(compiled(images.numpy())[0].copy())
 
 

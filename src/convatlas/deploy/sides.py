@@ -195,12 +195,12 @@ def by_onnxruntime(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor]
 
 def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
     """`model` through OpenVINO's own conversion, for exactly this batch, in float32."""
-    from .backends.open_vino import silent
+    from ..light import openvino_core, silent
 
     openvino = silent()
     with torch.no_grad():
         network = openvino.convert_model(torch.export.export(model, (x,)))
-    compiled = openvino.Core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+    compiled = openvino_core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
     return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
 
 
@@ -210,7 +210,7 @@ def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
 def answer(job: Job) -> None:
     """Import what the side needs; at the first line of stdin set it up and keep its scores; then work for as long as a line says."""
     if job["side"] == "openvino":
-        from .backends.open_vino import silent
+        from ..light import silent
 
         silent()
     for package in NEEDS.get(job["side"], ()) + NEEDS.get(job["of"] if job["side"] in ENGINES else "", ()):

@@ -1,16 +1,18 @@
 """OpenVINO."""
 
+import ctypes
 import io
 import logging
-from collections.abc import Callable, Collection, Mapping
-from contextlib import redirect_stdout
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...light import silent as silent
+from ...light import openvino_core, silent
 from ...model import Convnet
 from ..sensitivity import places
 from .base import Backend, Precision, Scores, exported
@@ -32,20 +34,17 @@ class OpenVino(Backend):
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
         write_ir(model, example, folder / self.file)
-        core, threads, images = _core(precision), torch.get_num_threads(), example.contiguous().numpy()
-        content = _content(folder / self.file)
-        tune(lambda part: by_openvino(core, core.read_model(*content), images.shape, threads, part), images, threads, folder)
+        threads, images, content = torch.get_num_threads(), example.contiguous().numpy(), _content(folder / self.file)
+        tune(lambda part: _compiled(content, precision, images.shape, part), images, threads, folder)
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
         """As the base class says."""
-        core, threads = _core(precision), torch.get_num_threads()
-        content, parts = _content(folder / self.file), tuned(folder, threads)
+        content, parts = _content(folder / self.file), tuned(folder, torch.get_num_threads())
         made: dict[tuple[int, ...], Callable[[Floats], Floats]] = {}
 
         def compiled(shape: tuple[int, ...]) -> Callable[[Floats], Floats]:
             if shape not in made:
-                part = parts.get(shape[0], shape[0])
-                made[shape] = by_openvino(core, core.read_model(*content), shape, threads, part)
+                made[shape] = _compiled(content, precision, shape, parts.get(shape[0], shape[0]))
             return made[shape]
 
         def scores(x: Tensor) -> Tensor:
@@ -66,12 +65,12 @@ class OpenVino(Backend):
 
         logging.getLogger("nncf").setLevel(logging.ERROR)
         source = written / self.file
-        network = openvino.Core().read_model(source.read_bytes(), source.with_suffix(".bin").read_bytes())
+        network = openvino_core().read_model(*_content(source))
         graph = [(op.get_friendly_name(), _weights(op)) for op in network.get_ordered_ops()]
         nodes = places(weights, [(name, values) for name, values in graph if values is not None])
         curved = any(op.get_type_name() in CURVED for op in network.get_ordered_ops())
         preset = nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE
-        with redirect_stdout(io.StringIO()):        # its bars
+        with redirect_stdout(io.StringIO()), same_signal_stack():        # its bars; its cores, which end in any order
             quantised = nncf.quantize(
                 network, nncf.Dataset([image[None].numpy() for image in images]), subset_size=len(images), preset=preset,
                 ignored_scope=nncf.IgnoredScope(names=[nodes[layer] for layer in keep if layer in nodes]))
@@ -86,12 +85,35 @@ def _weights(op: Any) -> Any:
     return found[0].get_data() if found else None
 
 
-def _core(precision: Precision) -> Any:
-    """The engine, set up for the shortest time of a batch with torch's number of threads."""
-    core = silent().Core()
-    core.set_property("CPU", {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY",
-                              "INFERENCE_NUM_THREADS": torch.get_num_threads()})
-    return core
+def _compiled(content: tuple[bytes, bytes], precision: Precision, shape: tuple[int, ...], part: int) -> Callable[[Floats], Floats]:
+    """The engine for images of this shape, set up for the shortest time of a batch with torch's number of threads."""
+    core, threads = openvino_core(), torch.get_num_threads()
+    settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+
+    def compile_model(network: Any, **further: int) -> Any:
+        return core.compile_model(network, "CPU", {**settings, **further})
+
+    return by_openvino(compile_model, core.read_model(*content), shape, threads, part)
+
+
+class _Stack(ctypes.Structure):
+    """Linux's `stack_t`."""
+
+    _fields_ = (("ss_sp", ctypes.c_void_p), ("ss_flags", ctypes.c_int), ("ss_size", ctypes.c_size_t))
+
+
+@contextmanager
+def same_signal_stack() -> Iterator[None]:
+    """Give the thread back the stack for signals that it had: see `light.openvino_core` for what others' cores do to it."""
+    if sys.platform != "linux":
+        yield
+        return
+    sigaltstack, before = ctypes.CDLL(None).sigaltstack, _Stack()
+    sigaltstack(None, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        sigaltstack(ctypes.byref(before), None)
 
 
 def _content(path: Path) -> tuple[bytes, bytes]:

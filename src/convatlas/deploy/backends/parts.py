@@ -51,13 +51,13 @@ def tuned(folder: Path, threads: int) -> Mapping[int, int]:
         return {}
 
 
-def by_openvino(core: Any, network: Any, shape: tuple[int, ...], threads: int, part: int) -> Run:
-    """`network` for images of this shape; parts go to streams of one thread each."""
+def by_openvino(compile_model: Callable[..., Any], network: Any, shape: tuple[int, ...], threads: int, part: int) -> Run:
+    """`network` for images of this shape; parts go to streams of one thread each. `compile_model` takes it and further settings."""
     network.reshape([part, *shape[1:]])
     if part == shape[0]:
-        whole = core.compile_model(network, "CPU")
+        whole = compile_model(network)
         return lambda x: np.array(whole(x)[0])
-    compiled = core.compile_model(network, "CPU", {"NUM_STREAMS": threads})
+    compiled = compile_model(network, NUM_STREAMS=threads)
     requests = [compiled.create_infer_request() for _ in range(threads)]
 
     def scores(x: Floats) -> Floats:
