@@ -130,9 +130,12 @@ def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     from convatlas.deploy import fold_structure
     from convatlas.deploy.rewrite import rewrite
     from convatlas.deploy.sides import by_onnxruntime, by_openvino, chosen, turn
+    from convatlas.parts import Parallel
 
     net, _ = chosen(name, [library(name)])
-    forms = {"as trained": net, "folded": fold_structure(deepcopy(net)), "rewritten": rewrite(net)}
+    forms = {"as trained": net, "folded": fold_structure(deepcopy(net), join=False), "rewritten": rewrite(net)}
+    if any(isinstance(module, Parallel) for module in net.modules()):
+        forms["joined"] = rewrite(net, join=True)
     found: dict[str, Any] = {}
     for batch in BATCHES:
         x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
@@ -303,13 +306,14 @@ def inference_table(tree: dict[str, Any]) -> str:
 
 def rewrites_table(tree: dict[str, Any]) -> str:
     """What folding and rewriting give each engine, over the network as trained."""
-    lines = [f"Measured on: {machine_line(tree['machine'])}", "", "| network | batch | engine | as trained, ms | folded | rewritten |",
-             "|---|--:|---|--:|--:|--:|"]
+    lines = [f"Measured on: {machine_line(tree['machine'])}", "",
+             "| network | batch | engine | as trained, ms | folded | rewritten | and joined |", "|---|--:|---|--:|--:|--:|--:|"]
     for name, batches in tree["results"].items():
         for batch, engines in batches.items():
             for engine, forms in engines.items():
                 lines.append(f"| {name} | {batch} | {engine} | {forms['as trained']['milliseconds']:.1f} | "
-                             f"{forms['folded']['ratio']:.2f}× | {forms['rewritten']['ratio']:.2f}× |")
+                             f"{forms['folded']['ratio']:.2f}× | {forms['rewritten']['ratio']:.2f}× | "
+                             + (f"{forms['joined']['ratio']:.2f}× |" if "joined" in forms else "|"))
     return "\n".join(lines)
 
 

@@ -89,7 +89,8 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
         assert (model(pictures[:32]) - expected).abs().max() < 1e-3 * expected.abs().max()
     sides: dict[str, Any] = {}
     began = time.perf_counter()
-    sides["openvino, fp32"], _ = BACKENDS["openvino"].build(model, pictures[:1], "fp32")
+    with tempfile.TemporaryDirectory() as folder:
+        sides["openvino, fp32"], _ = BACKENDS["openvino"].build(model, pictures[:1], "fp32", Path(folder))
     sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", seconds=0)).scores
     sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", seconds=0)).scores
     sides["theirs, int8"] = quantised_by_them(theirs, pictures)

@@ -73,6 +73,22 @@ def page(folder, photo) -> list[tuple[str, float]]:
     return [(label, float(score)) for score, label in (line.split(" ", 1) for line in told.stdout.splitlines())]
 
 
+def test_the_engine_is_written_once_and_leaves_nothing_of_the_network_before(model, tmp_path, monkeypatch):
+    engine, written = BACKENDS["onnxruntime"], []
+    if engine.missing():
+        pytest.skip(engine.missing())
+    write = engine.write
+    monkeypatch.setattr(engine, "write", lambda *given: written.append(given[-1]) or write(*given))
+    torch.set_num_threads(2)        # a batch that is cut leaves parts.json
+    try:
+        for batch, files in ((4, {"parts.json"}), (1, set())):
+            deploy(model, tmp_path / "net", "onnxruntime", batch=batch, force=True)
+            assert {path.name for path in (tmp_path / "net").iterdir()} == {"model.onnx", "deploy.json", "README.md"} | files
+    finally:
+        torch.set_num_threads(1)
+    assert len(written) == 2
+
+
 def test_bad_folders_and_sizes_are_refused(model, tmp_path):
     deploy(model, tmp_path / "net", "eager")
     with pytest.raises(convatlas.ConvatlasError, match="holds a deployed network already"):

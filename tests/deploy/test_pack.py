@@ -7,6 +7,7 @@ from torch import Tensor, fx, nn
 import convatlas
 from convatlas.deploy.pack import PackedConv, PackedConvAdd, PackedLinear, can_pack, pack
 from convatlas.deploy.rewrite import rewrite
+from convatlas.parts.dense import DenseBlock
 from parity import randomised
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
@@ -75,6 +76,53 @@ def test_nothing_stands_between_the_layers_of_a_rewritten_network(name, rest):
     found = kinds(pack(rewrite(model), torch.randn(1, 3, 64, 64)))
     assert set(found) - {"PackedConv", "PackedConvAdd", "PackedLinear"} <= rest
     assert sum(kind == "PackedConvAdd" for kind in found) == (8 if name == "resnet18" else 10)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "densenet_40_12_cifar"])
+def test_a_dense_block_fills_one_map(name):
+    model = randomised(convatlas.create_model(name, num_classes=5, image_size=64))
+    x = torch.randn(2, 3, 64, 64)
+    packed = pack(rewrite(model), x[:1])
+    found = kinds(packed)
+    blocks = [block for block in model.modules() if isinstance(block, DenseBlock)]
+    assert not any(kind.startswith(("cat", "relu", "ReLU")) for kind in found)
+    assert sum(kind.startswith("_room") for kind in found) == len(blocks)
+    assert sum(kind.startswith("_put") for kind in found) == found.count("Affine") == len(blocks) + sum(map(len, blocks))
+    with torch.inference_mode():
+        for images in (x, x[:, :, :32, :48]):           # also what it was not packed for
+            wanted = model(images)
+            torch.testing.assert_close(packed(images), wanted, rtol=0, atol=1e-5 * wanted.abs().max().item())
+
+
+def test_concatenations_that_something_else_reads_stay():
+    class Grown(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norms = nn.Conv2d(4, 4, 1), nn.ModuleList(nn.BatchNorm2d(channels) for channels in (8, 12))
+
+        def forward(self, x: Tensor) -> Tensor:
+            maps = [x, self.conv(x)]
+            for norm in self.norms:
+                joined = torch.cat(maps, 1)
+                maps.append(self.conv(norm(joined)[:, :4]) + joined[:, :4])
+            return torch.cat(maps, 1)
+
+    model, x = randomised(Grown()).eval(), torch.randn(1, 4, 6, 6)
+    with torch.inference_mode():
+        packed = pack(model, x)
+        assert sum(kind.startswith("cat") for kind in kinds(packed)) == 3
+        torch.testing.assert_close(packed(x), model(x), rtol=0, atol=1e-5)
+
+
+def test_convnext_moves_no_map():
+    """Its permutes are other views of maps that lie channels last: none is copied to be normalised or multiplied."""
+    model = randomised(convatlas.create_model("convnext_tiny", num_classes=5, image_size=64))
+    x = torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    packed = pack(rewrite(model).to(memory_format=torch.channels_last), x)
+    with torch.inference_mode(), torch.profiler.profile(record_shapes=True) as seen:
+        packed(x)
+    maps = {event.name for event in seen.events() if event.input_shapes and len(event.input_shapes[0]) == 4}
+    assert "aten::permute" in maps and not maps & {"aten::copy_", "aten::clone", "aten::contiguous"}
 
 
 def test_what_cannot_be_traced_comes_back():

@@ -43,8 +43,9 @@ def test_each_rule_keeps_the_result(rule):
     assert done(chain)
 
 
+@pytest.mark.parametrize("join", [True, False])
 @pytest.mark.parametrize("count_include_pad", [True, False])
-def test_a_mean_passes_behind_its_convolution_which_joins_the_others(count_include_pad):
+def test_a_mean_passes_behind_its_convolution_which_joins_the_others_or_not(count_include_pad, join):
     pool = nn.AvgPool2d(3, 1, 1, count_include_pad=count_include_pad)
     paths = Parallel({"a": conv_norm(8, 4, 1), "pool": nn.Sequential(pool, conv_norm(8, 3, 1)),
                       "max": nn.Sequential(nn.MaxPool2d(3, 1, 1), conv_norm(8, 2, 1)),
@@ -53,9 +54,13 @@ def test_a_mean_passes_behind_its_convolution_which_joins_the_others(count_inclu
     x = torch.randn(2, 8, 7, 7, dtype=torch.float64)
     with torch.no_grad():
         expected = paths(x)
-        merged = _fold(nn.Sequential(paths))[0]
+        merged = _fold(nn.Sequential(paths), join)[0]
         _means_last(merged)
         torch.testing.assert_close(merged(x), expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+    if not join:
+        kinds = [type(m) for m in merged.pool.modules() if not isinstance(m, nn.Sequential | nn.Identity)]
+        assert kinds == [nn.Conv2d, nn.AvgPool2d if not count_include_pad else nn.Conv2d, nn.ReLU]
+        return
     assert merged.merged.out_channels == 4 + 5 + 3 and merged.order == [0, 2, None, 1]
     assert isinstance(list(merged.paths["pool"].modules())[1], nn.Identity)
 
@@ -75,7 +80,8 @@ def test_every_family_keeps_its_scores_rewritten_and_packed(name):
         torch.testing.assert_close(rewrite(model)(x), expected, rtol=0, atol=1e-9 * expected.abs().max().item())
         model, x = model.float(), x.float()
         plain = model(x)
-        found = (pack(rewrite(model), x[:1]) if can_pack() else rewrite(model))(x)     # packed for one image, given two
+        torchs = rewrite(model, join=True)
+        found = (pack(torchs, x[:1]) if can_pack() else torchs)(x)      # packed for one image, given two
     torch.testing.assert_close(found, plain, rtol=0, atol=1e-4 * plain.abs().max().item())
 
 

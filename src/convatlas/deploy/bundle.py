@@ -1,9 +1,11 @@
 """A folder that answers: the network for one engine, what it must know of pictures and classes, and a page that says how it is used."""
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -21,8 +23,9 @@ from ..recipes import recipe
 from ..run import Loss, Preprocess
 from ..zoo import transforms
 from .backends import Precision, Scores, backend_of
+from .backends.parts import FILE as PARTS
 from .calibration import Labelled, Pictures, of_run
-from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize
+from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
 from .int8 import CANDIDATES as IN_INT8
 from .int8 import COUNT, Quantised, Tell, quantize
 from .machine import versions
@@ -93,35 +96,22 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     dice = torch.Generator().manual_seed(0)
     example = torch.randn(batch, net.in_chans, *net.image_size, generator=dice).to(next(net.parameters()).device)
     made: Quantised | None = None
-    if precision == "int8":
-        names = tuple(name for name in candidates if name in IN_INT8) if candidates != CANDIDATES else IN_INT8
-        made = _quantised(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop, sensitivity=sensitivity,
-                          batch=batch, candidates=names, data_dir=data_dir, tell=tell)
-        report = made.report
-    else:
-        _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop, "sensitivity": sensitivity or None})
-        report = optimize(net, example, backend, precision, candidates=candidates).report
-    engine = backend_of(report.chosen)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ABOUT).unlink(missing_ok=True)
-        if made is None:
-            engine.write(net, example, precision, folder)
+    with TemporaryDirectory() as work:
+        if precision == "int8":
+            names = tuple(name for name in candidates if name in IN_INT8) if candidates != CANDIDATES else IN_INT8
+            made = _quantised(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop,
+                              sensitivity=sensitivity, batch=batch, candidates=names, data_dir=data_dir, tell=tell)
+            report = made.report
         else:
-            for name, content in made.files.items():
-                (folder / name).write_bytes(content)
-        if net.fitted:
-            save_file(dict(net.fitted), folder / FITTED)
-        error = difference(made or net, example, engine.open(folder, example, precision)(example))
-        if not error <= TOLERANCE["fp32" if made else precision]:
-            raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the largest output")
-        if made is not None:        # random images say nothing of int8: what was found on those that calibrated it
-            error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
-        about = _about(net, report, precision, example, engine.file, error)
-        (folder / PAGE).write_text(readme(about), encoding="utf-8")
-        (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    except OSError as error_:
-        raise ConvatlasError(f"cannot write {str(folder)!r}: {error_.strerror or error_}") from error_
+            _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop, "sensitivity": sensitivity or None})
+            report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates).report
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / ABOUT).unlink(missing_ok=True)
+            _fill(folder, made, Path(work) / report.chosen, net, example, precision)
+            _describe(folder, made, report, net, example, precision)
+        except OSError as error:
+            raise ConvatlasError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
     return report
 
 
@@ -147,6 +137,35 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
     use("auto", about["macs"] * len(example), where)
     return Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+
+
+def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
+    """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it writes."""
+    (folder / PARTS).unlink(missing_ok=True)        # another network's, where a folder is written anew
+    if made is not None:
+        for name, content in made.files.items():
+            (folder / name).write_bytes(content)
+    elif found := list(built.iterdir()):
+        for file in found:
+            (folder / file.name).unlink(missing_ok=True)
+            shutil.move(file, folder / file.name)
+    else:
+        backend_of(built.name).write(net, example, precision, folder)
+    if net.fitted:
+        save_file(dict(net.fitted), folder / FITTED)
+
+
+def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
+    """The page and deploy.json, once the engine has read its files back and answered as it must."""
+    engine = backend_of(report.chosen)
+    error = difference(made or net, example, engine.open(folder, example, precision)(example))
+    if not error <= TOLERANCE["fp32" if made else precision]:
+        raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the largest output")
+    if made is not None:        # random images say nothing of int8: what was found on those that calibrated it
+        error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
+    about = _about(net, report, precision, example, engine.file, error)
+    (folder / PAGE).write_text(readme(about), encoding="utf-8")
+    (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _quantised(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labelled | None, *,

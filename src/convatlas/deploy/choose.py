@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,13 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
     that for this network on this machine, unless `cache` is off. A named backend is measured and checked as well. Raises
     ConvatlasError where none is left, with each one's reason.
     """
+    with TemporaryDirectory() as work:
+        return optimize_in(Path(work), model, example, backend, precision, candidates=candidates, seconds=seconds, cache=cache)
+
+
+def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
+                candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimised:
+    """`optimize`, which leaves each backend's files in a folder of its name in the empty `work`."""
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
     names = tuple(candidates) if backend == "auto" else (backend,)
@@ -104,10 +112,10 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
     use("auto", macs(model) * len(example), example.device)
     kept = cache_dir() / "deploy" / f"{_fingerprint(model, example, precision, names)}.json" if cache and backend == "auto" else None
     if kept is not None and (known := _read(kept)) is not None:
-        built = _built(model, example, known.chosen, precision)
+        built = _built(work, model, example, known.chosen, precision)
         if isinstance(built, _Ready):
             return Optimised(built.scores, known)
-    tried = [_built(model, example, name, precision) for name in names]
+    tried = [_built(work, model, example, name, precision) for name in names]
     ready = [each for each in tried if isinstance(each, _Ready)]
     timed = {c.name: c for c in measured([each.candidate for each in ready], [each.scores for each in ready], example, seconds)}
     table = tuple(timed[each.candidate.name] if isinstance(each, _Ready) else each for each in tried)
@@ -128,14 +136,16 @@ class _Ready:
     scores: Scores
 
 
-def _built(model: Convnet, example: Tensor, name: str, precision: Precision) -> "_Ready | Candidate":
+def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision) -> "_Ready | Candidate":
     """Set up and compared with the network; or why not."""
     backend = BACKENDS[name]
     if reason := backend.refusal(example, precision):
         return Candidate(name, refused=reason)
+    folder = work / name
+    folder.mkdir(exist_ok=True)
     before, began = resident(), time.perf_counter()
     try:
-        scores, size = backend.build(model, example, precision)
+        scores, size = backend.build(model, example, precision, folder)
         found = scores(example)
     except ConvatlasError:
         raise

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import ConvatlasError
 from ..model import Convnet
-from ..parts import Foldable, fold_after, fold_before, unpadded
+from ..parts import Foldable, Parallel, fold_after, fold_before, unpadded
 
 
 @dataclass(frozen=True)
@@ -50,19 +50,22 @@ def fold(model: Convnet) -> Convnet:
     return copy
 
 
-def fold_structure(model: Convnet) -> Convnet:
-    """Fold `model` itself, in place, without a comparison: what a folded file's tensors are loaded into."""
-    _fold(model.eval())
+def fold_structure(model: Convnet, join: bool = True) -> Convnet:
+    """Fold `model` itself, in place, without a comparison: what a folded file's tensors are loaded into.
+
+    Without `join` parallel 1×1 convolutions stay apart.
+    """
+    _fold(model.eval(), join)
     return model
 
 
-def _fold(module: nn.Module) -> nn.Module:
+def _fold(module: nn.Module, join: bool = True) -> nn.Module:
     """`module` with everything below it folded, or what takes its place."""
     for name, child in list(module.named_children()):
-        module.add_module(name, _fold(child))
+        module.add_module(name, _fold(child, join))
     if type(module) is nn.Sequential:
         _fold_chain(module)
-    return module.folded() if isinstance(module, Foldable) else module
+    return module.folded() if isinstance(module, Foldable) and (join or not isinstance(module, Parallel)) else module
 
 
 def _fold_chain(chain: nn.Sequential) -> None:

@@ -46,6 +46,7 @@ def pack(model: nn.Module, example: Tensor) -> nn.Module:
             _pack_node(graph, node, shapes.seen[node])
     for node in list(graph.graph.nodes):
         _fuse_addition(graph, node, shapes.made)
+    _fill_in_place(graph, shapes.made)
     graph.graph.eliminate_dead_code()
     graph.graph.lint()
     graph.recompile()
@@ -133,6 +134,100 @@ class PackedLinear(nn.Module):
         """One call of oneDNN."""
         out: Tensor = MKLDNN._linear_pointwise.default(x, self.weight, self.bias, *self.fused)
         return out
+
+
+class Affine(nn.Module):
+    """A BatchNorm in eval mode, then its ReLU; takes the first channels of a wider map as they lie, (N, C, H, W) to a map of its own."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, norm: nn.BatchNorm2d, relu: bool) -> None:
+        super().__init__()
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var.double() + norm.eps)
+        if norm.affine:
+            scale = scale * norm.weight.detach().double()
+        shift = -norm.running_mean.double() * scale
+        if norm.affine:
+            shift = shift + norm.bias.detach().double()
+        self.register_buffer("scale", scale.to(norm.running_mean)[:, None, None], persistent=False)
+        self.register_buffer("shift", shift.to(norm.running_mean)[:, None, None], persistent=False)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        """One pass over the map."""
+        out = torch.addcmul(self.shift, x, self.scale)
+        return out.relu_() if self.relu else out
+
+
+def _room(x: Tensor, channels: int) -> Tensor:
+    """An empty map of so many channels whose first ones are x (N, C, H, W), channels last."""
+    room = torch.empty((x.shape[0], channels, *x.shape[2:]), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    room[:, : x.shape[1]].copy_(x)
+    return room
+
+
+def _put(room: Tensor, start: int, *maps: Tensor) -> Tensor:
+    """`room` with the maps behind its first `start` channels, and of it what is filled by now."""
+    for x in maps:
+        room[:, start : start + x.shape[1]].copy_(x)
+        start += x.shape[1]
+    return room[:, :start]
+
+
+def _fill_in_place(graph: fx.GraphModule, made: dict[fx.Node, tuple[int, ...]]) -> None:
+    """Let concatenations that each add to the one before, as in a dense block, fill one map instead of copying all before again.
+
+    Only where a BatchNorm alone reads each, which takes channels as they lie there.
+    """
+    chains: list[list[tuple[fx.Node, list[fx.Node]]]] = []      # of a concatenation and what it joins, each longer than the one before
+    for node in graph.graph.nodes:
+        if (maps := _joined(node)) and _norm(graph, node) is not None:
+            if chains and chains[-1][-1][1] == maps[: len(chains[-1][-1][1])]:
+                chains[-1].append((node, maps))
+            else:
+                chains.append([(node, maps)])
+    for chain in (chain for chain in chains if len(chain) > 1):
+        channels = [made[each][1] for each in chain[-1][1]]
+        first, maps = chain[0]
+        with graph.graph.inserting_before(first):
+            room, filled = graph.graph.call_function(_room, (maps[0], sum(channels))), 1
+        for join, maps in chain:
+            with graph.graph.inserting_before(join):
+                part = graph.graph.call_function(_put, (room, sum(channels[:filled]), *maps[filled:]))
+            filled = len(maps)
+            _normalise(graph, join)
+            join.replace_all_uses_with(part)
+            graph.graph.erase_node(join)
+
+
+def _normalise(graph: fx.GraphModule, join: fx.Node) -> None:
+    """Let the BatchNorm that reads `join`, and the ReLU that reads that, be one `Affine`."""
+    reader, norm = _only_reader(join), _norm(graph, join)
+    assert reader is not None and norm is not None
+    then = _only_reader(reader)
+    relu = then is not None and _activation(graph, then) == FUNCTIONS[F.relu]
+    _place(graph, reader, Affine(norm, relu))
+    if relu and then is not None:
+        then.replace_all_uses_with(reader)
+        graph.graph.erase_node(then)
+
+
+def _joined(node: fx.Node) -> list[fx.Node]:
+    """The maps that `node` puts behind one another along the channels; none where it is something else."""
+    if node.op != "call_function" or node.target is not torch.cat or (*node.args[1:], *node.kwargs.values()) != (1,):
+        return []
+    maps = node.args[0]
+    assert isinstance(maps, list | tuple)
+    return [each for each in maps if isinstance(each, fx.Node)]
+
+
+def _norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
+    """The BatchNorm that alone reads `node`."""
+    reader = _only_reader(node)
+    module = graph.get_submodule(str(reader.target)) if reader is not None and reader.op == "call_module" else None
+    return module if type(module) is nn.BatchNorm2d and module.track_running_stats else None
 
 
 def _pack_node(graph: fx.GraphModule, node: fx.Node, size: tuple[int, ...]) -> None:

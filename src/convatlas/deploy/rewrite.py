@@ -7,24 +7,25 @@ import torch
 from torch import Tensor, nn
 
 from ..model import Convnet, pair
-from ..parts import LayerNorm2d, LayerScale, unpadded
+from ..parts import LayerNorm2d, LayerScale, Parallel, unpadded
 from ..parts.parallel import Merged
 from .fold import fold_structure, links
 
 
-def rewrite(model: Convnet) -> Convnet:
+def rewrite(model: Convnet, join: bool = False) -> Convnet:
     """A folded copy of `model` whose chains are rewritten as well; the same scores up to rounding, for answering only.
 
     The factors and offsets of a LayerNorm go into the linear layer or unpadded convolution that reads it (ConvNeXt, SLaK), a
     layer scale into the linear layer before it, and an average pool passes in front of the 1×1 convolution before it, which then
     works on a quarter of the map (DenseNet's transitions). One that keeps the map's size passes behind a path's 1×1 convolution, where
-    there are fewer channels, and that joins those of the other paths (Inception).
+    there are fewer channels (Inception). With `join` parallel 1×1 convolutions become one: torch gains by that, while ONNX Runtime and
+    OpenVINO lose more by cutting the joined map into pieces again.
     """
-    copy = fold_structure(deepcopy(model).eval())
+    copy = fold_structure(deepcopy(model).eval(), join)
     with torch.no_grad():
         for chain in [m for m in copy.modules() if type(m) is nn.Sequential]:
             _rewrite_chain(chain)
-        for paths in [m for m in copy.modules() if isinstance(m, Merged)]:
+        for paths in [m for m in copy.modules() if isinstance(m, Merged | Parallel)]:
             _means_last(paths)
     return copy
 
@@ -57,18 +58,20 @@ def _rewritten(before: nn.Module, after: nn.Module) -> tuple[nn.Module, nn.Modul
     return None
 
 
-def _means_last(paths: Merged) -> None:
+def _means_last(paths: Merged | Parallel) -> None:
     """Every path that averages the common input before its pointwise convolution does so after it."""
-    for name, path in paths.paths.items():
+    for name, path in (paths.paths.items() if isinstance(paths, Merged) else paths.named_children()):
         steps = list(links(path))[:2] if type(path) is nn.Sequential else []
         if len(steps) < 2:
             continue
         pool, conv = (owner.get_submodule(own) for owner, own in steps)
         if isinstance(pool, nn.AvgPool2d) and isinstance(conv, nn.Conv2d) and _pointwise(conv) and conv.groups == 1 and _keeps(pool):
             start, mean = _mean_after(pool, conv)
-            for (owner, own), module in zip(steps, (nn.Identity(), mean), strict=True):
+            joined = isinstance(paths, Merged)
+            for (owner, own), module in zip(steps, (nn.Identity() if joined else start, mean), strict=True):
                 owner.add_module(own, module)
-            paths.join(name, start)
+            if isinstance(paths, Merged):
+                paths.join(name, start)
 
 
 def _keeps(pool: nn.AvgPool2d) -> bool:

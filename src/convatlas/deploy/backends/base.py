@@ -4,7 +4,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, get_args
 
 import torch
@@ -61,12 +60,11 @@ class Backend(ABC):
         if reason := self.refusal(example, precision):
             raise ConvatlasError(reason)
 
-    def build(self, model: Convnet, example: Tensor, precision: Precision) -> tuple[Scores, int | None]:
-        """The network as a callable, and its bytes on disk where the backend has a file of its own."""
-        with TemporaryDirectory() as folder:
-            self.write(model, example, precision, Path(folder))
-            size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
-            return self.open(Path(folder), example, precision), size
+    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
+        """The network as a callable, and the bytes that it left in the empty `folder`; None where the backend needs no file to be fast."""
+        self.write(model, example, precision, folder)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        return self.open(folder, example, precision), size
 
     @abstractmethod
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:

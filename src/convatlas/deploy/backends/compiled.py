@@ -16,12 +16,15 @@ class Compiled(Backend):
 
     name, file = "compile", "model.safetensors"
 
-    def build(self, model: Convnet, example: Tensor, precision: Precision) -> tuple[Scores, int | None]:
+    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
         """As the base class says, without a file."""
+        return self._scores(model, example, precision), None
+
+    def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Scores:
         import torch._dynamo.config as dynamo
         import torch._inductor.config as inductor
 
-        net = rewrite(model).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
+        net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
         options = {"freezing": True} | ({"triton.cudagraphs": True} if example.device.type == "cuda" else {})
         inner = in_precision(torch.compile(net, dynamic=False, options=options), precision)      # type: ignore[arg-type]
 
@@ -30,7 +33,7 @@ class Compiled(Backend):
                 return inner(x).clone()         # CUDA graphs use the result's memory again
 
         scores(example)
-        return scores, None
+        return scores
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
@@ -40,4 +43,4 @@ class Compiled(Backend):
         """As the base class says."""
         from ...checkpoints import load
 
-        return self.build(load(folder / self.file).to(example.device), example, precision)[0]
+        return self._scores(load(folder / self.file).to(example.device), example, precision)

@@ -17,12 +17,15 @@ class Eager(Backend):
 
     name, file = "eager", "model.safetensors"
 
-    def build(self, model: Convnet, example: Tensor, precision: Precision) -> tuple[Scores, int | None]:
+    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
         """As the base class says, without a file."""
-        net = rewrite(model).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
+        return self._scores(model, example, precision), None
+
+    def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Scores:
+        net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
         if example.device.type == "cpu" and can_pack():
-            return in_precision(pack(net, example.to(dtype=DTYPES[precision], memory_format=torch.channels_last)), precision), None
-        return in_precision(net, precision), None
+            return in_precision(pack(net, example.to(dtype=DTYPES[precision], memory_format=torch.channels_last)), precision)
+        return in_precision(net, precision)
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
@@ -32,7 +35,7 @@ class Eager(Backend):
         """As the base class says."""
         from ...checkpoints import load
 
-        return self.build(load(folder / self.file).to(example.device), example, precision)[0]
+        return self._scores(load(folder / self.file).to(example.device), example, precision)
 
 
 def write_folded(model: Convnet, path: Path) -> None:

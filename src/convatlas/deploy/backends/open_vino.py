@@ -90,8 +90,8 @@ def _compiled(content: tuple[bytes, bytes], precision: Precision, shape: tuple[i
     core, threads = openvino_core(), torch.get_num_threads()
     settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
 
-    def compile_model(network: Any, **further: int) -> Any:
-        return core.compile_model(network, "CPU", {**settings, **further})
+    def compile_model(network: Any, streams: int = 1) -> Any:
+        return core.compile_model(network, "CPU", settings if streams == 1 else {**settings, "NUM_STREAMS": streams})
 
     return by_openvino(compile_model, core.read_model(*content), shape, threads, part)
 

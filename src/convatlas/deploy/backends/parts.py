@@ -52,12 +52,12 @@ def tuned(folder: Path, threads: int) -> Mapping[int, int]:
 
 
 def by_openvino(compile_model: Callable[..., Any], network: Any, shape: tuple[int, ...], threads: int, part: int) -> Run:
-    """`network` for images of this shape; parts go to streams of one thread each. `compile_model` takes it and further settings."""
+    """`network` for images of this shape; parts go to streams of one thread each. `compile_model` takes it, and how many."""
     network.reshape([part, *shape[1:]])
     if part == shape[0]:
         whole = compile_model(network)
         return lambda x: np.array(whole(x)[0])
-    compiled = compile_model(network, NUM_STREAMS=threads)
+    compiled = compile_model(network, threads)
     requests = [compiled.create_infer_request() for _ in range(threads)]
 
     def scores(x: Floats) -> Floats:
