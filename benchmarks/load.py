@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from report import save
+from report import earlier, save
 
 NETWORKS, ROUNDS = ("resnet50", "vgg16", "convnext_large"), 5
 WAYS = (("pth", "torchvision"), ("pth", "convatlas"), ("safetensors", "timm"), ("safetensors", "convatlas"))
@@ -73,8 +73,8 @@ def measure(name: str, kind: str, library: str, folder: Path) -> dict[str, float
 
 
 def main(names: list[str]) -> None:
-    """Measure in alternation, and keep the medians."""
-    results: dict[str, Any] = {}
+    """Measure in alternation, and keep the medians beside those of other networks on the same machine."""
+    results: dict[str, Any] = earlier("load")
     for name in names or NETWORKS:
         with tempfile.TemporaryDirectory() as folder:
             prepare(name, Path(folder))

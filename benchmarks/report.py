@@ -28,3 +28,10 @@ def save(name: str, results: Any) -> Path:
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"machine": machine(), "results": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
+
+
+def earlier(name: str) -> Any:
+    """What results/<name>.json holds, if it was measured on this machine with these versions; else nothing."""
+    path = RESULTS / f"{name}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return kept["results"] if kept.get("machine") == machine() else {}

@@ -1,10 +1,12 @@
-"""Write the table at the end of docs/weights.md: whose weights load, network by network, from the tables of names and the catalog.
+"""Write the end of docs/weights.md: how long loading takes, from results/load.json, and whose weights load, from the tables of names
+and the catalog.
 
 uv run python benchmarks/weights_page.py
 
 That they load, compute the same and go back is tested for each row: uv run pytest tests/weights -m "slow or not slow"
 """
 
+import json
 from pathlib import Path
 
 from convatlas.weights import catalog, libraries, peers_of
@@ -14,9 +16,27 @@ PAGE = Path(__file__).parents[1] / "docs" / "weights.md"
 MARK = "<!-- what follows is written by benchmarks/weights_page.py -->"
 
 
+def times() -> str:
+    """What `benchmarks/load.py` measured."""
+    tree = json.loads((Path(__file__).parent / "results" / "load.json").read_text(encoding="utf-8"))
+    machine = tree["machine"]
+    lines = ["## How long it takes", "", "A network from a file in the page cache, seconds and the most memory above what the process held",
+             "before, in files; medians of rounds in turns, each a process of its own, equal scores (`benchmarks/load.py`; "
+             f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}).", "",
+             "| network | MB | file | the library | seconds, ours | theirs | times faster | memory, ours | theirs |",
+             "|---|--:|---|---|--:|--:|--:|--:|--:|"]
+    for name, rows in tree["results"].items():
+        for pair in rows["ratios"]:
+            library, _, kind = pair.replace(" / convatlas,", "").partition(" ")
+            ours, theirs = rows[f"convatlas, {kind}"], rows[f"{library}, {kind}"]
+            lines.append(f"| `{name}` | {ours['megabytes']:.0f} | {kind} | {library} | {ours['seconds']:.2f} | {theirs['seconds']:.2f} | "
+                         f"{rows['ratios'][pair]:.1f} | {ours['memory']:.2f} | {theirs['memory']:.2f} |")
+    return "\n".join([*lines, ""])
+
+
 def table() -> str:
     """The rows, one per network of another library."""
-    lines = [MARK, "", "| library | its network | ours | built with | public weights known |", "|---|---|---|---|---|"]
+    lines = ["## Whose weights load", "", "| library | its network | ours | built with | public weights known |", "|---|---|---|---|---|"]
     for family in families():
         for library in libraries(family):
             for peer in peers_of(family, library):
@@ -27,8 +47,8 @@ def table() -> str:
 
 
 def page(text: str) -> str:
-    """The page with the table anew."""
-    return text.partition(MARK)[0] + table()
+    """The page with both tables anew."""
+    return "\n".join([text.partition(MARK)[0] + MARK, "", times(), table()])
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ class Opened:
 
 
 def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | None = None, *, download: bool = False) -> Convnet:
-    """A network with weights, in eval mode, from a run folder, a file (.safetensors, .pth, .npz), or a name of public weights.
+    """A network with weights, in eval mode, from a run folder, a file (.safetensors, .pth, .h5, .npz), or a name of public weights.
 
     Names are `hf-hub:org/name`, `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from the cache, or from
     the network with `download`. `fields` change the specification that the file was trained with: other `num_classes` get a new

@@ -39,7 +39,7 @@ def create_model(name: str, weights: str | Path | None = None, *, features_only:
     """The network `name` (`list_models()`), newly initialised as its paper says, in training mode.
 
     `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what else the
-    architecture has. `weights` is a run folder, a file of ours or of torchvision's or timm's network (.safetensors, .pth, .npz), or a name
+    architecture has. `weights` is a run folder, a file of ours or of another library's network (.safetensors, .pth, .h5, .npz), or a name
     of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`, `hf-hub:org/name`), which are fetched only with `download`;
     then the fields it was trained with hold unless given here. `features_only` leaves out the head and returns the maps at
     `out_indices` of `feature_info` (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest ones.

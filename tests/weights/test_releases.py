@@ -17,7 +17,7 @@ from convatlas import registry, weights, zoo  # noqa: F401 - registers the netwo
 from convatlas.weights import files, foreign, tables
 from parity import randomised
 
-WRITTEN_BY_COMPARING = ("torchvision", "timm")      # those of benchmarks/name_tables.py
+WRITTEN_BY_COMPARING = ("torchvision", "timm", "keras")     # those of benchmarks/name_tables.py, and test_keras.py's
 
 
 def conv(cin, cout, kernel=1, stride=1, groups=1, bias=False):

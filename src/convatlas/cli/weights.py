@@ -14,7 +14,7 @@ weights = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 Model = Annotated[str | None, option("--model", panel=TRAINING, metavar="NAME", help="Which network it is; left out: all are tried.")]
 
 Download = Annotated[bool, switch("--download", panel=TRAINING, help="Fetch weights that are named and not in the cache.")]
-SOURCE = "A run folder, a .safetensors, .pth or .npz file, or a name such as timm/resnet50.a1_in1k."
+SOURCE = "A run folder, a .safetensors, .pth, .h5 or .npz file, or a name such as timm/resnet50.a1_in1k."
 
 
 @weights.callback()

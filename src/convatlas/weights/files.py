@@ -1,4 +1,4 @@
-"""Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives. Nothing in them is executed.
+"""Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives, Keras's HDF5. None is executed.
 
 A PyTorch file is read with `weights_only`: besides tensors only what timm's and torchvision's scripts save beside them is let through,
 plain values, argparse's Namespace, NumPy scalars, paths. Anything else in a pickle is refused.
@@ -22,8 +22,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from . import hdf5
 
 TORCH = (".pth", ".pt", ".th", ".bin", ".tar", ".ckpt", ".pkl")
+KERAS = (".h5", ".hdf5")
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model_state", "model", "net", "network",
             "weights", "params")       # of several, the first: an average is what its run was judged by
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.", "network.")
@@ -70,11 +72,12 @@ def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
         return _npz(path)
     if kind in TORCH:
         return _torch(path)
-    keras = "save its arrays as .npz, in PyTorch's layout and under the names of a library that is known here"
-    hints = {".h5": keras, ".hdf5": keras, ".keras": keras,
+    if kind in KERAS:
+        return _keras(path)
+    hints = {".keras": "write its weights with model.save_weights('x.weights.h5')",
              ".caffemodel": "convert it with Caffe and save the arrays as .npz: nothing that is well kept reads it otherwise",
              ".ckpt-index": "read it with TensorFlow and save the variables as .npz", ".onnx": "an ONNX file is a program, not weights"}
-    known = ", ".join((".safetensors", ".npz", *TORCH))
+    known = ", ".join((".safetensors", ".npz", *KERAS, *TORCH))
     raise ConvatlasError(f"{str(path)!r} is in no format that is read here ({known})" + (f"; {hints[kind]}" if kind in hints else ""))
 
 
@@ -111,6 +114,17 @@ def _npz(path: Path) -> Foreign:
         raise ConvatlasError(f"{str(path)!r} is not a readable .npz file: {_line(error)}") from error
     return _unwrapped(Foreign(str(path), "npz", {}), {name: torch.from_numpy(value) for name, value in numbers.items()
                                                        if value.dtype.kind in "fiu"})
+
+
+def _keras(path: Path) -> Foreign:
+    """In PyTorch's layout already; the reader's notes say what was moved."""
+    try:
+        tensors, notes = hdf5.read(path, LARGEST)
+    except ConvatlasError:
+        raise
+    except Exception as error:      # on broken bytes h5py raises nearly anything
+        raise ConvatlasError(f"{str(path)!r} is not a readable HDF5 file: {_line(error)}") from error
+    return _unwrapped(Foreign(str(path), "keras", {}, notes=notes), tensors)
 
 
 def _torch(path: Path) -> Foreign:

@@ -121,10 +121,11 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
     """Tensors of unknown names as those of `ours`, if each has the kind and the shape of the one at its place there.
 
     Files of safetensors do not keep the order in which a program made them, so that equal shapes could be exchanged: they are refused.
+    So are Keras's, whose padding and constants go with the names.
     """
     places = {name: shape for name, shape in _places(build, ours, given).items() if not name.endswith("num_batches_tracked")}
     theirs = {name: shape for name, shape in found.shapes.items() if not name.endswith("num_batches_tracked")}
-    if found.format == "safetensors" or len(theirs) != len(places):
+    if found.format in ("safetensors", "keras") or len(theirs) != len(places):
         raise ConvatlasError(_unknown(found, ours))
     pairs = dict(zip(theirs, places, strict=True))
     for name, new in pairs.items():
