@@ -11,7 +11,6 @@ Interrupt it when you like: it goes on with the pair that it was at. For other m
 import argparse
 import json
 import math
-import re
 import statistics
 import subprocess
 import sys
@@ -20,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from report import RESULTS
+from report import RESULTS, put
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 PANEL = ("alexnet_owt", "vgg16", "googlenet_bn", "inception_v3", "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d",
@@ -262,14 +261,9 @@ def save(name: str, results: Any) -> None:
 
 def page() -> None:
     """Put the tables between their marks in docs/performance.md."""
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in (("inference", inference_table), ("rewrites", rewrites_table), ("profile", profile_table)):
-        path = RESULTS / f"{name}.json"
-        made = table(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else "Not measured yet."
-        place = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(place, lambda match, made=made: match[1] + made + match[2], text, flags=re.S)
-        assert count == 1, f"{PAGE.name} has no place for {name}"
-    PAGE.write_text(text, encoding="utf-8")
+    paths = {RESULTS / f"{table}.json": make for table, make in TABLES.items()}
+    put(PAGE, {path.stem: make(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else "Not measured yet."
+               for path, make in paths.items()})
 
 
 def machine_line(machine: dict[str, Any]) -> str:
@@ -361,6 +355,9 @@ def main() -> None:
         measure(options.names or list(PANEL), options.rounds, options.seconds, options.again)
     if PAGE.exists() and not options.one:
         page()
+
+
+TABLES = {"inference": inference_table, "rewrites": rewrites_table, "profile": profile_table}
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from report import RESULTS, save
+from report import RESULTS, earlier, put, save
 
 ROOT = Path(__file__).parents[1]
 TIMM = {"norm_eps": 1e-5, "norm_momentum": 0.1, "drop_rate": 0.0}
@@ -35,9 +35,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {         # ours: timm's name,
     "efficientnet_b0": ("efficientnet_b0", {**TIMM, "drop_path_rate": 0.0}),
 }
 BATCHES = (1, 16)
-#                              pixels, epochs
-TRAINED = {"resnet20_cifar":   (32, 6),
-           "mobilenet_v2":     (64, 4)}
+#                              pixels, epochs, further settings
+TRAINED = {"resnet20_cifar":   (32, 6, ()),
+           "mobilenet_v2":     (64, 4, ("--set", "model.fields.norm_momentum=0.1"))}       # its paper's would take longer than the run
 PER_CLASS = {"train": 1000, "test": 200}
 
 
@@ -91,8 +91,9 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         sides["openvino, fp32"], _ = BACKENDS["openvino"].build(model, pictures[:1], "fp32", Path(folder))
-    sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", seconds=0)).scores
-    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", seconds=0)).scores
+    judged = pictures[:32], expected.argmax(1)      # random weights have no right answer: without one, int8 far from fp32 would be refused
+    sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", evaluate=judged, seconds=0)).scores
+    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", evaluate=judged, seconds=0)).scores
     sides["theirs, int8"] = quantised_by_them(theirs, pictures)
     setup = time.perf_counter() - began
     rows: dict[str, Any] = {"macs": macs(model), "images": len(pictures), "seconds_of_setting_up": setup, "bytes": {
@@ -181,18 +182,19 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
     from convatlas.deploy.calibration import of_run
     from convatlas.deploy.int8 import quantize
 
-    results: dict[str, Any] = {}
+    results: dict[str, Any] = {name: rows for name, rows in earlier("int8_agreement").items() if name != "data"}
     with tempfile.TemporaryDirectory() as temporary:
         kept = runs or Path(temporary)
         data = kept / "cifar10-jpeg"
         if not data.is_dir():
             cifar(kept, PER_CLASS)
         for name in names or TRAINED:
-            size, epochs = TRAINED[name]
+            size, epochs, further = TRAINED[name]
             run = kept / name
             if not (run / "report.html").is_file():
                 words = ["train", name, data, "--out", run, "--force", "--epochs", epochs, "--image-size", size, "--batch-size", 64,
-                         "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine", "--weight-decay", 1e-4, "--set", "augment.flip=0.5"]
+                         "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine", "--weight-decay", 1e-4, "--set", "augment.flip=0.5",
+                         *further]
                 subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)
             model, (source, _) = convatlas.load(run).eval(), of_run(run, None, None)
             rows: dict[str, Any] = {"pixels": size, "epochs": epochs, "training_images": len(source.train), "images": len(source.val)}
@@ -209,22 +211,67 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
     return results
 
 
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def speed_table(tree: dict[str, Any]) -> str:
+    """Networks and batches by rows."""
+    lines = [f"Measured on: {place(tree['machine'])}. Images at 224 pixels; ratios are medians of turns.", "",
+             "| network | batch | images/s, int8 | × our fp32 | × ONNX Runtime int8 | × OpenVINO's own of timm's | MB int8 / fp32 |",
+             "|---|--:|--:|--:|--:|--:|--:|"]
+    for name, rows in tree["results"].items():
+        for batch in BATCHES:
+            found, size = rows[f"batch {batch}"], rows["bytes"]
+            over = [f"{found['ours_over'][side]:.2f}" for side in ("openvino, fp32", "onnxruntime, int8", "theirs, int8")]
+            lines.append(f"| {name} | {batch} | {found['images_per_second']['openvino, int8']:.0f} | {' | '.join(over)} | "
+                         f"{size['openvino, int8'] / 1e6:.1f} / {size['openvino, fp32'] / 1e6:.1f} |")
+    return "\n".join(lines)
+
+
+def agreement_table(tree: dict[str, Any]) -> str:
+    """Networks and engines by rows."""
+    results = {name: rows for name, rows in tree["results"].items() if name != "data"}
+    lines = [f"Data: {tree['results']['data']}.", "",
+             "| network | pixels, epochs | top-1, fp32 | engine | top-1, int8 | best class is fp32's | MB int8 / fp32 |",
+             "|---|---|--:|---|--:|--:|--:|"]
+    for name, rows in results.items():
+        for engine in ("openvino", "onnxruntime"):
+            found = rows[engine]
+            lines.append(f"| {name} | {rows['pixels']}, {rows['epochs']} | {rows['fp32']['top1']:.1%} | {engine} | {found['top1']:.1%} | "
+                         f"{found['agreement']:.1%} | {found['bytes'] / 1e6:.1f} / {found['fp32_bytes'] / 1e6:.1f} |")
+    return "\n".join(lines)
+
+
+def place(machine: dict[str, Any]) -> str:
+    return f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}"
+
+
+def page() -> None:
+    """Put both tables into docs/int8.md."""
+    tables = {"int8": speed_table, "int8_agreement": agreement_table}
+    put(ROOT / "docs" / "int8.md", {name: make(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+                                    for name, make in tables.items()})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, per side and batch")
     parser.add_argument("--images", type=int, default=64, help="that calibrate")
     parser.add_argument("--agreement", action="store_true")
+    parser.add_argument("--page", action="store_true", help="write the tables in docs/int8.md from the files of results")
     parser.add_argument("--runs", type=Path, help="where trained networks are kept, and found again")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.agreement:
+    if given.page:
+        page()
+    elif given.agreement:
         agreement(given.names, given.runs)
     elif given.measure:
         rows = measure(given.measure[0], Path(given.measure[1]), given.seconds, given.images)
         print(json.dumps(rows))
     else:
-        results: dict[str, Any] = {}
+        results: dict[str, Any] = earlier("int8")
         with tempfile.TemporaryDirectory() as folder:
             images = cifar(Path(folder), {"train": 100})
             for name in given.names or NETWORKS:

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,3 +36,13 @@ def earlier(name: str) -> Any:
     path = RESULTS / f"{name}.json"
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return kept["results"] if kept.get("machine") == machine() else {}
+
+
+def put(page: Path, tables: dict[str, str]) -> None:
+    """Write each table between `<!-- its name -->` and `<!-- end -->` in the page."""
+    text = page.read_text(encoding="utf-8")
+    for name, made in tables.items():
+        place = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
+        text, count = re.subn(place, lambda match, made=made: match[1] + made + match[2], text, flags=re.S)
+        assert count == 1, f"{page.name} has no place for {name}"
+    page.write_text(text, encoding="utf-8")
