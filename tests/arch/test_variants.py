@@ -23,7 +23,7 @@ VARIANTS = sorted(registry.VARIANTS) if zoo.arch else []
 SMALLEST = sorted({v.family: v.name for v in sorted(registry.VARIANTS.values(), key=lambda v: -v.macs)}.values())      # one per family
 SMALL = [name for name in SMALLEST if registry.VARIANTS[name].params < 1_000_000]
 LIGHT = 20_000_000      # parameters, above which a family's laws are checked by `-m slow` only
-COSTLY = {"compiled": 2_000_000, "exported": 2_000_000, "onnx": 2_000_000, "memorised": 2_000_000}     # the same for these laws
+COSTLY = dict.fromkeys(("compiled", "exported", "onnx", "memorised"), 1_500_000)        # the same for these laws
 
 
 @cache
@@ -40,14 +40,6 @@ def image(model: Convnet, count: int = 2) -> torch.Tensor:
     return torch.empty(count, model.in_chans, *model.image_size, device="meta")
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_counts_are_the_registered_ones(name):
-    model, variant = meta(name), registry.VARIANTS[name]
-    rows = count.layers(model)
-    assert count.params(model) == variant.params == sum(layer.params for layer in rows)
-    assert sum(layer.macs for layer in rows if not layer.name.startswith("aux.")) == variant.macs
-
-
 @pytest.mark.parametrize("name", SMALLEST)
 def test_macs_equal_torchs_own_counter_where_it_can_count(name):
     model = meta(name)
@@ -61,6 +53,7 @@ def test_macs_equal_torchs_own_counter_where_it_can_count(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_contract(name):
     model = meta(name)
+    assert count.params(model) == registry.VARIANTS[name].params        # the facts' check compares the layers' sums, and multiply-adds
     x = image(model)
     maps = model.features(x)
     assert [m.shape[1] for m in maps] == [f["num_chs"] for f in model.feature_info]

@@ -65,10 +65,11 @@ def test_a_mean_passes_behind_its_convolution_which_joins_the_others_or_not(coun
     assert isinstance(list(merged.paths["pool"].modules())[1], nn.Identity)
 
 
-def families() -> list[str]:
-    """The smallest variant of each family."""
+def families() -> list:
+    """The smallest variant of each family; large ones are slow."""
     large_first = sorted(convatlas.list_models(), key=lambda name: -registry.variant(name).params)
-    return sorted({registry.variant(name).family: name for name in large_first}.values())
+    smallest = sorted({registry.variant(name).family: name for name in large_first}.values())
+    return [pytest.param(name, marks=[pytest.mark.slow] if registry.variant(name).params > 30_000_000 else []) for name in smallest]
 
 
 @pytest.mark.parametrize("name", families())
