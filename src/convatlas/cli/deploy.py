@@ -14,7 +14,7 @@ from .options import COUNT, OUTPUT, SPEED, DataDir, Debug, Json, option, switch
 if TYPE_CHECKING:
     from ..deploy.choose import Report
 
-BackendName = Literal["auto", "eager", "compile", "aot", "onnxruntime", "openvino"]
+BackendName = Literal["auto", "eager", "native", "compile", "aot", "onnxruntime", "openvino"]
 PRECISION = "int8"      # the panel of --help
 
 

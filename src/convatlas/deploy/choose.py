@@ -25,9 +25,12 @@ from .backends import BACKENDS, Precision, Scores, backend_of
 from .figures import Int8
 from .machine import processor, versions
 
-CANDIDATES = ("eager", "compile", "onnxruntime", "openvino")       # of auto: those that take any batch and need no compiler
+CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
+
+
+SETTLING = 0.05         # seconds of a turn that are not counted, at least
 
 
 @dataclass(frozen=True)
@@ -185,13 +188,16 @@ def difference(model: Callable[[Tensor], Tensor], images: Tensor, scores: Tensor
 def _measure(calls: Sequence[Scores], example: Tensor, seconds: float) -> list[list[float]]:
     """Seconds of each call, in turns, so that what else the machine does falls on all of them alike; three rounds at least.
 
-    The first call of a turn is not counted: threads of the engine before still wait busily for work then.
+    The first calls of a turn are not counted: threads of the engine before still wait busily for work then.
     """
     times: list[list[float]] = [[] for _ in calls]
     began = time.perf_counter()
     while calls and (len(times[0]) < 3 or time.perf_counter() - began < seconds):
         for call, each in zip(calls, times, strict=True):
+            turn = time.perf_counter()
             call(example)
+            while time.perf_counter() - turn < SETTLING:
+                call(example)
             each.append(_seconds(call, example))
     return times
 

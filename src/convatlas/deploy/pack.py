@@ -33,25 +33,30 @@ def pack(model: nn.Module, example: Tensor) -> nn.Module:
     Other batches and sizes give the right result too, only not as fast. A network that torch.fx cannot trace comes back as it is.
     """
     try:
-        graph = fx.GraphModule(model, _Tracer().trace(model))
+        graph, made = traced(model, example)
     except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
         logging.getLogger("convatlas").info("not prepacked, for it cannot be traced: %s", error)
         return model
-    _without_identities(graph)
-    shapes = _Shapes(graph)
-    with torch.inference_mode():
-        shapes.run(example)
     for node in list(graph.graph.nodes):
-        if node in shapes.seen:
-            _pack_node(graph, node, shapes.seen[node])
+        _pack_node(graph, node, made)
     for node in list(graph.graph.nodes):
-        _fuse_addition(graph, node, shapes.made)
-    _fill_in_place(graph, shapes.made)
+        _fuse_addition(graph, node, made)
+    _fill_in_place(graph, made)
     graph.graph.eliminate_dead_code()
     graph.graph.lint()
     graph.recompile()
     graph.delete_all_unused_submodules()
     return graph
+
+
+def traced(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[fx.Node, tuple[int, ...]]]:
+    """The graph of `model`'s layers, without those that do nothing, and the shape of what each node makes of `example`."""
+    graph = fx.GraphModule(model, _Tracer().trace(model))
+    _without_identities(graph)
+    shapes = _Shapes(graph)
+    with torch.inference_mode():
+        shapes.run(example)
+    return graph, shapes.made
 
 
 def _without_identities(graph: fx.GraphModule) -> None:
@@ -70,17 +75,13 @@ class _Tracer(fx.Tracer):
 
 
 class _Shapes(fx.Interpreter):
-    """Runs the graph once and remembers what each convolution and linear layer was given, and what every node made."""
+    """Runs the graph once and remembers the shape of what every node made."""
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
-        self.seen: dict[fx.Node, tuple[int, ...]] = {}
         self.made: dict[fx.Node, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        if n.op == "call_module" and type(self.module.get_submodule(str(n.target))) in (nn.Conv2d, nn.Linear):
-            args, _ = self.fetch_args_kwargs_from_env(n)
-            self.seen[n] = tuple(args[0].shape)
         out = super().run_node(n)
         if isinstance(out, Tensor):
             self.made[n] = tuple(out.shape)
@@ -230,17 +231,16 @@ def _norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
     return module if type(module) is nn.BatchNorm2d and module.track_running_stats else None
 
 
-def _pack_node(graph: fx.GraphModule, node: fx.Node, size: tuple[int, ...]) -> None:
-    """Put the packed layer in the place of the plain one, and the activation that alone reads it into it."""
-    layer = graph.get_submodule(str(node.target))
+def _pack_node(graph: fx.GraphModule, node: fx.Node, made: dict[fx.Node, tuple[int, ...]]) -> None:
+    """Put the packed layer in the place of a plain one, and the activation that alone reads it into it."""
+    layer = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     packed: PackedConv | PackedLinear
-    if isinstance(layer, nn.Conv2d):
-        if isinstance(layer.padding, str) or layer.padding_mode != "zeros":
-            return
-        packed = PackedConv(layer, size)
+    if type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding_mode == "zeros":
+        packed = PackedConv(layer, made[node.args[0]])      # type: ignore[index]
+    elif type(layer) is nn.Linear:
+        packed = PackedLinear(layer, made[node.args[0]])    # type: ignore[index]
     else:
-        assert isinstance(layer, nn.Linear)
-        packed = PackedLinear(layer, size)
+        return
     _place(graph, node, packed)
     reader = _only_reader(node)
     fused = None if reader is None else _activation(graph, reader)

@@ -8,10 +8,12 @@ from .base import Scores as Scores
 from .base import exported as exported
 from .compiled import Compiled
 from .eager import Eager
+from .native import Native
 from .onnx_runtime import OnnxRuntime
 from .open_vino import OpenVino
 
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (Eager(), Compiled(), Aot(), OnnxRuntime(), OpenVino())}
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (
+    Eager(), Native(), Compiled(), Aot(), OnnxRuntime(), OpenVino())}
 
 
 def backend_of(name: str) -> Backend:

@@ -1,0 +1,235 @@
+"""A network as the kernels run it: weights in their order, memory for its maps, and what was found fastest for its layers."""
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .build import kernels
+from .plan import ACTIVATIONS, KINDS, Map, Work, lay_out, padded, plan, weights_of
+
+NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride", "out",
+           "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
+Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
+CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
+SLOW = 1.2                              # so much longer than the best, and a choice is out
+RUNS = 3                                # of the network by each way, the fastest counts
+
+
+class Step(ctypes.Structure):
+    """`Step` of kernels/step.h."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in NUMBERS] + [(name, ctypes.c_void_p) for name in ("weight", "bias", "before")] + [
+        ("epsilon", ctypes.c_double)]
+
+
+class Network:
+    """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
+
+    `parts` are the images that a thread, or all together, answer at once, by the batch; what is not in it goes whole. `choices`:
+    what `tune` found for a layer's shape. Raises `Refusal` where the network has something that the kernels have not.
+    """
+
+    def __init__(self, model: nn.Module, size: tuple[int, ...], threads: int, parts: Mapping[int, int] | None = None,
+                 choices: Mapping[str, Choice] | None = None) -> None:
+        self.library, self.threads, self.size = kernels(), threads, size
+        self.lanes = int(self.library.convatlas_lanes())
+        assert self.library.convatlas_step_size() == ctypes.sizeof(Step)
+        self.plan = plan(model, size)
+        self.parts, self.choices = dict(parts or {}), dict(choices or {})
+        self.plan(1)
+        self.weights: dict[tuple[str, str], tuple[Tensor | None, ...]] = {}
+        self.programs: dict[tuple[int, bool], Program] = {}
+        self.lock = Lock()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        with self.lock:
+            part = self.parts.get(len(x), len(x))
+            whole = len(x) // part * part
+            runs = [x[:whole].contiguous(), x[whole:].contiguous()]
+            return torch.cat([self.program(min(part, len(each)), len(each) // part >= self.threads).run(each) for each in runs if len(each)])
+
+    def tune(self, x: Tensor) -> None:
+        """Find how batches like `x` are answered fastest: together or in parts, and how each layer is computed."""
+        ways = {}
+        for part in self._parts(len(x)):
+            program = self.program(part, len(x) // part >= self.threads)
+            program.run(x)
+            ways[part] = min(_seconds(program.run, x) for _ in range(RUNS))
+        apart = min((part for part in ways if part < len(x)), key=ways.__getitem__, default=len(x))
+        for part in {len(x), apart}:
+            ways[part] = self.program(part, len(x) // part >= self.threads).tune(x)
+        self.parts[len(x)] = min((len(x), apart), key=ways.__getitem__)
+        self.programs = {key: program for key, program in self.programs.items() if key[0] == self.parts[len(x)]}
+        used = {(work.name, KINDS[step.kind]) for program in self.programs.values()
+                for work, step in zip(program.works, program.steps, strict=True)}
+        self.weights = {key: packed for key, packed in self.weights.items() if key in used}
+
+    def _parts(self, batch: int) -> list[int]:
+        """All images together; else as many as give every thread equally many parts."""
+        each = batch // self.threads
+        return [batch, *dict.fromkeys(part for part in (each, each // 2, 1) if self.threads > 1 and part and batch % (part * self.threads) == 0)]
+
+    def program(self, images: int, apart: bool) -> "Program":
+        """The steps for so many images, for all threads together or `apart`, for each one."""
+        key = images, apart
+        if key not in self.programs:
+            self.programs[key] = Program(self, images, apart)
+        return self.programs[key]
+
+    def packed(self, work: Work, kind: str) -> tuple[Tensor | None, ...]:
+        """Weight, bias and what comes before, for a kernel of that kind; made once for a layer."""
+        if (work.name, kind) not in self.weights:
+            weight = None if work.weight is None else weights_of(work, kind, self.lanes)
+            self.weights[work.name, kind] = (None if weight is None else self.room(len(weight)).copy_(weight), _flat(work.bias),
+                                             _flat(work.before))
+        return self.weights[work.name, kind]
+
+    def room(self, count: int) -> Tensor:
+        """So many floats, on large pages where there are many."""
+        if count * 4 < LARGE:
+            return torch.zeros(count)
+        whole = torch.zeros(count + LARGE // 4)
+        start = -whole.data_ptr() % LARGE // 4
+        self.library.convatlas_large_pages(whole.data_ptr() + start * 4, count * 4 // LARGE * LARGE)
+        return whole[start : start + count]
+
+
+class Program:
+    """The steps for a number of images."""
+
+    def __init__(self, network: Network, images: int, apart: bool) -> None:
+        self.network, self.images, self.apart = network, images, apart
+        self.works = network.plan(images)
+        size = lay_out(self.works) + CHANNELS_BEYOND
+        self.arenas = [network.room(size) for _ in range(network.threads if apart else 1)]
+        self.scratch: list[Tensor] = []
+        self.steps = (Step * len(self.works))()
+        self._choose([self.usual(i) for i in range(len(self.works))])
+        self._choose([network.choices.get(self._key(i)) or self.usual(i) for i in range(len(self.works))])
+
+    def run(self, x: Tensor, seconds: Tensor | None = None) -> Tensor:
+        """Scores of a multiple of the images; and the time of each step, where there is a tensor of doubles for it."""
+        net, last = self.network, self.works[-1].result
+        scores = torch.empty(len(x), last.c)
+        net.library.convatlas_run(self.steps, len(self.steps), x.data_ptr(), scores.data_ptr(), len(x) // self.images, net.threads,
+                                  _pointers(self.arenas), _pointers(self.scratch), None if seconds is None else seconds.data_ptr())
+        return scores
+
+    def tune(self, x: Tensor) -> float:
+        """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole network runs.
+
+        Returns the seconds of one call as it is then.
+        """
+        left = [self.options(i) for i in range(len(self.works))]
+        taken: list[dict[Choice, float]] = [{} for _ in self.works]
+        seconds = torch.zeros(len(self.works), dtype=torch.float64)
+        for calls in CALLS:
+            for turn in range(max(map(len, left))):
+                now = [each[turn % len(each)] for each in left]
+                self._choose(now)
+                for _ in range(calls):
+                    self.run(x, seconds)
+                    for each, choice, spent in zip(taken, now, seconds.tolist(), strict=True):
+                        each[choice] = min(spent, each.get(choice, spent))
+            left = [[option for option in each if each[option] <= SLOW * min(each.values())] for each in taken]
+        alike: dict[str, dict[Choice, float]] = {}          # layers of one shape together
+        for i, each in enumerate(taken):
+            sums = alike.setdefault(self._key(i), {})
+            for choice, spent in each.items():
+                sums[choice] = sums.get(choice, 0.0) + spent
+        self.network.choices |= {key: min(sums, key=sums.__getitem__) for key, sums in alike.items() if len(sums) > 1}
+        self._choose([self.network.choices.get(self._key(i)) or self.usual(i) for i in range(len(self.works))])
+        return min(_seconds(self.run, x) for _ in range(RUNS))
+
+    def _choose(self, choices: Sequence[Choice]) -> None:
+        for i, choice in enumerate(choices):
+            self._set(i, choice)
+        self._make_room()
+
+    def options(self, i: int) -> list[Choice]:
+        """Ways to compute a step, the usual one first."""
+        work = self.works[i]
+        if work.kind != "conv":
+            return [(work.kind, 0, 0, 0)]
+        shares = (0,) if self.apart or self.network.threads == 1 else (0, 1)
+        found = [("conv", tile, 0, share) for tile in (56, 112, 336) for share in shares]
+        if work.can_winograd:
+            panels = -(-padded(work.result.c) // (2 * self.network.lanes))
+            forms = {(min(tile, -(-work.result.pixels // 16)), min(many, panels)) for tile, many in WINOGRAD_FORMS}
+            found += [("winograd", tile, many, share) for tile, many in sorted(forms) for share in shares]
+        usual = self.usual(i)
+        return [usual, *(each for each in found if each != usual)]
+
+    def usual(self, i: int) -> Choice:
+        """What is mostly fast."""
+        work = self.works[i]
+        if work.kind != "conv":
+            return work.kind, 0, 0, 0
+        assert work.weight is not None
+        inputs = work.source.pixels * work.source.c
+        share = int(not self.apart and work.weight.numel() > inputs)
+        enough = work.result.pixels >= WORTH       # its weights are four times as many, and come from memory
+        if work.can_winograd and min(work.source.c, work.result.c) >= 32 and enough:
+            return "winograd", min(56, -(-work.result.pixels // 16)), 1, share
+        return "conv", 112, 0, share
+
+    def _key(self, i: int) -> str:
+        """What a layer's speed depends on."""
+        work, s = self.works[i], self.steps[i]
+        shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel, *work.stride, work.groups)
+        return f"{work.kind} {'×'.join(map(str, shape))}{' apart' if self.apart else ''}{' after BatchNorm' if s.before else ''}"
+
+    def _set(self, i: int, choice: Choice) -> None:
+        work, (kind, tile, gather, by_channels) = self.works[i], choice
+        weight, bias, before = self.network.packed(work, kind)
+        source, result, other = work.source, work.result, work.other
+        numbers = dict(
+            kind=KINDS.index(kind), activation=ACTIVATIONS.index(work.activation), n=source.n, h=source.h, w=source.w, c=source.c,
+            oh=result.h, ow=result.w, k=result.c, kh=work.kernel[0], kw=work.kernel[1], sh=work.stride[0], sw=work.stride[1],
+            ph=work.padding[0], pw=work.padding[1], groups=work.groups, in_stride=source.stride, out=_place(result),
+            out_stride=result.stride, other=-1 if other is None else _place(other), other_stride=0 if other is None else other.stride,
+            planar=source.buffer is None, counts_padding=work.counts_padding, tile=tile, gather=gather, by_channels=by_channels)
+        numbers["in"] = 0 if source.buffer is None else _place(source)
+        step: Any = self.steps[i]
+        for name, value in numbers.items():
+            setattr(step, name, value)
+        step.weight, step.bias, step.before = (None if each is None else each.data_ptr() for each in (weight, bias, before))
+        step.epsilon = work.epsilon
+
+    def _make_room(self) -> None:
+        """Memory of each thread's own, as much as the step with the largest wish wants."""
+        size = ctypes.sizeof(Step)
+        most = max(int(self.network.library.convatlas_scratch(ctypes.byref(self.steps, i * size))) for i in range(len(self.steps)))
+        if not self.scratch or len(self.scratch[0]) < most + CHANNELS_BEYOND:
+            self.scratch = [self.network.room(most + CHANNELS_BEYOND) for _ in range(self.network.threads)]
+
+
+LARGE = 2 ** 21                 # bytes of a large page
+CHANNELS_BEYOND = 64            # floats that a kernel may read or write behind the last map
+WORTH = 400                     # pixels of a map that make up for that
+WINOGRAD_FORMS = ((28, 1), (56, 1), (56, 4), (112, 4), (112, 16), (256, 16))        # tiles at once, panels at once
+
+
+def _seconds(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
+    began = time.perf_counter()
+    call(x)
+    return time.perf_counter() - began
+
+
+def _place(found: Map) -> int:
+    assert found.buffer is not None
+    return found.buffer.root.start + found.channel
+
+
+def _pointers(tensors: list[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(tensors))(*(each.data_ptr() for each in tensors))
+
+
+def _flat(vector: Tensor | None) -> Tensor | None:
+    """With zeros to whole vectors."""
+    return None if vector is None else nn.functional.pad(vector.float(), (0, padded(vector.shape[-1]) - vector.shape[-1])).flatten()

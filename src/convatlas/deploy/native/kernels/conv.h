@@ -1,0 +1,187 @@
+// Convolutions and linear layers as they are defined: a block of pixels times a panel of output channels, all sums in registers.
+#pragma once
+#include "step.h"
+
+// R pixels, `stride` apart, by V vectors of output channels. A pixel's sum runs over `rows` rows of `taps` taps of `depth` numbers.
+struct Block {
+    const float* in;
+    int64_t stride, rows, row_stride, taps, tap_stride, depth;
+    const float *weight, *bias, *other;
+    int64_t other_stride, activation;
+    float* out;
+    int64_t out_stride;
+};
+
+// The less simple activations, of what was just written: the registers are too few to have them in the loop.
+static __attribute__((noinline)) void activate(const Block& b, int rows, int vectors) {
+    for (int i = 0; i < rows; i++)
+        for (int v = 0; v < vectors; v++) {
+            float* at = b.out + i * b.out_stride + v * LANES;
+            store(at, activated(load(at), b.activation));
+        }
+}
+
+template <int R, int V>
+void block(const Block& b) {
+    vec sum[R][V];
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) sum[i][v] = b.bias ? load(b.bias + v * LANES) : vec{};
+    const float* weight = b.weight;
+    const int64_t stride = b.stride, depth = b.depth;
+    for (int64_t row = 0; row < b.rows; row++)
+        for (int64_t tap = 0; tap < b.taps; tap++) {
+            const float* in = b.in + row * b.row_stride + tap * b.tap_stride;
+            for (int64_t d = 0; d < depth; d++, weight += V * LANES) {
+                vec w[V];
+#pragma GCC unroll 2
+                for (int v = 0; v < V; v++) w[v] = load(weight + v * LANES);
+#pragma GCC unroll 16
+                for (int i = 0; i < R; i++) {
+                    const vec x = all(in[i * stride + d]);
+#pragma GCC unroll 2
+                    for (int v = 0; v < V; v++) sum[i][v] += x * w[v];
+                }
+            }
+        }
+    if (b.other)
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[i][v] += load(b.other + i * b.other_stride + v * LANES);
+    if (b.activation == RELU)
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[i][v] = larger(sum[i][v], vec{});
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) store(b.out + i * b.out_stride + v * LANES, sum[i][v]);
+    if (b.activation > RELU) activate(b, R, V);
+}
+
+typedef void (*BlockOf)(const Block&);
+template <int V>
+struct Blocks {
+    static constexpr BlockOf of[] = {nullptr, block<1, V>, block<2, V>, block<3, V>, block<4, V>, block<5, V>, block<6, V>,
+#if defined(__AVX512F__) || defined(__aarch64__)
+                                     block<7, V>, block<8, V>,
+#endif
+#if defined(__AVX512F__)
+                                     block<9, V>, block<10, V>, block<11, V>, block<12, V>, block<13, V>, block<14, V>,
+#endif
+    };
+};
+
+// `count` pixels in blocks of nearly one size, for V vectors of output channels.
+template <int V>
+INLINE void pixels(Block b, int64_t count) {
+    for (int64_t blocks = over(count, ROWS), i = 0, from = 0; i < blocks; i++) {
+        const int64_t to = count * (i + 1) / blocks, size = to - from;
+        Blocks<V>::of[size](b);
+        b.in += size * b.stride;
+        b.out += size * b.out_stride;
+        if (b.other) b.other += size * b.other_stride;
+        from = to;
+    }
+}
+
+INLINE void pixels(const Block& b, int64_t count, bool whole_panel) { whole_panel ? pixels<2>(b, count) : pixels<1>(b, count); }
+
+// Whether the maps can be read where they lie: nothing to pad, nothing to leave out, nothing to do before.
+INLINE bool in_place(const Step& s) {
+    return s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && !s.planar && !s.before && s.groups == 1;
+}
+
+INLINE int64_t conv_rows(const Step& s) { return std::max<int64_t>(1, std::min(s.oh, s.tile / s.ow)); }
+INLINE int64_t strip_width(const Step& s) { return (s.ow - 1) * s.sw + s.kw; }
+INLINE int64_t conv_scratch(const Step& s) {
+    return in_place(s) ? 0 : ((conv_rows(s) - 1) * s.sh + s.kh) * strip_width(s) * s.c + CHANNELS;
+}
+
+// The input of `rows` output rows from `top` on, channels without gaps, zeros around the map; V numbers too many are written.
+inline void copy_strip(const Step& s, const float* in, int64_t top, int64_t rows, float* strip) {
+    const int64_t width = strip_width(s), c = s.c;
+    for (int64_t r = 0; r < (rows - 1) * s.sh + s.kh; r++, strip += width * c) {
+        const int64_t y = top * s.sh - s.ph + r;
+        if (y < 0 || y >= s.h) {
+            std::memset(strip, 0, width * c * sizeof(float));
+            continue;
+        }
+        const int64_t left = s.pw, right = std::min(width, s.w + left);
+        std::memset(strip, 0, left * c * sizeof(float));
+        if (s.planar) {
+            for (int64_t plane = 0; plane < c; plane++) {
+                const float* from = in + (plane * s.h + y) * s.w;
+                for (int64_t x = left; x < right; x++) strip[x * c + plane] = from[x - left];
+            }
+        } else {
+            const float* from = in + y * s.w * s.in_stride;
+            for (int64_t x = left; x < right; x++, from += s.in_stride)
+                for (int64_t i = 0; i < c; i += LANES) {
+                    vec v = load(from + i);
+                    if (s.before) v = larger(v * load(s.before + i) + load(s.before + padded(c) + i), vec{});
+                    store(strip + x * c + i, v);
+                }
+        }
+        if (right < width) std::memset(strip + right * c, 0, (width - right) * c * sizeof(float));
+    }
+}
+
+inline void conv(const Step& s, const Place& at) {
+    const int64_t per_group = s.k / s.groups, depth = s.c / s.groups;
+    const int64_t channels = s.groups == 1 ? padded(s.k) : per_group, panels = over(channels, PANEL), all_panels = panels * s.groups;
+    const Share whole = {0, 1}, &by_panel = s.by_channels ? at.share : whole, &by_tile = s.by_channels ? whole : at.share;
+    const int64_t first_panel = by_panel.first(all_panels), last_panel = by_panel.last(all_panels);
+    const float* in = s.planar ? at.image : at.arena + s.in;
+    const bool direct = in_place(s);
+    const int64_t taps = s.kh * s.kw * depth;
+    auto panel_of = [&](int64_t panel, Block& b, int64_t& channel) {        // returns whether it is a whole one
+        const int64_t group = panel / panels, start = panel % panels * PANEL;
+        channel = group * per_group + start;
+        b.weight = s.weight + (group * channels + start) * taps;
+        b.bias = s.bias ? s.bias + channel : nullptr;
+        return channels - start >= PANEL;
+    };
+    Block b = {};
+    b.activation = s.activation, b.out_stride = s.out_stride, b.other_stride = s.other_stride;
+    b.rows = s.kh, b.taps = s.groups == 1 ? 1 : s.kw, b.depth = s.groups == 1 ? s.kw * s.c : depth, b.tap_stride = s.c;
+    if (direct) {
+        const int64_t count = s.n * s.h * s.w, blocks = over(count, ROWS), tile = std::max<int64_t>(1, s.tile / ROWS) * ROWS;
+        const int64_t first = by_tile.first(blocks) * ROWS, last = std::min(count, by_tile.last(blocks) * ROWS);
+        b.stride = s.in_stride, b.row_stride = 0;
+        for (int64_t pixel = first; pixel < last; pixel += tile)
+            for (int64_t panel = first_panel; panel < last_panel; panel++) {
+                int64_t channel;
+                const bool full = panel_of(panel, b, channel);
+                b.in = in + pixel * s.in_stride;
+                b.out = at.arena + s.out + pixel * s.out_stride + channel;
+                b.other = s.other < 0 ? nullptr : at.arena + s.other + pixel * s.other_stride + channel;
+                pixels(b, std::min(tile, last - pixel), full);
+            }
+        return;
+    }
+    const int64_t rows = conv_rows(s), strips = over(s.oh, rows), width = strip_width(s);
+    b.stride = s.sw * s.c, b.row_stride = width * s.c;
+    for (int64_t unit = by_tile.first(s.n * strips); unit < by_tile.last(s.n * strips); unit++) {
+        const int64_t image = unit / strips, top = unit % strips * rows, count = std::min(rows, s.oh - top);
+        copy_strip(s, in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count, at.scratch);
+        for (int64_t panel = first_panel; panel < last_panel; panel++) {
+            int64_t channel;
+            const bool full = panel_of(panel, b, channel);
+            for (int64_t row = 0; row < count; row++) {
+                const int64_t pixel = (image * s.oh + top + row) * s.ow;
+                b.in = at.scratch + row * s.sh * width * s.c + panel / panels * depth;
+                b.out = at.arena + s.out + pixel * s.out_stride + channel;
+                b.other = s.other < 0 ? nullptr : at.arena + s.other + pixel * s.other_stride + channel;
+                if (s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1) {     // rows follow each other without a gap: one run
+                    pixels(b, count * s.ow, full);
+                    break;
+                }
+                pixels(b, s.ow, full);
+            }
+        }
+    }
+}

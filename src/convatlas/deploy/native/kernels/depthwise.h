@@ -1,0 +1,76 @@
+// Depthwise convolutions of any size: sixteen channels at a time, whose rows lie in a ring in the cache with zeros on both sides.
+#pragma once
+#include "step.h"
+
+constexpr int RUN = LANES == 16 ? 14 : 6;       // results that are summed at once
+
+struct Ring {
+    int64_t width, rows;
+    explicit Ring(const Step& s) : width((s.ow - 1) * s.sw + s.kw), rows(s.kh) {}
+    int64_t size() const { return width * rows * CHANNELS; }
+};
+
+INLINE int64_t depthwise_scratch(const Step& s) { return Ring(s).size(); }
+
+template <int R>
+void run_of(const Step& s, const float* const* rows, int64_t left, const float* weight, vec bias, float* out) {
+    vec sum[R];
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++) sum[i] = bias;
+    const int64_t step = s.sw * CHANNELS;
+    for (int64_t y = 0; y < s.kh; y++) {
+        if (!rows[y]) {                         // a row of zeros
+            weight += s.kw * CHANNELS;
+            continue;
+        }
+        const float* in = rows[y] + left * step;
+        for (int64_t x = 0; x < s.kw; x++, in += CHANNELS, weight += CHANNELS) {
+            const vec w = load(weight);
+#pragma GCC unroll 16
+            for (int i = 0; i < R; i++) sum[i] += load(in + i * step) * w;
+        }
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++) store(out + i * s.out_stride, activated(sum[i], s.activation));
+}
+
+typedef void (*RunOf)(const Step&, const float* const*, int64_t, const float*, vec, float*);
+constexpr RunOf RUNS[] = {nullptr, run_of<1>, run_of<2>, run_of<3>, run_of<4>, run_of<5>, run_of<6>,
+                          run_of<7>, run_of<8>, run_of<9>, run_of<10>, run_of<11>, run_of<12>, run_of<13>, run_of<14>};
+constexpr int64_t TALLEST = 64;                 // rows of a kernel
+
+inline void depthwise(const Step& s, const Place& at) {
+    const Ring ring(s);
+    const int64_t blocks = padded(s.c) / CHANNELS, units = s.n * blocks, runs = over(s.ow, RUN), row_size = ring.width * CHANNELS;
+    const int64_t right = std::min(ring.width, s.w + s.pw);
+    std::memset(at.scratch, 0, ring.size() * sizeof(float));
+    for (int64_t unit = at.share.first(units); unit < at.share.last(units); unit++) {
+        const int64_t image = unit / blocks, channel = unit % blocks * CHANNELS;
+        const float* in = at.arena + s.in + image * s.h * s.w * s.in_stride + channel;
+        float* out = at.arena + s.out + image * s.oh * s.ow * s.out_stride + channel;
+        const float* weight = s.weight + channel * s.kh * s.kw;
+        int64_t copied = 0;                     // rows of the image that have been in the ring
+        for (int64_t oy = 0; oy < s.oh; oy++, out += s.ow * s.out_stride) {
+            const float* rows[TALLEST];
+            const int64_t top = oy * s.sh - s.ph;
+            for (int64_t y = std::max(top, copied); y < std::min(s.h, top + s.kh); y++, copied = y) {
+                float* to = at.scratch + y % s.kh * row_size + s.pw * CHANNELS;
+                const float* from = in + y * s.w * s.in_stride;
+                for (int64_t x = s.pw; x < right; x++, from += s.in_stride, to += CHANNELS)
+                    for (int64_t i = 0; i < CHANNELS; i += LANES) store(to + i, load(from + i));
+            }
+            for (int64_t y = 0; y < s.kh; y++)
+                rows[y] = top + y < 0 || top + y >= s.h ? nullptr : at.scratch + (top + y) % s.kh * row_size;
+            for (int64_t lane = 0; lane < CHANNELS; lane += LANES) {
+                const vec bias = s.bias ? load(s.bias + channel + lane) : vec{};
+                for (int64_t r = 0, from = 0; r < runs; r++) {
+                    const int64_t to = s.ow * (r + 1) / runs;
+                    RUNS[to - from](s, rows, from, weight + lane, bias, out + from * s.out_stride + lane);
+                    from = to;
+                }
+                if (lane + LANES < CHANNELS)
+                    for (int64_t y = 0; y < s.kh; y++) rows[y] = rows[y] ? rows[y] + LANES : nullptr;
+            }
+        }
+    }
+}

@@ -1,0 +1,38 @@
+// One step of a network, as convatlas.deploy.native.plan lays it down; every field is eight bytes.
+#pragma once
+#include "vector.h"
+
+enum Kind { CONV, WINOGRAD, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, COPY };
+
+struct Step {
+    int64_t kind, activation;
+    int64_t n, h, w, c;                     // images, and what is read of each; c counts real channels
+    int64_t oh, ow, k;                      // what is written
+    int64_t kh, kw, sh, sw, ph, pw;         // kernel, stride, padding at the top and the left
+    int64_t groups;
+    int64_t in, in_stride;                  // where the input begins in the arena, in floats, and how far it is to the next pixel
+    int64_t out, out_stride;
+    int64_t other, other_stride;            // a second input of the output's shape, or -1
+    int64_t planar;                         // whether the input is the network's image, (c, h, w)
+    int64_t counts_padding;                 // AVGPOOL
+    int64_t tile, gather, by_channels;      // how much is worked on at once, and whether threads share channels or positions
+    const float *weight, *bias, *before;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
+    double epsilon;
+};
+
+// The share of one of `parts` threads.
+struct Share {
+    int64_t part, parts;
+    int64_t first(int64_t count) const { return count * part / parts; }
+    int64_t last(int64_t count) const { return count * (part + 1) / parts; }
+};
+
+// Where a step finds its maps.
+struct Place {
+    const float* image;
+    float *arena, *scratch;
+    Share share;
+};
+
+INLINE int64_t over(int64_t a, int64_t b) { return (a + b - 1) / b; }
+INLINE int64_t padded(int64_t channels) { return over(channels, CHANNELS) * CHANNELS; }

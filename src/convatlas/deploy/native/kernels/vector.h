@@ -1,0 +1,79 @@
+// Sixteen (or eight) numbers at a time, and the activations on them. GCC's and clang's vector types: any processor that these know.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ROWS = 14;       // 14 rows of two vectors, and two of weights: 30 of 32 registers
+#elif defined(__aarch64__)
+constexpr int LANES = 4, ROWS = 8;
+#else
+constexpr int LANES = 8, ROWS = 6;         // 6 rows of two vectors, and two of weights: 14 of 16 registers
+#endif
+constexpr int PANEL = 2 * LANES;            // output channels that are computed at once
+constexpr int CHANNELS = 16;                // a map's channels are padded with zeros to a multiple of this
+
+typedef float vec __attribute__((vector_size(LANES * 4)));
+typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
+typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#define INLINE inline __attribute__((always_inline))
+
+INLINE vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
+INLINE void store(float* p, vec x) { *reinterpret_cast<loose*>(p) = x; }
+INLINE vec all(float x) { return x - vec{}; }
+INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
+INLINE vec smaller(vec a, vec b) { return a < b ? a : b; }
+
+// e^x; relative error below 2e-7 from -87 to 88, and the values there beyond.
+INLINE vec exponential(vec x) {
+    x = smaller(larger(x, all(-87.0f)), all(88.0f));
+    const vec shift = all(12582912.0f);                                     // 1.5 * 2^23: adding it rounds to a whole number
+    const vec rounded = x * 1.44269504f + shift, whole = rounded - shift;
+    const vec r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;      // ln 2 in two parts
+    vec p = all(1.9875691500e-4f);
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    ivec bits, power;
+    std::memcpy(&bits, &p, sizeof bits);
+    std::memcpy(&power, &rounded, sizeof power);
+    bits += power << 23;
+    std::memcpy(&p, &bits, sizeof p);
+    return p;
+}
+
+INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// The error function; absolute error below 2e-7 (Abramowitz and Stegun, 7.1.26).
+INLINE vec erf(vec x) {
+    const vec size = x < 0.0f ? -x : x, t = 1.0f / (1.0f + 0.3275911f * size);
+    vec p = all(1.061405429f);
+    p = p * t - 1.453152027f;
+    p = p * t + 1.421413741f;
+    p = p * t - 0.284496736f;
+    p = p * t + 0.254829592f;
+    const vec y = 1.0f - p * t * exponential(-size * size);
+    return x < 0.0f ? -y : y;
+}
+
+enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH };
+
+INLINE vec activated(vec x, int64_t activation) {
+    const vec zero = {};
+    switch (activation) {
+        case RELU: return larger(x, zero);
+        case RELU6: return smaller(larger(x, zero), all(6.0f));
+        case SILU: return x * sigmoid(x);
+        case HARDSWISH: return x * smaller(larger(x + 3.0f, zero), all(6.0f)) * (1.0f / 6.0f);
+        case SIGMOID: return sigmoid(x);
+        case HARDSIGMOID: return smaller(larger(x + 3.0f, zero), all(6.0f)) * (1.0f / 6.0f);
+        case GELU: return 0.5f * x * (1.0f + erf(x * 0.70710678f));
+        case TANH: return 2.0f * sigmoid(2.0f * x) - 1.0f;
+        default: return x;
+    }
+}

@@ -1,0 +1,208 @@
+"""Our own kernels: each against torch, in every way that tuning may choose, and what they refuse."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import convatlas
+from convatlas.deploy.backends import BACKENDS
+from convatlas.deploy.native import Network, Refusal, build, compiler, kernels
+from convatlas.deploy.rewrite import rewrite
+from convatlas.parts import LayerNorm2d
+from convatlas.parts.dense import DenseBlock
+from laws import build as variant
+from laws import images
+from parity import randomised
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
+
+
+class Sum(nn.Module):
+    """Paths over one input, added or joined, then an activation."""
+
+    def __init__(self, *paths: nn.Module, join: bool = False, act: nn.Module | None = None) -> None:
+        super().__init__()
+        self.paths, self.join, self.act = nn.ModuleList(paths), join, act or nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        maps = [path(x) for path in self.paths]
+        return torch.cat(maps, 1) if self.join else self.act(sum(maps[1:], maps[0]))
+
+
+class Gate(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, 5, 1), nn.ReLU(), nn.Conv2d(5, channels, 1), nn.Hardsigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+class Last(nn.Module):
+    """Channels last and back, as ConvNeXt's blocks do it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm, self.expand, self.act, self.reduce = nn.LayerNorm(channels), nn.Linear(channels, 50), nn.GELU(), nn.Linear(50, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.reduce(self.act(self.expand(self.norm(x.permute(0, 2, 3, 1)))))
+        return x + y.permute(0, 3, 1, 2)
+
+
+def conv(c: int, k: int, size: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1, groups: int = 1, act: nn.Module | None = None,
+         padding: int | tuple[int, int] | None = None) -> nn.Sequential:
+    high, wide = (size, size) if isinstance(size, int) else size
+    return nn.Sequential(nn.Conv2d(c, k, size, stride, (high // 2, wide // 2) if padding is None else padding, groups=groups), act or nn.ReLU())
+
+
+NETWORKS = {
+    "winograd": [conv(16, 24), conv(24, 70, act=nn.SiLU()), Sum(conv(70, 70, act=nn.Identity()), nn.Identity())],
+    "winograd without padding": [conv(16, 33, padding=0)],
+    "strides": [conv(16, 20, stride=2), conv(20, 20, (1, 7)), conv(20, 30, (7, 1), (1, 2)), conv(30, 8, 1, 2, act=nn.Tanh())],
+    "large kernels": [conv(16, 16, 5), conv(16, 40, 7, 2, act=nn.Hardswish())],
+    "groups of 4": [conv(16, 64, 1), conv(64, 64, groups=16), conv(64, 64, stride=2, groups=16)],
+    "groups of 10": [conv(16, 30, 1), conv(30, 60, groups=3)],
+    "groups of 16 and more": [conv(16, 96, 1), conv(96, 144, groups=3)],
+    "depthwise": [conv(16, 16, groups=16, act=nn.ReLU6()), conv(16, 16, 5, 2, groups=16), conv(16, 16, (9, 11), groups=16)],
+    "depthwise, odd channels": [conv(16, 19, 1), conv(19, 19, 13, groups=19), conv(19, 38, groups=19)],
+    "pools": [nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(3, 1, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False),
+              nn.MaxPool2d(2, 1, 1)],
+    "adaptive": [nn.AdaptiveAvgPool2d((6, 11)), nn.AdaptiveAvgPool2d((3, 1))],
+    "joined": [Sum(conv(16, 32), conv(16, 16, 1), Sum(conv(16, 48, 1), conv(16, 7, 1), join=True), join=True), conv(103, 9)],
+    "joined, odd channels": [Sum(conv(16, 7), conv(16, 9, 1), conv(16, 16), join=True), conv(32, 9)],
+    "added": [Sum(nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)), Sum(conv(16, 16), conv(16, 16, 1, act=nn.Identity()), act=nn.Sigmoid())],
+    "gate": [Gate(16), conv(16, 40, 1), Gate(40)],
+    "BatchNorm": [nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 21, 1), nn.BatchNorm2d(21), nn.ReLU(), conv(21, 8, 3)],
+    "dense": [DenseBlock([nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), conv(c, 24, 1), nn.Conv2d(24, 16, 3, padding=1)) for c in (16, 32, 48)])],
+    "dense, odd channels": [DenseBlock([nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, 12, 3, padding=1))
+                                        for c in (16, 28, 40, 52)]), nn.BatchNorm2d(64), nn.ReLU(), conv(64, 9)],
+    "square": [conv(16, 16, 1), nn.MaxPool2d(1)],       # the mean behind it has the shapes of the convolution
+    "channels last": [LayerNorm2d(16), Last(16), conv(16, 21, 1), Last(21)],
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("flat", [False, True])
+def test_kernels_give_torch_s_result_in_every_way_that_may_be_chosen(name, flat):
+    net = network(name, flat)
+    x = torch.randn(4, 3, 12, 11)
+    with torch.inference_mode():
+        expected = net(x)
+    for threads, part in ((2, 4), (2, 2), (2, 1), (3, 4), (1, 4)):
+        native = Network(net, (3, 12, 11), threads, {4: part})
+        close(native(x), expected)
+        program = native.program(part, 4 // part >= threads)
+        options = [program.options(i) for i in range(len(program.works))]
+        for turn in range(max(map(len, options))):
+            program._choose([each[turn % len(each)] for each in options])
+            close(native(x), expected)
+        close(native(x[:3]), expected[:3])          # another batch
+        close(native(x[:1]), expected[:1])
+
+
+def network(name: str, flat: bool = False) -> nn.Module:
+    """The layers behind a first convolution, and a head: means, or the flattened map."""
+    body = nn.Sequential(conv(3, 16), *NETWORKS[name])
+    with torch.inference_mode():
+        n, c, h, w = body(torch.zeros(1, 3, 12, 11)).shape
+    head = [nn.Flatten(), nn.Linear(c * h * w, 21), nn.ReLU(), nn.Linear(21, 5)] if flat else [nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                                                                             nn.Linear(c, 5)]
+    return randomised(nn.Sequential(body, *head)).eval()
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("name", ["joined", "square"])
+def test_tuning_keeps_the_result_and_remembers_what_it_found(name):
+    net, x = network(name), torch.randn(4, 3, 12, 11)
+    native = Network(net, (3, 12, 11), 2)
+    native.tune(x)
+    with torch.inference_mode():
+        close(native(x), net(x))
+    assert native.parts[4] in (1, 2, 4) and any(kind == "winograd" or tile for kind, tile, _, _ in native.choices.values())
+    again = Network(net, (3, 12, 11), 2, native.parts, native.choices)
+    torch.testing.assert_close(again(x), native(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["resnet20_cifar", "mobilenet_v2_035"])
+def test_whole_networks(name):
+    model = randomised(variant(name))
+    x = images(model, 2)
+    with torch.inference_mode():
+        expected = model(x)
+    found = Network(rewrite(model), tuple(x.shape[1:]), 2)(x)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def test_older_instructions_give_the_same(monkeypatch):
+    """Vectors of eight floats, as most processors have."""
+    if "avx512f" not in build._instructions():
+        pytest.skip("this processor has no wider vectors to do without")
+    narrow = kernels((*build.FLAGS, "-mno-avx512f"))
+    assert (narrow.convatlas_lanes(), kernels().convatlas_lanes()) == (8, 16)
+    monkeypatch.setattr("convatlas.deploy.native.engine.kernels", lambda: narrow)
+    for name in ("winograd", "depthwise, odd channels", "joined", "gate", "channels last", "groups of 4"):
+        net, x = network(name), torch.randn(3, 3, 12, 11)
+        with torch.inference_mode():
+            close(Network(net, (3, 12, 11), 2)(x), net(x))
+
+
+@pytest.mark.parametrize(("layer", "reason"), [
+    (nn.Conv2d(16, 16, 3, dilation=2), "no dilation"), (nn.PReLU(), "no PReLU"), (nn.Upsample(scale_factor=2), "no Upsample"),
+    (nn.AvgPool2d(2, divisor_override=3), "no divisor_override"), (nn.AdaptiveAvgPool2d(5), "does not pool 12 × 11 to 5 × 5")])
+def test_what_is_not_known_is_refused_by_its_name(layer, reason):
+    with pytest.raises(Refusal, match=reason):
+        Network(nn.Sequential(conv(3, 16), layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 12, 11), 2)
+
+
+def test_a_network_with_layers_of_its_own_is_refused():
+    model = variant("lenet5")
+    with pytest.raises(Refusal, match=r"no arithmetic with 0\.66"):
+        Network(rewrite(model), (1, 32, 32), 2)
+
+
+def test_maps_for_scores_are_refused():
+    with pytest.raises(Refusal, match="scores"):
+        Network(nn.Sequential(conv(3, 16)), (3, 12, 11), 2)
+
+
+def test_a_compiler_that_fails_or_is_absent_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(convatlas.ConvatlasError, match="does not compile the native kernels: .*no-such-flag"):
+        build.kernels((*build.FLAGS, "--no-such-flag"))
+    monkeypatch.setattr(build, "compiler", lambda: None)
+    with pytest.raises(convatlas.ConvatlasError, match=r"install g\+\+ or clang"):
+        build.kernels((*build.FLAGS, "-O2"))
+    monkeypatch.setattr("convatlas.deploy.backends.native.compiler", lambda: None)
+    assert "CXX" in (BACKENDS["native"].missing() or "")
+
+
+def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
+    from PIL import Image
+
+    model = randomised(variant("resnet20_cifar"))
+    convatlas.save(model, tmp_path / "net.safetensors")
+    Image.new("RGB", (40, 36), (200, 30, 90)).save(tmp_path / "a.png")
+
+    def run(*args: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "convatlas", *args], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    run("deploy", "net.safetensors", "--out", "fast", "--backend", "native", "--batch", "2")
+    tuned = json.loads((tmp_path / "fast" / "native.json").read_text(encoding="utf-8"))
+    assert tuned["threads"] >= 1 and tuned["layers"]
+    ours, plain = (json.loads(run("predict", which, "a.png", "--json")) for which in ("fast", "net.safetensors"))
+    assert str(ours)[:40] == str(plain)[:40]
+    (tmp_path / "fast" / "native.json").write_text('{"threads": 2}')
+    with pytest.raises(convatlas.ConvatlasError, match=r"native.json' is not what convatlas wrote"):
+        convatlas.deploy.deployed(tmp_path / "fast")
