@@ -64,7 +64,7 @@ def measure(names: list[str], rounds: int, seconds: float, again: bool) -> None:
         against = [library(name), "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])]
         try:
             bench(name, BATCHES, against, rounds=rounds, seconds=seconds, known=known, done=done,
-                  candidates=("eager", "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])),
+                  candidates=("eager", "native", "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])),
                   tell=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
         except ConvatlasError as problem:
             print(f"{name}: {problem}", flush=True)

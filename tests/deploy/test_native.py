@@ -128,7 +128,7 @@ def test_tuning_keeps_the_result_and_remembers_what_it_found(name):
     native.tune(x)
     with torch.inference_mode():
         close(native(x), net(x))
-    assert native.parts[4] in (1, 2, 4) and any(kind == "winograd" or tile for kind, tile, _, _ in native.choices.values())
+    assert native.parts[4] in (1, 2, 4) and any(kind.startswith("winograd") or tile for kind, tile, _, _ in native.choices.values())
     again = Network(net, (3, 12, 11), 2, native.parts, native.choices)
     torch.testing.assert_close(again(x), native(x), rtol=0, atol=0)
 
@@ -202,7 +202,8 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
     tuned = json.loads((tmp_path / "fast" / "native.json").read_text(encoding="utf-8"))
     assert tuned["threads"] >= 1 and tuned["layers"]
     ours, plain = (json.loads(run("predict", which, "a.png", "--json")) for which in ("fast", "net.safetensors"))
-    assert str(ours)[:40] == str(plain)[:40]
+    (ours,), (plain,) = ours["images"], plain["images"]
+    assert ours["classes"] == plain["classes"] and ours["probabilities"] == pytest.approx(plain["probabilities"], rel=1e-3)
     (tmp_path / "fast" / "native.json").write_text('{"threads": 2}')
     with pytest.raises(convatlas.ConvatlasError, match=r"native.json' is not what convatlas wrote"):
         convatlas.deploy.deployed(tmp_path / "fast")

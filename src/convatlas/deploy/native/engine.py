@@ -72,7 +72,7 @@ class Network:
     def _parts(self, batch: int) -> list[int]:
         """All images together; else as many as give every thread equally many parts."""
         each = batch // self.threads
-        return [batch, *dict.fromkeys(part for part in (each, each // 2, 1) if self.threads > 1 and part and batch % (part * self.threads) == 0)]
+        return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1) if self.threads > 1 and part and batch % (part * self.threads) == 0)]
 
     def program(self, images: int, apart: bool) -> "Program":
         """The steps for so many images, for all threads together or `apart`, for each one."""
@@ -160,8 +160,9 @@ class Program:
         found = [("conv", tile, 0, share) for tile in (56, 112, 336) for share in shares]
         if work.can_winograd:
             panels = -(-padded(work.result.c) // (2 * self.network.lanes))
-            forms = {(min(tile, -(-work.result.pixels // 16)), min(many, panels)) for tile, many in WINOGRAD_FORMS}
-            found += [("winograd", tile, many, share) for tile, many in sorted(forms) for share in shares]
+            for side, sizes in WINOGRAD_FORMS.items():
+                forms = {(min(tile, -(-work.result.pixels // side ** 2)), min(many, panels)) for tile, many in sizes}
+                found += [(f"winograd{side}", tile, many, share) for tile, many in sorted(forms) for share in shares]
         usual = self.usual(i)
         return [usual, *(each for each in found if each != usual)]
 
@@ -175,7 +176,7 @@ class Program:
         share = int(not self.apart and work.weight.numel() > inputs)
         enough = work.result.pixels >= WORTH       # its weights are four times as many, and come from memory
         if work.can_winograd and min(work.source.c, work.result.c) >= 32 and enough:
-            return "winograd", min(56, -(-work.result.pixels // 16)), 1, share
+            return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
         return "conv", 112, 0, share
 
     def _key(self, i: int) -> str:
@@ -212,7 +213,7 @@ class Program:
 LARGE = 2 ** 21                 # bytes of a large page
 CHANNELS_BEYOND = 64            # floats that a kernel may read or write behind the last map
 WORTH = 400                     # pixels of a map that make up for that
-WINOGRAD_FORMS = ((28, 1), (56, 1), (56, 4), (112, 4), (112, 16), (256, 16))        # tiles at once, panels at once
+WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}       # tiles at once, panels at once
 
 
 def _seconds(call: Callable[[Tensor], Tensor], x: Tensor) -> float:

@@ -14,7 +14,7 @@ from ...errors import ConvatlasError
 from ...model import pair
 from ..pack import traced
 
-KINDS = ("conv", "winograd", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "copy")
+KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "copy")
 ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh")
 CHANNELS = 16           # a map's channels are padded to a multiple of this
 TALLEST = 64            # rows of a depthwise kernel
@@ -481,17 +481,20 @@ def weights_of(work: Work, kind: str, lanes: int) -> Tensor:
         wide = torch.zeros(padded(len(weight)), *weight.shape[1:])
         wide[: len(weight)] = weight
         return wide.unflatten(0, (-1, CHANNELS)).squeeze(2).permute(0, 2, 3, 1).flatten()
-    if kind == "winograd":
-        grid = torch.tensor(WINOGRAD, dtype=torch.float64)
-        points = torch.einsum("ij,kcjl,ml->imck", grid, weight.double(), grid).flatten(0, 1)       # (36, c, k)
+    if kind in WINOGRAD:
+        grid = torch.tensor(WINOGRAD[kind], dtype=torch.float64)
+        points = torch.einsum("ij,kcjl,ml->imck", grid, weight.double(), grid).flatten(0, 1)       # (36 or 16, c, k)
         return _panels(points.float(), lanes)
     return torch.cat([_panels(group.permute(2, 3, 1, 0), lanes) for group in weight.chunk(work.groups)])
 
 
 NEAR, FAR = 0.5 ** 0.5, 2.0 ** 0.5
-# G of Winograd's F(4×4, 3×3), at the points of kernels/winograd.h
-WINOGRAD = ((1.0, 0.0, 0.0), *((-1 / 1.5, -near / 1.5, -0.5 / 1.5) for near in (NEAR, -NEAR)), *((1 / 6, far / 6, 2 / 6) for far in (FAR, -FAR)),
-            (0.0, 0.0, 1.0))
+# G of Winograd's F(4×4, 3×3) and F(2×2, 3×3), at the points of kernels/winograd.h
+WINOGRAD = {
+    "winograd4": ((1.0, 0.0, 0.0), *((-1 / 1.5, -at / 1.5, -0.5 / 1.5) for at in (NEAR, -NEAR)), *((1 / 6, at / 6, 2 / 6) for at in (FAR, -FAR)),
+                  (0.0, 0.0, 1.0)),
+    "winograd2": ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0)),
+}
 
 
 def _panels(weight: Tensor, lanes: int) -> Tensor:

@@ -1,8 +1,89 @@
-// Depthwise convolutions of any size: sixteen channels at a time, whose rows lie in a ring in the cache with zeros on both sides.
+// Depthwise convolutions: small kernels where the map lies, pixel by pixel with all its channels; larger ones sixteen channels at a
+// time, whose rows lie in a ring in the cache with zeros on both sides.
 #pragma once
 #include "step.h"
 
 constexpr int RUN = LANES == 16 ? 14 : 6;       // results that are summed at once
+
+constexpr int FEW = 7;                          // results of a small kernel that are summed at once
+
+// R results side by side of a K×K kernel with stride S. `rows` of the input, null where there are only zeros; `left`: the first column.
+template <int K, int S, int R>
+void few_of(const Step& s, const float* const* rows, int64_t left, float* out) {
+    constexpr int WIDE = (R - 1) * S + K;
+    const bool inside = left >= 0 && left + WIDE <= s.w;
+    for (int64_t c = 0; c < padded(s.c); c += LANES) {
+        const float* weight = s.weight + c / CHANNELS * CHANNELS * K * K + c % CHANNELS;
+        vec sum[R];
+#pragma GCC unroll 8
+        for (int i = 0; i < R; i++) sum[i] = s.bias ? load(s.bias + c) : vec{};
+#pragma GCC unroll 8
+        for (int y = 0; y < K; y++) {
+            if (!rows[y]) continue;
+            const float* in = rows[y] + left * s.in_stride + c;
+            vec w[K];
+#pragma GCC unroll 8
+            for (int x = 0; x < K; x++) w[x] = load(weight + (y * K + x) * CHANNELS);
+#pragma GCC unroll 24
+            for (int x = 0; x < WIDE; x++) {
+                const vec v = inside || (left + x >= 0 && left + x < s.w) ? load(in + x * s.in_stride) : vec{};
+#pragma GCC unroll 8
+                for (int i = 0; i < R; i++)
+                    if (x - i * S >= 0 && x - i * S < K) sum[i] += v * w[x - i * S];
+            }
+        }
+        if (s.activation == RELU || s.activation == RELU6)
+#pragma GCC unroll 8
+            for (int i = 0; i < R; i++) sum[i] = larger(sum[i], vec{});
+        if (s.activation == RELU6)
+#pragma GCC unroll 8
+            for (int i = 0; i < R; i++) sum[i] = smaller(sum[i], all(6.0f));
+#pragma GCC unroll 8
+        for (int i = 0; i < R; i++) store(out + i * s.out_stride + c, sum[i]);
+    }
+}
+
+typedef void (*FewOf)(const Step&, const float* const*, int64_t, float*);
+template <int K, int S>
+struct Few {
+    static constexpr FewOf of[] = {nullptr, few_of<K, S, 1>, few_of<K, S, 2>, few_of<K, S, 3>, few_of<K, S, 4>, few_of<K, S, 5>,
+                                   few_of<K, S, 6>, few_of<K, S, 7>};
+};
+
+INLINE const FewOf* few(const Step& s) {
+    if (s.kh != s.kw || s.sh != s.sw) return nullptr;
+    switch (s.kw * 10 + s.sw) {
+        case 31: return Few<3, 1>::of;
+        case 32: return Few<3, 2>::of;
+        case 51: return Few<5, 1>::of;
+        case 52: return Few<5, 2>::of;
+        case 71: return Few<7, 1>::of;
+        default: return nullptr;
+    }
+}
+
+inline void small_depthwise(const Step& s, const Place& at, const FewOf* of) {
+    const int64_t units = s.n * s.oh, runs = over(s.ow, FEW), channels = padded(s.c);
+    for (int64_t unit = at.share.first(units); unit < at.share.last(units); unit++) {
+        const float *in = at.arena + s.in + unit / s.oh * s.h * s.w * s.in_stride, *rows[8];
+        for (int64_t y = 0; y < s.kh; y++) {
+            const int64_t row = unit % s.oh * s.sh - s.ph + y;
+            rows[y] = row < 0 || row >= s.h ? nullptr : in + row * s.w * s.in_stride;
+        }
+        float* out = at.arena + s.out + unit * s.ow * s.out_stride;
+        for (int64_t r = 0, from = 0; r < runs; r++) {
+            const int64_t to = s.ow * (r + 1) / runs;
+            of[to - from](s, rows, from * s.sw - s.pw, out + from * s.out_stride);
+            if (s.activation > RELU6)
+                for (int64_t pixel = from; pixel < to; pixel++)
+                    for (int64_t c = 0; c < channels; c += LANES) {
+                        float* place = out + pixel * s.out_stride + c;
+                        store(place, activated(load(place), s.activation));
+                    }
+            from = to;
+        }
+    }
+}
 
 struct Ring {
     int64_t width, rows;
@@ -10,7 +91,7 @@ struct Ring {
     int64_t size() const { return width * rows * CHANNELS; }
 };
 
-INLINE int64_t depthwise_scratch(const Step& s) { return Ring(s).size(); }
+INLINE int64_t depthwise_scratch(const Step& s) { return few(s) ? 0 : Ring(s).size(); }
 
 template <int R>
 void run_of(const Step& s, const float* const* rows, int64_t left, const float* weight, vec bias, float* out) {
@@ -40,6 +121,7 @@ constexpr RunOf RUNS[] = {nullptr, run_of<1>, run_of<2>, run_of<3>, run_of<4>, r
 constexpr int64_t TALLEST = 64;                 // rows of a kernel
 
 inline void depthwise(const Step& s, const Place& at) {
+    if (const FewOf* of = few(s)) return small_depthwise(s, at, of);
     const Ring ring(s);
     const int64_t blocks = padded(s.c) / CHANNELS, units = s.n * blocks, runs = over(s.ow, RUN), row_size = ring.width * CHANNELS;
     const int64_t right = std::min(ring.width, s.w + s.pw);

@@ -11,7 +11,8 @@
 static void run_step(const Step& s, const Place& at) {
     switch (s.kind) {
         case CONV: return conv(s, at);
-        case WINOGRAD: return winograd(s, at);
+        case WINOGRAD4: return winograd<4>(s, at);
+        case WINOGRAD2: return winograd<2>(s, at);
         case DEPTHWISE: return depthwise(s, at);
         case MAXPOOL: return pool<true>(s, at);
         case AVGPOOL: return pool<false>(s, at);
@@ -36,7 +37,8 @@ extern "C" {
 int64_t convatlas_scratch(const Step* s) {
     switch (s->kind) {
         case CONV: return conv_scratch(*s);
-        case WINOGRAD: return winograd_scratch(*s);
+        case WINOGRAD4: return winograd_scratch<4>(*s);
+        case WINOGRAD2: return winograd_scratch<2>(*s);
         case DEPTHWISE: return depthwise_scratch(*s);
         default: return 0;
     }

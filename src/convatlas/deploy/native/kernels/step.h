@@ -2,7 +2,7 @@
 #pragma once
 #include "vector.h"
 
-enum Kind { CONV, WINOGRAD, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, COPY };
+enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, COPY };
 
 struct Step {
     int64_t kind, activation;

@@ -1,27 +1,40 @@
-// 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3): 36 products for each 16 results, where the definition takes 144
-// (Lavin and Gray, 2015, arXiv:1509.09308). Tiles of the input are transformed, multiplied as 36 matrices, and transformed back.
+// 3×3 convolutions of stride 1 by Winograd's F(4×4, 3×3) and F(2×2, 3×3): 36 products for each 16 results, or 16 for each 4, where the
+// definition takes 9 for each (Lavin and Gray, 2015, arXiv:1509.09308). Tiles of the input are transformed, multiplied as so many
+// matrices, and transformed back. The weights are 4 or 1.8 times as many, which counts where a map is small.
 #pragma once
 #include "conv.h"
 
-constexpr int TILE = 4, REACH = 6, POINTS = REACH * REACH;
+template <int TILE>
+struct Winograd;
 
-// The polynomials are evaluated at 0, ±1/√2, ±√2 and infinity: a third of the rounding error that the paper's 0, ±1, ±2 make.
-constexpr float NEAR = 0.70710678f, FAR = 1.41421356f;
+// The polynomials are evaluated at 0, ±1/√2, ±√2 and infinity: their rounding error is smaller than that of the paper's 0, ±1, ±2.
+template <>
+struct Winograd<4> {
+    static constexpr float NEAR = 0.70710678f, FAR = 1.41421356f;
+    static INLINE void into(vec* d) {           // Bᵀ times six values
+        const vec a = d[4] - 2.0f * d[2], b = NEAR * (d[3] - 2.0f * d[1]), c = d[4] - 0.5f * d[2], e = FAR * (d[3] - 0.5f * d[1]);
+        const vec first = d[0] + (d[4] - 2.5f * d[2]), last = d[1] + (d[5] - 2.5f * d[3]);
+        d[0] = first, d[1] = a + b, d[2] = a - b, d[3] = c + e, d[4] = c - e, d[5] = last;
+    }
+    static INLINE void back(const vec* m, vec* o) {         // Aᵀ times six values
+        const vec p = m[1] + m[2], q = m[1] - m[2], r = m[3] + m[4], s = m[3] - m[4];
+        o[0] = m[0] + p + r, o[1] = NEAR * q + FAR * s, o[2] = 0.5f * p + 2.0f * r, o[3] = (0.5f * NEAR) * q + (2.0f * FAR) * s + m[5];
+    }
+};
 
-// Bᵀ times six values.
-INLINE void into(vec& d0, vec& d1, vec& d2, vec& d3, vec& d4, vec& d5) {
-    const vec a = d4 - 2.0f * d2, b = NEAR * (d3 - 2.0f * d1), c = d4 - 0.5f * d2, e = FAR * (d3 - 0.5f * d1);
-    const vec first = d0 + (d4 - 2.5f * d2), last = d1 + (d5 - 2.5f * d3);
-    d0 = first, d1 = a + b, d2 = a - b, d3 = c + e, d4 = c - e, d5 = last;
-}
+// At 0, ±1 and infinity.
+template <>
+struct Winograd<2> {
+    static INLINE void into(vec* d) {
+        const vec first = d[0] - d[2], last = d[3] - d[1], a = d[1] + d[2];
+        d[2] = d[2] - d[1], d[0] = first, d[1] = a, d[3] = last;
+    }
+    static INLINE void back(const vec* m, vec* o) { o[0] = m[0] + m[1] + m[2], o[1] = m[1] - m[2] + m[3]; }
+};
 
-// Aᵀ times six values.
-INLINE void out_of(vec m0, vec m1, vec m2, vec m3, vec m4, vec m5, vec& o0, vec& o1, vec& o2, vec& o3) {
-    const vec p = m1 + m2, q = m1 - m2, r = m3 + m4, s = m3 - m4;
-    o0 = m0 + p + r, o1 = NEAR * q + FAR * s, o2 = 0.5f * p + 2.0f * r, o3 = (0.5f * NEAR) * q + (2.0f * FAR) * s + m5;
-}
-
+template <int TILE>
 struct Tiles {
+    static constexpr int REACH = TILE + 2, POINTS = REACH * REACH;
     int64_t high, wide, each;
     explicit Tiles(const Step& s) : high(over(s.oh, TILE)), wide(over(s.ow, TILE)), each(high * wide) {}
 };
@@ -29,12 +42,15 @@ struct Tiles {
 // The matrices of one point lie `apart`: a multiple of a page plus a line, lest they fall on the same lines of the cache.
 INLINE int64_t apart(int64_t tile, int64_t channels) { return tile * channels + CHANNELS; }
 
+template <int TILE>
 INLINE int64_t winograd_scratch(const Step& s) {
-    const int64_t tile = std::min(s.tile, s.n * Tiles(s).each);
-    return POINTS * (apart(tile, padded(s.c)) + apart(tile, s.gather * PANEL));
+    const int64_t tile = std::min(s.tile, s.n * Tiles<TILE>(s).each);
+    return Tiles<TILE>::POINTS * (apart(tile, padded(s.c)) + apart(tile, s.gather * PANEL));
 }
 
+template <int TILE>
 INLINE void transform_tile(const Step& s, const float* image, int64_t top, int64_t left, float* to, int64_t matrix) {
+    constexpr int REACH = TILE + 2;
     const bool inside = top >= 0 && left >= 0 && top + REACH <= s.h && left + REACH <= s.w;
     for (int64_t c = 0; c < padded(s.c); c += LANES) {
         vec columns[REACH][REACH];
@@ -45,31 +61,31 @@ INLINE void transform_tile(const Step& s, const float* image, int64_t top, int64
                 const bool there = inside || (row >= 0 && row < s.h && column >= 0 && column < s.w);
                 d[y] = there ? load(image + (row * s.w + column) * s.in_stride + c) : vec{};
             }
-            into(d[0], d[1], d[2], d[3], d[4], d[5]);
+            Winograd<TILE>::into(d);
             for (int64_t y = 0; y < REACH; y++) columns[y][x] = d[y];
         }
         for (int64_t y = 0; y < REACH; y++) {
-            vec* d = columns[y];
-            into(d[0], d[1], d[2], d[3], d[4], d[5]);
-            for (int64_t x = 0; x < REACH; x++) store(to + (y * REACH + x) * matrix + c, d[x]);
+            Winograd<TILE>::into(columns[y]);
+            for (int64_t x = 0; x < REACH; x++) store(to + (y * REACH + x) * matrix + c, columns[y][x]);
         }
     }
 }
 
+template <int TILE>
 INLINE void transform_back(const Step& s, const Place& at, const float* from, int64_t matrix, int64_t image, int64_t top, int64_t left,
                            int64_t channel) {
+    constexpr int REACH = TILE + 2;
     vec rows[TILE][REACH];
     for (int64_t x = 0; x < REACH; x++) {
-        const float* m = from + x * matrix;
-        const int64_t row = REACH * matrix;
-        out_of(load(m), load(m + row), load(m + 2 * row), load(m + 3 * row), load(m + 4 * row), load(m + 5 * row), rows[0][x], rows[1][x],
-               rows[2][x], rows[3][x]);
+        vec m[REACH], o[TILE];
+        for (int64_t y = 0; y < REACH; y++) m[y] = load(from + (y * REACH + x) * matrix);
+        Winograd<TILE>::back(m, o);
+        for (int64_t y = 0; y < TILE; y++) rows[y][x] = o[y];
     }
     const vec bias = s.bias ? load(s.bias + channel) : vec{};
     for (int64_t y = 0; y < std::min<int64_t>(TILE, s.oh - top); y++) {
         vec o[TILE];
-        const vec* m = rows[y];
-        out_of(m[0], m[1], m[2], m[3], m[4], m[5], o[0], o[1], o[2], o[3]);
+        Winograd<TILE>::back(rows[y], o);
         for (int64_t x = 0; x < std::min<int64_t>(TILE, s.ow - left); x++) {
             const int64_t pixel = (image * s.oh + top + y) * s.ow + left + x;
             vec sum = o[x] + bias;
@@ -79,8 +95,10 @@ INLINE void transform_back(const Step& s, const Place& at, const float* from, in
     }
 }
 
+template <int TILE>
 inline void winograd(const Step& s, const Place& at) {
-    const Tiles tiles(s);
+    const Tiles<TILE> tiles(s);
+    constexpr int POINTS = Tiles<TILE>::POINTS;
     const int64_t channels = padded(s.c), results = padded(s.k), panels = over(results, PANEL), count = s.n * tiles.each;
     const Share whole = {0, 1}, &by_panel = s.by_channels ? at.share : whole, &by_tile = s.by_channels ? whole : at.share;
     const int64_t first = by_tile.first(count), last = by_tile.last(count);
@@ -94,7 +112,7 @@ inline void winograd(const Step& s, const Place& at) {
         int64_t image, top, left;
         for (int64_t t = 0; t < here; t++) {
             place(from + t, image, top, left);
-            transform_tile(s, at.arena + s.in + image * s.h * s.w * s.in_stride, top - s.ph, left - s.pw, transformed + t * channels, matrix);
+            transform_tile<TILE>(s, at.arena + s.in + image * s.h * s.w * s.in_stride, top - s.ph, left - s.pw, transformed + t * channels, matrix);
         }
         const int64_t end = by_panel.last(panels);
         for (int64_t panel = by_panel.first(panels); panel < end; panel += s.gather) {
@@ -111,7 +129,7 @@ inline void winograd(const Step& s, const Place& at) {
             for (int64_t t = 0; t < here; t++) {
                 place(from + t, image, top, left);
                 for (int64_t c = 0; c < wide; c += LANES)
-                    transform_back(s, at, products + t * s.gather * PANEL + c, product, image, top, left, panel * PANEL + c);
+                    transform_back<TILE>(s, at, products + t * s.gather * PANEL + c, product, image, top, left, panel * PANEL + c);
             }
         }
     }
