@@ -78,4 +78,5 @@ class Sizes:
         return self.networks[size]
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) to scores (N, classes)."""
         return self.of(x)(x.float())

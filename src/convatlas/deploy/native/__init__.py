@@ -4,4 +4,4 @@ from .build import compiler as compiler
 from .build import kernels as kernels
 from .engine import Choice as Choice
 from .engine import Network as Network
-from .plan import Refusal as Refusal
+from .plan import UnsupportedError as UnsupportedError

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from functools import cache
+from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ def compiler() -> str | None:
 @cache
 def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """The library; compiled with these flags, unless that was done before on a processor of this kind. Raises ConvatlasError."""
-    import torch        # noqa: F401  # its OpenMP is loaded first, so that there is one pool of threads
-
+    import_module("torch")      # its OpenMP is loaded first, so that there is one pool of threads
     found = compiler()
     if found is None:
         raise ConvatlasError("native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .build import kernels
 from .plan import ACTIVATIONS, KINDS, Map, Work, lay_out, padded, plan, weights_of
 
-NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride", "out",
-           "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
+NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride",
+           "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
 SLOW = 1.2                              # so much longer than the best, and a choice is out
@@ -31,7 +31,7 @@ class Network:
     """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
 
     `parts` are the images that a thread, or all together, answer at once, by the batch; what is not in it goes whole. `choices`:
-    what `tune` found for a layer's shape. Raises `Refusal` where the network has something that the kernels have not.
+    what `tune` found for a layer's shape. Raises `UnsupportedError` where the network has something that the kernels have not.
     """
 
     def __init__(self, model: nn.Module, size: tuple[int, ...], threads: int, parts: Mapping[int, int] | None = None,
@@ -47,22 +47,26 @@ class Network:
         self.lock = Lock()
 
     def __call__(self, x: Tensor) -> Tensor:
+        """As the class says."""
         with self.lock:
             part = self.parts.get(len(x), len(x))
             whole = len(x) // part * part
-            runs = [x[:whole].contiguous(), x[whole:].contiguous()]
-            return torch.cat([self.program(min(part, len(each)), len(each) // part >= self.threads).run(each) for each in runs if len(each)])
+            return torch.cat([self._for(len(each), part).run(each.contiguous()) for each in (x[:whole], x[whole:]) if len(each)])
+
+    def _for(self, batch: int, part: int) -> "Program":
+        """For a batch in parts of so many images, or less where there are not so many."""
+        return self.program(min(part, batch), batch // part >= self.threads)
 
     def tune(self, x: Tensor) -> None:
         """Find how batches like `x` are answered fastest: together or in parts, and how each layer is computed."""
         ways = {}
         for part in self._parts(len(x)):
-            program = self.program(part, len(x) // part >= self.threads)
+            program = self._for(len(x), part)
             program.run(x)
             ways[part] = min(_seconds(program.run, x) for _ in range(RUNS))
         apart = min((part for part in ways if part < len(x)), key=ways.__getitem__, default=len(x))
         for part in {len(x), apart}:
-            ways[part] = self.program(part, len(x) // part >= self.threads).tune(x)
+            ways[part] = self._for(len(x), part).tune(x)
         self.parts[len(x)] = min((len(x), apart), key=ways.__getitem__)
         self.programs = {key: program for key, program in self.programs.items() if key[0] == self.parts[len(x)]}
         used = {(work.name, KINDS[step.kind]) for program in self.programs.values()
@@ -71,8 +75,8 @@ class Network:
 
     def _parts(self, batch: int) -> list[int]:
         """All images together; else as many as give every thread equally many parts."""
-        each = batch // self.threads
-        return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1) if self.threads > 1 and part and batch % (part * self.threads) == 0)]
+        each = batch // self.threads if self.threads > 1 else 0
+        return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1) if part and batch % (part * self.threads) == 0)]
 
     def program(self, images: int, apart: bool) -> "Program":
         """The steps for so many images, for all threads together or `apart`, for each one."""
@@ -109,8 +113,7 @@ class Program:
         self.arenas = [network.room(size) for _ in range(network.threads if apart else 1)]
         self.scratch: list[Tensor] = []
         self.steps = (Step * len(self.works))()
-        self._choose([self.usual(i) for i in range(len(self.works))])
-        self._choose([network.choices.get(self._key(i)) or self.usual(i) for i in range(len(self.works))])
+        self._choose(self._known())
 
     def run(self, x: Tensor, seconds: Tensor | None = None) -> Tensor:
         """Scores of a multiple of the images; and the time of each step, where there is a tensor of doubles for it."""
@@ -143,8 +146,12 @@ class Program:
             for choice, spent in each.items():
                 sums[choice] = sums.get(choice, 0.0) + spent
         self.network.choices |= {key: min(sums, key=sums.__getitem__) for key, sums in alike.items() if len(sums) > 1}
-        self._choose([self.network.choices.get(self._key(i)) or self.usual(i) for i in range(len(self.works))])
+        self._choose(self._known())
         return min(_seconds(self.run, x) for _ in range(RUNS))
+
+    def _known(self) -> list[Choice]:
+        """What was found fastest for each step, or is usual."""
+        return [self.network.choices.get(self._key(i)) or self.usual(i) for i in range(len(self.works))]
 
     def _choose(self, choices: Sequence[Choice]) -> None:
         for i, choice in enumerate(choices):
@@ -181,23 +188,22 @@ class Program:
 
     def _key(self, i: int) -> str:
         """What a layer's speed depends on."""
-        work, s = self.works[i], self.steps[i]
+        work = self.works[i]
         shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel, *work.stride, work.groups)
-        return f"{work.kind} {'×'.join(map(str, shape))}{' apart' if self.apart else ''}{' after BatchNorm' if s.before else ''}"
+        more = (" apart" if self.apart else "") + ("" if work.before is None else " after BatchNorm")
+        return f"{work.kind} {'×'.join(map(str, shape))}{more}"
 
     def _set(self, i: int, choice: Choice) -> None:
         work, (kind, tile, gather, by_channels) = self.works[i], choice
         weight, bias, before = self.network.packed(work, kind)
         source, result, other = work.source, work.result, work.other
-        numbers = dict(
-            kind=KINDS.index(kind), activation=ACTIVATIONS.index(work.activation), n=source.n, h=source.h, w=source.w, c=source.c,
-            oh=result.h, ow=result.w, k=result.c, kh=work.kernel[0], kw=work.kernel[1], sh=work.stride[0], sw=work.stride[1],
-            ph=work.padding[0], pw=work.padding[1], groups=work.groups, in_stride=source.stride, out=_place(result),
-            out_stride=result.stride, other=-1 if other is None else _place(other), other_stride=0 if other is None else other.stride,
-            planar=source.buffer is None, counts_padding=work.counts_padding, tile=tile, gather=gather, by_channels=by_channels)
-        numbers["in"] = 0 if source.buffer is None else _place(source)
+        numbers = (
+            KINDS.index(kind), ACTIVATIONS.index(work.activation), source.n, source.h, source.w, source.c, result.h, result.w, result.c,
+            *work.kernel, *work.stride, *work.padding, work.groups, 0 if source.buffer is None else _place(source), source.stride,
+            _place(result), result.stride, -1 if other is None else _place(other), 0 if other is None else other.stride,
+            source.buffer is None, work.counts_padding, tile, gather, by_channels)
         step: Any = self.steps[i]
-        for name, value in numbers.items():
+        for name, value in zip(NUMBERS, numbers, strict=True):
             setattr(step, name, value)
         step.weight, step.bias, step.before = (None if each is None else each.data_ptr() for each in (weight, bias, before))
         step.epsilon = work.epsilon
@@ -213,7 +219,7 @@ class Program:
 LARGE = 2 ** 21                 # bytes of a large page
 CHANNELS_BEYOND = 64            # floats that a kernel may read or write behind the last map
 WORTH = 400                     # pixels of a map that make up for that
-WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}       # tiles at once, panels at once
+WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
 
 
 def _seconds(call: Callable[[Tensor], Tensor], x: Tensor) -> float:

@@ -105,7 +105,7 @@ class Work:
                 and self.source.buffer is not None)
 
 
-class Refusal(ConvatlasError):
+class UnsupportedError(ConvatlasError):
     """A network has something that the kernels have not."""
 
 
@@ -114,7 +114,7 @@ def plan(model: nn.Module, size: tuple[int, ...]) -> Callable[[int], list[Work]]
     try:
         graph, made = traced(model, torch.zeros(1, *size))
     except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
-        raise Refusal(f"native cannot trace it: {' '.join(str(error).split())[:200]}") from error
+        raise UnsupportedError(f"native cannot trace it: {' '.join(str(error).split())[:200]}") from error
     return lambda images: _Planner(graph, {node: (images, *shape[1:]) for node, shape in made.items()}).steps()
 
 
@@ -131,12 +131,12 @@ class _Planner:
             if node.op == "output":
                 return self._finished(node)
             self._visit(node)
-        raise Refusal("native finds no output")
+        raise UnsupportedError("native finds no output")
 
     def _finished(self, node: fx.Node) -> list[Work]:
         (scores,) = node.args
         if not isinstance(scores, fx.Node) or len(self.made.get(scores, ())) != 2 or not self.works or scores not in self.by:
-            raise Refusal("native gives scores (N, classes) only, and this network gives something else")
+            raise UnsupportedError("native gives scores (N, classes) only, and this network gives something else")
         self.works.remove(last := self.by[scores])
         return [*self.works, last]
 
@@ -168,7 +168,7 @@ class _Planner:
         if node.op != "call_function" or node.target is not torch.cat:
             return []
         if (*node.args[1:], *node.kwargs.values()) != (1,) or len(self.made[node]) != 4:
-            raise Refusal("native joins maps along their channels only")
+            raise UnsupportedError("native joins maps along their channels only")
         maps = node.args[0]
         assert isinstance(maps, list | tuple)
         return [each for each in maps if isinstance(each, fx.Node)]
@@ -179,7 +179,7 @@ class _Planner:
         if len(shape) == 2:
             n, h, w, c = shape[0], 1, 1, shape[1]
         elif len(shape) != 4:
-            raise Refusal(f"native has no maps of shape {shape}")
+            raise UnsupportedError(f"native has no maps of shape {shape}")
         elif like is not None and like.last:
             n, h, w, c = shape
         else:
@@ -216,11 +216,10 @@ class _Planner:
             self._permute(node)
         elif node.op == "call_method" and node.target == "flatten" and node.args[1:] == (1,):
             self._flatten(node)
-        elif node.op == "call_method" and node.target == "mean" and (node.args[1:], node.kwargs.get("keepdim", False)) == (((2, 3),), False):
-            source = self._map(node.args[0])
-            self._add(node, Work("mean", node.name, source, self._new(node)))
+        elif node.op == "call_method" and node.target == "mean" and node.args[1:] == ((2, 3),) and not node.kwargs.get("keepdim"):
+            self._add(node, Work("mean", node.name, self._written(node.args[0]), self._new(node)))
         else:
-            raise Refusal(f"native has no {getattr(node.target, '__name__', node.target)}")
+            raise UnsupportedError(f"native has no {getattr(node.target, '__name__', node.target)}")
 
     def _module(self, node: fx.Node, layer: nn.Module) -> None:
         known: dict[type, Callable[[fx.Node, Any], None]] = {
@@ -235,36 +234,36 @@ class _Planner:
         elif type(layer) in known:
             known[type(layer)](node, layer)
         else:
-            raise Refusal(f"native has no {type(layer).__name__}")
+            raise UnsupportedError(f"native has no {type(layer).__name__}")
 
     def _map(self, node: Any, last: bool = False) -> Map:
         """The map of a node whose channels are the second dimension, or with `last` the last."""
         if not isinstance(node, fx.Node) or node not in self.maps:
-            raise Refusal(f"native has no arithmetic with {node}")
-        if (found := self.maps[node]).last is not last and (found.h, found.w) != (1, 1) or found.flat:
-            raise Refusal(f"native does not know this order of dimensions, before {node.name}")
+            raise UnsupportedError(f"native has no arithmetic with {node}")
+        if ((found := self.maps[node]).last is not last and (found.h, found.w) != (1, 1)) or found.flat:
+            raise UnsupportedError(f"native does not know this order of dimensions, before {node.name}")
         return found
 
     def _written(self, node: Any) -> Map:
         """The same, of a map that a step wrote."""
         if (found := self._map(node)).buffer is None:
-            raise Refusal("native takes the image into a convolution only")
+            raise UnsupportedError("native takes the image into a convolution only")
         return found
 
     def _conv(self, node: fx.Node, conv: nn.Conv2d) -> None:
         source = self._map(node.args[0])
         if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or pair(conv.dilation) != (1, 1):
-            raise Refusal("native has no dilation, and no padding by name or by anything but zeros")
+            raise UnsupportedError("native has no dilation, and no padding by name or by anything but zeros")
         work = Work("conv", node.name, source, self._new(node), kernel=pair(conv.kernel_size), stride=pair(conv.stride), padding=pair(conv.padding),
                     groups=conv.groups, weight=conv.weight.detach(), bias=None if conv.bias is None else conv.bias.detach())
         if conv.groups > 1 and source.buffer is None:
-            raise Refusal("native has no groups in the first convolution")
+            raise UnsupportedError("native has no groups in the first convolution")
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
             work.kind = "depthwise"
         elif conv.groups > 1:
             _join_groups(work)
-        before = self.by.get(node.args[0]) if isinstance(node.args[0], fx.Node) and len(node.args[0].users) == 1 else None
-        if before is not None and before.kind == "affine" and before.activation == "relu" and work.kernel == (1, 1) and conv.groups == 1:
+        before = self.by.get(node.args[0]) if len(node.args[0].users) == 1 else None        # type: ignore[arg-type, union-attr]
+        if before and (before.kind, before.activation, work.kernel, conv.groups) == ("affine", "relu", (1, 1), 1):
             self.works.remove(before)
             work.source, work.before = before.source, before.before
         self._add(node, work)
@@ -280,12 +279,12 @@ class _Planner:
         elif len(self.made[node]) == 4:
             source = self._map(node.args[0], last=True)
         if source.buffer is None:
-            raise Refusal("native takes the image into a convolution only")
+            raise UnsupportedError("native takes the image into a convolution only")
         self._add(node, Work("conv", node.name, source, self._new(node, source), weight=weight[:, :, None, None],
                              bias=None if linear.bias is None else linear.bias.detach()))
 
     def _strided(self, node: fx.Node) -> tuple[int, int] | None:
-        """The steps in which `node` takes pixels of a map, x[:, :, ::s, ::s], for one that pads its channels, F.pad(…, (0, 0, 0, 0, b, e))."""
+        """The steps in which `node` takes pixels, x[:, :, ::s, ::s], for a reader that pads channels, F.pad(…, (0, 0, 0, 0, b, e))."""
         reader = next(iter(node.users), None)
         if node.target is not operator.getitem or len(node.users) != 1 or reader is None or reader.target is not F.pad:
             return None
@@ -309,13 +308,13 @@ class _Planner:
 
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
         if pair(pool.dilation) != (1, 1):
-            raise Refusal("native has no dilated pooling")
+            raise UnsupportedError("native has no dilated pooling")
         self._add(node, Work("maxpool", node.name, self._written(node.args[0]), self._new(node), kernel=pair(pool.kernel_size),
                              stride=pair(pool.stride), padding=pair(pool.padding)))
 
     def _avg_pool(self, node: fx.Node, pool: nn.AvgPool2d) -> None:
         if pool.divisor_override is not None:
-            raise Refusal("native has no divisor_override")
+            raise UnsupportedError("native has no divisor_override")
         self._add(node, Work("avgpool", node.name, self._written(node.args[0]), self._new(node), kernel=pair(pool.kernel_size),
                              stride=pair(pool.stride), padding=pair(pool.padding), counts_padding=pool.count_include_pad))
 
@@ -330,12 +329,12 @@ class _Planner:
             window = source.h // result.h, source.w // result.w
             self._add(node, Work("avgpool", node.name, source, result, kernel=window, stride=window))
         else:
-            raise Refusal(f"native does not pool {source.h} × {source.w} to {result.h} × {result.w}")
+            raise UnsupportedError(f"native does not pool {source.h} × {source.w} to {result.h} × {result.w}")
 
     def _norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> None:
         source = self._written(node.args[0])
         if norm.running_mean is None or norm.running_var is None:
-            raise Refusal("native needs BatchNorm's statistics")
+            raise UnsupportedError("native needs BatchNorm's statistics")
         scale = torch.rsqrt(norm.running_var.double() + norm.eps) * (norm.weight.detach().double() if norm.affine else 1.0)
         shift = (norm.bias.detach().double() if norm.affine else 0.0) - norm.running_mean.double() * scale
         self._add(node, Work("affine", node.name, source, self._new(node), before=torch.stack([scale, shift]).float()))
@@ -346,7 +345,7 @@ class _Planner:
         assert isinstance(node.args[0], fx.Node)
         source = self._map(node.args[0], last=not isinstance(norm, LayerNorm2d))
         if source.buffer is None or tuple(norm.normalized_shape) != (source.c,):
-            raise Refusal("native normalises over the channels only")
+            raise UnsupportedError("native normalises over the channels only")
         weight = None if norm.weight is None else norm.weight.detach()
         bias = None if weight is None else torch.zeros(source.c) if norm.bias is None else norm.bias.detach()
         self._add(node, Work("layernorm", node.name, source, self._new(node, source), weight=weight, bias=bias, epsilon=norm.eps))
@@ -357,7 +356,7 @@ class _Planner:
         assert isinstance(before, fx.Node)
         work = self.by.pop(before, None)
         if work is None or len(before.users) != 1 or work.activation != "none" or work.kind == "copy":
-            raise Refusal(f"native has no {activation} that stands alone")
+            raise UnsupportedError(f"native has no {activation} that stands alone")
         work.activation = activation
         self._take_over(node, work)
 
@@ -371,12 +370,12 @@ class _Planner:
     def _sum(self, node: fx.Node) -> None:
         left, right = node.args
         if not isinstance(left, fx.Node) or not isinstance(right, fx.Node) or left not in self.maps or right not in self.maps:
-            raise Refusal(f"native has no arithmetic with {left} and {right}")
+            raise UnsupportedError(f"native has no arithmetic with {left} and {right}")
         if self.made[left] != self.made[right] or self.maps[left].last is not self.maps[right].last:
-            raise Refusal("native adds maps of one shape only")
+            raise UnsupportedError("native adds maps of one shape only")
         for conv, other in ((left, right), (right, left)):
             work = self.by.get(conv)
-            if (work is not None and work.kind == "conv" and work.activation == "none" and work.other is None and conv is not other
+            if (work and (work.kind, work.activation, work.other) == ("conv", "none", None) and conv is not other
                     and len(conv.users) == 1 and self.maps[other].buffer is not None):
                 self.works.remove(work)     # to where both are there
                 self.works.append(work)
@@ -385,11 +384,12 @@ class _Planner:
                 self._take_over(node, work)
                 self.maps[node] = replace(work.result, last=self.maps[conv].last)
                 return
-        self._add(node, Work("add", node.name, self._written_as_is(left), self._new(node, self.maps[left]), other=self._written_as_is(right)))
+        source, other = self._written_as_is(left), self._written_as_is(right)
+        self._add(node, Work("add", node.name, source, self._new(node, source), other=other))
 
     def _written_as_is(self, node: fx.Node) -> Map:
         if (found := self.maps[node]).buffer is None or found.flat:
-            raise Refusal("native takes the image into a convolution only")
+            raise UnsupportedError("native takes the image into a convolution only")
         return found
 
     def _product(self, node: fx.Node) -> None:
@@ -397,7 +397,7 @@ class _Planner:
         if left.pixels < right.pixels:
             left, right = right, left
         if (right.n, right.h, right.w, right.c) != (left.n, 1, 1, left.c):
-            raise Refusal("native multiplies a map by one value for each image and channel only")
+            raise UnsupportedError("native multiplies a map by one value for each image and channel only")
         self._add(node, Work("multiply", node.name, left, self._new(node), other=right))
 
     def _permute(self, node: fx.Node) -> None:
@@ -406,7 +406,7 @@ class _Planner:
         dims = order[0] if len(order) == 1 else tuple(order)
         found, last = self.maps[source], self.maps[source].last
         if found.flat or dims != ((0, 3, 1, 2) if last else (0, 2, 3, 1)):
-            raise Refusal(f"native has no permute of {dims}")
+            raise UnsupportedError(f"native has no permute of {dims}")
         self.maps[node] = replace(found, last=not last)
         if source in self.by and len(source.users) == 1:
             self.by[node] = self.by[source]
@@ -416,7 +416,7 @@ class _Planner:
         if (found.h, found.w) == (1, 1):
             self.maps[node] = found
         elif found.channel or found.stride != padded(found.c):
-            raise Refusal("native does not flatten a part of a map")
+            raise UnsupportedError("native does not flatten a part of a map")
         else:
             self.maps[node] = replace(found, flat=True)
 
@@ -491,8 +491,8 @@ def weights_of(work: Work, kind: str, lanes: int) -> Tensor:
 NEAR, FAR = 0.5 ** 0.5, 2.0 ** 0.5
 # G of Winograd's F(4×4, 3×3) and F(2×2, 3×3), at the points of kernels/winograd.h
 WINOGRAD = {
-    "winograd4": ((1.0, 0.0, 0.0), *((-1 / 1.5, -at / 1.5, -0.5 / 1.5) for at in (NEAR, -NEAR)), *((1 / 6, at / 6, 2 / 6) for at in (FAR, -FAR)),
-                  (0.0, 0.0, 1.0)),
+    "winograd4": ((1.0, 0.0, 0.0), *((-1 / 1.5, -at / 1.5, -0.5 / 1.5) for at in (NEAR, -NEAR)),
+                  *((1 / 6, at / 6, 2 / 6) for at in (FAR, -FAR)), (0.0, 0.0, 1.0)),
     "winograd2": ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0)),
 }
 
