@@ -205,7 +205,7 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
     tuned = json.loads((tmp_path / "fast" / "native.json").read_text(encoding="utf-8"))
     assert tuned["threads"] >= 1 and tuned["layers"]
     ours, plain = (json.loads(run("predict", which, "a.png", "--json")) for which in ("fast", "net.safetensors"))
-    (ours,), (plain,) = ([(each["class"], each["probability"]) for each in found["images"][0]["predictions"]] for found in (ours, plain))
+    ours, plain = ([(each["class"], each["probability"]) for each in found["images"][0]["predictions"]] for found in (ours, plain))
     assert [name for name, _ in ours] == [name for name, _ in plain]
     assert [share for _, share in ours] == pytest.approx([share for _, share in plain], rel=1e-3)
     (tmp_path / "fast" / "native.json").write_text('{"threads": 2}')

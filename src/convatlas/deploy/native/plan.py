@@ -252,10 +252,11 @@ class _Planner:
 
     def _conv(self, node: fx.Node, conv: nn.Conv2d) -> None:
         source = self._map(node.args[0])
-        if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or pair(conv.dilation) != (1, 1):
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or _two(conv.dilation) != (1, 1):
             raise UnsupportedError("native has no dilation, and no padding by name or by anything but zeros")
-        work = Work("conv", node.name, source, self._new(node), kernel=pair(conv.kernel_size), stride=pair(conv.stride), padding=pair(conv.padding),
-                    groups=conv.groups, weight=conv.weight.detach(), bias=None if conv.bias is None else conv.bias.detach())
+        work = Work("conv", node.name, source, self._new(node), kernel=_two(conv.kernel_size), stride=_two(conv.stride),
+                    padding=_two(conv.padding), groups=conv.groups, weight=conv.weight.detach(),
+                    bias=None if conv.bias is None else conv.bias.detach())
         if conv.groups > 1 and source.buffer is None:
             raise UnsupportedError("native has no groups in the first convolution")
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
@@ -273,7 +274,7 @@ class _Planner:
         source, weight = self.maps[node.args[0]], linear.weight.detach()
         if source.flat:                     # torch counts (c, h, w); here lie (h, w, padded c)
             wide = torch.zeros(len(weight), source.h, source.w, source.stride, dtype=weight.dtype)
-            wide[..., : source.c] = weight.unflatten(1, (source.c, source.h, source.w)).permute(0, 2, 3, 1)
+            wide[..., : source.c] = weight.reshape(-1, source.c, source.h, source.w).permute(0, 2, 3, 1)
             weight = wide.flatten(1)
             source = Map(Buffer(source.n, weight.shape[1], of=source.buffer), source.n, 1, 1, weight.shape[1])
         elif len(self.made[node]) == 4:
@@ -288,10 +289,10 @@ class _Planner:
         reader = next(iter(node.users), None)
         if node.target is not operator.getitem or len(node.users) != 1 or reader is None or reader.target is not F.pad:
             return None
-        _, where = node.args
-        (_, pads, *rest), whole = reader.args, slice(None)
+        where, whole = node.args[1], slice(None)
+        pads: Any = reader.args[1]
         zeros = reader.kwargs.get("mode", "constant") == "constant" and not reader.kwargs.get("value")
-        if (rest or not zeros or not isinstance(where, tuple) or len(where) != 4 or where[:2] != (whole, whole)
+        if (len(reader.args) > 2 or not zeros or not isinstance(where, tuple) or len(where) != 4 or where[:2] != (whole, whole)
                 or not isinstance(pads, tuple) or len(pads) != 6 or any(pads[:4]) or min(pads[4:]) < 0):
             return None
         steps = [each.step or 1 for each in where[2:] if isinstance(each, slice) and (each.start, each.stop) == (None, None)]
@@ -299,11 +300,11 @@ class _Planner:
 
     def _zero_pad(self, node: fx.Node, steps: tuple[int, int]) -> None:
         """As a convolution with ones and zeros: the shortcut of ResNets without parameters."""
-        view, pads = node.args[:2]
-        assert isinstance(view, fx.Node)
+        view: Any = node.args[0]
+        pads: Any = node.args[1]
         source, result = self._written(view.args[0]), self._new(node)
         weight = torch.zeros(result.c, source.c, 1, 1)
-        weight[pads[4] : pads[4] + source.c, :, 0, 0] = torch.eye(source.c)         # type: ignore[index, operator]
+        weight[pads[4] : pads[4] + source.c, :, 0, 0] = torch.eye(source.c)
         self._add(node, Work("conv", node.name, source, result, stride=steps, weight=weight))
 
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
@@ -384,8 +385,8 @@ class _Planner:
                 self._take_over(node, work)
                 self.maps[node] = replace(work.result, last=self.maps[conv].last)
                 return
-        source, other = self._written_as_is(left), self._written_as_is(right)
-        self._add(node, Work("add", node.name, source, self._new(node, source), other=other))
+        source, second = self._written_as_is(left), self._written_as_is(right)
+        self._add(node, Work("add", node.name, source, self._new(node, source), other=second))
 
     def _written_as_is(self, node: fx.Node) -> Map:
         if (found := self.maps[node]).buffer is None or found.flat:
@@ -430,6 +431,11 @@ class _Planner:
             if (source.buffer, source.channel) != (buffer, start):
                 self.works.append(Work("copy", node.name, source, Map(buffer, n, h, w, source.c, start)))
             start += source.c
+
+
+def _two(values: tuple[int, ...]) -> tuple[int, int]:
+    high, wide = values
+    return high, wide
 
 
 def _join_groups(work: Work) -> None:
@@ -480,7 +486,7 @@ def weights_of(work: Work, kind: str, lanes: int) -> Tensor:
     if kind == "depthwise":
         wide = torch.zeros(padded(len(weight)), *weight.shape[1:])
         wide[: len(weight)] = weight
-        return wide.unflatten(0, (-1, CHANNELS)).squeeze(2).permute(0, 2, 3, 1).flatten()
+        return wide.reshape(-1, CHANNELS, *weight.shape[2:]).permute(0, 2, 3, 1).flatten()
     if kind in WINOGRAD:
         grid = torch.tensor(WINOGRAD[kind], dtype=torch.float64)
         points = torch.einsum("ij,kcjl,ml->imck", grid, weight.double(), grid).flatten(0, 1)       # (36 or 16, c, k)
@@ -501,7 +507,7 @@ def _panels(weight: Tensor, lanes: int) -> Tensor:
     """(…, k) in panels of two vectors of k, one after the other; k is padded."""
     wide = torch.zeros(*weight.shape[:-1], padded(weight.shape[-1]))
     wide[..., : weight.shape[-1]] = weight
-    return torch.cat([panel.reshape(-1) for panel in wide.split(2 * lanes, dim=-1)])
+    return torch.cat([panel.reshape(-1) for panel in torch.split(wide, 2 * lanes, dim=-1)])
 
 
 def _padded(vector: Tensor) -> Tensor:
