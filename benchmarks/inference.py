@@ -112,8 +112,15 @@ def judge(known: list[Any]) -> list[dict[str, Any]]:
 
 
 def rewrites(names: list[str], rounds: int, seconds: float) -> None:
-    """Both engines on the network as trained, folded, and rewritten; each network in a process of its own."""
-    kept: dict[str, Any] = {}
+    """Both engines on the network as trained, folded, and rewritten; each network in a process of its own.
+
+    What the file has of other networks stays, if it was measured on this machine with these versions.
+    """
+    from convatlas.deploy.machine import about
+
+    path = RESULTS / "rewrites.json"
+    tree = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    kept: dict[str, Any] = tree["results"] if tree.get("machine") == about() else {}
     for name in names:
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         kept |= _own_process("rewrite", name, rounds, seconds)
@@ -158,85 +165,65 @@ def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def profile(count: int, rounds: int) -> None:
-    """The `count` networks of inference.json that use the least of the machine's rate (batch 16), kind by kind."""
+    """Kind by kind: the `count` networks of inference.json that use the least of the machine's rate (batch 16), and the one that is the
+    least faster than the library's.
+    """
     tree = json.loads((RESULTS / "inference.json").read_text(encoding="utf-8"))
     share = {each["model"]: each["sides"][0]["share"] for each in tree["comparisons"] if each["batch"] == max(BATCHES)}
+    ratio = {each["model"]: next(side["ratio"] for side in each["sides"] if side["name"] == library(each["model"]))
+             for each in sorted(tree["comparisons"], key=lambda each: -each["sides"][1]["ratio"])}
     kept: dict[str, Any] = {}
-    for name in sorted(share, key=share.__getitem__)[:count]:
+    for name in dict.fromkeys([*sorted(share, key=share.__getitem__)[:count], min(ratio, key=ratio.__getitem__)]):
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         kept |= _own_process("profile", name, rounds, 0.0)
         save("profile", kept)
 
 
 def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """{network: {batch: kinds of layers with seconds and multiply-adds}}: the packed network, node by node.
-
-    The eager backend is taken, for its layers can be timed one by one; its convolutions are oneDNN's, as the engines' are.
-    """
+    """{network: {batch: kinds of layers with seconds and multiply-adds}}: the steps of the native backend, tuned for the batch."""
     import torch
-    from torch import fx, nn
 
     from convatlas.deploy.machine import OPERATIONS, matrix_product
-    from convatlas.deploy.pack import PackedConv, PackedConvAdd, PackedLinear, pack
+    from convatlas.deploy.native import Network
+    from convatlas.deploy.native.plan import Work
     from convatlas.deploy.rewrite import rewrite
     from convatlas.deploy.sides import chosen
     from convatlas.engine.allocator import keep
 
+    def kind(work: Work, kernel: str) -> str:
+        side = "×".join(map(str, work.kernel))
+        if work.weight is None or work.kind == "layernorm":
+            return f"{side} {kernel}" if "pool" in kernel else kernel
+        if work.result.h == work.result.w == 1 and work.kernel == (1, 1):
+            return "linear"
+        form = {"depthwise": "depthwise ", "winograd4": "Winograd 4×4, ", "winograd2": "Winograd 2×2, "}.get(kernel, "")
+        return f"{form}{'grouped ' if work.groups > 1 and work.kind == 'conv' else ''}{side} convolution"
+
     keep()
     net, _ = chosen(name, [library(name)])
     product = matrix_product()
-
-    class Clock(fx.Interpreter):
-        """Seconds and multiply-adds of every node, by kind."""
-
-        kinds: dict[str, list[float]]
-
-        def run_node(self, n: fx.Node) -> Any:
-            began = time.perf_counter()
-            out = super().run_node(n)
-            spent = time.perf_counter() - began
-            kind, work = _kind(n, self.module, out)
-            if kind:
-                row = self.kinds.setdefault(kind, [0.0, 0.0, 0.0])
-                row[0], row[1], row[2] = row[0] + spent, row[1] + work, row[2] + 1
-            return out
-
-    def _kind(n: fx.Node, module: nn.Module, out: Any) -> tuple[str, float]:
-        if n.op in ("placeholder", "output", "get_attr"):
-            return "", 0.0
-        layer = module.get_submodule(str(n.target)) if n.op == "call_module" else None
-        if isinstance(layer, PackedConvAdd):
-            layer = layer.conv
-        if isinstance(layer, PackedConv):
-            groups, kernel, inputs = layer.geometry[3], layer.kernel, layer.inputs
-            shape = "depthwise" if groups > 1 and inputs == groups else "grouped" if groups > 1 else ""
-            side = "×".join(map(str, kernel))
-            return " ".join(filter(None, (shape, f"{side} convolution"))), out.numel() * math.prod(kernel) * inputs / groups
-        if isinstance(layer, PackedLinear):
-            return "linear", out.numel() * layer.inputs
-        what = type(layer).__name__ if layer is not None else getattr(n.target, "__name__", str(n.target))
-        return what, 0.0
-
     found: dict[str, Any] = {}
-    with torch.inference_mode():
-        for batch in BATCHES:
-            x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
-            x = x.to(memory_format=torch.channels_last)
-            packed = pack(rewrite(net).to(memory_format=torch.channels_last), x)
-            assert isinstance(packed, fx.GraphModule)
-            runs, rates = [], []
-            for _ in range(rounds + 1):
-                clock = Clock(packed)
-                clock.kinds = {}
-                clock.run(x)
-                runs.append(clock.kinds)
-                began = time.perf_counter()
-                product()
-                rates.append(OPERATIONS / (time.perf_counter() - began))
-            rate = statistics.median(rates[1:])
-            kinds = {kind: {"seconds": statistics.median(run[kind][0] for run in runs[1:]), "macs": runs[-1][kind][1],
-                            "nodes": int(runs[-1][kind][2])} for kind in runs[-1]}
-            found[str(batch)] = {"matrix_rate": rate, "kinds": dict(sorted(kinds.items(), key=lambda item: -item[1]["seconds"]))}
+    for batch in BATCHES:
+        x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
+        native = Network(rewrite(net), tuple(x.shape[1:]), torch.get_num_threads())
+        native.tune(x)
+        runs: list[dict[str, list[float]]] = []
+        rates = []
+        for _ in range(rounds + 1):
+            began = time.perf_counter()
+            product()
+            rates.append(OPERATIONS / (time.perf_counter() - began))
+            native(x)
+            runs.append({})
+            for work, kernel, spent in native.profile(x):
+                macs = 0 if work.weight is None or work.kind == "layernorm" else work.weight[0].numel() * work.result.c * (
+                    work.result.pixels // work.result.n * batch)
+                row = runs[-1].setdefault(kind(work, kernel), [0.0, 0.0, 0.0])
+                row[0], row[1], row[2] = row[0] + spent, row[1] + macs, row[2] + 1
+        kinds = {each: {"seconds": statistics.median(run[each][0] for run in runs[1:]), "macs": runs[-1][each][1],
+                        "steps": int(runs[-1][each][2])} for each in runs[-1]}
+        found[str(batch)] = {"matrix_rate": statistics.median(rates[1:]), "part": native.parts[batch],
+                             "kinds": dict(sorted(kinds.items(), key=lambda item: -item[1]["seconds"]))}
     return {name: found}
 
 
@@ -317,15 +304,16 @@ def profile_table(tree: dict[str, Any]) -> str:
     for name, batches in tree["results"].items():
         for batch, found in batches.items():
             whole = sum(kind["seconds"] for kind in found["kinds"].values())
-            lines += ["", f"**{name}, batch {batch}**: {whole * 1e3:.1f} ms, node by node; the machine's rate "
+            how = "all threads on each step" if found["part"] == int(batch) else f"each thread on {found['part']} of the images at a time"
+            lines += ["", f"**{name}, batch {batch}**: {whole * 1e3:.1f} ms, {how}; the machine's rate "
                       f"{found['matrix_rate'] / 1e9:.0f} GFLOP/s.", "",
-                      "| kind | nodes | ms | of the time | GFLOP/s | ms at the machine's rate |", "|---|--:|--:|--:|--:|--:|"]
+                      "| kind | steps | ms | of the time | GFLOP/s | ms at the machine's rate |", "|---|--:|--:|--:|--:|--:|"]
             for kind, row in found["kinds"].items():
                 if row["seconds"] < 0.01 * whole:
                     continue
                 reached = f"{2 * row['macs'] / row['seconds'] / 1e9:.0f}" if row["macs"] else "–"
                 needed = f"{2 * row['macs'] / found['matrix_rate'] * 1e3:.1f}" if row["macs"] else "–"
-                lines.append(f"| {kind} | {row['nodes']} | {row['seconds'] * 1e3:.1f} | {100 * row['seconds'] / whole:.0f} % | "
+                lines.append(f"| {kind} | {row['steps']} | {row['seconds'] * 1e3:.1f} | {100 * row['seconds'] / whole:.0f} % | "
                              f"{reached} | {needed} |")
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ import convatlas
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.native import Network, UnsupportedError, build, compiler, kernels
 from convatlas.deploy.rewrite import rewrite
-from convatlas.parts import LayerNorm2d
+from convatlas.parts import LayerNorm2d, LocalResponseNorm
 from convatlas.parts.dense import DenseBlock
 from laws import build as variant
 from laws import images
@@ -43,6 +43,17 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x)
+
+
+class Scaled(nn.Module):
+    """A path times a number, as in Inception-ResNet."""
+
+    def __init__(self, path: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.path, self.factor = path, factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.path(x)
 
 
 class Last(nn.Module):
@@ -86,6 +97,9 @@ NETWORKS = {
                           for c in (16, 32, 48)])],
     "dense, odd channels": [DenseBlock([nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), nn.Conv2d(c, 12, 3, padding=1))
                                         for c in (16, 28, 40, 52)]), nn.BatchNorm2d(64), nn.ReLU(), conv(64, 9)],
+    "local responses": [LocalResponseNorm(), conv(16, 21), LocalResponseNorm(4, 0.1, k=1.0), conv(21, 64, 1),
+                        LocalResponseNorm(5, 0.3, groups=2)],
+    "scaled": [Sum(Scaled(conv(16, 16, act=nn.Identity()), 0.17), nn.Identity()), conv(16, 5)],
     "square": [conv(16, 16, 1), nn.MaxPool2d(1)],       # the mean behind it has the shapes of the convolution
     "channels last": [LayerNorm2d(16), Last(16), conv(16, 21, 1), Last(21)],
 }

@@ -49,9 +49,13 @@ def pack(model: nn.Module, example: Tensor) -> nn.Module:
     return graph
 
 
-def traced(model: nn.Module, example: Tensor) -> tuple[fx.GraphModule, dict[fx.Node, tuple[int, ...]]]:
-    """The graph of `model`'s layers, without those that do nothing, and the shape of what each node makes of `example`."""
-    graph = fx.GraphModule(model, _Tracer().trace(model))
+def traced(model: nn.Module, example: Tensor, leaves: tuple[type[nn.Module], ...] = LEAVES
+           ) -> tuple[fx.GraphModule, dict[fx.Node, tuple[int, ...]]]:
+    """The graph of `model`'s layers, without those that do nothing, and the shape of what each node makes of `example`.
+
+    `leaves` are not looked into, nor are torch's own.
+    """
+    graph = fx.GraphModule(model, _Tracer(leaves).trace(model))
     _without_identities(graph)
     shapes = _Shapes(graph)
     with torch.inference_mode():
@@ -68,10 +72,14 @@ def _without_identities(graph: fx.GraphModule) -> None:
 
 
 class _Tracer(fx.Tracer):
-    """torch's own layers are leaves; everything else is looked into."""
+    """torch's own layers are leaves, and `leaves`; everything else is looked into."""
+
+    def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
+        super().__init__()      # type: ignore[no-untyped-call]
+        self.leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, LEAVES) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, self.leaves) or super().is_leaf_module(m, module_qualified_name)
 
 
 class _Shapes(fx.Interpreter):

@@ -15,7 +15,7 @@ from typing import Any
 from ...data.named import cache_dir
 from ...errors import ConvatlasError
 
-FLAGS = ("-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
 SECONDS = 300
 
 

@@ -53,6 +53,17 @@ class Network:
             whole = len(x) // part * part
             return torch.cat([self._for(len(each), part).run(each.contiguous()) for each in (x[:whole], x[whole:]) if len(each)])
 
+    def profile(self, x: Tensor) -> list[tuple[Work, str, float]]:
+        """The steps of a batch like `x`: what is computed, the kernel that does it, and the seconds it takes."""
+        with self.lock:
+            part = self.parts.get(len(x), len(x))
+            program = self._for(len(x), part)
+            seconds = torch.zeros(len(program.works), dtype=torch.float64)
+            program.run(x[: len(x) // part * part].contiguous(), seconds)
+            share = len(x) / part / (self.threads if program.apart else 1)      # one part's are counted, of those that a thread answers
+            return [(work, KINDS[step.kind], spent * share)
+                    for work, step, spent in zip(program.works, program.steps, seconds.tolist(), strict=True)]
+
     def _for(self, batch: int, part: int) -> "Program":
         """For a batch in parts of so many images, or less where there are not so many."""
         return self.program(min(part, batch), batch // part >= self.threads)

@@ -12,9 +12,11 @@ from torch import Tensor, fx, nn
 
 from ...errors import ConvatlasError
 from ...model import pair
-from ..pack import traced
+from ...parts import LayerNorm2d, LocalResponseNorm
+from ..pack import LEAVES, traced
 
-KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "copy")
+KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "response",
+         "copy")
 ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh")
 CHANNELS = 16           # a map's channels are padded to a multiple of this
 TALLEST = 64            # rows of a depthwise kernel
@@ -112,7 +114,7 @@ class UnsupportedError(ConvatlasError):
 def plan(model: nn.Module, size: tuple[int, ...]) -> Callable[[int], list[Work]]:
     """What gives the steps of `model`, in eval mode, for so many images of `size` (C, H, W). Refuses, with its name, what is not known."""
     try:
-        graph, made = traced(model, torch.zeros(1, *size))
+        graph, made = traced(model, torch.zeros(1, *size), (*LEAVES, LocalResponseNorm))
     except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
         raise UnsupportedError(f"native cannot trace it: {' '.join(str(error).split())[:200]}") from error
     return lambda images: _Planner(graph, {node: (images, *shape[1:]) for node, shape in made.items()}).steps()
@@ -224,7 +226,7 @@ class _Planner:
     def _module(self, node: fx.Node, layer: nn.Module) -> None:
         known: dict[type, Callable[[fx.Node, Any], None]] = {
             nn.Conv2d: self._conv, nn.Linear: self._linear, nn.MaxPool2d: self._max_pool, nn.AvgPool2d: self._avg_pool,
-            nn.AdaptiveAvgPool2d: self._adaptive, nn.BatchNorm2d: self._norm}
+            nn.AdaptiveAvgPool2d: self._adaptive, nn.BatchNorm2d: self._norm, LocalResponseNorm: self._response}
         if type(layer) in MODULES and not (isinstance(layer, nn.GELU) and layer.approximate != "none"):
             self._activate(node, MODULES[type(layer)])
         elif isinstance(layer, nn.LayerNorm):
@@ -340,9 +342,14 @@ class _Planner:
         shift = (norm.bias.detach().double() if norm.affine else 0.0) - norm.running_mean.double() * scale
         self._add(node, Work("affine", node.name, source, self._new(node), before=torch.stack([scale, shift]).float()))
 
-    def _layer_norm(self, node: fx.Node, norm: nn.LayerNorm) -> None:
-        from ...parts import LayerNorm2d
+    def _response(self, node: fx.Node, norm: LocalResponseNorm) -> None:
+        source = self._written(node.args[0])
+        if norm.beta != 0.75 or (norm.groups > 1 and source.c // norm.groups % CHANNELS):
+            raise UnsupportedError("native normalises local responses with β = 0.75 and groups of 16 channels only")
+        self._add(node, Work("response", node.name, source, self._new(node), kernel=(norm.size, 1), groups=norm.groups,
+                             before=torch.tensor([norm.k, norm.alpha])))
 
+    def _layer_norm(self, node: fx.Node, norm: nn.LayerNorm) -> None:
         assert isinstance(node.args[0], fx.Node)
         source = self._map(node.args[0], last=not isinstance(norm, LayerNorm2d))
         if source.buffer is None or tuple(norm.normalized_shape) != (source.c,):
@@ -394,12 +401,25 @@ class _Planner:
         return found
 
     def _product(self, node: fx.Node) -> None:
+        numbers = [arg for arg in node.args if isinstance(arg, float | int)]
+        if len(numbers) == 1:
+            self._scale(node, next(arg for arg in node.args if isinstance(arg, fx.Node)), numbers[0])
+            return
         left, right = (self._written(arg) for arg in node.args)
         if left.pixels < right.pixels:
             left, right = right, left
         if (right.n, right.h, right.w, right.c) != (left.n, 1, 1, left.c):
             raise UnsupportedError("native multiplies a map by one value for each image and channel only")
         self._add(node, Work("multiply", node.name, left, self._new(node), other=right))
+
+    def _scale(self, node: fx.Node, before: fx.Node, number: float) -> None:
+        """Into the convolution before it."""
+        work = self.by.pop(before, None)
+        if (work is None or work.weight is None or (work.kind, work.activation, work.other) != ("conv", "none", None)
+                or len(before.users) != 1):
+            raise UnsupportedError(f"native has no arithmetic with {number}, but for what a convolution gives")
+        work.weight, work.bias = work.weight * number, None if work.bias is None else work.bias * number
+        self._take_over(node, work)
 
     def _permute(self, node: fx.Node) -> None:
         source, *order = node.args

@@ -65,6 +65,8 @@ inline void pointwise(const Step& s, const Place& at) {
     }
 }
 
+INLINE int64_t response_scratch(const Step& s) { return padded(s.c) + s.kh + 2 * CHANNELS; }
+
 // Over the channels of each pixel.
 inline void layernorm(const Step& s, const Place& at) {
     const int64_t pixels = s.n * s.h * s.w, whole = s.c / LANES * LANES;
@@ -88,6 +90,29 @@ inline void layernorm(const Step& s, const Place& at) {
             store(out + c, s.weight ? x * load(s.weight + c) + load(s.bias + c) : x);
         }
     }
+}
+
+// Each value divided by (k + α Σ x²)^¾ over `kh` neighbouring channels of its group; `before` has k and α.
+inline void response(const Step& s, const Place& at) {
+    const int64_t pixels = s.n * s.h * s.w, each = s.c / s.groups, around = s.kh / 2;
+    float* squares = at.scratch;                                    // zeros, the squares of a group, zeros
+    std::memset(squares, 0, response_scratch(s) * sizeof(float));
+    for (int64_t pixel = at.share.first(pixels); pixel < at.share.last(pixels); pixel++)
+        for (int64_t group = 0; group < s.groups; group++) {
+            const float* in = at.arena + s.in + pixel * s.in_stride + group * each;
+            float* out = at.arena + s.out + pixel * s.out_stride + group * each;
+            for (int64_t c = 0; c < each; c += LANES) {
+                const vec x = load(in + c);
+                store(squares + around + c, x * x);
+            }
+            std::memset(squares + around + each, 0, CHANNELS * sizeof(float));
+            for (int64_t c = 0; c < each; c += LANES) {
+                vec sum = {};
+                for (int64_t i = 0; i < s.kh; i++) sum += load(squares + c + i);
+                const vec root = square_root(s.before[0] + s.before[1] * sum);
+                store(out + c, activated(load(in + c) / (root * square_root(root)), s.activation));
+            }
+        }
 }
 
 // Channels to another place; not one more than there are.

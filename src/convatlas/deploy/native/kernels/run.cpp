@@ -21,6 +21,7 @@ static void run_step(const Step& s, const Place& at) {
         case MULTIPLY: return pointwise<MULTIPLY>(s, at);
         case AFFINE: return pointwise<AFFINE>(s, at);
         case LAYERNORM: return layernorm(s, at);
+        case RESPONSE: return response(s, at);
         case COPY: return copy(s, at);
     }
 }
@@ -40,6 +41,7 @@ int64_t convatlas_scratch(const Step* s) {
         case WINOGRAD4: return winograd_scratch<4>(*s);
         case WINOGRAD2: return winograd_scratch<2>(*s);
         case DEPTHWISE: return depthwise_scratch(*s);
+        case RESPONSE: return response_scratch(*s);
         default: return 0;
     }
 }

@@ -26,6 +26,11 @@ INLINE vec all(float x) { return x - vec{}; }
 INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
 INLINE vec smaller(vec a, vec b) { return a < b ? a : b; }
 
+INLINE vec square_root(vec x) {
+    for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+}
+
 // e^x; relative error below 2e-7 from -87 to 88, and the values there beyond.
 INLINE vec exponential(vec x) {
     x = smaller(larger(x, all(-87.0f)), all(88.0f));
