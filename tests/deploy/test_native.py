@@ -150,6 +150,26 @@ def test_tuning_keeps_the_result_and_remembers_what_it_found(name):
     torch.testing.assert_close(again(x), native(x), rtol=0, atol=0)
 
 
+def test_what_a_file_claims_to_have_found_is_not_believed():
+    """Numbers that no tuning gives would lead the kernels astray in memory."""
+    net, x = network("winograd"), torch.randn(4, 3, 12, 11)
+    honest = Network(net, (3, 12, 11), 2)
+    keys = [program._key(i) for program in [honest.program(4, False)] for i in range(len(program.works))]
+    for choice in (("winograd4", 1 << 40, 1, 0), ("conv", -3, 0, 0), ("winograd2", 56, 0, 0), ("depthwise", 0, 0, 0)):
+        native = Network(net, (3, 12, 11), 2, {4: -1, 3: 7}, dict.fromkeys(keys, choice))
+        assert native.parts == {}
+        torch.testing.assert_close(native(x), honest(x), rtol=0, atol=0)
+
+
+def test_batches_of_many_sizes_share_one_memory():
+    native = Network(network("pools"), (3, 12, 11), 2)
+    native(torch.randn(9, 3, 12, 11))
+    size = native.arenas[0].numel()
+    for batch in range(8, 0, -1):
+        native(torch.randn(batch, 3, 12, 11))
+    assert [arena.numel() for arena in native.arenas] == [size]
+
+
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilenet_v2_035"])
 def test_whole_networks(name):
     model = randomised(variant(name))

@@ -40,10 +40,13 @@ class Network:
         self.lanes = int(self.library.convatlas_lanes())
         assert self.library.convatlas_step_size() == ctypes.sizeof(Step)
         self.plan = plan(model, size)
-        self.parts, self.choices = dict(parts or {}), dict(choices or {})
-        self.plan(1)
+        self.plan(1)                                # refuses what it does not know
+        self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
+        self.choices = dict(choices or {})
         self.weights: dict[tuple[str, str], tuple[Tensor | None, ...]] = {}
         self.programs: dict[tuple[int, bool], Program] = {}
+        self.arenas: list[Tensor] = []              # where maps lie: the first is that of all threads together
+        self.scratch: list[Tensor] = []             # of each thread's own
         self.lock = Lock()
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -83,6 +86,7 @@ class Network:
         used = {(work.name, KINDS[step.kind]) for program in self.programs.values()
                 for work, step in zip(program.works, program.steps, strict=True)}
         self.weights = {key: packed for key, packed in self.weights.items() if key in used}
+        self.arenas, self.scratch = [], []          # what was tried may have taken more than what is left
 
     def _parts(self, batch: int) -> list[int]:
         """All images together; else as many as give every thread equally many parts."""
@@ -104,6 +108,17 @@ class Network:
                                              _flat(work.before))
         return self.weights[work.name, kind]
 
+    def pointers(self, arena: int, arenas: int, scratch: int) -> tuple[Any, Any]:
+        """Memory for so many floats in each of so many arenas, and of each thread's own."""
+        for found, count, size in ((self.arenas, arenas, arena), (self.scratch, self.threads, scratch)):
+            for i in range(count):
+                if i == len(found):
+                    found.append(self.room(size))
+                elif len(found[i]) < size:
+                    found[i] = torch.empty(0)       # not both at once
+                    found[i] = self.room(size)
+        return _pointers(self.arenas[:arenas]), _pointers(self.scratch)
+
     def room(self, count: int) -> Tensor:
         """So many floats, on large pages where there are many."""
         if count * 4 < LARGE:
@@ -120,9 +135,7 @@ class Program:
     def __init__(self, network: Network, images: int, apart: bool) -> None:
         self.network, self.images, self.apart = network, images, apart
         self.works = network.plan(images)
-        size = lay_out(self.works) + CHANNELS_BEYOND
-        self.arenas = [network.room(size) for _ in range(network.threads if apart else 1)]
-        self.scratch: list[Tensor] = []
+        self.size, self.scratch = lay_out(self.works) + BEYOND, 0
         self.steps = (Step * len(self.works))()
         self._choose(self._known())
 
@@ -130,8 +143,9 @@ class Program:
         """Scores of a multiple of the images; and the time of each step, where there is a tensor of doubles for it."""
         net, last = self.network, self.works[-1].result
         scores = torch.empty(len(x), last.c)
+        memory = net.pointers(self.size, net.threads if self.apart else 1, self.scratch)
         net.library.convatlas_run(self.steps, len(self.steps), x.data_ptr(), scores.data_ptr(), len(x) // self.images, net.threads,
-                                  _pointers(self.arenas), _pointers(self.scratch), None if seconds is None else seconds.data_ptr())
+                                  *memory, None if seconds is None else seconds.data_ptr())
         return scores
 
     def tune(self, x: Tensor) -> float:
@@ -161,13 +175,17 @@ class Program:
         return min(_seconds(self.run, x) for _ in range(RUNS))
 
     def _known(self) -> list[Choice]:
-        """What was found fastest for each step, or is usual."""
-        return [self.network.choices.get(self._key(i)) or self.usual(i) for i in range(len(self.works))]
+        """What was found fastest for each step, if that is a way to compute it, else what is usual."""
+        options = [self.options(i) for i in range(len(self.works))]
+        found = [self.network.choices.get(self._key(i)) for i in range(len(self.works))]
+        return [choice if choice in each else each[0] for choice, each in zip(found, options, strict=True)]
 
     def _choose(self, choices: Sequence[Choice]) -> None:
+        """Compute each step in this way; `scratch` is what the step with the largest wish wants."""
         for i, choice in enumerate(choices):
             self._set(i, choice)
-        self._make_room()
+        steps = (ctypes.byref(self.steps, i * ctypes.sizeof(Step)) for i in range(len(self.steps)))
+        self.scratch = max(int(self.network.library.convatlas_scratch(step)) for step in steps) + BEYOND
 
     def options(self, i: int) -> list[Choice]:
         """Ways to compute a step, the usual one first."""
@@ -192,8 +210,7 @@ class Program:
         assert work.weight is not None
         inputs = work.source.pixels * work.source.c
         share = int(not self.apart and work.weight.numel() > inputs)
-        enough = work.result.pixels >= WORTH       # its weights are four times as many, and come from memory
-        if work.can_winograd and min(work.source.c, work.result.c) >= 32 and enough:
+        if work.can_winograd and min(work.source.c, work.result.c) >= 32 and work.result.pixels >= WORTH:
             return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
         return "conv", 112, 0, share
 
@@ -219,17 +236,10 @@ class Program:
         step.weight, step.bias, step.before = (None if each is None else each.data_ptr() for each in (weight, bias, before))
         step.epsilon = work.epsilon
 
-    def _make_room(self) -> None:
-        """Memory of each thread's own, as much as the step with the largest wish wants."""
-        size = ctypes.sizeof(Step)
-        most = max(int(self.network.library.convatlas_scratch(ctypes.byref(self.steps, i * size))) for i in range(len(self.steps)))
-        if not self.scratch or len(self.scratch[0]) < most + CHANNELS_BEYOND:
-            self.scratch = [self.network.room(most + CHANNELS_BEYOND) for _ in range(self.network.threads)]
-
 
 LARGE = 2 ** 21                 # bytes of a large page
-CHANNELS_BEYOND = 64            # floats that a kernel may read or write behind the last map
-WORTH = 400                     # pixels of a map that make up for that
+BEYOND = 64                     # floats that a kernel may read or write behind the last map
+WORTH = 400                     # pixels of a map from which on Winograd's larger weights are made up for
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
 
 
