@@ -22,7 +22,7 @@ from typing import Any
 from report import save
 
 NETWORKS = {"resnet50": "resnet50", "mobilenet_v2": "mobilenetv2_100"}      # ours: timm's
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = ("onnxruntime", "openvino", "native")
 
 EAGER = """
 import sys
