@@ -99,6 +99,7 @@ class Work:
     before: Tensor | None = None        # factors and offsets, (2, c)
     counts_padding: bool = False
     epsilon: float = 0.0
+    flat: tuple[int, int, int] | None = None        # (c, h, w), whose values torch has in this order; here they lie as (h, w, padded c)
 
     @property
     def can_winograd(self) -> bool:
@@ -273,17 +274,15 @@ class _Planner:
 
     def _linear(self, node: fx.Node, linear: nn.Linear) -> None:
         assert isinstance(node.args[0], fx.Node)
-        source, weight = self.maps[node.args[0]], linear.weight.detach()
-        if source.flat:                     # torch counts (c, h, w); here lie (h, w, padded c)
-            wide = torch.zeros(len(weight), source.h, source.w, source.stride, dtype=weight.dtype)
-            wide[..., : source.c] = weight.reshape(-1, source.c, source.h, source.w).permute(0, 2, 3, 1)
-            weight = wide.flatten(1)
-            source = Map(Buffer(source.n, weight.shape[1], of=source.buffer), source.n, 1, 1, weight.shape[1])
+        source, flat = self.maps[node.args[0]], None
+        if source.flat:
+            flat, wide = (source.c, source.h, source.w), source.h * source.w * source.stride
+            source = Map(Buffer(source.n, wide, of=source.buffer), source.n, 1, 1, wide)
         elif len(self.made[node]) == 4:
             source = self._map(node.args[0], last=True)
         if source.buffer is None:
             raise UnsupportedError("native takes the image into a convolution only")
-        self._add(node, Work("conv", node.name, source, self._new(node, source), weight=weight[:, :, None, None],
+        self._add(node, Work("conv", node.name, source, self._new(node, source), weight=linear.weight.detach()[:, :, None, None], flat=flat,
                              bias=None if linear.bias is None else linear.bias.detach()))
 
     def _strided(self, node: fx.Node) -> tuple[int, int] | None:
@@ -511,6 +510,11 @@ def weights_of(work: Work, kind: str, lanes: int) -> Tensor:
         grid = torch.tensor(WINOGRAD[kind], dtype=torch.float64)
         points = torch.einsum("ij,kcjl,ml->imck", grid, weight.double(), grid).flatten(0, 1)       # (36 or 16, c, k)
         return _panels(points.float(), lanes)
+    if work.flat:
+        c, h, w = work.flat
+        wide = torch.zeros(h, w, padded(c), len(weight))
+        wide[:, :, :c] = weight.reshape(-1, c, h, w).permute(2, 3, 1, 0)
+        return _panels(wide.flatten(0, 2), lanes)
     return torch.cat([_panels(group.permute(2, 3, 1, 0), lanes) for group in weight.chunk(work.groups)])
 
 
