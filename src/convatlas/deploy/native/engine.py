@@ -16,7 +16,7 @@ NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw"
            "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
-SLOW = 1.2                              # so much longer than the best, and a choice is out
+SLOW = 1.2                              # so much longer than the best, and a way is out
 RUNS = 3                                # of the network by each way, the fastest counts
 
 
@@ -79,9 +79,9 @@ class Network:
             program.run(x)
             ways[part] = min(_seconds(program.run, x) for _ in range(RUNS))
         apart = min((part for part in ways if part < len(x)), key=ways.__getitem__, default=len(x))
-        for part in {len(x), apart}:
-            ways[part] = self._for(len(x), part).tune(x)
-        self.parts[len(x)] = min((len(x), apart), key=ways.__getitem__)
+        near = [part for part in dict.fromkeys((len(x), apart)) if ways[part] <= SLOW * min(ways.values())]
+        tuned = {part: self._for(len(x), part).tune(x) for part in near}
+        self.parts[len(x)] = min(tuned, key=tuned.__getitem__)
         self.programs = {key: program for key, program in self.programs.items() if key[0] == self.parts[len(x)]}
         used = {(work.name, KINDS[step.kind]) for program in self.programs.values()
                 for work, step in zip(program.works, program.steps, strict=True)}
