@@ -207,6 +207,23 @@ def test_a_network_with_layers_of_its_own_is_refused():
         Network(rewrite(model), (1, 32, 32), 2)
 
 
+def test_auto_goes_on_without_it():
+    report = convatlas.deploy.optimize(variant("lenet5"), torch.randn(1, 1, 32, 32), candidates=("eager", "native"), cache=False).report
+    assert report.chosen == "eager" and "no arithmetic" in (report.candidates[1].refused or "")
+
+
+def test_parallel_convolutions_are_read_back_as_they_were_written(tmp_path):
+    model = randomised(variant("googlenet_bn"))
+    x = images(model, 2)
+    with torch.inference_mode():
+        expected = model(x)
+    native = BACKENDS["native"]
+    built, size = native.build(model, x, "fp32", tmp_path)
+    assert size == sum(file.stat().st_size for file in tmp_path.iterdir())
+    for scores in (built(x), native.open(tmp_path, x, "fp32")(x)):
+        torch.testing.assert_close(scores, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
 def test_maps_for_scores_are_refused():
     with pytest.raises(UnsupportedError, match="scores"):
         Network(nn.Sequential(conv(3, 16)), (3, 12, 11), 2)

@@ -24,6 +24,7 @@ from ..model import Convnet
 from .backends import BACKENDS, Precision, Scores, backend_of
 from .figures import Int8
 from .machine import processor, versions
+from .native import UnsupportedError
 
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
@@ -150,6 +151,8 @@ def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Pr
     try:
         scores, size = backend.build(model, example, precision, folder)
         found = scores(example)
+    except UnsupportedError as error:
+        return Candidate(name, refused=str(error))
     except ConvatlasError:
         raise
     except Exception as error:      # an engine that fails on a network, in whatever way, is no candidate for it

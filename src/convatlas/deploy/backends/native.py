@@ -11,7 +11,6 @@ from ...model import Convnet
 from ..native import Choice, Network, compiler
 from ..rewrite import rewrite
 from .base import Backend, Precision, Scores
-from .eager import write_folded
 
 TUNED = "native.json"           # beside the network: what was found fastest, and for what
 
@@ -35,10 +34,12 @@ class Native(Backend):
         self._write(model, example, folder)
 
     def _write(self, model: Convnet, example: Tensor, folder: Path) -> "Sizes":
+        from ...checkpoints import save
+
         found = Sizes(model, torch.get_num_threads())
         network = found.of(example)
         network.tune(example.contiguous())
-        write_folded(model, folder / self.file)
+        save(model, folder / self.file)             # as trained: a folded file's parallel convolutions would be one
         tuned = {"threads": network.threads, "size": list(network.size), "parts": {str(n): part for n, part in network.parts.items()},
                  "layers": network.choices}
         (folder / TUNED).write_text(json.dumps(tuned, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
