@@ -75,7 +75,7 @@ class _Tracer(fx.Tracer):
     """torch's own layers are leaves, and `leaves`; everything else is looked into."""
 
     def __init__(self, leaves: tuple[type[nn.Module], ...]) -> None:
-        super().__init__()      # type: ignore[no-untyped-call]
+        super().__init__()
         self.leaves = leaves
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
