@@ -278,6 +278,10 @@ def inference_table(tree: dict[str, Any]) -> str:
         lines.append(f"| {each['model']} | {each['batch']} | {each['backend']} | {ours['throughput']:.1f} | {100 * ours['share']:.0f} % | "
                      f"{'–' if eager is None else format(eager['ratio'], '.2f')} | {which} | "
                      f"{' / '.join(memory)} |")
+    before = [f"{each['model']} at batch {each['batch']}" for each in tree["comparisons"]
+              if "native" not in {candidate["name"] for candidate in each["candidates"]}]
+    if before:
+        lines += ["", f"Measured before there were native kernels, which may do better: {', '.join(before)}."]
     lines += ["", "| target | found | |", "|---|--:|---|"]
     lines += [f"| {target['target']} | {target['found']:.2f} ({target['pairs']} of {target['of']} pairs) | "
               f"{'met' if target['met'] else 'missed' + (': ' + '; '.join(target['below']) if target['below'] else '')} |"
