@@ -170,10 +170,11 @@ def profile(count: int, rounds: int) -> None:
     """
     tree = json.loads((RESULTS / "inference.json").read_text(encoding="utf-8"))
     share = {each["model"]: each["sides"][0]["share"] for each in tree["comparisons"] if each["batch"] == max(BATCHES)}
-    ratio = {each["model"]: next(side["ratio"] for side in each["sides"] if side["name"] == library(each["model"]))
-             for each in sorted(tree["comparisons"], key=lambda each: -each["sides"][1]["ratio"])}
+    ratios = {(each["model"], each["batch"]): next(side["ratio"] for side in each["sides"] if side["name"] == library(each["model"]))
+              for each in tree["comparisons"]}
+    least, _ = min(ratios, key=ratios.__getitem__)
     kept: dict[str, Any] = {}
-    for name in dict.fromkeys([*sorted(share, key=share.__getitem__)[:count], min(ratio, key=ratio.__getitem__)]):
+    for name in dict.fromkeys([*sorted(share, key=share.__getitem__)[:count], least]):
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         kept |= _own_process("profile", name, rounds, 0.0)
         save("profile", kept)

@@ -29,8 +29,6 @@ from .native import UnsupportedError
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
-
-
 SETTLING = 0.05         # seconds of a turn that are not counted, at least
 
 
@@ -197,10 +195,9 @@ def _measure(calls: Sequence[Scores], example: Tensor, seconds: float) -> list[l
     began = time.perf_counter()
     while calls and (len(times[0]) < 3 or time.perf_counter() - began < seconds):
         for call, each in zip(calls, times, strict=True):
-            turn = time.perf_counter()
-            call(example)
-            while time.perf_counter() - turn < SETTLING:
-                call(example)
+            settled = _seconds(call, example)
+            while settled < SETTLING:
+                settled += _seconds(call, example)
             each.append(_seconds(call, example))
     return times
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...model import Convnet
-from ..native import Choice, Network, compiler
+from ..native import Choice, Network, missing
 from ..rewrite import rewrite
 from .base import Backend, Precision, Scores
 
@@ -22,7 +22,7 @@ class Native(Backend):
 
     def missing(self) -> str | None:
         """What it needs is a compiler."""
-        return None if compiler() else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX"
+        return missing()
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
         """As the base class says."""

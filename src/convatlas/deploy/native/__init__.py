@@ -2,6 +2,7 @@
 
 from .build import compiler as compiler
 from .build import kernels as kernels
+from .build import missing as missing
 from .engine import Choice as Choice
 from .engine import Network as Network
 from .plan import UnsupportedError as UnsupportedError

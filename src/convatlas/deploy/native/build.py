@@ -24,13 +24,18 @@ def compiler() -> str | None:
     return next((path for name in (os.environ.get("CXX"), "g++", "clang++") if name and (path := shutil.which(name))), None)
 
 
+def missing() -> str | None:
+    """How to install the compiler that is not there, or None."""
+    return None if compiler() else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX"
+
+
 @cache
 def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """The library; compiled with these flags, unless that was done before on a processor of this kind. Raises ConvatlasError."""
     import_module("torch")      # its OpenMP is loaded first, so that there is one pool of threads
     found = compiler()
     if found is None:
-        raise ConvatlasError("native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")
+        raise ConvatlasError(missing())
     with as_file(files(__package__) / "kernels") as folder:
         sources = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         about = repr((sources, flags, found, Path(found).stat().st_mtime_ns, _instructions())).encode()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .build import kernels
-from .plan import ACTIVATIONS, KINDS, Map, Work, lay_out, padded, plan, weights_of
+from .plan import ACTIVATIONS, KINDS, Map, Work, lay_out, padded, padded_vector, plan, weights_of
 
 NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride",
            "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
@@ -104,8 +104,8 @@ class Network:
         """Weight, bias and what comes before, for a kernel of that kind; made once for a layer."""
         if (work.name, kind) not in self.weights:
             weight = None if work.weight is None else weights_of(work, kind, self.lanes)
-            self.weights[work.name, kind] = (None if weight is None else self.room(len(weight)).copy_(weight), _flat(work.bias),
-                                             _flat(work.before))
+            bias, before = (None if each is None else padded_vector(each) for each in (work.bias, work.before))
+            self.weights[work.name, kind] = (None if weight is None else self.room(len(weight)).copy_(weight), bias, before)
         return self.weights[work.name, kind]
 
     def pointers(self, arena: int, arenas: int, scratch: int) -> tuple[Any, Any]:
@@ -256,8 +256,3 @@ def _place(found: Map) -> int:
 
 def _pointers(tensors: list[Tensor]) -> Any:
     return (ctypes.c_void_p * len(tensors))(*(each.data_ptr() for each in tensors))
-
-
-def _flat(vector: Tensor | None) -> Tensor | None:
-    """With zeros to whole vectors."""
-    return None if vector is None else nn.functional.pad(vector.float(), (0, padded(vector.shape[-1]) - vector.shape[-1])).flatten()

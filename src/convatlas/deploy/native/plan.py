@@ -501,7 +501,7 @@ def weights_of(work: Work, kind: str, lanes: int) -> Tensor:
     weight = work.weight
     assert weight is not None
     if kind == "layernorm":
-        return _padded(weight)
+        return padded_vector(weight)
     if kind == "depthwise":
         wide = torch.zeros(padded(len(weight)), *weight.shape[1:])
         wide[: len(weight)] = weight
@@ -534,7 +534,6 @@ def _panels(weight: Tensor, lanes: int) -> Tensor:
     return torch.cat([panel.reshape(-1) for panel in torch.split(wide, 2 * lanes, dim=-1)])
 
 
-def _padded(vector: Tensor) -> Tensor:
+def padded_vector(vector: Tensor) -> Tensor:
     """(…, c) with zeros to whole vectors, flat."""
     return F.pad(vector.float(), (0, padded(vector.shape[-1]) - vector.shape[-1])).flatten()
-
