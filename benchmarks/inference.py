@@ -185,11 +185,12 @@ def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     import torch
 
     from convatlas.deploy.machine import OPERATIONS, matrix_product
-    from convatlas.deploy.native import Network
-    from convatlas.deploy.native.plan import Work
+    from convatlas.deploy.plan import plan
     from convatlas.deploy.rewrite import rewrite
     from convatlas.deploy.sides import chosen
     from convatlas.engine.allocator import keep
+    from convatlas.native import Network
+    from convatlas.native.work import Work
 
     def kind(work: Work, kernel: str) -> str:
         side = "×".join(map(str, work.kernel))
@@ -205,8 +206,8 @@ def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     product = matrix_product()
     found: dict[str, Any] = {}
     for batch in BATCHES:
-        x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
-        native = Network(rewrite(net), tuple(x.shape[1:]), torch.get_num_threads())
+        x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1)).numpy()
+        native = Network(plan(rewrite(net), x.shape[1:]), torch.get_num_threads())
         native.tune(x)
         runs: list[dict[str, list[float]]] = []
         rates = []
@@ -217,7 +218,7 @@ def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
             native(x)
             runs.append({})
             for work, kernel, spent in native.profile(x):
-                macs = 0 if work.weight is None or work.kind == "layernorm" else work.weight[0].numel() * work.result.c * (
+                macs = 0 if work.weight is None or work.kind == "layernorm" else work.weight[0].size * work.result.c * (
                     work.result.pixels // work.result.n * batch)
                 row = runs[-1].setdefault(kind(work, kernel), [0.0, 0.0, 0.0])
                 row[0], row[1], row[2] = row[0] + spent, row[1] + macs, row[2] + 1

@@ -14,6 +14,7 @@ from convatlas import light
 from convatlas.data import make_transform, to_tensor
 from convatlas.deploy import deploy
 from convatlas.engine import losses
+from convatlas.native import missing
 from convatlas.pixels import to_array
 from convatlas.run import Loss, Preprocess
 from laws import build
@@ -70,10 +71,13 @@ raise SystemExit(code)
 """
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ["native", "onnxruntime", "openvino"])
 def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine, tmp_path, monkeypatch):
-    pytest.importorskip(engine)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    if engine != "native":
+        pytest.importorskip(engine)
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    elif missing():
+        pytest.skip("no C++ compiler here: install g++")
     model = randomised(build("resnet20_cifar"))
     model.classes = tuple(f"class {i}" for i in range(model.num_classes))
     model.preprocess = Preprocess(mean=MEAN, std=STD, crop_pct=0.8)
@@ -99,3 +103,21 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
     for change in ({"format": 99}, {"backend": "eager"}, {"input": None}, *({"input": about["input"] | each} for each in inputs)):
         (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | change))
         assert not light.answers(tmp_path / "net"), change
+
+
+@pytest.mark.skipif(missing() is not None, reason="no C++ compiler here: install g++")
+def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monkeypatch):
+    model = randomised(build("resnet20_cifar"))
+    deploy(model, tmp_path / "net", "native", batch=2)
+    files = [tmp_path / f"{i}.png" for i in range(3)]
+    for i, file in enumerate(files):
+        picture("RGB", (32 + i, 40)).save(file)
+    few = light.predict(tmp_path / "net", files)
+    monkeypatch.setattr(light, "MANY", 1)
+    many = light.predict(tmp_path / "net", files)
+    assert [each.classes for each in few] == [each.classes for each in many]
+    assert np.allclose([each.probabilities for each in few], [each.probabilities for each in many], atol=1e-4)
+    about = json.loads((tmp_path / "net" / "deploy.json").read_text())
+    (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"example": [1, 3, 64, 64]}))
+    with pytest.raises(convatlas.ConvatlasError, match=r"says images of \[3, 64, 64\], the network takes \[3, 32, 32\]"):
+        light.predict(tmp_path / "net", files)

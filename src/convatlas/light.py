@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float32]
 
 ABOUT, FORMAT = "deploy.json", 1        # what marks a deployed folder, and the form of it that is read
+MANY = 64                               # pictures from which on weights are laid out as tuned
 MAX_PIXELS = 2**26                      # of a resized picture, as in data/transform.py
 
 
@@ -48,7 +49,7 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
     try:
         about = _about(folder)
         given = about["input"]
-        return (about["format"] == FORMAT and about["backend"] in _ENGINES and find_spec(about["backend"]) is not None
+        return (about["format"] == FORMAT and about["backend"] in _ENGINES and _there(about["backend"])
                 and given["fit"] == "none" and given["channels"] in (1, 3)
                 and given["interpolation"] != "nearest")        # Pillow and torch round halves differently there
     except (OSError, ValueError, KeyError, TypeError):      # deploy.bundle.deployed says what is wrong with it
@@ -63,7 +64,7 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
     from .pixels import UnreadableImage, read
 
     about = _about(folder)
-    run = _ENGINES[about["backend"]](Path(folder).expanduser(), about)
+    run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
     found: list[Prediction | None] = [None] * len(images)
     for start in range(0, len(images), batch_size):
         batch: dict[int, Floats] = {}
@@ -164,12 +165,32 @@ def open_session(path: Path, threads: int) -> Any:
 Run = Callable[["Floats"], "Floats"]
 
 
-def _onnxruntime(folder: Path, about: Mapping[str, Any]) -> Run:
+def _there(engine: str) -> bool:
+    if engine == "native":
+        from .native import missing
+
+        return missing() is None
+    return find_spec(engine) is not None
+
+
+def _native(folder: Path, about: Mapping[str, Any], count: int) -> Run:
+    import numpy as np
+
+    from .native.stored import load
+
+    network, batch = load(folder, _threads(), few=count < MANY), max(1, int(about["example"][0]))
+    if network.size != tuple(about["example"][1:]):
+        raise ConvatlasError(f"{str(folder)!r}: {ABOUT} says images of {about['example'][1:]}, the network takes {list(network.size)}: "
+                             "deploy it again")
+    return lambda x: np.concatenate([network(x[start : start + batch]) for start in range(0, len(x), batch)])
+
+
+def _onnxruntime(folder: Path, about: Mapping[str, Any], count: int) -> Run:
     session = open_session(folder / about["file"], _threads())
     return lambda x: session.run(None, {"image": x})[0]
 
 
-def _openvino(folder: Path, about: Mapping[str, Any]) -> Run:
+def _openvino(folder: Path, about: Mapping[str, Any], count: int) -> Run:
     core = openvino_core()
     settings = {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY",
                 **({"INFERENCE_NUM_THREADS": _threads()} if _threads() else {})}
@@ -198,7 +219,7 @@ def _about(folder: str | Path) -> dict[str, Any]:
     return about
 
 
-_ENGINES = {"onnxruntime": _onnxruntime, "openvino": _openvino}
+_ENGINES = {"native": _native, "onnxruntime": _onnxruntime, "openvino": _openvino}
 
 
 def checked(folder: str | Path) -> None:

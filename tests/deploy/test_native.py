@@ -3,15 +3,21 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import convatlas
+from convatlas import native as house
 from convatlas.deploy.backends import BACKENDS
-from convatlas.deploy.native import Network, UnsupportedError, build, compiler, kernels
+from convatlas.deploy.plan import plan
 from convatlas.deploy.rewrite import rewrite
+from convatlas.native import UnsupportedError, build, compiler, kernels
+from convatlas.native.work import read, written
 from convatlas.parts import LayerNorm2d, LocalResponseNorm
 from convatlas.parts.dense import DenseBlock
 from laws import build as variant
@@ -19,6 +25,16 @@ from laws import images
 from parity import randomised
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
+
+
+class Network(house.Network):
+    """On torch's tensors, of one of its networks."""
+
+    def __init__(self, net: nn.Module, size: tuple[int, ...], *args: Any) -> None:
+        super().__init__(plan(net, size), *args)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(super().__call__(x.numpy()))
 
 
 class Sum(nn.Module):
@@ -142,7 +158,7 @@ def close(found: Tensor, expected: Tensor) -> None:
 def test_tuning_keeps_the_result_and_remembers_what_it_found(name):
     net, x = network(name), torch.randn(4, 3, 12, 11)
     native = Network(net, (3, 12, 11), 2)
-    native.tune(x)
+    native.tune(x.numpy())
     with torch.inference_mode():
         close(native(x), net(x))
     assert native.parts[4] in (1, 2, 4) and any(kind.startswith("winograd") or tile for kind, tile, _, _ in native.choices.values())
@@ -161,13 +177,66 @@ def test_what_a_file_claims_to_have_found_is_not_believed():
         torch.testing.assert_close(native(x), honest(x), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("flat", [False, True])
+def test_steps_are_read_back_as_they_were_written(name, flat):
+    works = plan(network(name, flat), (3, 12, 11))
+    tree, arrays = written(works)
+    again = read(json.loads(json.dumps(tree)), arrays)
+    x = torch.randn(3, 3, 12, 11).numpy()
+    assert np.array_equal(house.Network(again, 2)(x), house.Network(works, 2)(x))
+    assert written(again)[0] == tree
+
+
+def changes() -> list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], None]]]:
+    """What a file may claim that would lead the kernels astray."""
+    def step(i: int, field: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+        return lambda tree, arrays: tree["steps"][i].__setitem__(field, value)
+
+    def place(i: int, which: str, at: int, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+        return lambda tree, arrays: tree["steps"][i][which].__setitem__(at, value)
+
+    def buffer(at: int, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+        return lambda tree, arrays: tree["buffers"][0].__setitem__(at, value)
+
+    def array(name: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+        return lambda tree, arrays: arrays.__setitem__(name, value)
+
+    short = np.zeros((16, 3, 3, 2), np.float32)
+    return [
+        ("a kind", step(0, "kind", "jump")), ("an activation", step(0, "activation", "relu7")), ("a kernel", step(0, "kernel", [5, 5])),
+        ("a stride", step(0, "stride", [0, 1])), ("padding", step(0, "padding", [1, 3])), ("a group", step(1, "groups", 3)),
+        ("no second map", step(5, "other", None)), ("a map of no buffer", place(0, "result", 0, None)),
+        ("height", place(0, "result", 1, 99)), ("fewer channels read", place(1, "source", 3, 5)),
+        ("a channel before", place(1, "source", 4, -1)),
+        ("a channel behind", place(1, "source", 4, 1)), ("a huge map", place(0, "source", 1, 2 ** 40)), ("no pixels", buffer(0, 3)),
+        ("a short stride", buffer(1, 4)), ("another's memory", buffer(2, 7)), ("a true number", place(0, "source", 1, True)),
+        ("a small weight", array("0.weight", short)), ("no weight", lambda tree, arrays: arrays.pop("0.weight")),
+        ("a double weight", array("0.bias", np.zeros(16))), ("a short bias", array("0.bias", np.zeros(5, np.float32))),
+        ("no steps", lambda tree, arrays: tree.update(steps=[])), ("no buffers", lambda tree, arrays: tree.pop("buffers")),
+        ("no scores", lambda tree, arrays: tree["steps"].pop()), ("no start", lambda tree, arrays: tree["steps"].pop(0)),
+    ]
+
+
+@pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in changes()])
+def test_steps_that_would_lead_astray_are_refused(change):
+    net = randomised(nn.Sequential(conv(3, 16), conv(16, 16, groups=16), Gate(16), nn.Flatten(), nn.Linear(16 * 132, 5))).eval()
+    tree, arrays = written(plan(net, (3, 12, 11)))
+    assert [row["kind"] for row in tree["steps"]][:5] == ["conv", "depthwise", "mean", "conv", "conv"]
+    tree = json.loads(json.dumps(tree))
+    read(tree, dict(arrays))
+    change(tree, arrays)
+    with pytest.raises(ValueError, match=r"."):
+        read(tree, arrays)
+
+
 def test_batches_of_many_sizes_share_one_memory():
     native = Network(network("pools"), (3, 12, 11), 2)
     native(torch.randn(9, 3, 12, 11))
-    size = native.arenas[0].numel()
+    size = native.arenas[0].size
     for batch in range(8, 0, -1):
         native(torch.randn(batch, 3, 12, 11))
-    assert [arena.numel() for arena in native.arenas] == [size]
+    assert [arena.size for arena in native.arenas] == [size]
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilenet_v2_035"])
@@ -186,7 +255,7 @@ def test_older_instructions_give_the_same(monkeypatch):
         pytest.skip("this processor has no wider vectors to do without")
     narrow = kernels((*build.FLAGS, "-mno-avx512f"))
     assert (narrow.convatlas_lanes(), kernels().convatlas_lanes()) == (8, 16)
-    monkeypatch.setattr("convatlas.deploy.native.engine.kernels", lambda: narrow)
+    monkeypatch.setattr("convatlas.native.engine.kernels", lambda: narrow)
     for name in ("winograd", "depthwise, odd channels", "joined", "gate", "channels last", "groups of 4"):
         net, x = network(name), torch.randn(3, 3, 12, 11)
         with torch.inference_mode():
@@ -245,7 +314,7 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
 
     model = variant("resnet20_cifar")
     convatlas.save(model, tmp_path / "net.safetensors")
-    Image.new("RGB", (40, 36), (200, 30, 90)).save(tmp_path / "a.png")
+    Image.new("RGB", (32, 32), (200, 30, 90)).save(tmp_path / "a.png")
 
     def run(*args: str) -> str:
         done = subprocess.run([sys.executable, "-m", "convatlas", *args], cwd=tmp_path, capture_output=True, text=True)
@@ -255,10 +324,10 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
     run("deploy", "net.safetensors", "--out", "fast", "--backend", "native", "--batch", "2")
     tuned = json.loads((tmp_path / "fast" / "native.json").read_text(encoding="utf-8"))
     assert tuned["threads"] >= 1 and tuned["layers"]
-    ours, plain = (json.loads(run("predict", which, "a.png", "--json")) for which in ("fast", "net.safetensors"))
+    ours, plain = (json.loads(run("predict", which, "a.png", "--json", "--top-k", "3")) for which in ("fast", "net.safetensors"))
     ours, plain = ([(each["class"], each["probability"]) for each in found["images"][0]["predictions"]] for found in (ours, plain))
     assert [name for name, _ in ours] == [name for name, _ in plain]
     assert [share for _, share in ours] == pytest.approx([share for _, share in plain], rel=1e-3)
     (tmp_path / "fast" / "native.json").write_text('{"threads": 2}')
-    with pytest.raises(convatlas.ConvatlasError, match=r"native.json' is not what convatlas wrote"):
+    with pytest.raises(convatlas.ConvatlasError, match=r"native.json' and native.safetensors beside it are not what"):
         convatlas.deploy.deployed(tmp_path / "fast")

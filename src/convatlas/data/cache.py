@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..cache import cache_dir
 from ..errors import ConvatlasError
 from ..run import Data
 from .images import Files, ImageSet, Subset, UnreadableImage
-from .named import cache_dir
 from .transform import Transform
 
 MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table

@@ -1,6 +1,5 @@
 """The data sets known by name: where their files may lie, and who reads them."""
 
-import os
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from ..cache import cache_dir
 from ..errors import ConvatlasError
 from .arrays import pictures, read_npz
 from .binary import read_cifar, read_idx
@@ -50,12 +50,6 @@ def read_named(name: str, data_dir: str | None, download: bool, split: Split) ->
             f"{name} was not found: looked for {looked}. Give --data-dir with the folder where it lies, or --download"
         )
     return source
-
-
-def cache_dir() -> Path:
-    """Where data sets go that are downloaded without a `data_dir`."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "convatlas"
 
 
 def _read_found(name: str, root: Path, split: Split) -> Source | None:

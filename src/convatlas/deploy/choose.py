@@ -16,15 +16,15 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from ..cache import cache_dir
 from ..count import macs
-from ..data.named import cache_dir
 from ..engine.allocator import use
 from ..errors import ConvatlasError
 from ..model import Convnet
+from ..native import UnsupportedError
 from .backends import BACKENDS, Precision, Scores, backend_of
 from .figures import Int8
 from .machine import processor, versions
-from .native import UnsupportedError
 
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)

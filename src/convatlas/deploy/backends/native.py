@@ -1,6 +1,5 @@
 """Kernels of our own: 3×3 convolutions by Winograd's algorithm, maps that are written where they are read, layers tuned one by one."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -8,17 +7,17 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...model import Convnet
-from ..native import Choice, Network, missing
+from ...native import Network, missing
+from ...native.stored import WEIGHTS, load, save
+from ..plan import plan
 from ..rewrite import rewrite
 from .base import Backend, Precision, Scores
-
-TUNED = "native.json"           # beside the network: what was found fastest, and for what
 
 
 class Native(Backend):
     """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it; for networks that classify."""
 
-    name, file, precisions, devices = "native", "model.safetensors", ("fp32",), ("cpu",)
+    name, file, precisions, devices = "native", WEIGHTS, ("fp32",), ("cpu",)
 
     def missing(self) -> str | None:
         """What it needs is a compiler."""
@@ -34,34 +33,24 @@ class Native(Backend):
         self._write(model, example, folder)
 
     def _write(self, model: Convnet, example: Tensor, folder: Path) -> "Sizes":
-        from ...checkpoints import save
-
         found = Sizes(model, torch.get_num_threads())
         network = found.of(example)
-        network.tune(example.contiguous())
-        save(model, folder / self.file)             # as trained: a folded file's parallel convolutions would be one
-        tuned = {"threads": network.threads, "size": list(network.size), "parts": {str(n): part for n, part in network.parts.items()},
-                 "layers": network.choices}
-        (folder / TUNED).write_text(json.dumps(tuned, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        network.tune(example.numpy())
+        save(network, folder)
         return found
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
-        """As the base class says."""
-        from ...checkpoints import load
+        """As the base class says, for images of the size that it was written for."""
+        network = load(folder, torch.get_num_threads())
+        if network.size != tuple(example.shape[1:]):
+            raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: deploy it again")
 
-        found = Sizes(load(folder / self.file), torch.get_num_threads())
-        try:
-            tuned = json.loads((folder / TUNED).read_text(encoding="utf-8"))
-            parts = {int(n): int(part) for n, part in tuned["parts"].items()}
-            layers: dict[str, Choice] = {key: (str(kind), int(tile), int(gather), int(share))
-                                         for key, (kind, tile, gather, share) in tuned["layers"].items()}
-            if (tuned["threads"], tuple(tuned["size"])) == (found.threads, tuple(example.shape[1:])):
-                found.of(example, parts, layers)
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConvatlasError(f"{str(folder / TUNED)!r} is not what convatlas wrote ({error}): deploy again, or delete it") from error
-        return found
+        def scores(x: Tensor) -> Tensor:
+            if tuple(x.shape[1:]) != network.size:
+                raise ConvatlasError(f"native was deployed for images (N, {', '.join(map(str, network.size))}), not {tuple(x.shape)}")
+            return torch.from_numpy(network(x.float().numpy()))
+
+        return scores
 
 
 class Sizes:
@@ -71,13 +60,13 @@ class Sizes:
         self.model, self.threads = rewrite(model), threads
         self.networks: dict[tuple[int, ...], Network] = {}
 
-    def of(self, x: Tensor, parts: dict[int, int] | None = None, layers: dict[str, Choice] | None = None) -> Network:
+    def of(self, x: Tensor) -> Network:
         """The network for images like these."""
         size = tuple(x.shape[1:])
         if size not in self.networks:
-            self.networks[size] = Network(self.model, size, self.threads, parts, layers)
+            self.networks[size] = Network(plan(self.model, size), self.threads)
         return self.networks[size]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) to scores (N, classes)."""
-        return self.of(x)(x.float())
+        return torch.from_numpy(self.of(x)(x.detach().float().numpy()))

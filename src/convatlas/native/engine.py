@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
 from .build import kernels
-from .plan import ACTIVATIONS, KINDS, Map, Work, lay_out, padded, padded_vector, plan, weights_of
+from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
 
 NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride",
            "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
@@ -30,39 +30,39 @@ class Step(ctypes.Structure):
 class Network:
     """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
 
-    `parts` are the images that a thread, or all together, answer at once, by the batch; what is not in it goes whole. `choices`:
-    what `tune` found for a layer's shape. Raises `UnsupportedError` where the network has something that the kernels have not.
+    `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the batch; what is
+    not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer is computed that way unless
+    `choices` says so: its weights are more, and take longer to be laid out than a few images to be answered.
     """
 
-    def __init__(self, model: nn.Module, size: tuple[int, ...], threads: int, parts: Mapping[int, int] | None = None,
-                 choices: Mapping[str, Choice] | None = None) -> None:
-        self.library, self.threads, self.size = kernels(), threads, size
+    def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
+                 choices: Mapping[str, Choice] | None = None, winograd: bool = True) -> None:
+        self.library, self.threads, self.works, self.winograd = kernels(), threads, works, winograd
+        self.size = works[0].source.c, works[0].source.h, works[0].source.w
         self.lanes = int(self.library.convatlas_lanes())
         assert self.library.convatlas_step_size() == ctypes.sizeof(Step)
-        self.plan = plan(model, size)
-        self.plan(1)                                # refuses what it does not know
         self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
         self.choices = dict(choices or {})
-        self.weights: dict[tuple[str, str], tuple[Tensor | None, ...]] = {}
+        self.weights: dict[tuple[str, str], tuple[Floats | None, ...]] = {}
         self.programs: dict[tuple[int, bool], Program] = {}
-        self.arenas: list[Tensor] = []              # where maps lie: the first is that of all threads together
-        self.scratch: list[Tensor] = []             # of each thread's own
+        self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
+        self.scratch: list[Floats] = []             # of each thread's own
         self.lock = Lock()
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Floats) -> Floats:
         """As the class says."""
         with self.lock:
             part = self.parts.get(len(x), len(x))
             whole = len(x) // part * part
-            return torch.cat([self._for(len(each), part).run(each.contiguous()) for each in (x[:whole], x[whole:]) if len(each)])
+            return np.concatenate([self._for(len(each), part).run(each) for each in (x[:whole], x[whole:]) if len(each)])
 
-    def profile(self, x: Tensor) -> list[tuple[Work, str, float]]:
+    def profile(self, x: Floats) -> list[tuple[Work, str, float]]:
         """The steps of a batch like `x`: what is computed, the kernel that does it, and the seconds it takes."""
         with self.lock:
             part = self.parts.get(len(x), len(x))
             program = self._for(len(x), part)
-            seconds = torch.zeros(len(program.works), dtype=torch.float64)
-            program.run(x[: len(x) // part * part].contiguous(), seconds)
+            seconds = np.zeros(len(program.works))
+            program.run(x[: len(x) // part * part], seconds)
             share = len(x) / part / (self.threads if program.apart else 1)      # one part's are counted, of those that a thread answers
             return [(work, KINDS[step.kind], spent * share)
                     for work, step, spent in zip(program.works, program.steps, seconds.tolist(), strict=True)]
@@ -71,7 +71,7 @@ class Network:
         """For a batch in parts of so many images, or less where there are not so many."""
         return self.program(min(part, batch), batch // part >= self.threads)
 
-    def tune(self, x: Tensor) -> None:
+    def tune(self, x: Floats) -> None:
         """Find how batches like `x` are answered fastest: together or in parts, and how each layer is computed."""
         ways = {}
         for part in self._parts(len(x)):
@@ -100,12 +100,16 @@ class Network:
             self.programs[key] = Program(self, images, apart)
         return self.programs[key]
 
-    def packed(self, work: Work, kind: str) -> tuple[Tensor | None, ...]:
+    def packed(self, work: Work, kind: str) -> tuple[Floats | None, ...]:
         """Weight, bias and what comes before, for a kernel of that kind; made once for a layer."""
         if (work.name, kind) not in self.weights:
             weight = None if work.weight is None else weights_of(work, kind, self.lanes)
             bias, before = (None if each is None else padded_vector(each) for each in (work.bias, work.before))
-            self.weights[work.name, kind] = (None if weight is None else self.room(len(weight)).copy_(weight), bias, before)
+            if weight is not None:
+                room = self.room(len(weight))
+                room[:] = weight
+                weight = room
+            self.weights[work.name, kind] = weight, bias, before
         return self.weights[work.name, kind]
 
     def pointers(self, arena: int, arenas: int, scratch: int) -> tuple[Any, Any]:
@@ -115,17 +119,17 @@ class Network:
                 if i == len(found):
                     found.append(self.room(size))
                 elif len(found[i]) < size:
-                    found[i] = torch.empty(0)       # not both at once
+                    found[i] = np.empty(0, np.float32)      # not both at once
                     found[i] = self.room(size)
         return _pointers(self.arenas[:arenas]), _pointers(self.scratch)
 
-    def room(self, count: int) -> Tensor:
-        """So many floats, on large pages where there are many."""
-        if count * 4 < LARGE:
-            return torch.zeros(count)
-        whole = torch.zeros(count + LARGE // 4)
-        start = -whole.data_ptr() % LARGE // 4
-        self.library.convatlas_large_pages(whole.data_ptr() + start * 4, count * 4 // LARGE * LARGE)
+    def room(self, count: int) -> Floats:
+        """So many floats, all zero, at the start of a line of the cache; on large pages where there are many."""
+        page = LARGE if count * 4 >= LARGE else LINE
+        whole = np.zeros(count + page // 4, np.float32)
+        start = -whole.ctypes.data % page // 4
+        if page == LARGE:
+            self.library.convatlas_large_pages(whole.ctypes.data + start * 4, count * 4 // LARGE * LARGE)
         return whole[start : start + count]
 
 
@@ -134,28 +138,29 @@ class Program:
 
     def __init__(self, network: Network, images: int, apart: bool) -> None:
         self.network, self.images, self.apart = network, images, apart
-        self.works = network.plan(images)
+        self.works = of_images(network.works, images)
         self.size, self.scratch = lay_out(self.works) + BEYOND, 0
         self.steps = (Step * len(self.works))()
         self._choose(self._known())
 
-    def run(self, x: Tensor, seconds: Tensor | None = None) -> Tensor:
-        """Scores of a multiple of the images; and the time of each step, where there is a tensor of doubles for it."""
+    def run(self, x: Floats, seconds: NDArray[np.float64] | None = None) -> Floats:
+        """Scores of a multiple of the images; and the time of each step, where there is an array for it."""
         net, last = self.network, self.works[-1].result
-        scores = torch.empty(len(x), last.c)
+        x = np.ascontiguousarray(x, np.float32)
+        scores = np.empty((len(x), last.c), np.float32)
         memory = net.pointers(self.size, net.threads if self.apart else 1, self.scratch)
-        net.library.convatlas_run(self.steps, len(self.steps), x.data_ptr(), scores.data_ptr(), len(x) // self.images, net.threads,
-                                  *memory, None if seconds is None else seconds.data_ptr())
+        net.library.convatlas_run(self.steps, len(self.steps), x.ctypes.data, scores.ctypes.data, len(x) // self.images, net.threads,
+                                  *memory, None if seconds is None else seconds.ctypes.data)
         return scores
 
-    def tune(self, x: Tensor) -> float:
+    def tune(self, x: Floats) -> float:
         """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole network runs.
 
         Returns the seconds of one call as it is then.
         """
         left = [self.options(i) for i in range(len(self.works))]
         taken: list[dict[Choice, float]] = [{} for _ in self.works]
-        seconds = torch.zeros(len(self.works), dtype=torch.float64)
+        seconds = np.zeros(len(self.works))
         for calls in CALLS:
             for turn in range(max(map(len, left))):
                 now = [each[turn % len(each)] for each in left]
@@ -209,8 +214,8 @@ class Program:
             return work.kind, 0, 0, 0
         assert work.weight is not None
         inputs = work.source.pixels * work.source.c
-        share = int(not self.apart and work.weight.numel() > inputs)
-        if work.can_winograd and min(work.source.c, work.result.c) >= 32 and work.result.pixels >= WORTH:
+        share = int(not self.apart and work.weight.size > inputs)
+        if self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32 and work.result.pixels >= WORTH:
             return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
         return "conv", 112, 0, share
 
@@ -233,17 +238,18 @@ class Program:
         step: Any = self.steps[i]
         for name, value in zip(NUMBERS, numbers, strict=True):
             setattr(step, name, value)
-        step.weight, step.bias, step.before = (None if each is None else each.data_ptr() for each in (weight, bias, before))
+        step.weight, step.bias, step.before = (None if each is None else each.ctypes.data for each in (weight, bias, before))
         step.epsilon = work.epsilon
 
 
 LARGE = 2 ** 21                 # bytes of a large page
+LINE = 64                       # bytes of a line of the cache
 BEYOND = 64                     # floats that a kernel may read or write behind the last map
 WORTH = 400                     # pixels of a map from which on Winograd's larger weights are made up for
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
 
 
-def _seconds(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
+def _seconds(call: Callable[[Floats], Floats], x: Floats) -> float:
     began = time.perf_counter()
     call(x)
     return time.perf_counter() - began
@@ -254,5 +260,5 @@ def _place(found: Map) -> int:
     return found.buffer.root.start + found.channel
 
 
-def _pointers(tensors: list[Tensor]) -> Any:
-    return (ctypes.c_void_p * len(tensors))(*(each.data_ptr() for each in tensors))
+def _pointers(arrays: list[Floats]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*(each.ctypes.data for each in arrays))

@@ -7,13 +7,12 @@ import platform
 import shutil
 import subprocess
 from functools import cache
-from importlib import import_module
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from ...data.named import cache_dir
-from ...errors import ConvatlasError
+from ..cache import cache_dir
+from ..errors import ConvatlasError
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
 SECONDS = 300
@@ -32,7 +31,6 @@ def missing() -> str | None:
 @cache
 def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """The library; compiled with these flags, unless that was done before on a processor of this kind. Raises ConvatlasError."""
-    import_module("torch")      # its OpenMP is loaded first, so that there is one pool of threads
     found = compiler()
     if found is None:
         raise ConvatlasError(missing())

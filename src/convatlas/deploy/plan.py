@@ -1,25 +1,20 @@
-"""A traced network as a list of steps for the kernels: what is read, what is computed, where in one arena of memory the maps lie."""
+"""A traced network as a list of steps for the native kernels."""
 
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from math import gcd
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ...errors import ConvatlasError
-from ...model import pair
-from ...parts import LayerNorm2d, LocalResponseNorm
-from ..pack import LEAVES, traced
-
-KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "response",
-         "copy")
-ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh")
-CHANNELS = 16           # a map's channels are padded to a multiple of this
-TALLEST = 64            # rows of a depthwise kernel
+from ..model import pair
+from ..native.work import CHANNELS, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, padded
+from ..parts import LayerNorm2d, LocalResponseNorm
+from .pack import LEAVES, traced
 
 MODULES: dict[type, str] = {
     nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid", nn.Hardsigmoid: "hardsigmoid",
@@ -28,97 +23,18 @@ MODULES: dict[type, str] = {
 FUNCTIONS: dict[Any, str] = {F.relu: "relu", torch.relu: "relu", F.silu: "silu", torch.sigmoid: "sigmoid", torch.tanh: "tanh"}
 
 
-def padded(channels: int) -> int:
-    """The next multiple of CHANNELS."""
-    return -(-channels // CHANNELS) * CHANNELS
-
-
-@dataclass(eq=False)
-class Buffer:
-    """Memory for maps that lie beside one another; `start` in floats, once all steps are known. `of`: the same memory, seen otherwise."""
-
-    pixels: int
-    stride: int                     # floats from pixel to pixel
-    start: int = -1
-    of: "Buffer | None" = None
-
-    @property
-    def size(self) -> int:
-        """Floats."""
-        return self.pixels * self.stride
-
-    @property
-    def root(self) -> "Buffer":
-        """What memory is given to."""
-        return self if self.of is None else self.of.root
-
-
-@dataclass(frozen=True)
-class Map:
-    """What a node of the graph made: n images of h × w pixels and c channels, from `channel` on in a buffer; None is the network's image.
-
-    `last` says that torch has the channels in the last dimension here, `flat` that it sees one dimension of (c, h, w).
-    """
-
-    buffer: Buffer | None
-    n: int
-    h: int
-    w: int
-    c: int
-    channel: int = 0
-    last: bool = False
-    flat: bool = False
-
-    @property
-    def pixels(self) -> int:
-        """Of all images."""
-        return self.n * self.h * self.w
-
-    @property
-    def stride(self) -> int:
-        """Floats from pixel to pixel."""
-        return 0 if self.buffer is None else self.buffer.stride
-
-
-@dataclass(eq=False)
-class Work:
-    """One step, before memory is given out: a kind, its maps and what it needs besides."""
-
-    kind: str
-    name: str                       # of the node that has the weights
-    source: Map
-    result: Map
-    activation: str = "none"
-    kernel: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    groups: int = 1
-    other: Map | None = None
-    weight: Tensor | None = None        # as torch has it
-    bias: Tensor | None = None
-    before: Tensor | None = None        # factors and offsets, (2, c)
-    counts_padding: bool = False
-    epsilon: float = 0.0
-    flat: tuple[int, int, int] | None = None        # (c, h, w), whose values torch has in this order; here they lie as (h, w, padded c)
-
-    @property
-    def can_winograd(self) -> bool:
-        """Whether this is a 3×3 convolution of stride 1."""
-        return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1 and self.before is None
-                and self.source.buffer is not None)
-
-
-class UnsupportedError(ConvatlasError):
-    """A network has something that the kernels have not."""
-
-
-def plan(model: nn.Module, size: tuple[int, ...]) -> Callable[[int], list[Work]]:
-    """What gives the steps of `model`, in eval mode, for so many images of `size` (C, H, W). Refuses, with its name, what is not known."""
+def plan(model: nn.Module, size: tuple[int, ...]) -> list[Work]:
+    """The steps of `model`, in eval mode, for one image of `size` (C, H, W). Refuses, with its name, what is not known."""
     try:
         graph, made = traced(model, torch.zeros(1, *size), (*LEAVES, LocalResponseNorm))
     except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
         raise UnsupportedError(f"native cannot trace it: {' '.join(str(error).split())[:200]}") from error
-    return lambda images: _Planner(graph, {node: (images, *shape[1:]) for node, shape in made.items()}).steps()
+    return _Planner(graph, made).steps()
+
+
+def _floats(tensor: Tensor | None) -> Floats | None:
+    """As NumPy has it; the same memory, where it can be."""
+    return None if tensor is None else tensor.detach().float().contiguous().numpy()
 
 
 class _Planner:
@@ -258,8 +174,7 @@ class _Planner:
         if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or _two(conv.dilation) != (1, 1):
             raise UnsupportedError("native has no dilation, and no padding by name or by anything but zeros")
         work = Work("conv", node.name, source, self._new(node), kernel=_two(conv.kernel_size), stride=_two(conv.stride),
-                    padding=_two(conv.padding), groups=conv.groups, weight=conv.weight.detach(),
-                    bias=None if conv.bias is None else conv.bias.detach())
+                    padding=_two(conv.padding), groups=conv.groups, weight=_floats(conv.weight), bias=_floats(conv.bias))
         if conv.groups > 1 and source.buffer is None:
             raise UnsupportedError("native has no groups in the first convolution")
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
@@ -282,8 +197,8 @@ class _Planner:
             source = self._map(node.args[0], last=True)
         if source.buffer is None:
             raise UnsupportedError("native takes the image into a convolution only")
-        self._add(node, Work("conv", node.name, source, self._new(node, source), weight=linear.weight.detach()[:, :, None, None], flat=flat,
-                             bias=None if linear.bias is None else linear.bias.detach()))
+        self._add(node, Work("conv", node.name, source, self._new(node, source), weight=_floats(linear.weight[:, :, None, None]),
+                             flat=flat, bias=_floats(linear.bias)))
 
     def _strided(self, node: fx.Node) -> tuple[int, int] | None:
         """The steps in which `node` takes pixels, x[:, :, ::s, ::s], for a reader that pads channels, F.pad(…, (0, 0, 0, 0, b, e))."""
@@ -304,8 +219,8 @@ class _Planner:
         view: Any = node.args[0]
         pads: Any = node.args[1]
         source, result = self._written(view.args[0]), self._new(node)
-        weight = torch.zeros(result.c, source.c, 1, 1)
-        weight[pads[4] : pads[4] + source.c, :, 0, 0] = torch.eye(source.c)
+        weight = np.zeros((result.c, source.c, 1, 1), np.float32)
+        weight[pads[4] : pads[4] + source.c, :, 0, 0] = np.eye(source.c)
         self._add(node, Work("conv", node.name, source, result, stride=steps, weight=weight))
 
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
@@ -339,22 +254,23 @@ class _Planner:
             raise UnsupportedError("native needs BatchNorm's statistics")
         scale = torch.rsqrt(norm.running_var.double() + norm.eps) * (norm.weight.detach().double() if norm.affine else 1.0)
         shift = (norm.bias.detach().double() if norm.affine else 0.0) - norm.running_mean.double() * scale
-        self._add(node, Work("affine", node.name, source, self._new(node), before=torch.stack([scale, shift]).float()))
+        self._add(node, Work("affine", node.name, source, self._new(node), before=_floats(torch.stack([scale, shift]))))
 
     def _response(self, node: fx.Node, norm: LocalResponseNorm) -> None:
         source = self._written(node.args[0])
         if norm.beta != 0.75 or (norm.groups > 1 and source.c // norm.groups % CHANNELS):
             raise UnsupportedError("native normalises local responses with β = 0.75 and groups of 16 channels only")
         self._add(node, Work("response", node.name, source, self._new(node), kernel=(norm.size, 1), groups=norm.groups,
-                             before=torch.tensor([norm.k, norm.alpha])))
+                             before=np.array([norm.k, norm.alpha], np.float32)))
 
     def _layer_norm(self, node: fx.Node, norm: nn.LayerNorm) -> None:
         assert isinstance(node.args[0], fx.Node)
         source = self._map(node.args[0], last=not isinstance(norm, LayerNorm2d))
         if source.buffer is None or tuple(norm.normalized_shape) != (source.c,):
             raise UnsupportedError("native normalises over the channels only")
-        weight = None if norm.weight is None else norm.weight.detach()
-        bias = None if weight is None else torch.zeros(source.c) if norm.bias is None else norm.bias.detach()
+        weight, bias = _floats(norm.weight), _floats(norm.bias)
+        if weight is not None and bias is None:
+            bias = np.zeros_like(weight)
         self._add(node, Work("layernorm", node.name, source, self._new(node, source), weight=weight, bias=bias, epsilon=norm.eps))
 
     def _activate(self, node: fx.Node, activation: str) -> None:
@@ -466,74 +382,8 @@ def _join_groups(work: Work) -> None:
     many = many if groups % many == 0 else groups
     if many == 1:
         return
-    joined = torch.zeros(outputs, many * inputs, *kernel)
+    joined = np.zeros((outputs, many * inputs, *kernel), np.float32)
     for group in range(groups):
         at = group % many * inputs
         joined[group * each : (group + 1) * each, at : at + inputs] = work.weight[group * each : (group + 1) * each]
     work.weight, work.groups = joined, groups // many
-
-
-def lay_out(works: Sequence[Work]) -> int:
-    """Give every buffer its place in the arena, where no other lies while it is used; returns the arena's floats."""
-    first: dict[int, int] = {}
-    last: dict[int, int] = {}
-    buffers: dict[int, Buffer] = {}
-    for i, work in enumerate(works):
-        for each in (work.source, work.result, work.other):
-            if each is not None and each.buffer is not None:
-                root = each.buffer.root
-                buffers[id(root)] = root
-                first.setdefault(id(root), i)
-                last[id(root)] = i
-    placed: list[tuple[int, int, int, int]] = []        # start, end, first and last step
-    for key in sorted(buffers, key=lambda key: -buffers[key].size):
-        start = 0
-        for begin, end, since, until in sorted(placed):
-            if first[key] <= until and since <= last[key] and start + buffers[key].size > begin:
-                start = max(start, end)
-        buffers[key].start = start
-        placed.append((start, start + buffers[key].size, first[key], last[key]))
-    return max((end for _, end, _, _ in placed), default=0)
-
-
-def weights_of(work: Work, kind: str, lanes: int) -> Tensor:
-    """The step's weight in the order in which the kernel of `kind` reads it, flat."""
-    weight = work.weight
-    assert weight is not None
-    if kind == "layernorm":
-        return padded_vector(weight)
-    if kind == "depthwise":
-        wide = torch.zeros(padded(len(weight)), *weight.shape[1:])
-        wide[: len(weight)] = weight
-        return wide.reshape(-1, CHANNELS, *weight.shape[2:]).permute(0, 2, 3, 1).flatten()
-    if kind in WINOGRAD:
-        grid = torch.tensor(WINOGRAD[kind], dtype=torch.float64)
-        points = torch.einsum("ij,kcjl,ml->imck", grid, weight.double(), grid).flatten(0, 1)       # (36 or 16, c, k)
-        return _panels(points.float(), lanes)
-    if work.flat:
-        c, h, w = work.flat
-        wide = torch.zeros(h, w, padded(c), len(weight))
-        wide[:, :, :c] = weight.reshape(-1, c, h, w).permute(2, 3, 1, 0)
-        return _panels(wide.flatten(0, 2), lanes)
-    return torch.cat([_panels(group.permute(2, 3, 1, 0), lanes) for group in weight.chunk(work.groups)])
-
-
-NEAR, FAR = 0.5 ** 0.5, 2.0 ** 0.5
-# G of Winograd's F(4×4, 3×3) and F(2×2, 3×3), at the points of kernels/winograd.h
-WINOGRAD = {
-    "winograd4": ((1.0, 0.0, 0.0), *((-1 / 1.5, -at / 1.5, -0.5 / 1.5) for at in (NEAR, -NEAR)),
-                  *((1 / 6, at / 6, 2 / 6) for at in (FAR, -FAR)), (0.0, 0.0, 1.0)),
-    "winograd2": ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0)),
-}
-
-
-def _panels(weight: Tensor, lanes: int) -> Tensor:
-    """(…, k) in panels of two vectors of k, one after the other; k is padded."""
-    wide = torch.zeros(*weight.shape[:-1], padded(weight.shape[-1]))
-    wide[..., : weight.shape[-1]] = weight
-    return torch.cat([panel.reshape(-1) for panel in torch.split(wide, 2 * lanes, dim=-1)])
-
-
-def padded_vector(vector: Tensor) -> Tensor:
-    """(…, c) with zeros to whole vectors, flat."""
-    return F.pad(vector.float(), (0, padded(vector.shape[-1]) - vector.shape[-1])).flatten()

@@ -1,8 +1,0 @@
-"""Kernels of our own, for what the engines leave on the table: compiled on the machine that they run on."""
-
-from .build import compiler as compiler
-from .build import kernels as kernels
-from .build import missing as missing
-from .engine import Choice as Choice
-from .engine import Network as Network
-from .plan import UnsupportedError as UnsupportedError
