@@ -213,10 +213,10 @@ def _fill_in_place(graph: fx.GraphModule, made: dict[fx.Node, tuple[int, ...]]) 
 
 def _normalise(graph: fx.GraphModule, join: fx.Node) -> None:
     """Let the BatchNorm that reads `join`, and the ReLU that reads that, be one `Affine`."""
-    reader, norm = _only_reader(join), _norm(graph, join)
+    reader, norm = only_reader(join), _norm(graph, join)
     assert reader is not None and norm is not None
-    then = _only_reader(reader)
-    relu = then is not None and _activation(graph, then) == FUNCTIONS[F.relu]
+    then = only_reader(reader)
+    relu = then is not None and activation(graph, then) == FUNCTIONS[F.relu]
     _place(graph, reader, Affine(norm, relu))
     if relu and then is not None:
         then.replace_all_uses_with(reader)
@@ -234,7 +234,7 @@ def _joined(node: fx.Node) -> list[fx.Node]:
 
 def _norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
     """The BatchNorm that alone reads `node`."""
-    reader = _only_reader(node)
+    reader = only_reader(node)
     module = graph.get_submodule(str(reader.target)) if reader is not None and reader.op == "call_module" else None
     return module if type(module) is nn.BatchNorm2d and module.track_running_stats else None
 
@@ -250,8 +250,8 @@ def _pack_node(graph: fx.GraphModule, node: fx.Node, made: dict[fx.Node, tuple[i
     else:
         return
     _place(graph, node, packed)
-    reader = _only_reader(node)
-    fused = None if reader is None else _activation(graph, reader)
+    reader = only_reader(node)
+    fused = None if reader is None else activation(graph, reader)
     if reader is not None and fused is not None:
         packed.fused = fused
         reader.replace_all_uses_with(node)
@@ -264,14 +264,14 @@ def _fuse_addition(graph: fx.GraphModule, node: fx.Node, made: dict[fx.Node, tup
         return
     order = {other: i for i, other in enumerate(graph.graph.nodes)}
     nodes = [arg for arg in node.args if isinstance(arg, fx.Node)]
-    convs = [arg for arg in nodes if arg.op == "call_module" and _only_reader(arg) is node
+    convs = [arg for arg in nodes if arg.op == "call_module" and only_reader(arg) is node
              and isinstance(module := graph.get_submodule(str(arg.target)), PackedConv) and module.fused == NONE]
     if len(nodes) != 2 or nodes[0] is nodes[1] or not convs or len({made.get(arg) for arg in nodes}) != 1:
         return
     conv = max(convs, key=order.__getitem__)
     other = next(arg for arg in nodes if arg is not conv)
-    reader = _only_reader(node)
-    relu = reader is not None and _activation(graph, reader) == FUNCTIONS[F.relu]
+    reader = only_reader(node)
+    relu = reader is not None and activation(graph, reader) == FUNCTIONS[F.relu]
     last = reader if relu and reader is not None else node
     packed = graph.get_submodule(str(conv.target))
     assert isinstance(packed, PackedConv)
@@ -291,11 +291,13 @@ def _place(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
     node.target = name
 
 
-def _only_reader(node: fx.Node) -> fx.Node | None:
+def only_reader(node: fx.Node) -> fx.Node | None:
+    """What reads `node`, if that is one node alone."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
-def _activation(graph: fx.GraphModule, node: fx.Node) -> Fused | None:
+def activation(graph: fx.GraphModule, node: fx.Node) -> Fused | None:
+    """What activation `node` is, if it is one."""
     if node.op == "call_function":
         return FUNCTIONS.get(node.target)
     if node.op != "call_module":

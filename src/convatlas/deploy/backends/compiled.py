@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...model import Convnet
+from ..fused import can_fuse, fuse
 from ..rewrite import rewrite
 from .base import DTYPES, Backend, Precision, Scores, in_precision
 from .eager import write_folded
@@ -24,8 +25,11 @@ class Compiled(Backend):
         import torch._dynamo.config as dynamo
         import torch._inductor.config as inductor
 
-        net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
-        options = {"freezing": True} | ({"triton.cudagraphs": True} if example.device.type == "cuda" else {})
+        device, dtype = example.device, DTYPES[precision]
+        net: nn.Module = rewrite(model, join=True).to(device, dtype, memory_format=torch.channels_last)      # type: ignore[call-overload]
+        if can_fuse(device, dtype):
+            net = fuse(net, example.to(dtype=dtype, memory_format=torch.channels_last))
+        options = {"freezing": True} | ({"triton.cudagraphs": True} if device.type == "cuda" else {})
         inner = in_precision(torch.compile(net, dynamic=False, options=options), precision)      # type: ignore[arg-type]
 
         def scores(x: Tensor) -> Tensor:
