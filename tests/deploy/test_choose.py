@@ -64,7 +64,7 @@ def test_wrong_scores_failures_and_absent_packages_are_refused_with_their_reason
     class Wrong(backends.Backend):
         name, file = "wrong", "none"
 
-        def build(self, model, example, precision, folder):
+        def build(self, model, example, precision, folder, tell):
             return lambda x: model(x) * 1.01, None
 
         def write(self, model, example, precision, folder): ...
@@ -73,7 +73,7 @@ def test_wrong_scores_failures_and_absent_packages_are_refused_with_their_reason
     class Broken(Wrong):
         name = "broken"
 
-        def build(self, model, example, precision, folder):
+        def build(self, model, example, precision, folder, tell):
             raise RuntimeError("no such operator")
 
     class Absent(Wrong):

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from convatlas.deploy.backends import BACKENDS
+from convatlas.deploy.backends.base import order_of
 from convatlas.deploy.fused import ConvReLU, can_fuse, conv_relu, fuse
 from convatlas.deploy.rewrite import rewrite
 from laws import build, images
@@ -83,6 +84,13 @@ def test_the_operator_is_what_torch_takes_it_for(where, other):
 def test_the_cpu_and_full_precision_go_on_without():
     assert not can_fuse(torch.device("cpu"), torch.bfloat16)
     assert not can_fuse(torch.device("cuda"), torch.float32)
+
+
+def test_maps_of_large_depthwise_kernels_lie_channel_by_channel_on_a_gpu():
+    large, small = (nn.Sequential(nn.Conv2d(8, 8, side, groups=8)) for side in (31, 7))
+    plain = nn.Sequential(nn.Conv2d(8, 8, 11))
+    orders = [order_of(net, torch.device(where)) for net in (large, small, plain) for where in ("cuda", "cpu")]
+    assert orders == [torch.contiguous_format] + 5 * [torch.channels_last]
 
 
 @pytest.mark.gpu

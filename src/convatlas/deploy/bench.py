@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from .backends.base import Tell
 from .choose import CANDIDATES, TOLERANCE
 from .machine import OPERATIONS
 from .sides import ENGINES, LIBRARIES, MATRIX, OURS, PLAIN
 
 AGAINST = (*LIBRARIES, "onnxruntime", "openvino")      # what is compared unless told otherwise: torch.compile takes minutes to set up
 LIMIT = 900.0                           # seconds in which one step of a process must be over
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)

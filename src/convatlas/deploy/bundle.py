@@ -23,11 +23,12 @@ from ..recipes import recipe
 from ..run import Loss, Preprocess
 from ..zoo import transforms
 from .backends import Precision, Scores, backend_of
+from .backends.base import Tell, quiet
 from .backends.parts import FILE as PARTS
 from .calibration import Labelled, Pictures, of_run
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
 from .int8 import CANDIDATES as IN_INT8
-from .int8 import COUNT, Quantised, Tell, quantize
+from .int8 import COUNT, Quantised, quantize
 from .machine import versions
 from .readme import readme
 
@@ -73,7 +74,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
            image_size: int | tuple[int, int] | None = None, candidates: Sequence[str] = CANDIDATES, force: bool = False,
            calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labelled | None = None,
            max_drop: str | float | None = None, sensitivity: bool = False, data_dir: str | None = None,
-           tell: Tell = lambda text: None) -> Report:
+           tell: Tell = quiet) -> Report:
     """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was measured.
 
     `backend`, `precision` and `candidates` are as for `optimize`; `batch` is what it is made fast for: any number of images is answered.
@@ -104,7 +105,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
             report = made.report
         else:
             _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop, "sensitivity": sensitivity or None})
-            report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates).report
+            report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates, tell=tell).report
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / ABOUT).unlink(missing_ok=True)

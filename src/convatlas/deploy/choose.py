@@ -23,6 +23,7 @@ from ..errors import ConvatlasError
 from ..model import Convnet
 from ..native import UnsupportedError
 from .backends import BACKENDS, Precision, Scores, backend_of
+from .backends.base import Tell, quiet
 from .figures import Int8
 from .machine import processor, versions
 
@@ -99,8 +100,9 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
 
 
 def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
-                candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimised:
-    """`optimize`, which leaves each backend's files in a folder of its name in the empty `work`."""
+                candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True,
+                tell: Tell = quiet) -> Optimised:
+    """`optimize`, which says what it is at and leaves each backend's files in a folder of its name in the empty `work`."""
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
     names = tuple(candidates) if backend == "auto" else (backend,)
@@ -114,11 +116,12 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     use("auto", macs(model) * len(example), example.device)
     kept = cache_dir() / "deploy" / f"{_fingerprint(model, example, precision, names)}.json" if cache and backend == "auto" else None
     if kept is not None and (known := _read(kept)) is not None:
-        built = _built(work, model, example, known.chosen, precision)
+        built = _built(work, model, example, known.chosen, precision, tell)
         if isinstance(built, _Ready):
             return Optimised(built.scores, known)
-    tried = [_built(work, model, example, name, precision) for name in names]
+    tried = [_built(work, model, example, name, precision, tell) for name in names]
     ready = [each for each in tried if isinstance(each, _Ready)]
+    tell(f"{', '.join(each.candidate.name for each in ready)}: measured in turns")
     timed = {c.name: c for c in measured([each.candidate for each in ready], [each.scores for each in ready], example, seconds)}
     table = tuple(timed[each.candidate.name] if isinstance(each, _Ready) else each for each in tried)
     if not ready:
@@ -138,16 +141,17 @@ class _Ready:
     scores: Scores
 
 
-def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision) -> "_Ready | Candidate":
+def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision, tell: Tell) -> "_Ready | Candidate":
     """Set up and compared with the network; or why not."""
     backend = BACKENDS[name]
     if reason := backend.refusal(example, precision):
         return Candidate(name, refused=reason)
+    tell(f"{name} is set up")
     folder = work / name
     folder.mkdir(exist_ok=True)
     before, began = resident(), time.perf_counter()
     try:
-        scores, size = backend.build(model, example, precision, folder)
+        scores, size = backend.build(model, example, precision, folder, tell)
         found = scores(example)
     except UnsupportedError as error:
         return Candidate(name, refused=str(error))

@@ -15,6 +15,7 @@ from ..engine.evaluate import Evaluation
 from ..errors import ConvatlasError
 from ..model import Convnet
 from .backends import Backend, Scores, backend_of
+from .backends.base import Tell, quiet
 from .calibration import Judge, Labelled, Pictures, calibration, judge
 from .choose import TOLERANCE, Candidate, Report, difference, measured, resident, setup_failure
 from .figures import Accuracy, Int8, Sensitivity, Trial
@@ -26,7 +27,6 @@ COUNT = 300         # pictures that calibrate
 TRIALS = 12         # quantisations of one backend, beyond which the number of layers in fp32 is not narrowed down further
 SEEN = 32           # calibration pictures on which int8 and fp32 are compared
 
-Tell = Callable[[str], None]
 
 
 class Quantised(nn.Module):
@@ -54,7 +54,7 @@ def share(text: str | float) -> float:
 
 def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT, evaluate: Labelled | None = None,
              max_drop: str | float | None = None, sensitivity: bool = False, batch: int = 1, candidates: Sequence[str] = CANDIDATES,
-             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = lambda text: None) -> Quantised:
+             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantised:
     """`model` in int8: weights symmetric per channel, activations between the bounds that `count` of `images` show.
 
     `images` are a folder (of pictures, or of classes), a named data set (in `data_dir`), opened data or inputs (n, C, h, w); `evaluate`

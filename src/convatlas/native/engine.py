@@ -17,6 +17,7 @@ NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw"
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
 SLOW = 1.2                              # so much longer than the best, and a way is out
+TELLING = 5                             # seconds between reports
 RUNS = 3                                # of the network by each way, the fastest counts
 
 
@@ -71,8 +72,11 @@ class Network:
         """For a batch in parts of so many images, or less where there are not so many."""
         return self.program(min(part, batch), batch // part >= self.threads)
 
-    def tune(self, x: Floats) -> None:
-        """Find how batches like `x` are answered fastest: together or in parts, and how each layer is computed."""
+    def tune(self, x: Floats, tell: Callable[[str], None] = lambda text: None) -> None:
+        """Find how batches like `x` are answered fastest: together or in parts, and how each layer is computed.
+
+        `tell` is told how far that is, every few seconds.
+        """
         ways = {}
         for part in self._parts(len(x)):
             program = self._for(len(x), part)
@@ -80,7 +84,7 @@ class Network:
             ways[part] = min(_seconds(program.run, x) for _ in range(RUNS))
         apart = min((part for part in ways if part < len(x)), key=ways.__getitem__, default=len(x))
         near = [part for part in dict.fromkeys((len(x), apart)) if ways[part] <= SLOW * min(ways.values())]
-        tuned = {part: self._for(len(x), part).tune(x) for part in near}
+        tuned = {part: self._for(len(x), part).tune(x, _Progress(tell, i, len(near))) for i, part in enumerate(near)}
         self.parts[len(x)] = min(tuned, key=tuned.__getitem__)
         self.programs = {key: program for key, program in self.programs.items() if key[0] == self.parts[len(x)]}
         used = {(work.name, KINDS[step.kind]) for program in self.programs.values()
@@ -153,7 +157,7 @@ class Program:
                                   *memory, None if seconds is None else seconds.ctypes.data)
         return scores
 
-    def tune(self, x: Floats) -> float:
+    def tune(self, x: Floats, progress: "_Progress") -> float:
         """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole network runs.
 
         Returns the seconds of one call as it is then.
@@ -165,6 +169,7 @@ class Program:
             for turn in range(max(map(len, left))):
                 now = [each[turn % len(each)] for each in left]
                 self._choose(now)
+                progress.at(calls == CALLS[-1], turn / max(map(len, left)))
                 for _ in range(calls):
                     self.run(x, seconds)
                     for each, choice, spent in zip(taken, now, seconds.tolist(), strict=True):
@@ -247,6 +252,19 @@ LINE = 64                       # bytes of a line of the cache
 BEYOND = 64                     # floats that a kernel may read or write behind the last map
 WORTH = 400                     # pixels of a map from which on Winograd's larger weights are made up for
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
+
+
+class _Progress:
+    """Says now and then how much of the tuning is done; `way` of `ways` is tuned now."""
+
+    def __init__(self, tell: Callable[[str], None], way: int, ways: int) -> None:
+        self.tell, self.way, self.ways, self.said = tell, way, ways, time.perf_counter()
+
+    def at(self, second: bool, share: float) -> None:
+        """The share of its first or second round."""
+        if time.perf_counter() - self.said > TELLING:
+            self.said = time.perf_counter()
+            self.tell(f"native tunes its layers: {(self.way + (second + share) / 2) / self.ways:.0%}")
 
 
 def _seconds(call: Callable[[Floats], Floats], x: Floats) -> float:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ...model import Convnet
 from ..fused import can_fuse, fuse
 from ..rewrite import rewrite
-from .base import DTYPES, Backend, Precision, Scores, in_precision
+from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
 from .eager import write_folded
 
 
@@ -17,7 +17,8 @@ class Compiled(Backend):
 
     name, file = "compile", "model.safetensors"
 
-    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
+    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
+              ) -> tuple[Scores, int | None]:
         """As the base class says, without a file."""
         return self._scores(model, example, precision), None
 
@@ -25,12 +26,13 @@ class Compiled(Backend):
         import torch._dynamo.config as dynamo
         import torch._inductor.config as inductor
 
-        device, dtype = example.device, DTYPES[precision]
-        net: nn.Module = rewrite(model, join=True).to(device, dtype, memory_format=torch.channels_last)      # type: ignore[call-overload]
-        if can_fuse(device, dtype):
-            net = fuse(net, example.to(dtype=dtype, memory_format=torch.channels_last))
-        options = {"freezing": True} | ({"triton.cudagraphs": True} if device.type == "cuda" else {})
-        inner = in_precision(torch.compile(net, dynamic=False, options=options), precision)      # type: ignore[arg-type]
+        device, dtype, order = example.device, DTYPES[precision], order_of(model, example.device)
+        net: nn.Module = rewrite(model, join=True).to(device, dtype, memory_format=order)      # type: ignore[call-overload]
+        last = order is torch.channels_last
+        if last and can_fuse(device, dtype):
+            net = fuse(net, example.to(dtype=dtype, memory_format=order))
+        options = {"freezing": True} | ({"triton.cudagraphs": True, "layout_optimization": last} if device.type == "cuda" else {})
+        inner = in_precision(torch.compile(net, dynamic=False, options=options), precision, order)      # type: ignore[arg-type]
 
         def scores(x: Tensor) -> Tensor:
             with inductor.patch(freezing=True), dynamo.patch(recompile_limit=4096, fail_on_recompile_limit_hit=True):

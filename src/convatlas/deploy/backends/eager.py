@@ -9,7 +9,7 @@ from ...model import Convnet
 from ..fold import fold_structure
 from ..pack import can_pack, pack
 from ..rewrite import rewrite
-from .base import DTYPES, Backend, Precision, Scores, in_precision
+from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
 
 
 class Eager(Backend):
@@ -17,15 +17,17 @@ class Eager(Backend):
 
     name, file = "eager", "model.safetensors"
 
-    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
+    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
+              ) -> tuple[Scores, int | None]:
         """As the base class says, without a file."""
         return self._scores(model, example, precision), None
 
     def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Scores:
-        net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=torch.channels_last)      # type: ignore[call-overload]
+        order = order_of(model, example.device)
+        net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=order)      # type: ignore[call-overload]
         if example.device.type == "cpu" and can_pack():
             return in_precision(pack(net, example.to(dtype=DTYPES[precision], memory_format=torch.channels_last)), precision)
-        return in_precision(net, precision)
+        return in_precision(net, precision, order)
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""

@@ -11,7 +11,7 @@ from ...native import Network, missing
 from ...native.stored import WEIGHTS, load, save
 from ..plan import plan
 from ..rewrite import rewrite
-from .base import Backend, Precision, Scores
+from .base import Backend, Precision, Scores, Tell, quiet
 
 
 class Native(Backend):
@@ -23,19 +23,20 @@ class Native(Backend):
         """What it needs is a compiler."""
         return missing()
 
-    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> tuple[Scores, int | None]:
+    def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
+              ) -> tuple[Scores, int | None]:
         """As the base class says."""
-        network = self._write(model, example, folder)
+        network = self._write(model, example, folder, tell)
         return network, sum(file.stat().st_size for file in folder.iterdir())
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
-        self._write(model, example, folder)
+        self._write(model, example, folder, quiet)
 
-    def _write(self, model: Convnet, example: Tensor, folder: Path) -> "Sizes":
+    def _write(self, model: Convnet, example: Tensor, folder: Path, tell: Tell) -> "Sizes":
         found = Sizes(model, torch.get_num_threads())
         network = found.of(example)
-        network.tune(example.numpy())
+        network.tune(example.numpy(), tell)
         save(network, folder)
         return found
 
