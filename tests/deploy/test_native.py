@@ -214,6 +214,7 @@ def changes() -> list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], None
         ("a small weight", array("0.weight", short)), ("no weight", lambda tree, arrays: arrays.pop("0.weight")),
         ("a double weight", array("0.bias", np.zeros(16))), ("a short bias", array("0.bias", np.zeros(5, np.float32))),
         ("no steps", lambda tree, arrays: tree.update(steps=[])), ("no buffers", lambda tree, arrays: tree.pop("buffers")),
+        ("another's name", lambda tree, arrays: tree["steps"][4].update(name=tree["steps"][3]["name"])),
         ("no scores", lambda tree, arrays: tree["steps"].pop()), ("no start", lambda tree, arrays: tree["steps"].pop(0)),
     ]
 

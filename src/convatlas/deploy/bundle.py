@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from .. import registry
@@ -153,7 +154,7 @@ def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, examp
     else:
         backend_of(built.name).write(net, example, precision, folder)
     if net.fitted:
-        save_file(dict(net.fitted), folder / FITTED)
+        (folder / FITTED).write_bytes(to_bytes(dict(net.fitted)))
 
 
 def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:

@@ -250,6 +250,9 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
         raise ValueError(f"{type(error).__name__}: {error}") from error
     for work in works:
         _check(work)
+    names = [work.name for work in works if work.kind != "copy"]
+    if len(set(names)) < len(names):
+        raise ValueError("two steps have one name")         # weights are laid out once for each
     pictures = {(each.source.h, each.source.w, each.source.c) for each in works if each.source.buffer is None}
     if len(pictures) != 1 or works[0].source.buffer is not None or (works[-1].result.h, works[-1].result.w) != (1, 1):
         raise ValueError("it does not lead from one image to scores")
