@@ -4,7 +4,8 @@
     uv run python benchmarks/onnx_all.py 'resnet*' unet
 
 Weights are random, with statistics and factors that are not the initial ones; all classes; images as small as the network takes; the
-file is asked for five images at once and for one, having been written with neither. A network that fails is listed with the reason.
+file is asked for five images at once and for one, having been written with neither. A network that fails is listed with the reason,
+and with how far its own scores in float32 are from those in float64 (`own_error`).
 Where such weights make a network so deep that its scores in float32 are not those in float64, its statistics are a batch's instead.
 """
 
@@ -63,7 +64,8 @@ def checked(name: str) -> dict[str, object]:
         try:
             session = open_session(export(model, path).path, torch.get_num_threads())
         except Exception as error:      # whatever it is, it is the result
-            return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
+            return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
+                    "own_error": float(f"{_own_error(model, images(model, 3)):.2e}")}
         off = 0.0
         for batch in (images(model, 5), images(model, 1)):
             off = max(off, difference(model, batch, torch.from_numpy(session.run(None, {"image": batch.numpy()})[0])))
