@@ -118,6 +118,9 @@ def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monk
     assert [each.classes for each in few] == [each.classes for each in many]
     assert np.allclose([each.probabilities for each in few], [each.probabilities for each in many], atol=1e-4)
     about = json.loads((tmp_path / "net" / "deploy.json").read_text())
+    (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"input": about["input"] | {"size": [16, 16]}}))
+    with pytest.raises(convatlas.ConvatlasError, match=r"laid out for images \(N, 3, 32, 32\), not \(2, 3, 16, 16\)"):
+        light.predict(tmp_path / "net", files)
     (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"example": [1, 3, 64, 64]}))
     with pytest.raises(convatlas.ConvatlasError, match=r"says images of \[3, 64, 64\], the network takes \[3, 32, 32\]"):
         light.predict(tmp_path / "net", files)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ConvatlasError
 from .build import kernels
 from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
 
@@ -150,6 +151,8 @@ class Program:
     def run(self, x: Floats, seconds: NDArray[np.float64] | None = None) -> Floats:
         """Scores of a multiple of the images; and the time of each step, where there is an array for it."""
         net, last = self.network, self.works[-1].result
+        if x.shape[1:] != net.size:         # the kernels read as many numbers as they were laid out for
+            raise ConvatlasError(f"native was laid out for images (N, {', '.join(map(str, net.size))}), not {tuple(x.shape)}")
         x = np.ascontiguousarray(x, np.float32)
         scores = np.empty((len(x), last.c), np.float32)
         memory = net.pointers(self.size, net.threads if self.apart else 1, self.scratch)

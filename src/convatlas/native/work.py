@@ -279,8 +279,7 @@ def _check(work: Work) -> None:
     """A ValueError for a step that would lead the kernels out of its maps or arrays."""
     source, result, other = work.source, work.result, work.other
     same = (source.h, source.w, source.c) == (result.h, result.w, result.c)
-    vector = {"weight": (source.c,), "bias": (source.c,)}
-    shapes: dict[str, tuple[int, ...] | None] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     fits, second = same, None
     if work.kind in ("conv", "depthwise"):
         each = source.c // work.groups
@@ -306,7 +305,7 @@ def _check(work: Work) -> None:
     elif work.kind == "affine":
         shapes, fits = {"before": (2, source.c)}, same and work.before is not None
     elif work.kind == "layernorm":
-        shapes, fits = dict(vector), same and (work.weight is None) == (work.bias is None)
+        shapes, fits = {"weight": (source.c,), "bias": (source.c,)}, same and (work.weight is None) == (work.bias is None)
     elif work.kind == "response":
         shapes = {"before": (2,)}
         fits = (same and work.before is not None and source.c % work.groups == 0

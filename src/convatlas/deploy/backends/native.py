@@ -45,13 +45,7 @@ class Native(Backend):
         network = load(folder, torch.get_num_threads())
         if network.size != tuple(example.shape[1:]):
             raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: deploy it again")
-
-        def scores(x: Tensor) -> Tensor:
-            if tuple(x.shape[1:]) != network.size:
-                raise ConvatlasError(f"native was deployed for images (N, {', '.join(map(str, network.size))}), not {tuple(x.shape)}")
-            return torch.from_numpy(network(x.float().numpy()))
-
-        return scores
+        return lambda x: torch.from_numpy(network(x.float().numpy()))
 
 
 class Sizes:
