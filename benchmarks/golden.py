@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 import yaml
 
-from convatlas import create_model, list_models, registry
+from convatlas import create_model, list_models
+from convatlas.net import registry
 
 PATH = Path(__file__).parents[1] / "tests" / "golden" / "state_dict.yaml"
 

@@ -40,8 +40,8 @@ ENGINE = (1.03, 0.97, 1.15)             # least geometric mean over all, least o
 def measure(names: list[str], rounds: int, seconds: float, again: bool) -> None:
     """Every pair that is not in the file yet; a network that fails is told and left out."""
     from convatlas import ConvatlasError
-    from convatlas.deploy.bench import Comparison, bench, plain
-    from convatlas.deploy.bench import again as read
+    from convatlas.deploy.bench.comparison import Comparison, bench, plain
+    from convatlas.deploy.bench.comparison import again as read
     from convatlas.deploy.machine import about
 
     path = RESULTS / "inference.json"
@@ -134,8 +134,8 @@ def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     import torch
 
     from convatlas.deploy import fold_structure
-    from convatlas.deploy.rewrite import rewrite
-    from convatlas.deploy.sides import by_onnxruntime, by_openvino, chosen, turn
+    from convatlas.deploy.bench.contestants import by_onnxruntime, by_openvino, chosen, turn
+    from convatlas.deploy.graph.rewrite import rewrite
     from convatlas.parts import Parallel
 
     net, _ = chosen(name, [library(name)])
@@ -184,13 +184,13 @@ def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     """{network: {batch: kinds of layers with seconds and multiply-adds}}: the steps of the native backend, tuned for the batch."""
     import torch
 
+    from convatlas.deploy.bench.contestants import chosen
+    from convatlas.deploy.graph.rewrite import rewrite
     from convatlas.deploy.machine import OPERATIONS, matrix_product
-    from convatlas.deploy.plan import plan
-    from convatlas.deploy.rewrite import rewrite
-    from convatlas.deploy.sides import chosen
+    from convatlas.deploy.native import Network
+    from convatlas.deploy.native.plan import plan
+    from convatlas.deploy.native.work import Work
     from convatlas.engine.allocator import keep
-    from convatlas.native import Network
-    from convatlas.native.work import Work
 
     def kind(work: Work, kernel: str) -> str:
         side = "×".join(map(str, work.kernel))

@@ -70,11 +70,11 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
     import torch
 
     import convatlas
-    from convatlas.count import macs
     from convatlas.deploy.backends import BACKENDS
-    from convatlas.deploy.calibration import calibration
-    from convatlas.deploy.int8 import quantize
+    from convatlas.deploy.int8.calibration import calibration
+    from convatlas.deploy.int8.quantization import quantize
     from convatlas.engine.allocator import use
+    from convatlas.net.layers import macs
     from parity import transplant
 
     theirs_name, fields = NETWORKS[name]
@@ -127,7 +127,7 @@ def quantised_by_them(model: Any, pictures: Any) -> Any:
 
     import torch
 
-    from convatlas.light import silent
+    from convatlas.deploy.reader import silent
 
     openvino = silent()
     import nncf
@@ -179,8 +179,8 @@ def timed(sides: dict[str, Any], x: Any, seconds: float) -> dict[str, Any]:
 def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
     """Train, quantise by both engines with the run's own images, and judge."""
     import convatlas
-    from convatlas.deploy.calibration import of_run
-    from convatlas.deploy.int8 import quantize
+    from convatlas.deploy.int8.calibration import of_run
+    from convatlas.deploy.int8.quantization import quantize
 
     results: dict[str, Any] = {name: rows for name, rows in earlier("int8_agreement").items() if name != "data"}
     with tempfile.TemporaryDirectory() as temporary:

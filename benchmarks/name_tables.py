@@ -211,7 +211,8 @@ class Plain(yaml.SafeDumper):
 
 def main() -> None:
     """Write every family's file."""
-    from convatlas import registry, zoo  # noqa: F401 - registers the networks
+    from convatlas import zoo  # noqa: F401 - registers the networks
+    from convatlas.net import registry
 
     warnings.filterwarnings("ignore")
     tables: dict[str, dict[str, Any]] = defaultdict(dict)

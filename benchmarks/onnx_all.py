@@ -27,7 +27,8 @@ KEPT = RESULTS / "onnx.json"
 def main(patterns: list[str]) -> None:
     """Fill in what is missing, and say how far it came."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from convatlas import list_models, registry
+    from convatlas import list_models
+    from convatlas.net import registry
 
     known = json.loads(KEPT.read_text(encoding="utf-8"))["results"] if KEPT.exists() else {}
     names = sorted((n for n in list_models() if any(fnmatchcase(n, p) for p in patterns)), key=lambda n: registry.VARIANTS[n].params)
@@ -50,7 +51,7 @@ def checked(name: str) -> dict[str, object]:
 
     from convatlas.deploy.choose import difference
     from convatlas.deploy.exports import export
-    from convatlas.light import open_session
+    from convatlas.deploy.reader import open_session
     from laws import build, fields_of, images
     from parity import randomised
 
@@ -96,7 +97,7 @@ def _with_statistics_of(model: Any, x: Any) -> None:
 
 
 def _classes(name: str) -> int:
-    from convatlas import registry
+    from convatlas.net import registry
 
     return int(registry.variant(name).spec.num_classes)
 

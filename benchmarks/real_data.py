@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from convatlas.draw.plots import curves
 from convatlas.engine.records import read_rows
-from convatlas.inspect.plots import curves
 from report import RESULTS, machine, save
 
 DOCS = Path(__file__).parents[1] / "docs"

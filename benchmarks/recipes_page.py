@@ -5,7 +5,8 @@ uv run python benchmarks/recipes_page.py
 
 from pathlib import Path
 
-from convatlas import list_models, registry
+from convatlas import list_models
+from convatlas.net import registry
 from convatlas.recipes import about, names, recipe
 from convatlas.run import Run
 

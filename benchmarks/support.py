@@ -23,7 +23,8 @@ SECONDS = 900       # for all laws of one network
 def main(words: list[str]) -> None:
     """Fill in what is missing, one process per network, and write the page."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from convatlas import list_models, registry
+    from convatlas import list_models
+    from convatlas.net import registry
     from laws import LAWS
 
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}

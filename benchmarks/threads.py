@@ -11,7 +11,8 @@ import time
 
 import torch
 
-from convatlas import count, create_model
+from convatlas import create_model
+from convatlas.net import layers
 from report import save
 
 STEPS = (("lenet5", 16), ("lenet5", 256), ("lecun1989_zipcode", 1), ("lenet5_modern", 64), ("lenet5_modern", 256))
@@ -48,7 +49,7 @@ def measure(all_threads: int) -> list[dict[str, float | str]]:
     for name, batch in STEPS:
         pairs = [(milliseconds(name, batch, 1), milliseconds(name, batch, all_threads)) for _ in range(5)]
         one, many = (statistics.median(column) for column in zip(*pairs, strict=True))
-        rows.append({"network": name, "batch": batch, "forward_macs": batch * count.macs(create_model(name)),
+        rows.append({"network": name, "batch": batch, "forward_macs": batch * layers.macs(create_model(name)),
                      "one_thread_ms": round(one, 2), "all_threads_ms": round(many, 2), "one_over_all": round(one / many, 2)})
     return rows
 

@@ -162,7 +162,7 @@ def ours(case: Case, side: str) -> tuple[list[float], Iterator[int]]:
     """The same with convatlas: its loader, its step, its defaults."""
     import torch
 
-    from convatlas import count, create_model
+    from convatlas import create_model
     from convatlas.data import Batch, Loader, Tensors, make_transform
     from convatlas.engine import allocator
     from convatlas.engine.distributed import World
@@ -171,6 +171,7 @@ def ours(case: Case, side: str) -> tuple[list[float], Iterator[int]]:
     from convatlas.engine.optim import optimizer
     from convatlas.engine.step import Step
     from convatlas.engine.threads import resolve_layout, threads_for
+    from convatlas.net import layers
     from convatlas.run import Augment, Optim, Preprocess, Run, Train
 
     sys.path.insert(0, str(TESTS))
@@ -178,7 +179,7 @@ def ours(case: Case, side: str) -> tuple[list[float], Iterator[int]]:
 
     cpu = torch.device("cpu")
     model = create_model(case.ours, image_size=case.size, **case.fields)
-    macs = count.macs(model) * case.batch
+    macs = layers.macs(model) * case.batch
     allocator.use("auto", macs, cpu)
     transplant(peer(case).eval(), model.eval(), torch.randn(2, model.in_chans, case.size, case.size))
     layout = resolve_layout(None, macs, cpu)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import convatlas
-from convatlas import registry
-from convatlas.model import Convnet, pair
-from convatlas.segmenter import Segmenter
+from convatlas.net import registry
+from convatlas.net.model import Convnet, pair
+from convatlas.net.segmenter import Segmenter
 
 SIZES = (32, 64, 96, 128, 188, 224, 299)        # the first at which the last map is larger than one unit
 

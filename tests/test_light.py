@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 
 import convatlas
-from convatlas import light
 from convatlas.data import make_transform, to_tensor
-from convatlas.deploy import deploy
+from convatlas.deploy import deploy, reader
+from convatlas.deploy.native import missing
 from convatlas.engine import losses
-from convatlas.native import missing
 from convatlas.pixels import to_array
 from convatlas.run import Loss, Preprocess
 from laws import build
@@ -42,7 +41,7 @@ def test_pictures_are_prepared_as_by_torch(mode, size, channels, crop_pct, inter
     image = picture(mode, size)
     about = {"channels": channels, "size": given, "mean": mean, "std": std, "interpolation": interpolation,
              "resize": [max(1, round(side / crop_pct)) for side in given]}
-    found, expected = light.prepared(to_array(image), about), transform(to_tensor(image)).numpy()
+    found, expected = reader.prepared(to_array(image), about), transform(to_tensor(image)).numpy()
     assert found.dtype == np.float32 and found.shape == expected.shape == (channels, *given)
     levels = np.abs(found - expected) * np.array(std, np.float32)[:, None, None] * 255
     assert levels.max() < 1.01 and (levels > 0.01).mean() < 0.05       # a resized pixel is one of 255 apart at times
@@ -52,13 +51,13 @@ def test_a_picture_of_the_right_size_is_prepared_bit_for_bit():
     transform = make_transform(Preprocess(mean=MEAN, std=STD, crop_pct=1.0), 32, 3)
     about = {"channels": 3, "size": [32, 32], "resize": [32, 32], "mean": MEAN, "std": STD, "interpolation": "bilinear"}
     image = picture("RGB", (32, 40))
-    assert np.array_equal(light.prepared(to_array(image), about), transform(to_tensor(image)).numpy())
+    assert np.array_equal(reader.prepared(to_array(image), about), transform(to_tensor(image)).numpy())
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "map", "mse", "bce"])
 def test_scores_become_the_same_shares(loss):
     scores = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)) * 9
-    assert np.allclose(light.probabilities(scores.numpy(), loss), losses.probabilities(scores, Loss(name=loss)), atol=1e-6)
+    assert np.allclose(reader.probabilities(scores.numpy(), loss), losses.probabilities(scores, Loss(name=loss)), atol=1e-6)
 
 
 PROBE = """
@@ -97,12 +96,12 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
         assert np.allclose([row["probability"] for row in each["predictions"]], expected.probabilities, atol=5e-3)
     with pytest.raises(convatlas.ConvatlasError, match=r"broken\.png"):
         convatlas.predict(tmp_path / "net", files, strict=True)
-    assert light.answers(tmp_path / "net") and not light.answers(tmp_path / "net", "cuda")
+    assert reader.answers(tmp_path / "net") and not reader.answers(tmp_path / "net", "cuda")
     about = json.loads((tmp_path / "net" / "deploy.json").read_text())
     inputs = ({"fit": "zca"}, {"interpolation": "nearest"}, {"channels": 4})
     for change in ({"format": 99}, {"backend": "eager"}, {"input": None}, *({"input": about["input"] | each} for each in inputs)):
         (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | change))
-        assert not light.answers(tmp_path / "net"), change
+        assert not reader.answers(tmp_path / "net"), change
 
 
 @pytest.mark.skipif(missing() is not None, reason="no C++ compiler here: install g++")
@@ -112,15 +111,15 @@ def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monk
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for i, file in enumerate(files):
         picture("RGB", (32 + i, 40)).save(file)
-    few = light.predict(tmp_path / "net", files)
-    monkeypatch.setattr(light, "MANY", 1)
-    many = light.predict(tmp_path / "net", files)
+    few = reader.predict(tmp_path / "net", files)
+    monkeypatch.setattr(reader, "MANY", 1)
+    many = reader.predict(tmp_path / "net", files)
     assert [each.classes for each in few] == [each.classes for each in many]
     assert np.allclose([each.probabilities for each in few], [each.probabilities for each in many], atol=1e-4)
     about = json.loads((tmp_path / "net" / "deploy.json").read_text())
     (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"input": about["input"] | {"size": [16, 16]}}))
     with pytest.raises(convatlas.ConvatlasError, match=r"laid out for images \(N, 3, 32, 32\), not \(2, 3, 16, 16\)"):
-        light.predict(tmp_path / "net", files)
+        reader.predict(tmp_path / "net", files)
     (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"example": [1, 3, 64, 64]}))
     with pytest.raises(convatlas.ConvatlasError, match=r"says images of \[3, 64, 64\], the network takes \[3, 32, 32\]"):
-        light.predict(tmp_path / "net", files)
+        reader.predict(tmp_path / "net", files)

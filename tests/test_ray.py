@@ -10,7 +10,7 @@ from convatlas.engine.records import read_rows
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
-    from convatlas.ray import train
+    from convatlas.integrations.ray import train
 
     monkeypatch.setitem(sys.modules, "ray.train", None)
     with pytest.raises(ConvatlasError, match=r'pip install "convatlas\[ray\]"'):
@@ -20,7 +20,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_two_workers_give_the_run_of_one_process(monkeypatch, tmp_path):
     ray = pytest.importorskip("ray", reason="Ray is an extra")
-    from convatlas.ray import train
+    from convatlas.integrations.ray import train
 
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")
     lenet = convatlas.recipe("lenet5").model_dump()

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas.count import layers
-from convatlas.receptive import Axis, Sights
+from convatlas.net.layers import layer_table
+from convatlas.net.receptive import Axis, Sights
 
 
 def seen(model: nn.Module, size: int, at: int) -> tuple[int, int]:
@@ -45,7 +45,7 @@ def test_branches_take_the_union():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cat([self.large(x) + self.small(x), self.small(x)[:, :, :, :]], 1)
 
-    assert [row.receptive_field for row in layers(nn.Sequential(Both(), nn.Conv2d(4, 1, 3)), 16, 1)] == [7, 1, 9]
+    assert [row.receptive_field for row in layer_table(nn.Sequential(Both(), nn.Conv2d(4, 1, 3)), 16, 1)] == [7, 1, 9]
 
 
 @pytest.mark.parametrize(("name", "expected"), [("resnet18", 435), ("resnet50", 427), ("vgg16", 212), ("resnet50_v1", 483)])

@@ -3,7 +3,8 @@
 import pytest
 
 import convatlas
-from convatlas import ConvatlasError, registry
+from convatlas import ConvatlasError
+from convatlas.net import registry
 
 
 @pytest.mark.parametrize(("name", "fields", "sentence"), [

@@ -9,7 +9,7 @@ import pytest
 
 from convatlas.errors import ConvatlasError
 from convatlas.run import Optim, Run, Train
-from convatlas.runs import INDEX, at, changes, compare, files, find, flat, list_runs, read, rows_of
+from convatlas.runs.index import INDEX, at, changes, compare, files, find, flat, list_runs, read, rows_of
 
 HEADER = "epoch,step,lr,train_loss,val_loss,val_top1,images_per_second,seconds,a_new_column\n"
 
@@ -181,5 +181,5 @@ def test_trees():
 
 
 def test_no_torch():
-    code = "import sys, convatlas.runs; sys.exit('torch' in sys.modules)"
+    code = "import sys, convatlas.runs.index; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

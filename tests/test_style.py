@@ -3,83 +3,69 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
+from rooms import PAGE, ROOMS, with_table
+
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "src" / "convatlas"
 
-#   a room may import itself and the rooms named; a room that is missing here has no rule yet, and fails
-LEAVES = {"errors", "run"}
-MAY_IMPORT = {
-    "__init__": {"errors", "recipes", "run", "api", "checkpoints", "dense", "deploy", "publishing", "zoo"},
-    "__main__": {"cli"},
-    "errors": set(),
-    "cache": set(),
-    "pixels": {"errors"},
-    "native": {"cache", "errors"},
-    "light": {"errors", "native", "pixels"},
-    "run": {"errors"},
-    "folder": {"__init__", "errors", "run"},
-    "parts": set(),
-    "registry": {"errors", "model"},        # model for its type only
-    "model": LEAVES | {"parts", "registry"},
-    "receptive": {"parts"},
-    "count": {"model", "parts", "receptive"},
-    "segmenter": {"errors", "model", "registry"},
-    "arch": {"errors", "model", "parts", "registry", "segmenter"},
-    "facts": LEAVES | {"count", "deploy", "model", "parts", "registry", "weights"},
-    "weights": LEAVES | {"__init__", "folder"},
-    "data": LEAVES | {"cache", "pixels"},
-    "engine": LEAVES | {"__init__", "count", "data", "folder", "model", "parts", "segmenter"},
-    "recipes": LEAVES,
-    "inspect": LEAVES | {"__init__", "count", "data", "engine", "folder", "model", "parts", "receptive", "registry", "segment",
-                         "segmenter", "zoo"},
-    "dense": LEAVES | {"model", "parts"},
-    "deploy": LEAVES | {"cache", "checkpoints", "count", "data", "engine", "evaluation", "folder", "light", "model", "native", "parts",
-                        "recipes", "registry", "weights", "zoo"},
-    "checkpoints": LEAVES | {"segmenter", "arch", "deploy", "light", "model", "recipes", "registry", "weights"},
-    "zoo": LEAVES | {"arch", "checkpoints", "count", "data", "facts", "model", "recipes", "registry", "weights"},
-    "api": LEAVES | {"checkpoints", "recipes", "count", "data", "deploy", "engine", "folder", "inspect", "light", "model", "registry",
-                     "evaluation", "segment", "segmenter", "weights", "zoo"},
-    "publishing": LEAVES | {"folder", "registry", "weights", "zoo"},
-    "timm": LEAVES | {"zoo"},
-    "runs": LEAVES | {"__init__", "folder", "recipes"},
-    "ray": LEAVES | {"api"},
-    "segment": LEAVES | {"checkpoints", "count", "data", "deploy", "engine", "inspect", "model", "parts", "registry", "segmenter",
-                         "zoo"},
-    "evaluation": LEAVES | {"checkpoints", "data", "dense", "engine", "inspect", "model", "parts", "registry", "zoo"},
-    "cli": LEAVES | {"__init__", "api", "arch", "checkpoints", "count", "data", "deploy", "engine", "evaluation", "facts", "folder",
-                     "inspect", "light", "model", "pixels", "publishing", "receptive", "recipes", "registry", "runs", "segment",
-                     "segmenter", "weights", "zoo"},
-}
+TORCH_FREE = ("version", "errors", "files", "pixels", "run", "recipes", "runs.folder", "runs.index", "deploy", "deploy.reader",
+              "deploy.native", "deploy.native.build", "deploy.native.engine", "deploy.native.stored", "deploy.native.work", "cli.app")
 FILES = sorted(HOUSE.rglob("*.py"))
 
 
 def room(path: Path) -> str:
+    return path.relative_to(HOUSE).with_suffix("").parts[0]
+
+
+def module(path: Path) -> str:
+    """A file's dotted name inside the house; of a folder's `__init__.py`, the folder's."""
     parts = path.relative_to(HOUSE).with_suffix("").parts
-    return parts[0]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+MODULES = {module(path): path for path in FILES}
 
 
 def imported(path: Path) -> set[str]:
-    """The rooms of this house that a file imports, at the top or inside functions."""
-    package = ["convatlas", *path.relative_to(HOUSE).parent.parts]
-    found = set()
+    """The modules of this house that a file imports, at the top, inside functions or for types only."""
+    package, found = path.relative_to(HOUSE).parent.parts, set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
-            names = [base[1]] if len(base) > 1 else [alias.name for alias in node.names]
-            found |= {name if (HOUSE / name).is_dir() or (HOUSE / f"{name}.py").is_file() else "__init__" for name in names}
+            base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
+            for alias in node.names:
+                whole = ".".join([*base, alias.name])
+                found.add(whole if whole in MODULES else ".".join(base) or "__init__")
         assert not (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "convatlas"), path
     return found
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_imports_point_downwards(path):
-    here = room(path)
-    assert here in MAY_IMPORT, f"give {here} a line in MAY_IMPORT"
-    assert imported(path) - {here} <= MAY_IMPORT[here]
+def test_a_room_imports_only_what_stands_before_it(path):
+    before = list(ROOMS)[: list(ROOMS).index(room(path))]       # a ValueError: give the room a line in tests/rooms.py
+    assert {name.partition(".")[0] for name in imported(path)} - {room(path)} <= set(before)
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    TopologicalSorter({name: imported(path) for name, path in MODULES.items()}).prepare()       # a CycleError names the circle
+
+
+def test_the_rooms_are_those_that_are_there():
+    assert set(ROOMS) == {room(path) for path in FILES}
+    assert PAGE.read_text() == with_table(PAGE.read_text()), "write docs/architecture.md anew: uv run python tests/rooms.py"
+
+
+def test_what_answers_without_torch_never_imports_it():
+    names = [f"convatlas.{name}" for name in TORCH_FREE]
+    out = run("import importlib, sys\n"
+              f"for name in {names}:\n"
+              "    importlib.import_module(name)\n"
+              "    print(name, 'torch' in sys.modules)")
+    assert [line for line in out.splitlines() if line.endswith("True")] == [] and len(out.splitlines()) == len(names)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
@@ -91,7 +77,7 @@ def test_habits(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("hasattr", "eval", "exec"), f"line {node.lineno}"
         if isinstance(node, ast.FunctionDef) and node.args.kwarg:
-            passes_on = {("zoo", "create_model"), ("zoo", "info"), ("timm", "build")}
+            passes_on = {("zoo", "create_model"), ("zoo", "info"), ("integrations", "build")}
             assert (here, node.name) in passes_on, f"line {node.lineno}: **{node.args.kwarg.arg}"
     assert "pickle" not in {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     if "torch.load(" in text:
@@ -103,7 +89,8 @@ def test_an_architecture_file_can_be_read_whole(path):
     lines = path.read_text().splitlines()
     assert len(lines) <= 160, f"{len(lines)} lines"
     imports = [node.module for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.level]
-    assert set(imports) <= {"errors", "model", "parts", "registry", "segmenter"}, "an architecture imports these, never a sibling"
+    allowed = {"errors", "net.model", "net.registry", "net.segmenter", "parts"}
+    assert set(imports) <= allowed, "an architecture imports these, never a sibling"
 
 
 def run(code: str) -> str:
@@ -136,3 +123,10 @@ def test_public_names_are_all_there():
 
 def test_package_data_is_complete():
     assert (HOUSE / "py.typed").exists()
+
+
+@pytest.mark.parametrize(("old", "new"), [("native", "deploy.native"), ("deploy.plan", "deploy.native.plan"), ("ray", "integrations.ray")])
+def test_documented_modules_are_found_under_their_old_names(old, new):
+    out = run(f"import convatlas.{old}, sys; import convatlas.{new} as new; print(convatlas.{old} is new, new.__spec__.name, "
+              f"sys.modules['convatlas.{old}'] is new)")
+    assert out.split() == ["True", f"convatlas.{new}", "True"]

@@ -5,7 +5,7 @@ import timm
 import torch
 
 import convatlas
-import convatlas.timm
+import convatlas.integrations.timm
 from convatlas import ConvatlasError
 
 

@@ -3,9 +3,12 @@
 Every public name is imported when it is first used, so that `import convatlas` costs almost nothing.
 """
 
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .api import Prediction as Prediction
@@ -13,17 +16,17 @@ if TYPE_CHECKING:
     from .api import evaluate as evaluate
     from .api import predict as predict
     from .api import train as train
-    from .checkpoints import convert_weights as convert_weights
-    from .checkpoints import explain_weights as explain_weights
-    from .checkpoints import load as load
-    from .checkpoints import load_weights as load_weights
-    from .checkpoints import save as save
-    from .dense import fully_convolutional as fully_convolutional
-    from .deploy import fold as fold
     from .errors import ConvatlasError as ConvatlasError
-    from .publishing import publish as publish
+    from .integrations.hub import publish as publish
+    from .net.fold import fold as fold
+    from .net.fully_convolutional import fully_convolutional as fully_convolutional
     from .recipes import recipe as recipe
     from .run import Run as Run
+    from .weights.checkpoints import convert_weights as convert_weights
+    from .weights.checkpoints import explain_weights as explain_weights
+    from .weights.checkpoints import load as load
+    from .weights.checkpoints import load_weights as load_weights
+    from .weights.checkpoints import save as save
     from .zoo import Info as Info
     from .zoo import create_model as create_model
     from .zoo import info as info
@@ -32,11 +35,11 @@ if TYPE_CHECKING:
 
 _HOME = {
     "create_model": "zoo", "list_models": "zoo", "info": "zoo", "transforms": "zoo", "Info": "zoo",
-    "load": "checkpoints", "save": "checkpoints", "load_weights": "checkpoints", "explain_weights": "checkpoints",
-    "convert_weights": "checkpoints",
+    "load": "weights.checkpoints", "save": "weights.checkpoints", "load_weights": "weights.checkpoints",
+    "explain_weights": "weights.checkpoints", "convert_weights": "weights.checkpoints",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
-    "publish": "publishing", "fold": "deploy", "fully_convolutional": "dense", "recipe": "recipes", "Run": "run",
-    "ConvatlasError": "errors",
+    "publish": "integrations.hub", "fold": "net.fold", "fully_convolutional": "net.fully_convolutional", "recipe": "recipes",
+    "Run": "run", "ConvatlasError": "errors",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -45,10 +48,36 @@ __all__ = ["__version__", *_HOME]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'convatlas' has no attribute {name!r}")
-    from importlib import import_module
-
     return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
+
+
+_MOVED = {      # documented modules: where they were -> where they are
+    "convatlas.timm": "convatlas.integrations.timm",
+    "convatlas.ray": "convatlas.integrations.ray",
+    "convatlas.native": "convatlas.deploy.native",
+    "convatlas.deploy.plan": "convatlas.deploy.native.plan",
+    "convatlas.deploy.pack": "convatlas.deploy.graph.pack",
+    "convatlas.inspect.segmentation": "convatlas.segment.sheet",
+}
+
+
+class _Moved:
+    """Import hook for a module's old name: one module under two names."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname in _MOVED else None      # type: ignore[arg-type]    # typeshed asks for the ABC, whose import takes 10 ms
+
+    def create_module(self, spec: ModuleSpec) -> Any:
+        module = import_module(_MOVED[spec.name])
+        self.kept = module.__spec__
+        return module
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__ = self.kept     # the import system has put the old name's there
+
+
+sys.meta_path.append(_Moved())

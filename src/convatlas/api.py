@@ -11,14 +11,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import count, folder, light, registry, weights, zoo
-from .checkpoints import load as load
+from . import weights, zoo
 from .data import ImageSet, Loader, Source, UnreadableImage, make_transform, open_data, prepared, read_image, to_tensor
 from .data.fitted import fit as fit_preprocess
 from .data.fitted import unnormalised
-from .data.stream import Stream
-from .data.stream_loader import StreamLoader
+from .data.shards.stream import Stream
+from .data.shards.stream_loader import StreamLoader
 from .data.transform import Transform
+from .deploy import reader
+from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
 from .engine.checkpoint import newest
 from .engine.distributed import World, share, world
@@ -31,15 +32,20 @@ from .errors import ConvatlasError
 from .evaluation.judging import judge_network
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated, join
-from .folder import run_of as run_of
-from .light import Prediction as Prediction
-from .model import Convnet
+from .files import is_deployed
+from .net import registry
+from .net.layers import layer_table
+from .net.layers import macs as macs_of
+from .net.model import Convnet
+from .net.segmenter import Segmenter
 from .recipes import recipe
 from .run import Augment, Data, Loss, Preprocess, Run
+from .runs import folder
+from .runs.folder import run_of as run_of
 from .segment.pairs import Pairs, open_pairs
 from .segment.training import PIXELS, channel_note, leave_sheet
 from .segment.training import loaders as pixel_loaders
-from .segmenter import Segmenter
+from .weights.checkpoints import load as load
 from .zoo import Info as Info
 from .zoo import create_model as create_model
 from .zoo import info as info
@@ -91,7 +97,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         model.check_image_size()
         if run.model.weights is not None and going is None:
             run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
-        macs = count.macs(model) * run.data.batch_size // here.size
+        macs = macs_of(model) * run.data.batch_size // here.size
         tell = watch.tell if here.main else Silent().tell
         if auto and going is None:
             run = _fastest(run, build, here, tell)
@@ -252,7 +258,7 @@ def _report(where: Path, run: Run, model: Convnet, evaluation: Evaluation, sourc
 
     about = zoo.describe(registry.variant(run.model.name))
     facts = {key: about[key] for key in ("Mirrors", "Departs") if about[key]}
-    return write_report(where, run=run, title=f"{run.model.name} on {source.name}", idea=about["Idea"], layers=count.layers(model),
+    return write_report(where, run=run, title=f"{run.model.name} on {source.name}", idea=about["Idea"], layers=layer_table(model),
                         evaluation=evaluation, images=source.val, classes=source.classes, filters=first_filters(model),
                         facts={"Paper": about["title"], **facts})
 
@@ -328,8 +334,8 @@ def predict(model: str | Path | Convnet, images: Sequence[str | Path | Image.Ima
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")
     files = [image for image in images if isinstance(image, str | Path)]
-    if isinstance(model, str | Path) and len(files) == len(images) and light.answers(model, device):
-        return light.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict)
+    if isinstance(model, str | Path) and len(files) == len(images) and reader.answers(model, device):
+        return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict)
     with world(device) as here:
         net = _opened(model, device).to(here.device).eval()
         transform, names = transforms(net), net.classes or tuple(str(i) for i in range(net.num_classes))
@@ -356,7 +362,7 @@ def _opened(model: Model, device: str) -> Convnet:
     """The network itself, or that of a path; a deployed one is as good as a Convnet for answering."""
     if isinstance(model, nn.Module):
         return model
-    if not light.is_deployed(model):
+    if not is_deployed(model):
         return load(model)
     from .deploy.bundle import deployed
 

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
-from . import arch, count, facts, registry, weights
-from .checkpoints import load
+from . import arch, facts, weights
 from .errors import ConvatlasError, nearest
-from .model import Convnet, Features
+from .net import registry
+from .net.layers import WEIGHTED, Layer, layer_table
+from .net.model import Convnet, Features, Spec
+from .net.registry import Fidelity
 from .recipes import recipe
-from .registry import Fidelity, Spec
 from .run import Run
+from .weights.checkpoints import load
 
 if TYPE_CHECKING:
     from .data import Transform
@@ -84,7 +86,7 @@ class Info:
     recipe: str
     aliases: tuple[str, ...]
     spec: Spec
-    layers: list[count.Layer]
+    layers: list[Layer]
     params: int
     macs: int
     connections: int
@@ -93,7 +95,7 @@ class Info:
     @property
     def depth(self) -> int:
         """Layers with weights that a prediction goes through, side paths included."""
-        return sum(layer.kind in count.WEIGHTED for layer in self.layers if not layer.name.startswith("aux."))
+        return sum(layer.kind in WEIGHTED for layer in self.layers if not layer.name.startswith("aux."))
 
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=0)
@@ -112,7 +114,7 @@ def info(name: str | Path, **fields: Any) -> Info:
     found = registry.variant(str(name))
     spec = registry.change(found.spec, fields, found.name)
     with torch.device("meta"):
-        table = count.layers(spec.build())
+        table = layer_table(spec.build())
     about = describe(found)
     return Info(found.name, found.family, about["title"], about["Idea"], about["Mirrors"], about["Departs"], found.fidelity,
                 found.recipe, found.aliases, spec, table, sum(x.params for x in table), sum(x.macs for x in table),

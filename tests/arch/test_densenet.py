@@ -132,7 +132,7 @@ def counted(layers, growth, stem, bottleneck, theta, classes=10, size=32):
     ("densenet_bc_40_36_cifar", 6, 36, 72, True, 0.5), ("densenet_bc_40_60_cifar", 6, 60, 120, True, 0.5),
 ])
 def test_registered_counts_are_those_added_by_hand(name, layers, growth, stem, bottleneck, theta):
-    variant = convatlas.registry.variant(name)
+    variant = convatlas.net.registry.variant(name)
     assert (variant.params, variant.macs) == counted(layers, growth, stem, bottleneck, theta)
     depth = int(name.removeprefix("densenet_").removeprefix("bc_").split("_")[0])
     assert depth == layers * 3 * (2 if bottleneck else 1) + 4

@@ -80,7 +80,7 @@ def test_excitation_in_every_residual_by_a_sixteenth():
     assert len(excited) == sum(isinstance(m, Residual) for m in model.modules()) == 40
     widths = [320] * 10 + [1088] * 20 + [2080] * 10
     assert [(m.reduce.in_channels, m.reduce.out_channels) for m in excited] == [(c, c // 16) for c in widths]
-    plain, ours = (convatlas.registry.variant(name) for name in ("inception_resnet_v2", "se_inception_resnet_v2"))
+    plain, ours = (convatlas.net.registry.variant(name) for name in ("inception_resnet_v2", "se_inception_resnet_v2"))
     assert ours.params - plain.params == sum(2 * c * (c // 16) + c + c // 16 for c in widths)
     assert ours.macs - plain.macs == sum(2 * c * (c // 16) for c in widths)
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import convatlas
-from convatlas import registry
+from convatlas.net import registry
 from convatlas.parts import ConvSum, DropPath, LargeKernel, Residual
 from parity import randomised
 

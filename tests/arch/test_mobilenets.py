@@ -73,7 +73,7 @@ def test_v1_widths_are_the_papers_products(alpha):
 def test_v1_params_and_macs_of_squeeze_and_excitation():
     """One gate behind each of Table 1's thirteen pairs: two layers of C²/16 weights, with biases."""
     pairs = [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
-    plain, gated = (convatlas.registry.variant(name) for name in ("mobilenet_v1", "se_mobilenet_v1"))
+    plain, gated = (convatlas.net.registry.variant(name) for name in ("mobilenet_v1", "se_mobilenet_v1"))
     assert gated.params - plain.params == sum(2 * c * (c // 16) + c // 16 + c for c in pairs)
     assert gated.macs - plain.macs == sum(2 * c * (c // 16) for c in pairs)
 

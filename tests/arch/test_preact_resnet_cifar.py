@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import convatlas
-from convatlas.registry import VARIANTS
+from convatlas.net.registry import VARIANTS
 from parity import randomised
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas import registry
+from convatlas.net import registry
 from convatlas.parts import RepConv
 from parity import assert_equal_logits, randomised
 

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 import convatlas
-from convatlas import registry, zoo
+from convatlas import zoo
+from convatlas.net import registry
 from parity import assert_equal_logits
 
 NAMES = sorted(name for name in registry.VARIANTS if name.startswith("resnext")) if zoo.arch else []

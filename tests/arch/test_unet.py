@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import convatlas
-from convatlas.segmenter import Segmenter
+from convatlas.net.segmenter import Segmenter
 from parity import randomised
 
 TINY = (2, 3, 4, 5, 6)

@@ -11,11 +11,12 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 import convatlas
-from convatlas import count, registry, zoo
-from convatlas.model import Convnet
+from convatlas import zoo
+from convatlas.net import layers, registry
+from convatlas.net.meta import blank
+from convatlas.net.model import Convnet
+from convatlas.net.segmenter import Segmenter
 from convatlas.parts import Counted, Subsample2d
-from convatlas.segmenter import Segmenter
-from convatlas.weights import blank
 from laws import LAWS, build, images
 
 GOLDEN = yaml.safe_load((Path(__file__).parents[1] / "golden" / "state_dict.yaml").read_text(encoding="utf-8"))
@@ -47,13 +48,13 @@ def test_macs_equal_torchs_own_counter_where_it_can_count(name):
         pytest.skip("has layers that torch's counter does not know; a hand count stands in the facts")
     with FlopCounterMode(display=False) as counter:
         model(image(model, 1))
-    assert counter.get_total_flops() == 2 * count.macs(model)
+    assert counter.get_total_flops() == 2 * layers.macs(model)
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_contract(name):
     model = meta(name)
-    assert count.params(model) == registry.VARIANTS[name].params        # the facts' check compares the layers' sums, and multiply-adds
+    assert layers.params(model) == registry.VARIANTS[name].params        # the facts' check compares the layers' sums, and multiply-adds
     x = image(model)
     maps = model.features(x)
     assert [m.shape[1] for m in maps] == [f["num_chs"] for f in model.feature_info]

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from convatlas.deploy.bench import Comparison, Side, plain
+from convatlas.deploy.bench.comparison import Comparison, Side, plain
 
 DONE = Comparison("lenet5", "lenet5", 1, (32, 32), 1000, {}, "eager", (), 1e9, 2,
                   (Side("ours", 0.1, 0.1, (0.1, 0.1), 10.0, 1.0, (1.0, 1.0), 0.5, 1.0, 2_000_000, 0.0, 0.0),

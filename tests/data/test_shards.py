@@ -12,10 +12,10 @@ from PIL import Image
 
 from convatlas import ConvatlasError
 from convatlas.data import Loader, make_transform
-from convatlas.data import shard_writer as writer
 from convatlas.data.folder import read_folder
-from convatlas.data.shard_writer import write_shards
-from convatlas.data.shards import WINDOW, Shards, read_shards
+from convatlas.data.shards import writer as writer
+from convatlas.data.shards.local import WINDOW, Shards, read_shards
+from convatlas.data.shards.writer import write_shards
 from convatlas.data.split import Split
 from convatlas.run import Augment, Preprocess
 
@@ -288,7 +288,7 @@ def test_the_index_of_other_shards_is_refused(folder, copied, tmp_path):
 
 
 def test_more_shards_than_files_may_be_open(out, monkeypatch):
-    monkeypatch.setattr("convatlas.data.shards.OPEN_FILES", 2)
+    monkeypatch.setattr("convatlas.data.shards.local.OPEN_FILES", 2)
     images = read_shards(out, Split()).train
     first = [images.content(i) for i in range(len(images))]
     assert len(images._files) == 2 and [images.content(i) for i in range(len(images))] == first

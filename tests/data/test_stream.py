@@ -19,11 +19,11 @@ fsspec = pytest.importorskip("fsspec")
 
 from convatlas import ConvatlasError  # noqa: E402
 from convatlas.data import make_transform, read_image  # noqa: E402
-from convatlas.data.shard_writer import write_shards  # noqa: E402
-from convatlas.data.shards import read_shards  # noqa: E402
+from convatlas.data.shards.local import read_shards  # noqa: E402
+from convatlas.data.shards.stream import expanded, is_stream, open_stream  # noqa: E402
+from convatlas.data.shards.stream_loader import StreamLoader  # noqa: E402
+from convatlas.data.shards.writer import write_shards  # noqa: E402
 from convatlas.data.split import Split  # noqa: E402
-from convatlas.data.stream import expanded, is_stream, open_stream  # noqa: E402
-from convatlas.data.stream_loader import StreamLoader  # noqa: E402
 from convatlas.run import Augment, Preprocess  # noqa: E402
 
 PLAIN = Preprocess(mean=(0.0,), std=(1.0,), crop_pct=1.0)

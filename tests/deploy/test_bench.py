@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas.deploy import bench as house
-from convatlas.deploy.bench import Comparison, Side, again, bench, plain
+from convatlas.deploy.bench import comparison as house
+from convatlas.deploy.bench.comparison import Comparison, Side, again, bench, plain
+from convatlas.deploy.bench.contestants import chosen, prepare, settled, side, theirs, turn
+from convatlas.deploy.bench.plot import draw
 from convatlas.deploy.machine import OPERATIONS, SIDE, matrix_product
-from convatlas.deploy.pictures import draw
-from convatlas.deploy.sides import chosen, prepare, settled, side, theirs, turn
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas.deploy.fold import _fold
+from convatlas.net.fold import _fold
 from convatlas.parts import Parallel, conv_norm, fold_after, fold_before
 from parity import randomised
 

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.backends.base import order_of
-from convatlas.deploy.fused import ConvReLU, can_fuse, conv_relu, fuse
-from convatlas.deploy.rewrite import rewrite
+from convatlas.deploy.graph.fused import ConvReLU, can_fuse, conv_relu, fuse
+from convatlas.deploy.graph.rewrite import rewrite
 from laws import build, images
 from parity import randomised
 

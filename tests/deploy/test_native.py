@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import convatlas
-from convatlas import native as house
+from convatlas.deploy import native as house
 from convatlas.deploy.backends import BACKENDS
-from convatlas.deploy.plan import plan
-from convatlas.deploy.rewrite import rewrite
-from convatlas.native import UnsupportedError, build, compiler, kernels
-from convatlas.native.work import read, written
+from convatlas.deploy.graph.rewrite import rewrite
+from convatlas.deploy.native import UnsupportedError, build, compiler, kernels
+from convatlas.deploy.native.plan import plan
+from convatlas.deploy.native.work import read, written
 from convatlas.parts import LayerNorm2d, LocalResponseNorm
 from convatlas.parts.dense import DenseBlock
 from laws import build as variant
@@ -256,7 +256,7 @@ def test_older_instructions_give_the_same(monkeypatch):
         pytest.skip("this processor has no wider vectors to do without")
     narrow = kernels((*build.FLAGS, "-mno-avx512f"))
     assert (narrow.convatlas_lanes(), kernels().convatlas_lanes()) == (8, 16)
-    monkeypatch.setattr("convatlas.native.engine.kernels", lambda: narrow)
+    monkeypatch.setattr("convatlas.deploy.native.engine.kernels", lambda: narrow)
     for name in ("winograd", "depthwise, odd channels", "joined", "gate", "channels last", "groups of 4"):
         net, x = network(name), torch.randn(3, 3, 12, 11)
         with torch.inference_mode():

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, fx, nn
 
 import convatlas
-from convatlas.deploy.pack import PackedConv, PackedConvAdd, PackedLinear, can_pack, pack
-from convatlas.deploy.rewrite import rewrite
+from convatlas.deploy.graph.pack import PackedConv, PackedConvAdd, PackedLinear, can_pack, pack
+from convatlas.deploy.graph.rewrite import rewrite
 from convatlas.parts.dense import DenseBlock
 from parity import randomised
 

@@ -15,14 +15,14 @@ from torch.nn.functional import cross_entropy
 
 import convatlas
 from convatlas.data import Source
-from convatlas.deploy import int8
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.bundle import deploy, deployed
-from convatlas.deploy.calibration import of_run
 from convatlas.deploy.choose import difference, optimize
-from convatlas.deploy.figures import Accuracy
-from convatlas.deploy.int8 import quantize, share
-from convatlas.deploy.sensitivity import layers, places, sensitivities
+from convatlas.deploy.int8 import quantization
+from convatlas.deploy.int8.calibration import of_run
+from convatlas.deploy.int8.figures import Accuracy
+from convatlas.deploy.int8.quantization import quantize, share
+from convatlas.deploy.int8.sensitivity import layers, places, sensitivities
 
 ENGINES = ["onnxruntime", "openvino"]
 
@@ -188,10 +188,10 @@ def narrowed(needed):
 
     def attempt(kept):
         tried.append(len(kept))
-        done[len(kept)] = int8._Try(kept, None, {}, Accuracy(0.9 if len(kept) >= needed else 0.5, 0.0, 10, 1.0))
+        done[len(kept)] = quantization._Try(kept, None, {}, Accuracy(0.9 if len(kept) >= needed else 0.5, 0.0, 10, 1.0))
         return done[len(kept)]
 
-    return int8._narrowed([str(i) for i in range(100)], attempt, done, before, 0.01), tried
+    return quantization._narrowed([str(i) for i in range(100)], attempt, done, before, 0.01), tried
 
 
 class Absent(type(BACKENDS["openvino"])):

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas import registry
-from convatlas.deploy.fold import _fold
-from convatlas.deploy.pack import can_pack, pack
-from convatlas.deploy.rewrite import _means_last, _rewrite_chain, rewrite
+from convatlas.deploy.graph.pack import can_pack, pack
+from convatlas.deploy.graph.rewrite import _means_last, _rewrite_chain, rewrite
+from convatlas.net import registry
+from convatlas.net.fold import _fold
 from convatlas.parts import LayerNorm2d, LayerScale, Parallel, conv_norm
 from laws import build, images
 from parity import randomised

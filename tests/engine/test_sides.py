@@ -6,8 +6,8 @@ from torch import nn
 
 from convatlas.engine.losses import per_image
 from convatlas.engine.sides import WithSides, losses_of, with_sides
-from convatlas.model import AuxHead, Convnet, pooled
-from convatlas.registry import variant
+from convatlas.net.model import AuxHead, Convnet, pooled
+from convatlas.net.registry import variant
 from convatlas.run import Loss
 from convatlas.zoo import create_model
 

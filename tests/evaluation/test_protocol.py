@@ -203,7 +203,7 @@ def test_a_mean_picture_becomes_a_mean_colour_for_whole_pictures():
 
 
 def test_shards_are_read_too(pictures, tmp_path):
-    from convatlas.data.shard_writer import write_shards
+    from convatlas.data.shards.writer import write_shards
 
     write_shards(pictures, tmp_path / "shards", shard_bytes=2**20, val_fraction=0, seed=0, report=lambda done, total: None)
     net = network("crops")

@@ -2,9 +2,10 @@
 
 import pytest
 
-from convatlas import arch, facts, registry
+from convatlas import arch, facts
 from convatlas.facts import verdicts as checker
 from convatlas.facts.published import Fact, published
+from convatlas.net import registry
 
 
 def test_everything_published_agrees_or_is_explained():

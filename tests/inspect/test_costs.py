@@ -10,11 +10,11 @@ from torch import nn
 
 import convatlas
 from convatlas.cli.inspections.costs import costs as command
-from convatlas.count import layers
 from convatlas.errors import ConvatlasError
 from convatlas.facts.published import published
 from convatlas.inspect.costs import TABLES, agrees, computed, draw, draw_stages, forms, tables
 from convatlas.inspect.summary import summary
+from convatlas.net.layers import layer_table
 
 
 @pytest.mark.parametrize("given", [{}, {"kernel": 7, "cin": 64, "cout": 96, "size": 28, "groups": 4, "reduction": 3},
@@ -31,7 +31,7 @@ def test_formulas_say_what_is_counted(given):
 def test_layers_of_those_shapes_are_counted_alike():
     for form in forms(7, 64, 96, 12, groups=4, reduction=3):
         chain = [nn.Conv2d(c.cin, c.cout, (c.high, c.wide), padding="same", groups=c.groups, bias=False) for c in form.layers]
-        rows = [layers(conv, 12, conv.in_channels)[0] for conv in chain]
+        rows = [layer_table(conv, 12, conv.in_channels)[0] for conv in chain]
         assert (sum(row.params for row in rows), sum(row.macs for row in rows)) == (form.params, form.macs), form.name
 
 
@@ -64,7 +64,7 @@ def test_table_3_and_the_shares_of_table_2():
     assert all(agrees(line.macs, line.printed_macs) and agrees(line.params, line.printed_params)
                for line in tables()["Table 3: one layer, 14×14×512"])
     with torch.device("meta"):
-        found = [row for row in layers(convatlas.create_model("mobilenet_v1")) if row.macs]
+        found = [row for row in layer_table(convatlas.create_model("mobilenet_v1")) if row.macs]
     whole = sum(row.macs for row in found)
     rules = (lambda row: row.kernel == "1×1", lambda row: " g" in row.kernel, lambda row: row.kind == "Linear")
     assert [round(100 * sum(row.macs for row in found if rule(row)) / whole, 2) for rule in rules] == [94.86, 3.06, 0.18]

@@ -11,7 +11,7 @@ from convatlas import zoo
 from convatlas.inspect.anatomy import Anatomy, anatomy
 from convatlas.inspect.chains import Fork, kind_of, steps
 from convatlas.inspect.diagram import draw
-from convatlas.registry import VARIANTS, build
+from convatlas.net.registry import VARIANTS, build
 
 FAMILIES = {variant.family: name for name, variant in VARIANTS.items()}         # one variant of each architecture file
 

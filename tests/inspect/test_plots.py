@@ -8,17 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from convatlas.inspect.markup import duration
-from convatlas.inspect.plots import (
-    COLOURS,
-    best_row,
-    confusion,
-    curves,
-    filter_pictures,
-    filters_sheet,
-    svg,
-    to_image,
-)
+from convatlas.draw.markup import duration
+from convatlas.draw.plots import COLOURS, best_row, confusion, curves, filter_pictures, filters_sheet, svg, to_image
 
 
 def rows(count, **changed):

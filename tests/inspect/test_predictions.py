@@ -10,7 +10,7 @@ from PIL import Image
 
 from convatlas import ConvatlasError, create_model, save, transforms
 from convatlas.data import Tensors
-from convatlas.inspect.plots import COLOURS
+from convatlas.draw.plots import COLOURS
 from convatlas.inspect.predictions import FULL, draw, predictions
 from convatlas.run import Loss
 

@@ -12,7 +12,7 @@ import convatlas
 from convatlas.cli.inspections.receptive_field import receptive_field as command
 from convatlas.errors import ConvatlasError
 from convatlas.inspect.receptive_field import Span, draw, receptive_field
-from convatlas.model import Convnet, pooled
+from convatlas.net.model import Convnet, pooled
 
 
 def seen(model, layer, size, side):

@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from convatlas.count import Layer
 from convatlas.data.images import Tensors, UnreadableImage
 from convatlas.engine.evaluate import Evaluation
 from convatlas.engine.metrics import confusion
 from convatlas.engine.records import COLUMNS
 from convatlas.errors import ConvatlasError
 from convatlas.inspect.report import MISTAKES, wilson, write_report
+from convatlas.net.layers import Layer
 from convatlas.run import Data, Model, Run
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "col"}

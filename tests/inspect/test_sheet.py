@@ -7,7 +7,8 @@ from PIL import Image
 
 from convatlas import ConvatlasError
 from convatlas.data import Tensors, UnreadableImage, fitted, make_transform
-from convatlas.inspect.sheet import chosen, in_words, sheet, viewable, write
+from convatlas.draw.canvas import save
+from convatlas.inspect.sheet import chosen, in_words, sheet, viewable
 from convatlas.run import Augment, Preprocess
 
 
@@ -146,7 +147,7 @@ def test_files_are_written_and_the_same_again(tmp_path):
     transform = made(images, Preprocess(crop_pct=1), Augment(flip=0.5))
 
     def draw(name):
-        write(sheet(images, ["$a_", "ü", "犬"], transform, "x$y$", ["z"], rows=3), tmp_path / name)
+        save(sheet(images, ["$a_", "ü", "犬"], transform, "x$y$", ["z"], rows=3), tmp_path / name)
         return (tmp_path / name).read_bytes()
 
     assert draw("a.svg") == draw("b.SVG") and draw("a.png") == draw("b.png")

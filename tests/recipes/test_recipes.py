@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import convatlas
-from convatlas import registry
+from convatlas.net import registry
 from convatlas.recipes import about, names, recipe
 from convatlas.run import Run, build, merge
 

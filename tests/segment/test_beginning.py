@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import convatlas
-from convatlas.registry import VARIANTS
+from convatlas.net.registry import VARIANTS
+from convatlas.net.segmenter import Segmenter
 from convatlas.run import Preprocess
-from convatlas.segmenter import Segmenter
 from parity import randomised
 
 SMALL = {"encoder": "resnet20_cifar", "decoder_widths": (8, 6)}

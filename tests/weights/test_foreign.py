@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import convatlas
-from convatlas import ConvatlasError, checkpoints, registry, weights
-from convatlas.weights import files, foreign, tables
+from convatlas import ConvatlasError, weights
+from convatlas.net import registry
+from convatlas.weights import checkpoints, files, foreign, tables
 from parity import randomised
 
 LIBRARIES = ("torchvision", "timm")     # releases of others: test_releases.py

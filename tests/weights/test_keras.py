@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas import ConvatlasError, registry, weights
+from convatlas import ConvatlasError, weights
+from convatlas.net import registry
 from convatlas.weights import files, tables
 from parity import randomised
 

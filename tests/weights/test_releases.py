@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convatlas import registry, weights, zoo  # noqa: F401 - registers the networks
+from convatlas import weights, zoo  # noqa: F401 - registers the networks
+from convatlas.net import registry
 from convatlas.weights import files, foreign, tables
 from parity import randomised
 

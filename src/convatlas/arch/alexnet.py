@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, Head
+from ..net.model import Convnet, Head
+from ..net.registry import register
 from ..parts import LocalResponseNorm, gaussian_
-from ..registry import register
 
 
 class Row(NamedTuple):

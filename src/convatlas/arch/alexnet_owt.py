@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, Head
-from ..registry import register
+from ..net.model import Convnet, Head
+from ..net.registry import register
 
 
 class Row(NamedTuple):

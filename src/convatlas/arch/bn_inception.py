@@ -18,9 +18,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import Parallel, PoolKind, SameMaxPool2d, SqueezeExcite, conv2d, conv_norm, linear
-from ..registry import register
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm, ReLU as the fields say
 

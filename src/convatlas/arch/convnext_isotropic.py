@@ -12,9 +12,9 @@ from typing import Literal
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import PoolKind, conv2d, convnext_block, pool_norm, ramp, truncated_, truncated_linear
-from ..registry import register
 
 
 @dataclass(frozen=True)

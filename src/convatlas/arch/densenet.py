@@ -15,9 +15,9 @@ from typing import Literal
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import DenseBlock, PoolKind, conv_norm, dense_layer, he_normal_, linear, transition
-from ..registry import register
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from math import floor, sqrt
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import DenseBlock, PoolKind, conv2d, dense_layer, he_normal_, linear, transition
-from ..registry import register
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import PoolKind, conv_norm, dilate, fan_out_init_, inverted_residual, linear, ramp, round_channels
-from ..registry import register
 
 
 class Row(NamedTuple):

@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from ..net.registry import build, register
+from ..net.segmenter import Decoder, Segmenter
 from ..parts import bilinear_up, crop
-from ..registry import build, register
-from ..segmenter import Decoder, Segmenter
 
 
 class Row(NamedTuple):

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..model import AuxHead, Convnet, pooled
+from ..net.model import AuxHead, Convnet, pooled
+from ..net.registry import register
 from ..parts import LocalResponseNorm, Parallel, PoolKind, conv_norm, linear
-from ..registry import register
 
 
 class Row(NamedTuple):

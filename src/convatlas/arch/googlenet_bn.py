@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..model import AuxHead, Convnet, pooled
+from ..net.model import AuxHead, Convnet, pooled
+from ..net.registry import register
 from ..parts import Parallel, PoolKind, conv_norm, uniform_linear
-from ..registry import register
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the network's ε, ReLU
 

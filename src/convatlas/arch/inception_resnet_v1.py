@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import Boxes, Conv, Figure, PoolKind, draw, drawn, figure_7, initialise_, linear, scaled_residual
-from ..registry import register
 
 FIGURE_14: tuple[Boxes, Boxes, Boxes] = (       # the stem, cut where it reduces
     (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),        # 299 → 147 pixels

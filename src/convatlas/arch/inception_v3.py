@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..model import AuxHead, Convnet, pooled
+from ..net.model import AuxHead, Convnet, pooled
+from ..net.registry import register
 from ..parts import MakeNorm, Padding, Parallel, PoolKind, conv_norm, linear
-from ..registry import register
 
 Conv = Callable[..., nn.Sequential]     # `unit` with the network's norm
 Mean = Callable[[], nn.Module]          # a pool path's 3×3 average

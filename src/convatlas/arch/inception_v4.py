@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import FIGURE_3, Boxes, Conv, Figure, PoolKind, draw, drawn, figure_7, initialise_, linear, parallel, variance_scaling_
-from ..registry import register
 
 FIGURE_4: Figure = {        # Inception-A
     "one": (Conv(96, 1),),

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, Head, pair
+from ..net.model import Convnet, Head, pair
+from ..net.registry import register
 from ..parts import LocalConv2d, ScaledTanh, TableConv2d, lecun_linear
-from ..registry import register
 
 BACKGROUND = -1.0
 

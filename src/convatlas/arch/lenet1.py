@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..model import Convnet, Head
+from ..net.model import Convnet, Head
+from ..net.registry import register
 from ..parts import ScaledTanh, Subsample2d, TableConv2d, lecun_linear, lecun_uniform_
-from ..registry import register
 
 TABLE_1 = (                     # the maps of H2 that each map of H3 reads
     (0,), (0, 1), (0, 1), (1,), (0, 1), (0, 1),

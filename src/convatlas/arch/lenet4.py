@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..model import Convnet, Head
+from ..net.model import Convnet, Head
+from ..net.registry import register
 from ..parts import ScaledTanh, Subsample2d, TableConv2d, Twice, lecun_linear, lecun_uniform_
-from ..registry import register
 
 #   on the ring of eight maps: three neighbours, then every second one
 TABLE = (*(tuple(sorted((i, (i + 1) % 8, (i + 2) % 8))) for i in range(8)),

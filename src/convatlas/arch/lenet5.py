@@ -16,9 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..model import Convnet, Head
+from ..net.model import Convnet, Head
+from ..net.registry import register
 from ..parts import RBF, ScaledTanh, Subsample2d, TableConv2d, lecun_linear, lecun_uniform_, random_codes
-from ..registry import register
 
 TABLE_I = (                 # the maps of S2 that each map of C3 reads
     (0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5),

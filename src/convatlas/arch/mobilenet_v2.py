@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import PoolKind, conv_norm, dilate, inverted_residual, round_channels, slim_init_, slim_linear
-from ..registry import register
 
 
 class Row(NamedTuple):

@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import GlobalPool, PoolKind, SqueezeExcite, conv_norm, dilate, inverted_residual, round_channels, slim_init_, slim_linear
-from ..registry import register
 
 
 class Row(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from ..model import Convnet, Head
+from ..net.model import Convnet, Head
+from ..net.registry import register
 from ..parts import GlobalPool, gaussian_
-from ..registry import register
 
 
 class Row(NamedTuple):

@@ -16,9 +16,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import PoolKind, conv2d, dilate, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
-from ..registry import register
 
 
 class Column(NamedTuple):

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import SqueezeExcite, ZeroPad, conv2d, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
-from ..registry import register
 
 
 class Row(NamedTuple):

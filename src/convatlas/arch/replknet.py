@@ -14,9 +14,9 @@ from typing import Literal
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, ramp
-from ..registry import register
 
 
 def replk_block(channels: int, inner: int, kernel: int, small: int | None, drop: float, norm: MakeNorm) -> nn.Module:

@@ -14,9 +14,9 @@ from typing import Literal
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import PoolKind, RepConv
-from ..registry import register
 
 A = (2, 4, 14, 1)       # Table 2: layers of stages 2 to 5; the first stage, here the stem, is one layer
 B = (4, 6, 16, 1)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import Option, Residual, SqueezeExcite, conv_norm, he_normal_, shortcut, torch_linear
-from ..registry import register
 
 
 class Row(NamedTuple):

@@ -11,9 +11,9 @@ from functools import partial
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import Blocks, PoolKind, conv_norm, he_normal_, torch_linear
-from ..registry import register
 
 
 @dataclass(frozen=True)

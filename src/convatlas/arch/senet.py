@@ -17,9 +17,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import Blocks, Excite, Gate, MakeNorm, PoolKind, Position, Squeeze, StemPool, StrideOn, conv_norm, he_normal_, torch_linear
-from ..registry import register
 
 
 class Net(NamedTuple):

@@ -18,9 +18,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from ..net.registry import register
+from ..net.segmenter import Decoder, Segmenter
 from ..parts import MakeNorm, Padding, conv_norm, crop_centre, he_normal_, pad_to
-from ..registry import register
-from ..segmenter import Decoder, Segmenter
 
 FIGURE_1 = (64, 128, 256, 512, 1024)     # channels per level, from the top of the U to its bottom
 

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
-from ..model import Convnet, pair
+from ..net.model import Convnet, pair
+from ..net.registry import build, register
+from ..net.segmenter import Decoder, Segmenter
 from ..parts import conv_norm, crop, he_normal_
-from ..registry import build, register
-from ..segmenter import Decoder, Segmenter
 
 Value = bool | int | float | str
 

@@ -16,9 +16,9 @@ from typing import Literal
 
 from torch import nn
 
-from ..model import Convnet, Head
+from ..net.model import Convnet, Head
+from ..net.registry import register
 from ..parts import LocalResponseNorm, SqueezeExcite, gaussian_, he_normal_, linear
-from ..registry import register
 
 Block = tuple[int, ...]     # the kernel size of every convolution of a block
 WIDTHS = (64, 128, 256, 512, 512)

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import SqueezeExcite, conv2d, he_normal_, preact_basic, preact_unit, torch_linear
-from ..registry import register
 
 
 class Row(NamedTuple):

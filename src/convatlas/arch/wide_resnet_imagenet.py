@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..model import Convnet, pooled
+from ..net.model import Convnet, pooled
+from ..net.registry import register
 from ..parts import Blocks, PoolKind, conv_norm, he_normal_, torch_linear
-from ..registry import register
 
 
 class Depth(NamedTuple):

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..model import Convnet, Head, pair
+from ..net.model import Convnet, Head, pair
+from ..net.registry import register
 from ..parts import ScaledTanh, TableConv2d, lecun_linear
-from ..registry import register
 
 BACKGROUND = -1.0
 H1 = 12

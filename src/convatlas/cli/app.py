@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
 from ..errors import ConvatlasError
+from ..version import __version__
 from . import console
 from .bench import bench
 from .compare import compare

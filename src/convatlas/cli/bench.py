@@ -14,7 +14,7 @@ from .inspections.common import FORMATS, Out
 from .options import COUNT, OUTPUT, REAL, SPEED, Debug, Json, argument, option
 
 if TYPE_CHECKING:
-    from ..deploy.bench import Comparison, Side
+    from ..deploy.bench.comparison import Comparison, Side
 
 PEERS = "Peers"
 
@@ -51,8 +51,8 @@ def bench(
     batches = [_count(word) for word in batch.split(",")]
     path = None if out is None else _picture(out)
     with console.loading():
-        from ..deploy.bench import again, plain
-        from ..deploy.bench import bench as measure
+        from ..deploy.bench.comparison import again, plain
+        from ..deploy.bench.comparison import bench as measure
         from ..deploy.machine import about
 
     known = [again(each) for each in _kept(keep)]
@@ -76,7 +76,7 @@ def bench(
         for compared in everything:
             console.out.print(_table(compared))
     if path is not None:
-        from ..deploy.pictures import draw
+        from ..deploy.bench.plot import draw
         from .inspections.common import save
 
         save(draw(everything), path)

@@ -68,7 +68,7 @@ def _figures(found: "Info") -> dict[str, Any]:
 
 def _differing(found: list["Info"]) -> dict[str, list[Any]]:
     """Fields of the specifications that are not the same in all, and their values ('–' where there is no such field)."""
-    from ..registry import plain
+    from ..net.registry import plain
 
     specs = [plain(each.spec) for each in found]
     fields = dict.fromkeys(field for spec in specs for field in spec if field not in ("num_classes", "in_chans", "image_size"))

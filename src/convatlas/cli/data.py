@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import console
-from .options import (
-    COUNT,
-    DATA,
-    DATA_HELP,
-    FIELD,
-    NATURAL,
-    OUTPUT,
-    TRAINING,
-    DataDir,
-    Debug,
-    Download,
-    argument,
-    option,
-)
+from .options import COUNT, DATA, DATA_HELP, FIELD, NATURAL, OUTPUT, TRAINING, DataDir, Debug, Download, argument, option
 
 if TYPE_CHECKING:
     from ..data import ImageSet
@@ -85,6 +72,7 @@ def show(
 
         from ..api import create_model
         from ..data import fitted, make_transform, open_data
+        from ..draw.canvas import save
         from ..inspect import sheet
 
         with torch.device("meta"):
@@ -96,7 +84,7 @@ def show(
     transform = make_transform(run.preprocess, network.image_size, channels, run.augment, fitted=found)
     words = sheet.in_words(run.augment, run.preprocess)
     title = f"{run.recipe} on {opened.name}"
-    sheet.write(sheet.sheet(opened.train, opened.classes, transform, title, words, rows=rows, seed=seed), out)
+    save(sheet.sheet(opened.train, opened.classes, transform, title, words, rows=rows, seed=seed), out)
     for note in opened.notes:
         console.plain(note)
     console.plain(f"{title}, input {channels}×{transform.size[0]}×{transform.size[1]}: {', '.join(words)}")

@@ -64,8 +64,8 @@ def deploy(
         from dataclasses import asdict
 
         from ..deploy.bundle import deploy as write
-        from ..deploy.calibration import of_run
-        from ..deploy.int8 import share
+        from ..deploy.int8.calibration import of_run
+        from ..deploy.int8.quantization import share
         from .inspections.common import network
 
     if max_drop is not None:

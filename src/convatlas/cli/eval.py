@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from ..light import is_deployed
+from ..files import is_deployed
 from . import console
 from .eval_pixels import evaluate_pixels, segments
 from .options import (

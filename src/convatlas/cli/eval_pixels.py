@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def segments(path: Path) -> bool:
     """Whether a run folder or a file of ours holds a network that scores pixels."""
-    from .. import registry
+    from ..net import registry
     from ..weights import find, is_ours, read_meta
 
     return is_ours(find(path)) and registry.variant(read_meta(path).model).segments

@@ -85,7 +85,7 @@ def _memory(found: "Info") -> "Memory":
 
 
 def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
-    from ..registry import plain
+    from ..net.registry import plain
 
     layers = [{"name": row.name, "type": row.kind, "output": row.output, "kernel": row.kernel, "params": row.params,
                "macs": row.macs, "connections": row.connections, "receptive_field": row.receptive_field,
@@ -101,7 +101,7 @@ def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
 
 
 def _headline(found: "Info") -> None:
-    from ..registry import plain
+    from ..net.registry import plain
 
     fields = "\n".join(f"{field}: {_value(value)}" for field, value in plain(found.spec).items())
     rows = {"paper": found.title, "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs,

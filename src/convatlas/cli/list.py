@@ -9,7 +9,7 @@ from . import console
 from .options import OUTPUT, REAL, Debug, Json, argument, option, switch
 
 if TYPE_CHECKING:
-    from ..registry import Variant
+    from ..net.registry import Variant
 
 FILTERS = "Filters"
 
@@ -38,7 +38,7 @@ def list_models(
       convatlas list --pretrained 'resnet*'
     """
     from ..errors import nearest
-    from ..registry import variant
+    from ..net.registry import variant
 
     with console.loading():
         from ..zoo import list_models as find

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvatlasError
-from ..folder import check_resume, run_of
 from ..recipes import recipe as read
 from ..run import Data, Model, Run, dotted, resolve
+from ..runs.folder import check_resume, run_of
 
 UNSAID = Run(model=Model(name=""), data=Data(source=""))
 

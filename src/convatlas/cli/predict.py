@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from .. import light
+from ..deploy import reader
 from . import console
 from .options import COUNT, OUTPUT, BatchSize, Debug, Device, Json, Strict, argument, option
 from .paths import pictures, saved
 
 if TYPE_CHECKING:
-    from ..light import Prediction
+    from ..deploy.reader import Prediction
 
 
 def predict(
@@ -36,8 +36,8 @@ def predict(
     """
     saved(run)
     files = pictures(images)
-    if light.answers(run, device):              # without torch, whose import takes longer than the answer
-        found = light.predict(run, files, top_k=top_k, batch_size=batch_size, strict=strict)
+    if reader.answers(run, device):              # without torch, whose import takes longer than the answer
+        found = reader.predict(run, files, top_k=top_k, batch_size=batch_size, strict=strict)
     else:
         with console.loading():
             from ..api import predict as guess

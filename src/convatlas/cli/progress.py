@@ -52,7 +52,7 @@ class Progress:
     def start(self, run: Run, folder: Path, first_epoch: int, steps: int) -> None:
         """Say what begins, and read from metrics.csv what was the best so far."""
         from ..engine.records import rank, read_rows
-        from ..registry import VARIANTS
+        from ..net.registry import VARIANTS
 
         self.run, self.folder, self.epochs, self.steps, self.spoken = run, folder, run.train.epochs, steps, self.clock()
         earlier = [rank(row) for row in read_rows(folder / "metrics.csv") if row["epoch"] < first_epoch]

@@ -29,7 +29,7 @@ def publish(
     saved(run)
 
     with console.loading():
-        from ..publishing import publish as write
+        from ..integrations.hub import publish as write
 
     written = write(run, out, licence=licence, name=name, force=force)
     console.out.print(f"written: {escape(str(written))}", soft_wrap=True)

@@ -12,7 +12,7 @@ from .judged import judge, show_judged
 from .options import OUTPUT, REAL, DataDir, Debug, Device, Json, Workers, argument, option, switch
 
 if TYPE_CHECKING:
-    from ..runs import Stored
+    from ..runs.index import Stored
 
 FILTERS = "Filters"
 METRICS = "val_top1,train_loss"
@@ -60,7 +60,7 @@ def list_all(
       convatlas runs list runs/ old/ --sort val_top1
       convatlas runs list --where 'val_top1>=0.98' --where optim.name=sgd
     """
-    from ..runs import list_runs
+    from ..runs.index import list_runs
 
     conditions = [*(where or ()), *(f"{name}={value}" for name, value in (("model", model), ("data", data)) if value)]
     found = list_runs(places or ["runs"], where=conditions, sort=sort, reverse=reverse)
@@ -75,7 +75,7 @@ def list_all(
 
 
 def _table(found: list["Stored"]) -> None:
-    from ..runs import value_of
+    from ..runs.index import value_of
 
     table = console.table("run", "model", "data", "recipe", ">epochs", ">val acc", ">val loss", ">time", ">images/s", "state", "started")
     for run in found:
@@ -88,7 +88,7 @@ def _table(found: list["Stored"]) -> None:
 
 
 def _plain(run: "Stored") -> dict[str, Any]:
-    from ..runs import SHORT
+    from ..runs.index import SHORT
 
     return {**{name: value(run) for name, value in SHORT.items()}, "best": run.best, "last": run.last, "problem": run.problem,
             "config": run.config}
@@ -101,7 +101,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one run: its figures, where its configuration differs from its recipe, and its files."""
-    from ..runs import changes, files, find
+    from ..runs.index import changes, files, find
 
     run = find(name)
     base, fields = changes(run)
@@ -147,8 +147,8 @@ def compare(
       convatlas runs compare 2026-11-23-lenet5-digits 2026-11-23-lenet5-digits-2
       convatlas runs compare a b photos/
     """
-    from ..runs import compare as put
-    from ..runs import find
+    from ..runs.index import compare as put
+    from ..runs.index import find
 
     data = names[-1] if len(names) > 2 and not _is_run(names[-1]) else None
     found = put([find(name) for name in names if name != data])
@@ -171,7 +171,7 @@ def compare(
 
 
 def _is_run(name: str) -> bool:
-    from ..folder import CONFIG
+    from ..runs.folder import CONFIG
 
     return any((folder / CONFIG).is_file() for folder in (Path(name), Path("runs") / name))
 
@@ -196,7 +196,7 @@ def plot(
       convatlas runs plot runs/a runs/b
       convatlas runs plot a b c --metric val_top1,val_loss,lr --x seconds --out curves.svg
     """
-    from ..runs import find, rows_of
+    from ..runs.index import find, rows_of
 
     found = {run.name if names.count(run.name) < 2 else run.folder: rows_of(Path(run.folder)) for run in map(find, names)}
     with console.loading():

@@ -46,7 +46,7 @@ def shard(
         raise ConvatlasError(f"{str(out)!r} lies in {str(folder)!r}, where it would be taken for images; choose another place")
 
     with console.loading():
-        from ..data.shard_writer import write_shards
+        from ..data.shards.writer import write_shards
 
     with Progress(console=console.err, transient=True) as bar:
         task, spoken = bar.add_task("writing shards", total=None), time.monotonic()

@@ -38,7 +38,7 @@ def explain(
 ) -> None:
     """Say whose network a file holds, and what loading it does with each tensor."""
     with console.loading():
-        from ..checkpoints import explain_weights
+        from ..weights.checkpoints import explain_weights
 
     report = explain_weights(file, model, download=download)
     if json:
@@ -67,7 +67,7 @@ def convert(
 ) -> None:
     """Write weights so that another library's own network loads them, or ours those of another."""
     with console.loading():
-        from ..checkpoints import convert_weights
+        from ..weights.checkpoints import convert_weights
 
     written = convert_weights(source, target, to, model, download=download)
     console.out.print(f"written: {escape(str(written))}", soft_wrap=True)

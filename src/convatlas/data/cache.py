@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..cache import cache_dir
 from ..errors import ConvatlasError
+from ..files import cache_dir
 from ..run import Data
 from .images import Files, ImageSet, Subset, UnreadableImage
 from .transform import Transform

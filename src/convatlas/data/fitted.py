@@ -1,6 +1,6 @@
 """Preprocessing that is measured on the training images: means, contrast normalisation, whitening, components of colour.
 
-`fit` measures once, `apply` uses what it found; the tensors travel with the weights, so that evaluation sees the same.
+`fit` measures once, `normalization.apply` uses what it found; the tensors travel with the weights, so that evaluation sees the same.
 Pixels are in [0, 1] throughout.
 
 Global contrast normalisation is Goodfellow's (Maxout, 2013; in pylearn2), which Network in Network, All-CNN and Wide
@@ -9,7 +9,7 @@ CIFAR's 3·32·32 values their 55 means a deviation of 0.992; ours is 1, for pic
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import torch
@@ -18,12 +18,12 @@ from torch import Tensor
 from ..errors import ConvatlasError
 from ..run import Augment, Preprocess
 from .images import ImageSet, UnreadableImage
+from .normalization import LEAST, contrast
 from .transform import Transform, make_transform
 
 ZCA_EPS = 0.1               # pylearn2's, added to the variances before their root: small ones are noise
 ZCA_PICTURES = 50_000       # as many as CIFAR has to train on
 ZCA_VALUES = 3 * 64 * 64    # of one picture, at most
-LEAST = 1e-8                # a smaller deviation divides nothing: a picture of one colour stays 0
 CHUNK = 128                 # pictures added up at once
 TELL_EVERY = 30.0           # seconds
 
@@ -55,16 +55,6 @@ def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: C
             measure.add(chunk.double())
     found = {name: tensor for measure in measures for name, tensor in measure.result().items()}
     return {name: tensor.float().contiguous() for name, tensor in found.items()}
-
-
-def apply(kind: str, values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None = None) -> Tensor:
-    """Normalise `values`, float32 (C, h, w) or (N, C, h, w) in [0, 1], as the preprocessing `kind` that was fitted says.
-
-    `tensors` are `fit`'s; `std` is what pixel_mean divides by, one number or one per channel, 1 if left out. A picture
-    comes out the same alone and in a batch. Raises ConvatlasError where `tensors` were fitted to another shape, or lack
-    what `kind` needs.
-    """
-    return _APPLY[kind](values, tensors, std)
 
 
 def _chunks(images: ImageSet, chosen: list[int], transform: Callable[[Tensor], Tensor], tell: Callable[[str], None]) -> Iterator[Tensor]:
@@ -157,7 +147,7 @@ class _Zca:
             shape = "×".join(map(str, pictures.shape[1:]))
             raise ConvatlasError(f"preprocess.fit = 'zca' is refused for an input of {shape}: whitening is a matrix of {values}², "
                                  f"{4 * values**2:,} bytes; use 'gcn', or an image_size of 64 or less")
-        self.moments.add(_contrast(pictures).flatten(1))
+        self.moments.add(contrast(pictures).flatten(1))
 
     def result(self) -> dict[str, Tensor]:
         variances, directions = torch.linalg.eigh(self.moments.covariance())
@@ -188,49 +178,3 @@ _MEASURES: dict[str, Callable[[], _Measure]] = {"channel": _Channel, "pixel_mean
 def _pixels(pictures: Tensor) -> Tensor:
     """(n, C, h, w) -> (n·h·w, C)."""
     return pictures.movedim(1, -1).flatten(0, 2)
-
-
-# -- applying --------------------------------------------------------------------------------------------------------
-
-def _channel(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
-    shape = values.shape[-3:-2]
-    mean, deviation = (_need("channel", tensors, name, shape).view(-1, 1, 1) for name in ("mean", "std"))
-    return (values - mean) / deviation
-
-
-def _pixel_mean(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
-    return (values - _need("pixel_mean", tensors, "mean", values.shape[-3:])) / torch.tensor(std or (1.0,)).view(-1, 1, 1)
-
-
-def _gcn(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
-    return _contrast(values.double()).float()
-
-
-def _zca(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] | None) -> Tensor:
-    size = values.shape[-3:].numel()
-    mean, whitening = _need("zca", tensors, "mean", (size,)), _need("zca", tensors, "whitening", (size, size))
-    rows = _gcn(values, tensors, std).reshape(-1, size) - mean
-    # One product per picture: in one of matrices, the last bits depend on how many pictures there are.
-    return torch.stack([whitening @ row for row in rows]).view(values.shape)
-
-
-_APPLY = {"channel": _channel, "pixel_mean": _pixel_mean, "gcn": _gcn, "zca": _zca}
-
-
-def _contrast(values: Tensor) -> Tensor:
-    """Each picture of (…, C, h, w) to mean 0 and deviation 1, in float64: there a picture of one colour is really constant."""
-    centred = values - values.mean((-3, -2, -1), keepdim=True)
-    deviation = centred.square().mean((-3, -2, -1), keepdim=True).sqrt()
-    return centred / torch.where(deviation < LEAST, 1, deviation)
-
-
-def _need(kind: str, tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-    """The tensor of that name, which must have that shape."""
-    found = tensors.get(name)
-    if found is None:
-        raise ConvatlasError(f"preprocess.fit = {kind!r} needs {name!r}, which is measured on the training images and kept with "
-                             "the weights; it is not there")
-    if found.shape != shape:
-        raise ConvatlasError(f"preprocess.fit = {kind!r} was measured on another input: {name!r} is {tuple(found.shape)}, but "
-                             f"{tuple(shape)} is needed; set image_size and in_chans as they were in training")
-    return found

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from ..cache import cache_dir
 from ..errors import ConvatlasError
+from ..files import cache_dir
 from .arrays import pictures, read_npz
 from .binary import read_cifar, read_idx
 from .classes import CIFAR10, CIFAR100, DIGITS, FASHION

@@ -9,9 +9,9 @@ from .embedded import read_digits
 from .folder import read_folder
 from .images import Files, ImageSet, Source, Subset, Tensors, UnreadableImage
 from .named import NAMED, read_named
-from .shards import is_shards, read_shards
+from .shards.local import is_shards, read_shards
+from .shards.stream import is_stream, open_stream
 from .split import Split
-from .stream import is_stream, open_stream
 
 __all__ = ["Files", "ImageSet", "Source", "Subset", "Tensors", "UnreadableImage", "open_data"]
 

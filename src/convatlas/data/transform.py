@@ -12,6 +12,7 @@ from ..errors import ConvatlasError
 from ..run import Augment, Preprocess
 from . import augment as how
 from .images import UnreadableImage, to_tensor
+from .normalization import apply
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)     # pixels in [0, 1], red green blue
 
@@ -138,8 +139,6 @@ class Transform:
 
     def _normalised(self, values: Tensor) -> Tensor:
         if self.fit != "none":
-            from .fitted import apply
-
             return apply(self.fit, values, self.fitted, self.std)
         return values.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(torch.tensor(self.std).view(-1, 1, 1))
 

@@ -1,16 +1,14 @@
-"""From a trained network to one that answers fast.
+"""Deployment: from a trained network to one that answers fast.
 
-What only needs torch is imported at once; the rest, which measures and writes, when it is first used.
+Every name is imported when it is first used: a deployed folder's reader and the native kernels need no torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
-from .fold import Folded as Folded
-from .fold import fold as fold
-from .fold import fold_structure as fold_structure
-from .rewrite import rewrite as rewrite
-
 if TYPE_CHECKING:
+    from ..net.fold import Folded as Folded
+    from ..net.fold import fold as fold
+    from ..net.fold import fold_structure as fold_structure
     from .bundle import Deployed as Deployed
     from .bundle import deploy as deploy
     from .bundle import deployed as deployed
@@ -18,12 +16,17 @@ if TYPE_CHECKING:
     from .choose import optimize as optimize
     from .exports import Exported as Exported
     from .exports import export as export
-    from .int8 import Quantised as Quantised
-    from .int8 import quantize as quantize
-    from .sensitivity import sensitivities as sensitivities
+    from .graph.rewrite import rewrite as rewrite
+    from .int8.quantization import Quantised as Quantised
+    from .int8.quantization import quantize as quantize
+    from .int8.sensitivity import sensitivities as sensitivities
 
-_HOME = {"Deployed": "bundle", "deploy": "bundle", "deployed": "bundle", "Report": "choose", "optimize": "choose", "Exported": "exports",
-         "export": "exports", "Quantised": "int8", "quantize": "int8", "sensitivities": "sensitivity"}
+_HOME = {
+    "Folded": "..net.fold", "fold": "..net.fold", "fold_structure": "..net.fold", "rewrite": ".graph.rewrite",
+    "Deployed": ".bundle", "deploy": ".bundle", "deployed": ".bundle", "Report": ".choose", "optimize": ".choose",
+    "Exported": ".exports", "export": ".exports",
+    "Quantised": ".int8.quantization", "quantize": ".int8.quantization", "sensitivities": ".int8.sensitivity",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +34,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'convatlas.deploy' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    return getattr(import_module(_HOME[name], __name__), name)

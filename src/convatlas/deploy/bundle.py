@@ -13,24 +13,24 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from .. import registry
-from ..count import macs
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..light import ABOUT, FORMAT
-from ..light import is_deployed as is_deployed
-from ..model import Convnet, by, pair
+from ..files import DEPLOYED, is_deployed
+from ..net import registry
+from ..net.layers import macs
+from ..net.model import Convnet, by, pair
 from ..recipes import recipe
 from ..run import Loss, Preprocess
 from ..zoo import transforms
 from .backends import Precision, Scores, backend_of
 from .backends.base import Tell, quiet
 from .backends.parts import FILE as PARTS
-from .calibration import Labelled, Pictures, of_run
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
-from .int8 import CANDIDATES as IN_INT8
-from .int8 import COUNT, Quantised, quantize
+from .int8.calibration import Labelled, Pictures, of_run
+from .int8.quantization import CANDIDATES as IN_INT8
+from .int8.quantization import COUNT, Quantised, quantize
 from .machine import versions
+from .reader import FORMAT
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
@@ -84,7 +84,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     The folder is opened again and compared with the network before deploy.json, which marks it as whole, is written. Raises
     ConvatlasError for a folder that holds other things and, without `force`, for one that holds a deployed network.
     """
-    from ..checkpoints import load
+    from ..weights.checkpoints import load
 
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
@@ -109,7 +109,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
             report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates, tell=tell).report
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / ABOUT).unlink(missing_ok=True)
+            (folder / DEPLOYED).unlink(missing_ok=True)
             _fill(folder, made, Path(work) / report.chosen, net, example, precision)
             _describe(folder, made, report, net, example, precision)
         except OSError as error:
@@ -124,10 +124,10 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     """
     folder = Path(folder).expanduser()
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((folder / DEPLOYED).read_text(encoding="utf-8"))
         format_, name, precision = about["format"], about["backend"], about["precision"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {ABOUT} cannot be read") from error
+        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read") from error
     if format_ != FORMAT:
         raise ConvatlasError(f"{str(folder)!r} was written by another convatlas (format {format_}, not {FORMAT}): deploy it again")
     backend = backend_of(name)
@@ -167,7 +167,7 @@ def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet
         error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
     about = _about(net, report, precision, example, engine.file, error)
     (folder / PAGE).write_text(readme(about), encoding="utf-8")
-    (folder / ABOUT).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / DEPLOYED).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _quantised(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labelled | None, *,

@@ -16,16 +16,16 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
-from ..cache import cache_dir
-from ..count import macs
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..model import Convnet
-from ..native import UnsupportedError
+from ..files import cache_dir
+from ..net.layers import macs
+from ..net.model import Convnet
 from .backends import BACKENDS, Precision, Scores, backend_of
 from .backends.base import Tell, quiet
-from .figures import Int8
+from .int8.figures import Int8
 from .machine import processor, versions
+from .native import UnsupportedError
 
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError, nearest
-from ..light import open_session, openvino_core
-from ..model import Convnet
+from ..net.model import Convnet
 from .backends import BACKENDS, exported
 from .backends.onnx_runtime import write_onnx
 from .backends.open_vino import write_ir
 from .choose import TOLERANCE, difference
-from .rewrite import rewrite
+from .graph.rewrite import rewrite
+from .reader import open_session, openvino_core
 
 Format = Literal["onnx", "torch", "openvino", "executorch"]
 

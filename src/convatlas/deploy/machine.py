@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .pack import MKLDNN, can_pack
+from .graph.pack import MKLDNN, can_pack
 
 SIDE = 2048                             # of the two square matrices
 OPERATIONS = 2 * SIDE ** 3              # multiplications and additions of their product

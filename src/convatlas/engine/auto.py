@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from .. import count
 from ..data import Batch
-from ..model import Convnet
+from ..net.layers import macs as macs_of
+from ..net.model import Convnet
+from ..net.segmenter import Segmenter
 from ..run import Run, Train
-from ..segmenter import Segmenter
 from . import allocator
 from .distributed import World
 from .losses import per_image
@@ -108,7 +108,7 @@ class Trials:
         self.make, self.device, self.seconds = make, device, SECONDS if seconds is None else seconds
         self.run = run.model_copy(update={"optim": run.optim.model_copy(update={"lr": run.optim.lr / 100})})
         with torch.random.fork_rng(devices=[]):
-            macs = count.macs(make())
+            macs = macs_of(make())
         self.batch = max(1, min(batch, WORK // max(macs, 1))) if device.type == "cpu" else batch
         self.macs = macs * self.batch
         if self.batch < batch:

@@ -175,7 +175,7 @@ def _checkpoints(home: Path) -> list[Path]:
 
 
 def _versions() -> dict[str, str]:
-    from .. import __version__
+    from ..version import __version__
 
     return {"convatlas": __version__, "torch": str(torch.__version__)}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 from .distributed import World
 
 

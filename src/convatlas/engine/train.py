@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
-from ..folder import DENSITIES
 from ..run import Run
+from ..runs.folder import DENSITIES
 from . import checkpoint
 from .checkpoint import Progress, seed_everything
 from .curvature import estimate

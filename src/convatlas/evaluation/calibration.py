@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..inspect.plots import COLOURS, UNITS, _defaults
+from ..draw.plots import COLOURS, UNITS, defaults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def draw(found: Calibration) -> "Figure":
     """Per bin of confidence how often it is right, over how many images there are."""
     wide, high = 420, 500
     text: dict[str, Any] = {"fontsize": 10.5, "color": COLOURS["soft"]}
-    with _defaults():
+    with defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])

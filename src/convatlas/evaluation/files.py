@@ -30,7 +30,7 @@ def folder(path: Path) -> Path:
 
 def write(found: Evaluated, where: Path) -> list[Path]:
     """Write confusion.csv and .png (to 100 classes), predictions.csv, calibration.json and .png (of one label per image) into a folder."""
-    from ..inspect.plots import confusion
+    from ..draw.plots import confusion
 
     folder(where)
     matrix, names = found.evaluation.confusion, found.classes

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from ..data import ImageSet, Source, prepared
 from ..data.loader import Loader
-from ..data.stream import Stream
-from ..data.stream_loader import StreamLoader
+from ..data.shards.stream import Stream
+from ..data.shards.stream_loader import StreamLoader
 from ..data.transform import Transform
 from ..engine.distributed import World
 from ..engine.evaluate import Evaluation
 from ..engine.evaluate import evaluate as measure
 from ..engine.watch import Watch
-from ..model import Convnet
+from ..net.model import Convnet
 from ..run import Data, Loss
 from .matching import match
 from .protocol import Protocol

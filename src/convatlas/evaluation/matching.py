@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet, Subset
-from ..data.stream import Stream
+from ..data.shards.stream import Stream
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 
 
 class Matched(NamedTuple):

@@ -13,10 +13,10 @@ from ..data import ImageSet, UnreadableImage
 from ..data.augment import centred
 from ..data.loader import _interrupts_held, _start_worker
 from ..data.transform import Transform, _channels, _resize, _resized
-from ..dense import fully_convolutional
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.fully_convolutional import fully_convolutional
+from ..net.model import Convnet
 from ..parts import GlobalPool
 from ..run import Loss
 from .protocol import Protocol, Size

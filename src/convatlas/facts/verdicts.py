@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from ..count import WEIGHTED, Layer, layers
-from ..deploy import fold_structure
-from ..model import Convnet
+from ..net.fold import fold_structure
+from ..net.layers import WEIGHTED, Layer, layer_table
+from ..net.meta import blank
+from ..net.model import Convnet
+from ..net.registry import VARIANTS, Variant, change, variant
 from ..parts import LocalResponseNorm, TableConv2d
-from ..registry import VARIANTS, Variant, change, variant
-from ..weights import blank
 from .published import Fact, published
 
 TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
@@ -73,7 +73,7 @@ def check(names: Sequence[str] | None = None) -> list[Verdict]:
 
 
 def _verdicts(found: Variant, model: Convnet, facts: Sequence[Fact]) -> list[Verdict]:
-    rows = layers(model)
+    rows = layer_table(model)
     return [_verdict(fact, None if fact.fact in TRAINED else COMPUTE[fact.fact](found, model, _only(rows, fact.layer)))
             for fact in facts]
 
@@ -134,11 +134,11 @@ COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
     "params": lambda v, m, rows: sum(row.params for row in rows),
     "params_weights": lambda v, m, rows: sum(p.numel() for p in m.parameters() if p.ndim > 1),
     "params_without_aux": lambda v, m, rows: sum(row.params for row in rows if not row.name.startswith("aux.")),
-    "params_folded": lambda v, m, rows: sum(row.params for row in layers(fold_structure(deepcopy(m)))),
+    "params_folded": lambda v, m, rows: sum(row.params for row in layer_table(fold_structure(deepcopy(m)))),
     "params_nonzero_at_40pct": lambda v, m, rows: round(_params(m) - 0.4 * sum(p.numel() for p in m.parameters() if p.ndim in (2, 4))),
     "winograd_muls": lambda v, m, rows: sum(row.macs * (4 / 9 if row.kernel.split(" ")[0] == "3×3" else 1)
-                                            for row in layers(fold_structure(deepcopy(m)))),
-    "macs_folded": lambda v, m, rows: sum(row.macs for row in layers(fold_structure(deepcopy(m)))),
+                                            for row in layer_table(fold_structure(deepcopy(m)))),
+    "macs_folded": lambda v, m, rows: sum(row.macs for row in layer_table(fold_structure(deepcopy(m)))),
     "macs": lambda v, m, rows: sum(row.macs for row in rows if not row.name.startswith("aux.")),
     "connections": lambda v, m, rows: sum(row.connections for row in rows),
     "output": lambda v, m, rows: list(rows[-1].output),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError
-from ..model import Convnet, by
+from ..net.model import Convnet, by
 from .places import layer as layer_of
 from .places import stages, watching
 
@@ -65,7 +65,7 @@ def draw(found: Sequence[Maps], picture: np.ndarray, title: str) -> "Figure":
 
     `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3).
     """
-    from .canvas import MARGIN, below, canvas, heat, least_width, show, write
+    from ..draw.canvas import MARGIN, below, canvas, heat, least_width, show, write
 
     lines = ["The channels with the largest mean response, the largest first. Dark: the least values of the row; light: the largest."]
     top = below(lines) + PICTURE + 24

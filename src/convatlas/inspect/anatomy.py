@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .. import count
-from ..model import AuxHead, Convnet, meta_image, meta_state
+from ..net.layers import macs, params
+from ..net.model import AuxHead, Convnet, meta_image, meta_state
 from ..parts import ConvSum, DenseBlock, Parallel, Residual, SharedPreact
 from .chains import Atom, Chain, Fork, Size, Step, joined, kind_of, steps, weight
 from .words import extra, layer
@@ -73,7 +73,7 @@ def anatomy(model: Convnet) -> Anatomy:
     head, meetings = _head(seen, [seen.outputs.get(part) for part in trunk[:-1]] if seen.handed else [], len(trunk))
     links = tuple(Link(ends[stage], len(units) + number, through) for stage, number, through in meetings)
     sides = tuple(ends[cast(AuxHead, side).at + 1] for side in model.aux.values())
-    return Anatomy(model.name, model.in_chans, model.image_size, count.params(model), count.macs(model), (*units, *head), links, sides,
+    return Anatomy(model.name, model.in_chans, model.image_size, params(model), macs(model), (*units, *head), links, sides,
                    tuple(groups))
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from .. import count
+from ..draw.canvas import MARGIN, below, canvas, write
+from ..draw.plots import COLOURS
 from ..errors import ConvatlasError
-from .canvas import MARGIN, below, canvas, write
-from .plots import COLOURS
+from ..net.layers import layer_table
 from .summary import SIDE, Summary, stages
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ def computed(line: Line) -> tuple[int, int]:
     from ..zoo import create_model
 
     with torch.device("meta"):
-        rows = count.layers(create_model(line.variant, **line.fields))
+        rows = layer_table(create_model(line.variant, **line.fields))
     rows = [row for row in rows if not row.name.startswith(SIDE)]
     return sum(row.macs for row in rows), sum(row.params for row in rows)
 

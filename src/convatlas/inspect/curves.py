@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..draw.markup import clipped
+from ..draw.plots import COLOURS, UNITS, defaults, log_ticks
 from ..errors import ConvatlasError, nearest
-from .markup import clipped
-from .plots import COLOURS, UNITS, _defaults, _log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +54,7 @@ def overlay(runs: Mapping[str, Rows], metrics: Sequence[str] = ("val_top1", "tra
     margin = 30 + LETTER * (max(map(len, names)) + 8)
     high = max(HIGH, TOP + BOTTOM + LINE * len(runs))
     wide = (WIDE + margin) * len(metrics)
-    with _defaults():
+    with defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
@@ -74,7 +74,7 @@ def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_to
     figure = overlay(runs, metrics, x=x, smooth=smooth)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _defaults():
+        with defaults():
             figure.savefig(path, dpi=2 * UNITS)
     except OSError as error:
         raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror}; choose another place with --out") from error
@@ -157,7 +157,7 @@ def _scale(axes: "Axes", times: Sequence[float], finite: Sequence[float], sign: 
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=max(times) >= 5, steps=[1, 2, 5, 10]))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}".replace(",", " ")))
     positive = [value for value in finite if value > 0]
-    ticks = _log_ticks(finite)
+    ticks = log_ticks(finite)
     if ticks and max(positive) < DECADES * min(positive):
         low = min(positive)
         axes.set_yscale("symlog", linthresh=low, linscale=0.35)        # shows zero too

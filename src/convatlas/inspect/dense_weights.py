@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..draw.plots import COLOURS
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 from ..parts import DenseBlock
-from .plots import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +68,7 @@ def _block(name: str, block: DenseBlock, behind: Sequence[tuple[str, nn.Module]]
 
 def draw(found: Sequence[Block], title: str) -> "Figure":
     """A heat map per block: a column per reading layer, divided by its largest value; a row per layer that is read."""
-    from .canvas import LETTER, MARGIN, canvas, graph, least_width, write
+    from ..draw.canvas import LETTER, MARGIN, canvas, graph, least_width, write
 
     lines = ["Mean absolute weight by which a layer (column) reads the maps of an earlier one (row), as a share of the column's largest.",
              "Row 0 is the block's input; the framed column is the transition or the classifier behind the block."]

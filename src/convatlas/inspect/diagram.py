@@ -6,12 +6,12 @@ from itertools import pairwise
 from math import log2
 from typing import TYPE_CHECKING, Any
 
+from ..draw.canvas import MARGIN, below, canvas, least_width, write
+from ..draw.plots import COLOURS
 from .anatomy import Anatomy
-from .canvas import MARGIN, below, canvas, least_width, write
 from .chains import kind_of, steps
 from .curves import PALETTE
 from .panels import Panel, arrow, draw_panel, panels
-from .plots import COLOURS
 from .slabs import LAYERS, LINE, Slab, Words, draw_slab, slab, width_of, words_above, words_below
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 from ..parts import LocalConv2d, TableConv2d
 from .places import layer as layer_of
 
@@ -84,8 +84,8 @@ def draw(found: Kernels, name: str, limit: int = 96) -> "Figure":
 
 
 def _grid(weights: Tensor, title: str, lines: list[str]) -> "Figure":
-    from .canvas import MARGIN, below, canvas, least_width, show
-    from .plots import filter_pictures
+    from ..draw.canvas import MARGIN, below, canvas, least_width, show
+    from ..draw.plots import filter_pictures
 
     h, w = weights.shape[2:]
     high, wide = CELL * h / max(h, w), CELL * w / max(h, w)
@@ -100,7 +100,7 @@ def _grid(weights: Tensor, title: str, lines: list[str]) -> "Figure":
 
 
 def _table(weights: Tensor, title: str, lines: list[str]) -> "Figure":
-    from .canvas import MARGIN, below, canvas, least_width, show, write
+    from ..draw.canvas import MARGIN, below, canvas, least_width, show, write
 
     weights = weights[:MOST, :MOST]
     count, channels = weights.shape[:2]

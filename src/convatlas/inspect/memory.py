@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..engine.sides import WithSides, losses_of
 from ..errors import ConvatlasError
-from ..model import Convnet, by, meta_state, pair
+from ..net.model import Convnet, by, meta_state, pair
 from ..run import Optim
 
 #                optimiser → tensors that it keeps beside each weight, momentum left out of those that may have none

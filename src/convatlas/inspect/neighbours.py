@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet, Transform
+from ..draw.canvas import LETTER
+from ..draw.plots import COLOURS, UNITS, defaults
 from ..errors import ConvatlasError
-from ..model import Convnet
-from .canvas import LETTER
+from ..net.model import Convnet
 from .nearest import Engine, Metric, nearest
 from .pictures import ending, inputs, show
-from .plots import COLOURS, UNITS, _defaults
 from .vectors import Changes, Index, embed, key
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def draw(result: Neighbours, title: str, classes: Sequence[str] = ()) -> "Figure
     among = f"nearest of {f'{result.searched:,}'.replace(',', ' ')} picture{'s' if result.searched > 1 else ''}, by {kind}"
     wide = max((SIDE + GAP) * columns + 4 * GAP, SIDE + 5 * GAP + LETTER * len(among), 2 * GAP + 1.4 * LETTER * len(title))
     high = TOP + (SIDE + CAPTION) * len(result.names)
-    with _defaults():
+    with defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..draw.plots import COLOURS
 from .anatomy import Anatomy, Unit
 from .chains import Chain, Fork, Step, kind_of, steps
-from .plots import COLOURS
 from .slabs import LAYERS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import Files, ImageSet, Transform, UnreadableImage
-from .markup import clean
+from ..draw.markup import clean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

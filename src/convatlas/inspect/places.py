@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..data import ImageSet
 from ..errors import ConvatlasError, nearest
-from ..model import Convnet
+from ..net.model import Convnet
 
 See = Callable[[str, tuple[Tensor, ...], Tensor], None]     # (name of the layer, what it was given, what it gave)
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from ..data import ImageSet, Transform
 from ..data.sampling import permutation
+from ..draw.markup import clipped
+from ..draw.plots import COLOURS, UNITS, defaults
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 from ..run import Loss
-from .markup import clipped
 from .pictures import ending, inputs, show
-from .plots import COLOURS, UNITS, _defaults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +89,7 @@ def draw(guesses: Sequence[Guess], title: str) -> "Figure":
     columns, bars = min(COLUMNS, len(guesses)), max(len(guess.classes) for guess in guesses)
     cell = SIDE + CAPTION + BAR * bars + GAP
     wide, high = GAP + (SIDE + GAP) * max(columns, 3), TOP + cell * -(-len(guesses) // columns)
-    with _defaults():
+    with defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..count import layers
+from ..draw.canvas import MARGIN, below, canvas, heat, least_width, show, write
 from ..errors import ConvatlasError
-from ..model import Convnet, pair
-from ..receptive import Axis
+from ..net.layers import layer_table
+from ..net.model import Convnet, pair
+from ..net.receptive import Axis
 from . import places
-from .canvas import MARGIN, below, canvas, heat, least_width, show, write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def _gradients(model: Convnet, module: nn.Module, layer: str, images: Tensor) ->
 
 
 def _box(model: Convnet, layer: str, size: tuple[int, int], at: tuple[int, int]) -> tuple[Span, Span] | None:
-    row = next((row for row in layers(model, size, containers=True) if row.name.removeprefix("net.") == layer), None)
+    row = next((row for row in layer_table(model, size, containers=True) if row.name.removeprefix("net.") == layer), None)
     if row is None or row.sight is None:
         return None
     return _span(row.sight[0], at[0]), _span(row.sight[1], at[1])

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
 
-from .. import __version__
 from ..data.images import ImageSet, UnreadableImage
+from ..draw import plots
+from ..draw.markup import bar, counted, duration, folded, lines, percent, prose, safe, section, table
 from ..engine.records import read_rows
 from ..errors import ConvatlasError
-from ..folder import CONFIG, METRICS, REPORT
 from ..run import Run
-from . import plots
-from .markup import bar, counted, duration, folded, lines, percent, prose, safe, section, table
+from ..runs.folder import CONFIG, METRICS, REPORT
+from ..version import __version__
 
 if TYPE_CHECKING:
-    from ..count import Layer
     from ..engine.evaluate import Evaluation
+    from ..net.layers import Layer
 
 MISTAKES, FILTERS, PAIRS = 24, 96, 12       # most pictures, filters and confused pairs shown
 LONG = 40                                   # layers from which their table is folded up

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ..data import ImageSet, Transform
+from ..draw.markup import clipped
+from ..draw.plots import COLOURS
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 from ..parts import Residual, SqueezeExcite
-from .markup import clipped
 from .pictures import inputs
 from .places import spread, watching
-from .plots import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,7 +79,7 @@ def draw(found: Mapping[str, Responses]) -> "Figure":
     """
     from matplotlib.ticker import MaxNLocator
 
-    from .canvas import MARGIN, canvas, graph, write
+    from ..draw.canvas import MARGIN, canvas, graph, write
     from .curves import PALETTE
 
     wide, high = LEFT + WIDE + 2 * MARGIN, TOP + 18 * len(found) + 24 + 2 * (HIGH + BETWEEN)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..draw.markup import clipped
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError, nearest
-from ..model import Convnet
+from ..net.model import Convnet
 from ..run import Loss
 from .activations import activations
-from .markup import clipped
 from .places import judging
 from .places import layer as layer_of
 
@@ -95,7 +95,7 @@ def draw(found: Saliency, picture: np.ndarray, network: str, image: str) -> "Fig
     """The image and the three maps over it, paler. Orange speaks for the class, blue against it; the strongest half per cent of
     pixels have the full colour. `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3); the words name both.
     """
-    from .canvas import LETTER, MARGIN, below, canvas, least_width, show, write
+    from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
 
     said, title = f"{found.predicted} ({100 * found.certainty:.1f} %)", f"Why {network} says {found.predicted}"
     if found.target != found.predicted:

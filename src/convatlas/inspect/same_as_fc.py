@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, write
+from ..draw.cells import CELL, cells
 from ..errors import ConvatlasError
-from ..model import Convnet
-from .canvas import LETTER, MARGIN, below, canvas, least_width, write
-from .cells import CELL, cells
+from ..net.model import Convnet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,13 +1,11 @@
 """A sheet of augmented images: what a recipe makes of training pictures before the network sees them."""
 
 import textwrap
-import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,13 +15,13 @@ from ..data.images import ImageSet, UnreadableImage
 from ..data.loader import stable_seed
 from ..data.mix import mix
 from ..data.transform import Transform
+from ..draw.canvas import show, write
+from ..draw.markup import clipped
+from ..draw.plots import MAX_LABEL, UNITS, WIDE, defaults, to_image
 from ..errors import ConvatlasError
 from ..run import Augment, Preprocess
-from .markup import clipped
-from .plots import COLOURS, MAX_LABEL, UNITS, WIDE, _defaults, to_image
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 VERSIONS = 8                        # of each picture, where chance has a part in them
@@ -32,11 +30,7 @@ CAPTION = 27                        # under a mixed picture
 MARGIN, BESIDE = 24, 12             # around the sheet; between a class's name and its picture
 LINE, HEAD = 16, 22                 # of the words under the title; of the columns' names
 NARROW = 420                        # the narrowest sheet, for the sake of its title
-CRISP = 64                          # longest side of a picture whose pixels stay sharp squares
-DPI = 2 * UNITS                     # of a PNG
 
-Side = Literal["left", "center", "right"]
-Height = Literal["baseline", "center", "top"]
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -155,28 +149,28 @@ def sheet(images: ImageSet, classes: Sequence[str], transform: Transform, title:
     top = MARGIN + 42 + LINE * len(told) + HEAD
     bottom = top + (high + below) * len(found) - GAP + MARGIN
 
-    with _defaults():
+    with defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(right / UNITS, bottom / UNITS), dpi=UNITS, facecolor="white")
         axes = figure.add_axes((0, 0, 1, 1))
         axes.axis("off")
-        _text(axes, MARGIN, MARGIN, clipped(title, int(right / 9)), "ink", 15, va="top", weight="bold")
+        write(axes, MARGIN, MARGIN, clipped(title, int(right / 9)), "ink", 15, va="top", weight="bold")
         for i, line in enumerate(told):
-            _text(axes, MARGIN, MARGIN + 26 + LINE * i, line, "soft", va="top")
-        _text(axes, left, top - 7, "original", "soft")
-        _text(axes, first, top - 7, f"what the network trains on, {h}×{w}", "soft")
+            write(axes, MARGIN, MARGIN + 26 + LINE * i, line, "soft", va="top")
+        write(axes, left, top - 7, "original", "soft")
+        write(axes, first, top - 7, f"what the network trains on, {h}×{w}", "soft")
         if found[0].mixed is not None:
-            _text(axes, last, top - 7, "mixed", "soft")
+            write(axes, last, top - 7, "mixed", "soft")
         for i, row in enumerate(found):
             y = top + (high + below) * i
-            _text(axes, left - BESIDE, y + high / 2, row.name, "ink", 11, ha="right", va="center")
-            _show(axes, np.asarray(to_image(row.original)), left, y, wide, high)
+            write(axes, left - BESIDE, y + high / 2, row.name, "ink", 11, ha="right", va="center")
+            show(axes, np.asarray(to_image(row.original)), left, y, wide, high)
             for k, values in enumerate(row.versions):
-                _show(axes, viewable(values, transform), first + k * (wide + GAP), y, wide, high)
+                show(axes, viewable(values, transform), first + k * (wide + GAP), y, wide, high)
             if row.mixed is not None:
-                _show(axes, viewable(row.mixed[0], transform), last, y, wide, high)
-                _text(axes, last + wide / 2, y + high + 3, row.mixed[1], "soft", 8, ha="center", va="top")
+                show(axes, viewable(row.mixed[0], transform), last, y, wide, high)
+                write(axes, last + wide / 2, y + high + 3, row.mixed[1], "soft", 8, ha="center", va="top")
         axes.set_xlim(0, right)
         axes.set_ylim(bottom, 0)
         axes.set_aspect("auto")
@@ -208,30 +202,3 @@ def _shares(shares: Tensor, classes: Sequence[str]) -> str:
     """The two largest, in lines such as '62 % cat'."""
     largest = sorted(zip(shares.tolist(), classes, strict=True), key=lambda pair: -pair[0])[:2]
     return "\n".join(f"{_percent(round(share, 2))} {clipped(name, 10)}" for share, name in largest if share > 0.005)
-
-
-def _text(axes: "Axes", x: float, y: float, text: str, colour: str, size: float = 10, *, ha: Side = "left", va: Height = "baseline",
-          weight: str = "normal") -> None:
-    axes.text(x, y, text, color=COLOURS[colour], fontsize=size, fontweight=weight, ha=ha, va=va, parse_math=False)
-
-
-def _show(axes: "Axes", pixels: np.ndarray, x: float, y: float, wide: float, high: float) -> None:
-    """A picture in the middle of a cell, as large as fits."""
-    h, w = pixels.shape[:2]
-    scale = min(wide / w, high / h)
-    x, y = x + (wide - w * scale) / 2, y + (high - h * scale) / 2
-    axes.imshow(pixels, extent=(x, x + w * scale, y + h * scale, y), cmap="gray", vmin=0, vmax=255,
-                interpolation="nearest" if max(h, w) <= CRISP else "hanning")
-
-
-def write(figure: "Figure", path: Path) -> None:
-    """Write the figure as PNG or SVG, as the suffix says."""
-    if path.suffix.lower() not in (".png", ".svg"):
-        raise ConvatlasError(f"{str(path)!r} is refused: a sheet is written as .png or .svg")
-    kind = path.suffix.lower()[1:]
-    try:
-        with _defaults(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")       # a class name in signs that the font lacks
-            figure.savefig(path, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error

@@ -3,9 +3,9 @@
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from ..draw.plots import COLOURS
 from .anatomy import Unit
 from .chains import Size, steps
-from .plots import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

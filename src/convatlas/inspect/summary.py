@@ -6,10 +6,10 @@ Nothing is run: all of it follows from shapes, on the meta device.
 from dataclasses import dataclass
 from functools import cached_property
 
-from .. import count
 from ..errors import ConvatlasError, nearest
-from ..model import Convnet, pair
-from ..receptive import Sight
+from ..net.layers import layer_table, params
+from ..net.model import Convnet, pair
+from ..net.receptive import Sight
 from ..run import Optim
 from .memory import Memory, memory
 
@@ -65,7 +65,7 @@ def summary(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, i
     """The tree of `model` for images of `image_size` (default: its own) in batches of `batch_size`, trained with `optim`."""
     size = pair(image_size or model.image_size)
     needs = memory(model, batch_size, size, optim)
-    layers = {layer.name.removeprefix("net."): layer for layer in count.layers(model, size, containers=True)}
+    layers = {layer.name.removeprefix("net."): layer for layer in layer_table(model, size, containers=True)}
     inside = {name: [other for other in layers if other == name or other.startswith(name + ".")] for name in layers}
     order = [name for name, _ in model.named_modules() if name in layers and name]
     rows = tuple(
@@ -74,7 +74,7 @@ def summary(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, i
             _inside(needs.made, name), _inside(needs.kept, name), layers[name].sight)
         for name in order)
     macs = sum(layer.macs for layer in layers.values() if not layer.name.startswith(SIDE))
-    return Summary(model.name, (model.in_chans, *size), rows, count.params(model), macs, needs)
+    return Summary(model.name, (model.in_chans, *size), rows, params(model), macs, needs)
 
 
 def stages(found: Summary) -> list[Row]:

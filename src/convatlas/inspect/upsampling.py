@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, write
+from ..draw.cells import CELL, cells
 from ..errors import ConvatlasError
-from .canvas import LETTER, MARGIN, below, canvas, least_width, write
-from .cells import CELL, cells
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..data import ImageSet, Transform, UnreadableImage
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
 from .nearest import Vectors
 from .pictures import inputs, log
 

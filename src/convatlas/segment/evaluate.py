@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoints import load
 from ..engine.distributed import gather, world
 from ..engine.losses import probabilities
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..model import Convnet
+from ..net.model import Convnet
+from ..net.segmenter import Segmenter
 from ..run import Data, Loss
-from ..segmenter import Segmenter
+from ..weights.checkpoints import load
 from ..zoo import transforms
 from .border_weights import parted
 from .instances import instances

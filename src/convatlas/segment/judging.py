@@ -13,7 +13,7 @@ from ..engine.distributed import World, agree, gather, total
 from ..engine.losses import per_image
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..segmenter import Segmenter
+from ..net.segmenter import Segmenter
 from .patches import WholeImages
 from .picture import Picture
 from .scores import PixelScores, pixel_scores

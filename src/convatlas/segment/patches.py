@@ -18,8 +18,8 @@ from ..data.images import UnreadableImage
 from ..data.loader import Batch, Loader
 from ..data.transform import Transform, _channels, make_transform
 from ..errors import ConvatlasError
+from ..net.segmenter import Segmenter
 from ..run import Augment, Loss, Preprocess
-from ..segmenter import Segmenter
 from .border_weights import border_weights, parted
 from .pairs import Masked
 from .picture import _mirrored

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ..data.cache import available_bytes
-from ..model import meta_state
-from ..segmenter import Segmenter, _Whole
+from ..net.model import meta_state
+from ..net.segmenter import Segmenter, _Whole
 
 SHARE = 0.25        # of the free memory that a batch of tiles may take: the image, the scores and torch's workspaces come on top
 LARGEST = 2048      # pixels along a tile's side: from there on larger ones save little, and spoil the processor's caches

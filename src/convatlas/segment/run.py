@@ -14,18 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import count
-from ..checkpoints import load
 from ..data import UnreadableImage
 from ..data.transform import _channels
-from ..deploy import fold_structure
 from ..engine.distributed import World, agree, share, world
 from ..engine.losses import probabilities as probabilities_of
 from ..engine.threads import resolve_layout
 from ..errors import ConvatlasError, nearest
-from ..model import Convnet
+from ..net.fold import fold_structure
+from ..net.layers import macs as macs_of
+from ..net.model import Convnet
+from ..net.segmenter import Segmenter
 from ..run import Loss
-from ..segmenter import Segmenter
+from ..weights.checkpoints import load
 from ..zoo import transforms
 from .finish import Finished, areas, as_picture, counted, read_labels, write_areas, write_instances, write_overlay
 from .output import Journal, create, flush, opened, writing
@@ -59,7 +59,7 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     files = [what for what, wanted in asked.items() if wanted]
     tasks = tasks_of(images, folder, files)
     net = _ready(model if isinstance(model, nn.Module) else load(model))
-    macs = count.macs(net)      # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
+    macs = macs_of(net)      # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
     with world(device) as here:
         layout = torch.channels_last if resolve_layout(None, macs, here.device) else torch.contiguous_format
         net.to(here.device).to(memory_format=layout)

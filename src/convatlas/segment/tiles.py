@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError
-from ..segmenter import Segmenter
+from ..net.segmenter import Segmenter
 from .reach import margin_of
 
 Read = Callable[[int, int, int, int], Tensor]       # top, left, height, width -> (C, height, width), also beyond the image

@@ -7,8 +7,8 @@ from ..data.transform import make_transform
 from ..engine.distributed import World
 from ..engine.train import Judge
 from ..errors import ConvatlasError
+from ..net.segmenter import Segmenter
 from ..run import Run
-from ..segmenter import Segmenter
 from .judging import judge
 from .pairs import Pairs
 from .patches import PatchLoader, WholeImages
@@ -40,7 +40,7 @@ def channel_note(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
 
 def leave_sheet(net: Segmenter, pairs: Pairs, run: Run, where: Path) -> Path:
     """segmentation.png in the run folder: some validation images with truth, prediction and errors."""
-    from ..inspect.segmentation import draw, look
+    from .sheet import draw, look
 
     looks = [look(net, pairs.val.image(index), pairs.val.classes_of(index), name=Path(pairs.val.file_of(index)).name,
                   instances=pairs.val.instances_of(index) if run.loss.border else None, loss=run.loss)

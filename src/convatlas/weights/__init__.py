@@ -1,6 +1,6 @@
 """Checkpoints in and out: our own safetensors, which say what they are, and files of torchvision and timm by their names."""
 
-from .blank import blank as blank
+from ..net.meta import blank as blank
 from .files import Foreign as Foreign
 from .files import read as read
 from .foreign import Recognised as Recognised

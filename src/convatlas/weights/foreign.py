@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..net.meta import blank
 from . import tables
-from .blank import blank
 from .files import Foreign
 from .tables import Peer
 

@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .. import __version__
 from ..errors import ConvatlasError
-from ..folder import CONFIG, WEIGHTS
+from ..files import is_deployed
 from ..run import Loss, Preprocess, Record
+from ..runs.folder import CONFIG, WEIGHTS
+from ..version import __version__
 from .files import Foreign
 
 KEY = "convatlas"
@@ -67,6 +68,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta, fitted: Mapping[
 def find(source: str | Path) -> Path:
     """The weights file of a run folder, or the file itself."""
     path = Path(source).expanduser()
+    if is_deployed(path):
+        raise ConvatlasError(f"{str(source)!r} is a deployed folder, which answers and cannot be changed: give it to convatlas.predict or "
+                             "convatlas.evaluate, and load the run or the weights that it was made of")
     if path.is_dir():
         if (path / WEIGHTS).is_file():
             return path / WEIGHTS

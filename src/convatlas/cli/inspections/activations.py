@@ -28,10 +28,10 @@ def activations(
     path = target(out, TOPIC)
 
     with console.loading():
+        from ...draw.markup import clipped
         from ...engine.distributed import pick
         from ...inspect.activations import activations as maps
         from ...inspect.activations import draw
-        from ...inspect.markup import clipped
 
     net = network(model).to(pick(device))
     x, picture = seen(net, image)

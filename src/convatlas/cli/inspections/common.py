@@ -10,7 +10,7 @@ from ..options import OUTPUT, argument, option
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from ...model import Convnet
+    from ...net.model import Convnet
 
 FORMATS = (".png", ".svg", ".pdf")
 DPI = 144       # of a PNG: two pixels per unit of a figure
@@ -23,8 +23,8 @@ def network(text: str) -> "Convnet":
     """The network that `text` names, in eval mode: with its weights, or newly initialised from seed 0 (which is told)."""
     import torch
 
-    from ... import registry
-    from ...checkpoints import load
+    from ...net import registry
+    from ...weights.checkpoints import load
     from ...zoo import create_model
 
     path = Path(text).expanduser()

@@ -8,7 +8,7 @@ from ..options import Debug
 from .common import Network, Out, network, save, target
 
 if TYPE_CHECKING:
-    from ...model import Convnet
+    from ...net.model import Convnet
 
 TOPIC = "diagram"
 
@@ -35,7 +35,8 @@ def _shape(text: str) -> "Convnet":
     """The network; of a mere name only its shapes, for no weight is looked at."""
     import torch
 
-    from ... import registry, zoo  # noqa: F401 - which knows the architectures
+    from ... import zoo  # noqa: F401 - which knows the architectures
+    from ...net import registry
 
     if Path(text).expanduser().exists():
         return network(text)

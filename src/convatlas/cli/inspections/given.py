@@ -33,7 +33,7 @@ def labelled(data: str, data_dir: str | None, download: bool) -> "Source":
 
 def given(data: str, data_dir: str | None, download: bool) -> "tuple[ImageSet, tuple[str, ...]]":
     """All images in a folder, at any depth, or the training part of any other data, with the names of its classes."""
-    from ...data.shards import is_shards
+    from ...data.shards.local import is_shards
 
     path = Path(data).expanduser()
     if path.is_dir() and not is_shards(path):

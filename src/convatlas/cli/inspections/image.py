@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ...model import Convnet
+    from ...net.model import Convnet
 
 Picture = Annotated[Path, argument("IMAGE", "A picture file.")]
 

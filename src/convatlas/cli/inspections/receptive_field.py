@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ...inspect.receptive_field import Field
-    from ...model import Convnet
+    from ...net.model import Convnet
 
 SHARES = (0.5, 0.9, 0.95)       # of the gradient, in --json
 

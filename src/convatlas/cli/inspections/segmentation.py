@@ -29,9 +29,9 @@ def segmentation(
 
         from ...data.images import read_image
         from ...errors import ConvatlasError
-        from ...inspect.segmentation import draw, look
+        from ...net.segmenter import Segmenter
         from ...segment.pairs import Files, read_mask
-        from ...segmenter import Segmenter
+        from ...segment.sheet import draw, look
 
     net = network(model)
     if not isinstance(net, Segmenter):

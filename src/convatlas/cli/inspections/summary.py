@@ -11,8 +11,8 @@ from .common import network
 if TYPE_CHECKING:
     from ...inspect.memory import Memory
     from ...inspect.summary import Row, Summary
-    from ...model import Convnet
-    from ...receptive import Sight
+    from ...net.model import Convnet
+    from ...net.receptive import Sight
 
 BatchSize = Annotated[int, option("--batch-size", "-b", panel=COMMON, parser=COUNT, help="Images in a batch.", show_default=True)]
 ImageSize = Annotated[int | None, option(
@@ -57,7 +57,7 @@ def shape(text: str) -> "Convnet":
     """The network that `text` names; a registered one without weights, on the meta device, for what follows from shapes alone."""
     import torch
 
-    from ... import registry
+    from ...net import registry
     from ...zoo import create_model
 
     if text not in registry.VARIANTS and text not in registry.ALIASES:

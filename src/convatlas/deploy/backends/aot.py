@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConvatlasError
-from ...model import Convnet
+from ...net.model import Convnet
 from .base import Backend, Precision, Scores, exported
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import ConvatlasError
-from ...model import Convnet
-from ..rewrite import rewrite
+from ...net.model import Convnet
+from ..graph.rewrite import rewrite
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Tell = Callable[[str], None]

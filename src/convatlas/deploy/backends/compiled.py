@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...model import Convnet
-from ..fused import can_fuse, fuse
-from ..rewrite import rewrite
+from ...net.model import Convnet
+from ..graph.fused import can_fuse, fuse
+from ..graph.rewrite import rewrite
 from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
 from .eager import write_folded
 
@@ -47,6 +47,6 @@ class Compiled(Backend):
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
         """As the base class says."""
-        from ...checkpoints import load
+        from ...weights.checkpoints import load
 
         return self._scores(load(folder / self.file).to(example.device), example, precision)

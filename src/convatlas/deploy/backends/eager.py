@@ -5,10 +5,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...model import Convnet
-from ..fold import fold_structure
-from ..pack import can_pack, pack
-from ..rewrite import rewrite
+from ...net.fold import fold_structure
+from ...net.model import Convnet
+from ..graph.pack import can_pack, pack
+from ..graph.rewrite import rewrite
 from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
 
 
@@ -35,7 +35,7 @@ class Eager(Backend):
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
         """As the base class says."""
-        from ...checkpoints import load
+        from ...weights.checkpoints import load
 
         return self._scores(load(folder / self.file).to(example.device), example, precision)
 
@@ -44,7 +44,7 @@ def write_folded(model: Convnet, path: Path) -> None:
     """The network as one folded file that `convatlas.load` reads."""
     from copy import deepcopy
 
-    from ...checkpoints import save
+    from ...weights.checkpoints import save
 
     folded = fold_structure(deepcopy(model))
     folded.folded = model.folded or "for deployment"

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from ...errors import ConvatlasError
-from ...model import Convnet
-from ...native import Network, missing
-from ...native.stored import WEIGHTS, load, save
-from ..plan import plan
-from ..rewrite import rewrite
+from ...net.model import Convnet
+from ..graph.rewrite import rewrite
+from ..native import Network, missing
+from ..native.plan import plan
+from ..native.stored import WEIGHTS, load, save
 from .base import Backend, Precision, Scores, Tell, quiet
 
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...light import open_session as open_session
-from ...model import Convnet
-from ..rewrite import rewrite
-from ..sensitivity import places
+from ...net.model import Convnet
+from ..graph.rewrite import rewrite
+from ..int8.sensitivity import places
+from ..reader import open_session as open_session
 from .base import Backend, Precision, Scores
 from .parts import Run, by_onnxruntime, tune, tuned
 

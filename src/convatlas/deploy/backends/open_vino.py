@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...light import openvino_core, silent
-from ...model import Convnet
-from ..sensitivity import places
+from ...net.model import Convnet
+from ..int8.sensitivity import places
+from ..reader import openvino_core, silent
 from .base import Backend, Precision, Scores, exported
 from .parts import Floats, by_openvino, tune, tuned
 
@@ -104,7 +104,7 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def same_signal_stack() -> Iterator[None]:
-    """Give the thread back the stack for signals that it had: see `light.openvino_core` for what others' cores do to it."""
+    """Give the thread back the stack for signals that it had: see `deploy.reader.openvino_core` for what others' cores do to it."""
     if sys.platform != "linux":
         yield
         return

@@ -1,0 +1,1 @@
+"""Shards: pictures in tar files, on a local disk or elsewhere."""

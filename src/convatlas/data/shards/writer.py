@@ -1,0 +1,267 @@
+"""Writes a folder of images by class as tar shards; a run that was interrupted goes on where it stopped."""
+
+import hashlib
+import json
+import os
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ConvatlasError
+from ..folder import read_folder
+from ..images import Files, ImageSet, Subset
+from ..split import Split
+from .local import FIELDS, INDEX, JOURNAL, PLACES, Index, Shard
+
+BLOCK, RECORD = 512, 10240          # bytes: a tar member is padded to the one, a whole tar to the other
+
+Report = Callable[[int, int], None]     # bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One shard before it is written."""
+
+    file: str                       # relative to the folder of shards
+    first: int                      # number in its part of its first picture
+    paths: tuple[Path, ...]
+    sizes: tuple[int, ...]          # in bytes
+    labels: tuple[int, ...]
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where the bytes of each picture begin; the end of the tar's content comes last."""
+        places = [BLOCK]
+        for size in self.sizes:     # the picture; the header and the block of its label; the header of the next one
+            places.append(places[-1] + _padded(size, BLOCK) + 2 * BLOCK + BLOCK)
+        return places
+
+    @property
+    def bytes(self) -> int:
+        """The size of the tar: two empty blocks end it."""
+        return _padded(self.offsets[-1] - BLOCK + 2 * BLOCK, RECORD)
+
+
+def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: float, seed: int, report: Report) -> Index:
+    """Write the images of `folder` to `out`: their files byte for byte, in an order shuffled by `seed`.
+
+    Parts (train, val, test) stay what they are; where there is only one, a stratified share `val_fraction` of it becomes
+    `val` (0: none). The same files give the same bytes. Raises ConvatlasError where `out` holds something else, where
+    the disk has too little room, and where a file cannot be read or written.
+    """
+    classes, parts = _parts(folder, val_fraction, seed)
+    plan = {name: _planned(name, files, shard_bytes, seed) for name, files in parts.items()}
+    shards = [shard for part in plan.values() for shard in part]
+    suffix = _suffix(shards)
+    done = _begin(out, _digest(classes, suffix, shards))
+    _check_room(out, sum(shard.bytes for shard in shards if shard.file not in done))
+    finished: dict[str, Shard] = {}
+    total, written = sum(shard.bytes for shard in shards), 0
+    for shard in shards:
+        kept = done.get(shard.file)
+        if kept is None or not _intact(out / shard.file, kept):
+            kept = _write(out, shard, suffix)
+        finished[shard.file] = kept
+        written += shard.bytes
+        report(written, total)
+    index = Index(classes=classes, parts={name: tuple(finished[each.file] for each in part) for name, part in plan.items()})
+    _write_index(out, index, plan)
+    return index
+
+
+def _parts(folder: Path, val_fraction: float, seed: int) -> tuple[tuple[str, ...], dict[str, "Listed"]]:
+    """The classes, and the files of each part."""
+    try:
+        judged = read_folder(folder, Split(for_eval=True))
+        if judged.val is judged.train and not val_fraction:
+            return judged.classes, {"train": _listed(judged.train)}
+        learned = read_folder(folder, Split(val_fraction, seed))
+    except OSError as error:
+        raise ConvatlasError(f"cannot read the folder {str(folder)!r}: {error}") from error
+    train, val, test = _listed(learned.train), _listed(learned.val), _listed(judged.val)
+    if judged.val is judged.train:          # no part of its own: some were held out
+        return learned.classes, {"train": train, "val": val}
+    if val != test:
+        return learned.classes, {"train": train, "val": val, "test": test}
+    return learned.classes, {"train": train, "test" if (folder / "test").is_dir() else "val": val}
+
+
+Listed = list[tuple[Path, int]]     # picture files and their classes
+
+
+def _listed(images: ImageSet) -> Listed:
+    chosen, base = (images.indices.tolist(), images.base) if isinstance(images, Subset) else (range(len(images)), images)
+    assert isinstance(base, Files)
+    if base.labels.dim() != 1:
+        raise ConvatlasError("shards hold one class per image; a folder of images with several labels is read as it is")
+    labels = base.labels.tolist()
+    return [(base.paths[index], labels[index]) for index in chosen]
+
+
+def _planned(part: str, files: Listed, shard_bytes: int, seed: int) -> list[Planned]:
+    """The shards of one part, each as full as `shard_bytes` allows, with one picture at least."""
+    # RandomState, because NumPy promises never to change its stream: the order of a run that goes on must be found again
+    order = np.random.RandomState(seed % 2**32).permutation(len(files))
+    shards: list[Planned] = []
+    chosen: list[tuple[Path, int, int]] = []
+    first = filled = 0
+
+    def close() -> None:
+        paths, sizes, labels = zip(*chosen, strict=True)
+        shards.append(Planned(f"{part}/shard-{len(shards):06d}.tar", first, paths, sizes, labels))
+
+    for path, label in (files[index] for index in order):
+        size = _size(path)
+        needed = 3 * BLOCK + _padded(size, BLOCK)
+        if chosen and filled + needed > shard_bytes:
+            close()
+            first, filled, chosen = first + len(chosen), 0, []
+        chosen.append((path, size, label))
+        filled += needed
+    close()
+    return shards
+
+
+def _padded(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise ConvatlasError(f"cannot read {str(path)!r}: {error.strerror}") from error
+
+
+def _suffix(shards: list[Planned]) -> str:
+    """The one suffix for all pictures, the commonest: readers of WebDataset want the same fields in every sample.
+
+    Readers of pictures go by the content, not by the name.
+    """
+    suffixes = Counter(path.suffix.lower().replace(".jpeg", ".jpg") for shard in shards for path in shard.paths)
+    return min(suffixes, key=lambda suffix: (-suffixes[suffix], suffix))
+
+
+def _digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -> str:
+    """What is to be written, as one number: every file with its size and its time of change."""
+    digest = hashlib.sha256(json.dumps([classes, suffix]).encode())
+    for shard in shards:
+        for path, size, label in zip(shard.paths, shard.sizes, shard.labels, strict=True):
+            digest.update(f"{shard.file} {path} {size} {path.stat().st_mtime_ns} {label}\n".encode())
+    return digest.hexdigest()
+
+
+def _begin(out: Path, digest: str) -> dict[str, Shard]:
+    """Make `out`, or find the shards that an earlier run finished in it."""
+    journal, plan = out / JOURNAL, json.dumps({"plan": digest})
+    try:
+        if not out.exists() or not any(out.iterdir()):
+            out.mkdir(parents=True, exist_ok=True)
+            _put(journal, [plan])
+            return {}
+        if (out / INDEX).is_file():
+            raise ConvatlasError(f"{str(out)!r} holds finished shards already; choose another folder, or remove it")
+        if not journal.is_file():
+            raise ConvatlasError(f"{str(out)!r} is not empty and holds no unfinished shards; choose another folder")
+        lines = journal.read_text(encoding="utf-8").split("\n")[:-1]        # after the last line end: nothing, or half a line
+        if lines[:1] != [plan]:
+            raise ConvatlasError(f"{str(out)!r} holds unfinished shards of other images or other options; "
+                                 "finish those, or remove the folder")
+        _put(journal, lines)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    shards = [Shard.model_validate_json(line) for line in lines[1:]]
+    return {shard.file: shard for shard in shards}
+
+
+def _put(path: Path, lines: list[str]) -> None:
+    """Write a text file, atomically."""
+    beside = path.with_name(f"{path.name}.tmp")
+    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    beside.replace(path)
+
+
+def _check_room(out: Path, needed: int) -> None:
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise ConvatlasError(f"{str(out)!r} has {free / 1e9:.2f} GB free, but {needed / 1e9:.2f} GB are needed; "
+                             "make room or choose another disk")
+
+
+def _intact(path: Path, shard: Shard) -> bool:
+    """Whether a shard that the journal lists is what was written."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+    except OSError:
+        return False
+
+
+def _write(out: Path, shard: Planned, suffix: str) -> Shard:
+    """Write one shard under a name of its own, rename it, and note it in the journal."""
+    path, digest = out / shard.file, hashlib.sha256()
+    beside = path.with_suffix(".tmp")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with beside.open("wb") as file:
+            for block in _tar(shard, suffix):
+                digest.update(block)
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+        done = Shard(file=shard.file, images=len(shard.paths), bytes=shard.bytes, sha256=digest.hexdigest())
+        with (out / JOURNAL).open("a", encoding="utf-8") as journal:
+            journal.write(done.model_dump_json() + "\n")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return done
+
+
+def _tar(shard: Planned, suffix: str) -> Iterator[bytes]:
+    """The tar, piece by piece."""
+    for number, (path, size, label) in enumerate(zip(shard.paths, shard.sizes, shard.labels, strict=True), start=shard.first):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ConvatlasError(f"cannot read {str(path)!r}: {error.strerror}; mend or remove it, then run the same again") from error
+        if len(content) != size:
+            raise ConvatlasError(f"{str(path)!r} changed while the shards were written: {size} bytes before, {len(content)} now")
+        yield _member(f"{number:09d}{suffix}", content)
+        yield _member(f"{number:09d}.cls", str(label).encode("ascii"))
+    end = shard.offsets[-1] - BLOCK
+    yield bytes(shard.bytes - end)
+
+
+def _member(name: str, content: bytes) -> bytes:
+    """Header and content of one file in a tar; owner and time are 0."""
+    header = tarfile.TarInfo(name)
+    header.size = len(content)
+    return header.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % BLOCK)
+
+
+def _write_index(out: Path, index: Index, plan: Mapping[str, list[Planned]]) -> None:
+    """The index last: a folder that has one is whole."""
+    places = {}
+    for name, part in plan.items():
+        rows = [row for shard in part for row in zip(shard.offsets[:-1], shard.sizes, shard.labels, strict=True)]
+        for field, column in zip(FIELDS, np.array(rows, dtype=np.int64).T, strict=True):
+            places[f"{name}_{field}"] = column
+    try:
+        np.savez_compressed(out / PLACES, allow_pickle=False, **places)
+        _put(out / "classes.txt", list(index.classes))
+        _put(out / INDEX, [index.model_dump_json(indent=1)])
+        (out / JOURNAL).unlink()
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConvatlasError:
+    return ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; finished shards are kept, and the same command goes on")

@@ -1,0 +1,1 @@
+"""Benchmarks: networks beside their peers, interleaved."""

@@ -1,0 +1,1 @@
+"""Traced graphs of networks, rewritten, packed and fused."""

@@ -1,0 +1,285 @@
+"""A network as the kernels run it: weights in their order, memory for its maps, and what was found fastest for its layers."""
+
+import ctypes
+import time
+from collections.abc import Callable, Mapping, Sequence
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConvatlasError
+from .build import kernels
+from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
+
+NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride",
+           "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
+Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
+CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
+SLOW = 1.2                              # so much longer than the best, and a way is out
+TELLING = 5                             # seconds between reports
+RUNS = 3                                # of the network by each way, the fastest counts
+
+
+class Step(ctypes.Structure):
+    """`Step` of kernels/step.h."""
+
+    _fields_ = [(name, ctypes.c_int64) for name in NUMBERS] + [(name, ctypes.c_void_p) for name in ("weight", "bias", "before")] + [
+        ("epsilon", ctypes.c_double)]
+
+
+class Network:
+    """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
+
+    `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the batch; what is
+    not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer is computed that way unless
+    `choices` says so: its weights are more, and take longer to be laid out than a few images to be answered.
+    """
+
+    def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
+                 choices: Mapping[str, Choice] | None = None, winograd: bool = True) -> None:
+        self.library, self.threads, self.works, self.winograd = kernels(), threads, works, winograd
+        self.size = works[0].source.c, works[0].source.h, works[0].source.w
+        self.lanes = int(self.library.convatlas_lanes())
+        assert self.library.convatlas_step_size() == ctypes.sizeof(Step)
+        self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
+        self.choices = dict(choices or {})
+        self.weights: dict[tuple[str, str], tuple[Floats | None, ...]] = {}
+        self.programs: dict[tuple[int, bool], Program] = {}
+        self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
+        self.scratch: list[Floats] = []             # of each thread's own
+        self.lock = Lock()
+
+    def __call__(self, x: Floats) -> Floats:
+        """As the class says."""
+        with self.lock:
+            part = self.parts.get(len(x), len(x))
+            whole = len(x) // part * part
+            return np.concatenate([self._for(len(each), part).run(each) for each in (x[:whole], x[whole:]) if len(each)])
+
+    def profile(self, x: Floats) -> list[tuple[Work, str, float]]:
+        """The steps of a batch like `x`: what is computed, the kernel that does it, and the seconds it takes."""
+        with self.lock:
+            part = self.parts.get(len(x), len(x))
+            program = self._for(len(x), part)
+            seconds = np.zeros(len(program.works))
+            program.run(x[: len(x) // part * part], seconds)
+            share = len(x) / part / (self.threads if program.apart else 1)      # one part's are counted, of those that a thread answers
+            return [(work, KINDS[step.kind], spent * share)
+                    for work, step, spent in zip(program.works, program.steps, seconds.tolist(), strict=True)]
+
+    def _for(self, batch: int, part: int) -> "Program":
+        """For a batch in parts of so many images, or less where there are not so many."""
+        return self.program(min(part, batch), batch // part >= self.threads)
+
+    def tune(self, x: Floats, tell: Callable[[str], None] = lambda text: None) -> None:
+        """Find how batches like `x` are answered fastest: together or in parts, and how each layer is computed.
+
+        `tell` is told how far that is, every few seconds.
+        """
+        ways = {}
+        for part in self._parts(len(x)):
+            program = self._for(len(x), part)
+            program.run(x)
+            ways[part] = min(_seconds(program.run, x) for _ in range(RUNS))
+        apart = min((part for part in ways if part < len(x)), key=ways.__getitem__, default=len(x))
+        near = [part for part in dict.fromkeys((len(x), apart)) if ways[part] <= SLOW * min(ways.values())]
+        tuned = {part: self._for(len(x), part).tune(x, _Progress(tell, i, len(near))) for i, part in enumerate(near)}
+        self.parts[len(x)] = min(tuned, key=tuned.__getitem__)
+        self.programs = {key: program for key, program in self.programs.items() if key[0] == self.parts[len(x)]}
+        used = {(work.name, KINDS[step.kind]) for program in self.programs.values()
+                for work, step in zip(program.works, program.steps, strict=True)}
+        self.weights = {key: packed for key, packed in self.weights.items() if key in used}
+        self.arenas, self.scratch = [], []          # what was tried may have taken more than what is left
+
+    def _parts(self, batch: int) -> list[int]:
+        """All images together; else as many as give every thread equally many parts."""
+        each = batch // self.threads if self.threads > 1 else 0
+        return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1) if part and batch % (part * self.threads) == 0)]
+
+    def program(self, images: int, apart: bool) -> "Program":
+        """The steps for so many images, for all threads together or `apart`, for each one."""
+        key = images, apart
+        if key not in self.programs:
+            self.programs[key] = Program(self, images, apart)
+        return self.programs[key]
+
+    def packed(self, work: Work, kind: str) -> tuple[Floats | None, ...]:
+        """Weight, bias and what comes before, for a kernel of that kind; made once for a layer."""
+        if (work.name, kind) not in self.weights:
+            weight = None if work.weight is None else weights_of(work, kind, self.lanes)
+            bias, before = (None if each is None else padded_vector(each) for each in (work.bias, work.before))
+            if weight is not None:
+                room = self.room(len(weight))
+                room[:] = weight
+                weight = room
+            self.weights[work.name, kind] = weight, bias, before
+        return self.weights[work.name, kind]
+
+    def pointers(self, arena: int, arenas: int, scratch: int) -> tuple[Any, Any]:
+        """Memory for so many floats in each of so many arenas, and of each thread's own."""
+        for found, count, size in ((self.arenas, arenas, arena), (self.scratch, self.threads, scratch)):
+            for i in range(count):
+                if i == len(found):
+                    found.append(self.room(size))
+                elif len(found[i]) < size:
+                    found[i] = np.empty(0, np.float32)      # not both at once
+                    found[i] = self.room(size)
+        return _pointers(self.arenas[:arenas]), _pointers(self.scratch)
+
+    def room(self, count: int) -> Floats:
+        """So many floats, all zero, at the start of a line of the cache; on large pages where there are many."""
+        page = LARGE if count * 4 >= LARGE else LINE
+        whole = np.zeros(count + page // 4, np.float32)
+        start = -whole.ctypes.data % page // 4
+        if page == LARGE:
+            self.library.convatlas_large_pages(whole.ctypes.data + start * 4, count * 4 // LARGE * LARGE)
+        return whole[start : start + count]
+
+
+class Program:
+    """The steps for a number of images."""
+
+    def __init__(self, network: Network, images: int, apart: bool) -> None:
+        self.network, self.images, self.apart = network, images, apart
+        self.works = of_images(network.works, images)
+        self.size, self.scratch = lay_out(self.works) + BEYOND, 0
+        self.steps = (Step * len(self.works))()
+        self._choose(self._known())
+
+    def run(self, x: Floats, seconds: NDArray[np.float64] | None = None) -> Floats:
+        """Scores of a multiple of the images; and the time of each step, where there is an array for it."""
+        net, last = self.network, self.works[-1].result
+        if x.shape[1:] != net.size:         # the kernels read as many numbers as they were laid out for
+            raise ConvatlasError(f"native was laid out for images (N, {', '.join(map(str, net.size))}), not {tuple(x.shape)}")
+        x = np.ascontiguousarray(x, np.float32)
+        scores = np.empty((len(x), last.c), np.float32)
+        memory = net.pointers(self.size, net.threads if self.apart else 1, self.scratch)
+        net.library.convatlas_run(self.steps, len(self.steps), x.ctypes.data, scores.ctypes.data, len(x) // self.images, net.threads,
+                                  *memory, None if seconds is None else seconds.ctypes.data)
+        return scores
+
+    def tune(self, x: Floats, progress: "_Progress") -> float:
+        """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole network runs.
+
+        Returns the seconds of one call as it is then.
+        """
+        left = [self.options(i) for i in range(len(self.works))]
+        taken: list[dict[Choice, float]] = [{} for _ in self.works]
+        seconds = np.zeros(len(self.works))
+        for calls in CALLS:
+            for turn in range(max(map(len, left))):
+                now = [each[turn % len(each)] for each in left]
+                self._choose(now)
+                progress.at(calls == CALLS[-1], turn / max(map(len, left)))
+                for _ in range(calls):
+                    self.run(x, seconds)
+                    for each, choice, spent in zip(taken, now, seconds.tolist(), strict=True):
+                        each[choice] = min(spent, each.get(choice, spent))
+            left = [[option for option in each if each[option] <= SLOW * min(each.values())] for each in taken]
+        alike: dict[str, dict[Choice, float]] = {}          # layers of one shape together
+        for i, each in enumerate(taken):
+            sums = alike.setdefault(self._key(i), {})
+            for choice, spent in each.items():
+                sums[choice] = sums.get(choice, 0.0) + spent
+        self.network.choices |= {key: min(sums, key=sums.__getitem__) for key, sums in alike.items() if len(sums) > 1}
+        self._choose(self._known())
+        return min(_seconds(self.run, x) for _ in range(RUNS))
+
+    def _known(self) -> list[Choice]:
+        """What was found fastest for each step, if that is a way to compute it, else what is usual."""
+        options = [self.options(i) for i in range(len(self.works))]
+        found = [self.network.choices.get(self._key(i)) for i in range(len(self.works))]
+        return [choice if choice in each else each[0] for choice, each in zip(found, options, strict=True)]
+
+    def _choose(self, choices: Sequence[Choice]) -> None:
+        """Compute each step in this way; `scratch` is what the step with the largest wish wants."""
+        for i, choice in enumerate(choices):
+            self._set(i, choice)
+        steps = (ctypes.byref(self.steps, i * ctypes.sizeof(Step)) for i in range(len(self.steps)))
+        self.scratch = max(int(self.network.library.convatlas_scratch(step)) for step in steps) + BEYOND
+
+    def options(self, i: int) -> list[Choice]:
+        """Ways to compute a step, the usual one first."""
+        work = self.works[i]
+        if work.kind != "conv":
+            return [(work.kind, 0, 0, 0)]
+        shares = (0,) if self.apart or self.network.threads == 1 else (0, 1)
+        found = [("conv", tile, 0, share) for tile in (56, 112, 336) for share in shares]
+        if work.can_winograd:
+            panels = -(-padded(work.result.c) // (2 * self.network.lanes))
+            for side, sizes in WINOGRAD_FORMS.items():
+                forms = {(min(tile, -(-work.result.pixels // side ** 2)), min(many, panels)) for tile, many in sizes}
+                found += [(f"winograd{side}", tile, many, share) for tile, many in sorted(forms) for share in shares]
+        usual = self.usual(i)
+        return [usual, *(each for each in found if each != usual)]
+
+    def usual(self, i: int) -> Choice:
+        """What is mostly fast."""
+        work = self.works[i]
+        if work.kind != "conv":
+            return work.kind, 0, 0, 0
+        assert work.weight is not None
+        inputs = work.source.pixels * work.source.c
+        share = int(not self.apart and work.weight.size > inputs)
+        if self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32 and work.result.pixels >= WORTH:
+            return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
+        return "conv", 112, 0, share
+
+    def _key(self, i: int) -> str:
+        """What a layer's speed depends on."""
+        work = self.works[i]
+        shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel, *work.stride, work.groups)
+        more = (" apart" if self.apart else "") + ("" if work.before is None else " after BatchNorm")
+        return f"{work.kind} {'×'.join(map(str, shape))}{more}"
+
+    def _set(self, i: int, choice: Choice) -> None:
+        work, (kind, tile, gather, by_channels) = self.works[i], choice
+        weight, bias, before = self.network.packed(work, kind)
+        source, result, other = work.source, work.result, work.other
+        numbers = (
+            KINDS.index(kind), ACTIVATIONS.index(work.activation), source.n, source.h, source.w, source.c, result.h, result.w, result.c,
+            *work.kernel, *work.stride, *work.padding, work.groups, 0 if source.buffer is None else _place(source), source.stride,
+            _place(result), result.stride, -1 if other is None else _place(other), 0 if other is None else other.stride,
+            source.buffer is None, work.counts_padding, tile, gather, by_channels)
+        step: Any = self.steps[i]
+        for name, value in zip(NUMBERS, numbers, strict=True):
+            setattr(step, name, value)
+        step.weight, step.bias, step.before = (None if each is None else each.ctypes.data for each in (weight, bias, before))
+        step.epsilon = work.epsilon
+
+
+LARGE = 2 ** 21                 # bytes of a large page
+LINE = 64                       # bytes of a line of the cache
+BEYOND = 64                     # floats that a kernel may read or write behind the last map
+WORTH = 400                     # pixels of a map from which on Winograd's larger weights are made up for
+WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
+
+
+class _Progress:
+    """Says now and then how much of the tuning is done; `way` of `ways` is tuned now."""
+
+    def __init__(self, tell: Callable[[str], None], way: int, ways: int) -> None:
+        self.tell, self.way, self.ways, self.said = tell, way, ways, time.perf_counter()
+
+    def at(self, second: bool, share: float) -> None:
+        """The share of its first or second round."""
+        if time.perf_counter() - self.said > TELLING:
+            self.said = time.perf_counter()
+            self.tell(f"native tunes its layers: {(self.way + (second + share) / 2) / self.ways:.0%}")
+
+
+def _seconds(call: Callable[[Floats], Floats], x: Floats) -> float:
+    began = time.perf_counter()
+    call(x)
+    return time.perf_counter() - began
+
+
+def _place(found: Map) -> int:
+    assert found.buffer is not None
+    return found.buffer.root.start + found.channel
+
+
+def _pointers(arrays: list[Floats]) -> Any:
+    return (ctypes.c_void_p * len(arrays))(*(each.ctypes.data for each in arrays))

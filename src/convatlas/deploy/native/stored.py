@@ -1,0 +1,45 @@
+"""A planned and tuned network in a folder: its steps and what was found fastest in native.json, its weights in native.safetensors."""
+
+import json
+import os
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+from safetensors.numpy import save as to_bytes
+
+from ...errors import ConvatlasError
+from .engine import Choice, Network
+from .work import Floats, read, written
+
+STEPS, WEIGHTS = "native.json", "native.safetensors"
+
+
+def save(network: Network, folder: Path) -> None:
+    """Leave in `folder` what `load` reads."""
+    steps, arrays = written(network.works)
+    (folder / WEIGHTS).write_bytes(to_bytes(arrays))
+    tree = {"threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()}, "layers": network.choices, **steps}
+    (folder / STEPS).write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
+    """The network, for so many threads; 0: those that it was tuned for, as far as there are as many.
+
+    For other threads nothing is tuned, nor for `few` images: then it is ready sooner, for its weights are less. Raises ConvatlasError
+    for files that `save` did not write.
+    """
+    try:
+        tree = json.loads((folder / STEPS).read_text(encoding="utf-8"))
+        arrays: dict[str, Floats] = load_file(folder / WEIGHTS)
+        works = read(tree, arrays)
+        parts = {int(n): int(part) for n, part in tree["parts"].items()}
+        layers: dict[str, Choice] = {key: (str(kind), int(tile), int(gather), int(share))
+                                     for key, (kind, tile, gather, share) in tree["layers"].items()}
+        tuned = int(tree["threads"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ConvatlasError(f"{str(folder / STEPS)!r} and {WEIGHTS} beside it are not what convatlas wrote ({error}): "
+                             "deploy again") from error
+    threads = threads or max(1, min(tuned, os.cpu_count() or 1))
+    known = threads == tuned and not few
+    return Network(works, threads, parts if known else None, layers if known else None, winograd=not few)

@@ -1,0 +1,325 @@
+"""The steps of a network for the kernels, without torch: what is read, what is computed, where in one arena of memory the maps lie."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConvatlasError
+
+Floats = NDArray[np.float32]
+KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "response",
+         "copy")
+ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh")
+CHANNELS = 16           # a map's channels are padded to a multiple of this
+TALLEST = 64            # rows of a depthwise kernel
+
+
+class UnsupportedError(ConvatlasError):
+    """A network has something that the kernels have not."""
+
+
+def padded(channels: int) -> int:
+    """The next multiple of CHANNELS."""
+    return -(-channels // CHANNELS) * CHANNELS
+
+
+@dataclass(eq=False)
+class Buffer:
+    """Memory for maps that lie beside one another; `start` in floats, once all steps are known. `of`: the same memory, seen otherwise."""
+
+    pixels: int
+    stride: int                     # floats from pixel to pixel
+    start: int = -1
+    of: "Buffer | None" = None
+
+    @property
+    def size(self) -> int:
+        """Floats."""
+        return self.pixels * self.stride
+
+    @property
+    def root(self) -> "Buffer":
+        """What memory is given to."""
+        return self if self.of is None else self.of.root
+
+
+@dataclass(frozen=True)
+class Map:
+    """What a node of the graph made: n images of h × w pixels and c channels, from `channel` on in a buffer; None is the network's image.
+
+    `last` says that torch has the channels in the last dimension here, `flat` that it sees one dimension of (c, h, w).
+    """
+
+    buffer: Buffer | None
+    n: int
+    h: int
+    w: int
+    c: int
+    channel: int = 0
+    last: bool = False
+    flat: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """Of all images."""
+        return self.n * self.h * self.w
+
+    @property
+    def stride(self) -> int:
+        """Floats from pixel to pixel."""
+        return 0 if self.buffer is None else self.buffer.stride
+
+
+@dataclass(eq=False)
+class Work:
+    """One step, before memory is given out: a kind, its maps and what it needs besides."""
+
+    kind: str
+    name: str                       # of the node that has the weights
+    source: Map
+    result: Map
+    activation: str = "none"
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    groups: int = 1
+    other: Map | None = None
+    weight: Floats | None = None        # as torch has it
+    bias: Floats | None = None
+    before: Floats | None = None        # factors and offsets, (2, c)
+    counts_padding: bool = False
+    epsilon: float = 0.0
+    flat: tuple[int, int, int] | None = None        # (c, h, w), whose values torch has in this order; here they lie as (h, w, padded c)
+
+    @property
+    def can_winograd(self) -> bool:
+        """Whether this is a 3×3 convolution of stride 1."""
+        return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1 and self.before is None
+                and self.source.buffer is not None)
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def of_images(works: Sequence[Work], images: int) -> list[Work]:
+    """The steps for so many images, of those for one."""
+    buffers: dict[int, Buffer] = {}
+
+    def larger(buffer: Buffer) -> Buffer:
+        if id(buffer) not in buffers:
+            buffers[id(buffer)] = Buffer(buffer.pixels * images, buffer.stride, of=None if buffer.of is None else larger(buffer.of))
+        return buffers[id(buffer)]
+
+    def more(found: Map) -> Map:
+        return replace(found, n=images, buffer=None if found.buffer is None else larger(found.buffer))
+
+    return [replace(work, source=more(work.source), result=more(work.result), other=None if work.other is None else more(work.other))
+            for work in works]
+
+
+def lay_out(works: Sequence[Work]) -> int:
+    """Give every buffer its place in the arena, where no other lies while it is used; returns the arena's floats."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    buffers: dict[int, Buffer] = {}
+    for i, work in enumerate(works):
+        for each in (work.source, work.result, work.other):
+            if each is not None and each.buffer is not None:
+                root = each.buffer.root
+                buffers[id(root)] = root
+                first.setdefault(id(root), i)
+                last[id(root)] = i
+    placed: list[tuple[int, int, int, int]] = []        # start, end, first and last step
+    for key in sorted(buffers, key=lambda key: -buffers[key].size):
+        start = 0
+        for begin, end, since, until in sorted(placed):
+            if first[key] <= until and since <= last[key] and start + buffers[key].size > begin:
+                start = max(start, end)
+        buffers[key].start = start
+        placed.append((start, start + buffers[key].size, first[key], last[key]))
+    return max((end for _, end, _, _ in placed), default=0)
+
+
+# -- weights as the kernels read them ----------------------------------------------------------------------------------
+
+
+def weights_of(work: Work, kind: str, lanes: int) -> Floats:
+    """The step's weight in the order in which the kernel of `kind` reads it, flat."""
+    weight = work.weight
+    assert weight is not None
+    if kind == "layernorm":
+        return padded_vector(weight)
+    if kind == "depthwise":
+        wide = np.zeros((padded(len(weight)), *weight.shape[2:]), np.float32)
+        wide[: len(weight)] = weight[:, 0]
+        return wide.reshape(-1, CHANNELS, *wide.shape[1:]).transpose(0, 2, 3, 1).reshape(-1)
+    if kind in WINOGRAD:
+        grid = np.array(WINOGRAD[kind])
+        points = np.kron(grid, grid) @ weight.reshape(-1, 9).T.astype(np.float64)           # (36 or 16, k · c)
+        return _panels(points.astype(np.float32).reshape(len(points), *weight.shape[:2]).transpose(0, 2, 1), lanes)
+    if work.flat:
+        c, h, w = work.flat
+        wide = np.zeros((h * w, padded(c), len(weight)), np.float32)
+        wide[:, :c] = weight.reshape(-1, c, h * w).transpose(2, 1, 0)
+        return _panels(wide.reshape(-1, len(weight)), lanes)
+    return np.concatenate([_panels(group.transpose(2, 3, 1, 0), lanes) for group in np.split(weight, work.groups)])
+
+
+NEAR, FAR = 0.5 ** 0.5, 2.0 ** 0.5
+# G of Winograd's F(4×4, 3×3) and F(2×2, 3×3), at the points of kernels/winograd.h
+WINOGRAD = {
+    "winograd4": ((1.0, 0.0, 0.0), *((-1 / 1.5, -at / 1.5, -0.5 / 1.5) for at in (NEAR, -NEAR)),
+                  *((1 / 6, at / 6, 2 / 6) for at in (FAR, -FAR)), (0.0, 0.0, 1.0)),
+    "winograd2": ((1.0, 0.0, 0.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0.0, 0.0, 1.0)),
+}
+
+
+def _panels(weight: Floats, lanes: int) -> Floats:
+    """(…, k) in panels of two vectors of k, one after the other; k is padded."""
+    outputs, rows = weight.shape[-1], weight.size // weight.shape[-1]
+    flat = np.zeros(rows * padded(outputs), np.float32)
+    for start in range(0, padded(outputs), 2 * lanes):
+        wide = min(2 * lanes, padded(outputs) - start)
+        there = min(wide, outputs - start)
+        panel = flat[rows * start : rows * (start + wide)].reshape(*weight.shape[:-1], wide)
+        panel[..., :there] = weight[..., start : start + there]
+    return flat
+
+
+def padded_vector(vector: Floats) -> Floats:
+    """(…, c) with zeros to whole vectors, flat."""
+    wide = np.zeros((*vector.shape[:-1], padded(vector.shape[-1])), np.float32)
+    wide[..., : vector.shape[-1]] = vector
+    return wide.reshape(-1)
+
+
+# -- steps as a file has them ------------------------------------------------------------------------------------------
+
+ARRAYS = ("weight", "bias", "before")
+PLAIN = ("kind", "name", "activation", "kernel", "stride", "padding", "groups", "counts_padding", "epsilon", "flat")
+MOST = 2 ** 31          # of any number in a file
+
+
+def written(works: Sequence[Work]) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """The steps for one image as JSON takes them, and their arrays by name."""
+    buffers: dict[int, int] = {}
+    rows: list[tuple[int, int, int | None]] = []
+
+    def number(buffer: Buffer) -> int:
+        if id(buffer) not in buffers:
+            of = None if buffer.of is None else number(buffer.of)
+            buffers[id(buffer)] = len(rows)
+            rows.append((buffer.pixels, buffer.stride, of))
+        return buffers[id(buffer)]
+
+    def place(found: Map | None) -> list[int | None] | None:
+        if found is None:
+            return None
+        return [None if found.buffer is None else number(found.buffer), found.h, found.w, found.c, found.channel]
+
+    steps = [{name: getattr(work, name) for name in PLAIN} | {which: place(getattr(work, which)) for which in ("source", "result", "other")}
+             for work in works]
+    arrays = {f"{i}.{name}": array for i, work in enumerate(works) for name in ARRAYS if (array := getattr(work, name)) is not None}
+    return {"buffers": rows, "steps": steps}, arrays
+
+
+def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
+    """The steps that `written` gave. A ValueError for others: the kernels follow them through memory without looking."""
+    try:
+        buffers: list[Buffer] = []
+        for pixels, stride, of in tree["buffers"]:
+            buffers.append(Buffer(_whole(pixels), _whole(stride), of=None if of is None else buffers[_whole(of, 0)]))
+            if buffers[-1].size > buffers[-1].root.size:
+                raise ValueError("a map is larger than the one whose memory it has")
+
+        def place(row: Any) -> Map:
+            where, h, w, c, channel = row
+            return Map(None if where is None else buffers[_whole(where, 0)], 1, _whole(h), _whole(w), _whole(c), _whole(channel, 0))
+
+        works = [
+            Work(str(row["kind"]), str(row["name"]), place(row["source"]), place(row["result"]), str(row["activation"]),
+                 _two(row["kernel"]), _two(row["stride"]), _two(row["padding"], 0), _whole(row["groups"]),
+                 None if row["other"] is None else place(row["other"]), arrays.get(f"{i}.weight"), arrays.get(f"{i}.bias"),
+                 arrays.get(f"{i}.before"), bool(row["counts_padding"]), float(row["epsilon"]),
+                 None if row["flat"] is None else _three(row["flat"]))
+            for i, row in enumerate(tree["steps"])]
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    for work in works:
+        _check(work)
+    names = [work.name for work in works if work.kind != "copy"]
+    if len(set(names)) < len(names):
+        raise ValueError("two steps have one name")         # weights are laid out once for each
+    pictures = {(each.source.h, each.source.w, each.source.c) for each in works if each.source.buffer is None}
+    if len(pictures) != 1 or works[0].source.buffer is not None or (works[-1].result.h, works[-1].result.w) != (1, 1):
+        raise ValueError("it does not lead from one image to scores")
+    return works
+
+
+def _whole(value: Any, least: int = 1) -> int:
+    if type(value) is not int or not least <= value < MOST:
+        raise ValueError(f"{value!r} is no number from {least} to {MOST}")
+    return value
+
+
+def _two(values: Any, least: int = 1) -> tuple[int, int]:
+    high, wide = values
+    return _whole(high, least), _whole(wide, least)
+
+
+def _three(values: Any) -> tuple[int, int, int]:
+    c, h, w = values
+    return _whole(c), _whole(h), _whole(w)
+
+
+def _check(work: Work) -> None:
+    """A ValueError for a step that would lead the kernels out of its maps or arrays."""
+    source, result, other = work.source, work.result, work.other
+    same = (source.h, source.w, source.c) == (result.h, result.w, result.c)
+    shapes: dict[str, tuple[int, ...]] = {}
+    fits, second = same, None
+    if work.kind in ("conv", "depthwise"):
+        each = source.c // work.groups
+        inputs = source.c if work.flat is None else int(np.prod(work.flat))
+        deep = work.kind == "depthwise"
+        shapes = {"weight": (result.c, 1 if deep else inputs // work.groups, *work.kernel), "bias": (result.c,), "before": (2, source.c)}
+        fits = (all(size == (have + 2 * pad - kernel) // step + 1 and pad < kernel for size, have, pad, kernel, step in zip(
+                    (result.h, result.w), (source.h, source.w), work.padding, work.kernel, work.stride, strict=True))
+                and each * work.groups == source.c and result.c % work.groups == 0
+                and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0)
+                and (not deep or (work.groups == source.c == result.c and work.kernel[0] <= TALLEST and work.before is None))
+                and (work.flat is None or (work.groups == 1 and work.kernel == (1, 1)
+                                           and source.c == work.flat[1] * work.flat[2] * padded(work.flat[0])))
+                and (source.buffer is not None or (work.groups == 1 and not deep and work.before is None)) and work.weight is not None)
+        second = None if deep else (result.h, result.w, result.c)
+    elif work.kind in ("maxpool", "avgpool"):
+        fits = source.c == result.c
+    elif work.kind == "mean":
+        fits = (result.h, result.w, result.c) == (1, 1, source.c)
+    elif work.kind in ("add", "multiply"):
+        second = (source.h, source.w, source.c) if work.kind == "add" else (1, 1, source.c)
+        fits = same and other is not None
+    elif work.kind == "affine":
+        shapes, fits = {"before": (2, source.c)}, same and work.before is not None
+    elif work.kind == "layernorm":
+        shapes, fits = {"weight": (source.c,), "bias": (source.c,)}, same and (work.weight is None) == (work.bias is None)
+    elif work.kind == "response":
+        shapes = {"before": (2,)}
+        fits = (same and work.before is not None and source.c % work.groups == 0
+                and (work.groups == 1 or source.c // work.groups % CHANNELS == 0))
+    elif work.kind != "copy":
+        raise ValueError(f"there is no step {work.kind!r}")
+    fits = fits and work.activation in ACTIVATIONS and (source.buffer is not None or work.kind == "conv")
+    fits = fits and (other is None or (other.h, other.w, other.c) == second) and result.buffer is not None
+    for found in (source, result, other):
+        if found is not None and found.buffer is not None:
+            buffer = found.buffer
+            fits = fits and found.h * found.w <= buffer.pixels and found.channel + padded(found.c) <= buffer.stride
+    for name in ARRAYS:
+        array = getattr(work, name)
+        fits = fits and (array is None or (array.dtype == np.float32 and array.shape == shapes.get(name)))
+    if not fits:
+        raise ValueError(f"{work.name}: a step {work.kind} that is none")

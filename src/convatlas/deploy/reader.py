@@ -1,0 +1,218 @@
+"""A deployed folder's answers without torch: its engine, NumPy and Pillow are there before torch would be imported.
+
+What it says is what `deploy.bundle.deployed` says, up to rounding: Pillow resizes here and torchvision there, and a resized pixel is at
+times one of 255 apart.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConvatlasError
+from ..files import DEPLOYED, is_deployed
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float32]
+
+FORMAT = 1              # of deploy.json, as it is read here
+MANY = 64                               # pictures from which on weights are laid out as tuned
+MAX_PIXELS = 2**26                      # of a resized picture, as in data/transform.py
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The likeliest classes of one picture, best first; `error` says why there are none."""
+
+    image: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    error: str | None = None
+
+
+def answers(folder: str | Path, device: str = "auto") -> bool:
+    """Whether `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured prepares its pictures."""
+    if device not in ("auto", "cpu") or not is_deployed(folder):
+        return False
+    try:
+        about = _about(folder)
+        given = about["input"]
+        return (about["format"] == FORMAT and about["backend"] in _ENGINES and _there(about["backend"])
+                and given["fit"] == "none" and given["channels"] in (1, 3)
+                and given["interpolation"] != "nearest")        # Pillow and torch round halves differently there
+    except (OSError, ValueError, KeyError, TypeError):      # deploy.bundle.deployed says what is wrong with it
+        return False
+
+
+def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5, batch_size: int = 64,
+            strict: bool = False) -> list[Prediction]:
+    """What `convatlas.predict` returns, for picture files and a folder that `answers` is true of."""
+    import numpy as np
+
+    from ..pixels import UnreadableImage, read
+
+    about = _about(folder)
+    run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
+    found: list[Prediction | None] = [None] * len(images)
+    for start in range(0, len(images), batch_size):
+        batch: dict[int, Floats] = {}
+        for i in range(start, min(start + batch_size, len(images))):
+            try:
+                batch[i] = prepared(read(Path(images[i])), about["input"])
+            except UnreadableImage as error:
+                if strict:
+                    raise
+                found[i] = Prediction(str(images[i]), (), (), str(error))
+        if batch:
+            shares = probabilities(run(np.stack(list(batch.values()))), about["loss"]["name"])
+            names = about["classes"] or [str(i) for i in range(shares.shape[1])]
+            for i, row in zip(batch, shares, strict=True):
+                best = np.argsort(-row, kind="stable")[:top_k]
+                found[i] = Prediction(str(images[i]), tuple(names[j] for j in best), tuple(row[best].tolist()))
+    return [prediction for prediction in found if prediction is not None]
+
+
+def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
+    """Pixels (H, W) or (H, W, 3) as the network takes them: float32 (channels, h, w). `given` is `input` in deploy.json.
+
+    Fitted into `resize`, the centre of `size` taken, black where the picture ends before, normalised: `data/transform.py` on Pillow.
+    """
+    import numpy as np
+    from PIL import Image
+
+    from ..pixels import UnreadableImage
+
+    if pixels.ndim == 3 and given["channels"] == 1:         # ITU-R BT.601, cut off to bytes as torchvision does
+        red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
+        pixels = (red * np.float32(0.2989) + green * np.float32(0.587) + blue * np.float32(0.114)).astype(np.uint8)
+    (high, wide), (box_h, box_w), (h, w) = pixels.shape[:2], given["resize"], given["size"]
+    size = (box_h, box_h * wide // high) if box_h * wide >= box_w * high else (box_w * high // wide, box_w)
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UnreadableImage(f"a picture of {high}×{wide} pixels is too long to be resized")
+    if size != (high, wide):
+        pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling[given["interpolation"].upper()]))
+    field = np.zeros((h, w, *pixels.shape[2:]), np.uint8)
+    (top, to_top), (left, to_left) = _start(size[0], h), _start(size[1], w)
+    part = pixels[top:top + h, left:left + w]
+    field[to_top:to_top + part.shape[0], to_left:to_left + part.shape[1]] = part
+    mean, std = np.array(given["mean"], np.float32), np.array(given["std"], np.float32)
+    values: Floats = (field.reshape(h, w, -1).astype(np.float32) / np.float32(255) - mean) / std      # grey: on all the network's channels
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
+
+
+def _start(have: int, want: int) -> tuple[int, int]:
+    """Where the centre begins in the picture, and where it is put in the field."""
+    return (0, (want - have) // 2) if want > have else (round((have - want) / 2), 0)
+
+
+def probabilities(scores: "Floats", loss: str) -> "Floats":
+    """`engine.losses.probabilities` in NumPy: scores (N, K) of a network trained with `loss` to shares (N, K)."""
+    import numpy as np
+
+    shares: Floats
+    if loss == "mse":
+        shares = np.maximum((1 + scores) / 2, np.float32(1e-6))
+    elif loss == "bce":
+        return np.asarray(1 / (1 + np.exp(-scores.astype(np.float64))), np.float32)
+    else:
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
+
+
+def silent() -> Any:
+    """The package openvino, whose telemetry is off: a stand-in that sends nothing is in its place before it is imported."""
+    sys.modules.setdefault("openvino_telemetry", None)      # type: ignore[arg-type]    # importing it then fails, and nothing is sent
+    import openvino
+
+    return openvino
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    The plugin of each further one gives the thread another stack for signals, and one that ends before a later one leaves the thread
+    with freed memory for it: the next signal with a handler, such as that of an ended worker, kills the process.
+    """
+    core = silent().Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")        # the plugin is loaded now, before anybody else's
+    return core
+
+
+def open_session(path: Path, threads: int) -> Any:
+    """ONNX Runtime's session on the CPU, which sends nothing home; `threads` 0: as many as there are cores."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+Run = Callable[["Floats"], "Floats"]
+
+
+def _there(engine: str) -> bool:
+    if engine == "native":
+        from .native import missing
+
+        return missing() is None
+    return find_spec(engine) is not None
+
+
+def _native(folder: Path, about: Mapping[str, Any], count: int) -> Run:
+    import numpy as np
+
+    from .native.stored import load
+
+    network, batch = load(folder, _threads(), few=count < MANY), max(1, int(about["example"][0]))
+    if network.size != tuple(about["example"][1:]):
+        raise ConvatlasError(f"{str(folder)!r}: {DEPLOYED} says images of {about['example'][1:]}, the network takes {list(network.size)}: "
+                             "deploy it again")
+    return lambda x: np.concatenate([network(x[start : start + batch]) for start in range(0, len(x), batch)])
+
+
+def _onnxruntime(folder: Path, about: Mapping[str, Any], count: int) -> Run:
+    session = open_session(folder / about["file"], _threads())
+    return lambda x: session.run(None, {"image": x})[0]
+
+
+def _openvino(folder: Path, about: Mapping[str, Any], count: int) -> Run:
+    core = openvino_core()
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY",
+                **({"INFERENCE_NUM_THREADS": _threads()} if _threads() else {})}
+
+    made: dict[tuple[int, ...], Any] = {}
+
+    def run(x: "Floats") -> "Floats":
+        if x.shape not in made:
+            network = core.read_model(folder / about["file"])
+            network.reshape(list(x.shape))
+            made[x.shape] = core.compile_model(network, "CPU", settings)
+        out: Floats = made[x.shape](x)[0].copy()
+        return out
+
+    return run
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, which engines of their own threads do not ask; 0 where it says nothing."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdecimal() else 0
+
+
+def _about(folder: str | Path) -> dict[str, Any]:
+    about: dict[str, Any] = json.loads((Path(folder).expanduser() / DEPLOYED).read_text(encoding="utf-8"))
+    return about
+
+
+_ENGINES = {"native": _native, "onnxruntime": _onnxruntime, "openvino": _openvino}

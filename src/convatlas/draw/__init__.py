@@ -1,0 +1,1 @@
+"""The drawing kit: sheets, cells, plots, HTML."""

@@ -1,0 +1,1 @@
+"""Other programs: timm, Ray Train, hubs of models."""

@@ -1,0 +1,115 @@
+"""Name → variant. A variant is a specification, a frozen dataclass of plain values that knows how to build its network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from inspect import signature
+from typing import Any, Literal
+
+from ..errors import ConvatlasError, nearest
+from .model import Convnet, Spec
+
+Fidelity = Literal["paper", "authors", "field"]     # as published; as the authors released it; as the field uses it
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One registered network."""
+
+    name: str
+    spec: Spec
+    params: int             # trainable, exact, counted independently of this code
+    macs: int               # multiply-adds of convolutions and linear layers at spec.image_size, likewise
+    fidelity: Fidelity
+    recipe: str             # how it is trained unless told otherwise
+    aliases: tuple[str, ...]
+
+    @property
+    def family(self) -> str:
+        """The architecture file it comes from."""
+        return type(self.spec).__module__.rpartition(".")[2]
+
+    @property
+    def segments(self) -> bool:
+        """Whether it scores pixels."""
+        made = signature(type(self.spec).build).return_annotation
+        return bool(getattr(made, "__name__", made) == "Segmenter")
+
+
+VARIANTS: dict[str, Variant] = {}
+ALIASES: dict[str, str] = {}
+
+RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
+           "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
+LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
+
+
+def register(name: str, spec: Spec, *, params: int, macs: int, fidelity: Fidelity = "paper", recipe: str = "modern",
+             aliases: tuple[str, ...] = ()) -> None:
+    """Add a variant; a name or alias that is taken is a ValueError."""
+    for new in (name, *aliases):
+        if new in VARIANTS or new in ALIASES:
+            raise ValueError(f"{new!r} is already registered")
+    VARIANTS[name] = Variant(name, spec, params, macs, fidelity, recipe, aliases)
+    ALIASES.update(dict.fromkeys(aliases, name))
+
+
+def variant(name: str) -> Variant:
+    """The variant of that name or alias."""
+    found = VARIANTS.get(ALIASES.get(name, name))
+    if found is None:
+        raise ConvatlasError(f"there is no model {name!r}{nearest(name, [*VARIANTS, *ALIASES])}"
+                             f" (`convatlas list` shows all {len(VARIANTS)})")
+    return found
+
+
+def build(name: str, changes: Mapping[str, Any] | None = None) -> Convnet:
+    """The network of that name with some fields of its specification changed."""
+    found = variant(name)
+    model = change(found.spec, changes or {}, found.name).build()
+    model.name = found.name
+    return model
+
+
+def changed(name: str, spec: Spec) -> dict[str, Any]:
+    """The fields in which `spec` differs from the registered one, as plain values; what a checkpoint stores."""
+    registered = plain(variant(name).spec)
+    return {field: value for field, value in plain(spec).items() if value != registered[field]}
+
+
+def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
+    """`spec` with some fields changed, checked against their types; lists from YAML or JSON become tuples."""
+    from pydantic import ValidationError
+
+    known = [field.name for field in fields(spec)]
+    label = name or type(spec).__name__
+    for field in changes:
+        if field in known:
+            continue
+        if field in RENAMED:
+            raise ConvatlasError(f"{label} has no field {field!r}: here it is called {RENAMED[field]!r}")
+        raise ConvatlasError(f"{label} has no field {field!r}{nearest(field, known) or '; it has ' + ', '.join(known)}")
+    try:
+        changed = _adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConvatlasError(f"{label}: {first['loc'][0]} = {changes.get(str(first['loc'][0]))!r} is refused: {first['msg']}") from error
+    for field, value in changes.items():
+        parts = value if isinstance(value, tuple | list) else (value,)
+        if field in LEAST and any(part < LEAST[field] for part in parts):
+            raise ConvatlasError(f"{label}: {field} = {value!r} is refused: it must be at least {LEAST[field]}")
+        if field.endswith("_rate") and not 0 <= value < 1:
+            raise ConvatlasError(f"{label}: {field} = {value!r} is refused: it must be at least 0 and less than 1")
+    return changed      # type: ignore[no-any-return]
+
+
+def plain(spec: Spec) -> dict[str, Any]:
+    """The specification as a mapping of plain values, for YAML and JSON; `change` reads it back."""
+    return _adapter(type(spec)).dump_python(spec, mode="json")      # type: ignore[no-any-return]
+
+
+@cache
+def _adapter(kind: type) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)

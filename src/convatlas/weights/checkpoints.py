@@ -1,0 +1,249 @@
+"""Weights into networks and out of them: files of ours, of torchvision and timm, and names of public weights."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .. import arch, weights
+from ..errors import ConvatlasError
+from ..net import registry
+from ..net.fold import fold, fold_structure
+from ..net.meta import blank
+from ..net.model import Convnet
+from ..net.segmenter import Segmenter
+from ..recipes import recipe
+from . import Foreign, Meta, Pretrained, Recognised, Report
+
+__all__ = ["arch", "convert_weights", "explain_weights", "load", "load_weights", "save"]
+
+Weights = str | Path | Mapping[str, Tensor]
+IMAGENET = 1000         # classes, whose names torchvision knows
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a source of weights is, before a network is built for it."""
+
+    found: Foreign
+    meta: Meta | None = None                # of our own files
+    fitted: Mapping[str, Tensor] | None = None
+    known: Pretrained | None = None         # of public ones
+
+
+def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | None = None, *, download: bool = False) -> Convnet:
+    """A network with weights, in eval mode, from a run folder, a file (.safetensors, .pth, .h5, .npz), or a name of public weights.
+
+    Names are `hf-hub:org/name`, `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from the cache, or from
+    the network with `download`. `fields` change the specification that the file was trained with: other `num_classes` get a new
+    classifier, other `in_chans` an adapted first convolution. The network carries `classes`, `preprocess`, `scores` (the loss it
+    was trained with) and `loaded`, the account of every tensor. Raises ConvatlasError for a file of another network than `name`, and
+    for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or from a network of coarser scores.
+    """
+    if name is not None and registry.variant(name).segments:
+        return _segmenter(path, name, fields or {}, download).eval()
+    return _network(_opened(path, name, download), name, fields or {})[0].eval()
+
+
+def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> Report:
+    """Put weights into a network that is there; returns what became of each tensor, and keeps it as `model.loaded`.
+
+    `source` is as in `load`, or a state dict. A file with another number of classes leaves the classifier as it is, and another number
+    of channels adapts the first convolution. Weights of a network with other constants (BatchNorm's epsilon, TensorFlow's padding) than
+    `model` was built with are a ConvatlasError, as are tensors that do not fit.
+    """
+    variant = registry.variant(model.name)
+    opened = _opened(source, variant.name, download)
+    spec = registry.plain(model.spec)
+    folded = opened.meta is not None and opened.meta.folded
+    if folded and model.folded is None:
+        raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, or fold the network")
+    if model.folded is not None and not folded:
+        whole, report = _network(opened, variant.name, registry.changed(variant.name, model.spec))
+        model.load_state_dict(fold(whole.eval()).state_dict())
+        model.loaded = report
+        return report
+    known = _recognised(opened, variant.name, spec, model.state_dict())
+    for field, value in known.peer.fields.items():
+        if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):
+            what = f"{known.peer.library}'s {known.peer.name}, which computes with {field} = {value!r}"
+            raise ConvatlasError(f"{opened.found.where} holds {what}, and this network has {spec[field]!r}: build it with "
+                                 f"create_model({variant.name!r}, {field}={value!r})")
+    model.loaded = report = weights.load_foreign(model, opened.found, known)
+    return report
+
+
+def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
+    """What a file of weights is, and what loading it would do with each tensor; `name` says which network, or all are tried."""
+    return _network(_opened(source, name, download), name, {})[1]
+
+
+def _opened(source: Weights, name: str | None, download: bool) -> Opened:
+    if not isinstance(source, str | Path):
+        return Opened(weights.read(source))
+    variant = None if name is None else registry.variant(name).name
+    path = weights.fetch(source, variant, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
+    if weights.is_ours(path):
+        meta = weights.read_meta(path)
+        found, fitted = weights.apart(weights.read(path))
+        return Opened(found, meta, fitted)
+    return Opened(weights.read(path), known=weights.of_file(path))
+
+
+def _recognised(opened: Opened, name: str | None, given: Mapping[str, Any], places: Mapping[str, Tensor] | None = None) -> Recognised:
+    """Whose tensors these are; of our own files, which say so, only that they are `name`'s."""
+    meta, wanted = opened.meta, None if name is None else registry.variant(name)
+    if meta is None:
+        named = opened.known.network if opened.known else ""
+        return weights.recognise(opened.found, registry.build, ours=wanted.name if wanted else None,
+                                 family=wanted.family if wanted else None, given=given, named=named)
+    if wanted is not None and wanted.name != meta.model:
+        raise ConvatlasError(f"{opened.found.where!r} holds a {meta.model!r}, not a {name!r}: ask for create_model({meta.model!r}, …)")
+    return weights.own_file(opened.found, meta.model, meta.fields, places)
+
+
+def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
+    """Built for the weights, filled with them, and knowing what they know."""
+    meta, known = opened.meta, _recognised(opened, name, fields)
+    changed = {**known.peer.fields, **fields} if meta else {"num_classes": known.num_classes, "in_chans": known.in_chans,
+                                                            **known.peer.fields, **fields}
+
+    def build() -> Convnet:
+        made = registry.build(known.peer.ours, changed)
+        return fold_structure(made) if meta and meta.folded else made
+
+    def fill(model: Convnet) -> Report:
+        return weights.load_foreign(model, opened.found, _recognised(opened, name, fields, model.state_dict()) if meta else known)
+
+    model, report = _filled(build, fill)
+    if meta is not None:
+        model.folded = "as loaded" if meta.folded else None
+        same = len(meta.classes) == model.num_classes
+        model.classes, model.fitted = meta.classes if same else (), opened.fitted or {}
+        model.preprocess, model.scores = meta.preprocess, meta.loss
+    elif opened.known is not None:
+        model.preprocess = opened.known.preprocess
+        if model.num_classes == known.num_classes == opened.known.classes == IMAGENET:
+            model.classes = imagenet()
+    return model, report
+
+
+def _segmenter(source: Weights, name: str, fields: Mapping[str, Any], download: bool) -> Convnet:
+    """A network that segments: from weights of its own, of a coarser one, or of the classifier inside it."""
+    with torch.device("meta"):
+        empty = registry.build(name, fields)
+    assert isinstance(empty, Segmenter)
+    opened = _opened(source, empty.encoder or name, download)
+    meta = opened.meta
+    if meta is None:
+        try:
+            return _network(opened, name, fields)[0]
+        except ConvatlasError:
+            if empty.encoder is None:
+                raise
+    elif meta.model == registry.variant(name).name:
+        return _network(opened, name, fields)[0]
+    coarser = meta is not None and registry.variant(meta.model).segments
+    other, report = _network(opened, meta.model if meta else empty.encoder, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
+    model = registry.build(name, {"num_classes": other.num_classes, **fields} if coarser else fields)
+    assert isinstance(model, Segmenter)
+    if isinstance(other, Segmenter):
+        model.load_coarser(other)
+        model.classes = other.classes
+    else:
+        model.load_encoder(other)
+    model.loaded = report
+    if other.preprocess is not None and other.preprocess.fit == "none":     # what was measured on whole pictures does not fit patches
+        model.preprocess = other.preprocess
+    return model
+
+
+def _filled(build: Callable[[], Convnet], fill: Callable[[Convnet], Report]) -> tuple[Convnet, Report]:
+    """The network with its weights, without initialising what they replace: only where something of it is not in them is it built anew."""
+    model = blank(build)
+    report = fill(model)
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        model = build()
+        report = fill(model)
+    model.loaded = report
+    return model, report
+
+
+def imagenet() -> tuple[str, ...]:
+    """The names of ImageNet's thousand classes, as torchvision's weights carry them."""
+    from torchvision.models import get_model_weights
+
+    return tuple(next(iter(get_model_weights("resnet18"))).meta["categories"])
+
+
+def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvision", "timm", "convatlas"],
+                    name: str | None = None, *, download: bool = False) -> Path:
+    """Write weights under the names of another library, as .safetensors or, if `target` ends so, .pth: its own code then loads them.
+
+    The library must be installed, for its network says what the tensors are called. Raises ConvatlasError where it has none.
+    """
+    model, path = load(source, name, download=download), Path(target).expanduser()
+    if path.suffix not in (".safetensors", ".pth", ".pt") or (to == "convatlas" and path.suffix != ".safetensors"):
+        kinds = ".safetensors" if to == "convatlas" else ".safetensors or .pth"
+        raise ConvatlasError(f"cannot write {str(path)!r}: the file's name must end in {kinds}")
+    if to == "convatlas":
+        return save(model, path)
+    family = registry.variant(model.name).family
+    spec, choices = registry.plain(model.spec), weights.peers_of(family, to) if to in weights.libraries(family) else ()
+    peer = next((peer for peer in choices if peer.ours == model.name and all(spec[k] == v for k, v in peer.fields.items())), None)
+    if peer is None:
+        others = ", ".join(f"{peer.ours} with {dict(peer.fields)}" for peer in choices if peer.ours == model.name)
+        raise ConvatlasError(f"{to} has no network that is {model.name} as it is built here" + (f" (only {others})" if others else ""))
+    if model.folded is not None:
+        raise ConvatlasError(f"{str(source)!r} is folded, and {to}'s {peer.name} is not: convert the weights from before folding")
+    with torch.device("meta"):
+        theirs = _peer(peer, model).state_dict()
+    tensors = weights.exported(model, peer, theirs, weights.rules_of(family, to, peer.name))
+    beside = path.with_name(f".{path.name}")
+    try:
+        save_file(tensors, beside) if path.suffix == ".safetensors" else torch.save(tensors, beside)
+        beside.replace(path)
+    except OSError as error:
+        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    return path
+
+
+def _peer(peer: weights.Peer, model: Convnet) -> nn.Module:
+    """The other library's network, with as many classes and channels."""
+    if peer.library == "timm":
+        try:
+            from timm import create_model as make
+        except ImportError as error:
+            raise ConvatlasError("writing timm's names needs timm: pip install timm") from error
+        built: nn.Module = make(peer.name, num_classes=model.num_classes, in_chans=model.in_chans, **peer.kwargs)
+        return built
+    from torchvision.models import get_model
+
+    if model.in_chans != 3:
+        raise ConvatlasError(f"torchvision's networks take 3 channels, and this one {model.in_chans}")
+    made: nn.Module = get_model(peer.name, weights=None, num_classes=model.num_classes, **peer.kwargs)
+    return made
+
+
+def save(model: Convnet, path: str | Path) -> Path:
+    """Write the network as one .safetensors file that `load` reads: its name, what differs from the registered one, tensors.
+
+    A folded network stays folded. Only networks that the registry knows can be written: others are a ConvatlasError.
+    """
+    found = registry.variant(model.name)
+    trained = recipe(found.recipe)
+    meta = Meta(model=found.name, fields=registry.changed(found.name, model.spec), folded=model.folded is not None, classes=model.classes,
+                preprocess=model.preprocess or trained.preprocess, loss=model.scores or trained.loss)
+    target = Path(path).expanduser()
+    weights.save(target, model.state_dict(), meta, model.fitted)
+    return target
+
+
+def wnids(names: tuple[str, ...]) -> bool:
+    """Whether these are ImageNet's thousand classes by WordNet's numbers, whose order is that of `imagenet`'s names."""
+    return len(names) == IMAGENET and all(re.fullmatch(r"n\d{8}", name) for name in names)
