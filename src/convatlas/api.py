@@ -13,7 +13,7 @@ from .deploy import reader
 from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
 from .engine.checkpoint import newest
-from .engine.distributed import World, share, world
+from .engine.distributed import World, pick, share, world
 from .engine.threads import resolve_layout, threads_for
 from .engine.trackers import tracked
 from .engine.train import Outcome, Result, Silent, Watch, fit
@@ -236,4 +236,5 @@ def opened(model: Model, device: str = "auto") -> Candidate:
         return Candidate(load(model), str(model), Path(model))
     from .deploy.bundle import deployed
 
+    pick(device)        # a device that is not here is told as such
     return Candidate(cast(Convnet, deployed(model, None if device == "auto" else device)), str(model), Path(model))

@@ -57,8 +57,6 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
                              also=("dice", "focal", "tversky")),
         "loss.rubbish": Refusal("it is a part of loss map, which is for classifying images"),
         "loss.aux_weight": Refusal("no network that segments has side classifiers"),
-        "optim.samples": Refusal("it is a part of optimiser lm, which is for classifying images"),
-        "optim.mu": Refusal("it is a part of optimiser lm, which is for classifying images"),
     }
     options: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("protocol", "crop_pct", "scales", "crops", "flip", "dense", "image_size", "batch_size", "workers"),
@@ -68,12 +66,11 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
     }
 
     def check(self, run: Run) -> None:
-        """As everywhere; a network that begins from weights prepares its images as for these, whatever has no meaning here."""
-        begun = run.model.weights is not None
-        super().check(run.model_copy(update={"preprocess": Preprocess(fit=run.preprocess.fit)}) if begun else run)
-        if run.optim.name == "lm":
-            raise ConvatlasError(f"optim.name = 'lm' is refused, for {run.model.name} {self.does}: its second derivatives are "
-                                 "those of classifying images")
+        """As everywhere; where a network begins from weights, these are downloaded, and say how images are prepared."""
+        if run.model.weights is not None:
+            run = run.model_copy(update={"preprocess": Preprocess(fit=run.preprocess.fit),
+                                         "data": run.data.model_copy(update={"download": False})})
+        super().check(run)
 
     def take(self, candidates: Sequence[Candidate]) -> None:
         """One network, which segments."""
@@ -94,6 +91,9 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
     def loaders(self, run: Run, model: Convnet, source: Pairs, fitted: Mapping[str, Tensor], here: World,
                 tell: Tell) -> tuple[PatchLoader, WholeImages]:
         """Patches to train on, whole images to be judged on."""
+        height, width = model.image_size
+        if run.augment.turns and height != width:
+            tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
         return loaders(run, of_pixels(model), source, here)
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: Judged, source: Pairs) -> Path:
