@@ -17,11 +17,11 @@ from ..net.model import Convnet
 from ..net.segmenter import Segmenter
 from ..run import Run, Train
 from . import allocator
+from .auxiliary import with_auxiliary
 from .distributed import World
 from .losses import per_image
 from .metrics import Tally
 from .optim import optimizer
-from .sides import with_sides
 from .step import Step
 from .threads import threads_for
 
@@ -143,7 +143,7 @@ class Trials:
         if train.compile:
             model.compile()
         run, alone, tally = self.run.model_copy(update={"train": train}), World(0, 1, self.device), Tally(self.device)
-        step = Step(model, with_sides(model, alone, train.parallel), optimizer(model, run.optim), run,
+        step = Step(model, with_auxiliary(model, alone, train.parallel), optimizer(model, run.optim), run,
                     per_image(run.loss, model.num_classes), model.num_classes, alone, tally)
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
         images = torch.randn(self.batch, model.in_chans, *model.image_size)

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from .. import run
+from .auxiliary import losses_of
 from .checkpoint import derived_seed
 from .distributed import World, agree
 from .losses import PerImage
 from .memory import advice
 from .metrics import Tally
-from .sides import losses_of
 
 if TYPE_CHECKING:
     from ..data.loader import Batch
@@ -99,7 +99,7 @@ class Step:
             scores = self.network(part.images)
         scores, targets = scores.float(), part.targets
         if not part.real.all():
-            # (N, classes), with side classifiers (1 + sides, N, classes), of networks that segment (N, classes, H, W)
+            # (N, classes), with auxiliary classifiers (1 + classifiers, N, classes), of networks that segment (N, classes, H, W)
             scores = scores[part.real] if scores.ndim == 4 else scores[..., part.real, :]
             targets = targets[part.real]
         scores, losses = losses_of(self.model, scores, targets, self.loss_of, self.run.loss.aux_weight)

@@ -16,6 +16,7 @@ from ..errors import ConvatlasError
 from ..run import Run
 from ..runs.folder import DENSITIES
 from . import checkpoint
+from .auxiliary import with_auxiliary
 from .checkpoint import Progress, seed_everything
 from .curvature import estimate
 from .distributed import World, agree, local, share_buffers, synchronised, total, wrap
@@ -29,7 +30,6 @@ from .optim import optimizer
 from .optimizers import LevenbergMarquardt
 from .records import Records, rank
 from .schedule import learning_rate
-from .sides import with_sides
 from .sparse import Sparsity
 from .step import Step
 from .watch import Silent as Silent
@@ -155,7 +155,7 @@ def fit(
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     if settings.sync_bn:
         synchronised(model, world)
-    network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
+    network = wrap(world, with_auxiliary(model, world, settings.parallel), settings.parallel)
     sparsity = Sparsity(model, run.sparse, steps=total_steps, seed=settings.seed) if run.sparse.sparsity else None
     tally = Tally(device)
     move = Step(model, network, optim, run, loss_of, num_classes, world, tally)
@@ -216,7 +216,7 @@ def fit(
                 if thawed:
                     watch.tell(f"From here on these move too: {', '.join(thawed)}.")
                     keep_still(model)
-                    move.network = network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
+                    move.network = network = wrap(world, with_auxiliary(model, world, settings.parallel), settings.parallel)
                     network.train()
                     keep_still(model)
                 lr = rate(epoch, step)
