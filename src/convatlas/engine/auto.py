@@ -17,10 +17,8 @@ from ..net.model import Convnet
 from ..net.segmenter import Segmenter
 from ..run import Run, Train
 from . import allocator
-from .auxiliary import with_auxiliary
 from .distributed import World
 from .losses import per_image
-from .metrics import Tally
 from .optim import optimizer
 from .step import Step
 from .threads import threads_for
@@ -142,17 +140,17 @@ class Trials:
         model.set_grad_checkpointing(train.grad_checkpointing)
         if train.compile:
             model.compile()
-        run, alone, tally = self.run.model_copy(update={"train": train}), World(0, 1, self.device), Tally(self.device)
-        step = Step(model, with_auxiliary(model, alone, train.parallel), optimizer(model, run.optim), run,
-                    per_image(run.loss, model.num_classes), model.num_classes, alone, tally)
+        run = self.run.model_copy(update={"train": train})
+        step = Step(model, optimizer(model, run.optim), run, per_image(run.loss, model.num_classes), model.num_classes,
+                    World(0, 1, self.device))
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
         images = torch.randn(self.batch, model.in_chans, *model.image_size)
         batch = Batch(images, torch.randint(model.num_classes, (self.batch, *size)), torch.arange(self.batch), self.batch)
 
         def loss() -> float:
-            before = tally.sums[0].item()
+            before = step.tally.sums[0].item()
             step(batch, 0, 0)
-            return (tally.sums[0].item() - before) / self.batch
+            return (step.tally.sums[0].item() - before) / self.batch
 
         return loss
 

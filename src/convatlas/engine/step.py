@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .. import run
-from .auxiliary import losses_of
+from .auxiliary import losses_of, with_auxiliary
 from .checkpoint import derived_seed
-from .distributed import World, agree
+from .distributed import World, agree, wrap
 from .losses import PerImage
 from .memory import advice
 from .metrics import Tally
@@ -30,16 +30,25 @@ class Part(NamedTuple):
 
 @dataclass
 class Step:
-    """What every optimiser step of a run has in common; `network` is `model`, or what stands for it among several processes."""
+    """The optimiser step of a run, called with each batch."""
 
     model: nn.Module
-    network: nn.Module
     optim: torch.optim.Optimizer
     run: run.Run
     loss_of: PerImage
     num_classes: int
     world: World
-    tally: Tally
+    network: nn.Module = field(init=False)      # the module to call: `model`, with auxiliary classifiers, spread over the processes
+    tally: Tally = field(init=False)            # of the epoch so far
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.world.device)
+        self.wrap()
+
+    def wrap(self) -> None:
+        """Make `network`; again whenever other parameters of `model` require a gradient than before."""
+        parallel = self.run.train.parallel
+        self.network = wrap(self.world, with_auxiliary(self.model, self.world, parallel), parallel)
 
     def __call__(self, batch: "Batch", epoch: int, step: int) -> bool:
         """Move the weights by one batch. False: its loss was not finite in some process, and nothing moved (`on_nan` = skip)."""
@@ -61,12 +70,6 @@ class Step:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.optim.clip_grad)
         self.optim.step()
         return True
-
-    def first(self, batch: "Batch") -> None:
-        """Leave the gradients of one batch, and count nothing."""
-        sums = self.tally.sums.clone()
-        self.backward(batch, 0, 0)
-        self.tally.sums.copy_(sums)
 
     def backward(self, batch: "Batch", epoch: int, step: int) -> None:
         """Add the batch's gradients to those that are there, and its losses to the tally."""
