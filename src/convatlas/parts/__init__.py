@@ -84,6 +84,8 @@ from .residual import Residual as Residual
 from .residual import ZeroPad as ZeroPad
 from .residual import dilate as dilate
 from .residual import shortcut as shortcut
+from .shapes import ShapesOnly as ShapesOnly
+from .shapes import keeps as keeps
 from .sparse import Masks as Masks
 from .sparse import cosine_rate as cosine_rate
 from .sparse import snip_densities as snip_densities
