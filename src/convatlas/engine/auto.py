@@ -104,7 +104,7 @@ class Trials:
     def __init__(self, make: Callable[[], Convnet], run: Run, batch: int, device: torch.device, tell: Callable[[str], None],
                  seconds: float | None = None) -> None:
         self.make, self.device, self.seconds = make, device, SECONDS if seconds is None else seconds
-        self.run = run.model_copy(update={"optim": run.optim.model_copy(update={"lr": run.optim.lr / 100})})
+        self.run = run.change("optim.lr", run.optim.lr / 100)
         with torch.random.fork_rng(devices=[]):
             macs = macs_of(make())
         self.batch = max(1, min(batch, WORK // max(macs, 1))) if device.type == "cpu" else batch
@@ -140,7 +140,7 @@ class Trials:
         model.set_grad_checkpointing(train.grad_checkpointing)
         if train.compile:
             model.compile()
-        run = self.run.model_copy(update={"train": train})
+        run = self.run.change("train", train)
         step = Step(model, optimizer(model, run.optim), run, per_image(run.loss, model.num_classes), model.num_classes,
                     World(0, 1, self.device))
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
