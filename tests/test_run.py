@@ -19,7 +19,8 @@ def test_changed_fields_and_no_others():
     assert (after.data.source, after.optim.lr, after.train.ema, after.augment.scale) == ("digits", 0.5, None, (0.5, 1.0))
     assert after.model.fields == {**before.model.fields, "num_classes": 3} and after.optim.groups == (Group(names="*.bias", lr=2),)
     assert after.change("data.source", before.data.source, "optim.lr", before.optim.lr, "train.ema", before.train.ema,
-                        "model.fields", before.model.fields, "augment.scale", before.augment.scale, "optim.groups", before.optim.groups) == before
+                        "model.fields", before.model.fields, "augment.scale", before.augment.scale,
+                        "optim.groups", before.optim.groups) == before
     assert before == recipe("alexnet") and before.change() == before
 
 
