@@ -16,8 +16,8 @@ from typing import Literal, NamedTuple
 
 from ..net.model import Convnet
 from ..net.registry import register
+from ..net.resnets import residual_net
 from ..parts import BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
-from ..resnets import residual_net
 
 
 class Column(NamedTuple):

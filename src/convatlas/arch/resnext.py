@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 
 from ..net.model import Convnet
 from ..net.registry import register
+from ..net.resnets import residual_net
 from ..parts import BlockExcite, PoolKind, StemPool, bottleneck
-from ..resnets import residual_net
 
 
 class Depth(NamedTuple):

@@ -19,8 +19,8 @@ from torch import nn
 
 from ..net.model import Convnet
 from ..net.registry import register
+from ..net.resnets import residual_net
 from ..parts import BlockExcite, MakeNorm, PoolKind, Residual, StemPool, StrideOn, basic, bottleneck, conv_norm, shortcut
-from ..resnets import residual_net
 
 
 class Net(NamedTuple):

@@ -6,9 +6,8 @@ from typing import Literal, Protocol
 
 from torch import nn
 
-from .net.model import Convnet, pooled
-from .net.registry import Spec
-from .parts import Block, BlockExcite, MakeNorm, PoolKind, StemPool, conv_norm, he_normal_, residual_stages, torch_linear
+from ..parts import Block, BlockExcite, MakeNorm, PoolKind, StemPool, conv_norm, he_normal_, residual_stages, torch_linear
+from .model import Convnet, Spec, pooled
 
 
 class ResidualSpec(Spec, Protocol):
