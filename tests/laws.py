@@ -1,5 +1,7 @@
 """What every network must do, as functions of its name: the tests run them on one of each family, `benchmarks/support.py` on all."""
 
+import copy
+import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,8 @@ from torch import Tensor
 
 import convatlas
 from convatlas.net import registry
-from convatlas.net.model import Convnet, pair
+from convatlas.net.fold import fold_structure
+from convatlas.net.model import Convnet, Features, pair
 from convatlas.net.segmenter import Segmenter
 
 SIZES = (32, 64, 96, 128, 188, 224, 299)        # the first at which the last map is larger than one unit
@@ -187,6 +190,18 @@ def folded(name: str) -> None:
         close(again.double()(x), small(x), 1e-6)
 
 
+def pickled(name: str) -> None:
+    """Pickled and copied, folded and as features only too, it gives the same scores bit for bit: so it reaches another process."""
+    model = wake(build(name)).eval()
+    small = fold_structure(copy.deepcopy(model))
+    nets = [model, small] if isinstance(model, Segmenter) else [model, small, Features(model)]
+    x = images(model, 1)
+    with torch.inference_mode():
+        for net, again in zip(nets, pickle.loads(pickle.dumps(nets)), strict=True):
+            torch.testing.assert_close(again(x), net(x), rtol=0, atol=0)
+            assert isinstance(net, Features) or (again.name, again.spec) == (net.name, net.spec)
+
+
 def memorised(name: str) -> None:
     """Eight images and their labels are learned by heart."""
     if isinstance(meta_build(name), Segmenter):
@@ -214,4 +229,4 @@ def _learns(model: Convnet, rate: float) -> bool:
 
 LAWS: dict[str, Callable[[str], None]] = {
     law.__name__: law for law in (gradients, one_image, odd_sizes, channels_last, bfloat16, traced, compiled, exported, onnx, saved,
-                                  folded, memorised)}
+                                  folded, pickled, memorised)}

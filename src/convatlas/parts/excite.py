@@ -42,7 +42,7 @@ class SqueezeExcite(nn.Module):
 class Excite:
     """Squeeze-and-excitation as a field of a specification: channels are squeezed to one in `reduction` (Hu et al. 2020, section 6)."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid", "revalidate_instances": "always"}    # refuse what a specification does not use
+    __pydantic_config__: ClassVar = {"extra": "forbid"}     # a misspelt key is refused
 
     reduction: int = 16
     squeeze: Squeeze = "avg"
