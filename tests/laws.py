@@ -191,7 +191,7 @@ def folded(name: str) -> None:
 
 
 def pickled(name: str) -> None:
-    """Pickled and copied, folded and as features only too, it gives the same scores bit for bit: so it reaches another process."""
+    """Pickled, whole and folded and as features only, it gives the same scores bit for bit in any process."""
     model = wake(build(name)).eval()
     small = fold_structure(copy.deepcopy(model))
     nets = [model, small] if isinstance(model, Segmenter) else [model, small, Features(model)]

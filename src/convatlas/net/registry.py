@@ -41,7 +41,8 @@ ALIASES: dict[str, str] = {}
 
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
            "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
-SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}    # now parts of `excite`
+#   fields of their own in older files and commands, now parts of `excite`
+SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
 
 
@@ -114,7 +115,7 @@ def plain(spec: Spec) -> dict[str, Any]:
 
 
 def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` in which the fields that older files have (`SE_FIELDS`) are parts of `excite`; of two that disagree the later counts."""
+    """`changes` with `SE_FIELDS` as parts of `excite`; of two that disagree the later counts."""
     excite, old = plain(spec)["excite"], dict[str, Any]()
     for field, value in changes.items():
         if field == "excite":
@@ -123,7 +124,8 @@ def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
         elif field in SE_FIELDS:
             old[SE_FIELDS[field]] = value
             kept = excite if isinstance(excite, Mapping) else old
-            excite = {**kept, SE_FIELDS[field]: value} if old.get("reduction", excite) else None    # the others said nothing without one
+            some = old.get("reduction", excite)         # without a reduction the others said nothing
+            excite = {**kept, SE_FIELDS[field]: value} if some else None
     others = {field: value for field, value in changes.items() if field != "excite" and field not in SE_FIELDS}
     return others if len(others) == len(changes) else others | {"excite": excite}
 
