@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from PIL import Image
@@ -34,6 +34,8 @@ from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated, join
 from .files import is_deployed
 from .net import registry
+from .net.answering import Answers
+from .net.card import Provenance
 from .net.layers import layer_table
 from .net.layers import macs as macs_of
 from .net.model import Convnet
@@ -118,9 +120,9 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             tell(note)
 
         def save_best(tensors: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
-            weights.save(where / folder.WEIGHTS, tensors, weights.Meta(
-                model=run.model.name, fields=registry.changed(run.model.name, model.spec), classes=source.classes,
-                preprocess=run.preprocess, loss=run.loss, data=source.name, metrics=dict(row)), fitted)
+            weights.save(where / folder.WEIGHTS, tensors, replace(
+                model.card, classes=source.classes, preprocess=run.preprocess, loss=run.loss, fitted=fitted,
+                provenance=Provenance(source.name, dict(row))))
 
         try:
             with threads_for(macs, here.device):
@@ -167,12 +169,12 @@ def _resolved(run: Run, macs: int, here: World) -> Run:
 
 def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
     """The run with the fields of the weights that it starts from, and their preprocessing unless it has one other than its recipe's."""
-    if isinstance(model.loaded, weights.Report):
-        for line in model.loaded.brief():
+    if model.card.provenance.report is not None:
+        for line in model.card.provenance.report.brief():
             tell(line)
-    fields = {**registry.changed(run.model.name, model.spec), **run.model.fields}
+    fields = {**model.card.fields, **run.model.fields}
     run = run.model_copy(update={"model": run.model.model_copy(update={"fields": fields})})
-    theirs, usual = model.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
+    theirs, usual = model.card.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
     if theirs is None or theirs.fit != "none" or run.preprocess != usual or theirs == usual:
         return run
     tell(f"Pictures are prepared as for these weights: {theirs}.")
@@ -240,7 +242,7 @@ def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: W
     return Path(share(here, choose))
 
 
-def channel_notes(model: Convnet, images: ImageSet) -> Iterator[str]:
+def channel_notes(model: Answers, images: ImageSet) -> Iterator[str]:
     """A sentence where pictures and network differ in channels, and the pictures are converted."""
     try:
         channels = images.read(0).shape[0]
@@ -263,7 +265,7 @@ def _report(where: Path, run: Run, model: Convnet, evaluation: Evaluation, sourc
                         facts={"Paper": about["title"], **facts})
 
 
-Model = str | Path | Convnet
+Model = str | Path | Answers
 
 
 def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre", weights: Sequence[float] | None = None,
@@ -276,7 +278,7 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
     know theirs. Data without a validation part of its own is measured whole, unless it is what a run was trained on: then its held-out
     images are.
     """
-    models = [model] if isinstance(model, str | Path | nn.Module) else list(model)
+    models = list(model) if isinstance(model, Sequence) and not isinstance(model, str) else [model]
     members = evaluate_each(models, data, protocol=protocol, split=split, batch_size=batch_size, data_dir=data_dir, download=download,
                             device=device, workers=workers, strict=strict, watch=watch)
     return members[0] if len(members) == 1 and weights is None else join(members, weights)
@@ -303,7 +305,7 @@ def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protoco
 
 def _judged_on(models: Sequence[Model], config: Data, split: str, here: World) -> Source:
     """The data; where runs were trained on it and it has no validation part of its own, what all of them held out."""
-    paths = [Path(model) for model in models if not isinstance(model, nn.Module)]
+    paths = [Path(model) for model in models if isinstance(model, str | Path)]
     runs = [run for path in paths if (run := _trained_on(path, config.source)) is not None]
     if not runs:
         return _open(config, 0, here, for_eval=split == "val")
@@ -325,7 +327,7 @@ def _trained_on(path: Path, data: str) -> Run | None:
     return run if same else None
 
 
-def predict(model: str | Path | Convnet, images: Sequence[str | Path | Image.Image | Tensor], *, top_k: int = 5, device: str = "auto",
+def predict(model: Model, images: Sequence[str | Path | Image.Image | Tensor], *, top_k: int = 5, device: str = "auto",
             batch_size: int = 64, strict: bool = False) -> list[Prediction]:
     """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
 
@@ -338,7 +340,7 @@ def predict(model: str | Path | Convnet, images: Sequence[str | Path | Image.Ima
         return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict)
     with world(device) as here:
         net = _opened(model, device).to(here.device).eval()
-        transform, names = transforms(net), net.classes or tuple(str(i) for i in range(net.num_classes))
+        transform, names = transforms(net), net.card.classes or tuple(str(i) for i in range(net.num_classes))
         found: list[Prediction | None] = [None] * len(images)
         for start in range(0, len(images), batch_size):
             batch: dict[int, Tensor] = {}
@@ -352,21 +354,21 @@ def predict(model: str | Path | Convnet, images: Sequence[str | Path | Image.Ima
             if batch:
                 with torch.inference_mode():
                     scores = net(torch.stack(list(batch.values())).to(here.device)).float()
-                best = probabilities(scores, net.scores or Loss()).cpu().topk(min(top_k, scores.shape[1]))
+                best = probabilities(scores, net.card.loss or Loss()).cpu().topk(min(top_k, scores.shape[1]))
                 for i, values, indices in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
                     found[i] = Prediction(_name(images[i], i), tuple(names[j] for j in indices), tuple(values))
         return [prediction for prediction in found if prediction is not None]
 
 
-def _opened(model: Model, device: str) -> Convnet:
-    """The network itself, or that of a path; a deployed one is as good as a Convnet for answering."""
-    if isinstance(model, nn.Module):
+def _opened(model: Model, device: str) -> Answers:
+    """The network itself, or that of a path."""
+    if not isinstance(model, str | Path):
         return model
     if not is_deployed(model):
         return load(model)
     from .deploy.bundle import deployed
 
-    return cast(Convnet, deployed(model, None if device == "auto" else device))
+    return deployed(model, None if device == "auto" else device)
 
 
 def _pixels(image: str | Path | Image.Image | Tensor) -> Tensor:

@@ -102,7 +102,8 @@ def plain(model):
 
 
 def same(loaded, model):
-    assert loaded.spec == model.spec and loaded.loaded.network == model.name and "keras" in loaded.loaded.source
+    report = loaded.card.provenance.report
+    assert loaded.spec == model.spec and report.network == model.name and "keras" in report.source
     for name, tensor in model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(loaded.state_dict()[name], tensor), name
     x = torch.randn(2, 3, 64, 64)

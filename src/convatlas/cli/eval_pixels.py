@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def segments(path: Path) -> bool:
     """Whether a run folder or a file of ours holds a network that scores pixels."""
     from ..net import registry
-    from ..weights import find, is_ours, read_meta
+    from ..weights import find, is_ours, read_card
 
-    return is_ours(find(path)) and registry.variant(read_meta(path).model).segments
+    return is_ours(find(path)) and registry.variant(read_card(path).model).segments
 
 
 def evaluate_pixels(run: Path, data: str, *, split: Literal["val", "train"], objects: Literal["none", "components", "watershed"],

@@ -12,7 +12,7 @@ from ..engine.distributed import World
 from ..engine.evaluate import Evaluation
 from ..engine.evaluate import evaluate as measure
 from ..engine.watch import Watch
-from ..net.model import Convnet
+from ..net.answering import Answers
 from ..run import Data, Loss
 from .matching import match
 from .protocol import Protocol
@@ -22,7 +22,7 @@ from .views import Averaged, ViewLoader, whole_pictures
 Tell = Callable[[str], None]
 
 
-def judge_network(net: Convnet, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
+def judge_network(net: Answers, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
                   here: World, watch: Watch | None, tell: Tell) -> Evaluated:
     """The figures of `net`, which `transform` prepares pictures for, on `images` of `source`, read as `config` says.
 
@@ -52,7 +52,7 @@ def _shown(transform: Transform, protocol: Protocol, plan: Protocol) -> Transfor
     return replace(transform, size=size, crop_pct=share)
 
 
-def _single(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
+def _single(net: Answers, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
             watch: Watch | None) -> tuple[Evaluation, Loss]:
     """One centre crop: whole batches, as in training's validation."""
     if isinstance(images, Stream):
@@ -61,11 +61,11 @@ def _single(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol
     else:
         loader = Loader(images, transform, config.batch_size, rank=here.rank, world=here.size, workers=config.workers,
                         strict=config.strict)
-    loss = net.scores or Loss()
+    loss = net.card.loss or Loss()
     return measure(net, loader, loss, here, net.num_classes, watch, keep_scores=True), loss
 
 
-def _several(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
+def _several(net: Answers, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
              watch: Watch | None) -> tuple[Evaluation, Loss]:
     """Several views, or whole pictures: as many pictures at a time as have a batch's pixels, at least one."""
     h, w = transform.size

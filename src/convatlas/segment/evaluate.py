@@ -68,15 +68,15 @@ def evaluate_pixels(model: str | Path | Convnet, data: str, *, split: Literal["v
         def each(index: int, scores: Tensor) -> None:
             if objects == "none":
                 return
-            share = 1 - probabilities(scores[None], net.scores or Loss())[0, 0].cpu().numpy()
+            share = 1 - probabilities(scores[None], net.card.loss or Loss())[0, 0].cpu().numpy()
             truth, guess = chosen.instances_of(index).numpy(), instances(share, objects)
             apart, guessed = (parted(torch.from_numpy(each)).numpy() > 0 for each in (truth, guess))
             found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan"),
                           warping_error(apart, guessed)))
 
         images = WholeImages(chosen, transforms(net), rank=here.rank, world=here.size)
-        judged = judge(net.to(here.device), images, net.scores or Loss(), here, net.num_classes, watch if here.main else None, each=each)
+        judged = judge(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch if here.main else None, each=each)
         assert judged is not None
         table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
         means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
-        return PixelEvaluation(judged, net.classes or pairs.classes, pairs.name, objects, *means)
+        return PixelEvaluation(judged, net.card.classes or pairs.classes, pairs.name, objects, *means)
