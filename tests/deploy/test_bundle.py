@@ -119,3 +119,15 @@ def test_what_was_measured_on_the_training_images_goes_along(model, tmp_path):
     net, photo = deployed(tmp_path / "net"), picture(tmp_path / "photo.png", (40, 40))
     assert net.card.fitted.keys() == model.card.fitted.keys()
     assert np.allclose(convatlas.predict(net, [photo])[0].probabilities, convatlas.predict(model, [photo])[0].probabilities, atol=1e-5)
+
+
+def test_several_crops_are_judged_as_of_the_network(model, tmp_path):
+    for name in ("class 0", "class 1"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        picture(tmp_path / "pets" / name / "a.png", (50, 40))
+    deploy(model, tmp_path / "net", "onnxruntime" if not BACKENDS["onnxruntime"].missing() else "eager")
+    ours, theirs = (convatlas.evaluate(net, str(tmp_path / "pets"), protocol="alexnet-10crop").evaluation.scores
+                    for net in (model, tmp_path / "net"))
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
+    with pytest.raises(convatlas.ConvatlasError, match="is deployed and cannot be made convolutional"):
+        convatlas.evaluate(tmp_path / "net", str(tmp_path / "pets"), protocol="vgg-dense")

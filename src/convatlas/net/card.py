@@ -134,13 +134,19 @@ class Card:
     def __str__(self) -> str:
         count, was = len(self.classes), self.provenance
         names = ", ".join(self.classes[:SHOWN]) + (f" and {count - SHOWN} more" if count > SHOWN else "")
-        rows = {
-            "network": ", ".join([self.model, *(f"{name} = {value}" for name, value in self.fields.items())]),
+        told = {
+            "network": f"{self.model} {_listed(self.fields)}".rstrip(),
             "classes": f"{count}: {names}" if count else "without names",
-            "preprocess": self.preprocess or "as its recipe says", "fitted": ", ".join(self.fitted), "loss": self.loss,
+            "preprocess": _listed(self.preprocess.model_dump(exclude_none=True)) if self.preprocess else "as its recipe says",
+            "fitted": ", ".join(self.fitted),
+            "loss": self.loss and _listed({"name": self.loss.name, **self.loss.model_dump(exclude_defaults=True)}),
             "folded": self.folded,
             "trained on": was.data,
-            "measured": ", ".join(f"{name} {value:.4g}" for name, value in was.metrics.items()),
+            "measured": _listed({name: f"{value:.4g}" for name, value in was.metrics.items() if name.startswith("val_")}),
             "loaded from": was.report and f"{was.report.where}, {was.report.source}",
         }
-        return "\n".join(f"{label:<12} {value}" for label, value in rows.items() if value)
+        return "\n".join(f"{label:<12} {value}" for label, value in told.items() if value)
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
