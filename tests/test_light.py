@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,8 +79,8 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
     elif missing():
         pytest.skip("no C++ compiler here: install g++")
     model = randomised(build("resnet20_cifar"))
-    model.classes = tuple(f"class {i}" for i in range(model.num_classes))
-    model.preprocess = Preprocess(mean=MEAN, std=STD, crop_pct=0.8)
+    model.card = replace(model.card, classes=tuple(f"class {i}" for i in range(model.num_classes)),
+                         preprocess=Preprocess(mean=MEAN, std=STD, crop_pct=0.8))
     deploy(model, tmp_path / "net", engine)
     files = [tmp_path / "a.png", tmp_path / "broken.png", tmp_path / "grey.png"]
     picture("RGB", (90, 61)).save(files[0])

@@ -1,12 +1,12 @@
 """Train, evaluate and predict: what the command line does, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from . import weights
 from .deploy import reader
@@ -21,7 +21,8 @@ from .errors import ConvatlasError
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated
 from .files import is_deployed
-from .net import registry
+from .net.answering import Answers
+from .net.card import Provenance
 from .net.layers import macs as macs_of
 from .net.model import Convnet
 from .recipes import recipe
@@ -93,9 +94,9 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             tell(note)
 
         def save_best(tensors: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
-            weights.save(where / folder.WEIGHTS, tensors, weights.Meta(
-                model=run.model.name, fields=registry.changed(run.model.name, model.spec), classes=source.classes,
-                preprocess=run.preprocess, loss=run.loss, data=source.name, metrics=dict(row)), fitted)
+            weights.save(where / folder.WEIGHTS, tensors, replace(
+                model.card, classes=source.classes, preprocess=run.preprocess, loss=run.loss, fitted=fitted,
+                provenance=Provenance(source.name, dict(row))))
 
         try:
             with threads_for(macs, here.device):
@@ -128,11 +129,11 @@ def _resolved(run: Run, macs: int, here: World) -> Run:
 
 def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
     """The run with the fields of the weights that it starts from, and their preprocessing unless it has one other than its recipe's."""
-    if isinstance(model.loaded, weights.Report):
-        for line in model.loaded.brief():
+    if model.card.provenance.report is not None:
+        for line in model.card.provenance.report.brief():
             tell(line)
-    run = run.change("model.fields", {**registry.changed(run.model.name, model.spec), **run.model.fields})
-    theirs, usual = model.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
+    run = run.change("model.fields", {**model.card.fields, **run.model.fields})
+    theirs, usual = model.card.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
     if theirs is None or theirs.fit != "none" or run.preprocess != usual or theirs == usual:
         return run
     tell(f"Pictures are prepared as for these weights: {theirs}.")
@@ -161,7 +162,7 @@ def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: W
     return Path(share(here, choose))
 
 
-Model = str | Path | Convnet | Candidate
+Model = str | Path | Answers | Candidate
 
 
 def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre", weights: Sequence[float] | None = None,
@@ -179,7 +180,7 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks, batch_size, data_dir,
                   download, workers, strict)
-    models = [model] if isinstance(model, str | Path | nn.Module | Candidate) else list(model)
+    models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
     candidates = [opened(each, device) for each in models]
     task = task_of(candidates[0].net.name)
     task.check_options(asked.changed)
@@ -228,11 +229,11 @@ def opened(model: Model, device: str = "auto") -> Candidate:
     """The network itself, or that of a path; a deployed one is as good as a Convnet for answering."""
     if isinstance(model, Candidate):
         return model
-    if isinstance(model, nn.Module):
+    if not isinstance(model, str | Path):
         return Candidate(model, model.name)
     if not is_deployed(model):
         return Candidate(load(model), str(model), Path(model))
     from .deploy.bundle import deployed
 
     pick(device)        # a device that is not here is told as such
-    return Candidate(cast(Convnet, deployed(model, None if device == "auto" else device)), str(model), Path(model))
+    return Candidate(deployed(model, None if device == "auto" else device), str(model), Path(model))

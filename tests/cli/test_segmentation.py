@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,14 +84,14 @@ def test_two_processes_learn_what_one_does(discs, tmp_path, cli):
 def test_a_network_on_a_trained_encoder(discs, cli, tmp_path):
     """From a classifier's weights, whose preprocessing comes with them."""
     classifier = convatlas.create_model("resnet20_cifar", num_classes=3)
-    classifier.preprocess = Preprocess(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    classifier.card = replace(classifier.card, preprocess=Preprocess(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)))
     weights = convatlas.save(classifier, tmp_path / "c.safetensors")
     done = cli("train", "unet_resnet34", discs, "--weights", weights, "--set", "model.fields.encoder=resnet20_cifar",
                "--set", "model.fields.decoder_widths=[8, 6]", *SMALL[4:8], "--lr", 1e-9, "--epochs", 1, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "c.safetensors" in done.stdout and "grey images are repeated on three channels" in done.stdout
     net = convatlas.load(tmp_path / "run")
-    assert net.preprocess == classifier.preprocess and net.spec.encoder == "resnet20_cifar"
+    assert net.card.preprocess == classifier.card.preprocess and net.spec.encoder == "resnet20_cifar"
     for name, tensor in net.stages.named_parameters():
         assert (tensor - classifier.stages.get_parameter(name)).abs().max() < 1e-4
 

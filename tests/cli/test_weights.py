@@ -53,7 +53,7 @@ def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_
     assert "newly initialised" in done.stdout and f"{library}'s" in done.stdout
     frozen = next(iter(peer.state_dict().values()))
     tuned = convatlas.load(tmp_path / "run")
-    assert torch.equal(next(iter(tuned.state_dict().values())), frozen) and tuned.classes == ("across", "upright")
+    assert torch.equal(next(iter(tuned.state_dict().values())), frozen) and tuned.card.classes == ("across", "upright")
 
     done = inside("eval", "run", stripes, "--json", cwd=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["count"] > 0
@@ -77,7 +77,7 @@ def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_
     with torch.inference_mode():
         shares = again.eval()(x).softmax(1)[0]
     for row in guessed:
-        assert row["probability"] == pytest.approx(shares[tuned.classes.index(row["class"])].item(), abs=1e-5)
+        assert row["probability"] == pytest.approx(shares[tuned.card.classes.index(row["class"])].item(), abs=1e-5)
 
 
 def test_a_run_is_published_and_loaded_again(trained, tmp_path, inside):

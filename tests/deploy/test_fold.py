@@ -60,7 +60,7 @@ def test_training_mode_is_refused_and_the_original_untouched():
         convatlas.fold(model)
     small = convatlas.fold(randomised(model))
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) and not any(isinstance(m, nn.BatchNorm2d) for m in small.modules())
-    assert small.folded.relative < 1e-4 and small.folded.layers[1] < small.folded.layers[0] and model.folded is None
+    assert small.card.folded.relative < 1e-4 and small.card.folded.layers[1] < small.card.folded.layers[0] and model.card.folded is None
 
 
 def test_a_folded_repvgg_is_plain_and_can_be_read_again(tmp_path):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,7 +48,7 @@ def trained(digits):
     torch.manual_seed(0)
     x, y, _, _ = digits
     net = convatlas.create_model("lenet5_modern")
-    net.classes = tuple("0123456789")
+    net.card = replace(net.card, classes=tuple("0123456789"))
     optimiser = torch.optim.Adam(net.parameters(), 2e-3)
     for _ in range(3):
         for i in torch.randperm(len(x)).split(32):

@@ -37,7 +37,7 @@ def network(kind):
     torch.manual_seed(1)
     name, fields = NETS[kind]
     net = convatlas.create_model(name, **fields)
-    net.preprocess = Preprocess(crop_pct=1.0)
+    net.card = replace(net.card, preprocess=Preprocess(crop_pct=1.0))
     with torch.no_grad():
         net.head.classifier.weight.mul_(40 if kind == "crops" else 0.5)      # so that pictures differ in what is said of them
     return net.eval()

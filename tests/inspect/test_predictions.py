@@ -1,6 +1,7 @@
 """The sheet of predictions: its numbers beside the network run by hand, its bars, and what it says of classes it does not know."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ CLASSES = ("cat", "dog", "ship", "car")
 def model():
     net = create_model("resnet20_cifar", n=1, num_classes=4)
     net(torch.randn(32, 3, 32, 32))
-    net.classes = CLASSES
+    net.card = replace(net.card, classes=CLASSES)
     return net.eval()
 
 
@@ -63,7 +64,7 @@ def test_a_seed_chooses_and_mistakes_can_be_asked_for(model):
 
 
 def test_the_loss_says_what_scores_mean(model):
-    model.scores = Loss(name="bce")
+    model.card = replace(model.card, loss=Loss(name="bce"))
     data = images(4)
     with torch.no_grad():
         shares = model(transforms(model)(data.images)).sigmoid()

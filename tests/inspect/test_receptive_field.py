@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ class Chain:
         for conv in convs:
             nn.init.constant_(conv.weight, 1 / kernel**2)
         self.net = Convnet(self, None, [nn.Sequential(*convs)], pooled(1, 2))
-        self.net.name = "chain"
+        self.net.card = replace(self.net.card, model="chain")
 
 
 @pytest.mark.parametrize(("depth", "kernel"), [(4, 3), (16, 3), (4, 7)])

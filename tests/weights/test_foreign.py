@@ -76,8 +76,8 @@ def test_loaded_it_computes_the_same_and_goes_back(family, peer, tmp_path):
 def test_without_a_name_it_is_recognised(resnet):
     model, path = resnet
     ours = convatlas.load(path)
-    assert ours.loaded.network == "resnet18" and "torchvision" in ours.loaded.source
-    assert {row.what for row in ours.loaded.rows} == {"loaded"}
+    assert ours.card.provenance.report.network == "resnet18" and "torchvision" in ours.card.provenance.report.source
+    assert {row.what for row in ours.card.provenance.report.rows} == {"loaded"}
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), model(x), rtol=1e-4, atol=1e-4)

@@ -102,7 +102,8 @@ def plain(model):
 
 
 def same(loaded, model):
-    assert loaded.spec == model.spec and loaded.loaded.network == model.name and "keras" in loaded.loaded.source
+    report = loaded.card.provenance.report
+    assert loaded.spec == model.spec and report.network == model.name and "keras" in report.source
     for name, tensor in model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(loaded.state_dict()[name], tensor), name
     x = torch.randn(2, 3, 64, 64)
@@ -345,9 +346,9 @@ def test_scores_are_keras_s(family, peer, tmp_path, monkeypatch):
     for name, save in (("x.h5", model.save), ("x.weights.h5", model.save_weights)):
         save(tmp_path / name)
         ours = convatlas.load(tmp_path / name)
-        assert ours.loaded.network == peer.ours
+        assert ours.card.provenance.report.network == peer.ours
         assert all(getattr(ours.spec, field) == value for field, value in peer.fields.items())
-        assert {row.theirs.partition(".")[0] for row in ours.loaded.rows if row.what == "left out"} <= {"normalization_0"}
+        assert {row.theirs.partition(".")[0] for row in ours.card.provenance.report.rows if row.what == "left out"} <= {"normalization_0"}
         with torch.inference_mode():
             scores = ours(torch.from_numpy(x).permute(0, 3, 1, 2))
         torch.testing.assert_close(scores, expected, rtol=0, atol=min(1e-3 * largest, 0.05 * spread))

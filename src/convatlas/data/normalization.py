@@ -43,6 +43,7 @@ def _zca(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] |
 
 
 _APPLY = {"channel": _channel, "pixel_mean": _pixel_mean, "gcn": _gcn, "zca": _zca}
+MEASURED = ("channel", "pixel_mean", "zca")     # those that need `tensors`
 
 
 def contrast(values: Tensor) -> Tensor:

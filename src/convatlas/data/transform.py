@@ -12,7 +12,7 @@ from ..errors import ConvatlasError
 from ..run import Augment, Preprocess
 from . import augment as how
 from .images import UnreadableImage, to_tensor
-from .normalization import apply
+from .normalization import MEASURED, apply
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)     # pixels in [0, 1], red green blue
 
@@ -177,7 +177,7 @@ def _check(preprocess: Preprocess, a: Augment, channels: int, fitted: Mapping[st
         f"augment.scale must be two shares of the area, 0 < low <= high <= 1, not {a.scale}": not 0 < a.scale[0] <= a.scale[1] <= 1,
         f"augment.ratio must be two aspects, 0 < low <= high, not {a.ratio}": not 0 < a.ratio[0] <= a.ratio[1],
         f"preprocess.fit = {preprocess.fit} needs what was measured on the training images; give `fitted`":
-            preprocess.fit not in ("none", "gcn") and not fitted,
+            preprocess.fit in MEASURED and not fitted,
         "augment.pca_from = data needs the colours measured on the training images; give `fitted`":
             a.pca_colour and a.pca_from == "data" and "pca_values" not in fitted,
     }

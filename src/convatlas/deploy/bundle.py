@@ -17,10 +17,11 @@ from ..engine.allocator import use
 from ..errors import ConvatlasError
 from ..files import DEPLOYED, is_deployed
 from ..net import registry
+from ..net.card import Card
 from ..net.layers import macs
 from ..net.model import Convnet, by, pair
-from ..recipes import recipe
 from ..run import Loss, Preprocess
+from ..weights import conventions
 from ..zoo import transforms
 from .backends import Precision, Scores, backend_of
 from .backends.base import Tell, quiet
@@ -45,12 +46,10 @@ class Deployed(nn.Module):
 
     def __init__(self, run: Scores, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
         super().__init__()
-        self.run, self.about, self.fitted, self.device = run, about, fitted, device
-        self.name: str = about["model"]
-        self.spec = registry.change(registry.variant(self.name).spec, about["fields"], self.name)
-        self.classes: tuple[str, ...] = tuple(about["classes"])
-        self.preprocess, self.scores = Preprocess(**about["preprocess"]), Loss(**about["loss"])
-        self.num_classes, self.in_chans, self.image_size = self.spec.num_classes, self.spec.in_chans, pair(self.spec.image_size)
+        self.run, self.about, self.device = run, about, device
+        self.card = read_back(about, fitted)
+        self.name, spec = self.card.model, self.card.spec
+        self.num_classes, self.in_chans, self.image_size = spec.num_classes, spec.in_chans, pair(spec.image_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """The scores; images of another shape are a ConvatlasError."""
@@ -58,11 +57,6 @@ class Deployed(nn.Module):
             raise ConvatlasError(f"{self.name} was deployed for images (N, {self.in_chans}, {self.image_size[0]}, {self.image_size[1]}), "
                                  f"not {tuple(x.shape)}")
         return self.run(x.to(self.device)).to(x.device)
-
-    @property
-    def head(self) -> nn.Module:
-        """What is not there any more: a ConvatlasError for whoever would make the network another one, such as a dense protocol."""
-        raise ConvatlasError(f"{self.name} is deployed and cannot be made convolutional: judge the run or the weights that it was made of")
 
     def check_image_size(self, size: tuple[int, int] | None = None) -> None:
         """A ConvatlasError, if `size` is not the one it was deployed for."""
@@ -153,8 +147,8 @@ def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, examp
             shutil.move(file, folder / file.name)
     else:
         backend_of(built.name).write(net, example, precision, folder)
-    if net.fitted:
-        (folder / FITTED).write_bytes(to_bytes(dict(net.fitted)))
+    if net.card.fitted:
+        (folder / FITTED).write_bytes(to_bytes(dict(net.card.fitted)))
 
 
 def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
@@ -207,20 +201,30 @@ def _of_size(net: Convnet, image_size: int | tuple[int, int]) -> Convnet:
     from copy import copy
 
     other = copy(net)
-    other.spec = replace(net.spec, image_size=image_size)
+    other.card = replace(net.card, spec=replace(net.spec, image_size=image_size))
     return other
+
+
+def written(card: Card, fit: str) -> dict[str, Any]:
+    """A card as deploy.json has it; `fit` is how its pictures are in fact normalised."""
+    preprocess, loss = conventions(card)
+    return {"model": card.model, "fields": card.fields, "classes": list(card.classes),
+            "preprocess": preprocess.model_dump(mode="json") | {"fit": fit}, "loss": loss.model_dump(mode="json")}
+
+
+def read_back(about: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Card:
+    """The card in deploy.json."""
+    return replace(registry.card(about["model"], about["fields"]), classes=tuple(about["classes"]), fitted=fitted,
+                   preprocess=Preprocess(**about["preprocess"]), loss=Loss(**about["loss"]))
 
 
 def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str, error: float) -> dict[str, Any]:
     """What deploy.json holds. `input` is what a program without convatlas needs to prepare a picture."""
-    shown, trained = transforms(net), recipe(registry.variant(net.name).recipe)
+    shown = transforms(net)
     size = shown.size
     return {
-        "format": FORMAT, "model": net.name, "fields": registry.changed(net.name, net.spec), "classes": list(net.classes),
-        "backend": report.chosen, "file": file, "precision": precision, "example": list(example.shape), "difference": error,
-        "macs": macs(net),
-        "preprocess": (net.preprocess or trained.preprocess).model_dump(mode="json") | {"fit": shown.fit},
-        "loss": (net.scores or trained.loss).model_dump(mode="json"),
+        "format": FORMAT, **written(net.card, shown.fit), "backend": report.chosen, "file": file, "precision": precision,
+        "example": list(example.shape), "difference": error, "macs": macs(net),
         "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean), "std": list(shown.std),
                   "resize": [max(1, round(side / shown.crop_pct)) for side in size], "interpolation": shown.interpolation},
         "measured": [asdict(candidate) for candidate in report.candidates],

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import run
+from ..net.answering import Scorer
 from .distributed import World, agree, gather
 from .losses import per_image, probabilities
 from .memory import scored
@@ -63,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, loader: Batches, loss: run.Loss, world: World, num_classes: int, watch: Watch | None = None,
+    model: Scorer, loader: Batches, loss: run.Loss, world: World, num_classes: int, watch: Watch | None = None,
     keep_scores: bool = False,
 ) -> Evaluation:
     """Run `model`, already on `world.device`, in evaluation mode over the loader's images, and put its mode back.
@@ -76,7 +77,7 @@ def evaluate(
 
 
 def measure(
-    model: nn.Module,
+    model: Scorer,
     loader: Batches,
     loss: run.Loss,
     world: World,

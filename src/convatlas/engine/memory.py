@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import run
 from ..errors import ConvatlasError
+from ..net.answering import Scorer
 from .distributed import World
 
 #   what PyTorch's allocators say that raise a plain RuntimeError: of Linux, of Windows, of MPS and of drivers
@@ -37,7 +38,7 @@ def advice(settings: run.Run) -> Iterator[None]:
         raise ConvatlasError(f"memory ran out in a step of {batch} images ({_line(error)}): " + "; ".join(hints)) from error
 
 
-def scored(model: nn.Module, images: Tensor, world: World) -> Tensor:
+def scored(model: Scorer, images: Tensor, world: World) -> Tensor:
     """The network's scores of a batch, computed in halves, quarters, … where memory does not hold the whole.
 
     Not where several processes share the network's weights, which must all do the same, nor for what is no plain batch.

@@ -12,7 +12,7 @@ from ..engine.evaluate import Evaluation
 from ..engine.evaluate import evaluate as measure
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..net.model import Convnet
+from ..net.answering import Answers
 from ..run import Data, Loss, Run
 from ..runs.folder import CONFIG, run_of
 from .matching import match
@@ -53,7 +53,7 @@ def trained_on(path: Path, data: str) -> Run | None:
     return run if same else None
 
 
-def judge_network(net: Convnet, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
+def judge_network(net: Answers, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
                   here: World, watch: Watch | None, tell: Tell) -> Evaluated:
     """The figures of `net`, which `transform` prepares pictures for, on `images` of `source`, read as `config` says.
 
@@ -83,15 +83,15 @@ def _shown(transform: Transform, protocol: Protocol, plan: Protocol) -> Transfor
     return replace(transform, size=size, crop_pct=share)
 
 
-def _single(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
+def _single(net: Answers, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
             watch: Watch | None) -> tuple[Evaluation, Loss]:
     """One centre crop: whole batches, as in training's validation."""
     loader = batches(images, transform, config.batch_size, config, rank=here.rank, world=here.size)
-    loss = net.scores or Loss()
+    loss = net.card.loss or Loss()
     return measure(net, loader, loss, here, net.num_classes, watch, keep_scores=True), loss
 
 
-def _several(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
+def _several(net: Answers, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
              watch: Watch | None) -> tuple[Evaluation, Loss]:
     """Several views, or whole pictures: as many pictures at a time as have a batch's pixels, at least one."""
     h, w = transform.size

@@ -15,6 +15,7 @@ from ..data.loader import _interrupts_held, _start_worker
 from ..data.transform import Transform, _channels, _resize, _resized
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
+from ..net.answering import Answers, Scorer
 from ..net.fully_convolutional import fully_convolutional
 from ..net.model import Convnet
 from ..parts import GlobalPool
@@ -81,10 +82,11 @@ class Views:
     """All views of some pictures, one list each; they stay where they are until a part of them is computed."""
 
     pictures: list[list[Tensor]]
+    device: torch.device | None = None      # where they are to be computed
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Views":
-        """Itself: `Averaged` moves them, a few at a time."""
-        return self
+        """The same pictures for `device`: `Averaged` moves them there, a few at a time."""
+        return replace(self, device=device)
 
 
 @dataclass(frozen=True)
@@ -155,23 +157,22 @@ class Averaged(nn.Module):
     Views of one size are computed together, at most `pixels` of them at once, so that many crops take no more memory than a batch.
     """
 
-    def __init__(self, net: Convnet, protocol: Protocol, pixels: int) -> None:
+    def __init__(self, net: Answers, protocol: Protocol, pixels: int) -> None:
         super().__init__()
-        self.net = dense(net, protocol) if protocol.dense else net
-        self.trained = net.scores or Loss()
+        self.net: Scorer = dense(net, protocol) if protocol.dense else net
+        self.trained = net.card.loss or Loss()
         self.protocol, self.pixels = protocol, pixels
         #   scores averaged stay scores; of probabilities the logarithm (or logit) is one for these losses
         self.loss = self.trained if protocol.average == "scores" else Loss(name="bce" if self.trained.name == "bce" else "cross_entropy")
 
     def forward(self, pictures: Views) -> Tensor:
         """(N, K)."""
-        scores = self._scores([view for each in pictures.pictures for view in each])
+        scores = self._scores([view for each in pictures.pictures for view in each], pictures.device)
         scores = scores.view(len(pictures.pictures), -1, scores.shape[1])
         return scores.mean(dim=1) if self.protocol.average == "scores" else joined(scores, self.trained)
 
-    def _scores(self, flat: list[Tensor]) -> Tensor:
+    def _scores(self, flat: list[Tensor], device: torch.device | None) -> Tensor:
         """Scores of each view, (n, K), in their order."""
-        device = next(self.net.parameters()).device
         places: dict[tuple[int, ...], list[int]] = {}
         for place, view in enumerate(flat):
             places.setdefault(tuple(view.shape), []).append(place)
@@ -194,12 +195,14 @@ def joined(scores: Tensor, loss: Loss) -> Tensor:
     return shares.logit(eps=1e-6) if loss.name == "bce" else shares.log()
 
 
-def dense(net: Convnet, protocol: Protocol) -> nn.Module:
+def dense(net: Answers, protocol: Protocol) -> Scorer:
     """Scores (N, K) from pictures of any size: the map of the network's convolutional form averaged over its positions.
 
     A network that averages over its last map anyway is that already. Raises ConvatlasError where it has no such form, or a scale is
     too small for it.
     """
+    if not isinstance(net, Convnet):
+        raise ConvatlasError(f"{net.name} is deployed and cannot be made convolutional: judge the run or the weights that it was made of")
     pools = [part for part in net.head.modules() if isinstance(part, GlobalPool)]
     if pools:
         net.check_image_size((min(protocol.scales), min(protocol.scales)))

@@ -57,7 +57,7 @@ def predictions(model: Convnet, images: ImageSet, transform: Transform, *, class
         raise ConvatlasError("--wrong needs images whose classes are known: give them with --data")
     if images.labels.ndim > 1 and classes:
         raise ConvatlasError("these images have several labels each; one class per image is drawn")
-    names = model.classes or (tuple(classes) if len(classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
+    names = model.card.classes or (tuple(classes) if len(classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     order = permutation(len(images), seed).tolist() if count is not None else list(range(len(images)))
     found: list[Guess] = []
     for guess in _guesses(model, images, transform, order, names, classes, top, batch_size):
@@ -75,7 +75,7 @@ def _guesses(model: Convnet, images: ImageSet, transform: Transform, order: Sequ
     device = next(model.parameters()).device
     for numbers, x in inputs(images, order, transform, batch_size):
         with torch.inference_mode():
-            shares = probabilities(model(x.to(device)).float(), model.scores or Loss()).cpu()
+            shares = probabilities(model(x.to(device)).float(), model.card.loss or Loss()).cpu()
         best = shares.topk(min(top, shares.shape[1]))
         for row, i in enumerate(numbers):
             truth = classes[int(images.labels[i])] if classes else None

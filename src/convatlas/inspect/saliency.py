@@ -48,12 +48,12 @@ def saliency(model: Convnet, image: Tensor, target: str | int | None = None, lay
     """
     of_images(model, "look at it with `convatlas inspect segmentation`")
     attr = _captum()
-    names = model.classes or tuple(str(i) for i in range(model.num_classes))
+    names = model.card.classes or tuple(str(i) for i in range(model.num_classes))
     layer = _with_maps(model, image, layer)
     with judging(model) as device:
         x = image[None].to(device)
         with torch.no_grad():
-            shares = probabilities(model(x).float(), model.scores or Loss())[0].cpu()
+            shares = probabilities(model(x).float(), model.card.loss or Loss())[0].cpu()
         best = int(shares.argmax())
         index = best if target is None else _index(target, names)
         gradient = attr.Saliency(model).attribute(x.clone().requires_grad_(), target=index)

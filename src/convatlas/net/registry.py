@@ -1,12 +1,13 @@
 """Name → variant. A variant is a specification, a frozen dataclass of plain values that knows how to build its network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from inspect import signature
 from typing import Any, Literal
 
 from ..errors import ConvatlasError, nearest
+from .card import Card, adapter
+from .card import plain as plain
 from .model import Convnet, Spec
 
 Fidelity = Literal["paper", "authors", "field"]     # as published; as the authors released it; as the field uses it
@@ -69,14 +70,14 @@ def build(name: str, changes: Mapping[str, Any] | None = None) -> Convnet:
     """The network of that name with some fields of its specification changed."""
     found = variant(name)
     model = change(found.spec, changes or {}, found.name).build()
-    model.name = found.name
+    model.card = replace(model.card, model=found.name, registered=found.spec)
     return model
 
 
-def changed(name: str, spec: Spec) -> dict[str, Any]:
-    """The fields in which `spec` differs from the registered one, as plain values; what a checkpoint stores."""
-    registered = plain(variant(name).spec)
-    return {field: value for field, value in plain(spec).items() if value != registered[field]}
+def card(name: str, changes: Mapping[str, Any] | None = None) -> Card:
+    """The card of the network that `build` would make."""
+    found = variant(name)
+    return Card(found.name, change(found.spec, changes or {}, found.name), found.spec)
 
 
 def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
@@ -93,7 +94,7 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
             raise ConvatlasError(f"{label} has no field {field!r}: here it is called {RENAMED[field]!r}")
         raise ConvatlasError(f"{label} has no field {field!r}{nearest(field, known) or '; it has ' + ', '.join(known)}")
     try:
-        changed = _adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
+        changed = adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
     except ValidationError as error:
         first = error.errors()[0]
         place, given = str(first["loc"][0]), changes.get(str(first["loc"][0]))
@@ -107,11 +108,6 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
         if field.endswith("_rate") and not 0 <= value < 1:
             raise ConvatlasError(f"{label}: {field} = {value!r} is refused: it must be at least 0 and less than 1")
     return changed      # type: ignore[no-any-return]
-
-
-def plain(spec: Spec) -> dict[str, Any]:
-    """The specification as a mapping of plain values, for YAML and JSON; `change` reads it back."""
-    return _adapter(type(spec)).dump_python(spec, mode="json")      # type: ignore[no-any-return]
 
 
 def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,10 +124,3 @@ def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
             excite = {**kept, SE_FIELDS[field]: value} if some else None
     others = {field: value for field, value in changes.items() if field != "excite" and field not in SE_FIELDS}
     return others if len(others) == len(changes) else others | {"excite": excite}
-
-
-@cache
-def _adapter(kind: type) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)

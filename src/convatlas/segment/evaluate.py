@@ -61,18 +61,18 @@ def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World,
     def each(index: int, scores: Tensor) -> None:
         if objects == "none":
             return
-        share = 1 - probabilities(scores[None], net.scores or Loss())[0, 0].cpu().numpy()
+        share = 1 - probabilities(scores[None], net.card.loss or Loss())[0, 0].cpu().numpy()
         truth, guess = part.instances_of(index).numpy(), instances(share, objects)
         apart, guessed = (parted(torch.from_numpy(each)).numpy() > 0 for each in (truth, guess))
         found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan"),
                       warping_error(apart, guessed)))
 
     images = WholeImages(part, transforms(net), rank=here.rank, world=here.size, strict=strict)
-    judged = judge(net.to(here.device), images, net.scores or Loss(), here, net.num_classes, watch, each=each)
+    judged = judge(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch, each=each)
     assert judged is not None
     table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
     means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
-    names = net.classes or pairs.classes
+    names = net.card.classes or pairs.classes
     return PixelEvaluation(judged, (*names, *map(str, range(len(names), net.num_classes))), pairs.name, name, objects, *means)
 
 

@@ -68,7 +68,7 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
                     "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta, "files": [*files, instances]}
         journal = Journal(folder, settings)
         journal.take(share(here, partial(journal.begin, lambda: tile or tile_for_memory(net, batch_size))))
-        names = net.classes or tuple(map(str, range(max(net.num_classes, 2))))
+        names = net.card.classes or tuple(map(str, range(max(net.num_classes, 2))))
         work = _Work(here, net, averaged(partial(_shares, net), tta), journal, overlap, batch_size, instances, names, watch)
         found = [_result(work, job, strict) for job in jobs]
         _first(here, partial(write_areas, folder / "areas.csv", found, names))
@@ -137,7 +137,7 @@ def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
 def _shares(net: Segmenter, images: Tensor) -> Tensor:
     """Probabilities (n, K, h, w) of images; of a single score, by the logistic function."""
     scores: Tensor = net(images).float()
-    return scores.sigmoid() if net.num_classes == 1 else probabilities_of(scores, net.scores or Loss())
+    return scores.sigmoid() if net.num_classes == 1 else probabilities_of(scores, net.card.loss or Loss())
 
 
 def _result(work: _Work, job: Job, strict: bool) -> Finished:

@@ -41,7 +41,7 @@ def look(net: Segmenter, image: Tensor, truth: Tensor | None = None, *, name: st
     pixels = transform._normalised(_channels(image, net.in_chans).float().div_(255)).to(device)
     with torch.inference_mode():
         prediction = whole_scores(net.eval(), pixels).argmax(dim=0).cpu()
-    loss = loss or net.scores or Loss()
+    loss = loss or net.card.loss or Loss()
     weights = None if instances is None or not loss.border else 1 + border_weights(parted(instances), loss.border, loss.border_sigma)
     return Look(name, image, prediction, truth, weights)
 

@@ -29,6 +29,7 @@ from ..evaluation.figures import figures, per_class
 from ..evaluation.judging import judge_network, judged_on, opened
 from ..evaluation.result import Evaluated, join
 from ..net import registry
+from ..net.answering import Answers
 from ..net.layers import layer_table
 from ..net.model import Convnet
 from ..net.segmenter import of_images
@@ -126,11 +127,11 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         """Their probabilities averaged; one network without weights is itself."""
         return found[0] if len(found) == 1 and weights is None else join(found, weights)
 
-    def predict(self, net: Convnet, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
+    def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
                 here: World) -> list[Prediction]:
         """By batches; a picture that cannot be read has an `error`, or with `strict` stops everything."""
         net = net.to(here.device).eval()
-        transform, names = zoo.transforms(net), net.classes or tuple(str(i) for i in range(net.num_classes))
+        transform, names = zoo.transforms(net), net.card.classes or tuple(str(i) for i in range(net.num_classes))
         found: list[Prediction | None] = [None] * len(images)
         for start in range(0, len(images), batch_size):
             batch: dict[int, Tensor] = {}
@@ -144,7 +145,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             if batch:
                 with torch.inference_mode():
                     scores = net(torch.stack(list(batch.values())).to(here.device)).float()
-                best = probabilities(scores, net.scores or Loss()).cpu().topk(min(top_k, scores.shape[1]))
+                best = probabilities(scores, net.card.loss or Loss()).cpu().topk(min(top_k, scores.shape[1]))
                 for i, values, indices in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
                     found[i] = Prediction(_name(images[i], i), tuple(names[j] for j in indices), tuple(values))
         return [prediction for prediction in found if prediction is not None]
@@ -191,7 +192,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
 CLASSES = Classes()
 
 
-def channel_notes(model: Convnet, images: ImageSet) -> Iterator[str]:
+def channel_notes(model: Answers, images: ImageSet) -> Iterator[str]:
     """A sentence where pictures and network differ in channels, and the pictures are converted."""
     try:
         channels = images.read(0).shape[0]

@@ -13,6 +13,7 @@ from ..engine.train import Judge
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
 from ..evaluation.judging import trained_on
+from ..net.answering import Answers
 from ..net.model import Convnet
 from ..net.segmenter import of_pixels
 from ..run import Preprocess, Run
@@ -118,7 +119,7 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
         """There is one."""
         return found[0]
 
-    def predict(self, net: Convnet, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
+    def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
                 here: World) -> list[Prediction]:
         """Refused: every pixel has classes of its own."""
         raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out DIR` "

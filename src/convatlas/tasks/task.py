@@ -15,6 +15,7 @@ from ..engine.train import Batches, Judge
 from ..engine.watch import Watch
 from ..errors import ConvatlasError, nearest
 from ..evaluation.protocol import PROTOCOLS, Protocol
+from ..net.answering import Answers
 from ..net.model import Convnet
 from ..run import Data, Run
 from .told import Line, Told
@@ -36,7 +37,7 @@ class Refusal(NamedTuple):
 class Candidate(NamedTuple):
     """A network to be asked: with the name that the user gave it, and the path it came from."""
 
-    net: Convnet
+    net: Answers
     name: str
     path: Path | None = None
 
@@ -140,7 +141,7 @@ class Task(ABC, Generic[S, E, F]):
         """One result of all."""
 
     @abstractmethod
-    def predict(self, net: Convnet, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
+    def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
                 here: World) -> list[Prediction]:
         """The likeliest classes of each picture; a ConvatlasError that names the way where pictures have none."""
 

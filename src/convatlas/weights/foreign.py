@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..net.card import Report as Report
+from ..net.card import Row as Row
 from ..net.meta import blank
 from . import tables
 from .files import Foreign
@@ -29,44 +31,6 @@ class Recognised:
     others: tuple[Peer, ...]        # networks of the same tensors that compute another function
     missing: int = 0                # of the classifier's tensors, those that the file lacks
     note: str = ""                  # how they were recognised, if not by their names
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of one tensor."""
-
-    ours: str
-    theirs: str
-    what: str           # loaded, reshaped, adapted, kept (as it was initialised), left out
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What loading did; `str()` of it is a page to read."""
-
-    where: str
-    network: str
-    source: str
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        wide = max((len(row.ours or row.theirs) for row in self.rows), default=0)
-        lines = [f"{self.where}: {self.source}, into {self.network}", *(f"  {note}" for note in self.notes)]
-        lines += [f"  {row.ours or '–':<{wide}}  {row.what:<10} {'' if row.theirs == row.ours else row.theirs}"
-                  f"{f'  ({row.why})' if row.why else ''}" for row in self.rows]
-        kinds = {kind: sum(row.what == kind for row in self.rows) for kind in dict.fromkeys(row.what for row in self.rows)}
-        return "\n".join([*lines, "  " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())])
-
-    def brief(self) -> list[str]:
-        """Some sentences: what it is, and every tensor that was not simply loaded, by its reason."""
-        reasons: dict[tuple[str, str], list[str]] = {}
-        for row in self.rows:
-            if row.why:
-                reasons.setdefault((row.what, row.why), []).append(row.ours or row.theirs)
-        told = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} {what}: {why}." for (what, why), names in reasons.items()]
-        return [f"Weights: {self.where}, {self.source}.", *(f"{note[0].upper()}{note[1:]}." for note in self.notes), *told]
 
 
 def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,

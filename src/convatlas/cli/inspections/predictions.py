@@ -58,7 +58,7 @@ def predictions(
             title = f"What {net.name} says"
         else:
             source = labelled(data, data_dir, download)
-            classes = _matched(source.classes, net.classes)
+            classes = _matched(source.classes, net.card.classes)
             found = guess(net, source.val, transforms(net), classes=classes, count=count, seed=seed, wrong=wrong, top=top_k,
                           batch_size=batch_size)
             title = f"What {net.name} says of {source.name}" + (": mistakes" if wrong else "")

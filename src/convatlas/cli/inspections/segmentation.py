@@ -39,4 +39,4 @@ def segmentation(
         kind = "binary" if values <= {0, 255} or values <= {0, 1} else "classes" if max(values - {255}) < net.num_classes else "instances"
         pair = Files(image.name, (image,), ((mask,),), kind)    # type: ignore[arg-type]
         truth, instances = pair.classes_of(0), pair.instances_of(0)
-    save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.classes), path)
+    save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.card.classes), path)

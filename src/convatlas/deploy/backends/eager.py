@@ -1,5 +1,6 @@
 """torch itself: folded, rewritten, channels-last, and on the CPU with prepacked weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -47,5 +48,5 @@ def write_folded(model: Convnet, path: Path) -> None:
     from ...weights.checkpoints import save
 
     folded = fold_structure(deepcopy(model))
-    folded.folded = model.folded or "for deployment"
+    folded.card = replace(model.card, folded=model.card.folded or "for deployment")
     save(folded, path)

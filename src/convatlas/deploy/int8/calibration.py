@@ -117,7 +117,7 @@ class Judge(NamedTuple):
 
 def judge(model: Convnet, source: Labelled, data_dir: str | None = None) -> Judge:
     """The validation images of `source` with the network's classes; a ConvatlasError where the classes do not fit."""
-    loss = model.scores or Loss()
+    loss = model.card.loss or Loss()
     if isinstance(source, tuple):
         _check(model, source[0])
         if len(source[0]) != len(source[1]):
