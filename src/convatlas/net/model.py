@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import Protocol, TypedDict, TypeVar, cast
+from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import ConvatlasError
-from ..parts import GlobalPool, PoolKind
+from ..parts import GlobalPool, PoolKind, ShapesOnly
 from .card import Card, Values
 
 T = TypeVar("T")
@@ -137,7 +137,7 @@ class Convnet(nn.Module):
     @cached_property
     def num_features(self) -> int:
         """Channels of `forward_features`."""
-        return self._shapes(self.image_size)[-1][0] if self.stages else self.in_chans
+        return self._taps[-1][2] if self.stages else self.in_chans
 
     @cached_property
     def feature_info(self) -> list[FeatureInfo]:
@@ -227,8 +227,7 @@ class Convnet(nn.Module):
 
     def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """(channels, height, width) after the stem and every stage, computed on the meta device."""
-        maps = functional_call(_Trunk(self), meta_state(self, "net."), (meta_image(self, size),))
-        return [tuple(x.shape[1:]) for x in maps]
+        return [tuple(x.shape[1:]) for x in dry_run(_Trunk(self), self, size)]
 
     def _explained(self, run: Callable[[Tensor], T], x: Tensor) -> T:
         """`run(x)`; if that fails, a sentence that says what is wrong with x instead of what broke inside."""
@@ -320,10 +319,16 @@ class _Trunk(nn.Module):
         return list(self.net._maps(x))
 
 
+def dry_run(outer: nn.Module, model: Convnet, size: tuple[int, int]) -> Any:
+    """What `outer`, whose `net` is `model`, gives for images of `size`, on the meta device: right in its shapes only."""
+    with ShapesOnly():
+        return functional_call(outer, meta_state(model, "net."), (meta_image(model, size),))
+
+
 def meta_state(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """Every parameter and buffer of `model` as an empty tensor on the meta device, for `functional_call`."""
     tensors = chain(model.named_parameters(), model.named_buffers())
-    return {prefix + name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    return {prefix + name: tensor.detach() if tensor.is_meta else torch.empty_like(tensor, device="meta") for name, tensor in tensors}
 
 
 def meta_image(model: Convnet, size: tuple[int, int]) -> Tensor:

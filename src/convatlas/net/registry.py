@@ -1,7 +1,7 @@
 """Name → variant. A variant is a specification, a frozen dataclass of plain values that knows how to build its network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from inspect import signature
 from typing import Any, Literal
 
@@ -42,6 +42,8 @@ ALIASES: dict[str, str] = {}
 
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
            "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
+#   fields of their own in older files and commands, now parts of `excite`
+SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
 
 
@@ -84,6 +86,7 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
 
     known = [field.name for field in fields(spec)]
     label = name or type(spec).__name__
+    changes = _with_excite(spec, changes) if "excite" in known else changes
     for field in changes:
         if field in known:
             continue
@@ -94,7 +97,10 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
         changed = adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConvatlasError(f"{label}: {first['loc'][0]} = {changes.get(str(first['loc'][0]))!r} is refused: {first['msg']}") from error
+        place, given = str(first["loc"][0]), changes.get(str(first["loc"][0]))
+        if isinstance(given, Mapping):
+            place, given = ".".join(map(str, first["loc"])), first["input"]
+        raise ConvatlasError(f"{label}: {place} = {given!r} is refused: {first['msg']}") from error
     for field, value in changes.items():
         parts = value if isinstance(value, tuple | list) else (value,)
         if field in LEAST and any(part < LEAST[field] for part in parts):
@@ -102,3 +108,19 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
         if field.endswith("_rate") and not 0 <= value < 1:
             raise ConvatlasError(f"{label}: {field} = {value!r} is refused: it must be at least 0 and less than 1")
     return changed      # type: ignore[no-any-return]
+
+
+def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` with `SE_FIELDS` as parts of `excite`; of two that disagree the later counts."""
+    excite, old = plain(spec)["excite"], dict[str, Any]()
+    for field, value in changes.items():
+        if field == "excite":
+            value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            excite = old | dict(value) if isinstance(value, Mapping) else value
+        elif field in SE_FIELDS:
+            old[SE_FIELDS[field]] = value
+            kept = excite if isinstance(excite, Mapping) else old
+            some = old.get("reduction", excite)         # without a reduction the others said nothing
+            excite = {**kept, SE_FIELDS[field]: value} if some else None
+    others = {field: value for field, value in changes.items() if field != "excite" and field not in SE_FIELDS}
+    return others if len(others) == len(changes) else others | {"excite": excite}

@@ -1,4 +1,4 @@
-"""The literature's ideas, one per file. A part knows torch and other parts, nothing else."""
+"""Building blocks of the literature, one idea per file. A part knows torch and other parts, nothing else."""
 
 from .act import ScaledTanh as ScaledTanh
 from .conv import Make as Make
@@ -11,16 +11,19 @@ from .conv import conv_norm as conv_norm
 from .conv import norm_conv as norm_conv
 from .conv import same_pad as same_pad
 from .convnext import convnext_block as convnext_block
+from .convnext import convnext_init_ as convnext_init_
+from .convnext import convnext_linear as convnext_linear
 from .convnext import pool_norm as pool_norm
-from .convnext import truncated_ as truncated_
-from .convnext import truncated_linear as truncated_linear
 from .counted import Counted as Counted
 from .dense import DenseBlock as DenseBlock
 from .dense import dense_layer as dense_layer
 from .dense import transition as transition
 from .drop import DropPath as DropPath
 from .drop import ramp as ramp
+from .excite import BlockExcite as BlockExcite
+from .excite import Excite as Excite
 from .excite import SqueezeExcite as SqueezeExcite
+from .excite import excited as excited
 from .fold import Foldable as Foldable
 from .fold import fold_after as fold_after
 from .fold import fold_before as fold_before
@@ -34,16 +37,18 @@ from .inception import Scale as Scale
 from .inception import draw as draw
 from .inception import drawn as drawn
 from .inception import figure_7 as figure_7
-from .inception import initialise_ as initialise_
 from .inception import parallel as parallel
 from .inception import scaled_residual as scaled_residual
-from .inception import variance_scaling_ as variance_scaling_
+from .init import every_conv_ as every_conv_
 from .init import gaussian_ as gaussian_
 from .init import he_normal_ as he_normal_
 from .init import lecun_linear as lecun_linear
 from .init import lecun_uniform_ as lecun_uniform_
 from .init import linear as linear
+from .init import torch_linear as torch_linear
+from .init import truncated_normal_ as truncated_normal_
 from .init import uniform_linear as uniform_linear
+from .init import variance_scaling_ as variance_scaling_
 from .large import LargeKernel as LargeKernel
 from .lecun import LocalConv2d as LocalConv2d
 from .lecun import TableConv2d as TableConv2d
@@ -68,19 +73,19 @@ from .rbf import RBF as RBF
 from .rbf import random_codes as random_codes
 from .rep import ConvSum as ConvSum
 from .rep import RepConv as RepConv
-from .resblocks import Blocks as Blocks
-from .resblocks import Excite as Excite
-from .resblocks import Gate as Gate
-from .resblocks import Position as Position
-from .resblocks import Squeeze as Squeeze
+from .resblocks import Block as Block
 from .resblocks import StemPool as StemPool
 from .resblocks import StrideOn as StrideOn
-from .resblocks import torch_linear as torch_linear
+from .resblocks import basic as basic
+from .resblocks import bottleneck as bottleneck
+from .resblocks import residual_stages as residual_stages
 from .residual import Option as Option
 from .residual import Residual as Residual
 from .residual import ZeroPad as ZeroPad
 from .residual import dilate as dilate
 from .residual import shortcut as shortcut
+from .shapes import ShapesOnly as ShapesOnly
+from .shapes import keeps as keeps
 from .sparse import Masks as Masks
 from .sparse import cosine_rate as cosine_rate
 from .sparse import snip_densities as snip_densities

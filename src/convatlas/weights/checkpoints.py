@@ -1,6 +1,5 @@
 """Weights into networks and out of them: files of ours, of torchvision and timm, and names of public weights."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..net.card import Card, Provenance
 from ..net.fold import fold, fold_structure
 from ..net.meta import blank
 from ..net.model import Convnet
+from ..net.registry import Variant
 from ..net.segmenter import Segmenter
 from . import Foreign, Pretrained, Recognised, Report
 
@@ -45,9 +45,10 @@ def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | 
     of another network than `name`, and for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or
     from a network of coarser scores.
     """
-    if name is not None and registry.variant(name).segments:
-        return _segmenter(path, name, fields or {}, download).eval()
-    return _network(_opened(path, name, download), name, fields or {})[0].eval()
+    wanted = _variant(name)
+    if wanted is not None and wanted.segments:
+        return _segmenter(path, wanted, fields or {}, download).eval()
+    return _network(_opened(path, wanted, download), wanted, fields or {})[0].eval()
 
 
 def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> Report:
@@ -59,17 +60,17 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
     `model` was built with are a ConvatlasError, as are tensors that do not fit.
     """
     variant = registry.variant(model.name)
-    opened = _opened(source, variant.name, download)
+    opened = _opened(source, variant, download)
     spec = registry.plain(model.spec)
     folded = opened.card is not None and opened.card.folded is not None
     if folded and model.card.folded is None:
         raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, or fold the network")
     if model.card.folded is not None and not folded:
-        whole, report = _network(opened, variant.name, model.card.fields)
+        whole, report = _network(opened, variant, model.card.fields)
         model.load_state_dict(fold(whole.eval()).state_dict())
         model.card = replace(model.card, provenance=_provenance(opened, report))
         return report
-    known = _recognised(opened, variant.name, spec, model.state_dict())
+    known = _recognised(opened, variant, spec, model.state_dict())
     for field, value in known.peer.fields.items():
         if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):
             what = f"{known.peer.library}'s {known.peer.name}, which computes with {field} = {value!r}"
@@ -82,14 +83,19 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
 
 def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
     """What a file of weights is, and what loading it would do with each tensor; `name` says which network, or all are tried."""
-    return _network(_opened(source, name, download), name, {})[1]
+    wanted = _variant(name)
+    return _network(_opened(source, wanted, download), wanted, {})[1]
 
 
-def _opened(source: Weights, name: str | None, download: bool) -> Opened:
+def _variant(name: str | None) -> Variant | None:
+    return None if name is None else registry.variant(name)
+
+
+def _opened(source: Weights, wanted: Variant | None, download: bool) -> Opened:
     if not isinstance(source, str | Path):
         return Opened(weights.read(source))
-    variant = None if name is None else registry.variant(name).name
-    path = weights.fetch(source, variant, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
+    name = None if wanted is None else wanted.name
+    path = weights.fetch(source, name, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
     if weights.is_ours(path):
         card = weights.read_card(path)      # first: what it says of itself is clearer than what its tensors lack
         return Opened(weights.of_network(weights.read(path)), card)
@@ -100,21 +106,23 @@ def _provenance(opened: Opened, report: Report) -> Provenance:
     return replace(opened.card.provenance if opened.card else Provenance(), report=report)
 
 
-def _recognised(opened: Opened, name: str | None, given: Mapping[str, Any], places: Mapping[str, Tensor] | None = None) -> Recognised:
+def _recognised(opened: Opened, wanted: Variant | None, given: Mapping[str, Any],
+                places: Mapping[str, Tensor] | None = None) -> Recognised:
     """Whose tensors these are; of our own files, which say so, only that they are `name`'s."""
-    card, wanted = opened.card, None if name is None else registry.variant(name)
+    card = opened.card
     if card is None:
         named = opened.known.network if opened.known else ""
         return weights.recognise(opened.found, registry.build, ours=wanted.name if wanted else None,
                                  family=wanted.family if wanted else None, given=given, named=named)
     if wanted is not None and wanted.name != card.model:
-        raise ConvatlasError(f"{opened.found.where!r} holds a {card.model!r}, not a {name!r}: ask for create_model({card.model!r}, …)")
+        raise ConvatlasError(f"{opened.found.where!r} holds a {card.model!r}, not a {wanted.name!r}: ask for "
+                             f"create_model({card.model!r}, …)")
     return weights.own_file(opened.found, card.model, card.fields, places)
 
 
-def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
+def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
     """Built for the weights, filled with them, and knowing what they know."""
-    card, known = opened.card, _recognised(opened, name, fields)
+    card, known = opened.card, _recognised(opened, wanted, fields)
     changed = {**known.peer.fields, **fields} if card else {"num_classes": known.num_classes, "in_chans": known.in_chans,
                                                             **known.peer.fields, **fields}
 
@@ -123,7 +131,7 @@ def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tup
         return fold_structure(made) if card and card.folded else made
 
     def fill(model: Convnet) -> Report:
-        return weights.load_foreign(model, opened.found, _recognised(opened, name, fields, model.state_dict()) if card else known)
+        return weights.load_foreign(model, opened.found, _recognised(opened, wanted, fields, model.state_dict()) if card else known)
 
     model, report = _filled(build, fill)
     own = model.card
@@ -136,24 +144,25 @@ def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tup
     return model, report
 
 
-def _segmenter(source: Weights, name: str, fields: Mapping[str, Any], download: bool) -> Convnet:
+def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], download: bool) -> Convnet:
     """A network that segments: from weights of its own, of a coarser one, or of the classifier inside it."""
     with torch.device("meta"):
-        empty = registry.build(name, fields)
+        empty = registry.build(wanted.name, fields)
     assert isinstance(empty, Segmenter)
-    opened = _opened(source, empty.encoder or name, download)
+    opened = _opened(source, _variant(empty.encoder) or wanted, download)
     card = opened.card
     if card is None:
         try:
-            return _network(opened, name, fields)[0]
+            return _network(opened, wanted, fields)[0]
         except ConvatlasError:
             if empty.encoder is None:
                 raise
-    elif card.model == registry.variant(name).name:
-        return _network(opened, name, fields)[0]
-    coarser = card is not None and registry.variant(card.model).segments
-    other, report = _network(opened, card.model if card else empty.encoder, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
-    model = registry.build(name, {"num_classes": other.num_classes, **fields} if coarser else fields)
+    elif card.model == wanted.name:
+        return _network(opened, wanted, fields)[0]
+    inside = _variant(card.model if card else empty.encoder)
+    coarser = card is not None and inside is not None and inside.segments
+    other, report = _network(opened, inside, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
+    model = registry.build(wanted.name, {"num_classes": other.num_classes, **fields} if coarser else fields)
     assert isinstance(model, Segmenter)
     if isinstance(other, Segmenter):
         model.load_coarser(other)
@@ -240,8 +249,3 @@ def save(model: Convnet, path: str | Path) -> Path:
     target = Path(path).expanduser()
     weights.save(target, model.state_dict(), replace(model.card, provenance=Provenance()))
     return target
-
-
-def wnids(names: tuple[str, ...]) -> bool:
-    """Whether these are ImageNet's thousand classes by WordNet's numbers, whose order is that of `imagenet`'s names."""
-    return len(names) == IMAGENET and all(re.fullmatch(r"n\d{8}", name) for name in names)
