@@ -226,7 +226,7 @@ def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: 
 
 
 def opened(model: Model, device: str = "auto") -> Candidate:
-    """The network itself, or that of a path; a deployed one is as good as a Convnet for answering."""
+    """The network itself, or that of a path."""
     if isinstance(model, Candidate):
         return model
     if not isinstance(model, str | Path):
