@@ -195,12 +195,3 @@ def test_judging_counts_pixels_and_leaves_out_those_that_do_not_count():
     assert found.loss == pytest.approx(sum(losses) / 3, rel=1e-4)
     shares = [WholeImages(pairs, transforms(net), rank=rank, world=2) for rank in (0, 1)]
     assert torch.equal(sum(judge(net, share, Loss(), ALONE, 2, None).confusion for share in shares), table)
-
-
-@pytest.mark.parametrize(("augment", "sentence"), [
-    (Augment(crop="resized"), "crop = resized is for classifying"), (Augment(policy="trivial"), "policy is for"),
-    (Augment(erase=0.5), "erase is"),
-])
-def test_augmentation_that_does_not_fit_is_refused(augment, sentence):
-    with pytest.raises(ConvatlasError, match=sentence):
-        loader(tiny(), augment)

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,15 +35,15 @@ def write(found: Evaluated, where: Path) -> list[Path]:
     folder(where)
     matrix, names = found.evaluation.confusion, found.classes
     rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
-    written = [_csv(where / "confusion.csv", ["true \\ predicted", *names], rows),
-               _csv(where / "predictions.csv", ["image", "true", "predicted", "right", "probability", "probability_of_true"],
-                    _predictions(found))]
+    written = [csv_file(where / "confusion.csv", ["true \\ predicted", *names], rows),
+               csv_file(where / "predictions.csv", ["image", "true", "predicted", "right", "probability", "probability_of_true"],
+                        _predictions(found))]
     if len(names) <= DRAWN:
-        written.append(_png(where / "confusion.png", confusion(matrix, names)))
+        written.append(png_file(where / "confusion.png", confusion(matrix, names)))
     calibration = found.calibration()
     if calibration is not None:
-        written.append(_text(where / "calibration.json", json.dumps(plain(calibration), indent=2) + "\n"))
-        written.append(_png(where / "calibration.png", draw(calibration)))
+        written.append(text_file(where / "calibration.json", json.dumps(plain(calibration), indent=2) + "\n"))
+        written.append(png_file(where / "calibration.png", draw(calibration)))
     return written
 
 
@@ -64,7 +64,8 @@ def _predictions(found: Evaluated) -> Iterator[list[object]]:
                f"{float(shares[row, said]):.6f}", "|".join(f"{float(shares[row, i]):.6f}" for i in true)]
 
 
-def _csv(path: Path, header: list[str], rows: Iterator[list[object]]) -> Path:
+def csv_file(path: Path, header: list[str], rows: Iterable[list[object]]) -> Path:
+    """A table, written; ConvatlasError where it cannot be."""
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
@@ -73,7 +74,8 @@ def _csv(path: Path, header: list[str], rows: Iterator[list[object]]) -> Path:
     return path
 
 
-def _text(path: Path, text: str) -> Path:
+def text_file(path: Path, text: str) -> Path:
+    """A text, likewise."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -81,7 +83,8 @@ def _text(path: Path, text: str) -> Path:
     return path
 
 
-def _png(path: Path, figure: "Figure") -> Path:
+def png_file(path: Path, figure: "Figure") -> Path:
+    """A figure, likewise."""
     try:
         figure.savefig(path, dpi=DPI, facecolor="#fdfdfc")
     except OSError as error:

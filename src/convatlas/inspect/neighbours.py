@@ -14,6 +14,7 @@ from ..draw.canvas import LETTER
 from ..draw.plots import COLOURS, UNITS, defaults
 from ..errors import ConvatlasError
 from ..net.model import Convnet
+from ..net.segmenter import of_images
 from .nearest import Engine, Metric, nearest
 from .pictures import ending, inputs, show
 from .vectors import Changes, Index, embed, key
@@ -55,6 +56,7 @@ def neighbours(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tr
     they are computed anew. A query that is itself among the pictures is not its own neighbour. Unreadable pictures are told and left
     out. Raises ConvatlasError where nothing can be read, or the index belongs to another network.
     """
+    of_images(model, "look at it with `convatlas inspect segmentation`")
     if k < 1:
         raise ConvatlasError(f"k = {k} is refused: it must be at least 1")
     asked = [(i, embed(model, x[None])) for numbers, batch in inputs(queries, range(len(queries)), transform, batch_size)

@@ -14,6 +14,7 @@ from ..draw.plots import COLOURS, UNITS, defaults
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
 from ..net.model import Convnet
+from ..net.segmenter import of_images
 from ..run import Loss
 from .pictures import ending, inputs, show
 
@@ -51,6 +52,7 @@ def predictions(model: Convnet, images: ImageSet, transform: Transform, *, class
     `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes are matched by
     name where the model knows names. Unreadable pictures are told and left out. Raises ConvatlasError where there is nothing to show.
     """
+    of_images(model, "look at it with `convatlas inspect segmentation`")
     if wrong and not classes:
         raise ConvatlasError("--wrong needs images whose classes are known: give them with --data")
     if images.labels.ndim > 1 and classes:

@@ -12,6 +12,7 @@ from ..draw.markup import clipped
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError, nearest
 from ..net.model import Convnet
+from ..net.segmenter import of_images
 from ..run import Loss
 from .activations import activations
 from .places import judging
@@ -45,6 +46,7 @@ def saliency(model: Convnet, image: Tensor, target: str | int | None = None, lay
     the last stage with more than one pixel. Raises ConvatlasError where captum is absent, for a class or a layer that does not exist,
     and for a layer without maps.
     """
+    of_images(model, "look at it with `convatlas inspect segmentation`")
     attr = _captum()
     names = model.classes or tuple(str(i) for i in range(model.num_classes))
     layer = _with_maps(model, image, layer)

@@ -121,6 +121,19 @@ class Segmenter(Convnet):
                 f"pad or crop them to the nearest, {nearest}")
 
 
+def of_pixels(net: nn.Module, instead: str = "unet is a network that segments") -> Segmenter:
+    """`net`, if it scores pixels; a ConvatlasError that ends with what to do `instead` otherwise."""
+    if not isinstance(net, Segmenter):
+        raise ConvatlasError(f"{net.name} gives scores for images, not for pixels: {instead}")
+    return net
+
+
+def of_images(net: nn.Module, instead: str) -> None:
+    """A ConvatlasError that ends with what to do `instead`, if `net` scores pixels."""
+    if isinstance(net, Segmenter):
+        raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: {instead}")
+
+
 class _Whole(nn.Module):
     def __init__(self, net: Segmenter) -> None:
         super().__init__()

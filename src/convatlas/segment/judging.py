@@ -1,4 +1,4 @@
-"""Judge a network that segments on whole images: in training after every epoch, and by `convatlas eval`."""
+"""Judging a network that segments on whole images: in training after every epoch, and by `convatlas eval`."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -90,6 +90,8 @@ def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss
     try:
         pixels, truth = images.pixels(index), images.truth(index).to(table.device)
     except UnreadableImage as error:
+        if images.strict:
+            raise
         images.skipped[index] = str(error)
         return None
     scores = whole_scores(model, pixels.to(table.device))

@@ -23,7 +23,7 @@ from ..errors import ConvatlasError, nearest
 from ..net.fold import fold_structure
 from ..net.layers import macs as macs_of
 from ..net.model import Convnet
-from ..net.segmenter import Segmenter
+from ..net.segmenter import Segmenter, of_pixels
 from ..run import Loss
 from ..weights.checkpoints import load
 from ..zoo import transforms
@@ -97,12 +97,9 @@ def _first(here: World, act: Callable[[], object]) -> None:
 
 def _ready(model: Convnet) -> Segmenter:
     """A copy in eval mode that computes the same faster: folded."""
-    if not isinstance(model, Segmenter):
-        raise ConvatlasError(f"{model.name} gives scores for images, not for pixels: `convatlas predict` is for it, and unet is a network "
-                             "that segments")
-    if not model.num_classes:
-        raise ConvatlasError(f"{model.name} was built with num_classes = 0 and gives no scores")
-    net = deepcopy(model)
+    net = deepcopy(of_pixels(model, "`convatlas predict` is for it, and unet is a network that segments"))
+    if not net.num_classes:
+        raise ConvatlasError(f"{net.name} was built with num_classes = 0 and gives no scores")
     fold_structure(net)
     return net
 

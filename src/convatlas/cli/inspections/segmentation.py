@@ -28,14 +28,11 @@ def segmentation(
         import numpy as np
 
         from ...data.images import read_image
-        from ...errors import ConvatlasError
-        from ...net.segmenter import Segmenter
+        from ...net.segmenter import of_pixels
         from ...segment.pairs import Files, read_mask
         from ...segment.sheet import draw, look
 
-    net = network(model)
-    if not isinstance(net, Segmenter):
-        raise ConvatlasError(f"{net.name} gives scores for images, not for pixels: look at it with `convatlas inspect saliency`")
+    net = of_pixels(network(model), "look at it with `convatlas inspect saliency`")
     truth = instances = None
     if mask is not None:
         values = set(np.unique(read_mask(mask)).tolist())
