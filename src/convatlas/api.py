@@ -117,14 +117,13 @@ def _with_classes(run: Run, data: str, classes: Sequence[str]) -> Run:
     wanted = run.model.fields.get("num_classes", len(classes))
     if isinstance(wanted, int) and wanted < len(classes):
         raise ConvatlasError(f"num_classes = {wanted} is too few: {data} has {len(classes)} classes")
-    return run.model_copy(update={"model": run.model.model_copy(update={"fields": {**run.model.fields, "num_classes": wanted}})})
+    return run.change("model.fields", {**run.model.fields, "num_classes": wanted})
 
 
 def _resolved(run: Run, macs: int, here: World) -> Run:
     """What this process runs: `run`, with what it leaves to the network and the machine decided."""
     use(run.train.allocator, macs, here.device)
-    layout = resolve_layout(run.train.channels_last, macs, here.device)
-    return run.model_copy(update={"train": run.train.model_copy(update={"channels_last": layout})})
+    return run.change("train.channels_last", resolve_layout(run.train.channels_last, macs, here.device))
 
 
 def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
@@ -132,13 +131,12 @@ def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
     if isinstance(model.loaded, weights.Report):
         for line in model.loaded.brief():
             tell(line)
-    fields = {**registry.changed(run.model.name, model.spec), **run.model.fields}
-    run = run.model_copy(update={"model": run.model.model_copy(update={"fields": fields})})
+    run = run.change("model.fields", {**registry.changed(run.model.name, model.spec), **run.model.fields})
     theirs, usual = model.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
     if theirs is None or theirs.fit != "none" or run.preprocess != usual or theirs == usual:
         return run
     tell(f"Pictures are prepared as for these weights: {theirs}.")
-    return run.model_copy(update={"preprocess": theirs})
+    return run.change("preprocess", theirs)
 
 
 def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) -> Run:
@@ -147,7 +145,7 @@ def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) ->
         from .engine.auto import choose
 
         batch = -(-run.data.batch_size // here.size)
-        return run.model_copy(update={"train": choose(build, run, batch, here.device, tell)}).to_yaml()
+        return run.change("train", choose(build, run, batch, here.device, tell)).to_yaml()
 
     return Run.from_yaml(share(here, choose))
 

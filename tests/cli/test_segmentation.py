@@ -178,7 +178,8 @@ def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
 def test_in_python(run, discs):
     found = convatlas.evaluate(run, str(discs), objects="components")
     best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
-    assert found.scores.mean_iou == pytest.approx(best, abs=1e-9) and found.classes == ("background", "object") and found.objects == "components"
+    assert found.scores.mean_iou == pytest.approx(best, abs=1e-9)
+    assert found.classes == ("background", "object") and found.objects == "components"
     assert convatlas.evaluate(convatlas.load(run), str(discs), split="train").judged.count == 12
     for options, name in (({"protocol": "alexnet-10crop"}, "protocol"), ({"weights": [1]}, "weights"), ({"workers": 2}, "workers")):
         with pytest.raises(ConvatlasError, match=f"{name} is refused for a network that segments"):

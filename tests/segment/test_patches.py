@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import convatlas
-from convatlas import ConvatlasError
 from convatlas.data.augment import deform, displacement
 from convatlas.data.draws import normals
 from convatlas.engine.distributed import World

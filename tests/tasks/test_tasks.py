@@ -10,7 +10,8 @@ from convatlas.tasks import CLASSES, PIXELS, Asked, task_of
 OTHER = {       # a value that is not the default, of every setting that one of the tasks refuses
     "data.data_dir": ".", "data.download": True, "data.sampling": "balanced", "data.cache": "off", "data.cache_dir": ".",
     "data.masks": "binary", "preprocess.fit": "gcn", "preprocess.crop_pct": 0.5, "preprocess.interpolation": "bicubic",
-    "augment.crop": "resized", "augment.padding": 4, "augment.short_side": (8, 16), "augment.scale": (0.5, 1.0), "augment.ratio": (1.0, 1.0),
+    "augment.crop": "resized", "augment.padding": 4, "augment.short_side": (8, 16), "augment.scale": (0.5, 1.0),
+    "augment.ratio": (1.0, 1.0),
     "augment.turns": True, "augment.pca_colour": 0.1, "augment.pca_from": "data", "augment.policy": "trivial", "augment.policy_ops": 3,
     "augment.policy_magnitude": 3, "augment.erase": 0.1, "augment.mixup": 0.2, "augment.cutmix": 1.0, "augment.mix_prob": 0.5,
     "loss.add": ("dice",), "loss.gamma": 1.0, "loss.alpha": 0.5, "loss.border": 1.0, "loss.border_sigma": 2.0, "loss.pixels": "sum",

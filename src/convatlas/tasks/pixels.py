@@ -68,8 +68,7 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
     def check(self, run: Run) -> None:
         """As everywhere; where a network begins from weights, these are downloaded, and say how images are prepared."""
         if run.model.weights is not None:
-            run = run.model_copy(update={"preprocess": Preprocess(fit=run.preprocess.fit),
-                                         "data": run.data.model_copy(update={"download": False})})
+            run = run.change("preprocess", Preprocess(fit=run.preprocess.fit), "data.download", False)
         super().check(run)
 
     def take(self, candidates: Sequence[Candidate]) -> None:

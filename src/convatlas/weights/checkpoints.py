@@ -15,6 +15,7 @@ from ..net import registry
 from ..net.fold import fold, fold_structure
 from ..net.meta import blank
 from ..net.model import Convnet
+from ..net.registry import Variant
 from ..net.segmenter import Segmenter
 from ..recipes import recipe
 from . import Foreign, Meta, Pretrained, Recognised, Report
@@ -44,9 +45,10 @@ def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | 
     was trained with) and `loaded`, the account of every tensor. Raises ConvatlasError for a file of another network than `name`, and
     for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or from a network of coarser scores.
     """
-    if name is not None and registry.variant(name).segments:
-        return _segmenter(path, name, fields or {}, download).eval()
-    return _network(_opened(path, name, download), name, fields or {})[0].eval()
+    wanted = _variant(name)
+    if wanted is not None and wanted.segments:
+        return _segmenter(path, wanted, fields or {}, download).eval()
+    return _network(_opened(path, wanted, download), wanted, fields or {})[0].eval()
 
 
 def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> Report:
@@ -57,17 +59,17 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
     `model` was built with are a ConvatlasError, as are tensors that do not fit.
     """
     variant = registry.variant(model.name)
-    opened = _opened(source, variant.name, download)
+    opened = _opened(source, variant, download)
     spec = registry.plain(model.spec)
     folded = opened.meta is not None and opened.meta.folded
     if folded and model.folded is None:
         raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, or fold the network")
     if model.folded is not None and not folded:
-        whole, report = _network(opened, variant.name, registry.changed(variant.name, model.spec))
+        whole, report = _network(opened, variant, registry.changed(variant.name, model.spec))
         model.load_state_dict(fold(whole.eval()).state_dict())
         model.loaded = report
         return report
-    known = _recognised(opened, variant.name, spec, model.state_dict())
+    known = _recognised(opened, variant, spec, model.state_dict())
     for field, value in known.peer.fields.items():
         if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):
             what = f"{known.peer.library}'s {known.peer.name}, which computes with {field} = {value!r}"
@@ -79,14 +81,19 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
 
 def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
     """What a file of weights is, and what loading it would do with each tensor; `name` says which network, or all are tried."""
-    return _network(_opened(source, name, download), name, {})[1]
+    wanted = _variant(name)
+    return _network(_opened(source, wanted, download), wanted, {})[1]
 
 
-def _opened(source: Weights, name: str | None, download: bool) -> Opened:
+def _variant(name: str | None) -> Variant | None:
+    return None if name is None else registry.variant(name)
+
+
+def _opened(source: Weights, wanted: Variant | None, download: bool) -> Opened:
     if not isinstance(source, str | Path):
         return Opened(weights.read(source))
-    variant = None if name is None else registry.variant(name).name
-    path = weights.fetch(source, variant, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
+    name = None if wanted is None else wanted.name
+    path = weights.fetch(source, name, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
     if weights.is_ours(path):
         meta = weights.read_meta(path)
         found, fitted = weights.apart(weights.read(path))
@@ -94,21 +101,23 @@ def _opened(source: Weights, name: str | None, download: bool) -> Opened:
     return Opened(weights.read(path), known=weights.of_file(path))
 
 
-def _recognised(opened: Opened, name: str | None, given: Mapping[str, Any], places: Mapping[str, Tensor] | None = None) -> Recognised:
+def _recognised(opened: Opened, wanted: Variant | None, given: Mapping[str, Any],
+                places: Mapping[str, Tensor] | None = None) -> Recognised:
     """Whose tensors these are; of our own files, which say so, only that they are `name`'s."""
-    meta, wanted = opened.meta, None if name is None else registry.variant(name)
+    meta = opened.meta
     if meta is None:
         named = opened.known.network if opened.known else ""
         return weights.recognise(opened.found, registry.build, ours=wanted.name if wanted else None,
                                  family=wanted.family if wanted else None, given=given, named=named)
     if wanted is not None and wanted.name != meta.model:
-        raise ConvatlasError(f"{opened.found.where!r} holds a {meta.model!r}, not a {name!r}: ask for create_model({meta.model!r}, …)")
+        raise ConvatlasError(f"{opened.found.where!r} holds a {meta.model!r}, not a {wanted.name!r}: ask for "
+                             f"create_model({meta.model!r}, …)")
     return weights.own_file(opened.found, meta.model, meta.fields, places)
 
 
-def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
+def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
     """Built for the weights, filled with them, and knowing what they know."""
-    meta, known = opened.meta, _recognised(opened, name, fields)
+    meta, known = opened.meta, _recognised(opened, wanted, fields)
     changed = {**known.peer.fields, **fields} if meta else {"num_classes": known.num_classes, "in_chans": known.in_chans,
                                                             **known.peer.fields, **fields}
 
@@ -117,7 +126,7 @@ def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tup
         return fold_structure(made) if meta and meta.folded else made
 
     def fill(model: Convnet) -> Report:
-        return weights.load_foreign(model, opened.found, _recognised(opened, name, fields, model.state_dict()) if meta else known)
+        return weights.load_foreign(model, opened.found, _recognised(opened, wanted, fields, model.state_dict()) if meta else known)
 
     model, report = _filled(build, fill)
     if meta is not None:
@@ -132,24 +141,25 @@ def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tup
     return model, report
 
 
-def _segmenter(source: Weights, name: str, fields: Mapping[str, Any], download: bool) -> Convnet:
+def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], download: bool) -> Convnet:
     """A network that segments: from weights of its own, of a coarser one, or of the classifier inside it."""
     with torch.device("meta"):
-        empty = registry.build(name, fields)
+        empty = registry.build(wanted.name, fields)
     assert isinstance(empty, Segmenter)
-    opened = _opened(source, empty.encoder or name, download)
+    opened = _opened(source, _variant(empty.encoder) or wanted, download)
     meta = opened.meta
     if meta is None:
         try:
-            return _network(opened, name, fields)[0]
+            return _network(opened, wanted, fields)[0]
         except ConvatlasError:
             if empty.encoder is None:
                 raise
-    elif meta.model == registry.variant(name).name:
-        return _network(opened, name, fields)[0]
-    coarser = meta is not None and registry.variant(meta.model).segments
-    other, report = _network(opened, meta.model if meta else empty.encoder, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
-    model = registry.build(name, {"num_classes": other.num_classes, **fields} if coarser else fields)
+    elif meta.model == wanted.name:
+        return _network(opened, wanted, fields)[0]
+    inside = _variant(meta.model if meta else empty.encoder)
+    coarser = meta is not None and inside is not None and inside.segments
+    other, report = _network(opened, inside, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
+    model = registry.build(wanted.name, {"num_classes": other.num_classes, **fields} if coarser else fields)
     assert isinstance(model, Segmenter)
     if isinstance(other, Segmenter):
         model.load_coarser(other)
