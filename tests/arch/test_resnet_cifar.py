@@ -58,7 +58,7 @@ def test_a_plain_block_adds_nothing():
 
 def test_squeeze_and_excitation_ends_each_branch():
     with torch.device("meta"):
-        model = convatlas.create_model("resnet20_cifar", se_reduction=16)
+        model = convatlas.create_model("resnet20_cifar", excite={"reduction": 16})
     excite = [m for name, m in model.named_modules() if isinstance(m, SqueezeExcite) and name.endswith("branch.excite")]
     assert [m.reduce.out_channels for m in excite] == 3 * [1] + 3 * [2] + 3 * [4]
 

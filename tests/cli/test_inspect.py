@@ -16,7 +16,7 @@ MODES = ("RGB", "L", "RGBA", "P", "LA", "1")
 def net(tmp_path_factory):
     """A file of weights whose network knows 'Cat', 'dog' and 'bird'."""
     torch.manual_seed(0)
-    model = convatlas.create_model("resnet20_cifar", n=1, num_classes=3, se_reduction=4).eval()
+    model = convatlas.create_model("resnet20_cifar", n=1, num_classes=3, excite={"reduction": 4}).eval()
     model.classes = ("Cat", "dog", "bird")
     path = tmp_path_factory.mktemp("weights") / "net.safetensors"
     convatlas.save(model, path)

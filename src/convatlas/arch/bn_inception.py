@@ -131,4 +131,5 @@ class BNInception:
 
 
 register("bn_inception", BNInception(), params=11_285_224, macs=2_032_600_064, recipe="bn_inception")
-register("se_bn_inception", BNInception(excite=Excite()), params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")
+register("se_bn_inception", BNInception(excite=Excite()),
+         params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")

@@ -80,7 +80,7 @@ class VGG:
         return layers
 
     def reduce(self, channels: int) -> "OrderedDict[str, nn.Module]":
-        """What halves the map."""
+        """Reduction that halves the map."""
         if self.pool == "max":
             return OrderedDict(pool=nn.MaxPool2d(2))
         return OrderedDict(pool=nn.Sequential(self.conv(channels, channels, 3, 2)))

@@ -51,7 +51,7 @@ def gates(model: Convnet, images: ImageSet, classes: Sequence[str], transform: T
     layers = {name: module.gate for name, module in model.named_modules() if isinstance(module, SqueezeExcite)}
     if not layers:
         raise ConvatlasError(f"{model.name} has no squeeze-and-excitation, so there are no gates to look at; networks that have: "
-                             f"{', '.join(WITH_GATES)}, or resnet20_cifar built with se_reduction=4")
+                             f"{', '.join(WITH_GATES)}, or resnet20_cifar built with excite.reduction=4")
     seen: dict[str, Tensor] = {}
     sums = {name: _Sums(len(classes)) for name in layers}
     with watching(model, layers, lambda name, given, scale: seen.update({name: scale.mean((2, 3))})) as device:

@@ -239,9 +239,7 @@ class Convnet(nn.Module):
 
     def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """(channels, height, width) after the stem and every stage, computed on the meta device."""
-        with ShapesOnly():
-            maps = functional_call(_Trunk(self), meta_state(self, "net."), (meta_image(self, size),))
-        return [tuple(x.shape[1:]) for x in maps]
+        return [tuple(x.shape[1:]) for x in dry_run(_Trunk(self), self, size)]
 
     def _explained(self, run: Callable[[Tensor], T], x: Tensor) -> T:
         """`run(x)`; if that fails, a sentence that says what is wrong with x instead of what broke inside."""
@@ -333,10 +331,16 @@ class _Trunk(nn.Module):
         return list(self.net._maps(x))
 
 
+def dry_run(outer: nn.Module, model: Convnet, size: tuple[int, int]) -> Any:
+    """What `outer`, whose `net` is `model`, gives for images of `size`, on the meta device: right in its shapes only."""
+    with ShapesOnly():
+        return functional_call(outer, meta_state(model, "net."), (meta_image(model, size),))
+
+
 def meta_state(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """Every parameter and buffer of `model` as an empty tensor on the meta device, for `functional_call`."""
     tensors = chain(model.named_parameters(), model.named_buffers())
-    return {prefix + name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    return {prefix + name: tensor.detach() if tensor.is_meta else torch.empty_like(tensor, device="meta") for name, tensor in tensors}
 
 
 def meta_image(model: Convnet, size: tuple[int, int]) -> Tensor:

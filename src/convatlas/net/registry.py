@@ -41,7 +41,8 @@ ALIASES: dict[str, str] = {}
 
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
            "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
-SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}    # now parts of `excite`
+#   fields of their own in older files and commands, now parts of `excite`
+SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
 
 
@@ -114,22 +115,19 @@ def plain(spec: Spec) -> dict[str, Any]:
 
 
 def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` in which the fields that older files have (`SE_FIELDS`) are parts of `excite`; the later of the two counts."""
-    excite = plain(spec)["excite"]
-    old: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    """`changes` with `SE_FIELDS` as parts of `excite`; of two that disagree the later counts."""
+    excite, old = plain(spec)["excite"], dict[str, Any]()
     for field, value in changes.items():
         if field == "excite":
-            excite, old = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, {}
-            others[field] = value
+            value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            excite = old | dict(value) if isinstance(value, Mapping) else value
         elif field in SE_FIELDS:
             old[SE_FIELDS[field]] = value
-        else:
-            others[field] = value
-    if not old:
-        return others
-    without = not old["reduction"] if "reduction" in old else excite is None      # the others said nothing without a reduction
-    return others | {"excite": None if without else (excite or {}) | old}
+            kept = excite if isinstance(excite, Mapping) else old
+            some = old.get("reduction", excite)         # without a reduction the others said nothing
+            excite = {**kept, SE_FIELDS[field]: value} if some else None
+    others = {field: value for field, value in changes.items() if field != "excite" and field not in SE_FIELDS}
+    return others if len(others) == len(changes) else others | {"excite": excite}
 
 
 @cache

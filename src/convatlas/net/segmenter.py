@@ -5,11 +5,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..errors import ConvatlasError
-from ..parts import ShapesOnly
-from .model import Convnet, Head, Spec, by, meta_image, meta_state
+from .model import Convnet, Head, Spec, by, dry_run
 
 
 class Decoder(Head):
@@ -92,8 +90,7 @@ class Segmenter(Convnet):
 
     def _dry(self, size: tuple[int, int]) -> Tensor:
         """The scores on the meta device."""
-        with ShapesOnly():
-            scores: Tensor = functional_call(_Whole(self), meta_state(self, "net."), (meta_image(self, size),))
+        scores: Tensor = dry_run(_Whole(self), self, size)
         return scores
 
     def _uneven(self, size: Sequence[int]) -> bool:

@@ -1,4 +1,4 @@
-"""The literature's ideas, one per file. A part knows torch and other parts, nothing else."""
+"""Building blocks of the literature, one idea per file. A part knows torch and other parts, nothing else."""
 
 from .act import ScaledTanh as ScaledTanh
 from .conv import Make as Make

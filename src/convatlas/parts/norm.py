@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 
 class LocalResponseNorm(nn.Module):
-    """b = a / (k + α Σ a²)^β over `size` neighbouring maps (Krizhevsky et al. 2012, section 3.3), the sum as printed.
+    """Local response normalisation, b = a / (k + α Σ a²)^β over `size` neighbouring maps (Krizhevsky et al. 2012,
+    section 3.3), the sum as printed.
 
     torch, Caffe and cuda-convnet divide α by `size`; pass α/size to have theirs. `groups` > 1 keeps the sum inside each
     group of maps, as on the paper's two GPUs. Input and output (N, C, H, W).
@@ -45,7 +46,9 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class LayerScale(nn.Module):
-    """x · γ with one trained factor per channel, `value` at first (Touvron et al. 2021). The last dimension is the channels'."""
+    """Layer scale, x · γ with one trained factor per channel, `value` at first (Touvron et al. 2021). The last
+    dimension is the channels'.
+    """
 
     def __init__(self, channels: int, value: float = 1e-6) -> None:
         super().__init__()

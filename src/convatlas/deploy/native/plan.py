@@ -252,7 +252,8 @@ class _Planner:
         source = self._written(node.args[0])
         if norm.running_mean is None or norm.running_var is None:
             raise UnsupportedError("native needs BatchNorm's statistics")
-        self._add(node, Work("affine", node.name, source, self._new(node), before=_floats(torch.stack(scale_shift(norm)))))
+        before = _floats(torch.stack(scale_shift(norm)))
+        self._add(node, Work("affine", node.name, source, self._new(node), before=before))
 
     def _response(self, node: fx.Node, norm: LocalResponseNorm) -> None:
         source = self._written(node.args[0])
