@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -32,7 +33,7 @@ from .errors import ConvatlasError
 from .evaluation.judging import judge_network
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated, join
-from .files import is_deployed
+from .files import is_deployed, whole_write
 from .net import registry
 from .net.layers import layer_table
 from .net.layers import macs as macs_of
@@ -198,9 +199,8 @@ def _measured(run: Run, model: Convnet, images: ImageSet, where: Path, here: Wor
     transform = unnormalised(run.preprocess, model.image_size, model.in_chans)
     found = fit_preprocess(run.preprocess, run.augment, images, transform, tell)
     if found and here.main:
-        beside = kept.with_name(f".{kept.name}")
-        save_file(found, beside)
-        beside.replace(kept)
+        with whole_write(kept, errors=(OSError, SafetensorError)) as beside:
+            save_file(found, beside)
     return found
 
 

@@ -44,9 +44,10 @@ def publish(run: str | Path, out: str | Path, *, licence: str | None = None, nam
 def config(meta: Meta) -> dict[str, Any]:
     """What the weights say of themselves, as config.json."""
     spec = registry.plain(registry.change(registry.variant(meta.model).spec, meta.fields, meta.model))
-    return {"library_name": "convatlas", "architecture": meta.model, "fields": meta.fields, "num_classes": spec["num_classes"],
-            "in_chans": spec["in_chans"], "image_size": spec["image_size"], "label_names": list(meta.classes),
-            "preprocess": meta.preprocess.model_dump(mode="json"), "metrics": meta.metrics, "versions": meta.versions}
+    return {"library_name": "convatlas", "format": meta.format, "architecture": meta.model, "fields": meta.fields,
+            "num_classes": spec["num_classes"], "in_chans": spec["in_chans"], "image_size": spec["image_size"],
+            "label_names": list(meta.classes), "preprocess": meta.preprocess.model_dump(mode="json"), "metrics": meta.metrics,
+            "versions": meta.versions}
 
 
 def card(meta: Meta, name: str, licence: str | None, trained: str | None) -> str:

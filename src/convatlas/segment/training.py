@@ -1,12 +1,12 @@
 """What training a network that segments needs besides the loop: its loaders, its judge, and the sheet that it leaves."""
 
-import os
 from pathlib import Path
 
 from ..data.transform import make_transform
 from ..engine.distributed import World
 from ..engine.train import Judge
 from ..errors import ConvatlasError
+from ..files import whole_write
 from ..net.segmenter import Segmenter
 from ..run import Run
 from .judging import judge
@@ -45,7 +45,7 @@ def leave_sheet(net: Segmenter, pairs: Pairs, run: Run, where: Path) -> Path:
     looks = [look(net, pairs.val.image(index), pairs.val.classes_of(index), name=Path(pairs.val.file_of(index)).name,
                   instances=pairs.val.instances_of(index) if run.loss.border else None, loss=run.loss)
              for index in range(min(len(pairs.val), 4))]
-    path, beside = where / "segmentation.png", where / f".segmentation.{os.getpid()}.png"
-    draw(looks, pairs.classes).savefig(beside, dpi=144)
-    beside.replace(path)
+    path = where / "segmentation.png"
+    with whole_write(path) as beside:
+        draw(looks, pairs.classes).savefig(beside, format="png", dpi=144)
     return path

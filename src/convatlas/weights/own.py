@@ -4,7 +4,7 @@ The metadata is one JSON text under the key `convatlas`, so the file explains it
 and nothing in it is ever executed.
 """
 
-import os
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,20 +18,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import ConvatlasError
-from ..files import is_deployed
+from ..files import check_format, is_deployed, whole_write
 from ..run import Loss, Preprocess, Record
 from ..runs.folder import CONFIG, WEIGHTS
 from ..version import __version__
 from .files import Foreign
 
 KEY = "convatlas"
+FORMAT = 1                  # of the metadata
 FITTED = "preprocess."      # begins the names of tensors that belong to the preprocessing, not to the network
 
 
 class Meta(Record):
     """What a checkpoint says of itself."""
 
-    format: int = 1
+    format: int = FORMAT
     model: str                              # the registered name
     fields: dict[str, Any] = Field({})      # what differs from the registered specification
     folded: bool = False                    # its tensors are those of convatlas.fold's result
@@ -50,19 +51,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta, fitted: Mapping[
     """
     tensors = {**tensors, **{FITTED + name: tensor for name, tensor in (fitted or {}).items()}}
     meta = meta.model_copy(update={"versions": {"convatlas": __version__, "torch": torch.__version__}})
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_write(path, errors=(OSError, SafetensorError)) as beside:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside,
                   metadata={KEY: meta.model_dump_json()})
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o666 & ~mask)         # safetensors makes files that nobody else may read
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def find(source: str | Path) -> Path:
@@ -103,6 +94,8 @@ def read_meta(source: str | Path) -> Meta:
         raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
     if text is None:
         raise ConvatlasError(f"{str(path)!r} was not written by convatlas: it has no description of its network")
+    with suppress(ValueError, AttributeError):      # what is no JSON is refused below
+        check_format(json.loads(text).get("format"), FORMAT, repr(str(path)))
     try:
         return Meta.model_validate_json(text)
     except ValidationError as error:
