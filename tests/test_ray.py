@@ -23,8 +23,7 @@ def test_two_workers_give_the_run_of_one_process(monkeypatch, tmp_path):
     from convatlas.integrations.ray import train
 
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")
-    lenet = convatlas.recipe("lenet5").model_dump()
-    short = run.build(run.merge(lenet, {"data": {"source": "digits"}, "train": {"epochs": 1}}))
+    short = convatlas.recipe("lenet5").change("data.source", "digits", "train.epochs", 1)
     ray.init(num_cpus=2, include_dashboard=False)
     try:
         train(short, out=tmp_path / "two", workers=2)

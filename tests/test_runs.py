@@ -168,7 +168,7 @@ def test_changes_are_measured_against_the_recipe(tmp_path):
     from convatlas.recipes import recipe
 
     folder = make(tmp_path, "a")
-    (folder / "config.yaml").write_text(recipe("lenet5").model_copy(update={"optim": Optim(name="adam", lr=0.5)}).to_yaml())
+    (folder / "config.yaml").write_text(recipe("lenet5").change("optim", Optim(name="adam", lr=0.5)).to_yaml())
     base, fields = changes(read(folder))
     assert base == "the recipe lenet5" and fields["optim.lr"] == (recipe("lenet5").optim.lr, 0.5)
     assert all(name.startswith("optim.") for name in fields)

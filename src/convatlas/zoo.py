@@ -148,5 +148,4 @@ def transforms(model: Convnet, train: bool = False) -> "Transform":
 def recipe_for(name: str) -> Run:
     """The Run that trains the variant `name` unless told otherwise."""
     found = registry.variant(name)
-    run = recipe(found.recipe)
-    return run.model_copy(update={"model": run.model.model_copy(update={"name": found.name})})
+    return recipe(found.recipe).change("model.name", found.name)

@@ -307,6 +307,16 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == {"a": None, "b": [1, None], "c": "[bold]×[/]" + "x" * 300}
 
 
+def test_a_class_named_like_an_emoji_stays_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    from convatlas.cli import console
+
+    console.document({":dog:": ":cat:"})
+    console.plain(":dog:")
+    console.warn(":cat:")
+    said = capsys.readouterr()
+    assert said.out.count(":dog:") == 2 and said.out.count(":cat:") == 1 and ":cat:" in said.err
+
+
 def test_the_app_has_every_command() -> None:
     assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "segment", "deploy", "export", "bench", "publish", "list",
                                                    "info", "compare", "facts"}

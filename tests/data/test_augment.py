@@ -44,7 +44,6 @@ AUGMENTS = {
 }
 FOR_COLOUR = {"pca", "whole", "everything"}
 NOT_FOR_FOUR = {"jitter", "trivial", "randaugment", "autoaugment"}
-PER_PICTURE = {"short side", "resized crop", "jitter", "trivial", "randaugment", "autoaugment", "everything"}
 
 
 @pytest.mark.parametrize("size", [16, (13, 24)], ids=["square", "wide"])
@@ -53,7 +52,7 @@ PER_PICTURE = {"short side", "resized crop", "jitter", "trivial", "randaugment",
     *((name, 4) for name in AUGMENTS if name not in FOR_COLOUR | NOT_FOR_FOUR)])
 def test_a_batch_is_its_pictures(name, channels, size):
     transform = make_transform(Preprocess(), size, channels, AUGMENTS[name])
-    assert transform.random == (name != "none") and transform.whole_batches == (name not in PER_PICTURE)
+    assert transform.random == (name != "none")
     pictures, kept = noise(9, channels, 15, 21), noise(9, channels, 15, 21)
     state = torch.random.get_rng_state()
     batch = transform.batch(pictures, SEEDS[:9])

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -216,7 +215,7 @@ def test_seeds_are_stable_and_mixed():
 
 
 SCRIPT = """
-import sys, time, torch
+import os, signal, sys, torch
 from convatlas.data import Loader, Tensors
 
 class Moving:       # all that a loader asks of a transform
@@ -225,30 +224,35 @@ class Moving:       # all that a loader asks of a transform
     def batch(self, images, seeds):
         return images.float()
 
-if __name__ == "__main__":
-    images = Tensors(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000))
+def go_over(number):
     batches = Loader(images, Moving(), 1, workers=2).epoch(0)
     try:
-        print("going;", [name for name in ("torchvision", "matplotlib") if name in sys.modules], flush=True)
         for batch in batches:
-            time.sleep(0.01)
+            if number == 2:
+                print("going;", [name for name in ("torchvision", "matplotlib") if name in sys.modules], flush=True)
+                signal.pause()
     except KeyboardInterrupt:
         batches.close()
-        print("stopped", flush=True)
+        print("stopped", number, flush=True)
+
+born = []
+os.register_at_fork(after_in_child=lambda: born or os.killpg(0, signal.SIGINT), after_in_parent=lambda: born.append(True))
+images = Tensors(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000))
+for number in (1, 2):
+    go_over(number)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_ctrl_c_ends_the_workers_quietly():
+    """First from a worker that has only just been born and does not ignore it yet, then while batches come."""
     pipe = subprocess.PIPE
-    command = [sys.executable, "-c", SCRIPT]
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-    assert process.stdout.readline() == "going; []\n", "and the data package imports neither"
-    time.sleep(0.1)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    assert [process.stdout.readline() for _ in range(2)] == ["stopped 1\n", "going; []\n"], "and the data package imports neither"
     os.killpg(process.pid, signal.SIGINT)       # as a terminal does: to the process and to its workers
     out, err = process.communicate(timeout=60)
     # (torch may still say that a worker's socket closed while it was being asked for a tensor)
-    assert (out, process.returncode) == ("stopped\n", 0) and "KeyboardInterrupt" not in err, err
+    assert (out, process.returncode) == ("stopped 2\n", 0) and "KeyboardInterrupt" not in err, err
 
 
 @pytest.mark.parametrize("workers", [0, 2])

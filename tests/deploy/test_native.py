@@ -15,7 +15,7 @@ import convatlas
 from convatlas.deploy import native as house
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.graph.rewrite import rewrite
-from convatlas.deploy.native import UnsupportedError, build, compiler, kernels
+from convatlas.deploy.native import UnsupportedError, build, compiler, engine, kernels
 from convatlas.deploy.native.plan import plan
 from convatlas.deploy.native.work import read, written
 from convatlas.parts import LayerNorm2d, LocalResponseNorm
@@ -332,3 +332,15 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
     (tmp_path / "fast" / "native.json").write_text('{"threads": 2}')
     with pytest.raises(convatlas.ConvatlasError, match=r"native.json' and native.safetensors beside it are not what"):
         convatlas.deploy.deployed(tmp_path / "fast")
+
+
+@pytest.mark.parametrize(("what", "here"), [("struct Step", "kind"), ("enum Kind", "conv"), ("enum Activation", "none")])
+def test_sources_in_another_order_are_refused(monkeypatch, what, here):
+    def names_in(asked: str) -> tuple[str, ...]:
+        first, second, *rest = build.names_in(asked)
+        return (second, first, *rest) if asked == what else (first, second, *rest)
+
+    engine.check_order.__wrapped__()
+    monkeypatch.setattr(engine, "names_in", names_in)
+    with pytest.raises(convatlas.ConvatlasError, match=f"{what} has [a-z0-9]+ where convatlas.deploy.native has {here}"):
+        engine.check_order.__wrapped__()

@@ -12,7 +12,7 @@ from convatlas.engine.distributed import World
 from convatlas.engine.evaluate import evaluate
 from convatlas.engine.losses import class_weights, per_image
 from convatlas.engine.memory import advice
-from convatlas.engine.metrics import Tally, right
+from convatlas.engine.metrics import right
 from convatlas.engine.records import read_rows
 from convatlas.engine.step import Step
 from convatlas.errors import ConvatlasError
@@ -92,6 +92,21 @@ def test_masked_weights_stay_zero_and_their_number_stays(tmp_path):
             assert noted["end"][name] == 1 or (weight == 0).any()
 
 
+def test_snip_wants_every_gradient(tmp_path):
+    with pytest.raises(ConvatlasError, match=r"every weight, and 0\.weight is frozen; set sparse\.densities=uniform"):
+        engine_toys.train(tmp_path / "snip", HERE, sparse__sparsity=0.5, train__freeze=["0"])
+    engine_toys.train(tmp_path / "uniform", HERE, sparse__sparsity=0.5, sparse__densities="uniform", train__freeze=["0"])
+
+
+def test_the_masks_hold_on_the_average_that_is_judged_and_kept(tmp_path):
+    from safetensors.torch import load_file
+
+    engine_toys.train(tmp_path, HERE, net="plain", sparse__sparsity=0.6, sparse__every=2, train__ema=0.9, train__epochs=1)
+    kept, noted = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "densities.json").read_text())["end"]
+    for name in noted.keys() & kept.keys():
+        assert (kept[name] != 0).float().mean().item() <= noted[name] + 1e-6
+
+
 def test_frozen_weights_do_not_move_before_their_time(tmp_path):
     first = engine_toys.network("noisy").state_dict()
     notes = engine_toys.Notes()
@@ -144,7 +159,7 @@ def test_fillers_weigh_nothing():
     torch.manual_seed(0)
     model, settings = engine_toys.network("plain"), run.Run()
     images, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
-    step = Step(model, model, torch.optim.SGD(model.parameters(), 0.1), settings, per_image(settings.loss, 4), 4, HERE, Tally(HERE.device))
+    step = Step(model, torch.optim.SGD(model.parameters(), 0.1), settings, per_image(settings.loss, 4), 4, HERE)
     step.backward(engine_toys.Batch(images, labels, torch.tensor([5, -1, 7, -1]), 2), 0, 0)
     with_fillers = [parameter.grad.clone() for parameter in model.parameters()]
     assert step.tally.sums[2] == 2

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convatlas.draw.markup import duration
-from convatlas.draw.plots import COLOURS, best_row, confusion, curves, filter_pictures, filters_sheet, svg, to_image
+from convatlas.draw.plots import COLOURS, best_row, confusion, curves, filter_pictures, svg, to_image
 
 
 def rows(count, **changed):
@@ -108,7 +108,6 @@ def test_filters_are_scaled_one_by_one_around_grey():
 def test_filters_by_channels(cin, mode):
     pictures = filter_pictures(torch.randn(100, cin, 7, 5), limit=20)
     assert len(pictures) == 20 and {(picture.mode, picture.size) for picture in pictures} == {(mode, (5, 7))}
-    assert filters_sheet(torch.randn(20, cin, 7, 5), columns=8).size == (8 * 6 - 1, 3 * 8 - 1)
 
 
 def test_filters_that_diverged_can_still_be_drawn():

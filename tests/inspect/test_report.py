@@ -12,7 +12,7 @@ from convatlas.engine.evaluate import Evaluation
 from convatlas.engine.metrics import confusion
 from convatlas.engine.records import COLUMNS
 from convatlas.errors import ConvatlasError
-from convatlas.inspect.report import MISTAKES, wilson, write_report
+from convatlas.inspect.report import MISTAKES, write_report
 from convatlas.net.layers import Layer
 from convatlas.run import Data, Model, Run
 
@@ -117,15 +117,6 @@ def test_headline_says_what_was_reached(write):
     assert "Parameters1,000" in page.said and "Multiply-adds118,440" in page.said
 
 
-def test_wilson_interval():
-    for right, count in ((355, 360), (1, 3), (9_905, 10_000)):      # the shares from which the one seen is 1.96 deviations away
-        share = right / count
-        for edge in wilson(right, count):
-            assert abs(share - edge) == pytest.approx(1.959964 * (edge * (1 - edge) / count) ** 0.5)
-    assert wilson(10, 10)[1] == 1 and wilson(10, 10)[0] == pytest.approx(1 / (1 + 1.959964**2 / 10))
-    assert wilson(0, 7)[0] == 0
-
-
 def test_versions_and_date_come_from_the_config_and_the_command_repeats_the_run(tmp_path, write):
     write()
     head = "# convatlas 9.8.7, torch 6.5.4, Python 3.11.2, Linux x86_64, 2031-02-03 04:05 UTC\n"
@@ -175,6 +166,15 @@ def test_hostile_names_are_only_text(write):
     shown = "<script>alert('x')</script>&\"'$\\frac{1}$ 猫\ufffd \ufffd"
     assert page.said.count(f"{shown}3") >= 2 and shown in page.said
     assert "\x00" not in text
+
+
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"onload=\"x", "'></svg><i>", "{{ 7 * 7 }}", "a & b", "`rm`"])
+def test_a_name_is_shown_as_it_is_wherever_it_stands(write, name):
+    page, _ = write(names=[name, *"bcdefghij"], title=name, facts={name: "x"}, run=Run(data=Data(source=f"x{name}")),
+                    layers=[Layer(name, name, (1,), name, 1, 1, 1)], pictures=images(60, name=name))
+    assert page.said.count(name) >= 12 and not page.all("script")
+    assert all(set(attrs) == {"style"} for attrs in page.all("i")), "only the bars' own <i>"
+    assert not [attrs for _, attrs in page.tags if "onload" in attrs]
 
 
 def test_curves_mark_the_best_epoch(write):

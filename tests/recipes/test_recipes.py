@@ -12,7 +12,7 @@ import torch
 import convatlas
 from convatlas.net import registry
 from convatlas.recipes import about, names, recipe
-from convatlas.run import Run, build, merge
+from convatlas.run import Run
 
 ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}      # named by --recipe: no network is trained so by itself
 MODERN = {"lenet5_modern"}      # networks of no paper
@@ -205,12 +205,9 @@ def test_two_steps(name, tmp_path):
     pixels = dice.integers(0, 256, (count + 2, 40, 40, 3), dtype=np.uint8)
     np.savez(tmp_path / "four.npz", x_train=pixels[2:], y_train=np.arange(count) % 4, x_test=pixels[:2], y_test=np.arange(2),
              classes=np.array(["north", "east", "south", "west"]))
-    small = {
-        "model": {"name": network, "fields": recipe(name).model.fields | fields},
-        "data": {"source": str(tmp_path / "four.npz"), "batch_size": images},
-        "train": {"epochs": 1, "device": "cpu"},
-    }
-    run = build(merge(recipe(name).model_dump(), small))
+    run = recipe(name)
+    run = run.change("model.name", network, "model.fields", run.model.fields | fields, "data.source", str(tmp_path / "four.npz"),
+                     "data.batch_size", images, "train.epochs", 1, "train.device", "cpu")
     trained = convatlas.train(run, out=tmp_path / "run")
 
     row = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))[-1]
@@ -234,12 +231,10 @@ def test_two_steps_on_pixels(name, tmp_path):
             (tmp_path / "cells" / part / kind).mkdir(parents=True)
             for number, each in enumerate(pixels.astype(np.uint8)):
                 Image.fromarray(each).save(tmp_path / "cells" / part / kind / f"{number}.png")
-    small = {
-        "model": {"name": network, "fields": recipe(name).model.fields | fields | {"in_chans": 3}},
-        "data": {"source": str(tmp_path / "cells"), "batch_size": images, "masks": "instances" if recipe(name).loss.border else "classes"},
-        "train": {"epochs": 1, "device": "cpu"},
-    }
-    run = build(merge(recipe(name).model_dump(), small))
+    run = recipe(name)
+    run = run.change("model.name", network, "model.fields", run.model.fields | fields | {"in_chans": 3},
+                     "data.source", str(tmp_path / "cells"), "data.batch_size", images,
+                     "data.masks", "instances" if run.loss.border else "classes", "train.epochs", 1, "train.device", "cpu")
     trained = convatlas.train(run, out=tmp_path / "run")
     (row,) = csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
     assert int(float(row["step"])) == 2 and math.isfinite(float(row["train_loss"])) and math.isfinite(float(row["val_loss"]))

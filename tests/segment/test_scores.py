@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from convatlas.engine.losses import per_image
 from convatlas.run import Loss
 from convatlas.segment.instances import components, instances, measured, watershed
-from convatlas.segment.scores import instance_precision, pixel_error, pixel_scores, rand_error
+from convatlas.segment.scores import instance_precision, pixel_scores, rand_error
 
 DICE = np.random.default_rng(0)
 
@@ -56,10 +56,6 @@ def test_instance_precision_against_a_loop():
     assert instance_precision(truths, guesses, (0.5, 0.75)) == pytest.approx(np.mean(values))
     empty = np.zeros((4, 4), np.int64)
     assert instance_precision([empty], [empty]) == 1 and instance_precision([empty], [empty + 1]) == 0
-
-
-def test_pixel_error():
-    assert pixel_error(torch.tensor([[0, 1]]), torch.tensor([[1, 1]])) == 0.5
 
 
 def test_objects_are_found_and_touching_ones_parted():

@@ -137,11 +137,16 @@ segment(net, [image], out, tile=96, overlap=32, probabilities=True, device="cpu"
 """
 
 
+def as_many_threads():
+    """The environment of a process with as many threads as this one: what `segment` promises bits for."""
+    return {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+
+
 def test_a_killed_run_goes_on_and_gives_the_same(net, files, tmp_path):
     weights = convatlas.save(net, tmp_path / "net.safetensors")
     straight = segment(weights, files[:1], tmp_path / "straight", tile=96, overlap=32, probabilities=True, device="cpu")[0]
     words = [sys.executable, "-c", INTERRUPTED, str(weights), str(files[0]), str(tmp_path / "out")]
-    assert subprocess.run([*words, "5"]).returncode == 9
+    assert subprocess.run([*words, "5"], env=as_many_threads()).returncode == 9
     journal = (tmp_path / "out" / "journal.jsonl").read_text().splitlines()
     assert json.loads(journal[0])["tile chosen"] == 96 and len(journal) == 2, "one band of three tiles was done"
     with (tmp_path / "out" / "journal.jsonl").open("a") as file:
@@ -162,7 +167,7 @@ def test_several_processes_share_the_bands(net, files, tmp_path):
     straight = segment(weights, files[2:3], tmp_path / "straight", tile=96, overlap=32, probabilities=True, device="cpu")[0]
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable,
              "-c", INTERRUPTED, str(weights), str(files[2]), str(tmp_path / "out"), "-1"]
-    done = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    done = subprocess.run(words, env=as_many_threads(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "c.labels.npy").read_bytes() == straight.labels.read_bytes()
     assert (tmp_path / "out" / "c.probabilities.npy").read_bytes() == straight.probabilities.read_bytes()

@@ -87,7 +87,7 @@ class AllCNN:
             parts[-1].update({f"conv{number}": conv(cin, row), f"act{number}": nn.ReLU()})
             cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
-        head = MapHead(GlobalPool(), cin, self.num_classes, lambda width, classes: conv(width, Row(classes, 1)), nn.ReLU())
+        head = MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())
         return Convnet(self, stem, stages, head)
 
     def blocks(self) -> tuple[Block, ...]:
@@ -128,6 +128,11 @@ def conv(cin: int, row: Row) -> nn.Conv2d:
     layer = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.kernel // 2 if row.pad else 0)
     gaussian_(layer, 0.05, 0.0)
     return layer
+
+
+def score(cin: int, classes: int) -> nn.Conv2d:
+    """The classifier, a 1×1 convolution."""
+    return conv(cin, Row(classes, 1))
 
 
 register("allcnn_base_a",   AllCNN(A, "pool"),      params=839_242,   macs=149_053_440, recipe="allcnn")

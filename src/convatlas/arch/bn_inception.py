@@ -13,14 +13,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from math import sqrt
 from typing import Literal, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Parallel, PoolKind, SameMaxPool2d, SqueezeExcite, conv2d, conv_norm, linear
+from ..parts import Excite, Parallel, PoolKind, SameMaxPool2d, conv2d, conv_norm, every_conv_, linear, truncated_normal_, variance_scaling_
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm, ReLU as the fields say
 
@@ -72,34 +71,19 @@ def inception(cin: int, row: Row, conv: Conv, count_zeros: bool) -> Parallel:
     return Parallel(paths)
 
 
-def truncated_(weight: Tensor, std: float) -> None:
-    """TensorFlow's truncated normal: nothing beyond two deviations."""
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-
-
-def he_truncated_(weight: Tensor) -> None:
-    """Variance 2/fan_in after truncation, for which TF-slim's factor 1.3 makes up."""
-    truncated_(weight, sqrt(1.3 * 2 / weight[0].numel()))
-
-
 def initialise(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             known = [std for layer, std in DEVIATIONS.items() if name.endswith(layer)]
-            if known:
-                truncated_(module.weight, known[0])
-            else:
-                he_truncated_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            every_conv_(module, partial(truncated_normal_, std=known[0]) if known else variance_scaling_)
     return model
 
 
 @dataclass(frozen=True)
 class BNInception:
-    """`se_reduction` 16 gates each module's maps; `slim_widths` projects 4c's and 4d's pooled maps to 96, as TF-slim does."""
+    """`excite` gates each module's maps; `slim_widths` projects 4c's and 4d's pooled maps to 96, as TF-slim does."""
 
-    se_reduction: int | None = None
+    excite: Excite | None = None
     separable_stem: bool = False
     slim_widths: bool = False
     stem: Literal["imagenet", "cifar"] = "imagenet"
@@ -125,12 +109,12 @@ class BNInception:
                 parts.append([])
             module: nn.Module = inception(cin, row, conv, count_zeros=self.padding == "symmetric")
             cin = row.width(cin)
-            if self.se_reduction:
-                module = nn.Sequential(OrderedDict(paths=module, excite=SqueezeExcite(cin, cin // self.se_reduction)))
+            if self.excite:
+                module = nn.Sequential(OrderedDict(paths=module, excite=self.excite.layer(cin)))
             parts[-1].append((f"inception_{row.name}", module))
         stem, *stages = (initialise(nn.Sequential(OrderedDict(layers))) for layers in parts)
         return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
-                                                  classifier=linear(he_truncated_)))
+                                                  classifier=linear(variance_scaling_)))
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2."""
@@ -147,4 +131,4 @@ class BNInception:
 
 
 register("bn_inception", BNInception(), params=11_285_224, macs=2_032_600_064, recipe="bn_inception")
-register("se_bn_inception", BNInception(se_reduction=16), params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")
+register("se_bn_inception", BNInception(excite=Excite()), params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")

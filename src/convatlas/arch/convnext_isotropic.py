@@ -14,7 +14,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, conv2d, convnext_block, pool_norm, ramp, truncated_, truncated_linear
+from ..parts import PoolKind, conv2d, convnext_block, convnext_init_, convnext_linear, pool_norm, ramp
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class ConvNeXtIsotropic:
         blocks = nn.Sequential(*(
             convnext_block(conv2d(width, width, 7, groups=width, bias=True), width,
                            layer_scale=self.layer_scale, drop=next(rates), eps=eps) for _ in range(self.blocks)))
-        head = pooled(width, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=truncated_linear,
+        head = pooled(width, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=convnext_linear,
                       after={"norm": pool_norm(width, self.global_pool, eps)})
         model = Convnet(self, nn.Sequential(OrderedDict(conv=patches)), [blocks], head)
-        truncated_(model)
+        convnext_init_(model)
         return model
 
 

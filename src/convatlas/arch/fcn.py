@@ -11,6 +11,7 @@ Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isqrt
 from typing import Literal, NamedTuple, cast
 
@@ -59,7 +60,7 @@ def zero_score(cin: int, classes: int) -> nn.Conv2d:
 class Scores(nn.Module):
     """Scores of the coarsest map, doubled and added to those of each finer one, at last enlarged to (N, classes, H, W)."""
 
-    def __init__(self, spec: "FCN", classes: int) -> None:
+    def __init__(self, spec: "FCN", _: int, classes: int) -> None:
         super().__init__()
         kernel, self.crops = spec.row
         self.scales = [skip.scale if spec.fusion == "at_once" else 1.0 for skip in spec.skips]
@@ -81,7 +82,7 @@ class Skips(Decoder):
     """Hands the chosen maps to the scores; without classes it is fc7's map, (N, 4096, H/32, W/32)."""
 
     def __init__(self, spec: "FCN") -> None:
-        super().__init__(nn.Identity(), SKIPS[0].channels, spec.num_classes, lambda _, classes: Scores(spec, classes))
+        super().__init__(nn.Identity(), SKIPS[0].channels, spec.num_classes, partial(Scores, spec))
         self.at = [skip.at for skip in spec.skips]
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]

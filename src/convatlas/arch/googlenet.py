@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import LocalResponseNorm, Parallel, PoolKind, conv_norm, linear
+from ..parts import LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv_, linear
 
 
 class Row(NamedTuple):
@@ -77,11 +77,7 @@ def xavier_(weight: Tensor) -> None:
 
 def initialise(model: nn.Module) -> nn.Module:
     """All but the classifiers, whose biases are zero."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            xavier_(module.weight)
-            if module.bias is not None:
-                nn.init.constant_(module.bias, 0.2)
+    every_conv_(model, xavier_, 0.2, linear=True)
     return model
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Parallel, PoolKind, conv_norm, uniform_linear
+from ..parts import Parallel, PoolKind, conv_norm, every_conv_, uniform_linear
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the network's ε, ReLU
 
@@ -65,20 +65,17 @@ def inception(cin: int, row: Row, conv: Conv) -> Parallel:
     })
 
 
-def truncated_(weight: Tensor) -> None:
-    nn.init.trunc_normal_(weight, std=0.01)
+normal_ = partial(nn.init.trunc_normal_, std=0.01)
 
 
 def classifier(cin: int, cout: int) -> nn.Linear:
     layer = uniform_linear(cin, cout)       # for the bias
-    truncated_(layer.weight)
+    normal_(layer.weight)
     return layer
 
 
 def initialise(model: nn.Module) -> nn.Module:
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            truncated_(module.weight)
+    every_conv_(model, normal_)
     return model
 
 

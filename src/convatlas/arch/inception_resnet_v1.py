@@ -18,7 +18,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Boxes, Conv, Figure, PoolKind, draw, drawn, figure_7, initialise_, linear, scaled_residual
+from ..parts import Boxes, Conv, Figure, PoolKind, draw, drawn, every_conv_, figure_7, linear, scaled_residual
 
 FIGURE_14: tuple[Boxes, Boxes, Boxes] = (       # the stem, cut where it reduces
     (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),        # 299 → 147 pixels
@@ -89,7 +89,7 @@ class InceptionResNetV1:
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
-        initialise_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
+        every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
         return model
 
 

@@ -8,7 +8,7 @@ Mirrors `inception_resnet_v2_paper` Figures 3 and 15 to 19 and Table 1 (k = 256,
         another stem, and after the last stage one more module, neither scaled nor rectified, and a 1×1 convolution.
 Departs From the figures: "1154" is read as 1152 and "2048" as 2144, for a sum needs equal widths. From the code: its
         normalisations have no scale γ, and it adds a side classifier; here, as in the field, there is γ and no side
-        classifier. `se_reduction` is from Hu et al. 2018. There is no `padding` field: whatever strides is unpadded.
+        classifier. `excite` is from Hu et al. 2018. There is no `padding` field: whatever strides is unpadded.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import FIGURE_3, Boxes, Conv, Figure, PoolKind, draw, drawn, figure_7, initialise_, linear, scaled_residual
+from ..parts import FIGURE_3, Boxes, Conv, Excite, Figure, PoolKind, draw, drawn, every_conv_, figure_7, linear, scaled_residual
 
 CODE_STEM: tuple[Boxes, Boxes, Boxes] = (       # cut where it reduces
     (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),        # 299 → 147 pixels
@@ -65,12 +65,12 @@ ROWS = (        # reduction after the stem's           module
 
 @dataclass(frozen=True)
 class InceptionResNetV2:
-    """`scales` are the factors of what the three kinds of modules add; `se_reduction` 0 is without excitation."""
+    """`scales` are the factors of what the three kinds of modules add; `excite` weighs what they add."""
 
     drawing: Literal["code", "paper"] = "code"
     blocks: tuple[int, int, int] = (10, 20, 9)
     scales: tuple[float, float, float] = (0.17, 0.10, 0.20)
-    se_reduction: int = 0
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the authors' decay
@@ -93,21 +93,18 @@ class InceptionResNetV2:
         for row, times, scale in zip(ROWS, self.blocks, self.scales, strict=True):
             reduce = row.reduce or late
             cin, wide = drawn(cin, reduce), cin
-            blocks = [scaled_residual(cin, row.module, scale, norm=norm, squeezed=self.squeezed(cin)) for _ in range(times)]
+            blocks = [scaled_residual(cin, row.module, scale, norm=norm, excite=self.excite) for _ in range(times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         if code:        # one more module, neither scaled nor rectified, and a 1×1 convolution
-            plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, squeezed=self.squeezed(cin))
+            plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, excite=self.excite)
             stages.append(nn.Sequential(OrderedDict(block=plain, last=draw(cin, (Conv(1536, 1),), norm))))
             cin = 1536
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
-        initialise_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
+        every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
         return model
-
-    def squeezed(self, cin: int) -> int:
-        return cin // self.se_reduction if self.se_reduction else 0
 
 
 register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors", recipe="inception_v4")
 register("inception_resnet_v2_paper", InceptionResNetV2("paper", (5, 10, 5)), params=32_433_928, macs=9_257_953_632, recipe="inception_v4")
-register("se_inception_resnet_v2", InceptionResNetV2(se_reduction=16), params=64_387_444, macs=13_164_289_376, recipe="senet")
+register("se_inception_resnet_v2", InceptionResNetV2(excite=Excite()), params=64_387_444, macs=13_164_289_376, recipe="senet")

@@ -13,25 +13,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import MakeNorm, Padding, Parallel, PoolKind, conv_norm, linear
+from ..parts import MakeNorm, Padding, Parallel, PoolKind, conv_norm, linear, truncated_normal_
 
 Conv = Callable[..., nn.Sequential]     # `unit` with the network's norm
 Mean = Callable[[], nn.Module]          # a pool path's 3×3 average
 
 
-def truncated(std: float) -> Callable[[Tensor], Tensor]:
-    """TensorFlow's truncated normal: nothing beyond two deviations."""
-    return partial(nn.init.trunc_normal_, std=std, a=-2 * std, b=2 * std)
-
-
 def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, norm: MakeNorm, padding: Padding = "symmetric",
          std: float = 0.1) -> nn.Sequential:
     layers = conv_norm(cin, cout, kernel, stride, padding=padding, norm=norm)
-    truncated(std)(layers.get_submodule("conv").get_parameter("weight"))
+    truncated_normal_(layers.get_submodule("conv").get_parameter("weight"), std)
     return layers
 
 
@@ -138,7 +133,8 @@ class InceptionV3:
             if self.aux and row.name == "6e":
                 sides["6e"] = self.side(len(parts) - 2, cin, conv)
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in parts)
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(truncated(0.1)))
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=linear(partial(truncated_normal_, std=0.1)))
         return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
@@ -154,7 +150,7 @@ class InceptionV3:
         """Means to 5×5, 128 1×1 filters, one 5×5 convolution over the whole map."""
         hidden = nn.Sequential(OrderedDict(pool=nn.AvgPool2d(5, 3), fit=nn.AdaptiveAvgPool2d(5), reduce=conv(cin, 128, 1),
                                            conv=conv(128, 768, 5, padding="valid", std=0.01), flatten=nn.Flatten()))
-        return AuxHead(at, hidden, 768, self.num_classes, linear(truncated(0.001)))
+        return AuxHead(at, hidden, 768, self.num_classes, linear(partial(truncated_normal_, std=0.001)))
 
 
 register("inception_v3", InceptionV3(), params=27_161_264, macs=5_713_216_096, fidelity="authors", recipe="inception_v3")

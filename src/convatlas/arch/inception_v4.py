@@ -18,7 +18,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import FIGURE_3, Boxes, Conv, Figure, PoolKind, draw, drawn, figure_7, initialise_, linear, parallel, variance_scaling_
+from ..parts import FIGURE_3, Boxes, Conv, Figure, PoolKind, draw, drawn, every_conv_, figure_7, linear, parallel, variance_scaling_
 
 FIGURE_4: Figure = {        # Inception-A
     "one": (Conv(96, 1),),
@@ -85,7 +85,7 @@ class InceptionV4:
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
-        initialise_(model, variance_scaling_)
+        every_conv_(model, variance_scaling_)
         return model
 
 

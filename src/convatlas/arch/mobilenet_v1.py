@@ -19,7 +19,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Make, MakeNorm, PoolKind, SqueezeExcite, conv_norm, dilate, round_channels, slim_init_, slim_linear
+from ..parts import Excite, Make, MakeNorm, PoolKind, conv_norm, dilate, round_channels, slim_init_, slim_linear
 
 
 class Row(NamedTuple):
@@ -40,12 +40,12 @@ SHALLOW = (*TABLE_1[:3], Row(512, 1, 2), TABLE_1[4])       # section 4.1: withou
 
 @dataclass(frozen=True)
 class MobileNetV1:
-    """`separable=False` has full convolutions; `se_reduction` adds squeeze-and-excitation after each pair of layers."""
+    """`separable=False` has full convolutions; `excite` adds squeeze-and-excitation after each pair of layers."""
 
     width: float = 1.0
     table: tuple[Row, ...] = TABLE_1
     separable: bool = True
-    se_reduction: int = 0
+    excite: Excite | None = None
     act: Literal["relu", "relu6"] = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
@@ -87,8 +87,8 @@ class MobileNetV1:
             layers["pointwise"] = same(cin, cout, 1)
         else:
             layers["full"] = same(cin, cout, 3, stride, dilation=dilation)
-        if self.se_reduction:
-            layers["excite"] = SqueezeExcite(cout, cout // self.se_reduction)
+        if self.excite:
+            layers["excite"] = self.excite.layer(cout)
         return nn.Sequential(layers)
 
 
@@ -98,4 +98,4 @@ register("mobilenet_v1_050", MobileNetV1(0.5), params=1_331_592, macs=149_497_08
 register("mobilenet_v1_025", MobileNetV1(0.25), params=470_072, macs=41_030_272, recipe="mobilenet_v1")
 register("mobilenet_v1_full", MobileNetV1(separable=False), params=29_294_088, macs=4_867_293_184, recipe="mobilenet_v1")
 register("mobilenet_v1_shallow", MobileNetV1(table=SHALLOW), params=2_887_976, macs=307_323_392, recipe="mobilenet_v1")
-register("se_mobilenet_v1", MobileNetV1(se_reduction=16), params=4_718_044, macs=569_220_096, recipe="senet")
+register("se_mobilenet_v1", MobileNetV1(excite=Excite()), params=4_718_044, macs=569_220_096, recipe="senet")

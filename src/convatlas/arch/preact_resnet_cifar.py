@@ -4,7 +4,7 @@ Idea    With normalisation and ReLU before each convolution, nothing stands on t
         from any unit to any other: a network of 1001 layers trains, and better than one of 164.
 Mirrors The authors' resnet-pre-act.lua: 9n+2 layers, three stages of n bottlenecks, which stride in their first 1×1.
 Departs ResNet-110, which that code does not have, keeps the two 3×3 convolutions and option A of the 2015 network; its
-        stages begin like the bottlenecks'. `se_reduction` adds squeeze-and-excitation at the end of each branch; the
+        stages begin like the bottlenecks'. `excite` adds squeeze-and-excitation at the end of each branch; the
         results that Hu et al. compare SE-ResNet-110 and 164 with are those of this paper's networks.
 """
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import SqueezeExcite, ZeroPad, conv2d, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
+from ..parts import Excite, ZeroPad, conv2d, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
 
 
 class Row(NamedTuple):
@@ -33,11 +33,11 @@ STAGES = (   # output filters stride
 
 @dataclass(frozen=True)
 class PreactResNetCifar:
-    """`n` units per stage: 9n+2 layers of bottlenecks, 6n+2 of basic units; `se_reduction` 0 is the paper's."""
+    """`n` units per stage: 9n+2 layers of bottlenecks, 6n+2 of basic units; `excite` None is the paper's."""
 
     n: int
     unit: Literal["basic", "bottleneck"] = "bottleneck"
-    se_reduction: int = 0
+    excite: Excite | None = None
     table: tuple[Row, ...] = STAGES
     num_classes: int = 10
     in_chans: int = 3
@@ -66,8 +66,8 @@ class PreactResNetCifar:
         else:
             layers = preact_bottleneck(cin, cout, (stride, 1))
             shortcut = conv2d(cin, cout, 1, stride) if cin != cout else None
-        if self.se_reduction:
-            layers["excite"] = SqueezeExcite(cout, cout // self.se_reduction)
+        if self.excite:
+            layers["excite"] = self.excite.layer(cout)
         return preact_unit(layers, shortcut, shared=first)
 
 
@@ -76,7 +76,7 @@ register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"),
 register("preact_resnet164_cifar", PreactResNetCifar(18), params=1_703_258, macs=244_500_992, recipe="preact_resnet_cifar")
 register("preact_resnet1001_cifar", PreactResNetCifar(111), params=10_327_706, macs=1_487_849_984, recipe="preact_resnet_cifar")
 
-register("se_preact_resnet110_cifar", PreactResNetCifar(18, "basic", 16), params=1_742_200, macs=252_899_776,
+register("se_preact_resnet110_cifar", PreactResNetCifar(18, "basic", Excite()), params=1_742_200, macs=252_899_776,
          aliases=("se_resnet110_cifar",), recipe="preact_resnet_cifar")
-register("se_preact_resnet164_cifar", PreactResNetCifar(18, "bottleneck", 16), params=1_905_362, macs=244_694_528,
+register("se_preact_resnet164_cifar", PreactResNetCifar(18, "bottleneck", Excite()), params=1_905_362, macs=244_694_528,
          aliases=("se_resnet164_cifar",), recipe="preact_resnet_cifar")

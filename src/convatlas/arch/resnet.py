@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
-from torch import nn
-
-from ..net.model import Convnet, pooled
+from ..net.model import Convnet
 from ..net.registry import register
-from ..parts import Blocks, Excite, Gate, Option, PoolKind, Position, Squeeze, StemPool, StrideOn, conv_norm, he_normal_, torch_linear
+from ..net.resnets import residual_net
+from ..parts import BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
 
 
 class Column(NamedTuple):
@@ -41,7 +40,7 @@ TABLE_1 = {         # conv2_x … conv5_x
 
 @dataclass(frozen=True)
 class ResNet:
-    """`se_…` put squeeze-and-excitation into every block (Hu et al. 2018); `output_stride` dilates instead of striding."""
+    """`excite` puts squeeze-and-excitation into every block (Hu et al. 2018); `output_stride` dilates instead of striding."""
 
     table: Column = TABLE_1[50]
     shortcut: Option = "B"
@@ -49,10 +48,7 @@ class ResNet:
     stem: Literal["imagenet", "cifar"] = "imagenet"
     stem_pool: StemPool = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
-    se_reduction: int | None = None
-    se_position: Position = "standard"
-    se_squeeze: Squeeze = "avg"
-    se_gate: Gate = "sigmoid"
+    excite: BlockExcite | None = None
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -63,16 +59,11 @@ class ResNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
-        norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        excite = None if self.se_reduction is None else Excite(self.se_reduction, self.se_position, self.se_squeeze, self.se_gate)
-        blocks = Blocks(self.table.block, self.shortcut, self.stride_on, excite=excite, norm=norm)
-        small = self.stem == "cifar"
-        stem = conv_norm(self.in_chans, 64, 3, norm=norm) if small else conv_norm(self.in_chans, 64, 7, 2, norm=norm)
-        stages = blocks.stages(self.table[1:], 64, before=1 if small else 4, pool=None if small else self.stem_pool,
-                               output_stride=self.output_stride, drop_path_rate=self.drop_path_rate)
-        head = pooled(blocks.expanded(512), self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
-        he_normal_(nn.ModuleList([stem, *stages]))
-        return Convnet(self, stem, stages, head)
+        if self.table.block == "basic":
+            block, expansion = partial(basic, option=self.shortcut), 1
+        else:
+            block, expansion = partial(bottleneck, option=self.shortcut, stride_on=self.stride_on), 4
+        return residual_net(self, block, self.table[1:], expansion=expansion, pool=self.stem_pool, excite=self.excite)
 
 
 register("resnet18", ResNet(TABLE_1[18]), params=11_689_512, macs=1_814_073_344, recipe="resnet")

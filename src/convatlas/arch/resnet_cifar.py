@@ -5,7 +5,7 @@ Idea    Layers learn what to add to their input instead of a whole new map, so t
 Mirrors The table of section 4.2: 6n+2 layers, three stages of n blocks of two 3×3 convolutions.
 Departs Option A's zeros stand behind the old channels, where the paper does not say; the order of channels is free, and
         `shortcut="A_around"` puts half of them in front, as the common ports to PyTorch do. The classifier begins as Torch's
-        (uniform weights, zero biases), which the paper does not state. `se_reduction` adds squeeze-and-excitation at the end
+        (uniform weights, zero biases), which the paper does not state. `excite` adds squeeze-and-excitation at the end
         of each branch (Hu et al. 2018).
 """
 
@@ -17,7 +17,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Option, Residual, SqueezeExcite, conv_norm, he_normal_, shortcut, torch_linear
+from ..parts import Excite, Option, Residual, conv_norm, he_normal_, shortcut, torch_linear
 
 
 class Row(NamedTuple):
@@ -35,11 +35,11 @@ SECTION_4_2 = (   # output filters stride
 
 @dataclass(frozen=True)
 class ResNetCifar:
-    """`n` blocks per stage, 6n+2 layers; shortcut "none" is the plain network; `se_reduction` 0 is the paper's."""
+    """`n` blocks per stage, 6n+2 layers; shortcut "none" is the plain network; `excite` None is the paper's."""
 
     n: int
     shortcut: Option = "A"
-    se_reduction: int = 0
+    excite: Excite | None = None
     table: tuple[Row, ...] = SECTION_4_2
     num_classes: int = 10
     in_chans: int = 3
@@ -64,8 +64,8 @@ class ResNetCifar:
             conv1=conv_norm(cin, cout, 3, stride),
             conv2=conv_norm(cout, cout, 3, act=None),
         )
-        if self.se_reduction:
-            branch["excite"] = SqueezeExcite(cout, cout // self.se_reduction)
+        if self.excite:
+            branch["excite"] = self.excite.layer(cout)
         if self.shortcut == "none":
             return nn.Sequential(branch | {"act": nn.ReLU()})
         return Residual(nn.Sequential(branch), shortcut(self.shortcut, cin, cout, stride), nn.ReLU())

@@ -3,7 +3,7 @@
 Idea    A block adds up many narrow transformations of one shape; their number, the cardinality, is a third dimension
         beside depth and width, and a better use of the same parameters.
 Mirrors Table 1 (blocks per stage), Table 2 (cardinality × width that cost as much as ResNet's 64), Table 4 (twice the cost);
-        the block is Figure 3(c), a 3×3 convolution in groups. The two `se_` networks are Table 2 of Hu et al. 2018.
+        the block is Figure 3(c), a 3×3 convolution in groups. The `se_` networks are Table 2 of Hu et al. 2018.
 Departs ResNeXt-101 32×8d is a later release's, not the paper's. The max-pool pads one pixel on every side; the authors of
         squeeze-and-excitation released theirs with Caffe's, which pads none and rounds up (`_v1`, `stem_pool="ceil"`).
 """
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
-from torch import nn
-
-from ..net.model import Convnet, pooled
+from ..net.model import Convnet
 from ..net.registry import register
-from ..parts import Blocks, Excite, PoolKind, StemPool, conv_norm, he_normal_, torch_linear
+from ..net.resnets import residual_net
+from ..parts import BlockExcite, PoolKind, StemPool, bottleneck
 
 
 class Depth(NamedTuple):
@@ -39,7 +38,7 @@ class ResNeXt:
     depths: Depth = TABLE_1[50]
     groups: int = 32
     width: int = 4
-    se_reduction: int | None = None
+    excite: BlockExcite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     stem_pool: StemPool = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
@@ -53,16 +52,8 @@ class ResNeXt:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 256 to 2048 at 56 to 7 pixels; scores (N, 1000)."""
-        norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        excite = None if self.se_reduction is None else Excite(self.se_reduction)
-        blocks = Blocks("bottleneck", groups=self.groups, width=self.width, excite=excite, norm=norm)
-        small = self.stem == "cifar"
-        stem = conv_norm(self.in_chans, 64, 3, norm=norm) if small else conv_norm(self.in_chans, 64, 7, 2, norm=norm)
-        stages = blocks.stages(self.depths, 64, before=1 if small else 4, pool=None if small else self.stem_pool,
-                               output_stride=self.output_stride, drop_path_rate=self.drop_path_rate)
-        head = pooled(blocks.expanded(512), self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
-        he_normal_(nn.ModuleList([stem, *stages]))
-        return Convnet(self, stem, stages, head)
+        block = partial(bottleneck, groups=self.groups, width=self.width)
+        return residual_net(self, block, self.depths, pool=self.stem_pool, excite=self.excite)
 
 
 # Table 2: as costly as ResNet-50 and ResNet-101
@@ -81,11 +72,11 @@ register("resnext101_64x4d", ResNeXt(TABLE_1[101], 64, 4), params=83_455_272, ma
 register("resnext101_32x8d", ResNeXt(TABLE_1[101], 32, 8), params=88_791_336, macs=16_414_015_488, fidelity="field", recipe="resnext")
 
 # with squeeze-and-excitation
-register("se_resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4, 16), params=27_559_896, macs=4_232_994_816,
+register("se_resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4, BlockExcite()), params=27_559_896, macs=4_232_994_816,
          fidelity="field", aliases=("seresnext50_32x4d",), recipe="senet")
-register("se_resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4, 16), params=48_955_416, macs=7_974_739_968,
+register("se_resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4, BlockExcite()), params=48_955_416, macs=7_974_739_968,
          fidelity="field", aliases=("seresnext101_32x4d",), recipe="senet")
-register("se_resnext50_32x4d_v1", ResNeXt(TABLE_1[50], 32, 4, 16, stem_pool="ceil"), params=27_559_896, macs=4_232_994_816,
+register("se_resnext50_32x4d_v1", ResNeXt(TABLE_1[50], 32, 4, BlockExcite(), stem_pool="ceil"), params=27_559_896, macs=4_232_994_816,
          fidelity="authors", aliases=("legacy_seresnext50_32x4d",), recipe="senet")
-register("se_resnext101_32x4d_v1", ResNeXt(TABLE_1[101], 32, 4, 16, stem_pool="ceil"), params=48_955_416, macs=7_974_739_968,
+register("se_resnext101_32x4d_v1", ResNeXt(TABLE_1[101], 32, 4, BlockExcite(), stem_pool="ceil"), params=48_955_416, macs=7_974_739_968,
          fidelity="authors", aliases=("legacy_seresnext101_32x4d",), recipe="senet")

@@ -13,7 +13,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Blocks, PoolKind, conv_norm, he_normal_, torch_linear
+from ..parts import PoolKind, bottleneck, conv_norm, he_normal_, residual_stages, torch_linear
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class ResNeXtCifar:
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32); maps of 256, 512 and 1024 channels at 32, 16 and 8 pixels; scores (N, 10)."""
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        blocks = Blocks("bottleneck", groups=self.groups, width=self.width, norm=norm)
+        block = partial(bottleneck, groups=self.groups, width=self.width, norm=norm)
         stem = conv_norm(self.in_chans, 64, 3, norm=norm)
-        stages = blocks.stages([self.blocks] * 3, 64, before=1, drop_path_rate=self.drop_path_rate)
-        head = pooled(blocks.expanded(256), self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
+        stages = residual_stages(block, [self.blocks] * 3, 64, expansion=4, before=1, drop_path_rate=self.drop_path_rate)
+        head = pooled(1024, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
         he_normal_(nn.ModuleList([stem, *stages]))
         return Convnet(self, stem, stages, head)
 

@@ -7,7 +7,7 @@ Mirrors Table 1 and 2 (SE-ResNets); sections 6.1 to 6.5, the ablations: reductio
 Departs The plain SE-ResNets stride in the 3×3 and pad the max-pool, as the field does; the `_v1` variants are the authors'
         release: stride in the first 1×1, Caffe's max-pool. SE on the identity follows a projection where there is one; in
         the 3×3 position it follows the ReLU. The two fully connected layers have biases as released; the ablations of 2020
-        ran without (`se_bias=False`). 18 and 34 layers are not the paper's. Weights begin as ResNet's (fan-out).
+        ran without (`excite.bias`). 18 and 34 layers are not the paper's. Weights begin as ResNet's (fan-out).
 """
 
 from collections import OrderedDict
@@ -17,9 +17,10 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
-from ..net.model import Convnet, pooled
+from ..net.model import Convnet
 from ..net.registry import register
-from ..parts import Blocks, Excite, Gate, MakeNorm, PoolKind, Position, Squeeze, StemPool, StrideOn, conv_norm, he_normal_, torch_linear
+from ..net.resnets import residual_net
+from ..parts import BlockExcite, MakeNorm, PoolKind, Residual, StemPool, StrideOn, basic, bottleneck, conv_norm, shortcut
 
 
 class Net(NamedTuple):
@@ -43,19 +44,33 @@ NETS = {          # block        blocks         groups
 }
 
 
+def bottleneck_154(cin: int, planes: int, stride: int, dilation: tuple[int, int], drop: float, *, stride_on: StrideOn, groups: int,
+                   width: int, norm: MakeNorm) -> nn.Module:
+    """1×1 of half the width, BN, ReLU, 3×3 in groups, BN, ReLU, 1×1, BN; + shortcut, ReLU; projections are 3×3 from conv3_x on."""
+    inner, cout = planes * width // 64 * groups, 4 * planes
+    first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
+    branch: OrderedDict[str, nn.Module] = OrderedDict(
+        reduce=conv_norm(cin, inner // 2, 1, first, norm=norm),
+        conv=conv_norm(inner // 2, inner, 3, second, groups=groups, dilation=dilation[0], norm=norm),
+        expand=conv_norm(inner, cout, 1, norm=norm, act=None),
+    )
+    projection = shortcut("B", cin, cout, stride, norm)
+    if projection is not None and planes > 64:      # in the place of the 1×1, whose random draws stay part of what a seed gives
+        projection = conv_norm(cin, cout, 3, stride, norm=norm, act=None)
+    return Residual(nn.Sequential(branch), projection, nn.ReLU(), drop)
+
+
+STANDARD = BlockExcite()        # one channel for 16, behind each branch
+
+
 @dataclass(frozen=True)
 class SENet:
-    """Every `se_…` field is one of the paper's ablations; `se_stages` counts from 0, conv2_x."""
+    """`excite` holds the paper's ablations: reduction ratio, squeeze, gate, biases, position, stages (0 is conv2_x)."""
 
     net: Net = NETS[50]
     stride_on: StrideOn = "3x3"
     stem_pool: StemPool = "symmetric"
-    se_reduction: int = 16
-    se_position: Position = "standard"
-    se_squeeze: Squeeze = "avg"
-    se_gate: Gate = "sigmoid"
-    se_bias: bool = True
-    se_stages: tuple[int, ...] = (0, 1, 2, 3)
+    excite: BlockExcite = STANDARD
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     norm_eps: float = 1e-5
@@ -68,18 +83,13 @@ class SENet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); the stem's maps at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
-        norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        excite = Excite(self.se_reduction, self.se_position, self.se_squeeze, self.se_gate, self.se_bias, self.se_stages)
-        blocks = Blocks(self.net.block, stride_on=self.stride_on, groups=self.net.groups, width=self.net.width, excite=excite,
-                        halved=self.net.deep, wide_projection=self.net.deep, norm=norm)
-        small = self.stem == "cifar"
-        stages = blocks.stages(self.net[1:5], 128 if self.net.deep else 64, before=1 if small else 4,
-                               pool=None if small else self.stem_pool, output_stride=self.output_stride,
-                               drop_path_rate=self.drop_path_rate)
-        head = pooled(blocks.expanded(512), self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
-        stem = self.front(norm)
-        he_normal_(nn.ModuleList([stem, *stages]))
-        return Convnet(self, stem, stages, head)
+        block, expansion = basic, 1
+        if self.net.block == "bottleneck":
+            block = partial(bottleneck_154 if self.net.deep else bottleneck, stride_on=self.stride_on, groups=self.net.groups,
+                            width=self.net.width)
+            expansion = 4
+        return residual_net(self, block, self.net[1:5], expansion=expansion, pool=self.stem_pool, excite=self.excite,
+                            stem=self.front, width=128 if self.net.deep else 64)
 
     def front(self, norm: MakeNorm) -> nn.Sequential:
         """What comes before the max-pool."""

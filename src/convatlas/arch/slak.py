@@ -17,7 +17,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import LargeKernel, LayerNorm2d, PoolKind, convnext_block, pool_norm, ramp, truncated_, truncated_linear
+from ..parts import LargeKernel, LayerNorm2d, PoolKind, convnext_block, convnext_init_, convnext_linear, pool_norm, ramp
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,10 @@ class SLaK:
                                layer_scale=self.layer_scale, drop=next(rates)) for _ in range(blocks)))
             stages.append(nn.Sequential(layers))
             cin = cout
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=truncated_linear,
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=convnext_linear,
                       after={"norm": pool_norm(cin, self.global_pool)})
         model = Convnet(self, stem, stages, head)
-        truncated_(model)
+        convnext_init_(model)
         return model
 
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import LocalResponseNorm, SqueezeExcite, gaussian_, he_normal_, linear
+from ..parts import Excite, LocalResponseNorm, gaussian_, he_normal_, linear
 
 Block = tuple[int, ...]     # the kernel size of every convolution of a block
 WIDTHS = (64, 128, 256, 512, 512)
@@ -39,7 +39,7 @@ class VGG:
     batch_norm: bool = False
     lrn: bool = False
     pool: Literal["max", "conv"] = "max"
-    se_reduction: int | None = None
+    excite: Excite | None = None
     init: Literal["gaussian", "glorot", "he"] = "glorot"
     fc: int = 4096
     norm_eps: float = 1e-5
@@ -75,8 +75,8 @@ class VGG:
         if self.batch_norm:
             layers[f"norm{number}"] = nn.BatchNorm2d(cout, self.norm_eps)
         layers[f"act{number}"] = nn.ReLU()
-        if self.se_reduction is not None and number:
-            layers[f"se{number}"] = SqueezeExcite(cout, cout // self.se_reduction)
+        if self.excite and number:
+            layers[f"se{number}"] = self.excite.layer(cout)
         return layers
 
     def reduce(self, channels: int) -> "OrderedDict[str, nn.Module]":
@@ -110,4 +110,4 @@ register("vgg11_bn", VGG(A, True, init="he"), params=132_868_840, macs=7_609_090
 register("vgg13_bn", VGG(B, True, init="he"), params=133_053_736, macs=11_308_466_176, fidelity="field", recipe="vgg")
 register("vgg16_bn", VGG(D, True, init="he"), params=138_365_992, macs=15_470_264_320, fidelity="field", recipe="vgg")
 register("vgg19_bn", VGG(E, True, init="he"), params=143_678_248, macs=19_632_062_464, fidelity="field", recipe="vgg")
-register("se_vgg16", VGG(D, True, init="he", se_reduction=16), params=138_596_784, macs=15_470_490_624, recipe="senet")
+register("se_vgg16", VGG(D, True, init="he", excite=Excite()), params=138_596_784, macs=15_470_490_624, recipe="senet")

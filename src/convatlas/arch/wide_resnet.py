@@ -4,7 +4,7 @@ Idea    Few wide layers learn as well as very many thin ones and run faster: 28 
         1001-layer network of pre-activated units.
 Mirrors Table 1: WRN-d-k has three stages of N = (d − 4)/6 basic units B(3,3), k times as wide as those of ResNet.
 Departs `drop_rate` is the dropout between a unit's two convolutions, 0.3 in the paper's results with dropout.
-        `se_reduction` adds squeeze-and-excitation at the end of each branch (Hu et al. 2018).
+        `excite` adds squeeze-and-excitation at the end of each branch (Hu et al. 2018).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import SqueezeExcite, conv2d, he_normal_, preact_basic, preact_unit, torch_linear
+from ..parts import Excite, conv2d, he_normal_, preact_basic, preact_unit, torch_linear
 
 
 class Row(NamedTuple):
@@ -37,7 +37,7 @@ class WideResNet:
     depth: int
     widen: int
     drop_rate: float = 0.0
-    se_reduction: int = 0
+    excite: Excite | None = None
     table: tuple[Row, ...] = TABLE_1
     num_classes: int = 10
     in_chans: int = 3
@@ -61,8 +61,8 @@ class WideResNet:
     def unit(self, cin: int, cout: int, stride: int) -> nn.Module:
         """B(3,3); where widths differ, the shortcut is a 1×1 convolution of the activated map."""
         layers = preact_basic(cin, cout, stride, dropout=self.drop_rate)
-        if self.se_reduction:
-            layers["excite"] = SqueezeExcite(cout, cout // self.se_reduction)
+        if self.excite:
+            layers["excite"] = self.excite.layer(cout)
         if cin == cout:
             return preact_unit(layers, shared=False)
         return preact_unit(layers, conv2d(cin, cout, 1, stride), shared=True)
@@ -81,4 +81,4 @@ register("wide_resnet40_2_cifar", WideResNet(40, 2), params=2_243_546, macs=327_
 register("wide_resnet40_4_cifar", WideResNet(40, 4), params=8_949_210, macs=1_298_582_016, recipe="wide_resnet_cifar")
 register("wide_resnet40_8_cifar", WideResNet(40, 8), params=35_748_314, macs=5_172_024_320, recipe="wide_resnet_cifar")
 register("wide_resnet40_10_cifar", WideResNet(40, 10), params=55_841_754, macs=8_074_483_968, recipe="wide_resnet_cifar")
-register("se_wide_resnet16_8_cifar", WideResNet(16, 8, se_reduction=16), params=11_049_290, macs=1_548_231_680, recipe="wide_resnet_cifar")
+register("se_wide_resnet16_8_cifar", WideResNet(16, 8, excite=Excite()), params=11_049_290, macs=1_548_231_680, recipe="wide_resnet_cifar")

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NamedTuple
 
-from torch import nn
-
-from ..net.model import Convnet, pooled
+from ..net.model import Convnet
 from ..net.registry import register
-from ..parts import Blocks, PoolKind, conv_norm, he_normal_, torch_linear
+from ..net.resnets import residual_net
+from ..parts import PoolKind, bottleneck
 
 
 class Depth(NamedTuple):
@@ -49,15 +48,7 @@ class WideResNetImageNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 256 to 2048 at 56 to 7 pixels; scores (N, 1000)."""
-        norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        blocks = Blocks("bottleneck", width=64 * self.widen, norm=norm)
-        small = self.stem == "cifar"
-        stem = conv_norm(self.in_chans, 64, 3, norm=norm) if small else conv_norm(self.in_chans, 64, 7, 2, norm=norm)
-        stages = blocks.stages(self.depths, 64, before=1 if small else 4, pool=None if small else "symmetric",
-                               output_stride=self.output_stride, drop_path_rate=self.drop_path_rate)
-        head = pooled(2048, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
-        he_normal_(nn.ModuleList([stem, *stages]))
-        return Convnet(self, stem, stages, head)
+        return residual_net(self, partial(bottleneck, width=64 * self.widen), self.depths)
 
 
 register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120, recipe="wide_resnet")

@@ -21,7 +21,7 @@ WIDE = 240      # columns of a table that goes into a file or a pipe, where noth
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     free = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(stderr=stderr, width=WIDE if free else None, highlight=False)
+    return Console(stderr=stderr, width=WIDE if free else None, highlight=False, emoji=False)      # :dog: may be a class
 
 
 out, err = _console(stderr=False), _console(stderr=True)
@@ -49,7 +49,7 @@ def loading() -> Status:
 
 def document(tree: Any) -> None:
     """One JSON document on stdout; what is not a number becomes null."""
-    plain(json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False))
+    out.file.write(json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _finite(tree: Any) -> Any:

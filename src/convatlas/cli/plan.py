@@ -27,8 +27,7 @@ def planned(flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequ
     else:
         raise ConvatlasError("no network is named: say which, for example `convatlas train lenet5 digits`"
                              " (`convatlas list` shows all)")
-    base = base.model_copy(update={"data": base.data.model_copy(update={"source": "digits"})})
-    return resolve(base, config=config, flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets)
+    return resolve(base.change("data.source", "digits"), config=config, flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets)
 
 
 def resumed(folder: Path, flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:

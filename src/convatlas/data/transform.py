@@ -52,12 +52,6 @@ class Transform:
         a = self.augment
         return a.crop != "centre" or a.policy != "none" or any([a.flip, *a.affine, a.elastic, *a.jitter, a.pca_colour, a.erase])
 
-    @property
-    def whole_batches(self) -> bool:
-        """Whether all is done on a batch at once; otherwise `batch` goes picture by picture where it has to."""
-        a = self.augment
-        return a.crop != "resized" and a.short_side is None and a.policy == "none" and not any(a.jitter)
-
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
         """A Pillow image or uint8 (C, H, W) -> float32 (in_chans, h, w); where not random, also (N, C, H, W) at once.
 

@@ -264,17 +264,6 @@ def filter_pictures(filters: Tensor, limit: int = 96) -> list[Image.Image]:
     return [to_image(picture) for picture in (127.5 + 127.5 * weights / largest).round().to(torch.uint8)]
 
 
-def filters_sheet(filters: Tensor, limit: int = 96, columns: int = 12) -> Image.Image:
-    """`filter_pictures` in rows of `columns`, one transparent pixel between them."""
-    pictures = filter_pictures(filters, limit)
-    high, wide = filters.shape[2] + 1, filters.shape[3] + 1
-    rows, columns = -(-len(pictures) // columns), min(columns, len(pictures))
-    sheet = Image.new("RGBA", (max(columns * wide - 1, 1), max(rows * high - 1, 1)))
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture, (i % columns * wide, i // columns * high))
-    return sheet
-
-
 def to_image(pixels: Tensor) -> Image.Image:
     """A picture uint8 (C, H, W) for PIL: grey, colour, colour with opacity; for other C the mean over the channels."""
     if pixels.shape[0] not in (1, 3, 4):

@@ -19,9 +19,7 @@ from ..run import Run, Train
 from . import allocator
 from .distributed import World
 from .losses import per_image
-from .metrics import Tally
 from .optim import optimizer
-from .sides import with_sides
 from .step import Step
 from .threads import threads_for
 
@@ -106,7 +104,7 @@ class Trials:
     def __init__(self, make: Callable[[], Convnet], run: Run, batch: int, device: torch.device, tell: Callable[[str], None],
                  seconds: float | None = None) -> None:
         self.make, self.device, self.seconds = make, device, SECONDS if seconds is None else seconds
-        self.run = run.model_copy(update={"optim": run.optim.model_copy(update={"lr": run.optim.lr / 100})})
+        self.run = run.change("optim.lr", run.optim.lr / 100)
         with torch.random.fork_rng(devices=[]):
             macs = macs_of(make())
         self.batch = max(1, min(batch, WORK // max(macs, 1))) if device.type == "cpu" else batch
@@ -142,17 +140,17 @@ class Trials:
         model.set_grad_checkpointing(train.grad_checkpointing)
         if train.compile:
             model.compile()
-        run, alone, tally = self.run.model_copy(update={"train": train}), World(0, 1, self.device), Tally(self.device)
-        step = Step(model, with_sides(model, alone, train.parallel), optimizer(model, run.optim), run,
-                    per_image(run.loss, model.num_classes), model.num_classes, alone, tally)
+        run = self.run.change("train", train)
+        step = Step(model, optimizer(model, run.optim), run, per_image(run.loss, model.num_classes), model.num_classes,
+                    World(0, 1, self.device))
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
         images = torch.randn(self.batch, model.in_chans, *model.image_size)
         batch = Batch(images, torch.randint(model.num_classes, (self.batch, *size)), torch.arange(self.batch), self.batch)
 
         def loss() -> float:
-            before = tally.sums[0].item()
+            before = step.tally.sums[0].item()
             step(batch, 0, 0)
-            return (tally.sums[0].item() - before) / self.batch
+            return (step.tally.sums[0].item() - before) / self.batch
 
         return loss
 

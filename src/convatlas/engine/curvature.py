@@ -10,7 +10,7 @@ is linear in their distances, and all its curvature is the distances' own.
 """
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -19,11 +19,38 @@ from torch.func import functional_call
 
 from ..errors import ConvatlasError
 from ..parts import RBF, LocalConv2d, ScaledTanh, Subsample2d, TableConv2d, Twice
+from .evaluate import Batches
+from .listener import Listener
 from .losses import PerImage
+from .optimizers import LevenbergMarquardt
+from .step import Step
 
 PRODUCTS = (nn.Conv2d, nn.Linear, TableConv2d, LocalConv2d, Subsample2d)    # sums of weight times input, plus a bias
 ELEMENTWISE = (ScaledTanh, nn.ReLU, nn.Tanh)
 ZERO_ONE = (nn.Identity, nn.Flatten, nn.MaxPool2d, nn.Dropout, Twice)       # derivatives are 0 or 1: their own squares
+
+
+class Curvature(Listener):
+    """Second derivatives for `optim`, of the first `optim.samples` images of each epoch; a checkpoint holds them as its state."""
+
+    def __init__(self, optim: LevenbergMarquardt, move: Step, train: Batches) -> None:
+        self.optim, self.move, self.train = optim, move, train
+
+    def before_epoch(self, epoch: int, step: int) -> None:
+        """Estimate them where an epoch begins."""
+        if step == 0:
+            images = self._images(epoch, self.move.run.optim.samples)
+            self.optim.set_curvature(self.move.model, estimate(self.move.model, images, self.move.loss_of))
+
+    def _images(self, epoch: int, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The first `count` images of an epoch with their labels, batch by batch, on the device."""
+        device = self.move.world.device
+        for batch in self.train.epoch(epoch):
+            real = (batch.indices >= 0).nonzero().flatten()[:count]
+            yield batch.images[real].to(device), batch.labels[real].to(device)
+            count -= len(real)
+            if not count:
+                return
 
 
 def estimate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss_of: PerImage) -> dict[str, Tensor]:

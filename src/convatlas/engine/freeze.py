@@ -1,12 +1,14 @@
-"""Layers that keep their weights: from the start, or until an epoch comes."""
+"""Frozen layers, which keep their weights for the whole run or until an epoch comes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 
 from torch import nn
 
 from .. import run
 from ..errors import ConvatlasError, nearest
+from .listener import Listener
+from .step import Step
 
 
 def matching(model: nn.Module, pattern: str, field: str) -> set[str]:
@@ -51,7 +53,7 @@ def keep_still(model: nn.Module) -> None:
 
 
 class Freezing:
-    """What of `model` moves when, by `train.freeze` and `train.unfreeze`: a function of the epoch alone.
+    """The parameters of `model` that move, by `train.freeze` and `train.unfreeze`: a function of the epoch alone.
 
     `moving` names the parameters that move at any time, for the optimiser. Parameters that the network itself holds
     fixed stay so.
@@ -74,3 +76,26 @@ class Freezing:
                 if parameter.requires_grad:
                     fresh.append(name)
         return fresh
+
+
+class Thawing(Listener):
+    """Freezing in the loop: parameters begin to move at their step, and frozen BatchNorm layers stand still.
+
+    `steps` are those of an epoch. What thaws is told, and the network is wrapped anew, for DDP looks once for what moves.
+    """
+
+    def __init__(self, freezing: Freezing, move: Step, steps: int, tell: Callable[[str], None]) -> None:
+        self.freezing, self.move, self.steps, self.tell = freezing, move, steps, tell
+
+    def before_epoch(self, epoch: int, step: int) -> None:
+        """Let frozen BatchNorm layers stand still."""
+        keep_still(self.move.model)
+
+    def before_step(self, epoch: int, step: int) -> None:
+        """Thaw what moves from here on."""
+        thawed = self.freezing.at(epoch + step / self.steps)
+        if thawed:
+            self.tell(f"From here on these move too: {', '.join(thawed)}.")
+            self.move.wrap()
+            self.move.network.train()
+            keep_still(self.move.model)

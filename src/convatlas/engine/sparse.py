@@ -1,67 +1,90 @@
 """Sparse training in the loop (Liu et al. 2023, SLaK): masks from the first batch, kept after every step, moved every so many."""
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .. import run
 from ..errors import ConvatlasError
 from ..parts import Masks, cosine_rate, snip_densities, sparsifiable
 from .checkpoint import derived_seed
+from .evaluate import Batches
+from .listener import Listener
+from .step import Step
 
 
-class Sparsity:
-    """The masks of a run of `steps` optimiser steps in all: `start` or `load` once, then `after_step` each time.
+class Sparsity(Listener):
+    """The masks of a run of `steps` optimiser steps in all, by `run.sparse`; `path` is the file that gets their densities.
 
     All processes make the same choices: densities follow from the averaged gradients, places from the run's seed alone.
     """
 
-    def __init__(self, model: nn.Module, sparse: run.Sparse, *, steps: int, seed: int) -> None:
-        if not sparsifiable(model):
+    name: ClassVar[str] = "sparse"
+
+    def __init__(self, move: Step, train: Batches, steps: int, path: Path) -> None:
+        if not sparsifiable(move.model):
             raise ConvatlasError("sparse.sparsity concerns weights of convolutions and linear layers, and this network has none")
-        self.model, self.sparse, self.steps = model, sparse, steps
-        self.generator = torch.Generator().manual_seed(derived_seed(seed, "sparse"))
-        self.masks = Masks(model, dict.fromkeys(sparsifiable(model), 1.0), self.generator)       # dense
+        self.move, self.train, self.sparse, self.steps, self.path = move, train, move.run.sparse, steps, path
+        self.generator = torch.Generator().manual_seed(derived_seed(move.run.train.seed, "sparse"))
+        self.masks = Masks(move.model, dict.fromkeys(sparsifiable(move.model), 1.0), self.generator)       # dense
 
-    def start(self, backward: Callable[[], None]) -> None:
-        """Draw the first masks. `backward` leaves the gradients of one batch; SNIP reads them, and they are cleared again.
+    def start(self) -> None:
+        """Draw the first masks, at the same density everywhere or at those that SNIP reads from the gradients of one batch."""
+        uniform = dict.fromkeys(sparsifiable(self.move.model), 1 - self.sparse.sparsity)
+        self.masks = Masks(self.move.model, uniform if self.sparse.densities == "uniform" else self._snip(), self.generator)
+        self._note("start")
 
-        What it changes besides, the buffers and torch's random state, is put back.
-        """
-        if self.sparse.densities == "uniform":
-            densities = dict.fromkeys(sparsifiable(self.model), 1 - self.sparse.sparsity)
-        else:
-            buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-            with torch.random.fork_rng():
-                backward()
-            densities = snip_densities(self.model, self.sparse.sparsity)
-            self.model.zero_grad(set_to_none=True)
-            with torch.no_grad():
-                for name, buffer in self.model.named_buffers():
-                    buffer.copy_(buffers[name])
-        self.masks = Masks(self.model, densities, self.generator)
+    def _snip(self) -> dict[str, float]:
+        """SNIP's densities; buffers, gradients, running sums and torch's random state are then as before."""
+        model, tally = self.move.model, self.move.tally
+        still = [name for name, weight in sparsifiable(model).items() if not weight.requires_grad]
+        if still:
+            raise ConvatlasError(f"sparse.densities = snip reads the gradient of every weight, and {still[0]} is frozen; "
+                                 "set sparse.densities=uniform")
+        buffers, sums = {name: buffer.clone() for name, buffer in model.named_buffers()}, tally.sums.clone()
+        self.move.network.train()
+        with torch.random.fork_rng():
+            self.move.backward(next(self.train.epoch(0)), 0, 0)
+        densities = snip_densities(model, self.sparse.sparsity)
+        model.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                buffer.copy_(buffers[name])
+            tally.sums.copy_(sums)
+        return densities
 
-    def after_step(self, optimizer: torch.optim.Optimizer, done: int) -> None:
-        """`done` optimiser steps of the run are behind: zero what is masked, and every `sparse.every` steps move the masks."""
+    def after_step(self, done: int) -> None:
+        """Zero what is masked, and every `sparse.every` steps move the masks."""
         self.masks.apply()
         if done % self.sparse.every == 0 and done < self.steps:
             self.masks.prune_and_grow(cosine_rate(done, self.steps, self.sparse.rate, self.sparse.final_rate))
-        self.masks.apply_to(optimizer)
+        self.masks.apply_to(self.move.optim)
 
-    def apply(self) -> None:
-        """Zero what is masked in the weights that are in the network now (a running average, during validation)."""
+    @contextmanager
+    def validating(self) -> Iterator[None]:
+        """The masks on what is in the network: an average over masks that moved has fewer zeros than each."""
         self.masks.apply()
+        yield
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state, for a checkpoint."""
+        """The masks, and the state of the generator that moves them."""
         return self.masks.state_dict()
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from a checkpoint's `tensors`."""
-        self.masks = Masks(self.model, dict.fromkeys(sparsifiable(self.model), 1.0), self.generator)
+        """Go on with a checkpoint's masks."""
         self.masks.load_state_dict(tensors)
 
-    def report(self) -> dict[str, float]:
-        """Share of weights that are not zero: of each tensor, and of all together under `all`."""
-        return {"all": 1 - self.masks.sparsity(), **self.masks.densities()}
+    def end(self) -> None:
+        """Note the densities at the end beside those of the start."""
+        self._note("end")
+
+    def _note(self, when: str) -> None:
+        """Write the share of weights that are not zero into `path`: of each tensor, and of all together under `all`."""
+        if self.move.world.main:
+            noted = json.loads(self.path.read_text(encoding="utf-8")) if when == "end" and self.path.exists() else {}
+            noted[when] = {"all": 1 - self.masks.sparsity(), **self.masks.densities()}
+            self.path.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")

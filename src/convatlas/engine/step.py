@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .. import run
+from .auxiliary import losses_of, with_auxiliary
 from .checkpoint import derived_seed
-from .distributed import World, agree
+from .distributed import World, agree, wrap
 from .losses import PerImage
 from .memory import advice
 from .metrics import Tally
-from .sides import losses_of
 
 if TYPE_CHECKING:
     from ..data.loader import Batch
@@ -30,16 +30,25 @@ class Part(NamedTuple):
 
 @dataclass
 class Step:
-    """What every optimiser step of a run has in common; `network` is `model`, or what stands for it among several processes."""
+    """The optimiser step of a run, called with each batch."""
 
     model: nn.Module
-    network: nn.Module
     optim: torch.optim.Optimizer
     run: run.Run
     loss_of: PerImage
     num_classes: int
     world: World
-    tally: Tally
+    network: nn.Module = field(init=False)      # the module to call: `model`, with auxiliary classifiers, spread over the processes
+    tally: Tally = field(init=False)            # of the epoch so far
+
+    def __post_init__(self) -> None:
+        self.tally = Tally(self.world.device)
+        self.wrap()
+
+    def wrap(self) -> None:
+        """Make `network`; again whenever other parameters of `model` require a gradient than before."""
+        parallel = self.run.train.parallel
+        self.network = wrap(self.world, with_auxiliary(self.model, self.world, parallel), parallel)
 
     def __call__(self, batch: "Batch", epoch: int, step: int) -> bool:
         """Move the weights by one batch. False: its loss was not finite in some process, and nothing moved (`on_nan` = skip)."""
@@ -61,12 +70,6 @@ class Step:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.run.optim.clip_grad)
         self.optim.step()
         return True
-
-    def first(self, batch: "Batch") -> None:
-        """Leave the gradients of one batch, and count nothing."""
-        sums = self.tally.sums.clone()
-        self.backward(batch, 0, 0)
-        self.tally.sums.copy_(sums)
 
     def backward(self, batch: "Batch", epoch: int, step: int) -> None:
         """Add the batch's gradients to those that are there, and its losses to the tally."""
@@ -99,7 +102,7 @@ class Step:
             scores = self.network(part.images)
         scores, targets = scores.float(), part.targets
         if not part.real.all():
-            # (N, classes), with side classifiers (1 + sides, N, classes), of networks that segment (N, classes, H, W)
+            # (N, classes), with auxiliary classifiers (1 + classifiers, N, classes), of networks that segment (N, classes, H, W)
             scores = scores[part.real] if scores.ndim == 4 else scores[..., part.real, :]
             targets = targets[part.real]
         scores, losses = losses_of(self.model, scores, targets, self.loss_of, self.run.loss.aux_weight)

@@ -1,6 +1,5 @@
 """The training loop: one page, for any network, on one process or many, exactly resumable."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,21 +14,21 @@ from torch import Tensor, nn
 from ..errors import ConvatlasError
 from ..run import Run
 from ..runs.folder import DENSITIES
-from . import checkpoint
+from . import checkpoint, evaluate
 from .checkpoint import Progress, seed_everything
-from .curvature import estimate
-from .distributed import World, agree, local, share_buffers, synchronised, total, wrap
+from .curvature import Curvature
+from .distributed import World, agree, share_buffers, synchronised, total
 from .ema import Average
-from .evaluate import measure, unreadable
-from .freeze import Freezing, keep_still
+from .freeze import Freezing, Thawing
 from .interrupt import Interrupt
+from .listener import Listener, validation
 from .losses import class_weights, per_image
-from .metrics import Tally, means
+from .metrics import means
 from .optim import optimizer
 from .optimizers import LevenbergMarquardt
 from .records import Records, rank
-from .schedule import learning_rate
-from .sides import with_sides
+from .session import Outcome as Outcome
+from .session import Session, diverged
 from .sparse import Sparsity
 from .step import Step
 from .watch import Silent as Silent
@@ -38,20 +37,10 @@ from .watch import Watch as Watch
 SHOW = 0.1      # seconds between two looks at the running means: each one waits for the device
 
 
-class Batches(Protocol):
-    """What goes over images: `Loader`, `StreamLoader`, `PatchLoader`."""
+class Batches(evaluate.Batches, Protocol):
+    """Batches to train on: `Loader`, `StreamLoader`, `PatchLoader`."""
 
     images: Any             # with `labels`, of which class weights are made
-
-    @property
-    def steps(self) -> int:
-        """Batches per epoch."""
-        ...
-
-    @property
-    def skipped(self) -> Mapping[int, str]:
-        """Images that could not be read: index -> reason."""
-        ...
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         """The batches of one epoch (`data.loader.Batch`), from number `start` on."""
@@ -59,7 +48,7 @@ class Batches(Protocol):
 
 
 class Result(Protocol):
-    """What a judge finds."""
+    """The findings of a judge."""
 
     @property
     def loss(self) -> float:
@@ -84,25 +73,13 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Judge:
-    """How a network is judged after each epoch: `measure(model, val, loss, world, num_classes, watch, stop)`, None if it was stopped.
+    """The validation after each epoch: `measure(model, val, loss, world, num_classes, watch, stop)`, None if it was stopped.
 
     `columns` are what metrics.csv gets besides its own (`Result.extras`).
     """
 
-    measure: Callable[..., Result | None] = measure
+    measure: Callable[..., Result | None] = evaluate.measure
     columns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    epochs: int                     # finished
-    best_epoch: int                 # counted from 1; 0 before the first
-    best: Mapping[str, float]       # its row of metrics.csv
-    interrupted: bool               # stopped by a signal; resume goes on
-    seconds: float                  # of training, all sessions together
-    skipped: int                    # images that could not be read in this session
 
 
 def fit(
@@ -129,227 +106,140 @@ def fit(
     torch's global generators. The model is trained in place and stays on `world.device` (sharded, under fsdp).
     Raises ConvatlasError for a loss that is not finite, an unwritable folder, or a checkpoint that does not fit.
     """
-    watch = watch if world.main else Silent()
-    device, settings, total_steps = world.device, run.train, run.train.epochs * train.steps
+    watch, device, settings = watch if world.main else Silent(), world.device, run.train
+    steps = train.steps                                 # of the optimiser, in each epoch
+    pause = 60 * settings.checkpoint_minutes            # seconds from one checkpoint to the next within an epoch
     sharded = world.size > 1 and settings.parallel == "fsdp"
-    _check(run, world)
-
-    seed_everything(settings.seed, 0, world.rank)
-    model.to(device)
-    if settings.channels_last and not sharded:      # FSDP2 takes contiguous weights only
-        model.to(memory_format=torch.channels_last)
-    facts = {"seed": settings.seed, "steps_per_epoch": train.steps, "optim": run.optim.name}
+    _refuse(run, world)
     saved = checkpoint.newest(folder)
     if saved is not None and not resume:
         raise ConvatlasError(
             f"{str(folder)!r} holds {saved.path.name} of an earlier run; resume that run, or choose another --out"
         )
-    progress = saved.progress if saved else Progress()
+    begun = saved.progress if saved else Progress()
+
+    seed_everything(settings.seed, 0, world.rank)
+    model.to(device)
+    if settings.channels_last and not sharded:          # FSDP2 takes contiguous weights only
+        model.to(memory_format=torch.channels_last)
     freezing = Freezing(model, settings)
     optim = optimizer(model, run.optim, freezing.moving)
-    freezing.at(progress.epoch + progress.step / train.steps)       # before DDP looks for what moves
+    freezing.at(begun.epoch + begun.step / steps)       # before DDP looks for what moves
     if settings.grad_checkpointing:
         model.set_grad_checkpointing()  # type: ignore[operator]
     if settings.compile:
         model.compile()
-    loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     if settings.sync_bn:
         synchronised(model, world)
-    network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
-    sparsity = Sparsity(model, run.sparse, steps=total_steps, seed=settings.seed) if run.sparse.sparsity else None
-    tally = Tally(device)
-    move = Step(model, network, optim, run, loss_of, num_classes, world, tally)
+    loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
+    move = Step(model, optim, run, loss_of, num_classes, world)
 
+    # In this order: weights are masked before the average takes them in, and around the validation, from the last to the first,
+    # the average is put into the network before the masks are put on it.
+    listeners: list[Listener] = [Thawing(freezing, move, steps, watch.tell)]
+    if isinstance(optim, LevenbergMarquardt):
+        listeners.append(Curvature(optim, move, train))
+    if run.sparse.sparsity:                             # share of weights that are zero
+        listeners.append(Sparsity(move, train, settings.epochs * steps, folder / DENSITIES))
+    if settings.ema is not None:                        # decay per step
+        listeners.append(Average(model, settings.ema, settings.ema_warmup))
+
+    session = Session(move, listeners, train, val, folder, begun)
     if saved is not None:
-        if world.size > 1 and settings.parallel == "ddp":
-            _rehearse(network, next(train.epoch(progress.epoch)).images.to(device))
-        for text in (*saved.complaints, *checkpoint.restore(saved, world, model, optim, tally.sums, facts)):
+        for text in session.restore(saved):
             watch.tell(text)
-        if sparsity is not None:
-            sparsity.load(saved.extras("sparse"))
     elif resume:
         watch.tell(f"There is no checkpoint in {str(folder)!r} yet: training starts from the first step.")
-    if sparsity is not None and saved is None:
-        network.train()
-        sparsity.start(lambda: move.first(next(train.epoch(0))))
-    average = None if settings.ema is None else Average(model, settings.ema, settings.ema_warmup)
-    if average is not None and saved is not None:
-        average.load(saved.extras("ema"))
-
-    earlier, began = progress.seconds, time.perf_counter()
-    kept = began
-
-    def rate(epoch: int, step: int) -> float:
-        counters = {"epoch": epoch, "step": step, "steps": train.steps, "epochs": settings.epochs}
-        return learning_rate(run.schedule, run.optim.lr, plateau=progress.plateau, **counters) * 0.5**progress.left_out
-
-    def keep(progress: Progress) -> None:
-        nonlocal kept
-        if agree(world, not _finite(model))[0]:
-            raise _diverged("a weight", progress.epoch, progress.step, train.steps, rate(progress.epoch, progress.step))
-        share_buffers(world, model)
-        extras = {**({"ema": average.tensors()} if average else {}), **({"sparse": sparsity.tensors()} if sparsity else {})}
-        checkpoint.save(folder, world, model, optim, tally.sums, progress, facts, settings.keep, extras)
-        kept = time.perf_counter()
-
-    def outcome(interrupted: bool) -> Outcome:
-        skipped, best = len(unreadable(world, train)) + len(unreadable(world, val)), progress.best
-        return Outcome(progress.epoch, int(best.get("epoch", 0)), best, interrupted, progress.seconds, skipped)
-
-    def seconds() -> float:
-        return earlier + time.perf_counter() - began
-
-    watch.start(run, folder, progress.epoch + 1, train.steps)
-    records = Records(folder, progress.epoch, progress.epoch * train.steps, judge.columns) if world.main else nullcontext()
+    watch.start(run, folder, begun.epoch + 1, steps)
+    records = Records(folder, begun.epoch, begun.epoch * steps, judge.columns) if world.main else nullcontext()
     with closing(watch), records as book, Interrupt() as interrupt:
-        if sparsity is not None and saved is None:
-            _note_densities(folder, world, sparsity, "start")
-        while progress.epoch < settings.epochs:
-            epoch, images_seen = progress.epoch, 0
-            epoch_began = shown = time.perf_counter()
-            network.train()
-            keep_still(model)
-            if isinstance(optim, LevenbergMarquardt) and progress.step == 0:
-                optim.set_curvature(model, estimate(model, _first_images(train, epoch, run.optim.samples, device), loss_of))
-            for step, batch in enumerate(train.epoch(epoch, start=progress.step), start=progress.step):
-                thawed = freezing.at(epoch + step / train.steps)
-                if thawed:
-                    watch.tell(f"From here on these move too: {', '.join(thawed)}.")
-                    keep_still(model)
-                    move.network = network = wrap(world, with_sides(model, world, settings.parallel), settings.parallel)
-                    network.train()
-                    keep_still(model)
-                lr = rate(epoch, step)
+        if saved is None:
+            for listener in listeners:
+                listener.start()
+        for epoch in range(begun.epoch, settings.epochs):
+            start, images_seen = session.progress.step, 0
+            began = shown = time.perf_counter()
+            move.network.train()
+            for listener in listeners:
+                listener.before_epoch(epoch, start)
+            for step, batch in enumerate(train.epoch(epoch, start=start), start=start):
+                for listener in listeners:
+                    listener.before_step(epoch, step)
+                lr = session.rate(epoch, step)
                 for group in optim.param_groups:
                     group["lr"] = lr * group["lr_scale"]
                 if not move(batch, epoch, step):
-                    progress = replace(progress, left_out=progress.left_out + 1)
-                    watch.tell(f"The loss of step {step + 1} in epoch {epoch + 1} is not finite: the step is left out and the rate "
-                               f"halved, for the {_ordinal(progress.left_out)} time of at most {settings.nan_limit}.")
-                    if progress.left_out > settings.nan_limit:
-                        raise _diverged("the loss", epoch, step + 1, train.steps, lr)
-                done = epoch * train.steps + step + 1
-                if sparsity is not None:
-                    sparsity.after_step(optim, done)
-                if average is not None:
-                    average.update(done - 1)
+                    session.leave_out(epoch, step, lr, watch.tell)
+                for listener in listeners:
+                    listener.after_step(epoch * steps + step + 1)
 
                 images_seen += batch.total
-                now, last = time.perf_counter(), step + 1 == train.steps
+                now, last = time.perf_counter(), step + 1 == steps
                 show, bad = last or now - shown >= SHOW, False
                 if show or device.type == "cpu":        # elsewhere each look waits for the device
-                    mean_loss, accuracy = means(tally.sums)
+                    mean_loss, accuracy = means(move.tally.sums)
                     bad = not math.isfinite(mean_loss)
-                stop, due, bad = agree(world, interrupt.asked, now - kept >= 60 * settings.checkpoint_minutes, bad)
+                stop, due, bad = agree(world, interrupt.asked, now - session.kept >= pause, bad)
                 if bad:
-                    raise _diverged("the loss", epoch, step + 1, train.steps, lr)
+                    raise diverged("the loss", epoch, step + 1, steps, lr)
                 if show:
                     shown = now
-                    watch.step(epoch + 1, step + 1, images_seen, mean_loss, accuracy, images_seen / (now - epoch_began))
+                    watch.step(epoch + 1, step + 1, images_seen, mean_loss, accuracy, images_seen / (now - began))
                 if stop or (due and not last):
-                    progress = replace(progress, step=step + 1, seconds=seconds())
-                    keep(progress)
+                    session.keep(replace(session.progress, step=step + 1))
                 if stop:
-                    return outcome(interrupted=True)
+                    return session.outcome(interrupted=True)
 
-            train_seconds = time.perf_counter() - epoch_began
+            train_seconds, lr = time.perf_counter() - began, session.rate(epoch, steps - 1)
             share_buffers(world, model)
-            with average.swapped() if average else nullcontext():
-                if sparsity is not None:
-                    sparsity.apply()            # an average over masks that moved has fewer zeros
+            with validation(listeners):
                 result = judge.measure(model, val, run.loss, world, num_classes, watch, stop=lambda: interrupt.asked)
-                judged = checkpoint.weights(model) if result is not None and average else None
+                if result is not None:
+                    if not math.isfinite(result.loss):
+                        raise diverged("the validation loss", epoch, steps, steps, lr)
+                    train_loss, train_top1 = means(total(world, move.tally.sums))
+                    row: dict[str, float] = {
+                        "epoch": epoch + 1,
+                        "step": (epoch + 1) * steps,
+                        "lr": lr,
+                        "train_loss": train_loss,
+                        "train_top1": train_top1,
+                        "val_loss": result.loss,
+                        "val_top1": result.top1,
+                        "val_top5": result.top5,
+                        "images_per_second": images_seen / train_seconds,
+                        "seconds": session.seconds(),
+                        **result.extras,
+                    }
+                    if book is not None:
+                        book.write(row)
+                    best = session.progress.best
+                    if not best or rank(row) > rank(best):
+                        best, state = row, checkpoint.weights(model)
+                        if world.main:
+                            save_best(state, row)
             if result is None:                          # resuming begins with the validation
-                progress = replace(progress, step=train.steps, seconds=seconds())
-                keep(progress)
-                return outcome(interrupted=True)
-            lr = rate(epoch, train.steps - 1)
-            if not math.isfinite(result.loss):
-                raise _diverged("the validation loss", epoch, train.steps, train.steps, lr)
-            train_loss, train_top1 = means(total(world, tally.sums))
-            row: dict[str, float] = {
-                "epoch": epoch + 1,
-                "step": (epoch + 1) * train.steps,
-                "lr": lr,
-                "train_loss": train_loss,
-                "train_top1": train_top1,
-                "val_loss": result.loss,
-                "val_top1": result.top1,
-                "val_top5": result.top5,
-                "images_per_second": images_seen / train_seconds,
-                "seconds": seconds(),
-                **result.extras,
-            }
-            if book is not None:
-                book.write(row)
-            best = progress.best
-            if not best or rank(row) > rank(best):
-                best, state = row, judged or checkpoint.weights(model)
-                if world.main:
-                    save_best(state, row)
-            tally.sums.zero_()
-            progress = replace(progress, epoch=epoch + 1, step=0, seconds=seconds(),
-                               plateau=progress.plateau.after(result.top1, run.schedule), best=best)
-            keep(progress)
+                session.keep(replace(session.progress, step=steps))
+                return session.outcome(interrupted=True)
+            move.tally.sums.zero_()
+            plateau = session.progress.plateau.after(result.top1, run.schedule)
+            session.keep(replace(session.progress, epoch=epoch + 1, step=0, plateau=plateau, best=best))
             watch.epoch(row)
-    if sparsity is not None:
-        _note_densities(folder, world, sparsity, "end")
-    return outcome(interrupted=False)
+    for listener in listeners:
+        listener.end()
+    return session.outcome(interrupted=False)
 
 
-def _check(run: Run, world: World) -> None:
-    """What cannot be done is refused before anything is."""
+def _refuse(run: Run, world: World) -> None:
+    """Raise ConvatlasError for settings that do not go together, before anything is done."""
     several, sharded = world.size > 1, world.size > 1 and run.train.parallel == "fsdp"
     for asked, problem in (
         (run.optim.name == "lm" and several, "optim.name = lm estimates second derivatives in one process; start it without torchrun"),
         (run.optim.name == "lm" and run.train.compile, "optim.name = lm looks into each layer, and train.compile hides them; leave it off"),
+        (run.optim.name == "lm" and bool(run.train.unfreeze),
+         "optim.name = lm has second derivatives of what moves when an epoch begins, and train.unfreeze adds to that; leave one out"),
         (run.sparse.sparsity > 0 and sharded, "sparse.sparsity does not go with parallel = fsdp; use --parallel ddp"),
         (bool(run.train.unfreeze) and sharded, "train.unfreeze does not go with parallel = fsdp; use --parallel ddp"),
     ):
         if asked:
             raise ConvatlasError(problem)
-
-
-def _first_images(train: Batches, epoch: int, count: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """The first `count` images of an epoch with their labels, batch by batch."""
-    for batch in train.epoch(epoch):
-        real = (batch.indices >= 0).nonzero().flatten()[:count]
-        yield batch.images[real].to(device), batch.labels[real].to(device)
-        count -= len(real)
-        if not count:
-            return
-
-
-def _note_densities(folder: Path, world: World, sparsity: Sparsity, when: str) -> None:
-    """Keep the densities of all tensors in densities.json, those of the start beside those of the end."""
-    if world.main:
-        path = folder / DENSITIES
-        noted = json.loads(path.read_text(encoding="utf-8")) if when == "end" and path.exists() else {}
-        path.write_text(json.dumps({**noted, when: sparsity.report()}, indent=1) + "\n", encoding="utf-8")
-
-
-def _ordinal(number: int) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
-
-
-def _rehearse(network: nn.Module, images: Tensor) -> None:
-    """One step without an effect, before the state is restored.
-
-    DDP adds up its first gradients in one layout and all later ones in another, which follows the order in which the
-    first came; from three processes on, sums differ in the last bit between the two. So a resumed run gets its first
-    step behind it.
-    """
-    network(images).sum().backward()
-    network.zero_grad(set_to_none=True)
-
-
-def _finite(model: nn.Module) -> bool:
-    """Whether every weight that this process holds is a finite number."""
-    return all(bool(local(parameter).isfinite().all()) for parameter in model.parameters())
-
-
-def _diverged(what: str, epoch: int, step: int, steps: int, lr: float) -> ConvatlasError:
-    return ConvatlasError(
-        f"{what} is not a finite number in epoch {epoch + 1}, step {step} of {steps}, at learning rate {lr:.3g}; "
-        "lower --lr, lengthen schedule.warmup_epochs, set optim.clip_grad or --set train.on_nan=skip (checkpoints from before are kept)"
-    )

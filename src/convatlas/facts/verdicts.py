@@ -17,6 +17,7 @@ from ..net.meta import blank
 from ..net.model import Convnet
 from ..net.registry import VARIANTS, Variant, change, variant
 from ..parts import LocalResponseNorm, TableConv2d
+from ..run import read_yaml
 from .published import Fact, published
 
 TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
@@ -51,9 +52,7 @@ class Erratum:
 
 def errata() -> list[Erratum]:
     """Mistakes and contradictions in papers, releases and the lecture, with what is built here."""
-    import yaml
-
-    return [Erratum(**entry) for entry in yaml.safe_load(files(__package__).joinpath("errata.yaml").read_text(encoding="utf-8"))]
+    return [Erratum(**entry) for entry in read_yaml(files(__package__).joinpath("errata.yaml").read_text(encoding="utf-8"))]
 
 
 def check(names: Sequence[str] | None = None) -> list[Verdict]:

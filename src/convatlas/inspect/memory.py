@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..engine.sides import WithSides, losses_of
+from ..engine.auxiliary import WithAuxiliary, losses_of
 from ..errors import ConvatlasError
 from ..net.model import Convnet, by, meta_state, pair
 from ..run import Optim
@@ -58,7 +58,7 @@ def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, in
         functional_call(_Net(model), state, (images,))
     moving = {name for name, weight in model.named_parameters(prefix="net") if weight.requires_grad}
     weights = [tensor.requires_grad_() for name, tensor in state.items() if name in moving]
-    network = WithSides(model) if model.aux else _Net(model)
+    network = WithAuxiliary(model) if model.aux else _Net(model)
     with _mode(model, training=True), Live([images, *state.values()]) as training, _named(model, training):
         try:
             scores = functional_call(network, state, (images,))

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import ConvatlasError
-from ..parts import GlobalPool, PoolKind
+from ..parts import GlobalPool, PoolKind, ShapesOnly
 from ..run import Loss, Preprocess
 
 T = TypeVar("T")
@@ -150,7 +150,7 @@ class Convnet(nn.Module):
     @cached_property
     def num_features(self) -> int:
         """Channels of `forward_features`."""
-        return self.shapes(self.image_size)[-1][0] if self.stages else self.in_chans
+        return self.taps[-1][2] if self.stages else self.in_chans
 
     @cached_property
     def feature_info(self) -> list[FeatureInfo]:
@@ -239,7 +239,8 @@ class Convnet(nn.Module):
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """(channels, height, width) after the stem and every stage, computed on the meta device."""
-        maps = functional_call(_Trunk(self), meta_state(self, "net."), (meta_image(self, size),))
+        with ShapesOnly():
+            maps = functional_call(_Trunk(self), meta_state(self, "net."), (meta_image(self, size),))
         return [tuple(x.shape[1:]) for x in maps]
 
     def _explained(self, run: Callable[[Tensor], T], x: Tensor) -> T:

@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..parts import Counted, SameConv2d, SameMaxPool2d
+from ..parts import Counted, SameConv2d, SameMaxPool2d, keeps
 
 
 class Axis(NamedTuple):
@@ -60,8 +59,7 @@ class Sights(TorchFunctionMode):
                 self._note(y, tuple(axis.window(*window) for axis, window in zip(before, windows, strict=True)))
 
     def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
-        plain = func is F.batch_norm and args[0].is_meta      # torch computes the statistics' shapes too: half of the time of a network
-        out = torch.empty_like(args[0]) if plain else func(*args, **(kwargs or {}))
+        out = torch.empty_like(args[0]) if keeps(func, args) else func(*args, **(kwargs or {}))
         if isinstance(out, Tensor) and id(out) not in self.known:
             self._note(out, self._after(str(getattr(func, "__name__", "")), args, kwargs or {}, out))
         elif isinstance(out, tuple | list):                 # split and chunk: along the channels

@@ -1,7 +1,7 @@
 """Name → variant. A variant is a specification, a frozen dataclass of plain values that knows how to build its network."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import cache
 from inspect import signature
 from typing import Any, Literal
@@ -41,6 +41,7 @@ ALIASES: dict[str, str] = {}
 
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
            "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
+SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}    # now parts of `excite`
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
 
 
@@ -83,6 +84,7 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
 
     known = [field.name for field in fields(spec)]
     label = name or type(spec).__name__
+    changes = _with_excite(spec, changes) if "excite" in known else changes
     for field in changes:
         if field in known:
             continue
@@ -93,7 +95,10 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
         changed = _adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConvatlasError(f"{label}: {first['loc'][0]} = {changes.get(str(first['loc'][0]))!r} is refused: {first['msg']}") from error
+        place, given = str(first["loc"][0]), changes.get(str(first["loc"][0]))
+        if isinstance(given, Mapping):
+            place, given = ".".join(map(str, first["loc"])), first["input"]
+        raise ConvatlasError(f"{label}: {place} = {given!r} is refused: {first['msg']}") from error
     for field, value in changes.items():
         parts = value if isinstance(value, tuple | list) else (value,)
         if field in LEAST and any(part < LEAST[field] for part in parts):
@@ -106,6 +111,25 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
 def plain(spec: Spec) -> dict[str, Any]:
     """The specification as a mapping of plain values, for YAML and JSON; `change` reads it back."""
     return _adapter(type(spec)).dump_python(spec, mode="json")      # type: ignore[no-any-return]
+
+
+def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`changes` in which the fields that older files have (`SE_FIELDS`) are parts of `excite`; the later of the two counts."""
+    excite = plain(spec)["excite"]
+    old: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    for field, value in changes.items():
+        if field == "excite":
+            excite, old = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, {}
+            others[field] = value
+        elif field in SE_FIELDS:
+            old[SE_FIELDS[field]] = value
+        else:
+            others[field] = value
+    if not old:
+        return others
+    without = not old["reduction"] if "reduction" in old else excite is None      # the others said nothing without a reduction
+    return others | {"excite": None if without else (excite or {}) | old}
 
 
 @cache

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import ConvatlasError
+from ..parts import ShapesOnly
 from .model import Convnet, Head, Spec, by, meta_image, meta_state
 
 
@@ -91,7 +92,8 @@ class Segmenter(Convnet):
 
     def _dry(self, size: tuple[int, int]) -> Tensor:
         """The scores on the meta device."""
-        scores: Tensor = functional_call(Whole(self), meta_state(self, "net."), (meta_image(self, size),))
+        with ShapesOnly():
+            scores: Tensor = functional_call(Whole(self), meta_state(self, "net."), (meta_image(self, size),))
         return scores
 
     def _uneven(self, size: Sequence[int]) -> bool:

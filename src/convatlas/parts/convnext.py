@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from .init import linear
+from .init import every_conv_, linear
 from .norm import LayerNorm2d, LayerScale
 from .pool import GlobalPool, PoolKind
 from .residual import Residual
@@ -44,13 +44,10 @@ def pool_norm(channels: int, pool: PoolKind, eps: float = 1e-6) -> nn.LayerNorm:
     return LayerNorm2d(channels, eps) if pool == "none" else nn.LayerNorm(GlobalPool(pool).width(channels), eps=eps)
 
 
-def truncated_(model: nn.Module, std: float = 0.02) -> None:
-    """Every convolution and linear layer below from N(0, std²) cut off at ±2, its bias zero."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.trunc_normal_(module.weight, std=std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+def convnext_init_(model: nn.Module) -> None:
+    """Every convolution and fully connected layer below from N(0, 0.02²), its bias zero."""
+    every_conv_(model, normal_, linear=True)
 
 
-truncated_linear = linear(partial(nn.init.trunc_normal_, std=0.02))     # a maker of classifiers, likewise
+normal_ = partial(nn.init.trunc_normal_, std=0.02)      # cut off at ±2, which is a hundred deviations, as released
+convnext_linear = linear(normal_)

@@ -1,23 +1,33 @@
-"""Squeeze-and-excitation: channels weighted by what the whole image shows (Hu et al. 2018)."""
+"""Squeeze-and-excitation: channels weighted by what the whole image shows (Hu et al. 2018), and the places of a block for it."""
 
-from typing import Literal
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal, cast
 
 from torch import Tensor, nn
 
 from .conv import Make
+from .residual import Residual
+
+Squeeze = Literal["avg", "max", "none"]
+Gate = Literal["sigmoid", "relu", "tanh"]
+Position = Literal["standard", "pre", "post", "identity", "3x3"]
+SQUEEZES: dict[Squeeze, Make] = {"avg": partial(nn.AdaptiveAvgPool2d, 1), "max": partial(nn.AdaptiveMaxPool2d, 1), "none": nn.Identity}
+GATES: dict[Gate, Make] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class SqueezeExcite(nn.Module):
     """x · gate(expand(act(reduce(squeeze(x))))): one factor per channel and image (Hu et al. 2018, eq. 2 to 4).
 
-    `squeeze` averages over the image or takes its maximum. `reduce` and `expand` are the paper's two fully connected layers
-    as 1×1 convolutions. Input and output (N, channels, H, W).
+    `squeeze` averages over the image or takes its maximum; "none" gives every pixel its own factors. `reduce` and `expand` are
+    the paper's two fully connected layers as 1×1 convolutions. Input and output (N, channels, H, W).
     """
 
-    def __init__(self, channels: int, squeezed: int, *, squeeze: Literal["avg", "max"] = "avg", act: Make = nn.ReLU,
-                 gate: Make = nn.Sigmoid, bias: bool = True) -> None:
+    def __init__(self, channels: int, squeezed: int, *, squeeze: Squeeze = "avg", act: Make = nn.ReLU, gate: Make = nn.Sigmoid,
+                 bias: bool = True) -> None:
         super().__init__()
-        self.squeeze: nn.Module = nn.AdaptiveAvgPool2d(1) if squeeze == "avg" else nn.AdaptiveMaxPool2d(1)
+        self.squeeze = SQUEEZES[squeeze]()
         self.reduce = nn.Conv2d(channels, squeezed, 1, bias=bias)
         self.act = act()
         self.expand = nn.Conv2d(squeezed, channels, 1, bias=bias)
@@ -26,3 +36,52 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scale: Tensor = self.gate(self.expand(self.act(self.reduce(self.squeeze(x)))))
         return x * scale
+
+
+@dataclass(frozen=True)
+class Excite:
+    """Squeeze-and-excitation as a field of a specification: channels are squeezed to one in `reduction` (Hu et al. 2020, section 6)."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "revalidate_instances": "always"}    # refuse what a specification does not use
+
+    reduction: int = 16
+    squeeze: Squeeze = "avg"
+    gate: Gate = "sigmoid"
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        if self.reduction < 1:
+            raise ValueError(f"channels are divided by a reduction of 1 or more, not {self.reduction}")
+
+    def layer(self, channels: int) -> SqueezeExcite:
+        """(N, channels, H, W) in, the same out."""
+        return SqueezeExcite(channels, channels // self.reduction, squeeze=self.squeeze, gate=GATES[self.gate], bias=self.bias)
+
+
+@dataclass(frozen=True)
+class BlockExcite(Excite):
+    """The same in residual blocks: at which place, and in which stages, counted from 0."""
+
+    position: Position = "standard"
+    stages: tuple[int, ...] = (0, 1, 2, 3)
+
+
+def excited(block: nn.Module, excite: BlockExcite) -> nn.Module:
+    """A residual block, (N, cin, H, W) to (N, cout, H', W'), with an excitation at its place (Hu et al. 2020, Figure 5 and section 6.5).
+
+    "standard" stands behind the branch, "pre" before it, "3x3" before its last convolution, "identity" behind the shortcut
+    (if there is one) and "post" behind the addition.
+    """
+    layers = list(block.get_submodule("branch").named_children())       # each of them conv → norm (→ ReLU)
+    convs = [cast(nn.Conv2d, layer.get_submodule("conv")) for _, layer in layers]
+    cout = convs[-1].out_channels
+    if excite.position == "post":
+        return nn.Sequential(OrderedDict(block=block, se=excite.layer(cout)))
+    if excite.position == "identity":
+        if isinstance(block, Residual):
+            block.shortcut = nn.Sequential(OrderedDict(way=block.shortcut, se=excite.layer(cout)))
+        return block
+    at = {"pre": 0, "3x3": len(layers) - 1, "standard": len(layers)}[excite.position]
+    channels = convs[at].in_channels if at < len(convs) else cout
+    block.branch = nn.Sequential(OrderedDict([*layers[:at], ("se", excite.layer(channels)), *layers[at:]]))
+    return block

@@ -25,7 +25,8 @@ def scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     scale = (var + norm.eps).rsqrt()
     shift = -mean * scale
     if norm.affine:
-        scale, shift = scale * norm.weight.double(), shift * norm.weight.double() + norm.bias.double()
+        weight, bias = norm.weight.detach().double(), norm.bias.detach().double()
+        scale, shift = scale * weight, shift * weight + bias
     return scale, shift
 
 

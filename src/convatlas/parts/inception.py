@@ -1,14 +1,13 @@
 """Inception modules written down as their figures draw them, and what the papers of 2017 share: a stem, scaled residuals."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from math import sqrt
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
 from .conv import MakeNorm, Padding, conv2d
-from .excite import SqueezeExcite
+from .excite import Excite
 from .parallel import Parallel
 from .residual import Residual
 
@@ -86,29 +85,14 @@ class Scale(nn.Module):
 
 
 def scaled_residual(cin: int, figure: Figure, scale: float, *, norm: MakeNorm = nn.BatchNorm2d, act: bool = True,
-                    squeezed: int = 0) -> Residual:
+                    excite: Excite | None = None) -> Residual:
     """relu(x + scale · expand(paths(x))); `expand` is a 1×1 convolution with bias and without normalisation.
 
-    `squeezed` > 0 weighs what is added by squeeze-and-excitation.
+    `excite` weighs what is added.
     """
     branch: OrderedDict[str, nn.Module] = OrderedDict(paths=parallel(cin, figure, norm))
     branch["expand"] = nn.Conv2d(drawn(cin, (figure,)), cin, 1)
-    if squeezed:
-        branch["excite"] = SqueezeExcite(cin, squeezed)
+    if excite:
+        branch["excite"] = excite.layer(cin)
     branch["scale"] = Scale(scale)
     return Residual(nn.Sequential(branch), act=nn.ReLU() if act else None)
-
-
-def variance_scaling_(weight: Tensor) -> None:
-    """N(0, 2/fan_in), cut at two standard deviations and widened by √1.3 to make up for that: tf-slim's initialiser."""
-    std = sqrt(1.3 * 2 / weight[0].numel())
-    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
-
-
-def initialise_(model: nn.Module, init: Callable[[Tensor], object]) -> None:
-    """Every convolution below by `init`, its bias zero."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            init(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)

@@ -1,6 +1,7 @@
 """Initialisations that papers state, as functions on layers that already exist."""
 
 from collections.abc import Callable
+from functools import partial
 from math import sqrt
 from typing import Literal
 
@@ -28,28 +29,43 @@ def gaussian_(layer: nn.Conv2d | nn.Linear, std: float, bias: float) -> None:
         nn.init.constant_(layer.bias, bias)
 
 
+def truncated_normal_(weight: Tensor, std: float) -> None:
+    """N(0, std²), drawn again beyond two deviations: TensorFlow's truncated normal."""
+    nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
+
+
+def variance_scaling_(weight: Tensor) -> None:
+    """N(0, 2/fan_in), cut at two standard deviations and widened by √1.3 to make up for that: TF-slim's initialiser."""
+    truncated_normal_(weight, sqrt(1.3 * 2 / weight[0].numel()))
+
+
+def every_conv_(model: nn.Module, init: Callable[[Tensor], object], bias: float = 0.0, *, linear: bool = False) -> None:
+    """The weights of every convolution below by `init`, its biases one value; those of fully connected layers too with `linear`."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d) or (linear and isinstance(module, nn.Linear)):
+            init(module.weight)
+            if module.bias is not None:
+                nn.init.constant_(module.bias, bias)
+
+
 def he_normal_(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
     """Every convolution below from N(0, 2/fan), its bias zero (He et al. 2015).
 
     fan_out is k²·cout whatever the groups, as in the Torch releases.
     """
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    every_conv_(model, partial(nn.init.kaiming_normal_, mode=mode, nonlinearity="relu"))
 
 
 def linear(init: Callable[[Tensor], object], bias: float = 0.0) -> Callable[[int, int], nn.Linear]:
     """A maker of fully connected layers, for `Head`: weights by `init`, every bias the same value."""
+    return partial(_linear, init, bias)     # no closure, so that a model can be pickled
 
-    def make(cin: int, cout: int) -> nn.Linear:
-        layer = nn.Linear(cin, cout)
-        init(layer.weight)
-        nn.init.constant_(layer.bias, bias)
-        return layer
 
-    return make
+def torch_linear(cin: int, cout: int) -> nn.Linear:
+    """The classifier of Facebook's Torch releases: `uniform_linear` weights, no bias at first."""
+    layer = uniform_linear(cin, cout)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def uniform_linear(cin: int, cout: int) -> nn.Linear:
@@ -57,4 +73,11 @@ def uniform_linear(cin: int, cout: int) -> nn.Linear:
     layer = nn.Linear(cin, cout)
     nn.init.uniform_(layer.weight, -1 / sqrt(cin), 1 / sqrt(cin))
     nn.init.uniform_(layer.bias, -1 / sqrt(cin), 1 / sqrt(cin))
+    return layer
+
+
+def _linear(init: Callable[[Tensor], object], bias: float, cin: int, cout: int) -> nn.Linear:
+    layer = nn.Linear(cin, cout)
+    init(layer.weight)
+    nn.init.constant_(layer.bias, bias)
     return layer

@@ -8,10 +8,10 @@ from torch import nn
 
 from .conv import Make, MakeNorm, Padding, conv_norm
 from .excite import SqueezeExcite
-from .init import linear
+from .init import every_conv_, gaussian_, linear, truncated_normal_
 from .residual import Residual
 
-slim_normal_ = partial(nn.init.trunc_normal_, std=0.09, a=-0.18, b=0.18)     # TF-slim's, cut at two standard deviations
+slim_normal_ = partial(truncated_normal_, std=0.09)     # TF-slim's
 slim_linear = linear(slim_normal_)
 
 
@@ -41,11 +41,7 @@ def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *
 
 def slim_init_(model: nn.Module) -> None:
     """Every convolution below from TF-slim's truncated normal, its bias zero (MobileNet v1 to v3)."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            slim_normal_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+    every_conv_(model, slim_normal_)
 
 
 def fan_out_init_(model: nn.Module) -> None:
@@ -53,6 +49,4 @@ def fan_out_init_(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups
-            nn.init.normal_(module.weight, std=sqrt(2 / fan_out))
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            gaussian_(module, std=sqrt(2 / fan_out), bias=0.0)

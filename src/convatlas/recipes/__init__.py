@@ -22,7 +22,7 @@ def recipe(name: str) -> Run:
     if name not in names():
         raise ConvatlasError(f"there is no recipe {name!r}{nearest(name, names()) or '; there are ' + ', '.join(names())}")
     run: Run = getattr(import_module(f"{__name__}.{name}"), name)()
-    return run.model_copy(update={"recipe": name})
+    return run.change("recipe", name)
 
 
 def about(name: str) -> str:

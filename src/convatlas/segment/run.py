@@ -49,8 +49,9 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     `out` gets `<image>.labels.*` (class numbers; PNG or TIFF for pictures, and for .npy, large TIFFs and Zarr an array of the same
     kind), on request `<image>.probabilities.npy` (K, H, W), `<image>.overlay.png`, `<image>.instances.tif` and `.csv`; always
     `areas.csv`. Tiles, overlap and blending as `tiles` says; `tta` as `symmetry` does. Called again after an interruption it goes on,
-    with the same result. Under torchrun the processes share the tiles. Raises ConvatlasError; an image that cannot be read has an
-    `error` unless `strict`.
+    and with as many threads per process on the same machine every bit is what an uninterrupted call writes; otherwise probabilities
+    differ by float rounding, and a label where two classes are that close. Under torchrun the processes share the tiles. Raises
+    ConvatlasError; an image that cannot be read has an `error` unless `strict`.
     """
     if tta not in CHOICES:
         raise ConvatlasError(f"tta = {tta!r} is refused{nearest(tta, CHOICES)}; there is {', '.join(CHOICES)}")

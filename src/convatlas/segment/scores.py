@@ -70,8 +70,3 @@ def rand_error(truth: Numbers, found: Numbers) -> float:
     from skimage.metrics import adapted_rand_error
 
     return float(adapted_rand_error(truth, found)[0])
-
-
-def pixel_error(truth: Tensor, found: Tensor) -> float:
-    """The share of pixels whose class is wrong."""
-    return float((truth != found).double().mean())

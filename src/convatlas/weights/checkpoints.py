@@ -1,6 +1,5 @@
 """Weights into networks and out of them: files of ours, of torchvision and timm, and names of public weights."""
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,8 +239,3 @@ def save(model: Convnet, path: str | Path) -> Path:
     target = Path(path).expanduser()
     weights.save(target, model.state_dict(), meta, model.fitted)
     return target
-
-
-def wnids(names: tuple[str, ...]) -> bool:
-    """Whether these are ImageNet's thousand classes by WordNet's numbers, whose order is that of `imagenet`'s names."""
-    return len(names) == IMAGENET and all(re.fullmatch(r"n\d{8}", name) for name in names)

@@ -9,8 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
-from ..run import Preprocess
-from .tables import read_yaml
+from ..run import Preprocess, read_yaml
 
 Interpolation = ("nearest", "bilinear", "bicubic")
 

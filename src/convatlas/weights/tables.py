@@ -13,7 +13,7 @@ from importlib.resources import files
 from itertools import islice
 from typing import Any
 
-import yaml
+from ..run import read_yaml
 
 LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 Shapes = Mapping[str, tuple[int, ...]]
@@ -56,12 +56,7 @@ def families() -> tuple[str, ...]:
 def _table(family: str) -> Mapping[str, Any]:
     if family not in families():
         return {}
-    return read_yaml(files(__package__).joinpath("names", f"{family}.yaml").read_text(encoding="utf-8"))
-
-
-def read_yaml(text: str) -> dict[str, Any]:
-    """By libyaml where PyYAML was built with it, which takes a tenth of the time."""
-    table: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    table: Mapping[str, Any] = read_yaml(files(__package__).joinpath("names", f"{family}.yaml").read_text(encoding="utf-8"))
     return table
 
 

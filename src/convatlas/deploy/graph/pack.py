@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from ...parts import scale_shift
 from .trace import traced
 
 MKLDNN = torch.ops.mkldnn
@@ -107,15 +108,9 @@ class Affine(nn.Module):
 
     def __init__(self, norm: nn.BatchNorm2d, relu: bool) -> None:
         super().__init__()
-        assert norm.running_mean is not None and norm.running_var is not None
-        scale = torch.rsqrt(norm.running_var.double() + norm.eps)
-        if norm.affine:
-            scale = scale * norm.weight.detach().double()
-        shift = -norm.running_mean.double() * scale
-        if norm.affine:
-            shift = shift + norm.bias.detach().double()
-        self.register_buffer("scale", scale.to(norm.running_mean)[:, None, None], persistent=False)
-        self.register_buffer("shift", shift.to(norm.running_mean)[:, None, None], persistent=False)
+        scale, shift = (value.to(norm.running_mean)[:, None, None] for value in scale_shift(norm))
+        self.register_buffer("scale", scale, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:

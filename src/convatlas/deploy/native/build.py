@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -45,6 +46,13 @@ def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
                     raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; take another "
                                          "compiler by the environment variable CXX, or another backend")
     return _declared(ctypes.CDLL(str(library)))
+
+
+def names_in(what: str) -> tuple[str, ...]:
+    """The names that the kernels' sources give `struct Step`, `enum Kind` or another, in their order."""
+    text = "".join(path.read_text(encoding="utf-8") for path in (files(__package__) / "kernels").iterdir())
+    (body,) = re.findall(rf"^{what} \{{(.*?)\}};", text, re.DOTALL | re.MULTILINE)
+    return tuple(re.findall(r"(\w+)\s*(?:[,;]|\Z)", re.sub(r"//.*", "", body)))
 
 
 def _instructions() -> str:

@@ -3,6 +3,8 @@
 import ctypes
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import zip_longest
 from threading import Lock
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConvatlasError
-from .build import kernels
+from .build import kernels, names_in
 from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
 
 NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride",
@@ -29,6 +31,20 @@ class Step(ctypes.Structure):
         ("epsilon", ctypes.c_double)]
 
 
+@cache
+def check_order() -> None:
+    """Raise ConvatlasError where the kernels' fields, kinds or activations stand in another order than here."""
+    for what, ours in (("struct Step", [name for name, *_ in Step._fields_]), ("enum Kind", KINDS), ("enum Activation", ACTIVATIONS)):
+        theirs = [name.lower() for name in names_in(what)]
+        differing = next((pair for pair in zip_longest(theirs, ours) if pair[0] != pair[1]), None)
+        if differing:
+            raise ConvatlasError(f"the native kernels' {what} has {differing[0]} where convatlas.native has {differing[1]}: they are of "
+                                 "two versions; install convatlas anew")
+    if kernels().convatlas_step_size() != ctypes.sizeof(Step):
+        raise ConvatlasError(f"the native kernels' steps take {kernels().convatlas_step_size()} bytes and convatlas.native's "
+                             f"{ctypes.sizeof(Step)}: take another compiler by the environment variable CXX, or another backend")
+
+
 class Network:
     """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
 
@@ -39,10 +55,10 @@ class Network:
 
     def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
                  choices: Mapping[str, Choice] | None = None, winograd: bool = True) -> None:
+        check_order()
         self.library, self.threads, self.works, self.winograd = kernels(), threads, works, winograd
         self.size = works[0].source.c, works[0].source.h, works[0].source.w
         self.lanes = int(self.library.convatlas_lanes())
-        assert self.library.convatlas_step_size() == ctypes.sizeof(Step)
         self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
         self.choices = dict(choices or {})
         self.weights: dict[tuple[str, str], tuple[Floats | None, ...]] = {}

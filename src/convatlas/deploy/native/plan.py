@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ...net.model import pair
-from ...parts import LayerNorm2d, LocalResponseNorm
+from ...parts import LayerNorm2d, LocalResponseNorm, scale_shift
 from ..graph.trace import LEAVES, traced
 from .work import CHANNELS, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, padded
 
@@ -252,9 +252,7 @@ class _Planner:
         source = self._written(node.args[0])
         if norm.running_mean is None or norm.running_var is None:
             raise UnsupportedError("native needs BatchNorm's statistics")
-        scale = torch.rsqrt(norm.running_var.double() + norm.eps) * (norm.weight.detach().double() if norm.affine else 1.0)
-        shift = (norm.bias.detach().double() if norm.affine else 0.0) - norm.running_mean.double() * scale
-        self._add(node, Work("affine", node.name, source, self._new(node), before=_floats(torch.stack([scale, shift]))))
+        self._add(node, Work("affine", node.name, source, self._new(node), before=_floats(torch.stack(scale_shift(norm)))))
 
     def _response(self, node: fx.Node, norm: LocalResponseNorm) -> None:
         source = self._written(node.args[0])

@@ -1,4 +1,4 @@
-// One step of a network, as convatlas.deploy.native.plan lays it down; every field is eight bytes.
+// One step of a network, as native/engine.py lays it down, which reads the order of the names here; every field is eight bytes.
 #pragma once
 #include "vector.h"
 

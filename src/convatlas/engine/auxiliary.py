@@ -1,4 +1,4 @@
-"""Side classifiers in training: a network that has them gives their scores too, and the loss adds theirs."""
+"""Auxiliary classifiers in training (Szegedy et al. 2015): a network that has them gives their scores too, and the loss adds theirs."""
 
 from collections.abc import Callable
 
@@ -10,8 +10,8 @@ from ..net.model import Convnet
 from .distributed import World
 
 
-class WithSides(nn.Module):
-    """`net` with its side classifiers: (N, C, H, W) → the scores of all, (1 + sides, N, classes), `net`'s own first."""
+class WithAuxiliary(nn.Module):
+    """`net` with its auxiliary classifiers: (N, C, H, W) → the scores of all, (1 + classifiers, N, classes), `net`'s own first."""
 
     def __init__(self, net: Convnet) -> None:
         super().__init__()
@@ -19,26 +19,26 @@ class WithSides(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """All scores."""
-        scores, sides = self.net.forward_aux(x)
-        return torch.stack([scores, *sides.values()])
+        scores, others = self.net.forward_aux(x)
+        return torch.stack([scores, *others.values()])
 
 
-def with_sides(model: nn.Module, world: World, parallel: str) -> nn.Module:
-    """What training calls instead of `model`: `model` itself, unless it has side classifiers."""
+def with_auxiliary(model: nn.Module, world: World, parallel: str) -> nn.Module:
+    """The module that training calls: `model` itself, unless it has auxiliary classifiers."""
     if not isinstance(model, Convnet) or not model.aux:
         return model
     if world.size > 1 and parallel == "fsdp":
         raise ConvatlasError(f"{model.name} has auxiliary classifiers, which parallel = 'fsdp' does not train: "
                              "use parallel = 'ddp', or build it with aux=False")
-    return WithSides(model)
+    return WithAuxiliary(model)
 
 
 def losses_of(model: nn.Module, scores: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor],
               aux_weight: float | None = None) -> tuple[Tensor, Tensor]:
-    """(scores of the network itself, its loss per image plus those of its side classifiers times `aux_weight`, or the network's own)."""
+    """The network's own scores, and each image's loss: its own plus the auxiliary ones times `aux_weight` (None: the network's)."""
     if not isinstance(model, Convnet) or not model.aux:
         return scores, loss(scores, labels)
     total = loss(scores[0], labels)
-    for side in scores[1:]:
-        total = total + (model.aux_weight if aux_weight is None else aux_weight) * loss(side, labels)
+    for other in scores[1:]:
+        total = total + (model.aux_weight if aux_weight is None else aux_weight) * loss(other, labels)
     return scores[0], total

@@ -1,0 +1,59 @@
+"""What ResNet for ImageNet and its successors share: the stem, four stages of their own blocks, the head (He et al. 2016, Table 1)."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, Protocol
+
+from torch import nn
+
+from ..parts import Block, BlockExcite, MakeNorm, PoolKind, StemPool, conv_norm, he_normal_, residual_stages, torch_linear
+from .model import Convnet, Spec, pooled
+
+
+class ResidualSpec(Spec, Protocol):
+    """What their specifications have in common."""
+
+    @property
+    def stem(self) -> Literal["imagenet", "cifar"]:
+        """7×7/2 and max-pool, or 3×3 for small images."""
+
+    @property
+    def output_stride(self) -> Literal[8, 16, 32]:
+        """The reduction beyond which convolutions dilate instead of striding."""
+
+    @property
+    def norm_eps(self) -> float:
+        """BatchNorm's ε."""
+
+    @property
+    def drop_rate(self) -> float:
+        """Dropout before the classifier."""
+
+    @property
+    def drop_path_rate(self) -> float:
+        """Stochastic depth of the last block; from 0 it rises linearly."""
+
+    @property
+    def global_pool(self) -> PoolKind:
+        """Mean, maximum, or both."""
+
+
+def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, expansion: int = 4, pool: StemPool = "symmetric",
+                 excite: BlockExcite | None = None, stem: Callable[[MakeNorm], nn.Module] | None = None, width: int = 64) -> Convnet:
+    """7×7/2, 3×3/2 max-pool, `depths` blocks of 64, 128, 256 and 512 planes, mean, classifier; for small images a 3×3 and no pool.
+
+    Input (N, in_chans, H, W); maps of `width` channels at H/2, then `expansion` times the planes at H/4 to H/32. `stem` makes
+    another one of `width` maps. Weights are drawn as in the Torch release: fan-out, the classifier's bias zero.
+    """
+    norm = partial(nn.BatchNorm2d, eps=spec.norm_eps)
+    small = spec.stem == "cifar"
+    kernel, stride = (3, 1) if small else (7, 2)
+    front: nn.Module = nn.Identity() if stem else conv_norm(spec.in_chans, width, kernel, stride, norm=norm)
+    stages = residual_stages(partial(block, norm=norm), depths, width, expansion=expansion, before=1 if small else 4,
+                             pool=None if small else pool, excite=excite, output_stride=spec.output_stride,
+                             drop_path_rate=spec.drop_path_rate)
+    head = pooled(512 * expansion, spec.num_classes, pool=spec.global_pool, drop_rate=spec.drop_rate, classifier=torch_linear)
+    if stem:        # after the rest: the order of random draws stays, so that a seed gives the weights that it has always given
+        front = stem(norm)
+    he_normal_(nn.ModuleList([front, *stages]))
+    return Convnet(spec, front, stages, head)
