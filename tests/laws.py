@@ -36,7 +36,7 @@ def fields_of(name: str) -> dict[str, Any]:
 
 def _takes(net: Convnet, size: tuple[int, int]) -> bool:
     try:
-        return net._accepts(size) and min(net._shapes(size)[-1][1:]) > 1
+        return net.accepts(size) and min(net.shapes(size)[-1][1:]) > 1
     except convatlas.ConvatlasError:
         return False
 
@@ -97,7 +97,7 @@ def odd_sizes(name: str) -> None:
     """Height and width need not be even, nor the same."""
     model = wake(build(name)).eval()
     size = (model.image_size[0] + 21, model.image_size[1] + 38)
-    if not model._accepts(size):
+    if not model.accepts(size):
         pytest.skip("made for some sizes only")
     with torch.inference_mode():
         scores = model(torch.randn(1, model.in_chans, *size))

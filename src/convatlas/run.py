@@ -13,6 +13,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConvatlasError, nearest
+from .files import check_format
+
+FORMAT = 1      # of a run folder, whose config.yaml says it
 
 
 class Record(BaseModel):
@@ -289,6 +292,7 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
         return {}
     if not isinstance(tree, dict):
         raise ConvatlasError(f"{where} must be a YAML mapping such as 'train: {{epochs: 5}}', not {type(tree).__name__}")
+    check_format(tree.pop("format", None), FORMAT, where)
     return tree
 
 

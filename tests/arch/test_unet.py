@@ -70,7 +70,7 @@ def test_sizes_are_those_that_halve_evenly():
     with torch.device("meta"):
         net = convatlas.create_model("unet", widths=TINY)
     assert [net.output_size(side, side) for side in (188, 204, 572)] == [(4, 4), (20, 20), (388, 388)]
-    assert [side for side in range(150, 240) if net._accepts((side, side))] == [188, 204, 220, 236]
+    assert [side for side in range(150, 240) if net.accepts((side, side))] == [188, 204, 220, 236]
     for attempt in (lambda: net.output_size(580, 572), lambda: net(torch.empty(1, 1, 580, 572, device="meta"))):
         with pytest.raises(convatlas.ConvatlasError, match=r"188, 204, 220, … pixels, not 580×572: .* 572×572 or 588×572"):
             attempt()

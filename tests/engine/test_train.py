@@ -344,7 +344,7 @@ def test_the_watch_hears_of_everything(tmp_path):
 
 def test_unwritable_places_are_named(tmp_path):
     (tmp_path / "metrics.csv").mkdir()
-    with pytest.raises(ConvatlasError, match="cannot write into"):
+    with pytest.raises(ConvatlasError, match=r"cannot write .*metrics\.csv"):
         engine_toys.train(tmp_path, HERE)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "checkpoints").write_text("in the way")

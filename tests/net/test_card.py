@@ -133,3 +133,9 @@ def test_contrast_is_normalised_although_nothing_was_measured_for_it(model):
     model.card = replace(model.card, preprocess=Preprocess(fit="gcn"), fitted={})
     x = convatlas.transforms(model)(torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8))
     assert x.mean().abs() < 1e-5 and abs(x.std(unbiased=False) - 1) < 1e-4
+
+
+@pytest.mark.parametrize("name", ["classes", "preprocess", "fitted", "loaded", "folded", "scores", "name", "spec"])
+def test_what_the_card_holds_cannot_be_set_beside_it(name):
+    with pytest.raises(AttributeError):
+        setattr(convatlas.create_model("lenet5"), name, ("a", "b"))

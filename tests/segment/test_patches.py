@@ -166,7 +166,7 @@ def test_whole_scores_are_the_network_s(padding):
             expected = net(pixels[None])[0]
         else:
             padded = torch.from_numpy(np.pad(pixels.numpy(), [(0, 0), (8, 60), (8, 60)], mode="reflect"))
-            high, wide = (next(s for s in range(side + 16, side + 40) if net._accepts((s, s))) for side in (37, 50))
+            high, wide = (next(s for s in range(side + 16, side + 40) if net.accepts((s, s))) for side in (37, 50))
             expected = net(padded[None, :, :high, :wide])[0, :, :37, :50]
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
 

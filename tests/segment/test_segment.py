@@ -48,7 +48,7 @@ def files(tmp_path, pixels):
 def expected(net, pixels):
     """The labels from the whole picture at once."""
     with torch.inference_mode():
-        return net(convatlas.transforms(net)._normalised(torch.from_numpy(pixels).permute(2, 0, 1) / 255.0)[None])[0].softmax(0)
+        return net(convatlas.transforms(net).normalised(torch.from_numpy(pixels).permute(2, 0, 1) / 255.0)[None])[0].softmax(0)
 
 
 def test_every_kind_of_file_gives_the_whole_pictures_labels(net, pixels, files, tmp_path):

@@ -115,10 +115,10 @@ class EncoderUNet:
 
     def taps(self, encoder: Convnet) -> dict[int, tuple[int, int]]:
         """Reduction → index and channels of each map; refused unless they are exactly 1/2, 1/4, 1/8 … of an image."""
-        found = encoder._taps if len(encoder.stages) else []
+        found = encoder.taps if len(encoder.stages) else []
         stride = max((reduction for *_, reduction in found), default=1)
         side = 2 * stride * -(-max(pair(encoder.image_size)) // stride)
-        shapes = encoder._shapes((side, side)) if stride > 1 and encoder._accepts((side, side)) else []
+        shapes = encoder.shapes((side, side)) if stride > 1 and encoder.accepts((side, side)) else []
         if not shapes or any(reduction.bit_count() != 1 or shapes[index][1] * reduction != side for index, _, _, reduction in found):
             raise ConvatlasError(f"EncoderUNet: encoder = {self.encoder!r} is refused: its maps are not exactly 1/2, 1/4, 1/8 … of the "
                                  "image, as those of resnet34, vgg16_bn and efficientnet_b0 are")

@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import ConvatlasError
+from ..files import check_format, whole_write
 from . import console
 from .deploy import BackendName
 from .inspections.common import FORMATS, Out
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..deploy.bench.comparison import Comparison, Side
 
 PEERS = "Peers"
+FORMAT = 1          # of the file of --keep
 
 
 def bench(
@@ -61,7 +63,7 @@ def bench(
     def done(compared: "Comparison") -> None:
         made[_key(compared)] = compared
         if keep is not None:
-            _write(keep, {"machine": about(), "comparisons": [plain(each) for each in made.values()]})
+            _write(keep, {"format": FORMAT, "machine": about(), "comparisons": [plain(each) for each in made.values()]})
 
     peers = [word.strip() for word in against.split(",") if word.strip()]
     for model in models:
@@ -105,18 +107,16 @@ def _kept(path: Path | None) -> list[dict[str, Any]]:
     if path is None or not path.expanduser().exists():
         return []
     try:
-        return list(reader.loads(path.expanduser().read_text(encoding="utf-8"))["comparisons"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tree = reader.loads(path.expanduser().read_text(encoding="utf-8"))
+        check_format(tree.get("format"), FORMAT, f"--keep {str(path)!r}")
+        return list(tree["comparisons"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConvatlasError(f"--keep {str(path)!r} holds other things than comparisons: name a new file") from error
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:
-    try:
-        beside = path.expanduser().with_name(f".{path.name}")
+    with whole_write(path.expanduser(), "name another file with --keep") as beside:
         beside.write_text(reader.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        beside.replace(path.expanduser())
-    except OSError as error:
-        raise ConvatlasError(f"cannot write --keep {str(path)!r}: {error.strerror or error}") from error
 
 
 def _table(compared: "Comparison") -> Table:

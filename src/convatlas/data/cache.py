@@ -17,12 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ConvatlasError
-from ..files import cache_dir
+from ..files import cache_dir, whole_write
 from ..run import Data
 from .images import Files, ImageSet, Subset, UnreadableImage
 from .transform import Transform
 
 MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table
+FORMAT = 1                      # ends the table; the oldest files lack it
 SAMPLE = 64                     # files whose headers tell how much memory all will take
 CHUNK = 256                     # pictures decoded between two writes
 TELL = 10.0                     # seconds between two sentences about the progress
@@ -129,22 +130,11 @@ def on_disk(files: Files, folder: Path, tell: Callable[[str], None]) -> Cached:
     found = _opened(files, path)
     if found is not None:
         return found
-    part = path.with_suffix(f".{os.getpid()}.part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as sink:
-                table = _write(files, sink, tell)
-                written = json.dumps(table).encode()
-                sink.write(written + len(written).to_bytes(8, "big") + MAGIC)
-                sink.flush()
-                os.fsync(sink.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConvatlasError(f"cannot write the cache {str(path)!r}: {error}; "
-                             "name another folder with data.cache_dir, or set data.cache to off") from error
+    advice = "name another folder with data.cache_dir, or set data.cache to off"
+    with whole_write(path, advice, parents=True, sync=True) as part, part.open("wb") as sink:
+        table = _write(files, sink, tell)
+        written = json.dumps([*table, FORMAT]).encode()
+        sink.write(written + len(written).to_bytes(8, "big") + MAGIC)
     written_whole = _opened(files, path)
     if written_whole is None:
         raise ConvatlasError(f"the cache {str(path)!r} changed while it was being written; start again, or set data.cache to off")
@@ -231,9 +221,11 @@ def _opened(files: Files, path: Path) -> Cached | None:
             return None
         size = file.seek(end - ending - length)
         try:
-            shapes, unreadable = json.loads(file.read(length))
+            shapes, unreadable, *format_ = json.loads(file.read(length))
         except ValueError:
             return None
+    if format_ not in ([], [FORMAT]):       # made anew, as everything that can be had again
+        return None
     table = Table(tuple(Shape(*shape) for shape in shapes), {int(index): reason for index, reason in unreadable.items()})
     if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:
         return None

@@ -1,13 +1,9 @@
 """Batches whose order and augmentation only the seed and the epoch decide, for any number of workers and any start."""
 
-import logging
 import math
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from itertools import islice
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -19,11 +15,10 @@ from ..errors import ConvatlasError
 from .cache import Cached
 from .draws import image_seeds
 from .images import Files, ImageSet, Subset, Tensors, UnreadableImage
+from .reading import Read, filler, skip, start_worker, started
 from .sampling import balanced, permutation
 from .sampling import stable_seed as stable_seed
 from .transform import Transform
-
-log = logging.getLogger("convatlas")
 
 KEPT_BYTES = 2**30      # a set in memory is transformed once and kept where that takes less
 CHUNK = 4096            # pictures transformed at once
@@ -97,7 +92,7 @@ class Loader:
             sampler=self._jobs,             # what an epoch puts there; the workers stay, and are sent new jobs
             num_workers=workers,
             persistent_workers=True,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
             generator=torch.Generator(),    # otherwise it draws from the global one, and dropout changes
         ) if workers else None
         self._strict = strict
@@ -108,8 +103,7 @@ class Loader:
         plan = self._plan(epoch)[start:]
         shares = [_share(batch, self._rank, self._world) for batch in plan]
         for batch, read in zip(plan, self._read(shares, epoch), strict=True):
-            for index, reason in read.unreadable.items():
-                self._skip(index, reason)
+            skip(self.skipped, read.unreadable, len(self.images), self._strict)
             yield Batch(read.images, read.labels, read.indices, len(batch))
 
     def _plan(self, epoch: int) -> list[Tensor]:
@@ -124,50 +118,30 @@ class Loader:
             order = permutation(len(self.images), self._seed, epoch)
         return list(torch.split(order, self._batch_size))
 
-    def _read(self, shares: list[Tensor], epoch: int) -> "Iterator[_Read]":
+    def _read(self, shares: list[Tensor], epoch: int) -> Iterator[Read[Tensor]]:
         if self._keeps():
             yield from (self._gather(share % len(self.images)) for share in shares)
             return
         jobs = [_Job(epoch, share) for share in shares]
         if self._ahead is None:
-            yield from (_unwrap(self._reader[job]) for job in jobs)
+            yield from (self._reader.read(*job) for job in jobs)
             return
         self._jobs[:] = jobs
-        with _interrupts_held():
-            started = iter(self._ahead)
-        yield from map(_unwrap, started)
+        yield from started(self._ahead)
 
     def _keeps(self) -> bool:
         t = self._transform
         size = len(self.images) * t.in_chans * t.size[0] * t.size[1] * 4
         return not t.random and size < KEPT_BYTES and _in_memory(self.images)
 
-    def _gather(self, share: Tensor) -> "_Read":
+    def _gather(self, share: Tensor) -> Read[Tensor]:
         if not len(share):
             return self._reader.filler({})
         if self._kept is None:
             # Outside inference mode, in which evaluation runs: what is made there cannot be trained on later.
             with torch.inference_mode(False), torch.no_grad():
                 self._kept = _transformed(self.images, self._transform)
-        return _Read(self._kept[share], self.images.labels[share], share, {})
-
-    def _skip(self, index: int, reason: str) -> None:
-        if self._strict:
-            raise UnreadableImage(f"{reason}; without strict it would be skipped")
-        if index not in self.skipped:
-            self.skipped[index] = reason
-            log.info("skipped: %s", reason)
-        if len(self.skipped) == len(self.images):
-            raise ConvatlasError(f"none of the {len(self.images)} images can be read; the last one: {reason}")
-
-
-class _Read(NamedTuple):
-    """What was read for one share of a batch."""
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    unreadable: dict[int, str]      # index -> reason
+        return Read(self._kept[share], self.images.labels[share], share, {})
 
 
 class _Job(NamedTuple):
@@ -177,28 +151,29 @@ class _Job(NamedTuple):
     draws: Tensor
 
 
-class _Reader(Dataset["_Read | ConvatlasError"]):
-    """Reads and transforms shares; errors are returned, for a worker would add its traceback."""
+class _Reader(Dataset["Read[Tensor] | ConvatlasError"]):
+    """Reads and transforms shares; a worker returns errors, for `started` to raise."""
 
     def __init__(self, images: ImageSet, transform: Transform, seed: int, threads: int):
         self.images, self.transform, self.seed, self.threads = images, transform, seed, threads
 
-    def __getitem__(self, job: _Job) -> "_Read | ConvatlasError":
+    def __getitem__(self, job: _Job) -> "Read[Tensor] | ConvatlasError":
         try:
-            return self._get(*job)
+            return self.read(*job)
         except ConvatlasError as error:
             return error
 
-    def _get(self, epoch: int, draws: Tensor) -> _Read:
+    def read(self, epoch: int, draws: Tensor) -> Read[Tensor]:
+        """One share; raises ConvatlasError."""
         indices = draws % len(self.images)
         seeds = image_seeds(self.seed, epoch, draws)
         if len(indices) and _in_memory(self.images):
-            return _Read(self.transform.batch(_pictures(self.images, indices), seeds), self.images.labels[indices], indices, {})
+            return Read(self.transform.batch(_pictures(self.images, indices), seeds), self.images.labels[indices], indices, {})
         images, places, reasons = together(self.transform, self._pictures(indices.tolist()), seeds)
         unreadable = {int(indices[place]): reason for place, reason in reasons.items()}
         if not places:
             return self.filler(unreadable)
-        return _Read(images, self.images.labels[indices[places]], indices[places], unreadable)
+        return Read(images, self.images.labels[indices[places]], indices[places], unreadable)
 
     def _pictures(self, indices: list[int]) -> "Iterator[Tensor | UnreadableImage]":
         """The pictures in their order; a few at a time, for photographs are large."""
@@ -215,11 +190,9 @@ class _Reader(Dataset["_Read | ConvatlasError"]):
         except UnreadableImage as error:
             return error
 
-    def filler(self, unreadable: dict[int, str]) -> _Read:
+    def filler(self, unreadable: dict[int, str]) -> Read[Tensor]:
         """What stands for a share without a picture."""
-        labels = self.images.labels
-        zeros = torch.zeros(1, self.transform.in_chans, *self.transform.size)
-        return _Read(zeros, labels.new_zeros(1, *labels.shape[1:]), torch.full((1,), -1), unreadable)
+        return filler(torch.zeros(1, self.transform.in_chans, *self.transform.size), self.images.labels, unreadable)
 
 
 def together(
@@ -254,12 +227,6 @@ def _share(batch: Tensor, rank: int, world: int) -> Tensor:
     return batch.tensor_split(world)[rank]
 
 
-def _unwrap(read: _Read | ConvatlasError) -> _Read:
-    if isinstance(read, ConvatlasError):
-        raise read
-    return read
-
-
 def _are_files(images: ImageSet) -> bool:
     return isinstance(images, Files) or (isinstance(images, Subset) and _are_files(images.base))
 
@@ -285,27 +252,3 @@ def _transformed(images: ImageSet, transform: Transform) -> Tensor:
     for chunk in torch.arange(len(images)).chunk(math.ceil(len(images) / CHUNK)):
         kept[chunk[0] : chunk[-1] + 1] = transform(_pictures(images, chunk))
     return kept
-
-
-def _start_worker(number: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is the main process's to answer; it ends its workers
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end, lest it hit a worker that does not ignore it yet, or torch half way through starting them.
-
-    A handler, not a mask: a mask holds in one thread only, and torch has others that the signal may come to.
-    """
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or before is None:
-        yield
-        return
-    held: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if held:
-            signal.raise_signal(signal.SIGINT)

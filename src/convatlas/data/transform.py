@@ -75,7 +75,7 @@ class Transform:
             raise ConvatlasError(f"pictures are uint8 (n, C, H, W), not {images.dtype} {tuple(images.shape)}")
         if seeds.dtype != torch.int64 or seeds.shape != images.shape[:1]:
             raise ValueError(f"{len(images)} pictures need as many int64 seeds, not {seeds.dtype} {tuple(seeds.shape)}")
-        return self._finished(_CROPS[self.augment.crop](self, _channels(images, self.in_chans), seeds), seeds)
+        return self._finished(_CROPS[self.augment.crop](self, as_channels(images, self.in_chans), seeds), seeds)
 
     def each(self, pictures: Sequence[Tensor], seeds: Tensor) -> tuple[Tensor, dict[int, UnreadableImage]]:
         """Pictures uint8 (C, H, W) of any sizes, seeds int64 (n,): bit for bit what `seeded` gives of each, (m, in_chans, h, w).
@@ -90,7 +90,7 @@ class Transform:
             boxes = how.inception_boxes(sizes, a.scale, a.ratio, seeds).tolist()
         crops, kept, refused = [], [], {}
         for place, picture in enumerate(pictures):
-            pixels = _channels(picture[None], self.in_chans)
+            pixels = as_channels(picture[None], self.in_chans)
             try:
                 crops.append(_box(self, pixels, boxes[place]) if boxes else _CROPS[a.crop](self, pixels, seeds[place : place + 1]))
                 kept.append(place)
@@ -111,13 +111,14 @@ class Transform:
             pixels = how.jittered(pixels, a.jitter, seeds)
         values = pixels.to(torch.float32).div_(255)
         if any(a.affine) or a.elastic:
-            values = how.deform(values, self._field(seeds), border=a.padding_mode)
+            values = how.deform(values, self.displacements(seeds), border=a.padding_mode)
         if a.pca_colour:
             values += how.colour_noise(a.pca_colour, *self._components(), seeds)
-        values = self._normalised(values)
+        values = self.normalised(values)
         return how.erased(values, a.erase, seeds) if a.erase else values
 
-    def _field(self, seeds: Tensor) -> Tensor:
+    def displacements(self, seeds: Tensor) -> Tensor:
+        """The field by which pictures are deformed, in pixels: (n, 2, h, w)."""
         a = self.augment
         field = torch.zeros(len(seeds), 2, *self.size)
         if any(a.affine):
@@ -131,7 +132,8 @@ class Transform:
             return self.fitted["pca_values"], self.fitted["pca_vectors"]
         return torch.tensor(EIGENVALUES), torch.tensor(EIGENVECTORS)
 
-    def _normalised(self, values: Tensor) -> Tensor:
+    def normalised(self, values: Tensor) -> Tensor:
+        """Pixels from 0 to 1, (n, in_chans, h, w), as the network takes them; overwrites `values` where nothing was fitted."""
         if self.fit != "none":
             return apply(self.fit, values, self.fitted, self.std)
         return values.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(torch.tensor(self.std).view(-1, 1, 1))
@@ -196,7 +198,7 @@ def _per_channel(
     return tuple(values) * (channels // len(values))
 
 
-def _channels(pixels: Tensor, wanted: int) -> Tensor:
+def as_channels(pixels: Tensor, wanted: int) -> Tensor:
     """Grey to RGB by repetition, RGB to grey by luminance (ITU-R BT.601), alpha dropped."""
     from torchvision.transforms.v2 import functional as F
 
@@ -215,7 +217,8 @@ def _channels(pixels: Tensor, wanted: int) -> Tensor:
     return pixels
 
 
-def _resize(pixels: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+def resize(pixels: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
+    """Pixels (…, C, H, W) as (…, C, *size), antialiased; raises UnreadableImage where that is too large."""
     from torchvision.transforms.v2 import InterpolationMode
     from torchvision.transforms.v2 import functional as F
 
@@ -234,14 +237,15 @@ def _covering(size: tuple[int, int], box: tuple[int, int]) -> tuple[int, int]:
     return (h, h * width // height) if h * width >= w * height else (w * height // width, w)
 
 
-def _resized(transform: Transform, pixels: Tensor, box: tuple[int, int]) -> Tensor:
-    return _resize(pixels, _covering((pixels.shape[-2], pixels.shape[-1]), box), transform.interpolation)
+def covering(transform: Transform, pixels: Tensor, box: tuple[int, int]) -> Tensor:
+    """Resized at the same aspect, so that it just covers `box` (h, w)."""
+    return resize(pixels, _covering((pixels.shape[-2], pixels.shape[-1]), box), transform.interpolation)
 
 
 def _fitted(transform: Transform, pixels: Tensor) -> Tensor:
     """Resized so that the field `size / crop_pct` just fits into it."""
     h, w = (max(1, round(side / transform.crop_pct)) for side in transform.size)
-    return _resized(transform, pixels, (h, w))
+    return covering(transform, pixels, (h, w))
 
 
 def _centre_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
@@ -258,7 +262,7 @@ def _random_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
     if transform.augment.short_side is None:
         return _window(transform, _fitted(transform, pixels), seeds)
     sides = how.short_sides(transform.augment.short_side, seeds)
-    return torch.cat([_window(transform, _resized(transform, pixels[i : i + 1], (side, side)), seeds[i : i + 1])
+    return torch.cat([_window(transform, covering(transform, pixels[i : i + 1], (side, side)), seeds[i : i + 1])
                       for i, side in enumerate(sides)])
 
 
@@ -277,7 +281,7 @@ def _resized_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor
 
 def _box(transform: Transform, pixels: Tensor, box: Sequence[int]) -> Tensor:
     top, left, h, w = box
-    return _resize(pixels[..., top : top + h, left : left + w], transform.size, transform.interpolation)
+    return resize(pixels[..., top : top + h, left : left + w], transform.size, transform.interpolation)
 
 
 _CROPS = {"centre": _centre_crop, "random": _random_crop, "resized": _resized_crop}

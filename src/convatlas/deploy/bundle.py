@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import DEPLOYED, is_deployed
+from ..files import DEPLOYED, check_format, is_deployed
 from ..net import registry
 from ..net.card import Card
 from ..net.layers import macs
@@ -122,8 +122,7 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
         format_, name, precision = about["format"], about["backend"], about["precision"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read") from error
-    if format_ != FORMAT:
-        raise ConvatlasError(f"{str(folder)!r} was written by another convatlas (format {format_}, not {FORMAT}): deploy it again")
+    check_format(format_, FORMAT, repr(str(folder)))
     backend = backend_of(name)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() and "cuda" in backend.devices else "cpu"))
     example = torch.zeros(about["example"], device=where)

@@ -1,6 +1,5 @@
 """The fastest way to run a network here, among those that give the same result."""
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,8 @@ from torch import Tensor, nn
 
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import cache_dir
+from ..files import cache_dir, whole_write
+from ..net.digest import weights_digest
 from ..net.layers import macs
 from ..net.model import Convnet
 from .backends import BACKENDS, Precision, Scores, backend_of
@@ -27,6 +27,7 @@ from .int8.figures import Int8
 from .machine import processor, versions
 from .native import UnsupportedError
 
+FORMAT = 1              # of the file that remembers a choice
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
@@ -228,10 +229,7 @@ def resident() -> int | None:
 
 def _fingerprint(model: Convnet, example: Tensor, precision: Precision, names: Sequence[str]) -> str:
     """What the choice depends on: the network and its weights, the example's shape, the machine, the engines' versions."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    digest = weights_digest(model)
     device = torch.cuda.get_device_name(example.device) if example.device.type == "cuda" else example.device.type
     engines = versions(("convatlas", "torch", "onnxruntime", "openvino"))
     about = (repr(model.spec), tuple(example.shape), precision, tuple(names), device, platform.machine(), processor(),
@@ -243,19 +241,19 @@ def _fingerprint(model: Convnet, example: Tensor, precision: Precision, names: S
 def _read(path: Path) -> Report | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept.get("format", FORMAT) != FORMAT:
+            return None
         return Report(tuple(Candidate(**each) for each in kept["candidates"]), kept["chosen"], cached=True)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _write(path: Path, report: Report) -> None:
     """Remember the choice; a cache that cannot be written is done without."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(json.dumps(asdict(report)), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
+        with whole_write(path, parents=True) as beside:
+            beside.write_text(json.dumps({"format": FORMAT, **asdict(report)}), encoding="utf-8")
+    except ConvatlasError as error:
         logging.getLogger("convatlas").info("the choice is not remembered: %s", error)
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..files import check_format, digest
 from .distributed import World, gather, placed, whole
 from .schedule import Plateau
 
@@ -135,7 +136,7 @@ def _write(home: Path, name: str, tensors: dict[str, Tensor], state: dict[str, A
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     save_file(tensors, fresh / "state.safetensors")
-    state["sha256"] = _digest(fresh / "state.safetensors")
+    state["sha256"] = digest(fresh / "state.safetensors")
     (fresh / "state.json").write_text(json.dumps(state, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for path in (fresh / "state.safetensors", fresh / "state.json", fresh):
         _sync(path)
@@ -162,11 +163,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _checkpoints(home: Path) -> list[Path]:
@@ -198,12 +194,8 @@ def newest(folder: Path) -> Saved | None:
 
 def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    if state["format"] != FORMAT:
-        raise ConvatlasError(
-            f"the checkpoint {str(path)!r} has format {state['format']} and this version reads {FORMAT}; "
-            f"use convatlas {state.get('convatlas')}, which wrote it"
-        )
-    if _digest(path / "state.safetensors") != state["sha256"]:
+    check_format(state["format"], FORMAT, f"the checkpoint {str(path)!r}")
+    if digest(path / "state.safetensors") != state["sha256"]:
         raise ValueError("its checksum does not match")
     return load_file(path / "state.safetensors"), state
 

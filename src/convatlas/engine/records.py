@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..errors import ConvatlasError
+from ..files import whole_write
 
 COLUMNS = (
     "epoch",                # counted from 1
@@ -49,10 +50,9 @@ class Records:
         self._path, self._columns = folder / "metrics.csv", (*COLUMNS, *more)
         try:
             kept = [row for row in read_rows(self._path) if row["epoch"] <= epochs] if epochs else []
-            fresh = self._path.with_suffix(".csv.tmp")
-            with fresh.open("w", encoding="utf-8", newline="") as file:
+            with (whole_write(self._path, "choose another place with --out") as beside,
+                  beside.open("w", encoding="utf-8", newline="") as file):
                 csv.writer(file).writerows([self._columns, *(self._text(row) for row in kept)])
-            fresh.replace(self._path)       # at every moment one whole file is there
             self._board: Any = SummaryWriter(str(folder / "tb"), purge_step=steps + 1 if steps else None)
         except OSError as error:
             where = f"cannot write into {str(folder)!r}: {error.strerror}"

@@ -1,6 +1,5 @@
 """The views of a picture that a protocol shows, read in batches; and a network that answers once for all of them."""
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data import ImageSet, UnreadableImage
 from ..data.augment import centred
-from ..data.loader import _interrupts_held, _start_worker
-from ..data.transform import Transform, _channels, _resize, _resized
+from ..data.reading import Read, filler, skip, start_worker, started
+from ..data.transform import Transform, as_channels, covering, resize
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
 from ..net.answering import Answers, Scorer
@@ -22,9 +21,6 @@ from ..parts import GlobalPool
 from ..run import Loss
 from .protocol import Protocol, Size
 
-log = logging.getLogger("convatlas")
-
-
 # -- of one picture --------------------------------------------------------------------------------------------------
 
 def views(picture: Tensor, transform: Transform, protocol: Protocol) -> list[Tensor]:
@@ -32,14 +28,14 @@ def views(picture: Tensor, transform: Transform, protocol: Protocol) -> list[Ten
 
     `protocol` is resolved. In its order: scales, squares, crops, and each view's mirror image after it.
     """
-    pixels = _channels(picture, transform.in_chans)
+    pixels = as_channels(picture, transform.in_chans)
     found: list[Tensor] = []
     for scale in protocol.scales:
-        resized = _resized(transform, pixels, _box(scale, transform.size))
+        resized = covering(transform, pixels, _box(scale, transform.size))
         found += [resized] if protocol.dense else crops(resized, scale, transform, protocol)
     if protocol.flip:
         found = [each for view in found for each in (view, view.flip(-1))]
-    return [transform._normalised(view[None].float().div_(255))[0] for view in found]
+    return [transform.normalised(view[None].float().div_(255))[0] for view in found]
 
 
 def crops(pixels: Tensor, scale: int, transform: Transform, protocol: Protocol) -> list[Tensor]:
@@ -53,7 +49,7 @@ def crops(pixels: Tensor, scale: int, transform: Transform, protocol: Protocol) 
     for square in _squares(field, box) if protocol.squares == "three" else (centred(field, box),):
         found += _five(square, size) if protocol.crops > 1 else [centred(square, size)]
         if protocol.crops == 6:
-            found.append(_resize(square, size, transform.interpolation))
+            found.append(resize(square, size, transform.interpolation))
     return found
 
 
@@ -110,32 +106,23 @@ class ViewLoader:
         shares = [share.tensor_split(world)[rank].tolist() for share in torch.split(torch.arange(len(images)), batch_size * world)]
         self.steps = len(shares)
         self._batches = DataLoader(_Reader(images, transform, protocol), batch_size=None, sampler=shares, num_workers=workers,
-                                   worker_init_fn=_start_worker if workers else None,
+                                   worker_init_fn=start_worker,
                                    generator=torch.Generator())     # otherwise it draws from the global one
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches, the same in every epoch."""
-        with _interrupts_held():
-            started = iter(self._batches)
-        for indices, pictures, unreadable in started:
-            for index, reason in unreadable.items():
-                if self.strict:
-                    raise UnreadableImage(f"{reason}; without strict it would be skipped")
-                self.skipped[index] = reason
-                log.info("skipped: %s", reason)
-            if len(self.skipped) == len(self.images):
-                raise ConvatlasError(f"none of the {len(self.images)} images can be read; the last one: {reason}")
-            places = torch.tensor(indices)
-            yield Batch(Views(pictures), self.images.labels[places.clamp(min=0)], places)
+        for read in started(self._batches):
+            skip(self.skipped, read.unreadable, len(self.images), self.strict)
+            yield Batch(read.images, read.labels, read.indices)
 
 
-class _Reader(Dataset[tuple[list[int], list[list[Tensor]], dict[int, str]]]):
-    """A share's readable indices, their views, and why others are missing; a filler where none is left."""
+class _Reader(Dataset[Read[Views]]):
+    """Reads shares: all views of every picture."""
 
     def __init__(self, images: ImageSet, transform: Transform, protocol: Protocol) -> None:
         self.images, self.transform, self.protocol = images, transform, protocol
 
-    def __getitem__(self, share: list[int]) -> tuple[list[int], list[list[Tensor]], dict[int, str]]:
+    def __getitem__(self, share: list[int]) -> Read[Views]:
         found: dict[int, list[Tensor]] = {}
         unreadable: dict[int, str] = {}
         for index in share:
@@ -145,8 +132,9 @@ class _Reader(Dataset[tuple[list[int], list[list[Tensor]], dict[int, str]]]):
                 unreadable[index] = str(error)
         if not found:
             blank = torch.zeros(self.transform.in_chans, *self.transform.size, dtype=torch.uint8)
-            found[-1] = views(blank, self.transform, self.protocol)
-        return list(found), list(found.values()), unreadable
+            return filler(Views([views(blank, self.transform, self.protocol)]), self.images.labels, unreadable)
+        indices = torch.tensor(list(found))
+        return Read(Views(list(found.values())), self.images.labels[indices], indices, unreadable)
 
 
 # -- the network -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """report.html of a run folder: one page that opens anywhere, without network, scripts or files beside it."""
 
-import os
 import re
 import shlex
 import time
@@ -18,8 +17,8 @@ from ..data.images import ImageSet, UnreadableImage
 from ..draw import plots
 from ..draw.markup import clean, counted, duration, percent
 from ..engine.records import read_rows
-from ..errors import ConvatlasError
 from ..evaluation.statistics import wilson
+from ..files import whole_write
 from ..run import Run
 from ..runs.folder import CONFIG, METRICS, REPORT
 from ..version import __version__
@@ -57,14 +56,9 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
         layers=layers, params=params, macs=macs, LONG=LONG,
         facts=facts, config=run.to_yaml(), config_name=CONFIG,
     )
-    path, beside = folder / REPORT, folder / f".{REPORT}.{os.getpid()}"
-    try:
+    with whole_write(folder / REPORT, "make room there, or write to another folder") as beside:
         beside.write_text(page, encoding="utf-8")
-        beside.replace(path)            # at every moment one whole file is there
-    except OSError as error:
-        why = error.strerror or error
-        raise ConvatlasError(f"cannot write {str(path)!r}: {why}; make room there, or write to another folder") from error
-    return path
+    return folder / REPORT
 
 
 # -- text ------------------------------------------------------------------------------------------------------------

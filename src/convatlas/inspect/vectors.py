@@ -6,7 +6,6 @@ appended: first they, then their lines, so that what was cut short is seen. What
 N + 1, for which `index.json` is exchanged at once.
 """
 
-import hashlib
 import json
 import os
 import zlib
@@ -21,6 +20,8 @@ from torch import Tensor
 
 from ..data import ImageSet, Transform, UnreadableImage
 from ..errors import ConvatlasError
+from ..files import check_format, whole_write
+from ..net.digest import weights_digest
 from ..net.model import Convnet
 from .nearest import Vectors
 from .pictures import inputs, log
@@ -153,16 +154,16 @@ class Index:
             about["width"], about["number"] = int(about["width"]), int(about["number"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConvatlasError(f"--index {str(self.folder)!r}: {ABOUT} cannot be read ({error}); remove the folder") from error
+        check_format(about.get("format"), FORMAT, f"--index {str(self.folder)!r}")
         for field, value in fields.items():
-            if about.get(field) != value:
+            if field != "format" and about.get(field) != value:
                 raise ConvatlasError(f"--index {str(self.folder)!r} was made by another network or preprocessing ({field} "
                                      f"{about.get(field)!r}, not {value!r}): name another folder, or remove it")
         return about
 
     def _write(self) -> None:
-        beside = self.folder / f".{ABOUT}"
-        beside.write_text(json.dumps(self.about, indent=2) + "\n", encoding="utf-8")
-        beside.replace(self.folder / ABOUT)
+        with whole_write(self.folder / ABOUT) as beside:
+            beside.write_text(json.dumps(self.about, indent=2) + "\n", encoding="utf-8")
 
 
 def embed(model: Convnet, x: Tensor) -> Tensor:
@@ -175,10 +176,7 @@ def embed(model: Convnet, x: Tensor) -> Tensor:
 
 def fingerprint(model: Convnet, transform: Transform) -> str:
     """16 hex digits that belong to the weights and the preprocessing; others change the vectors."""
-    digest = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    digest = weights_digest(model)
     fields = (transform.size, transform.mean, transform.std, transform.crop_pct, transform.interpolation, transform.fit)
     digest.update(repr(fields).encode())
     for name, tensor in sorted(transform.fitted.items()):

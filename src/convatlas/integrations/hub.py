@@ -12,6 +12,7 @@ from ..errors import ConvatlasError
 from ..net import registry
 from ..net.card import Card
 from ..runs import folder
+from ..weights.own import FORMAT
 
 FILES = ("model.safetensors", "config.json", "README.md")
 
@@ -44,8 +45,9 @@ def publish(run: str | Path, out: str | Path, *, licence: str | None = None, nam
 def config(card: Card) -> dict[str, Any]:
     """A card as config.json has it, for hubs: `convatlas.load` reads the one in model.safetensors."""
     spec, was = registry.plain(card.spec), card.provenance
-    return {"library_name": "convatlas", "architecture": card.model, "fields": card.fields, "num_classes": spec["num_classes"],
-            "in_chans": spec["in_chans"], "image_size": spec["image_size"], "label_names": list(card.classes),
+    return {"library_name": "convatlas", "format": FORMAT, "architecture": card.model, "fields": card.fields,
+            "num_classes": spec["num_classes"], "in_chans": spec["in_chans"], "image_size": spec["image_size"],
+            "label_names": list(card.classes),
             "preprocess": weights.conventions(card)[0].model_dump(mode="json"), "metrics": was.metrics, "versions": was.versions}
 
 

@@ -110,6 +110,13 @@ class Convnet(nn.Module):
         return self.card.model
 
     @property
+    def classes(self) -> None:
+        """Part of `card`, as are the other attributes of old; here only so that setting one is an error, not without effect."""
+        raise AttributeError
+
+    preprocess = fitted = loaded = folded = scores = classes
+
+    @property
     def spec(self) -> Values:
         """The value it was built from."""
         return self.card.spec
@@ -137,12 +144,12 @@ class Convnet(nn.Module):
     @cached_property
     def num_features(self) -> int:
         """Channels of `forward_features`."""
-        return self._taps[-1][2] if self.stages else self.in_chans
+        return self.taps[-1][2] if self.stages else self.in_chans
 
     @cached_property
     def feature_info(self) -> list[FeatureInfo]:
         """What `features` returns, map by map."""
-        return [FeatureInfo(num_chs=chs, reduction=red, module=name) for _, name, chs, red in self._taps]
+        return [FeatureInfo(num_chs=chs, reduction=red, module=name) for _, name, chs, red in self.taps]
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N, num_classes) from images (N, in_chans, H, W)."""
@@ -166,7 +173,7 @@ class Convnet(nn.Module):
     def features(self, x: Tensor) -> list[Tensor]:
         """The last map at each resolution before it is reduced, from large to small."""
         maps = self._explained(lambda image: list(self._maps(image)), x)
-        return [maps[i] for i, *_ in self._taps]
+        return [maps[i] for i, *_ in self.taps]
 
     def get_classifier(self) -> nn.Module:
         """The layer that gives the scores; nn.Identity where there are no classes."""
@@ -212,20 +219,20 @@ class Convnet(nn.Module):
         return x
 
     @cached_property
-    def _taps(self) -> list[tuple[int, str, int, int]]:
+    def taps(self) -> list[tuple[int, str, int, int]]:
         """(index among stem and stages, module name, channels, reduction) of each map that `features` returns."""
         names = ["stem", *(f"stages.{i}" for i in range(len(self.stages)))]
         size, wide = self.image_size, (self.image_size[0] + 64, self.image_size[1] + 64)
-        here = self._shapes(size)
+        here = self.shapes(size)
         try:            # the stride is what 64 more pixels make of themselves: padding and floors cancel out
-            reductions = [round(64 / (b[1] - a[1])) for a, b in zip(here, self._shapes(wide), strict=True)]
+            reductions = [round(64 / (b[1] - a[1])) for a, b in zip(here, self.shapes(wide), strict=True)]
         except (RuntimeError, ValueError, ZeroDivisionError):       # a network of one size (biases per unit)
             reductions = [round(size[0] / shape[1]) for shape in here]
         last = [i + 1 == len(names) or reductions[i] != reductions[i + 1] for i in range(len(names))]
         last[0] = last[0] and not isinstance(self.stem, nn.Identity)
         return [(i, names[i], here[i][0], reductions[i]) for i in range(len(names)) if last[i]]
 
-    def _shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
+    def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """(channels, height, width) after the stem and every stage, computed on the meta device."""
         return [tuple(x.shape[1:]) for x in dry_run(_Trunk(self), self, size)]
 
@@ -253,23 +260,24 @@ class Convnet(nn.Module):
 
     def _too_small(self, size: tuple[int, int]) -> str | None:
         """A sentence, if `size` is what is wrong: other sizes work."""
-        if self._accepts(size):
+        if self.accepts(size):
             return None
-        roomy = next((big for big in (self.image_size, (1024, 1024)) if self._accepts(big)), None)
+        roomy = next((big for big in (self.image_size, (1024, 1024)) if self.accepts(big)), None)
         if roomy is None:
             return None
-        if not self._accepts((roomy[0] + 64, roomy[1] + 64)):
+        if not self.accepts((roomy[0] + 64, roomy[1] + 64)):
             return (f"{self.name} takes images of exactly {by(roomy)}, not {by(size)}: "
                     f"resize them, or build it with image_size=({size[0]}, {size[1]})")
         low, high = 0, max(roomy)
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (low, middle) if self._accepts((middle, middle)) else (middle, high)
+            low, high = (low, middle) if self.accepts((middle, middle)) else (middle, high)
         return f"an image of {by(size)} is too small for {self.name}: the least is {high}×{high}"
 
-    def _accepts(self, size: tuple[int, int]) -> bool:
+    def accepts(self, size: tuple[int, int]) -> bool:
+        """Whether images of `size` (H, W) leave no map empty; computed on the meta device."""
         try:
-            return all(min(shape) > 0 for shape in self._shapes(size))      # a meta convolution lets an empty map pass
+            return all(min(shape) > 0 for shape in self.shapes(size))      # a meta convolution lets an empty map pass
         except (RuntimeError, ValueError):
             return False
 
@@ -283,7 +291,7 @@ class Features(nn.Module):
 
     def __init__(self, net: Convnet, out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
-        every, count = net._taps, len(net._taps)
+        every, count = net.taps, len(net.taps)
         wanted = list(range(count)) if out_indices is None else list(out_indices)
         wrong = [i for i in wanted if not -count <= i < count]
         if wrong or not wanted:

@@ -91,14 +91,15 @@ class Segmenter(Convnet):
 
     def _dry(self, size: tuple[int, int]) -> Tensor:
         """The scores on the meta device."""
-        scores: Tensor = dry_run(_Whole(self), self, size)
+        scores: Tensor = dry_run(Whole(self), self, size)
         return scores
 
     def _uneven(self, size: Sequence[int]) -> bool:
         return any(side % self.step != self.rest for side in size)
 
-    def _accepts(self, size: tuple[int, int]) -> bool:
-        if self._uneven(size) or not super()._accepts(size):
+    def accepts(self, size: tuple[int, int]) -> bool:
+        """Whether images of `size` (H, W) give scores; computed on the meta device."""
+        if self._uneven(size) or not super().accepts(size):
             return False
         try:
             return min(self._dry(size).shape) > 0
@@ -108,10 +109,10 @@ class Segmenter(Convnet):
     def _too_small(self, size: tuple[int, int]) -> str | None:
         if self.step == 1:
             return super()._too_small(size)
-        if self._accepts(size):
+        if self.accepts(size):
             return None
         sides = range(self.rest or self.step, 64 * self.step, self.step)
-        least = next((side for side in sides if self._accepts((side, side))), None)
+        least = next((side for side in sides if self.accepts((side, side))), None)
         if least is None:
             return None
         below = tuple(max(least, side - (side - self.rest) % self.step) for side in size)
@@ -134,10 +135,13 @@ def of_images(net: Answers, instead: str) -> None:
         raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: {instead}")
 
 
-class _Whole(nn.Module):
+class Whole(nn.Module):
+    """A segmenter without explanations of wrong input, for the meta device."""
+
     def __init__(self, net: Segmenter) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
+        """Scores (N, num_classes, h, w)."""
         return self.net._decoded(x)

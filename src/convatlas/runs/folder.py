@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvatlasError
-from ..run import Run
+from ..files import whole_write
+from ..run import FORMAT, Run
 from ..version import __version__
 
 CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = "config.yaml", "model.safetensors", "metrics.csv", "report.html", "densities.json"
@@ -86,9 +87,8 @@ def write_config(folder: Path, run: Run) -> None:
     """config.yaml, whole or not at all; its first lines say what wrote it, and where."""
     head = (f"# convatlas {__version__}, torch {version('torch')}, Python {platform.python_version()}, {platform.system()} "
             f"{platform.machine()}, {time.strftime('%Y-%m-%d %H:%M %Z')}\n")
-    beside = folder / f".{CONFIG}.{os.getpid()}"
-    beside.write_text(head + run.to_yaml(), encoding="utf-8")
-    beside.replace(folder / CONFIG)
+    with whole_write(folder / CONFIG, "name another folder with --out") as beside:
+        beside.write_text(f"{head}format: {FORMAT}\n{run.to_yaml()}", encoding="utf-8")
 
 
 def run_of(folder: str | Path) -> Run:

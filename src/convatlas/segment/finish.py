@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..files import whole_write
 from .instances import instances, measured
 from .output import opened, writing
 from .picture import Picture, kind
@@ -41,11 +42,9 @@ def as_picture(labels: Path, final: Path) -> None:
     """An .npy of labels as PNG or TIFF, whose place it takes; nothing where that has been done."""
     if labels == final or not labels.is_file():
         return
-    with writing(final):
-        beside = final.with_name(f".{final.name}")
+    with whole_write(final, "name another folder with --out") as beside:
         Image.fromarray(np.load(labels)).save(beside, format="TIFF" if final.suffix == ".tif" else "PNG")
-        beside.replace(final)
-        labels.unlink()
+    labels.unlink()
 
 
 def read_labels(path: Path) -> Any:

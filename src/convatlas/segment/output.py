@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConvatlasError
+from ..files import check_format
 
-JOURNAL, TILE = "journal.jsonl", "tile chosen"
+JOURNAL, TILE, FORMAT = "journal.jsonl", "tile chosen", 1
 
 
 class Journal:
@@ -37,7 +38,7 @@ class Journal:
             text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
             lines = _whole(text)
             if not self._continues(lines):
-                lines = [json.dumps({**self.settings, TILE: choose()}) + "\n"]
+                lines = [json.dumps({"format": FORMAT, **self.settings, TILE: choose()}) + "\n"]
             if "".join(lines) != text:
                 self.path.write_text("".join(lines), encoding="utf-8")
         return "".join(lines)
@@ -51,6 +52,7 @@ class Journal:
     def _continues(self, lines: list[str]) -> bool:
         """Whether these lines are of the same work."""
         known = json.loads(lines[0]) if lines else {}
+        check_format(known.get("format"), FORMAT, f"the unfinished work in {str(self.path.parent)!r}")
         same = bool(lines) and {key: known.get(key) for key in self.settings} == self.settings
         if same or len(lines) < 2:
             return same

@@ -16,13 +16,13 @@ from ..data.augment import deform, jittered, mirrored
 from ..data.draws import below, derived, uniforms
 from ..data.images import UnreadableImage
 from ..data.loader import Batch, Loader
-from ..data.transform import Transform, _channels, make_transform
+from ..data.transform import Transform, as_channels, make_transform
 from ..errors import ConvatlasError
 from ..net.segmenter import Segmenter
 from ..run import Augment, Loss, Preprocess
 from .border_weights import border_weights, parted
 from .pairs import Masked
-from .picture import _mirrored
+from .picture import reflected
 
 PLANES = 2              # behind a patch's channels: classes, weights
 
@@ -88,15 +88,15 @@ class Patches:
     def _one(self, packed: Tensor, seeds: Tensor) -> Tensor:
         a, t = self.augment, self.shaped
         patch = self._window(packed, seeds)
-        pixels = _channels(patch[:, :-PLANES].to(torch.uint8), self.channels)
+        pixels = as_channels(patch[:, :-PLANES].to(torch.uint8), self.channels)
         masks = patch[:, -PLANES:]
         if any(a.jitter):
             pixels = jittered(pixels, a.jitter, seeds)
         values = pixels.float().div_(255)
         if any(a.affine) or a.elastic:
-            field = t._field(seeds)
+            field = t.displacements(seeds)
             values, masks = deform(values, field, border="reflect"), deform(masks, field, "nearest", "reflect")
-        made = torch.cat([t._normalised(values), masks], dim=1)
+        made = torch.cat([t.normalised(values), masks], dim=1)
         if self.around:
             made = made[:, :, self.around:-self.around, self.around:-self.around]
         if a.flip:
@@ -112,7 +112,7 @@ class Patches:
             side, scored = packed.shape[axis], self.network[axis - 2] - 2 * self.border
             free = side - scored
             start = int(below(place, free + 1)) if free > 0 else free // 2
-            index = _mirrored(start - self.border - self.around, self.network[axis - 2] + 2 * self.around, side)
+            index = reflected(start - self.border - self.around, self.network[axis - 2] + 2 * self.around, side)
             packed = packed.index_select(axis, index)
         return packed
 
@@ -175,8 +175,8 @@ class WholeImages:
 
     def pixels(self, index: int) -> Tensor:
         """The whole image, normalised: float32 (in_chans, H, W). Raises UnreadableImage."""
-        values = _channels(self.pairs.image(index), self.transform.in_chans).float().div_(255)
-        return self.transform._normalised(values)
+        values = as_channels(self.pairs.image(index), self.transform.in_chans).float().div_(255)
+        return self.transform.normalised(values)
 
     def truth(self, index: int) -> Tensor:
         """Its classes, int64 (H, W); 255 where a pixel does not count."""

@@ -42,7 +42,7 @@ class Picture:
 
         16 bits become 8 as in training (65535 → 255), truth values 0 and 255; floats stay as they are.
         """
-        rows, columns = (_mirrored(*part) for part in zip((top, left), (height, width), self.size, strict=True))
+        rows, columns = (reflected(*part) for part in zip((top, left), (height, width), self.size, strict=True))
         slices: list[slice | int] = [slice(int(axis.min()), int(axis.max()) + 1) for axis in (rows, columns)]
         if self.axis is not None:
             slices.insert(self.axis, slice(None))
@@ -158,7 +158,7 @@ def _pixels(path: Path) -> int:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _mirrored(start: int, count: int, length: int) -> Tensor:
+def reflected(start: int, count: int, length: int) -> Tensor:
     """Which of `length` pixels stand at start, start + 1, … if the image goes on mirrored beyond its ends: int64 (count,)."""
     period = max(2 * (length - 1), 1)
     place = torch.arange(start, start + count) % period

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from ..data.cache import available_bytes
 from ..net.model import meta_state
-from ..net.segmenter import Segmenter, _Whole
+from ..net.segmenter import Segmenter, Whole
 
 SHARE = 0.25        # of the free memory that a batch of tiles may take: the image, the scores and torch's workspaces come on top
 LARGEST = 2048      # pixels along a tile's side: from there on larger ones save little, and spoil the processor's caches
@@ -26,7 +26,7 @@ def margin_of(net: Segmenter, side: int, phase: int) -> int | None:
     algorithms of convolution would spread it further, so they are off.
     """
     like = next(net.parameters())
-    strips = like.new_zeros(2, net.in_chans, side, next(s for s in range(phase, 64 * phase, phase) if net._accepts((side, s))))
+    strips = like.new_zeros(2, net.in_chans, side, next(s for s in range(phase, 64 * phase, phase) if net.accepts((side, s))))
     strips[0, :, :phase] = strips[1, :, -phase:] = torch.nan
     with (torch.inference_mode(), warnings.catch_warnings(action="ignore"),         # oneDNN warns of flags that nobody set
           torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)):
@@ -50,7 +50,7 @@ def peak_bytes(net: Segmenter, size: tuple[int, int]) -> int:
     state = meta_state(net, "net.")
     live = _Live()
     with torch.no_grad(), live:
-        functional_call(_Whole(net), state, (torch.empty(1, net.in_chans, *size, device="meta", dtype=like.dtype),))
+        functional_call(Whole(net), state, (torch.empty(1, net.in_chans, *size, device="meta", dtype=like.dtype),))
     return live.peak
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from ..data import UnreadableImage
-from ..data.transform import _channels
+from ..data.transform import as_channels
 from ..engine.distributed import World, agree, share, world
 from ..engine.losses import probabilities as probabilities_of
 from ..engine.threads import resolve_layout
 from ..errors import ConvatlasError, nearest
+from ..net.digest import weights_digest
 from ..net.fold import fold_structure
 from ..net.layers import macs as macs_of
 from ..net.model import Convnet
@@ -64,7 +64,8 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     with world(device) as here:
         layout = torch.channels_last if resolve_layout(None, macs, here.device) else torch.contiguous_format
         net.to(here.device).to(memory_format=layout)
-        settings = {"network": net.name, "weights": _digest(net), "images": [job.image for job in jobs],
+        settings = {"network": net.name, "weights": weights_digest(net, named=False).hexdigest()[:16],
+                    "images": [job.image for job in jobs],
                     "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta, "files": [*files, instances]}
         journal = Journal(folder, settings)
         journal.take(share(here, partial(journal.begin, lambda: tile or tile_for_memory(net, batch_size))))
@@ -105,14 +106,6 @@ def _ready(model: Convnet) -> Segmenter:
     return net
 
 
-def _digest(net: Segmenter) -> str:
-    """What tells these weights from others."""
-    digest = sha256()
-    for tensor in net.state_dict().values():
-        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
 def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
     """Parts of the picture as the network's input: its channels, from 0 to 1, normalised; no resizing and no cropping."""
     transform, dtype = transforms(net), next(net.parameters()).dtype
@@ -121,9 +114,9 @@ def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
                              "train with fit none or channel")
 
     def read(top: int, left: int, height: int, width: int) -> Tensor:
-        pixels = _channels(image.read(top, left, height, width), net.in_chans)
+        pixels = as_channels(image.read(top, left, height, width), net.in_chans)
         values = pixels.to(torch.float32) if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
-        return transform._normalised(values).to(device, dtype)
+        return transform.normalised(values).to(device, dtype)
 
     try:
         read(0, 0, 1, 1)

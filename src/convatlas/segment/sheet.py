@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..data.transform import _channels
+from ..data.transform import as_channels
 from ..draw.plots import COLOURS, UNITS, defaults
 from ..net.segmenter import Segmenter
 from ..run import Loss
@@ -38,7 +38,7 @@ def look(net: Segmenter, image: Tensor, truth: Tensor | None = None, *, name: st
     """The network's classes for an image uint8 (C, H, W) of any size, and with `instances` the border weights that `loss` gives."""
     device = next(net.parameters()).device
     transform = transforms(net)
-    pixels = transform._normalised(_channels(image, net.in_chans).float().div_(255)).to(device)
+    pixels = transform.normalised(as_channels(image, net.in_chans).float().div_(255)).to(device)
     with torch.inference_mode():
         prediction = whole_scores(net.eval(), pixels).argmax(dim=0).cpu()
     loss = loss or net.card.loss or Loss()

@@ -91,7 +91,7 @@ def plan(net: Segmenter, size: tuple[int, int], tile: int, overlap: int | None =
         raise ConvatlasError(f"tile = {tile} is too small for {net.name}: it sees {border} pixels around its scores and works in steps of "
                              f"{phase}, so at least {phase + 2 * border}")
     shared, margin = (0, 0) if net.step > 1 or max(size) <= side else _overlap(net, side, overlap, phase)
-    least = 1 if net.step > 1 else next(s for s in (1, *range(phase, 64 * phase, phase)) if net._accepts((s, s)))
+    least = 1 if net.step > 1 else next(s for s in (1, *range(phase, 64 * phase, phase)) if net.accepts((s, s)))
     rows, columns = (_cut(length, side, shared) for length in size)
     return Plan(rows, columns, shared, margin, border, net.step, net.rest, least)
 

@@ -1,10 +1,10 @@
 """Training a network that segments: its loaders, and the sheet that it leaves."""
 
-import os
 from pathlib import Path
 
 from ..data.transform import make_transform
 from ..engine.distributed import World
+from ..files import whole_write
 from ..net.segmenter import Segmenter
 from ..run import Run
 from .pairs import Pairs
@@ -37,7 +37,7 @@ def leave_sheet(net: Segmenter, pairs: Pairs, run: Run, where: Path) -> Path:
     looks = [look(net, pairs.val.image(index), pairs.val.classes_of(index), name=Path(pairs.val.file_of(index)).name,
                   instances=pairs.val.instances_of(index) if run.loss.border else None, loss=run.loss)
              for index in range(min(len(pairs.val), 4))]
-    path, beside = where / "segmentation.png", where / f".segmentation.{os.getpid()}.png"
-    draw(looks, pairs.classes).savefig(beside, dpi=144)
-    beside.replace(path)
+    path = where / "segmentation.png"
+    with whole_write(path) as beside:
+        draw(looks, pairs.classes).savefig(beside, format="png", dpi=144)
     return path

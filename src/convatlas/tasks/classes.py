@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from ..evaluation import files
 from ..evaluation.figures import figures, per_class
 from ..evaluation.judging import judge_network, judged_on, opened
 from ..evaluation.result import Evaluated, join
+from ..files import whole_write
 from ..net import registry
 from ..net.answering import Answers
 from ..net.layers import layer_table
@@ -82,9 +84,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         transform = unnormalised(run.preprocess, model.image_size, model.in_chans)
         found = fit(run.preprocess, run.augment, source.train, transform, tell)
         if found and here.main:
-            beside = kept.with_name(f".{kept.name}")
-            save_file(found, beside)
-            beside.replace(kept)
+            with whole_write(kept, errors=(OSError, SafetensorError)) as beside:
+                save_file(found, beside)
         return found
 
     def loaders(self, run: Run, model: Convnet, source: Source, fitted: Mapping[str, Tensor], here: World,

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .. import arch, weights
 from ..errors import ConvatlasError
+from ..files import whole_write
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..net.fold import fold, fold_structure
@@ -214,12 +216,8 @@ def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvi
     with torch.device("meta"):
         theirs = _peer(peer, model).state_dict()
     tensors = weights.exported(model, peer, theirs, weights.rules_of(family, to, peer.name))
-    beside = path.with_name(f".{path.name}")
-    try:
+    with whole_write(path, errors=(OSError, SafetensorError)) as beside:
         save_file(tensors, beside) if path.suffix == ".safetensors" else torch.save(tensors, beside)
-        beside.replace(path)
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     return path
 
 

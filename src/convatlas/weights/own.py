@@ -4,7 +4,7 @@ The metadata is one JSON text under the key `convatlas`, so the file explains it
 and nothing in it is ever executed.
 """
 
-import os
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .. import arch as arch
 from ..errors import ConvatlasError
-from ..files import is_deployed
+from ..files import check_format, is_deployed, whole_write
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..recipes import recipe
@@ -29,13 +29,14 @@ from ..version import __version__
 from .files import Foreign
 
 KEY = "convatlas"
+FORMAT = 1                  # of the metadata
 FITTED = "preprocess."      # begins the names of tensors that belong to the preprocessing, not to the network
 
 
 class Meta(Record):
     """A card as the text in a file; the keys stay as they are, for files that were written with them."""
 
-    format: int = 1
+    format: int = FORMAT
     model: str                              # the registered name
     fields: dict[str, Any] = Field({})      # what differs from the registered specification
     folded: bool = False                    # its tensors are those of convatlas.fold's result
@@ -70,19 +71,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
     """Write tensors and card, atomically: `path` holds the old file or the new one, never half of one."""
     tensors = {**tensors, **{FITTED + name: tensor for name, tensor in card.fitted.items()}}
     meta = written(card)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with whole_write(path, errors=(OSError, SafetensorError)) as beside:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside,
                   metadata={KEY: meta.model_dump_json()})
-        mask = os.umask(0)
-        os.umask(mask)
-        beside.chmod(0o666 & ~mask)         # safetensors makes files that nobody else may read
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
 
 
 def find(source: str | Path) -> Path:
@@ -124,6 +115,8 @@ def read_card(source: str | Path) -> Card:
         raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
     if text is None:
         raise ConvatlasError(f"{str(path)!r} was not written by convatlas: it has no description of its network")
+    with suppress(ValueError, AttributeError):      # what is no JSON is refused below
+        check_format(json.loads(text).get("format"), FORMAT, repr(str(path)))
     try:
         return read_back(Meta.model_validate_json(text), fitted)
     except ValidationError as error:

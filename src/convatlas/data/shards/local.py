@@ -8,9 +8,11 @@ A folder of shards holds:
 """
 
 import io
+import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,11 +25,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ...errors import ConvatlasError
+from ...files import check_format
 from ..images import Source, UnreadableImage, to_tensor
 from ..loader import stable_seed
 from ..split import Split
 
 INDEX, PLACES = "index.json", "index.npz"
+FORMAT = 1          # of a folder of shards
 JOURNAL = ".unfinished.jsonl"       # there until the index is: what is being written, then one line per finished shard
 FIELDS = ("offset", "size", "label")        # of each picture, in index.npz
 WINDOW = 4          # shards whose pictures are shuffled together: wide enough to mix, narrow enough for the system's file cache
@@ -51,7 +55,7 @@ class Index(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal["convatlas shards"] = "convatlas shards"
-    version: Literal[1] = 1
+    version: int = FORMAT
     classes: tuple[str, ...]
     parts: dict[Literal["train", "val", "test"], tuple[Shard, ...]]
 
@@ -93,7 +97,10 @@ def read_shards(root: Path, split: Split) -> Source:
 def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...], dict[str, Part]]:
     """The classes and the parts; `read` gives the content of a file of the shard folder, `where` names that folder."""
     try:
-        index = Index.model_validate_json(read(INDEX))
+        text = read(INDEX)
+        with suppress(ValueError, AttributeError):      # what is no JSON is refused by the next line
+            check_format(json.loads(text).get("version"), FORMAT, f"{where}/{INDEX}")
+        index = Index.model_validate_json(text)
         with np.load(io.BytesIO(read(PLACES)), allow_pickle=False) as archive:
             places = {name: archive[name] for name in archive.files}
     except ValidationError as error:

@@ -6,13 +6,11 @@ Opening and reading is Hugging Face `datasets`' work, in streaming mode; order, 
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +18,10 @@ import torch
 from torch import Tensor
 
 from ...errors import ConvatlasError
+from ...files import cache_dir, whole_write
 from ..images import Source
 from ..split import Split
-from .local import INDEX, Part, decoded, held_out, parts_of, read_index
+from .local import FORMAT, INDEX, Part, decoded, held_out, parts_of, read_index
 
 log = logging.getLogger("convatlas")
 
@@ -111,19 +110,17 @@ def _indexed(root: str, part: Part) -> "Stream":
 
 def _counted(url: str, urls: Sequence[str]) -> Tensor:
     """The labels of a shard without an index: int64 (n,); read once, then kept in the user's cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "convatlas" / "shards"
-    kept = home / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
+    kept = cache_dir() / "shards" / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
     try:
-        if kept.is_file():
-            return torch.tensor(json.loads(kept.read_text(encoding="utf-8"))["labels"], dtype=torch.int64)
+        known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+        if known and known.get("format", FORMAT) == FORMAT:
+            return torch.tensor(known["labels"], dtype=torch.int64)
         log.info("counting the images of %s, once (%d of %d)", url, urls.index(url) + 1, len(urls))
         labels = [sample.label for sample in _samples(_opened((url,)), url)]
         if not labels:
             raise ConvatlasError(f"the shard {url!r} holds no images")
-        home.mkdir(parents=True, exist_ok=True)
-        beside = kept.with_suffix(f".{os.getpid()}")
-        beside.write_text(json.dumps({"url": url, "labels": labels}), encoding="utf-8")
-        beside.replace(kept)
+        with whole_write(kept, parents=True) as beside:
+            beside.write_text(json.dumps({"format": FORMAT, "url": url, "labels": labels}), encoding="utf-8")
     except OSError as error:
         raise ConvatlasError(f"cannot keep what was counted in {str(kept)!r}: {error.strerror or error}") from error
     return torch.tensor(labels, dtype=torch.int64)

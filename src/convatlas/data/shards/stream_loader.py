@@ -1,11 +1,9 @@
 """Batches from shards that are read one after the other: what `Loader` promises, in another order."""
 
-import logging
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,12 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 from ...errors import ConvatlasError
 from ..draws import image_seeds
 from ..images import UnreadableImage
-from ..loader import Batch, _interrupts_held, _start_worker, together
+from ..loader import Batch, together
+from ..reading import Read, filler, skip, start_worker, started
 from ..transform import Transform
 from .local import decoded, shuffled
 from .stream import Stream
-
-log = logging.getLogger("convatlas")
 
 
 class StreamLoader:
@@ -70,16 +67,11 @@ class StreamLoader:
             # what a sampler yields goes to the worker whose turn it is: here the files themselves, still compressed
             sampler=(list(islice(pictures, count)) for count in self._mine[start:]),
             num_workers=self._workers,
-            worker_init_fn=_start_worker if self._workers else None,
+            worker_init_fn=start_worker,
             generator=torch.Generator(),    # otherwise it draws from the global one, and dropout changes
         )
-        with _interrupts_held():
-            started = iter(batches)
-        for total, read in zip(self._totals[start:], started, strict=True):
-            if isinstance(read, ConvatlasError):
-                raise read
-            for index, reason in read.unreadable.items():
-                self._skip(index, reason)
+        for total, read in zip(self._totals[start:], started(batches), strict=True):
+            skip(self.skipped, read.unreadable, len(self.images), self._strict)
             yield Batch(read.images, read.labels, read.indices, total)
 
     def _pictures(self, epoch: int, begin: int, end: int) -> "Iterator[tuple[int, bytes]]":
@@ -96,15 +88,6 @@ class StreamLoader:
             inside = shuffled(counts[shard], self._seed, epoch, shard) if self._shuffle else torch.arange(counts[shard])
             for number in inside[first:last].tolist():
                 yield starts[shard] + number, files[number]
-
-    def _skip(self, index: int, reason: str) -> None:
-        if self._strict:
-            raise UnreadableImage(f"{reason}; without strict it would be skipped")
-        if index not in self.skipped:
-            self.skipped[index] = reason
-            log.info("skipped: %s", reason)
-        if len(self.skipped) == len(self.images):
-            raise ConvatlasError(f"none of the {len(self.images)} images can be read; the last one: {reason}")
 
 
 def _share(total: int, rank: int, world: int) -> int:
@@ -126,36 +109,26 @@ def _ahead(images: Stream, shards: list[int]) -> Iterator[list[bytes]]:
         pool.shutdown(wait=False, cancel_futures=True)      # an epoch that is left early waits for nothing
 
 
-class _Read(NamedTuple):
-    """One process's share of a batch, as `Batch` has it, and why pictures are missing in it."""
-
-    images: Tensor
-    labels: Tensor
-    indices: Tensor
-    unreadable: dict[int, str]
-
-
-class _Decoder(Dataset["_Read | ConvatlasError"]):
-    """Files to a share of a batch; errors are returned, for a worker would add its traceback."""
+class _Decoder(Dataset["Read[Tensor] | ConvatlasError"]):
+    """Files to a share of a batch; errors are returned, for `started` to raise."""
 
     def __init__(self, stream: Stream, transform: Transform, seed: int, epoch: int):
         self.stream, self.transform, self.seed, self.epoch = stream, transform, seed, epoch
 
-    def __getitem__(self, files: list[tuple[int, bytes]]) -> "_Read | ConvatlasError":
+    def __getitem__(self, files: list[tuple[int, bytes]]) -> "Read[Tensor] | ConvatlasError":
         try:
             return self._get(files)
         except ConvatlasError as error:
             return error
 
-    def _get(self, files: list[tuple[int, bytes]]) -> _Read:
+    def _get(self, files: list[tuple[int, bytes]]) -> Read[Tensor]:
         numbers = torch.tensor([index for index, _ in files], dtype=torch.int64)
         seeds = image_seeds(self.seed, self.epoch, numbers)
         images, places, reasons = together(self.transform, (self._picture(*file) for file in files), seeds)
         unreadable = {files[place][0]: reason for place, reason in reasons.items()}
         if not places:
-            filler = torch.zeros(1, self.transform.in_chans, *self.transform.size)
-            return _Read(filler, torch.zeros(1, dtype=torch.int64), torch.full((1,), -1), unreadable)
-        return _Read(images, self.stream.labels[numbers[places]], numbers[places], unreadable)
+            return filler(torch.zeros(1, self.transform.in_chans, *self.transform.size), self.stream.labels, unreadable)
+        return Read(images, self.stream.labels[numbers[places]], numbers[places], unreadable)
 
     def _picture(self, index: int, content: bytes) -> Tensor | UnreadableImage:
         try:

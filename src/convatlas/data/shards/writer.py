@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import tarfile
 from collections import Counter
@@ -13,12 +12,15 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ConvatlasError
+from ...files import check_format, digest, whole_write
 from ..folder import read_folder
 from ..images import Files, ImageSet, Subset
 from ..split import Split
-from .local import FIELDS, INDEX, JOURNAL, PLACES, Index, Shard
+from .local import FIELDS, FORMAT, INDEX, JOURNAL, PLACES, Index, Shard
 
 BLOCK, RECORD = 512, 10240          # bytes: a tar member is padded to the one, a whole tar to the other
+
+GOES_ON = "finished shards are kept, and the same command goes on"
 
 Report = Callable[[int, int], None]     # bytes done, bytes in all
 
@@ -58,7 +60,7 @@ def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: flo
     plan = {name: _planned(name, files, shard_bytes, seed) for name, files in parts.items()}
     shards = [shard for part in plan.values() for shard in part]
     suffix = _suffix(shards)
-    done = _begin(out, _digest(classes, suffix, shards))
+    done = _begin(out, _plan_digest(classes, suffix, shards))
     _check_room(out, sum(shard.bytes for shard in shards if shard.file not in done))
     finished: dict[str, Shard] = {}
     total, written = sum(shard.bytes for shard in shards), 0
@@ -147,7 +149,7 @@ def _suffix(shards: list[Planned]) -> str:
     return min(suffixes, key=lambda suffix: (-suffixes[suffix], suffix))
 
 
-def _digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -> str:
+def _plan_digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -> str:
     """What is to be written, as one number: every file with its size and its time of change."""
     digest = hashlib.sha256(json.dumps([classes, suffix]).encode())
     for shard in shards:
@@ -158,7 +160,7 @@ def _digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -> str
 
 def _begin(out: Path, digest: str) -> dict[str, Shard]:
     """Make `out`, or find the shards that an earlier run finished in it."""
-    journal, plan = out / JOURNAL, json.dumps({"plan": digest})
+    journal, plan = out / JOURNAL, json.dumps({"plan": digest, "format": FORMAT})
     try:
         if not out.exists() or not any(out.iterdir()):
             out.mkdir(parents=True, exist_ok=True)
@@ -169,10 +171,14 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
         if not journal.is_file():
             raise ConvatlasError(f"{str(out)!r} is not empty and holds no unfinished shards; choose another folder")
         lines = journal.read_text(encoding="utf-8").split("\n")[:-1]        # after the last line end: nothing, or half a line
-        if lines[:1] != [plan]:
+        begun = json.loads(lines[0]) if lines else {}
+        check_format(begun.get("format"), FORMAT, repr(str(out)))
+        if begun.get("plan") != digest:
             raise ConvatlasError(f"{str(out)!r} holds unfinished shards of other images or other options; "
                                  "finish those, or remove the folder")
         _put(journal, lines)
+        for left in out.glob("*/.shard-*"):     # of a killed process
+            left.unlink()
     except OSError as error:
         raise _unwritable(out, error) from error
     shards = [Shard.model_validate_json(line) for line in lines[1:]]
@@ -180,10 +186,9 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
 
 
 def _put(path: Path, lines: list[str]) -> None:
-    """Write a text file, atomically."""
-    beside = path.with_name(f"{path.name}.tmp")
-    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    beside.replace(path)
+    """A text file, whole."""
+    with whole_write(path, GOES_ON) as beside:
+        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _check_room(out: Path, needed: int) -> None:
@@ -196,32 +201,24 @@ def _check_room(out: Path, needed: int) -> None:
 def _intact(path: Path, shard: Shard) -> bool:
     """Whether a shard that the journal lists is what was written."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
+        return digest(path) == shard.sha256
     except OSError:
         return False
 
 
 def _write(out: Path, shard: Planned, suffix: str) -> Shard:
     """Write one shard under a name of its own, rename it, and note it in the journal."""
-    path, digest = out / shard.file, hashlib.sha256()
-    beside = path.with_suffix(".tmp")
+    path, written = out / shard.file, hashlib.sha256()
+    with whole_write(path, GOES_ON, parents=True, sync=True) as beside, beside.open("wb") as file:
+        for block in _tar(shard, suffix):
+            written.update(block)
+            file.write(block)
     try:
-        path.parent.mkdir(exist_ok=True)
-        with beside.open("wb") as file:
-            for block in _tar(shard, suffix):
-                digest.update(block)
-                file.write(block)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        done = Shard(file=shard.file, images=len(shard.paths), bytes=shard.bytes, sha256=digest.hexdigest())
+        done = Shard(file=shard.file, images=len(shard.paths), bytes=shard.bytes, sha256=written.hexdigest())
         with (out / JOURNAL).open("a", encoding="utf-8") as journal:
             journal.write(done.model_dump_json() + "\n")
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        beside.unlink(missing_ok=True)
     return done
 
 
@@ -264,4 +261,4 @@ def _write_index(out: Path, index: Index, plan: Mapping[str, list[Planned]]) -> 
 
 
 def _unwritable(path: Path, error: OSError) -> ConvatlasError:
-    return ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; finished shards are kept, and the same command goes on")
+    return ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; {GOES_ON}")

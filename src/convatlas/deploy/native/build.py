@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConvatlasError
-from ...files import cache_dir
+from ...files import cache_dir, whole_write
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
 SECONDS = 300
@@ -40,13 +40,11 @@ def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
         about = repr((sources, flags, found, Path(found).stat().st_mtime_ns, _instructions())).encode()
         library = cache_dir() / "native" / f"{hashlib.sha256(about).hexdigest()[:32]}.so"
         if not library.exists():
-            library.parent.mkdir(parents=True, exist_ok=True)
-            beside = library.with_name(f".{library.name}.{os.getpid()}")
-            done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(beside)])
-            if done.returncode:
-                raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; take another compiler "
-                                     "by the environment variable CXX, or another backend")
-            beside.replace(library)
+            with whole_write(library, parents=True) as beside:
+                done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(beside)])
+                if done.returncode:
+                    raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; take another "
+                                         "compiler by the environment variable CXX, or another backend")
     return _declared(ctypes.CDLL(str(library)))
 
 

@@ -9,17 +9,20 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from ...errors import ConvatlasError
+from ...files import check_format
 from .engine import Choice, Network
 from .work import Floats, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
+FORMAT = 1              # of both together
 
 
 def save(network: Network, folder: Path) -> None:
     """Leave in `folder` what `load` reads."""
     steps, arrays = written(network.works)
     (folder / WEIGHTS).write_bytes(to_bytes(arrays))
-    tree = {"threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()}, "layers": network.choices, **steps}
+    tree = {"format": FORMAT, "threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()},
+            "layers": network.choices, **steps}
     (folder / STEPS).write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -31,6 +34,7 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     """
     try:
         tree = json.loads((folder / STEPS).read_text(encoding="utf-8"))
+        check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
         arrays: dict[str, Floats] = load_file(folder / WEIGHTS)
         works = read(tree, arrays)
         parts = {int(n): int(part) for n, part in tree["parts"].items()}
