@@ -110,8 +110,8 @@ def _words(options: Mapping[str, Any]) -> str:
 
 def _page(rows: list[tuple[Any, ...]], names: Mapping[str, list[str]], versions: Mapping[str, str]) -> str:
     lines = ["# Equal to whom", "",
-             "Each network below has the tensors of one of ours under other names. A test makes its weights and statistics random, puts",
-             "them into ours, and asks for the same scores in float64 to 1e-9 of the largest: `uv run pytest tests/arch` for the small",
+             "Each network below has the tensors of one of ours under other names. A test makes its weights and statistics random, copies",
+             "them into ours, and expects the same scores in float64 to 1e-9 of the largest: `uv run pytest tests/arch` for the small",
              'ones, `-m "slow or not slow"` for all.', "",
              f"Written by `benchmarks/peers.py` from the lists in the tests, {', '.join(map(' '.join, versions.items()))}.", "",
              "| library | its network | ours | with | test |", "|---|---|---|---|---|"]

@@ -67,8 +67,8 @@ the Hessian that gives each weight a rate of its own; LeNet-5's recipe uses Adam
 gradient step, one image at a time in the file's order as published, whose rate falls to zero.
 
 USPS has the 1989 paper's split sizes and comes from the same source, but it is not known to be the same scans with the same
-normalisation, so the two zip-code figures stand side by side and are no reproduction of one another. One run each, seed 0:
-how much other seeds differ has not been measured. The times are no benchmark: other programs used the same two cores.
+normalisation, so neither of the two zip-code figures reproduces the other. One run each, seed 0:
+how much other seeds differ has not been measured. The times are not a benchmark: other programs used the same two cores.
 """
 
 

@@ -36,7 +36,7 @@ def page() -> str:
         "# How fast training is",
         "",
         "Written by `benchmarks/speed_page.py` from what `benchmarks/train_step.py`, `step_profile.py` and `input_pipeline.py` measured:",
-        f"on {'; '.join(machines)}. The docstrings of these say how.",
+        f"on {'; '.join(machines)}. Their docstrings say how.",
         "",
         "## Training steps",
         "",
@@ -122,7 +122,7 @@ def input_misses(inputs: Tree) -> list[str]:
     lines = ["**Missed: " + "; ".join(f"{row['case']} ({times(row['ratio'])} of {row['target']}×)" for row in missed) + ".**"]
     if any("2 workers" in row["case"] for row in missed):
         lines.append(f"With two workers both sides keep the {cores} cores of this machine busy, so the ratio is that of the work per "
-                     "image:\nwithout workers ours decodes by a thread per core, and the peer by one.")
+                     "image:\nwithout workers ours decodes with a thread per core, and the peer with one.")
     if alone is not None:
         share = next((row for row in missed if "2 workers" in row["case"]), None)
         if share is not None:

@@ -20,8 +20,9 @@ def times() -> str:
     """What `benchmarks/load.py` measured."""
     tree = json.loads((Path(__file__).parent / "results" / "load.json").read_text(encoding="utf-8"))
     machine = tree["machine"]
-    lines = ["## How long it takes", "", "A network from a file in the page cache, seconds and the most memory above what the process held",
-             "before, in files; medians of rounds in turns, each a process of its own, equal scores (`benchmarks/load.py`; "
+    lines = ["## How long it takes", "",
+             "Loading a network from a file in the page cache: seconds, and peak memory beyond what the process held",
+             "before, in file sizes; medians of rounds in turns, each a process of its own, equal scores (`benchmarks/load.py`; "
              f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}).", "",
              "| network | MB | file | the library | seconds, ours | theirs | times faster | memory, ours | theirs |",
              "|---|--:|---|---|--:|--:|--:|--:|--:|"]

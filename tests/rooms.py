@@ -6,9 +6,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "architecture.md"
 BEGIN, END = "<!-- rooms: written by tests/rooms.py -->\n", "<!-- end of rooms -->\n"
 
 ROOMS = {       # a file or folder of src/convatlas, and what is in it
-    "version": "the version, for whoever writes it into a file",
+    "version": "the version",
     "errors": "`ConvatlasError`, the nearest name",
-    "files": "whole writes, digests, the cache folder, what marks a deployed folder",
+    "files": "whole writes, digests, format versions, the cache folder, the mark of a deployed folder",
     "pixels": "a picture file as bytes of pixels, by Pillow",
     "run": "`Run` and its parts: frozen pydantic records; configuration",
     "parts": "one idea of the literature per file; knows only torch",
@@ -17,7 +17,7 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "arch": "one architecture per file, which never imports a sibling",
     "facts": "published figures as data, and their check",
     "recipes": "one file per paper: a function that returns a `Run`",
-    "runs": "the run folder, and that nothing in it is lost; many of them: differences",
+    "runs": "the run folder, in which nothing is lost; an index of many, and how they differ",
     "data": "data sets, caches, transforms and augmentation, loaders; `shards/`: tar files on a local disk or elsewhere",
     "weights": "files of weights: ours, which describe themselves; others' read safely, recognised and renamed by tables; public ones by "
                "name; `checkpoints`: into networks and out",
@@ -25,7 +25,8 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
               "trackers, speed; takes any `nn.Module`",
     "draw": "the drawing kit: sheets, cells, plots, pieces of HTML",
     "zoo": "create_model, list_models, info, transforms",
-    "evaluation": "judging as the papers did: protocols of crops and scales, ensembles, calibration, statistics, the files they leave",
+    "evaluation": "judging as the papers did: protocols of crops and scales, ensembles, calibration, statistics, and these "
+                  "as files",
     "segment": "networks that score pixels: pairs of images and masks, patches, losses' weights, tiles, objects, metrics",
     "inspect": "one picture per file of what a network is and does; reports, curves, sheets of images",
     "deploy": "networks that answer fast: `graph/` (tracing, rewriting, packing), `backends/` (the engines), `native/` (kernels of our own "
@@ -33,10 +34,10 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "tasks": "what a network is trained to answer (classes, pixels), as one contract: open, load, judge, report, evaluate, predict, tell",
     "api": "train, evaluate, predict as functions",
     "integrations": "`import convatlas.timm`: every network under timm's registry; the same training inside Ray Train; a trained network "
-                    "as a folder for a hub of models",
+                    "as a folder for a model hub",
     "cli": "one command per file; flags become a `Run`; imports torch only inside commands",
     "__main__": "`python -m convatlas`",
-    "__init__": "the public names, imported when first used; old module names that go on working",
+    "__init__": "the public names, imported when first used; old module names that still work",
 }
 
 
