@@ -1,4 +1,4 @@
-"""The commands put together, and how each kind of failure is told and which exit code it gets."""
+"""The commands put together, how each kind of failure is reported, and which exit code it gets."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""From the words of `convatlas train` to the Run they ask for; what is wrong with them is told before torch loads."""
+"""From the words of `convatlas train` to the Run they ask for; mistakes in them are reported before torch loads."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -26,7 +26,7 @@ MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the 
 FORMAT = 1                      # ends the table; the oldest files lack it
 SAMPLE = 64                     # files whose headers tell how much memory all will take
 CHUNK = 256                     # pictures decoded between two writes
-TELL = 10.0                     # seconds between two sentences about the progress
+TELL = 10.0                     # seconds between two reports of progress
 
 
 def prepared(
@@ -34,8 +34,8 @@ def prepared(
 ) -> ImageSet:
     """The set as it is best read by `transform`: files cached as `data.cache` says, and scaled down as `data.decode` does.
 
-    Sets that are no files come back as they are. `processes` of this machine will each do this; `tell` gets sentences about
-    what takes long. Raises ConvatlasError where the cache cannot be written.
+    Sets that are not files come back unchanged. `processes` of this machine will each do this; `tell` gets sentences
+    about what takes long. Raises ConvatlasError where the cache cannot be written.
     """
     files = _files(images)
     if files is None:
@@ -189,7 +189,7 @@ def _decoded(files: Files) -> Iterator[Tensor | UnreadableImage]:
             return error
 
     with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
-        for first in range(0, len(files), CHUNK):       # the pool would run ahead of the disk without end
+        for first in range(0, len(files), CHUNK):       # else the pool would run ahead of the disk without limit
             yield from pool.map(read, range(first, min(first + CHUNK, len(files))))
 
 
@@ -224,7 +224,7 @@ def _opened(files: Files, path: Path) -> Cached | None:
             shapes, unreadable, *format_ = json.loads(file.read(length))
         except ValueError:
             return None
-    if format_ not in ([], [FORMAT]):       # made anew, as everything that can be had again
+    if format_ not in ([], [FORMAT]):       # made anew: the files are still there
         return None
     table = Table(tuple(Shape(*shape) for shape in shapes), {int(index): reason for index, reason in unreadable.items()})
     if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:

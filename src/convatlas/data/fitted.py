@@ -40,8 +40,9 @@ def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: C
     channel: mean, std (C,). pixel_mean: mean (C, h, w). zca: mean (D,) and whitening (D, D) with D = C·h·w. Colours:
     pca_values (3,), pca_vectors (3, 3), one in each column. Empty where there is nothing to measure. `transform` makes
     uint8 (C, H, W) float32 (C, h, w) in [0, 1], as `unnormalised` does. The same images give the same tensors. Pictures
-    that cannot be read are left out; whitening looks at 50 000 at most, evenly spaced. `tell` hears how far it is, every
-    half a minute. Raises ConvatlasError where no picture can be read, or where they do not suit what is to be measured.
+    that cannot be read are left out; whitening looks at 50 000 at most, evenly spaced. `tell` hears of the progress
+    every half minute. Raises ConvatlasError where no picture can be read, or where they do not suit what is to be
+    measured.
     """
     measures = [_MEASURES[preprocess.fit]()] if preprocess.fit in _MEASURES else []
     if augment.pca_colour and augment.pca_from == "data":

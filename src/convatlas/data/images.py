@@ -126,7 +126,8 @@ def read_image(path: Path, least: int | None = None) -> Tensor:
 def decode(content: bytes, least: int | None = None) -> Tensor:
     """The bytes of a picture file as `read_image` gives them; raises UnreadableImage, and whatever Pillow raises.
 
-    A plain JPEG is decoded by torchvision, which is faster; all others, and what torchvision stumbles over, are Pillow's to judge.
+    A plain JPEG is decoded by torchvision, which is faster; all others, and those that torchvision fails on, are left
+    to Pillow.
     """
     size = plain_size(content)
     if size is not None and (least is None or min(size) < 4 * least):
@@ -146,7 +147,7 @@ def decode(content: bytes, least: int | None = None) -> Tensor:
 
 
 def _decoded(content: bytes) -> Tensor | None:
-    """A JPEG by torchvision; None where it means to give its decoders up, or the bytes are broken: Pillow says why."""
+    """A JPEG by torchvision; None where it lacks a decoder, or the bytes are broken: Pillow then says why."""
     try:
         from torchvision.io import decode_jpeg
 

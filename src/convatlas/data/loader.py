@@ -1,4 +1,4 @@
-"""Batches whose order and augmentation only the seed and the epoch decide, for any number of workers and any start."""
+"""Batches whose order and augmentation depend on seed and epoch alone, for any number of workers and any start."""
 
 import math
 import os
@@ -45,13 +45,13 @@ class Ordered(Protocol):
 
 
 class Loader:
-    """Goes over an image set in batches of `batch_size`, that is over all `world` processes together.
+    """Batches of an image set; `batch_size` counts the images of all `world` processes together.
 
     Each global batch, the short last one included, is split contiguously over the processes; one that gets no image, or
     none that can be read, yields a single filler, so that all stay in step. Unreadable images are left out and noted in
     `skipped` (index -> reason); with `strict` they raise. `sampling="balanced"` draws every class equally often
     (`sampling.balanced`), always shuffled. `workers` processes read and transform images ahead and stay for the next epoch;
-    so one epoch of a loader is gone over at a time. A set in memory is transformed in whole batches; where the transform is
+    so a loader serves one epoch at a time. A set in memory is transformed in whole batches; where the transform is
     not random and the result takes less than 1 GiB, once, by the main process.
     """
 
@@ -77,7 +77,7 @@ class Loader:
         self.steps = math.ceil(len(images) / batch_size)
         self.skipped: dict[int, str] = {}
         self._transform = transform
-        # Files only: other sets may not bear it. Workers are threads enough themselves.
+        # Files only: other sets may not be thread-safe. Workers are parallel enough by themselves.
         threads = 1 if workers or not _are_files(images) else max(1, (os.cpu_count() or 1) // world)
         self._reader = _Reader(images, transform, seed, threads)
         self._jobs: list[_Job] = []

@@ -22,11 +22,11 @@ def permutation(count: int, *numbers: int) -> Tensor:
 def balanced(labels: Tensor, seed: int, epoch: int) -> Tensor:
     """As many draws as there are pictures, every class equally often: class labels (N,) -> int64 (N,), shuffled.
 
-    Draws are dealt to the K classes in turn, on through all epochs: in each epoch, and in all so far, two classes differ by
-    one draw at most, which is what is left over where K does not divide N. A class hands out its pictures in a random order,
-    and when all have been drawn in another one; it goes on in the next epoch where it was, so that a large class too is
-    seen whole. Where an epoch draws picture i again, it is i + N the second time, i + 2N the third: its index is the
-    remainder modulo N, and each time it is augmented anew.
+    Draws are dealt to the K classes in turn, on through all epochs: in each epoch, and in all so far, two classes
+    differ by one draw at most, which is what is left over where K does not divide N. A class deals its pictures in a
+    random order, and once all have been drawn, in another; the next epoch goes on where it stopped, so that a large
+    class is seen whole too. Where an epoch draws picture i again, it is i + N the second time, i + 2N the third: its
+    index is the remainder modulo N, and each time it is augmented anew.
     """
     if labels.dim() != 1:
         raise ConvatlasError("data.sampling = balanced needs one class per image, and these have several labels or label maps; "

@@ -1,4 +1,4 @@
-"""Opens what `--data` names: the digits that come along, a data set known by name, a folder of images, an `.npz`, or shards."""
+"""Opens what `--data` names: our own digits, a data set known by name, a folder of images, an `.npz`, or shards."""
 
 from pathlib import Path
 

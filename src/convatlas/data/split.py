@@ -27,7 +27,7 @@ class Split:
         if self.for_eval:
             note = f"{where} has no validation part: all its {len(images)} images are judged."
             return Source(name, classes, images, images, (*notes, note), multi_label)
-        # Sets of labels have no classes to stratify by: there all pictures are one.
+        # Several labels per picture leave no classes to stratify by: all pictures count as one.
         strata = torch.zeros(len(images), dtype=torch.int64) if multi_label else images.labels
         kept, held = stratified(strata, self.val_fraction, self.seed)
         if not len(held):

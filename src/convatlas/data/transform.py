@@ -80,8 +80,8 @@ class Transform:
     def each(self, pictures: Sequence[Tensor], seeds: Tensor) -> tuple[Tensor, dict[int, UnreadableImage]]:
         """Pictures uint8 (C, H, W) of any sizes, seeds int64 (n,): bit for bit what `seeded` gives of each, (m, in_chans, h, w).
 
-        And those that are too elongated to be resized, by their place, which are left out. Everything but the crops is done
-        to all at once: what is drawn for one picture takes a tenth of its time.
+        Those too elongated to be resized are left out, and come second, by their place. Everything but the crops is
+        done to all at once: what is drawn for one picture takes a tenth of its time.
         """
         a = self.augment
         boxes: list[list[int]] = []

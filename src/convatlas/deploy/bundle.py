@@ -156,7 +156,7 @@ def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet
     error = difference(made or net, example, engine.open(folder, example, precision)(example))
     if not error <= TOLERANCE["fp32" if made else precision]:
         raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the largest output")
-    if made is not None:        # random images say nothing of int8: what was found on those that calibrated it
+    if made is not None:        # random images say nothing about int8: take what was found on the calibration images
         error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
     about = _about(net, report, precision, example, engine.file, error)
     (folder / PAGE).write_text(readme(about), encoding="utf-8")

@@ -29,7 +29,7 @@ from .native import UnsupportedError
 
 FORMAT = 1              # of the file that remembers a choice
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
-#   of the largest output; int8's is no proof of anything, only of the opposite: its judge are images with classes (quantize)
+#   of the largest output; int8's only rules out what is broken: labelled images are what judges it (quantize)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
 SETTLING = 0.05         # seconds of a turn that are not counted, at least
 
@@ -103,7 +103,7 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
 def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
                 candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True,
                 tell: Tell = quiet) -> Optimised:
-    """`optimize`, which says what it is at and leaves each backend's files in a folder of its name in the empty `work`."""
+    """`optimize`, which reports its progress and leaves each backend's files in a folder of its name in `work`."""
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
     names = tuple(candidates) if backend == "auto" else (backend,)
@@ -192,9 +192,9 @@ def difference(model: Callable[[Tensor], Tensor], images: Tensor, scores: Tensor
 
 
 def _measure(calls: Sequence[Scores], example: Tensor, seconds: float) -> list[list[float]]:
-    """Seconds of each call, in turns, so that what else the machine does falls on all of them alike; three rounds at least.
+    """Seconds of each call, in turns, so that other load on the machine affects all alike; three rounds at least.
 
-    The first calls of a turn are not counted: threads of the engine before still wait busily for work then.
+    The first calls of a turn are not counted: the threads of the engine before are still spinning then.
     """
     times: list[list[float]] = [[] for _ in calls]
     began = time.perf_counter()
@@ -249,7 +249,7 @@ def _read(path: Path) -> Report | None:
 
 
 def _write(path: Path, report: Report) -> None:
-    """Remember the choice; a cache that cannot be written is done without."""
+    """Remember the choice; a cache that cannot be written is no error."""
     try:
         with whole_write(path, parents=True) as beside:
             beside.write_text(json.dumps({"format": FORMAT, **asdict(report)}), encoding="utf-8")

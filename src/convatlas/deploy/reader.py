@@ -1,7 +1,7 @@
-"""A deployed folder's answers without torch: its engine, NumPy and Pillow are there before torch would be imported.
+"""A deployed folder's answers without torch: its engine, NumPy and Pillow are done before torch would be imported.
 
-What it says is what `deploy.bundle.deployed` says, up to rounding: Pillow resizes here and torchvision there, and a resized pixel is at
-times one of 255 apart.
+What it says is what `deploy.bundle.deployed` says, up to rounding: Pillow resizes here and torchvision there, and a
+resized pixel sometimes differs by one step of 255.
 """
 
 import json
@@ -140,8 +140,9 @@ def silent() -> Any:
 def openvino_core() -> Any:
     """The one `openvino.Core` of this process.
 
-    The plugin of each further one gives the thread another stack for signals, and one that ends before a later one leaves the thread
-    with freed memory for it: the next signal with a handler, such as that of an ended worker, kills the process.
+    The plugin of each further one gives the thread another signal stack, and one that is freed before a later one
+    leaves the thread with freed memory as its stack: the next signal with a handler, such as that of an ended worker,
+    kills the process.
     """
     core = silent().Core()
     core.get_property("CPU", "FULL_DEVICE_NAME")        # the plugin is loaded now, before anybody else's
@@ -205,7 +206,7 @@ def _openvino(folder: Path, about: Mapping[str, Any], count: int) -> Run:
 
 
 def _threads() -> int:
-    """As many as OMP_NUM_THREADS says, which engines of their own threads do not ask; 0 where it says nothing."""
+    """As many as OMP_NUM_THREADS says, which engines with threads of their own ignore; 0 where it says nothing."""
     said = os.environ.get("OMP_NUM_THREADS", "")
     return int(said) if said.isdecimal() else 0
 

@@ -40,7 +40,7 @@ class Calibration:
 
 
 def calibrate(log_probabilities: Tensor, labels: Tensor, *, exclusive: bool = True, bins: int = BINS) -> Calibration:
-    """Of log-probabilities (N, K) and class numbers (N,); where they are not `exclusive`, sum to more than one, there is no temperature.
+    """Of log-probabilities (N, K) and class numbers (N,); where classes are not `exclusive` there is no temperature.
 
     The temperature is found on the images that it is then judged on: it describes the network, and promises nothing for others.
     """

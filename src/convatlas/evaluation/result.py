@@ -19,7 +19,7 @@ from .matching import some
 from .protocol import Protocol
 from .statistics import McNemar, mcnemar, wilson
 
-LEAST = 1e-30       # a probability below which its logarithm is not told apart
+LEAST = 1e-30       # probabilities below it have the same logarithm
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def _columns(member: Evaluated, first: Evaluated) -> Tensor:
 
 
 def compare(a: Evaluated, b: Evaluated) -> McNemar:
-    """McNemar's test between two networks judged on the same images, by name; those that both could read and know the classes of."""
+    """McNemar's test between two networks over the images, matched by name, that both read and know the class of."""
     rights = [dict(zip(map(each.images.name, each.evaluation.indices.tolist()), each.evaluation.right.tolist(), strict=True))
               for each in (a, b)]
     cells = Counter((right, rights[1][name]) for name, right in rights[0].items() if name in rights[1])

@@ -1,4 +1,4 @@
-"""Layers one behind the other, and where they fork and join: the parts that a drawing of a network is made of."""
+"""Layers one after the other, and where they fork and join: the parts that a drawing of a network is made of."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -81,7 +81,7 @@ def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_to
 
 
 def smoothed(values: Sequence[float], share: float) -> list[float]:
-    """The running mean m ← share · m + (1 − share) · value, divided by the weights so far; what is not finite is passed by."""
+    """The running mean m ← share · m + (1 − share) · value, over the weights so far; what is not finite is skipped."""
     mean = weight = 0.0
     means = []
     for value in values:

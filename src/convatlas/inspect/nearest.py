@@ -21,7 +21,7 @@ SPARE = 16          # candidates beyond those asked for: single precision may pu
 
 @dataclass(frozen=True)
 class Vectors:
-    """`count` vectors of `width` float32 numbers in a file, one behind the other."""
+    """`count` vectors of `width` float32 numbers in a file, one after the other."""
 
     path: Path
     count: int
@@ -38,7 +38,7 @@ class Vectors:
         return found
 
     def _mapped(self, start: int, rows: int) -> Tensor:
-        # "c": what torch takes for writable, though nobody writes
+        # "c", copy on write: torch wants it writable, though nobody writes
         return torch.from_numpy(np.memmap(self.path, np.float32, "c", start * self.width * 4, (rows, self.width)))
 
 

@@ -52,9 +52,10 @@ def neighbours(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tr
                metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbours:
     """The `k` pictures of `among` nearest to each of `queries` by the vectors before the classifier of `model`, which is in eval mode.
 
-    `transform` is `convatlas.transforms(model)`. `index` keeps the vectors in a folder, where the next call finds them; without it
-    they are computed anew. A query that is itself among the pictures is not its own neighbour. Unreadable pictures are told and left
-    out. Raises ConvatlasError where nothing can be read, or the index belongs to another network.
+    `transform` is `convatlas.transforms(model)`. `index` keeps the vectors in a folder, where the next call finds them;
+    without it they are computed anew. A query that is itself among the pictures is not its own neighbour. Unreadable
+    pictures are reported and left out. Raises ConvatlasError where nothing can be read, or the index belongs to another
+    network.
     """
     of_images(model, "look at it with `convatlas inspect segmentation`")
     if k < 1:

@@ -96,7 +96,7 @@ def _size_of(part: Step | Fork) -> tuple[float, float]:
     sizes = [_measure(path) for path in part.paths]
     wide = sum(max(width, ASIDE) for width, _ in sizes) + BETWEEN * (len(sizes) - 1)
     if not part.paths[-1]:
-        wide += ASIDE + BETWEEN         # as much at the other side, so that the layers stay in the middle
+        wide += ASIDE + BETWEEN         # as much on the other side, so that the layers stay in the middle
     return wide, max(high for _, high in sizes) + 2 * GAP + JOIN
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger("convatlas")
 def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform, batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
     """The pictures of those numbers, `batch_size` at a time: the numbers that could be read, and float32 (n, C, H, W).
 
-    Unreadable ones are told and left out; a batch of nothing else is left out too.
+    Unreadable ones are reported and left out; a batch of nothing else is left out too.
     """
     def read(i: int) -> Tensor | UnreadableImage:
         try:
@@ -30,7 +30,7 @@ def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform, batch_
         except UnreadableImage as error:
             return error
 
-    with ThreadPoolExecutor((os.cpu_count() or 1) if isinstance(images, Files) else 1) as pool:      # other sets may not bear threads
+    with ThreadPoolExecutor((os.cpu_count() or 1) if isinstance(images, Files) else 1) as pool:  # files: thread-safe
         for start in range(0, len(chosen), batch_size):
             part = chosen[start : start + batch_size]
             found = dict(zip(part, pool.map(read, part), strict=True))

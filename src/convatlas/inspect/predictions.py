@@ -49,8 +49,9 @@ def predictions(model: Convnet, images: ImageSet, transform: Transform, *, class
                 seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
     """What `model`, in eval mode, says of each of `images`, or of `count` of them that `seed` chooses; only of mistakes if `wrong`.
 
-    `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes are matched by
-    name where the model knows names. Unreadable pictures are told and left out. Raises ConvatlasError where there is nothing to show.
+    `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes
+    are matched by name where the model knows names. Unreadable pictures are reported and left out. Raises
+    ConvatlasError where there is nothing to show.
     """
     of_images(model, "look at it with `convatlas inspect segmentation`")
     if wrong and not classes:

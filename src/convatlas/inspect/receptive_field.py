@@ -168,7 +168,7 @@ def _panel(axes: "Axes", field: Field, x: float, y: float) -> None:
 
 
 def _pixels(field: Field) -> np.ndarray:
-    """The gradient as a heat map, its root so that the weak is seen; over the darkened picture where there is one."""
+    """The gradient's square root, which shows the weak too, as a heat map; over the darkened picture, if any."""
     root = field.gradient.sqrt()
     warm = heat(root, 0.0, float(root.max()))
     if field.picture is None:

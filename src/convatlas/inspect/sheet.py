@@ -24,7 +24,7 @@ from ..run import Augment, Preprocess
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-VERSIONS = 8                        # of each picture, where chance has a part in them
+VERSIONS = 8                        # of each picture, where they are random
 CELL, GAP, APART = 84, 6, 22        # units: a picture's longer side, between two, between the groups of columns
 CAPTION = 27                        # under a mixed picture
 MARGIN, BESIDE = 24, 12             # around the sheet; between a class's name and its picture
@@ -101,7 +101,7 @@ def viewable(values: Tensor, transform: Transform) -> np.ndarray:
 
 
 def chosen(images: ImageSet, seed: int) -> Iterator[tuple[int, Tensor]]:
-    """Index and pixels of pictures that can be read, by chance: one of each class, then a second one of each, and so on."""
+    """Index and pixels of readable pictures, at random: one of each class, then a second one of each, and so on."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
     earlier: Counter[str] = Counter()
     rounds = []

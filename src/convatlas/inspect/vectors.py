@@ -1,9 +1,9 @@
 """An index on disk: the vector of every picture of a set, kept up to date, with at most the vectors of one batch to lose.
 
-A folder of three files. `index.json` says which network made the vectors, and which two files hold them: `vectors-N.f32`,
-float32 (count, width) as it lies in memory, and `rows-N.jsonl`, a line [name, size, stamp] for each. New vectors are
-appended: first they, then their lines, so that what was cut short is seen. What must leave is left out of a copy numbered
-N + 1, for which `index.json` is exchanged at once.
+A folder of three files. `index.json` says which network made the vectors, and which two files hold them:
+`vectors-N.f32`, float32 (count, width) as it lies in memory, and `rows-N.jsonl`, a line [name, size, stamp] for each.
+New vectors are appended before their lines, so that what was cut short is seen. What is removed is left out of a copy
+numbered N + 1, to which `index.json` is then switched in one step.
 """
 
 import json
@@ -107,7 +107,7 @@ class Index:
         return added
 
     def _copy(self, kept: "np.ndarray[Any, np.dtype[np.bool_]]") -> None:
-        """Begin the files of the next number with the rows where `kept`, and go over to them."""
+        """Begin the files of the next number with the rows where `kept`, and switch to them."""
         old, number = [self._file(kind) for kind in ("vectors", "rows")], self.about["number"] + 1
         with self._file("vectors", number).open("wb") as vectors, self._file("rows", number).open("w", encoding="utf-8") as rows:
             for start, block in self.vectors.blocks(COPIED):

@@ -1,4 +1,4 @@
-"""Objects out of what a network says of pixels: parts that hang together, or a watershed that parts those that touch."""
+"""Objects from a network's classes of pixels: connected components, or a watershed that separates those that touch."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -11,14 +11,14 @@ SMALLEST = 10           # pixels of an object; fewer are noise
 
 
 def components(foreground: NDArray[np.bool_], smallest: int = 0) -> Numbers:
-    """Parts of the foreground (H, W) that hang together over edges or corners, numbered from 1; int64 (H, W)."""
+    """Connected components of the foreground (H, W), over edges or corners, numbered from 1; int64 (H, W)."""
     from skimage.measure import label
 
     return _without_small(np.asarray(label(foreground, connectivity=2), dtype=np.int64), smallest)
 
 
 def watershed(share: NDArray[np.floating[Any]], smallest: int = SMALLEST) -> Numbers:
-    """Objects of a foreground probability (H, W), touching ones parted: flooded from the points that lie deepest inside."""
+    """Objects of a foreground probability (H, W), touching ones separated: flooded from the innermost points."""
     from scipy.ndimage import distance_transform_edt, gaussian_filter
     from skimage.feature import peak_local_max
     from skimage.segmentation import watershed as flood

@@ -60,7 +60,7 @@ class Journal:
                              f"name another folder with --out, or delete {self.path.name} there")
 
     def add(self, image: str, band: int) -> None:
-        """A band is written: say so, in one piece and for good."""
+        """Note that a band is written: in one piece, and on the disk before this returns."""
         with writing(self.path):
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:

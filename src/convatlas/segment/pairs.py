@@ -87,7 +87,7 @@ class Files:
         return torch.from_numpy(numbers if self.kind == "classes" else (numbers > 0).astype(np.int64))
 
     def instances_of(self, index: int) -> Tensor:
-        """Objects (H, W): as the mask numbers them, else the parts of the foreground that hang together."""
+        """Objects (H, W): as the mask numbers them, else the connected components of the foreground."""
         numbers = self._numbers(index)
         if self.kind != "instances":
             from .instances import components

@@ -38,7 +38,7 @@ class Picture:
         return 1 if self.axis is None else int(self.array.shape[self.axis])
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
-        """(C, height, width) from pixel (top, left); what lies beyond the edges is mirrored at them, as often as need be.
+        """(C, height, width) from pixel (top, left); what lies beyond the edges is mirrored, as often as needed.
 
         16 bits become 8 as in training (65535 → 255), truth values 0 and 255; floats stay as they are.
         """

@@ -23,7 +23,7 @@ def margin_of(net: Segmenter, side: int, phase: int) -> int | None:
 
     Zero padding aside, a score depends on a pixel exactly if it is not a number once the pixel is not: one pass over a strip with
     NaN in its first, and one with NaN in its last `phase` rows, shows how far that spreads, whatever the weights are. Fast
-    algorithms of convolution would spread it further, so they are off.
+    convolution algorithms would spread it further, so they are off.
     """
     like = next(net.parameters())
     strips = like.new_zeros(2, net.in_chans, side, next(s for s in range(phase, 64 * phase, phase) if net.accepts((side, s))))

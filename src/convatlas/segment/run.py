@@ -162,7 +162,7 @@ def _label(work: _Work, job: Job) -> None:
 
 
 def _write(work: _Work, job: Job, cut: Plan, read: Read) -> None:
-    """The bands that are left, each process a part of them that hangs together, into the arrays on disk."""
+    """The bands that are left, each process a contiguous part of them, into the arrays on disk."""
     here, journal, classes = work.here, work.journal, work.net.num_classes
     left = [band for band in range(len(cut.rows)) if (job.name, band) not in journal.done]
     if len(left) == len(cut.rows):

@@ -14,7 +14,7 @@ Numbers = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class PixelScores:
-    """Of a confusion matrix (K, K), [true, predicted], of pixels; shares, 0 to 1. Classes that are nowhere count in no mean."""
+    """Of a confusion matrix (K, K), [true, predicted], of pixels; shares, 0 to 1. Absent classes count in no mean."""
 
     accuracy: float                 # of all pixels, the share that is right
     mean_accuracy: float            # mean over the classes of the share of their pixels that is right

@@ -1,7 +1,8 @@
 """Synthetic cells: images of round and long cells that touch, under uneven light, with membranes, noise and blur, from a seed.
 
-They come along so that `convatlas train unet cells` has something to learn on any machine: telling a cell from the background is
-easy at most places, and hard where two touch, where the light fades, and where a vesicle looks like a small cell.
+They are here so that `convatlas train unet cells` has something to learn on any machine: telling a cell from the
+background is easy in most places, and hard where two touch, where the light fades, and where a vesicle looks like a
+small cell.
 """
 
 import numpy as np

@@ -14,8 +14,9 @@ AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1)) 
 
 
 def warping_error(truth: Mask, found: Mask) -> float:
-    """The share of pixels in which `found` (H, W) differs from `truth` warped towards it. As every known algorithm's it is an upper
-    bound: which warping is the best one is not searched for.
+    """The share of pixels in which `found` (H, W) differs from `truth` warped towards it.
+
+    As with every known algorithm it is an upper bound: the best warping is not searched for.
     """
     return float((warped(truth, found) != found).mean())
 
@@ -23,8 +24,8 @@ def warping_error(truth: Mask, found: Mask) -> float:
 def warped(truth: Mask, found: Mask) -> Mask:
     """The truth (H, W) after all flips of simple points that bring it nearer to `found`; beyond the edges lies background.
 
-    Objects hang together over edges, what is between them over corners too, so that a thin diagonal line parts two of them. Pixels
-    of one of four interleaved grids are no neighbours, and flip at once.
+    Objects are 4-connected, what is between them 8-connected, so that a thin diagonal line separates two of them.
+    Pixels of one of four interleaved grids are no neighbours, and flip at once.
     """
     now = np.pad(truth.astype(bool), 1)
     goal = np.pad(found.astype(bool), 1)

@@ -177,7 +177,7 @@ def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], down
 
 
 def _filled(build: Callable[[], Convnet], fill: Callable[[Convnet], Report]) -> tuple[Convnet, Report]:
-    """The network with its weights, without initialising what they replace: only where something of it is not in them is it built anew."""
+    """The network with its weights: initialised only where they lack some of its tensors."""
     model = blank(build)
     report = fill(model)
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):

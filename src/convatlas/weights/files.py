@@ -56,9 +56,9 @@ class Foreign:
 def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
     """The tensors of a file, or of a state dict; wrappers and prefixes taken off.
 
-    They lie in memory of their own and are not mapped from disk: a program that loads `x.pth` and saves `x.pth` would pull the file out
-    from under a mapping, and die of it with the file half written. Raises ConvatlasError for a file that is absent, damaged, of another
-    format, or would need code to be read.
+    They lie in memory of their own and are not mapped from disk: a program that loads `x.pth` and saves `x.pth` would
+    pull the file out from under a mapping, and crash with the file half written. Raises ConvatlasError for a file that
+    is absent, damaged, of another format, or would need code to be read.
     """
     if isinstance(source, Mapping):
         return _unwrapped(Foreign("the state dict", "mapping", {}), source)

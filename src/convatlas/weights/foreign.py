@@ -37,9 +37,9 @@ def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: 
               given: Mapping[str, Any] | None = None, named: str = "") -> Recognised:
     """The network that a file's tensors belong to: `ours` of `family` if it is named, else any that has a table.
 
-    `given` are fields that the caller has set; of networks with the same tensors but other constants (BatchNorm's epsilon,
-    TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata, or its name choose. Raises
-    ConvatlasError where none fits, or several do.
+    `given` are fields that the caller has set; among networks with the same tensors but other constants (BatchNorm's
+    epsilon, TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata or its name
+    decide. Raises ConvatlasError where none fits, or several do.
     """
     fitting = list(_fitting(found, build, ours, family))
     if not fitting and ours is not None:
@@ -84,8 +84,8 @@ def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes
 def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any]) -> Recognised:
     """Tensors of unknown names as those of `ours`, if each has the kind and the shape of the one at its place there.
 
-    Files of safetensors do not keep the order in which a program made them, so that equal shapes could be exchanged: they are refused.
-    So are Keras's, whose padding and constants go with the names.
+    Files of safetensors do not keep the order in which a program made them, so equal shapes could be swapped: they are
+    refused. So are Keras's, whose padding and constants go with the names.
     """
     places = {name: shape for name, shape in _places(build, ours, given).items() if not name.endswith("num_batches_tracked")}
     theirs = {name: shape for name, shape in found.shapes.items() if not name.endswith("num_batches_tracked")}

@@ -169,7 +169,7 @@ def _list(group: Any, name: str) -> list[str]:
 
 
 def _words(group: Any, name: str) -> list[str]:
-    """An attribute's words; ConvatlasError unless it is plain text, of a length that HDF5 can be let to walk through."""
+    """An attribute's words; ConvatlasError unless it is plain text, of a length that HDF5 can safely walk through."""
     import h5py
 
     held = group.attrs.get_id(name)

@@ -42,7 +42,7 @@ class Meta(Record):
     folded: bool = False                    # its tensors are those of convatlas.fold's result
     classes: tuple[str, ...] = ()
     preprocess: Preprocess = Preprocess()
-    loss: Loss = Loss()                     # which the scores mean something by
+    loss: Loss = Loss()                     # which gives the scores their meaning
     data: str = ""
     metrics: dict[str, float] = Field({})
     versions: dict[str, str] = Field({})

@@ -103,7 +103,7 @@ def pair(theirs: Shapes, ours: Shapes, table: Sequence[Rule]) -> tuple[dict[str,
     """(our name of each of their tensors, those that are left over).
 
     Whole modules are paired by their names, each of ours being taken once; where that leaves a choice, shapes decide (`alike`). What
-    could still be two things is left over.
+    remains ambiguous is left over.
     """
     modules, places = _parts(theirs), _parts(ours)
     choices = {name: {new for rule in table if rule.tensor == ("" in parts) and (new := rule(name)) in places}

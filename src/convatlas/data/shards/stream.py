@@ -162,7 +162,7 @@ def _unreadable(url: str, error: Exception) -> ConvatlasError:
 
 
 class Stream:
-    """The pictures of some shards. `read` gives one; whoever wants many takes whole shards."""
+    """The pictures of some shards. `read` gives one; for many, take whole shards."""
 
     def __init__(self, urls: Sequence[str], labels: Sequence[Tensor], part: Part | None = None):
         self.urls = tuple(urls)
@@ -179,7 +179,7 @@ class Stream:
         return _opened(self.urls)
 
     def shard(self, number: int) -> list[bytes]:
-        """The files of all pictures in a shard, in its order. Raises ConvatlasError where it is not as it was counted."""
+        """The files of all pictures in a shard, in its order. Raises ConvatlasError where it has changed since."""
         samples = list(self._reading(number))
         labels = self._written[self.starts[number] : self.starts[number + 1]].tolist()
         if [sample.label for sample in samples] != labels:

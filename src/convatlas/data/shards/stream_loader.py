@@ -20,7 +20,7 @@ from .stream import Stream
 
 
 class StreamLoader:
-    """Goes over a `Stream` in batches of `batch_size`, that is over all `world` processes together.
+    """Batches of a `Stream`; `batch_size` counts the pictures of all `world` processes together.
 
     The shards come in an order by (seed, epoch), each shard's pictures in one by (seed, epoch, shard), and this sequence
     of all pictures is cut into one run per process, as long as its shares of all global batches are together. So no

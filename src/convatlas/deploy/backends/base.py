@@ -81,7 +81,7 @@ class Backend(ABC):
 
     @abstractmethod
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
-        """The callable; `example` says which shape it is made fast for. It keeps nothing open in `folder`."""
+        """The callable; `example` has the shape that it is optimised for. It keeps nothing open in `folder`."""
 
     def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """Leave in `folder` the int8 form of what `write` left in `written`, in fp32; `open` reads it.

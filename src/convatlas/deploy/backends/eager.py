@@ -14,7 +14,7 @@ from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_
 
 
 class Eager(Backend):
-    """Ready in a moment, and equal for any batch."""
+    """Ready at once, and the same for any batch."""
 
     name, file = "eager", "model.safetensors"
 

@@ -70,7 +70,7 @@ class OpenVino(Backend):
         nodes = places(weights, [(name, values) for name, values in graph if values is not None])
         curved = any(op.get_type_name() in CURVED for op in network.get_ordered_ops())
         preset = nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE
-        with redirect_stdout(io.StringIO()), same_signal_stack():        # its bars; its cores, which end in any order
+        with redirect_stdout(io.StringIO()), same_signal_stack():        # progress bars; cores, freed in any order
             quantised = nncf.quantize(
                 network, nncf.Dataset([image[None].numpy() for image in images]), subset_size=len(images), preset=preset,
                 ignored_scope=nncf.IgnoredScope(names=[nodes[layer] for layer in keep if layer in nodes]))
@@ -104,7 +104,7 @@ class _Stack(ctypes.Structure):
 
 @contextmanager
 def same_signal_stack() -> Iterator[None]:
-    """Give the thread back the stack for signals that it had: see `deploy.reader.openvino_core` for what others' cores do to it."""
+    """Restore the thread's signal stack afterwards: `deploy.reader.openvino_core` says what further cores do to it."""
     if sys.platform != "linux":
         yield
         return

@@ -52,7 +52,7 @@ def tuned(folder: Path, threads: int) -> Mapping[int, int]:
 
 
 def by_openvino(compile_model: Callable[..., Any], network: Any, shape: tuple[int, ...], threads: int, part: int) -> Run:
-    """`network` for images of this shape; parts go to streams of one thread each. `compile_model` takes it, and how many."""
+    """`network` for images of this shape; parts go to one-thread streams. `compile_model` takes it and their number."""
     network.reshape([part, *shape[1:]])
     if part == shape[0]:
         whole = compile_model(network)

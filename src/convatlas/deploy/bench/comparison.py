@@ -175,14 +175,14 @@ def _started(job: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, "W
 
 
 def _rounds(workers: Mapping[str, "Worker"], rounds: int, seconds: float, tell: Callable[[int], None]) -> dict[str, list[dict[str, Any]]]:
-    """Each side's turns. The order is another one in each round, so that no side always follows the same one."""
+    """Each side's turns. The order differs from round to round, so that no side always follows the same one."""
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     names = list(workers)
     for number in range(rounds):
         tell(number + 1)
         start = number % len(names)
         for name in names[start:] + names[:start]:
-            time.sleep(0.02)            # the threads of the one before wait busily for a moment
+            time.sleep(0.02)            # the threads of the one before spin for a moment
             turns[name].append(workers[name].work(seconds))
     return turns
 

@@ -255,7 +255,7 @@ def call_again(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
 
 
 def _forget_peak() -> None:
-    """Let the system count the largest memory from here, where it can: what setting up took is another matter."""
+    """Reset the system's count of peak memory, where it can be reset: set-up is not to count."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

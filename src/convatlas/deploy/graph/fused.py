@@ -1,4 +1,4 @@
-"""Convolution, bias, addition and ReLU as one call of cuDNN: torch.compile makes passes of their own of what follows a convolution."""
+"""Convolution, bias, addition and ReLU as one call of cuDNN, where torch.compile makes separate passes."""
 
 import logging
 import operator

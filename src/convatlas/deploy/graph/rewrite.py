@@ -13,13 +13,13 @@ from ...parts.parallel import Merged
 
 
 def rewrite(model: Convnet, join: bool = False) -> Convnet:
-    """A folded copy of `model` whose chains are rewritten as well; the same scores up to rounding, for answering only.
+    """A folded copy of `model` whose chains are rewritten as well; the same scores up to rounding, for inference only.
 
     The factors and offsets of a LayerNorm go into the linear layer or unpadded convolution that reads it (ConvNeXt, SLaK), a
     layer scale into the linear layer before it, and an average pool passes in front of the 1×1 convolution before it, which then
     works on a quarter of the map (DenseNet's transitions). One that keeps the map's size passes behind a path's 1×1 convolution, where
     there are fewer channels (Inception). With `join` parallel 1×1 convolutions become one, as `fold` makes them: torch takes that, while
-    ONNX Runtime and OpenVINO lose more than they win by cutting the joined map into pieces again.
+    ONNX Runtime and OpenVINO lose more than they gain by cutting the joined map into pieces again.
     """
     copy = fold_structure(deepcopy(model).eval(), join)
     with torch.no_grad():

@@ -28,8 +28,10 @@ BATCH = 32          # of judging
 
 
 def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labelled | None) -> tuple[Pictures | None, Labelled | None]:
-    """Both, where `model` is a run folder: the run's own data where neither is given, and for what names its data, so that the images
-    that it held out judge it; else as they are.
+    """Both; where `model` is a run folder, its own data stands in for what is left out.
+
+    So it does for either that names that data: the images that the run held out then judge it. `calibrate` without
+    `evaluate` is judged by nothing.
     """
     folder = Path(model).expanduser()
     if not (folder / CONFIG).is_file():
@@ -54,8 +56,9 @@ def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labelled | N
 def calibration(model: Convnet, source: Pictures, count: int, data_dir: str | None = None) -> Tensor:
     """At most `count` pictures, chosen at random by a fixed seed, as `model` takes them: float32 (n, in_chans, h, w).
 
-    Of data with parts the training part is taken; a folder may also hold pictures without folders of classes. Pictures that cannot be
-    read are passed over; where none can be read, or they have other channels than the network takes, it is a ConvatlasError.
+    Of data with parts the training part is taken; a folder may also hold pictures without folders of classes. Pictures
+    that cannot be read are skipped; where none can be read, or they have other channels than the network takes, it is a
+    ConvatlasError.
     """
     if count < 1:
         raise ConvatlasError(f"calibration_count = {count} is refused: it must be at least 1")

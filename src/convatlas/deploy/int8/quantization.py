@@ -1,4 +1,4 @@
-"""int8 after training: calibrated on the user's pictures, judged by others, with the layers left in fp32 that it would spoil."""
+"""int8 after training: calibrated on some of the user's pictures, judged on others; layers it would spoil stay fp32."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,6 +1,7 @@
 """Kernels of our own, for what the engines leave on the table: compiled on the machine that they run on.
 
-Nothing here needs torch, so that a deployed folder answers without it; `deploy.plan` makes the steps of a network.
+Nothing else here needs torch, so that a deployed folder answers without it; `deploy.native.plan`, which does, makes the
+steps of a network.
 """
 
 from .build import compiler as compiler

@@ -19,7 +19,7 @@ NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw"
            "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
-SLOW = 1.2                              # so much longer than the best, and a way is out
+SLOW = 1.2                              # a way that takes so much longer than the best is dropped
 TELLING = 5                             # seconds between reports
 RUNS = 3                                # of the network by each way, the fastest counts
 
@@ -50,7 +50,7 @@ class Network:
 
     `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the batch; what is
     not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer is computed that way unless
-    `choices` says so: its weights are more, and take longer to be laid out than a few images to be answered.
+    `choices` says so: its weights are larger, and laying them out takes longer than answering a few images.
     """
 
     def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
@@ -210,7 +210,7 @@ class Program:
         return [choice if choice in each else each[0] for choice, each in zip(found, options, strict=True)]
 
     def _choose(self, choices: Sequence[Choice]) -> None:
-        """Compute each step in this way; `scratch` is what the step with the largest wish wants."""
+        """Compute each step in this way; `scratch` is the most that any step needs."""
         for i, choice in enumerate(choices):
             self._set(i, choice)
         steps = (ctypes.byref(self.steps, i * ctypes.sizeof(Step)) for i in range(len(self.steps)))
@@ -269,7 +269,7 @@ class Program:
 LARGE = 2 ** 21                 # bytes of a large page
 LINE = 64                       # bytes of a line of the cache
 BEYOND = 64                     # floats that a kernel may read or write behind the last map
-WORTH = 400                     # pixels of a map from which on Winograd's larger weights are made up for
+WORTH = 400                     # pixels of a map from which Winograd's larger weights pay off
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
 
 

@@ -27,10 +27,10 @@ def save(network: Network, folder: Path) -> None:
 
 
 def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
-    """The network, for so many threads; 0: those that it was tuned for, as far as there are as many.
+    """The network, for so many threads; 0: as many as it was tuned for, but no more than there are cores.
 
-    For other threads nothing is tuned, nor for `few` images: then it is ready sooner, for its weights are less. Raises ConvatlasError
-    for files that `save` did not write.
+    For other numbers nothing is tuned, nor for `few` images: it is then ready sooner, since its weights are smaller.
+    Raises ConvatlasError for files that `save` did not write.
     """
     try:
         tree = json.loads((folder / STEPS).read_text(encoding="utf-8"))

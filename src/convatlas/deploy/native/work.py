@@ -18,7 +18,7 @@ TALLEST = 64            # rows of a depthwise kernel
 
 
 class UnsupportedError(ConvatlasError):
-    """A network has something that the kernels have not."""
+    """A network has something that the kernels lack."""
 
 
 def padded(channels: int) -> int:
