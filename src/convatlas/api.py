@@ -22,6 +22,7 @@ from .data.transform import Transform
 from .deploy import reader
 from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
+from .engine.auto import choose
 from .engine.checkpoint import newest
 from .engine.distributed import World, share, world
 from .engine.evaluate import Evaluation
@@ -34,6 +35,8 @@ from .evaluation.judging import judge_network
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated, join
 from .files import is_deployed, whole_write
+from .inspect.filters import first_filters
+from .inspect.report import write_report
 from .net import registry
 from .net.layers import layer_table
 from .net.layers import macs as macs_of
@@ -182,13 +185,11 @@ def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
 
 def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) -> Run:
     """The run with the settings of speed that are best here, as the first process measures them."""
-    def choose() -> str:
-        from .engine.auto import choose
-
+    def measured() -> str:
         batch = -(-run.data.batch_size // here.size)
         return run.model_copy(update={"train": choose(build, run, batch, here.device, tell)}).to_yaml()
 
-    return Run.from_yaml(share(here, choose))
+    return Run.from_yaml(share(here, measured))
 
 
 def _measured(run: Run, model: Convnet, images: ImageSet, where: Path, here: World, tell: Tell) -> dict[str, Tensor]:
@@ -253,8 +254,6 @@ def channel_notes(model: Convnet, images: ImageSet) -> Iterator[str]:
 
 
 def _report(where: Path, run: Run, model: Convnet, evaluation: Evaluation, source: Source) -> Path:
-    from .inspect.filters import first_filters
-    from .inspect.report import write_report
 
     about = zoo.describe(registry.variant(run.model.name))
     facts = {key: about[key] for key in ("Mirrors", "Departs") if about[key]}
@@ -364,7 +363,7 @@ def _opened(model: Model, device: str) -> Convnet:
         return model
     if not is_deployed(model):
         return load(model)
-    from .deploy.bundle import deployed
+    from .deploy.bundle import deployed  # an eighth of a second that only deployed folders need
 
     return cast(Convnet, deployed(model, None if device == "auto" else device))
 

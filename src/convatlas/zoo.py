@@ -135,7 +135,7 @@ def transforms(model: Convnet, train: bool = False) -> "Transform":
     As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on the training
     images is not known of a network without weights: ImageNet's figures stand in.
     """
-    from .data import make_transform
+    from .data import make_transform  # a tenth of a second that building a network spares
 
     run = recipe_for(model.name)
     preprocess, augment = model.preprocess or run.preprocess, run.augment
