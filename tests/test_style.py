@@ -59,6 +59,46 @@ def test_the_rooms_are_those_that_are_there():
     assert PAGE.read_text() == with_table(PAGE.read_text()), "write docs/architecture.md anew: uv run python tests/rooms.py"
 
 
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_privates(path: Path) -> set[str]:
+    """The private functions, classes, attributes and variables that a file defines."""
+    nodes = list(ast.walk(TREES[path]))
+    return set(filter(is_private, [
+        *(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)),
+        *(node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)),
+        *(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))]))
+
+
+PRIVATES = {path: own_privates(path) for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_private_names_stay_in_their_file(path):
+    """What another file uses has no underscore; a class may use its base's."""
+    elsewhere = set().union(*(found for other, found in PRIVATES.items() if other != path)) - PRIVATES[path]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert not [each.name for each in node.names if is_private(each.name)], f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and node.attr in elsewhere:
+            assert isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"), f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_own_imports_stand_at_the_top_or_say_why_not(path):
+    if room(path) == "cli":             # whose commands start without torch
+        return
+    lines = path.read_text().splitlines()
+    inside = {node for function in ast.walk(TREES[path]) if isinstance(function, ast.FunctionDef)
+              for node in ast.walk(function) if isinstance(node, ast.ImportFrom) and node.level}
+    assert [node.lineno for node in inside if "  # " not in lines[node.lineno - 1]] == []
+
+
 def test_what_answers_without_torch_never_imports_it():
     names = [f"convatlas.{name}" for name in TORCH_FREE]
     out = run("import importlib, sys\n"

@@ -12,6 +12,7 @@ from . import weights
 from .deploy import reader
 from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
+from .engine.auto import choose
 from .engine.checkpoint import newest
 from .engine.distributed import World, pick, share, world
 from .engine.threads import resolve_layout, threads_for
@@ -142,13 +143,11 @@ def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
 
 def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) -> Run:
     """The run with the settings of speed that are best here, as the first process measures them."""
-    def choose() -> str:
-        from .engine.auto import choose
-
+    def measured() -> str:
         batch = -(-run.data.batch_size // here.size)
         return run.change("train", choose(build, run, batch, here.device, tell)).to_yaml()
 
-    return Run.from_yaml(share(here, choose))
+    return Run.from_yaml(share(here, measured))
 
 
 def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: World) -> Path:

@@ -22,6 +22,7 @@ from ..net.layers import macs
 from ..net.model import Convnet, by, pair
 from ..run import Loss, Preprocess
 from ..weights import conventions
+from ..weights.checkpoints import load
 from ..zoo import transforms
 from .backends import Precision, Scores, backend_of
 from .backends.base import Tell, quiet
@@ -78,8 +79,6 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     The folder is opened again and compared with the network before deploy.json, which marks it as whole, is written. Raises
     ConvatlasError for a folder that holds other things and, without `force`, for one that holds a deployed network.
     """
-    from ..weights.checkpoints import load
-
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
     folder = _free(Path(out).expanduser(), force)

@@ -57,7 +57,7 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
     """What `convatlas.predict` returns, for picture files and a folder that `answers` is true of."""
     import numpy as np
 
-    from ..pixels import UnreadableImage, read
+    from ..pixels import UnreadableImage, read  # NumPy and Pillow
 
     about = _about(folder)
     run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
@@ -88,7 +88,7 @@ def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
     import numpy as np
     from PIL import Image
 
-    from ..pixels import UnreadableImage
+    from ..pixels import UnreadableImage  # NumPy and Pillow
 
     if pixels.ndim == 3 and given["channels"] == 1:         # ITU-R BT.601, cut off to bytes as torchvision does
         red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
@@ -163,7 +163,7 @@ Run = Callable[["Floats"], "Floats"]
 
 def _there(engine: str) -> bool:
     if engine == "native":
-        from .native import missing
+        from .native import missing  # NumPy
 
         return missing() is None
     return find_spec(engine) is not None
@@ -172,7 +172,7 @@ def _there(engine: str) -> bool:
 def _native(folder: Path, about: Mapping[str, Any], count: int) -> Run:
     import numpy as np
 
-    from .native.stored import load
+    from .native.stored import load  # NumPy
 
     network, batch = load(folder, _threads(), few=count < MANY), max(1, int(about["example"][0]))
     if network.size != tuple(about["example"][1:]):

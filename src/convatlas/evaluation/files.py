@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..draw.plots import confusion
 from ..errors import ConvatlasError
 from .calibration import Calibration, draw
 from .result import Evaluated
@@ -30,8 +31,6 @@ def folder(path: Path) -> Path:
 
 def write(found: Evaluated, where: Path) -> list[Path]:
     """Write confusion.csv and .png (to 100 classes), predictions.csv, calibration.json and .png (of one label per image) into a folder."""
-    from ..draw.plots import confusion
-
     folder(where)
     matrix, names = found.evaluation.confusion, found.classes
     rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))

@@ -14,6 +14,7 @@ from ..draw.canvas import MARGIN, below, canvas, write
 from ..draw.plots import COLOURS
 from ..errors import ConvatlasError
 from ..net.layers import layer_table
+from ..zoo import create_model
 from .summary import SIDE, Summary, stages
 
 if TYPE_CHECKING:
@@ -160,8 +161,6 @@ def agrees(count: int, millions: float) -> bool:
 
 def computed(line: Line) -> tuple[int, int]:
     """(multiply-adds, parameters) of the network of that line, side classifiers left out, counted from its layers."""
-    from ..zoo import create_model
-
     with torch.device("meta"):
         rows = layer_table(create_model(line.variant, **line.fields))
     rows = [row for row in rows if not row.name.startswith(SIDE)]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..draw.canvas import LETTER, MARGIN, canvas, graph, least_width, write
 from ..draw.plots import COLOURS
 from ..errors import ConvatlasError
 from ..net.model import Convnet
@@ -68,8 +69,6 @@ def _block(name: str, block: DenseBlock, behind: Sequence[tuple[str, nn.Module]]
 
 def draw(found: Sequence[Block], title: str) -> "Figure":
     """A heat map per block: a column per reading layer, divided by its largest value; a row per layer that is read."""
-    from ..draw.canvas import LETTER, MARGIN, canvas, graph, least_width, write
-
     lines = ["Mean absolute weight by which a layer (column) reads the maps of an earlier one (row), as a share of the column's largest.",
              "Row 0 is the block's input; the framed column is the transition or the classifier behind the block."]
     wide = max(MARGIN + LEFT + len(found) * (SIDE + GAP) - GAP + LEGEND + MARGIN, least_width(title, lines))

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet, Transform
+from ..draw.canvas import MARGIN, canvas, graph, write
 from ..draw.markup import clipped
 from ..draw.plots import COLOURS, MAX_LABEL
 from ..errors import ConvatlasError, nearest
 from ..net.model import Convnet
 from ..parts import SqueezeExcite
+from .curves import PALETTE
 from .pictures import inputs
 from .places import spread, watching
 
@@ -97,8 +99,6 @@ def draw(found: Sequence[Gates], title: str, classes: Sequence[str] = (), layers
     The deviation over all images is shaded, or those of the classes where there are but one or two. `layers` are drawn (default:
     the last of each stage). Raises ConvatlasError for unknown names.
     """
-    from ..draw.canvas import MARGIN, canvas, graph, write
-    from .curves import PALETTE
 
     first = found[0]
     chosen = [_known(name, first.classes, "class") for name in classes]

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from ..data import ImageSet, Transform
+from ..draw.canvas import MARGIN, canvas, graph, write
 from ..draw.markup import clipped
 from ..draw.plots import COLOURS
 from ..errors import ConvatlasError
 from ..net.model import Convnet
 from ..parts import Residual, SqueezeExcite
+from .curves import PALETTE
 from .pictures import inputs
 from .places import spread, watching
 
@@ -79,8 +81,6 @@ def draw(found: Mapping[str, Responses]) -> "Figure":
     """
     from matplotlib.ticker import MaxNLocator
 
-    from ..draw.canvas import MARGIN, canvas, graph, write
-    from .curves import PALETTE
 
     wide, high = LEFT + WIDE + 2 * MARGIN, TOP + 18 * len(found) + 24 + 2 * (HIGH + BETWEEN)
     styles = {name: (PALETTE[i % 7], "-" if each.residual else (0, (4, 2))) for i, (name, each) in enumerate(found.items())}

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
 from ..draw.markup import clipped
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError, nearest
@@ -97,8 +98,6 @@ def draw(found: Saliency, picture: np.ndarray, network: str, image: str) -> "Fig
     """The image and the three maps over it, paler. Orange speaks for the class, blue against it; the strongest half per cent of
     pixels have the full colour. `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3); the words name both.
     """
-    from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
-
     said, title = f"{found.predicted} ({100 * found.certainty:.1f} %)", f"Why {network} says {found.predicted}"
     if found.target != found.predicted:
         title = f"What speaks for {found.target} ({100 * found.probability:.1f} %)"

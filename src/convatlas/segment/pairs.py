@@ -23,6 +23,7 @@ from ..data.folder import SUFFIXES
 from ..data.images import UnreadableImage, read_image
 from ..errors import ConvatlasError
 from ..run import Data
+from .instances import components
 from .synthetic import CELLS, cells
 
 IMAGES, MASKS = ("images", "imgs"), ("masks", "labels", "annotations")
@@ -90,8 +91,6 @@ class Files:
         """Objects (H, W): as the mask numbers them, else the parts of the foreground that hang together."""
         numbers = self._numbers(index)
         if self.kind != "instances":
-            from .instances import components
-
             numbers = components((numbers > 0) & (numbers != IGNORED) if self.kind == "classes" else numbers > 0)
         return torch.from_numpy(numbers)
 

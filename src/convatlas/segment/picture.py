@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import UnreadableImage, read_image
+from ..data.images import UnreadableImage, read_image, to_tensor
 from ..errors import ConvatlasError
 
 MAPPED = 2**26              # pixels, from which on a TIFF is not read whole
@@ -74,8 +74,6 @@ def picture(image: Any, name: str = "image") -> Picture:
     if isinstance(image, str | Path):
         return picture(_opened(Path(image)), str(image))
     if isinstance(image, Image.Image):
-        from ..data.images import to_tensor
-
         image = to_tensor(image)
     shape, dtype = tuple(getattr(image, "shape", ())), str(getattr(image, "dtype", type(image).__name__)).removeprefix("torch.")
     if len(shape) not in (2, 3) or min(shape) < 1:

@@ -30,6 +30,8 @@ from ..evaluation.figures import figures, per_class
 from ..evaluation.judging import judge_network, judged_on, opened
 from ..evaluation.result import Evaluated, join
 from ..files import whole_write
+from ..inspect.filters import first_filters
+from ..inspect.report import write_report
 from ..net import registry
 from ..net.answering import Answers
 from ..net.layers import layer_table
@@ -102,9 +104,6 @@ class Classes(Task[Source, Evaluation, Evaluated]):
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: Evaluation, source: Source) -> Path:
         """report.html."""
-        from ..inspect.filters import first_filters
-        from ..inspect.report import write_report
-
         about = zoo.describe(registry.variant(run.model.name))
         facts = {key: about[key] for key in ("Mirrors", "Departs") if about[key]}
         return write_report(where, run=run, title=f"{run.model.name} on {source.name}", idea=about["Idea"],

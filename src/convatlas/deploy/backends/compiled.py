@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ...net.model import Convnet
+from ...weights.checkpoints import load
 from ..graph.fused import can_fuse, fuse
 from ..graph.rewrite import rewrite
 from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
@@ -47,6 +48,4 @@ class Compiled(Backend):
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
         """As the base class says."""
-        from ...weights.checkpoints import load
-
         return self._scores(load(folder / self.file).to(example.device), example, precision)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...net.fold import fold_structure
 from ...net.model import Convnet
+from ...weights.checkpoints import load, save
 from ..graph.pack import can_pack, pack
 from ..graph.rewrite import rewrite
 from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
@@ -36,16 +37,12 @@ class Eager(Backend):
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
         """As the base class says."""
-        from ...weights.checkpoints import load
-
         return self._scores(load(folder / self.file).to(example.device), example, precision)
 
 
 def write_folded(model: Convnet, path: Path) -> None:
     """The network as one folded file that `convatlas.load` reads."""
     from copy import deepcopy
-
-    from ...weights.checkpoints import save
 
     folded = fold_structure(deepcopy(model))
     folded.card = replace(model.card, folded=model.card.folded or "for deployment")
