@@ -27,7 +27,7 @@ with TemporaryDirectory() as place:
     trained = convatlas.train(run, out=home / "run")
     print(f"{trained.evaluation.top1:.1%} of {trained.evaluation.count} held-out digits right")
     model = convatlas.fold(convatlas.load(trained.folder).eval())
-    print(model.folded)                                             # what was merged, and the largest difference
+    print(model.card.folded)                                        # what was merged, and the largest difference
     report = deploy(model, home / "digits", backend="native" if shutil.which("g++") else "onnxruntime")
     print(report)
     picture = home / "digit.png"

@@ -39,7 +39,7 @@ from ..net.model import Convnet
 from ..net.segmenter import of_images
 from ..run import Augment, Loss, Run
 from ..runs import folder
-from .task import Asked, Candidate, Picture, Refusal, Task, Tell
+from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
 _MASK = Refusal("only images with masks have pixels to be judged")
@@ -52,6 +52,9 @@ class Classes(Task[Source, Evaluation, Evaluated]):
     judge = Judge()
     column = ("val_top1", "val acc")
     afterwards = (Line("report", "open {} in a browser"), Line("predict", "convatlas predict {} IMAGE…"))
+    pipeline = "image-classification"
+    measures = tuple(Measure(f"val_top{k}", "accuracy", f"top-{k}", "of the validation images") for k in (1, 5))
+    usage = ("convatlas predict FOLDER photo.jpg", 'print(convatlas.predict(model, ["photo.jpg"]))')
     settings: ClassVar[Mapping[str, Refusal]] = {
         "data.masks": Refusal("it says how masks are read"),
         "augment.turns": Refusal("whole images are not turned; augment.affine turns them by some degrees"),

@@ -24,7 +24,7 @@ from ..segment.judging import Judged
 from ..segment.pairs import Pairs, open_pairs
 from ..segment.patches import PatchLoader, WholeImages
 from ..segment.training import channel_notes, leave_sheet, loaders
-from .task import Asked, Candidate, Picture, Refusal, Task, Tell
+from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
 _FOLDER, _KEPT = "images and masks lie in the folder that DATA names", "images and masks are kept in memory as they are"
@@ -41,6 +41,11 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
     judge = Judge(judging.judge, ("val_iou",))
     column = ("val_iou", "val IoU")
     afterwards = (Line("picture", "open {}"), Line("segment", "convatlas segment {} IMAGE… --out DIR"))
+    pipeline = "image-segmentation"
+    measures = (Measure("val_iou", "mean_iou", "mean IoU", "over the classes, on the validation images"),
+                Measure("val_top1", "accuracy", "pixels right", "of the validation images' pixels"))
+    usage = ("convatlas segment FOLDER image.png --out labels",
+             'from convatlas.segment.run import segment; segment(model, ["image.png"], "labels")')
     settings: ClassVar[Mapping[str, Refusal]] = {
         "data.data_dir": Refusal(_FOLDER), "data.download": Refusal(_FOLDER),
         "data.sampling": Refusal("it draws images by their class, and here every pixel has one: weigh the classes with "

@@ -34,6 +34,15 @@ class Refusal(NamedTuple):
     also: tuple[Any, ...] = ()
 
 
+class Measure(NamedTuple):
+    """A figure of metrics.csv as a hub of models shows it."""
+
+    column: str
+    kind: str           # the hub's name for the metric
+    name: str
+    of: str             # "of the validation images"
+
+
 class Candidate(NamedTuple):
     """A network to be asked: with the name that the user gave it, and the path it came from."""
 
@@ -84,6 +93,9 @@ class Task(ABC, Generic[S, E, F]):
     judge: ClassVar[Judge]                      # after each epoch
     column: ClassVar[tuple[str, str]]           # of metrics.csv: the figure shown while training, and its heading
     afterwards: ClassVar[tuple[Line, Line]]     # told when training has ended: {} is the report, then the run folder
+    pipeline: ClassVar[str]                     # what hubs of models call the task
+    measures: ClassVar[tuple[Measure, ...]]     # of a published network
+    usage: ClassVar[tuple[str, str]]            # of a published network: a command, and a line of Python after `model = …`
     settings: ClassVar[Mapping[str, Refusal]]   # fields of a Run that it does not take
     options: ClassVar[Mapping[str, str]]        # of `evaluate` and `convatlas eval`, likewise
 
