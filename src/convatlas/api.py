@@ -49,7 +49,7 @@ class Trained:
 
     folder: Path
     outcome: Outcome
-    evaluation: Result | None           # of the best weights on the validation images: Evaluation, of pixels segment.judging.Judged
+    evaluation: Result | None           # of the best weights on the validation images: Evaluation, of pixels segment.validation.PixelResult
     report: Path | None                 # report.html, of pixels segmentation.png
 
 

@@ -75,7 +75,7 @@ def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a variant; `str()` of it is a page to read."""
+    """The account of a variant; `str()` of it is a page to read."""
 
     name: str
     family: str

@@ -20,8 +20,8 @@ from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.bundle import deploy, deployed
 from convatlas.deploy.choose import difference, optimize
 from convatlas.deploy.int8 import quantization
-from convatlas.deploy.int8.calibration import of_run
 from convatlas.deploy.int8.figures import Accuracy
+from convatlas.deploy.int8.pictures import of_run
 from convatlas.deploy.int8.quantization import quantize, share
 from convatlas.deploy.int8.sensitivity import layers, places, sensitivities
 

@@ -102,7 +102,7 @@ def sets() -> None:
     """shards/, unfinished/ shards, a cache of pixels, an index of vectors, and a `segment` that was interrupted."""
     from convatlas.data import Subset, Tensors, make_transform
     from convatlas.data.cache import prepared
-    from convatlas.data.folder import read_folder
+    from convatlas.data.image_folder import read_folder
     from convatlas.data.split import Split
     from convatlas.inspect.vectors import Index
 

@@ -58,14 +58,14 @@ def show(
       convatlas data show photos/ --recipe modern --image-size 224 --set augment.erase=0.5
     """
     from ..errors import ConvatlasError
-    from .plan import image_size as size
-    from .plan import planned
+    from .requested import image_size as size
+    from .requested import requested
 
     if out.suffix.lower() not in (".png", ".svg"):
         raise ConvatlasError(f"--out {str(out)!r} is refused: a sheet is written as .png or .svg")
     flags = [("model.name", model), ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
              ("data.source", source), ("data.data_dir", data_dir), ("data.download", download or None), ("train.seed", seed)]
-    run = planned(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
+    run = requested(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
 
     with console.loading():
         import torch

@@ -64,7 +64,7 @@ def deploy(
         from dataclasses import asdict
 
         from ..deploy.bundle import deploy as write
-        from ..deploy.int8.calibration import of_run
+        from ..deploy.int8.pictures import of_run
         from ..deploy.int8.quantization import share
         from .inspections.common import network
 

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .judged import judge, show_judged
+from .evaluated import evaluate_runs, show_evaluated
 from .options import OUTPUT, REAL, DataDir, Debug, Device, Json, Workers, argument, option, switch
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def compare(
 
     data = names[-1] if len(names) > 2 and not _is_run(names[-1]) else None
     found = put([find(name) for name in names if name != data])
-    judged = judge([run.folder for run in found.runs], data, data_dir, device, workers) if data is not None else None
+    judged = evaluate_runs([run.folder for run in found.runs], data, data_dir, device, workers) if data is not None else None
     if json:
         console.document({"runs": [run.folder for run in found.runs], "fields": found.fields, "figures": found.figures,
                           "best": found.best, **({} if judged is None else {"judged": judged})})
@@ -167,7 +167,7 @@ def compare(
                                 for i, value in enumerate(values)))
     console.out.print(table)
     if judged is not None:
-        show_judged(judged)
+        show_evaluated(judged)
 
 
 def _is_run(name: str) -> bool:

@@ -29,13 +29,13 @@ TELL_EVERY = 30.0           # seconds
 
 
 def unnormalised(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
-    """What `fit` looks through: the evaluation's transform, up to pixels in [0, 1]."""
+    """The evaluation's transform up to pixels in [0, 1], through which `fit` looks."""
     return make_transform(preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,), "fit": "none"}), image_size, in_chans)
 
 
 def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: Callable[[Tensor], Tensor],
         tell: Callable[[str], None] | None = None) -> dict[str, Tensor]:
-    """What `preprocess.fit` and `augment.pca_from` = data ask for, measured on `images`: float32 tensors by name.
+    """Measurements on the training `images` that `preprocess.fit` and `augment.pca_from` = data ask for: float32 tensors by name.
 
     channel: mean, std (C,). pixel_mean: mean (C, h, w). zca: mean (D,) and whitening (D, D) with D = C·h·w. Colours:
     pca_values (3,), pca_vectors (3, 3), one in each column. Empty where there is nothing to measure. `transform` makes

@@ -101,7 +101,7 @@ class Transform:
         return self._finished(torch.cat(crops), seeds[kept]), refused
 
     def _finished(self, pixels: Tensor, seeds: Tensor) -> Tensor:
-        """What follows the crop, on uint8 (n, in_chans, h, w)."""
+        """The steps after the crop, on uint8 (n, in_chans, h, w)."""
         a = self.augment
         if a.flip:
             pixels = how.mirrored(pixels, a.flip, seeds)

@@ -24,11 +24,11 @@ from ..run import Loss, Preprocess
 from ..weights import conventions
 from ..weights.checkpoints import load
 from ..zoo import transforms
-from .backends import Precision, Scores, backend_of
+from .backends import Precision, Predictor, backend_of
 from .backends.base import Tell, quiet
-from .backends.parts import FILE as PARTS
+from .backends.split import FILE as SPLIT
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
-from .int8.calibration import Labelled, Pictures, of_run
+from .int8.pictures import Labelled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
 from .int8.quantization import COUNT, Quantised, quantize
 from .machine import versions
@@ -45,7 +45,7 @@ class Deployed(nn.Module):
     It has what `convatlas.predict` and `evaluate` ask of a network; `about` is deploy.json.
     """
 
-    def __init__(self, run: Scores, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
+    def __init__(self, run: Predictor, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
         super().__init__()
         self.run, self.about, self.device = run, about, device
         self.card = read_back(about, fitted)
@@ -135,7 +135,7 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
 
 def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
     """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it writes."""
-    (folder / PARTS).unlink(missing_ok=True)        # another network's, where a folder is written anew
+    (folder / SPLIT).unlink(missing_ok=True)        # another network's, where a folder is written anew
     if made is not None:
         for name, content in made.files.items():
             (folder / name).write_bytes(content)
@@ -217,7 +217,7 @@ def read_back(about: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Card:
 
 
 def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str, error: float) -> dict[str, Any]:
-    """What deploy.json holds. `input` is what a program without convatlas needs to prepare a picture."""
+    """The contents of deploy.json. `input` is what a program without convatlas needs to prepare a picture."""
     shown = transforms(net)
     size = shown.size
     return {

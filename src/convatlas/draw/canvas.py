@@ -49,7 +49,7 @@ def canvas(wide: float, high: float, title: str, lines: Sequence[str] = ()) -> "
 
 
 def below(lines: Sequence[str] = ()) -> float:
-    """Where the title and `lines` end."""
+    """The lower end of the title and `lines`."""
     return MARGIN + TITLE + LINE * len(lines) + 8
 
 

@@ -1,4 +1,4 @@
-"""Whether a network is right as often as it says: expected calibration error, reliability diagram, temperature (Guo et al. 2017)."""
+"""Calibration, how far confidence is from accuracy: expected calibration error, reliability diagram, temperature (Guo et al. 2017)."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence and accuracy are apart."""
+    """Distance between confidence and accuracy."""
 
     error: float            # expected calibration error: the bins' gaps, weighed by their images; 0 to 1
     bins: tuple[Bin, ...]

@@ -105,7 +105,7 @@ def _several(net: Answers, transform: Transform, images: ImageSet, plan: Protoco
 
 
 def described(transform: Transform, plan: Protocol) -> str:
-    """What is done to every picture, in words."""
+    """The preparation of every picture, in words."""
     def numbers(values: tuple[float, ...]) -> str:
         return "/".join(f"{value:.4g}" for value in dict.fromkeys(values))
 

@@ -65,7 +65,7 @@ def places(classes: Sequence[str], known: Sequence[str]) -> list[int]:
 
 
 def taken(classes: Sequence[str], known: Sequence[str]) -> list[str]:
-    """What to tell of classes whose names are not quite those of the `known` ones."""
+    """A note on classes whose names are not quite those of the `known` ones."""
     return [f"{name!r} is taken for the model's {known[number]!r}" for name, number in zip(classes, places(classes, known), strict=True)
             if number >= 0 and known[number] != name]
 

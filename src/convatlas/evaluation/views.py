@@ -54,7 +54,7 @@ def crops(pixels: Tensor, scale: int, transform: Transform, protocol: Protocol) 
 
 
 def _box(scale: int, size: Size) -> Size:
-    """What a picture is resized to cover: a square of side `scale`, or a box of the input's proportions with that short side."""
+    """The box that a picture is resized to cover: a square of side `scale`, or of the input's proportions with that short side."""
     short = min(size)
     return round(size[0] * scale / short), round(size[1] * scale / short)
 
@@ -87,7 +87,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `measure` takes: one process's pictures, with their labels and indices; index -1 marks a filler."""
+    """A batch for `measure`: one process's pictures, with their labels and indices; index -1 marks a filler."""
 
     images: Views
     labels: Tensor

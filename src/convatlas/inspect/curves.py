@@ -103,7 +103,7 @@ def _clock(runs: Mapping[str, Rows]) -> tuple[int, str]:
 
 
 def _line(rows: Rows, metric: str, x: Axis, unit: int) -> tuple[list[float], list[float]]:
-    """Where the points of one run lie."""
+    """The points of one run."""
     having = [row for row in rows if metric in row and x in row]
     return [row[x] / unit for row in having], [100 * (1 - row[metric]) if _is_share(metric) else row[metric] for row in having]
 

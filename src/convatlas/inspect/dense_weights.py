@@ -1,4 +1,4 @@
-"""Which earlier layers a dense block's layers read: the heat map of DenseNet's Figure 5 (Huang et al. 2017)."""
+"""Weights of a dense block by the layer they read from: the heat map of DenseNet's Figure 5 (Huang et al. 2017)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -45,12 +45,12 @@ class Spot:
 
     @property
     def left(self) -> float:
-        """Where its boxes begin."""
+        """The left end of its boxes."""
         return self.middle - self.box.wide / 2
 
     @property
     def right(self) -> float:
-        """Where its boxes end."""
+        """The right end of its boxes."""
         return self.middle + self.box.wide / 2
 
     @property
@@ -117,7 +117,7 @@ def _moved(spot: Spot, x: float, ground: float) -> Spot:
 
 
 def _in_rows(spots: Sequence[Spot]) -> tuple[list[Spot], float, float]:
-    """As many rows as are needed, of about one width; and the width and height of all."""
+    """Rows of about one width, as many as are needed; and the width and height of all."""
     total = sum(spot.column for spot in spots)
     count = -(-int(total) // WIDE)
     rows: list[list[Spot]] = [[]]

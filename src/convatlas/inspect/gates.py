@@ -1,10 +1,11 @@
-"""What squeeze-and-excitation opens and closes: the factor of every channel, class by class (Hu et al. 2018, section 6.4)."""
+"""Gates of squeeze-and-excitation: the factor of every channel, class by class (Hu et al. 2018, section 6.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import ImageSet, Transform
@@ -67,7 +68,7 @@ def gates(model: Convnet, images: ImageSet, classes: Sequence[str], transform: T
 
 def _members(labels: Tensor, classes: int) -> Tensor:
     """(n, K) of 0 and 1: which image belongs to which class."""
-    return (labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes)).double()
+    return (labels if labels.ndim == 2 else F.one_hot(labels, classes)).double()
 
 
 class _Sums:

@@ -1,4 +1,4 @@
-"""What is inside a kind of block: its layers from top to bottom, paths beside one another, and where these are joined again."""
+"""Panels: the inside of a kind of block, its layers from top to bottom, paths beside one another, and where these are joined again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ def _what(chain: Chain) -> str:
 
 
 def _notes(units: Sequence[Unit], shown: Chain) -> tuple[str, ...]:
-    """How the first block of a run differs from the one that is shown."""
+    """Differences of the first block of a run from the one that is shown."""
     strides = sorted({unit.stride for unit in units})
     differs = [f"stride {' or '.join(map(str, strides))}"] if strides not in ([1], [max(step.stride for step in steps(shown))]) else []
     ways = sorted({_way(chain) for unit in units for chain in (unit.first, unit.last)} - {_way(shown)})
@@ -75,7 +75,7 @@ def _notes(units: Sequence[Unit], shown: Chain) -> tuple[str, ...]:
 
 
 def _way(chain: Chain) -> str:
-    """What the shortcut of a residual block is."""
+    """The kind of a residual block's shortcut."""
     fork = next((part for part in chain if isinstance(part, Fork) and part.join == "add" and part.own < len(part.paths)), None)
     if fork is None:
         return "no shortcut"

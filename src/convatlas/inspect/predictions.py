@@ -1,4 +1,4 @@
-"""What a network says of single pictures: each above bars of its likeliest classes, as AlexNet's Figure 4, left."""
+"""Predictions for single pictures: each above bars of its likeliest classes, as AlexNet's Figure 4, left."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,13 +41,13 @@ class Guess:
 
     @property
     def right(self) -> bool | None:
-        """Whether the likeliest class is the true one; None where that is not known."""
+        """True if the likeliest class is the true one; None where that is not known."""
         return None if self.truth is None else self.truth_rank == 1
 
 
 def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (), count: int | None = None,
                 seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
-    """What `model`, in eval mode, says of each of `images`, or of `count` of them that `seed` chooses; only of mistakes if `wrong`.
+    """Predictions of `model`, in eval mode, for `images`, or `count` of them that `seed` chooses; only mistakes if `wrong`.
 
     `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes are matched by
     name where the model knows names. Unreadable pictures are told and left out. Raises ConvatlasError where there is nothing to show.

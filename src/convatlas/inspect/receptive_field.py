@@ -41,7 +41,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Field:
-    """What the unit in the middle of a layer's map sees of the image."""
+    """The receptive field of the unit in the middle of a layer's map."""
 
     name: str
     layer: str

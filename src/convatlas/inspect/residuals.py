@@ -1,4 +1,4 @@
-"""How strongly the layers respond: the deviations of ResNet's Figure 7 (He et al. 2016)."""
+"""Layer responses: the standard deviations of ResNet's Figure 7 (He et al. 2016)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: 
 
 
 def _moments(response: Tensor) -> Tensor:
-    """How many values, their sum, the sum of their squares: (3,)."""
+    """Number of values, their sum, the sum of their squares: (3,)."""
     values = response.double()
     return torch.stack([torch.tensor(values.numel(), dtype=torch.float64, device=values.device), values.sum(), values.square().sum()]).cpu()
 

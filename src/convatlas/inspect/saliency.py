@@ -1,12 +1,12 @@
-"""Why this class? Three answers as maps over the image, computed by captum."""
+"""Saliency maps: three answers to why the network says this class, computed by captum."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
 from ..draw.markup import clipped
@@ -16,7 +16,7 @@ from ..net.model import Convnet
 from ..net.segmenter import of_images
 from ..run import Loss
 from .activations import activations
-from .places import judging
+from .places import in_eval_mode
 from .places import layer as layer_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Saliency:
 
 
 def saliency(model: Convnet, image: Tensor, target: str | int | None = None, layer: str | None = None) -> Saliency:
-    """What in one image (C, H, W), prepared as `transforms(model)` does, speaks for class `target` (default: the predicted one).
+    """Saliency of one image (C, H, W), prepared as `transforms(model)` does, for class `target` (default: the predicted one).
 
     The zero input, from which gradients are integrated, is the mean picture for most networks. Grad-CAM reads `layer`, by default
     the last stage with more than one pixel. Raises ConvatlasError where captum is absent, for a class or a layer that does not exist,
@@ -51,7 +51,7 @@ def saliency(model: Convnet, image: Tensor, target: str | int | None = None, lay
     attr = _captum()
     names = model.card.classes or tuple(str(i) for i in range(model.num_classes))
     layer = _with_maps(model, image, layer)
-    with judging(model) as device:
+    with in_eval_mode(model) as device:
         x = image[None].to(device)
         with torch.no_grad():
             shares = probabilities(model(x).float(), model.card.loss or Loss())[0].cpu()
@@ -61,7 +61,7 @@ def saliency(model: Convnet, image: Tensor, target: str | int | None = None, lay
         integrated = attr.IntegratedGradients(model).attribute(x, target=index, n_steps=STEPS, internal_batch_size=AT_ONCE)
         cam = attr.LayerGradCam(model, layer_of(model, layer)).attribute(x, target=index, relu_attributions=True).detach()
     return Saliency(names[index], shares[index].item(), names[best], shares[best].item(), gradient[0].amax(0).detach().cpu(),
-                    integrated[0].sum(0).detach().cpu(), interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
+                    integrated[0].sum(0).detach().cpu(), F.interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
 
 
 def _captum() -> Any:

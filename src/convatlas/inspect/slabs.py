@@ -75,7 +75,7 @@ class Words(NamedTuple):
 
 
 def words_below(unit: Unit, letter: str) -> list[Words]:
-    """What a layer is; of a block its letter and how often it repeats."""
+    """Words below a map: its layer; of a block its letter and how often it repeats."""
     repeat = f"×{unit.repeat}" if unit.repeat > 1 else ""
     stride = [Words(f"stride {unit.stride}", "soft")] if unit.stride > 1 else []
     if unit.is_block:
@@ -105,7 +105,7 @@ def _notes(notes: tuple[str, ...]) -> list[str]:
 
 
 def words_above(channels: int, size: Size) -> list[str]:
-    """How large a map is, from the lower line up."""
+    """The size of a map in words, from the lower line up."""
     return [str(channels)] if size is None else [f"{size[0]}×{size[1]}", str(channels)]
 
 

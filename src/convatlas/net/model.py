@@ -148,7 +148,7 @@ class Convnet(nn.Module):
 
     @cached_property
     def feature_info(self) -> list[FeatureInfo]:
-        """What `features` returns, map by map."""
+        """The maps that `features` returns, one by one."""
         return [FeatureInfo(num_chs=chs, reduction=red, module=name) for _, name, chs, red in self.taps]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -307,7 +307,7 @@ class Features(nn.Module):
         return [info["num_chs"] for info in self.feature_info]
 
     def reduction(self) -> list[int]:
-        """How much smaller than the input every map returned is."""
+        """Reduction of every map returned: how much smaller than the input it is."""
         return [info["reduction"] for info in self.feature_info]
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""What is made of an image's labels once they are all there: the picture of them, the overlay, the areas."""
+"""Files made of an image's labels once they are all there: the picture of them, the overlay, the areas."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ Labels = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class Finished:
-    """What `segment` left of one image: its files, and pixels per class; `error` says why there is nothing."""
+    """An image that `segment` has finished: its files, and pixels per class; `error` says why there is nothing."""
 
     image: str
     labels: Path | None = None

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..data.folder import SUFFIXES
+from ..data.image_folder import SUFFIXES
 from ..data.images import UnreadableImage, read_image
 from ..errors import ConvatlasError
 from ..run import Data
@@ -37,7 +37,7 @@ class Masked(Protocol):
 
     @property
     def name(self) -> str:
-        """What the set is called."""
+        """The set's name."""
 
     def __len__(self) -> int: ...
 
@@ -51,7 +51,7 @@ class Masked(Protocol):
         """int64 (H, W): 0 in the background, one number per object."""
 
     def file_of(self, index: int) -> str:
-        """What the image is called."""
+        """The image's file."""
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def _listed(values: Collection[int]) -> str:
 
 
 def _consecutive(masks: Sequence[tuple[Path, ...]]) -> bool:
-    """Whether nearly every mask uses all numbers from 0 to its own largest, as numbered objects do."""
+    """True if nearly every mask uses all numbers from 0 to its own largest, as numbered objects do."""
     some = [np.unique(read_mask(path)) for (path,) in masks[:50]]
     return sum(len(numbers) >= 0.9 * (int(numbers.max()) + 1) for numbers in some) >= 0.9 * len(some)
 

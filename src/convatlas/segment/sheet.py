@@ -1,4 +1,4 @@
-"""What a network makes of an image's pixels, beside the truth: image, truth, prediction, errors, weights."""
+"""Qualitative results of a segmenter: image, truth, prediction, errors, weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..net.segmenter import Segmenter
 from ..run import Loss
 from ..zoo import transforms
 from .border_weights import border_weights, parted
-from .judging import whole_scores
+from .validation import whole_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

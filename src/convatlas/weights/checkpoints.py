@@ -30,7 +30,7 @@ IMAGENET = 1000         # classes, whose names torchvision knows
 
 @dataclass(frozen=True)
 class Opened:
-    """What a source of weights is, before a network is built for it."""
+    """A source of weights, before a network is built for it."""
 
     found: Foreign
     card: Card | None = None                # of our own files
@@ -84,7 +84,7 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
 
 
 def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
-    """What a file of weights is, and what loading it would do with each tensor; `name` says which network, or all are tried."""
+    """Explain a file of weights: whose it is, and what loading would do with each tensor; `name` says which network, or all are tried."""
     wanted = _variant(name)
     return _network(_opened(source, wanted, download), wanted, {})[1]
 

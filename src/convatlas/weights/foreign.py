@@ -21,7 +21,7 @@ Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fie
 
 @dataclass(frozen=True)
 class Recognised:
-    """Which network's tensors these are."""
+    """The network that tensors were recognised as."""
 
     peer: Peer
     pairs: Mapping[str, str]        # their name → ours
@@ -101,7 +101,7 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
 
 
 def _adapts(name: str, places: tables.Shapes) -> bool:
-    """Whether a tensor may have another shape: the classifier's, or the first convolution's weight."""
+    """True if a tensor may have another shape: the classifier's, or the first convolution's weight."""
     return name.startswith(("head.classifier.", "aux.")) or name == _first(places)
 
 

@@ -94,7 +94,7 @@ def find(source: str | Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether convatlas wrote the file."""
+    """True if convatlas wrote the file."""
     if path.suffix != ".safetensors":
         return False
     try:

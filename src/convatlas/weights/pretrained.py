@@ -35,7 +35,7 @@ class Pretrained:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How a picture becomes these weights' input."""
+        """Preprocessing that these weights expect."""
         interpolation = self.interpolation if self.interpolation in Interpolation else "bicubic"
         return Preprocess(mean=self.mean, std=self.std, crop_pct=self.crop_pct, interpolation=cast(Any, interpolation))
 

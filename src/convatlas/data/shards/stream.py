@@ -27,7 +27,7 @@ log = logging.getLogger("convatlas")
 
 
 def is_stream(source: str) -> bool:
-    """Whether `source` is for `open_stream`: an address, or tar files."""
+    """True if `source` is for `open_stream`: an address, or tar files."""
     return "://" in source or source.endswith(".tar")
 
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from ...net.model import Convnet
 from ..int8.sensitivity import places
 from ..reader import openvino_core, silent
-from .base import Backend, Precision, Scores, exported
-from .parts import Floats, by_openvino, tune, tuned
+from .base import Backend, Precision, Predictor, exported
+from .split import Floats, by_openvino, tune, tuned
 
 #   int8 is in the graph itself; what it leaves in floating point is fp32 then
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -37,7 +37,7 @@ class OpenVino(Backend):
         threads, images, content = torch.get_num_threads(), example.contiguous().numpy(), _content(folder / self.file)
         tune(lambda part: _compiled(content, precision, images.shape, part), images, threads, folder)
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""
         content, parts = _content(folder / self.file), tuned(folder, torch.get_num_threads())
         made: dict[tuple[int, ...], Callable[[Floats], Floats]] = {}

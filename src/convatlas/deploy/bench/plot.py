@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .comparison import Comparison
-from .contestants import ENGINES, LIBRARIES, OURS, PLAIN
+from .sides import ENGINES, LIBRARIES, OURS, PLAIN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ INK, LINE = "#1c232c", "#dde2e8"
 
 
 def draw(compared: Sequence[Comparison]) -> "Figure":
-    """How many times faster ours is than each side: one line per network and batch, a logarithmic axis, equal speed marked."""
+    """Speed-ups over each contestant: one line per network and batch, a logarithmic axis, equal speed marked."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 

@@ -25,7 +25,7 @@ FUNCTIONS: dict[Any, Fused] = {
 
 
 def can_pack() -> bool:
-    """Whether this torch has oneDNN and its fused operators."""
+    """True if this torch has oneDNN and its fused operators."""
     return torch.backends.mkldnn.is_available() and getattr(MKLDNN, "_convolution_pointwise", None) is not None      # type: ignore[no-untyped-call]
 
 
@@ -241,12 +241,12 @@ def _place(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
 
 
 def only_reader(node: fx.Node) -> fx.Node | None:
-    """What reads `node`, if that is one node alone."""
+    """The node that reads `node`, if it is the only one."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
 def activation(graph: fx.GraphModule, node: fx.Node) -> Fused | None:
-    """What activation `node` is, if it is one."""
+    """The activation that `node` computes, if it is one."""
     if node.op == "call_function":
         return FUNCTIONS.get(node.target)
     if node.op != "call_module":

@@ -9,7 +9,7 @@ import torch
 
 import convatlas
 from convatlas.deploy.backends import backend_of
-from convatlas.deploy.backends.parts import FILE, tune, tuned, ways
+from convatlas.deploy.backends.split import FILE, tune, tuned, ways
 from parity import randomised
 
 
