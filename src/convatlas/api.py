@@ -123,7 +123,7 @@ def _with_classes(run: Run, data: str, classes: Sequence[str]) -> Run:
 
 
 def _resolved(run: Run, macs: int, here: World) -> Run:
-    """What this process runs: `run`, with what it leaves to the network and the machine decided."""
+    """The run of this process: `run`, with what it leaves to the network and the machine decided."""
     use(run.train.allocator, macs, here.device)
     return run.change("train.channels_last", resolve_layout(run.train.channels_last, macs, here.device))
 
@@ -203,7 +203,7 @@ def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protoco
 
 
 def _told(watch: Watch | None, here: World) -> tuple[Watch | None, Tell]:
-    """Who is shown the progress, and who is told the notes: on the first process only."""
+    """The watcher of the progress, and the hearer of the notes: on the first process only."""
     return (watch, watch.tell) if watch is not None and here.main else (None, Silent().tell)
 
 

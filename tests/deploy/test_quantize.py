@@ -49,12 +49,12 @@ def trained(digits):
     x, y, _, _ = digits
     net = convatlas.create_model("lenet5_modern")
     net.card = replace(net.card, classes=tuple("0123456789"))
-    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     for _ in range(3):
         for i in torch.randperm(len(x)).split(32):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             cross_entropy(net(x[i]), y[i]).backward()
-            optimiser.step()
+            optimizer.step()
     return net.eval()
 
 

@@ -9,14 +9,14 @@ from convatlas.segment.picture import picture
 from convatlas.segment.reach import margin_of, peak_bytes, tile_for_memory
 from convatlas.segment.symmetry import CHOICES, EIGHT, averaged
 from convatlas.segment.tiles import blocks, tiling
-from parity import randomised
+from parity import randomized
 
 TINY = (2, 3, 4, 5, 6)
 
 
 def tiny(name="unet", widths=TINY, **fields):
     torch.manual_seed(0)
-    return randomised(convatlas.create_model(name, widths=widths, **fields).double())
+    return randomized(convatlas.create_model(name, widths=widths, **fields).double())
 
 
 def integers(net):

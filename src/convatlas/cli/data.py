@@ -79,7 +79,7 @@ def show(
             network = create_model(run.model.name, **run.model.fields)
     opened = open_data(run.data, seed=run.train.seed)
     channels = network.in_chans if model or in_chans else _channels(opened.train, network.in_chans)
-    found = fitted.fit(run.preprocess, run.augment, opened.train, fitted.unnormalised(run.preprocess, network.image_size, channels),
+    found = fitted.fit(run.preprocess, run.augment, opened.train, fitted.unnormalized(run.preprocess, network.image_size, channels),
                        tell=lambda sentence: console.plain(sentence, to=console.err))
     transform = make_transform(run.preprocess, network.image_size, channels, run.augment, fitted=found)
     words = sheet.in_words(run.augment, run.preprocess)

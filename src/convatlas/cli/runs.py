@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FILTERS = "Filters"
 METRICS = "val_top1,train_loss"
-COLOURS = {"done": "green", "running?": "cyan", "interrupted": "yellow", "failed": "red", "unreadable": "red"}
+COLORS = {"done": "green", "running?": "cyan", "interrupted": "yellow", "failed": "red", "unreadable": "red"}
 
 runs = typer.Typer(rich_markup_mode="rich")
 
@@ -83,7 +83,7 @@ def _table(found: list["Stored"]) -> None:
         table.add_row(f"[bold cyan]{escape(run.name)}[/]", *(escape(_shown(value_of(run, name))) for name in ("model", "data", "recipe")),
                       f"{run.epochs}/{run.wanted or '–'}",
                       *(_figure(name, value_of(run, name)) for name in ("val_top1", "val_loss", "seconds", "images_per_second")),
-                      f"[{COLOURS[state]}]{state}[/]", _date(run.began))
+                      f"[{COLORS[state]}]{state}[/]", _date(run.began))
     console.out.print(table)
 
 

@@ -28,7 +28,7 @@ CHUNK = 128                 # pictures added up at once
 TELL_EVERY = 30.0           # seconds
 
 
-def unnormalised(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
+def unnormalized(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
     """The evaluation's transform up to pixels in [0, 1], through which `fit` looks."""
     return make_transform(preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,), "fit": "none"}), image_size, in_chans)
 
@@ -45,7 +45,7 @@ def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: C
     """
     measures = [_MEASURES[preprocess.fit]()] if preprocess.fit in _MEASURES else []
     if augment.pca_colour and augment.pca_from == "data":
-        measures.append(_Colours())
+        measures.append(_Colors())
     if not measures:
         return {}
     most = ZCA_PICTURES if preprocess.fit == "zca" else len(images)
@@ -155,7 +155,7 @@ class _Zca:
         return {"mean": self.moments.mean(), "whitening": scaled @ directions.T}
 
 
-class _Colours:
+class _Colors:
     """Principal components of red, green and blue over all pixels (AlexNet, section 4.1), the largest first."""
 
     def __init__(self) -> None:

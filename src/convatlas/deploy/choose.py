@@ -75,7 +75,7 @@ class Report:
 COLUMNS = ("backend", "ms", "images/s", "set-up s", "error", "memory MB", "file MB", "")
 
 
-class Optimised(nn.Module):
+class Optimized(nn.Module):
     """A network's scores by its fastest backend; `report` says which and how fast. Input and output are the network's."""
 
     def __init__(self, predictor: Predictor, report: Report) -> None:
@@ -88,7 +88,7 @@ class Optimised(nn.Module):
 
 
 def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
-             candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimised:
+             candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimized:
     """The network as a callable with the same inputs and outputs that answers as fast as this machine allows.
 
     `example` is a batch like those that will come, on the device where they will be. auto measures the `candidates` that are installed in
@@ -102,7 +102,7 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
 
 def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
                 candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True,
-                tell: Tell = quiet) -> Optimised:
+                tell: Tell = quiet) -> Optimized:
     """`optimize`, which says what it is at and leaves each backend's files in a folder of its name in the empty `work`."""
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
@@ -119,7 +119,7 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     if kept is not None and (known := _read(kept)) is not None:
         built = _built(work, model, example, known.chosen, precision, tell)
         if isinstance(built, _Ready):
-            return Optimised(built.predictor, known)
+            return Optimized(built.predictor, known)
     tried = [_built(work, model, example, name, precision, tell) for name in names]
     ready = [each for each in tried if isinstance(each, _Ready)]
     tell(f"{', '.join(each.candidate.name for each in ready)}: measured in turns")
@@ -131,7 +131,7 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     report = Report(table, best.candidate.name)
     if kept is not None:
         _write(kept, report)
-    return Optimised(best.predictor, report)
+    return Optimized(best.predictor, report)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _plain(name: str) -> str:
 
 def _renumbered(images: ImageSet, numbers: Tensor, count: int) -> ImageSet:
     if isinstance(images, Stream):
-        return images.relabelled(numbers[images.labels])
+        return images.relabeled(numbers[images.labels])
     if images.labels.ndim == 1:
         return Renumbered(images, numbers[images.labels])
     labels = images.labels.new_zeros(len(images), count)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from ..draw.canvas import MARGIN, below, canvas, write
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from ..errors import ConvatlasError
 from ..net.layers import layer_table
 from ..zoo import create_model
@@ -218,10 +218,10 @@ def draw_stages(found: Summary) -> "Figure":
     return figure
 
 
-def _bar(axes: "Axes", x: float, y: float, wide: float, colour: str) -> None:
+def _bar(axes: "Axes", x: float, y: float, wide: float, color: str) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((x, y), wide, 22, facecolor=COLOURS[colour], linewidth=0))
+    axes.add_patch(Rectangle((x, y), wide, 22, facecolor=COLORS[color], linewidth=0))
 
 
 def _times(way: Form, first: Form) -> str:

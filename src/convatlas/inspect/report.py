@@ -76,7 +76,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _prose(text: str) -> Markup:
-    """What stands between backticks as code."""
+    """Prose with what stands between backticks as code."""
     parts = re.split(r"`([^`]+)`", clean(text))
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 

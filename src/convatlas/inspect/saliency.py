@@ -123,8 +123,8 @@ def _over(picture: np.ndarray, values: Tensor) -> np.ndarray:
     """The picture in pale grey, (h, w) of either sign in colour over it; bytes (h, w, 3)."""
     largest = values.abs().flatten().float().quantile(0.995).clamp(min=1e-12)
     strength = (values.abs() / largest).clamp(max=1)[..., None].numpy()
-    colours = np.where(values[..., None].numpy() >= 0, (214, 84, 20), (36, 96, 196))
-    grey = picture.reshape(*picture.shape[:2], -1).mean(2, keepdims=True)
-    pale = 255 - 0.55 * (255 - grey)
-    mixed: np.ndarray = np.rint(pale * (1 - strength) + colours * strength).astype(np.uint8)
+    colors = np.where(values[..., None].numpy() >= 0, (214, 84, 20), (36, 96, 196))
+    gray = picture.reshape(*picture.shape[:2], -1).mean(2, keepdims=True)
+    pale = 255 - 0.55 * (255 - gray)
+    mixed: np.ndarray = np.rint(pale * (1 - strength) + colors * strength).astype(np.uint8)
     return mixed

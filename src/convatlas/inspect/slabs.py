@@ -3,7 +3,7 @@
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from .anatomy import Unit
 from .chains import Size, steps
 
@@ -46,16 +46,16 @@ def slab(channels: int, size: Size, repeat: int, largest: int) -> Slab:
     return Slab(max(FACE * sqrt(max(size) / largest), 5), max(THICK * sqrt(channels), 2), min(repeat, SHOWN), False)
 
 
-def draw_slab(axes: "Axes", x: float, ground: float, box: Slab, colour: str) -> None:
+def draw_slab(axes: "Axes", x: float, ground: float, box: Slab, color: str) -> None:
     """The boxes with their lower left corner at (x, ground); y points down."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Polygon
 
     def tone(share: float) -> tuple[float, ...]:
-        return tuple(1 - share * (1 - part) for part in to_rgb(colour))
+        return tuple(1 - share * (1 - part) for part in to_rgb(color))
 
     def face(corners: list[tuple[float, float]], share: float) -> None:
-        axes.add_patch(Polygon(corners, facecolor=tone(share), edgecolor=COLOURS["paper"], linewidth=0.7, joinstyle="round", zorder=2))
+        axes.add_patch(Polygon(corners, facecolor=tone(share), edgecolor=COLORS["paper"], linewidth=0.7, joinstyle="round", zorder=2))
 
     lean, rise = (0.0, 0.0) if box.flat else (SLANT * box.high, RISE * box.high)
     for number in range(box.boxes):
@@ -70,7 +70,7 @@ class Words(NamedTuple):
     """One line below a map."""
 
     text: str
-    colour: Literal["ink", "soft"]
+    color: Literal["ink", "soft"]
     bold: bool = False
 
 

@@ -30,7 +30,7 @@ from .warping import warping_error
 
 @dataclass(frozen=True)
 class PixelEvaluation:
-    """What `convatlas.evaluate` returns of a network that segments; shares, 0 to 1."""
+    """The result of `convatlas.evaluate` for a network that segments; shares, 0 to 1."""
 
     result: PixelResult
     classes: tuple[str, ...]

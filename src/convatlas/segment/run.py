@@ -116,7 +116,7 @@ def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
     def read(top: int, left: int, height: int, width: int) -> Tensor:
         pixels = as_channels(image.read(top, left, height, width), net.in_chans)
         values = pixels.to(torch.float32) if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
-        return transform.normalised(values).to(device, dtype)
+        return transform.normalized(values).to(device, dtype)
 
     try:
         read(0, 0, 1, 1)

@@ -30,7 +30,7 @@ def _one(dice: np.random.Generator) -> tuple[Tensor, Tensor]:
             continue
         instances[new] = instances.max() + 1
         distance = np.minimum(distance, inside)
-    instances = _relabelled(instances)
+    instances = _relabeled(instances)
     edges = _edges(instances)
     body = np.where(instances > 0, 0.52 + 0.1 * (1 - distance.clip(0, 1)), 0.3)
     body += dice.normal(0, 0.05, instances.max() + 1)[instances]        # no two cells are alike
@@ -56,7 +56,7 @@ def _shape(dice: np.random.Generator, x: Field, y: Field) -> Field:
     return found
 
 
-def _relabelled(instances: NDArray[np.int64]) -> NDArray[np.int64]:
+def _relabeled(instances: NDArray[np.int64]) -> NDArray[np.int64]:
     """Without cells of fewer than 30 pixels, numbered from 1."""
     numbers, places, sizes = np.unique(instances, return_inverse=True, return_counts=True)
     kept = (numbers > 0) & (sizes >= 30)

@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import zoo
 from ..data import ImageSet, Loader, Source, UnreadableImage, make_transform, prepared, read_image, to_tensor
 from ..data.batches import batches
-from ..data.fitted import fit, unnormalised
+from ..data.fitted import fit, unnormalized
 from ..data.shards.stream_loader import StreamLoader
 from ..deploy.reader import Prediction
 from ..draw.numbers import exact, percent
@@ -70,7 +70,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             of_images(candidate.net, "`convatlas eval RUN DATA` judges it alone, on images with masks")
 
     def open(self, run: Run, here: World) -> Source:
-        """What `data.open_data` says."""
+        """A data set as `data.open_data` opens it."""
         source = opened(run.data, run.train.seed, here)
         if source.multi_label and run.loss.name != "bce":
             raise ConvatlasError(f"the images of {source.name} have several labels each, for which loss.name = "
@@ -86,7 +86,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         kept = where / folder.FITTED
         if kept.is_file():
             return load_file(kept)
-        transform = unnormalised(run.preprocess, model.image_size, model.in_chans)
+        transform = unnormalized(run.preprocess, model.image_size, model.in_chans)
         found = fit(run.preprocess, run.augment, source.train, transform, tell)
         if found and here.main:
             with whole_write(kept, errors=(OSError, SafetensorError)) as beside:

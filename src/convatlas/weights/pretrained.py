@@ -52,8 +52,8 @@ def catalog() -> tuple[Pretrained, ...]:
 
 
 def _read(ours: str, row: Mapping[str, Any]) -> Pretrained:
-    colours = {name: tuple(row[name]) for name in ("mean", "std") if name in row}
-    return Pretrained(ours=ours, **{**row, **colours})
+    colors = {name: tuple(row[name]) for name in ("mean", "std") if name in row}
+    return Pretrained(ours=ours, **{**row, **colors})
 
 
 def of_file(path: Path) -> Pretrained | None:

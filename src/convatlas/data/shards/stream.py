@@ -187,7 +187,7 @@ class Stream:
                                  "that were counted: it was changed, or its index belongs to another one; index it again")
         return [sample.content for sample in samples]
 
-    def relabelled(self, labels: Tensor) -> "Stream":
+    def relabeled(self, labels: Tensor) -> "Stream":
         """The same pictures with other numbers for their classes: int64 (N,)."""
         other = copy(self)
         other.labels = labels

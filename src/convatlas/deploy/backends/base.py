@@ -83,7 +83,7 @@ class Backend(ABC):
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """The callable; `example` says which shape it is made fast for. It keeps nothing open in `folder`."""
 
-    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """Leave in `folder` the int8 form of what `write` left in `written`, in fp32; `open` reads it.
 
         `images` (n, C, h, w) calibrate it; `weights` are those of the network's layers, of which those in `keep` stay in fp32.

@@ -47,7 +47,7 @@ class OnnxRuntime(Backend):
 
         return scores
 
-    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """By ONNX Runtime: static, as pairs of QuantizeLinear and DequantizeLinear; weights symmetric per channel."""
         import onnx
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static

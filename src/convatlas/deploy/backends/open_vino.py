@@ -53,7 +53,7 @@ class OpenVino(Backend):
         compiled(tuple(example.shape))
         return scores
 
-    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """By NNCF: weights symmetric per channel, activations between the bounds that the images show, biases corrected.
 
         Bounds are symmetric around zero, which is fastest, unless the network has activations that reach a little below zero, where
@@ -71,10 +71,10 @@ class OpenVino(Backend):
         curved = any(op.get_type_name() in CURVED for op in network.get_ordered_ops())
         preset = nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE
         with redirect_stdout(io.StringIO()), same_signal_stack():        # its bars; its cores, which end in any order
-            quantised = nncf.quantize(
+            quantized = nncf.quantize(
                 network, nncf.Dataset([image[None].numpy() for image in images]), subset_size=len(images), preset=preset,
                 ignored_scope=nncf.IgnoredScope(names=[nodes[layer] for layer in keep if layer in nodes]))
-        openvino.save_model(quantised, folder / self.file, compress_to_fp16=False)
+        openvino.save_model(quantized, folder / self.file, compress_to_fp16=False)
 
 
 def _weights(op: Any) -> Any:

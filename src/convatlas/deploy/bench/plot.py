@@ -24,9 +24,9 @@ def draw(compared: Sequence[Comparison]) -> "Figure":
     shown = [name for name in (*LIBRARIES, PLAIN, *ENGINES) if any(each.side(name) for each in compared)]
     for name in shown:
         points = [(side.ratio, row) for row, each in enumerate(compared) if (side := each.side(name)) and side.ratio]
-        marker, colour = MARKS[name]
-        axes.scatter([x for x, _ in points], [y for _, y in points], marker=marker, s=28, color=colour,
-                     facecolors="none" if name in ("torchvision", "openvino") else colour, label=name, zorder=3)
+        marker, color = MARKS[name]
+        axes.scatter([x for x, _ in points], [y for _, y in points], marker=marker, s=28, color=color,
+                     facecolors="none" if name in ("torchvision", "openvino") else color, label=name, zorder=3)
     axes.axvline(1, color=INK, linewidth=0.9, zorder=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))

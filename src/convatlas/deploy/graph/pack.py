@@ -155,12 +155,12 @@ def _fill_in_place(graph: fx.GraphModule, made: dict[fx.Node, tuple[int, ...]]) 
             with graph.graph.inserting_before(join):
                 part = graph.graph.call_function(_put, (room, sum(channels[:filled]), *maps[filled:]))
             filled = len(maps)
-            _normalise(graph, join)
+            _normalize(graph, join)
             join.replace_all_uses_with(part)
             graph.graph.erase_node(join)
 
 
-def _normalise(graph: fx.GraphModule, join: fx.Node) -> None:
+def _normalize(graph: fx.GraphModule, join: fx.Node) -> None:
     """Let the BatchNorm that reads `join`, and the ReLU that reads that, be one `Affine`."""
     reader, norm = only_reader(join), _norm(graph, join)
     assert reader is not None and norm is not None

@@ -23,11 +23,11 @@ from ...zoo import transforms
 from ..backends import Predictor
 
 Pictures = str | Path | Source | Tensor                     # a folder or a named set, opened data, or inputs (n, C, h, w)
-Labelled = str | Path | Source | tuple[Tensor, Tensor]      # the same with classes; or inputs and classes (n,)
+Labeled = str | Path | Source | tuple[Tensor, Tensor]      # the same with classes; or inputs and classes (n,)
 BATCH = 32          # of judging
 
 
-def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labelled | None) -> tuple[Pictures | None, Labelled | None]:
+def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labeled | None) -> tuple[Pictures | None, Labeled | None]:
     """Both, where `model` is a run folder: the run's own data where neither is given, and for what names its data, so that the images
     that it held out judge it; else as they are.
     """
@@ -115,7 +115,7 @@ class Evaluator(NamedTuple):
         return found
 
 
-def evaluator(model: Convnet, source: Labelled, data_dir: str | None = None) -> Evaluator:
+def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> Evaluator:
     """The validation images of `source` with the network's classes; a ConvatlasError where the classes do not fit."""
     loss = model.card.loss or Loss()
     if isinstance(source, tuple):

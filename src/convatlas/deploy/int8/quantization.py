@@ -19,7 +19,7 @@ from ..backends.base import Tell, quiet
 from ..choose import TOLERANCE, Candidate, Report, difference, measured, resident, setup_failure
 from ..graph.rewrite import rewrite
 from .figures import Accuracy, Int8, Sensitivity, Trial
-from .pictures import Evaluator, Labelled, Pictures, calibration, evaluator
+from .pictures import Evaluator, Labeled, Pictures, calibration, evaluator
 from .sensitivity import layers, sensitivities
 
 CANDIDATES = ("openvino", "onnxruntime")        # of auto
@@ -29,7 +29,7 @@ SEEN = 32           # calibration pictures on which int8 and fp32 are compared
 
 
 
-class Quantised(nn.Module):
+class Quantized(nn.Module):
     """A network's scores in int8. Input and output are the network's; `report` says what was measured, `files` is the network by name."""
 
     def __init__(self, predictor: Predictor, report: Report, files: dict[str, bytes]) -> None:
@@ -52,9 +52,9 @@ def share(text: str | float) -> float:
     return value
 
 
-def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT, evaluate: Labelled | None = None,
+def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT, evaluate: Labeled | None = None,
              max_drop: str | float | None = None, sensitivity: bool = False, batch: int = 1, candidates: Sequence[str] = CANDIDATES,
-             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantised:
+             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantized:
     """`model` in int8: weights symmetric per channel, activations between the bounds that `count` of `images` show.
 
     `images` are a folder (of pictures, or of classes), a named data set (in `data_dir`), opened data or inputs (n, C, h, w); `evaluate`
@@ -86,7 +86,7 @@ def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: 
     if not ready:
         raise ConvatlasError(f"{model.name} was not quantised: " + "; ".join(f"{c.name}: {c.refused}" for c in table))
     best = min(ready, key=lambda each: next(c.latency or 0.0 for c in table if c.name == each.candidate.name))
-    return Quantised(best.predictor, Report(table, best.candidate.name, int8=best.figures), best.files)
+    return Quantized(best.predictor, Report(table, best.candidate.name, int8=best.figures), best.files)
 
 
 @dataclass
@@ -173,7 +173,7 @@ def _built(engine: Backend, work: _Work, folder: Path) -> _Ready:
     def attempt(kept: tuple[str, ...]) -> _Try:
         began, target = time.perf_counter(), folder / f"int8-{len(kept)}"
         target.mkdir()
-        engine.quantise(written, target, work.pictures, weights, kept)
+        engine.quantize(written, target, work.pictures, weights, kept)
         scores = engine.open(target, example, "int8")
         found = None if work.judge is None or work.before is None else _accuracy(work.judge(scores), work.before)
         files = {file.name: file.read_bytes() for file in sorted(target.iterdir())}
