@@ -222,12 +222,12 @@ def memorised(name: str) -> None:
 def _learns(model: Convnet, rate: float) -> bool:
     x = torch.rand(8, model.in_chans, *model.image_size, generator=torch.Generator().manual_seed(1)).round() * 2 - 1
     labels = torch.arange(8) % model.num_classes
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for step in range(150):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         scores = model(x)
         torch.nn.functional.cross_entropy(scores, labels).backward()
-        optimiser.step()
+        optimizer.step()
         if step % 5 == 4 and (scores.argmax(1) == labels).all():
             return True
     return False

@@ -1,6 +1,7 @@
 """The shape of the house: who imports whom, and the habits of its files."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -16,6 +17,9 @@ HOUSE = ROOT / "src" / "convatlas"
 TORCH_FREE = ("version", "errors", "files", "pixels", "run", "recipes", "runs.folder", "runs.index", "deploy", "deploy.reader",
               "deploy.native", "deploy.native.build", "deploy.native.engine", "deploy.native.stored", "deploy.native.work", "cli.app")
 FILES = sorted(HOUSE.rglob("*.py"))
+BRITISH = re.compile("colour|centre|grey|neighbour|labelled|behaviour|"
+                     "(normal|optim|initial|quant|regular|recogn|synchron|serial)is(e|ation|ing)", re.IGNORECASE)
+AS_WRITTEN = {"licence", "centres", "pca_colour"}       # keys of files that were written: a catalogue, tensors, configurations
 
 
 def room(path: Path) -> str:
@@ -57,6 +61,46 @@ def test_no_file_imports_itself_by_way_of_others():
 def test_the_rooms_are_those_that_are_there():
     assert set(ROOMS) == {room(path) for path in FILES}
     assert PAGE.read_text() == with_table(PAGE.read_text()), "write docs/architecture.md anew: uv run python tests/rooms.py"
+
+
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def own_privates(path: Path) -> set[str]:
+    """The private functions, classes, attributes and variables that a file defines."""
+    nodes = list(ast.walk(TREES[path]))
+    return set(filter(is_private, [
+        *(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)),
+        *(node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)),
+        *(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))]))
+
+
+PRIVATES = {path: own_privates(path) for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_private_names_stay_in_their_file(path):
+    """What another file uses has no underscore; a class may use its base's."""
+    elsewhere = set().union(*(found for other, found in PRIVATES.items() if other != path)) - PRIVATES[path]
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            assert not [each.name for each in node.names if is_private(each.name)], f"line {node.lineno}"
+        if isinstance(node, ast.Attribute) and node.attr in elsewhere:
+            assert isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"), f"line {node.lineno}: {ast.unparse(node)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_own_imports_stand_at_the_top_or_say_why_not(path):
+    if room(path) == "cli":             # whose commands start without torch
+        return
+    lines = path.read_text().splitlines()
+    inside = {node for function in ast.walk(TREES[path]) if isinstance(function, ast.FunctionDef)
+              for node in ast.walk(function) if isinstance(node, ast.ImportFrom) and node.level}
+    assert [node.lineno for node in inside if "  # " not in lines[node.lineno - 1]] == []
 
 
 def test_what_answers_without_torch_never_imports_it():
@@ -130,3 +174,15 @@ def test_documented_modules_are_found_under_their_old_names(old, new):
     out = run(f"import convatlas.{old}, sys; import convatlas.{new} as new; print(convatlas.{old} is new, new.__spec__.name, "
               f"sys.modules['convatlas.{old}'] is new)")
     assert out.split() == ["True", f"convatlas.{new}", "True"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_docstrings_begin_with_the_thing_and_names_are_spelt_as_the_field_does(path):
+    """A docstring begins with the field's noun or with a verb; identifiers are American (prose is British)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+            first = (ast.get_docstring(node) or "").partition(" ")[0].rstrip(":,")
+            assert first not in ("What", "Whether", "How", "Which", "Where", "When", "Why", "Who"), node
+        names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else [node.arg] if isinstance(node, ast.arg) else [
+            node.id] if isinstance(node, ast.Name) else [node.attr] if isinstance(node, ast.Attribute) else []
+        assert not [name for name in names if BRITISH.search(name) and name not in AS_WRITTEN], f"line {node.lineno}"

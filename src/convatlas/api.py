@@ -12,6 +12,7 @@ from . import weights
 from .deploy import reader
 from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
+from .engine.auto import choose
 from .engine.checkpoint import newest
 from .engine.distributed import World, pick, share, world
 from .engine.threads import resolve_layout, threads_for
@@ -48,7 +49,7 @@ class Trained:
 
     folder: Path
     outcome: Outcome
-    evaluation: Result | None           # of the best weights on the validation images: Evaluation, of pixels segment.judging.Judged
+    evaluation: Result | None           # of the best weights on the validation images: Evaluation, of pixels segment.validation.PixelResult
     report: Path | None                 # report.html, of pixels segmentation.png
 
 
@@ -122,7 +123,7 @@ def _with_classes(run: Run, data: str, classes: Sequence[str]) -> Run:
 
 
 def _resolved(run: Run, macs: int, here: World) -> Run:
-    """What this process runs: `run`, with what it leaves to the network and the machine decided."""
+    """The run of this process: `run`, with what it leaves to the network and the machine decided."""
     use(run.train.allocator, macs, here.device)
     return run.change("train.channels_last", resolve_layout(run.train.channels_last, macs, here.device))
 
@@ -142,13 +143,11 @@ def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
 
 def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) -> Run:
     """The run with the settings of speed that are best here, as the first process measures them."""
-    def choose() -> str:
-        from .engine.auto import choose
-
+    def measured() -> str:
         batch = -(-run.data.batch_size // here.size)
         return run.change("train", choose(build, run, batch, here.device, tell)).to_yaml()
 
-    return Run.from_yaml(share(here, choose))
+    return Run.from_yaml(share(here, measured))
 
 
 def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: World) -> Path:
@@ -204,7 +203,7 @@ def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protoco
 
 
 def _told(watch: Watch | None, here: World) -> tuple[Watch | None, Tell]:
-    """Who is shown the progress, and who is told the notes: on the first process only."""
+    """The watcher of the progress, and the hearer of the notes: on the first process only."""
     return (watch, watch.tell) if watch is not None and here.main else (None, Silent().tell)
 
 

@@ -75,7 +75,7 @@ def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a variant; `str()` of it is a page to read."""
+    """The account of a variant; `str()` of it is a page to read."""
 
     name: str
     family: str
@@ -136,7 +136,7 @@ def transforms(model: Answers, train: bool = False) -> "Transform":
     As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on the training
     images is not known of a network without weights: ImageNet's figures stand in.
     """
-    from .data import make_transform
+    from .data import make_transform  # a tenth of a second that building a network spares
     from .data.normalization import MEASURED
 
     (preprocess, _), augment, fitted = weights.conventions(model.card), recipe_for(model.name).augment, model.card.fitted

@@ -51,9 +51,9 @@ def randomly(request):
     torch.manual_seed(0)
 
     def make(name, **fields):
-        from parity import randomised
+        from parity import randomized
 
-        return randomised(convatlas.create_model(name, num_classes=10, **fields).double())
+        return randomized(convatlas.create_model(name, num_classes=10, **fields).double())
     return make
 
 

@@ -10,7 +10,7 @@ from torch import nn
 import convatlas
 from convatlas.parts import BlockExcite, Excite, SqueezeExcite
 from convatlas.run import Run, resolve
-from parity import assert_equal_logits, randomised
+from parity import assert_equal_logits, randomized
 
 PEERS = [
     ("timm", "legacy_seresnet50", "se_resnet50_v1", {}, {}),
@@ -47,7 +47,7 @@ def meta(name, **fields):
 
 def stage(**fields):
     """Two blocks with 128 channels, the first of which strides and projects."""
-    return randomised(convatlas.create_model("se_resnet18", **fields).stages[1].double())
+    return randomized(convatlas.create_model("se_resnet18", **fields).stages[1].double())
 
 
 X = torch.randn(2, 64, 8, 8, dtype=torch.float64)

@@ -143,7 +143,7 @@ def test_what_cannot_be_is_told(discs, tmp_path, inside, words, sentence):
 
 @pytest.mark.parametrize("words", [
     ("--protocol", "centre"), ("--scales", 64), ("--crops", 5), ("--flip",), ("--dense",), ("--crop-pct", 0.9), ("--image-size", 64),
-    ("--ensemble",), ("--weights", 1), ("--batch-size", 256), ("--workers", 0), ("--data-dir", "."), ("--download",), ("--top-k", 5),
+    ("--ensemble",), ("--shares", 1), ("--batch-size", 256), ("--workers", 0), ("--data-dir", "."), ("--download",), ("--top-k", 5),
 ])
 def test_what_judging_pixels_does_not_take_is_refused_by_name(run, discs, tmp_path, inside, words):
     """Though it be the default."""
@@ -179,7 +179,7 @@ def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
 def test_in_python(run, discs):
     found = convatlas.evaluate(run, str(discs), objects="components")
     best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
-    assert found.scores.mean_iou == pytest.approx(best, abs=1e-9)
+    assert found.metrics.mean_iou == pytest.approx(best, abs=1e-9)
     assert found.classes == ("background", "object") and found.objects == "components"
     assert convatlas.evaluate(convatlas.load(run), str(discs), split="train").judged.count == 12
     for options, name in (({"protocol": "alexnet-10crop"}, "protocol"), ({"weights": [1]}, "weights"), ({"workers": 2}, "workers")):

@@ -9,7 +9,7 @@ from convatlas import ConvatlasError
 from convatlas.data import Tensors, UnreadableImage, fitted
 from convatlas.run import Augment, Preprocess
 
-COLOURS = Augment(pca_colour=0.1, pca_from="data")
+COLORS = Augment(pca_colour=0.1, pca_from="data")
 
 
 def pictures(count=40, shape=(3, 6, 5), seed=0):
@@ -129,7 +129,7 @@ def test_whitening_is_scikit_learns_components_scaled_and_turned_back():
 
 def test_components_of_colour():
     pixels = pictures()
-    found = fit("none", pixels, COLOURS)
+    found = fit("none", pixels, COLORS)
     rows = pixels.movedim(1, -1).reshape(-1, 3).double().numpy() / 255
     np.testing.assert_allclose(covariance(rows), found["pca_vectors"].double().numpy() @ np.diag(found["pca_values"])
                                @ found["pca_vectors"].double().numpy().T, atol=1e-6)
@@ -153,9 +153,9 @@ def test_alone_and_in_a_batch_are_bitwise_equal(kind):
 
 def test_more_than_one_chunk_is_one_measurement(monkeypatch):
     pixels = pictures(50)
-    whole = fit("channel", pixels, COLOURS)
+    whole = fit("channel", pixels, COLORS)
     monkeypatch.setattr(fitted, "CHUNK", 7)
-    parts = fit("channel", pixels, COLOURS)
+    parts = fit("channel", pixels, COLORS)
     assert all(torch.allclose(whole[name], parts[name], rtol=1e-5, atol=1e-7) for name in whole)
     assert set(whole) == {"mean", "std", "pca_values", "pca_vectors"}
 
@@ -203,7 +203,7 @@ def test_what_does_not_suit_is_told():
     with pytest.raises(ConvatlasError, match=r"3×65×64: whitening is a matrix of 12480², 623,001,600 bytes"):
         fit("zca", torch.zeros(1, 3, 65, 64, dtype=torch.uint8))
     with pytest.raises(ConvatlasError, match="red, green and blue, not 1 channels"):
-        fit("none", pictures(2, (1, 4, 4)), COLOURS)
+        fit("none", pictures(2, (1, 4, 4)), COLORS)
     with pytest.raises(ConvatlasError, match="'mean', which is measured on the training images"):
         fitted.apply("zca", torch.zeros(1, 2, 2), {})
     for kind in ("pixel_mean", "zca", "channel"):

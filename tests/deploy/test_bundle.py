@@ -15,7 +15,7 @@ import convatlas
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.bundle import deploy, deployed, is_deployed
 from laws import build, images
-from parity import randomised
+from parity import randomized
 
 SLOW = ("compile", "aot")
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BACKENDS]
@@ -28,7 +28,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model():
-    made = randomised(build("resnet20_cifar"))
+    made = randomized(build("resnet20_cifar"))
     made.card = replace(made.card, classes=tuple(f"class {i}" for i in range(made.num_classes)),
                         preprocess=convatlas.run.Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), crop_pct=0.8))
     return made

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 import convatlas
 from convatlas import weights
 from convatlas.deploy.bundle import deploy, deployed
-from convatlas.integrations.hub import publish
+from convatlas.integrations.hub import page, publish
 from convatlas.net import registry
 from convatlas.net.card import Card, Provenance
 from convatlas.run import Loss, Preprocess
@@ -139,3 +139,12 @@ def test_contrast_is_normalised_although_nothing_was_measured_for_it(model):
 def test_what_the_card_holds_cannot_be_set_beside_it(name):
     with pytest.raises(AttributeError):
         setattr(convatlas.create_model("lenet5"), name, ("a", "b"))
+
+
+def test_a_published_segmenter_is_described_as_one():
+    """Not with a share of images, nor with a command that refuses it."""
+    card = replace(convatlas.create_model("unet_same", widths=(2, 4), num_classes=2).card, classes=("ground", "cell"),
+                   provenance=Provenance("cells", {"val_iou": 0.5, "val_top1": 0.9, "val_top5": 0.9}))
+    text = page(card, "cells", None, None)
+    assert "pipeline_tag: image-segmentation" in text and "| mean IoU | 50.00 % over the classes" in text
+    assert "convatlas segment FOLDER" in text and "predict" not in text and "top-1" not in text and "top-5" not in text

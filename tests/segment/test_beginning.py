@@ -9,7 +9,7 @@ import convatlas
 from convatlas.net.registry import VARIANTS
 from convatlas.net.segmenter import Segmenter
 from convatlas.run import Preprocess
-from parity import randomised
+from parity import randomized
 
 SMALL = {"encoder": "resnet20_cifar", "decoder_widths": (8, 6)}
 
@@ -18,7 +18,7 @@ SMALL = {"encoder": "resnet20_cifar", "decoder_widths": (8, 6)}
 def classifier(tmp_path_factory):
     """A small network with weights, of 7 classes, and its file."""
     torch.manual_seed(1)
-    net = randomised(convatlas.create_model("resnet20_cifar", num_classes=7))
+    net = randomized(convatlas.create_model("resnet20_cifar", num_classes=7))
     net.card = replace(net.card, preprocess=Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)))
     return net, convatlas.save(net, tmp_path_factory.mktemp("begin") / "resnet.safetensors")
 
@@ -31,8 +31,8 @@ def test_a_file_of_ours_fills_the_encoder(classifier):
         for ours, theirs in zip(net.features(x), trained.eval().features(x), strict=True):
             torch.testing.assert_close(ours, theirs)
     assert net.num_classes == 3 and net(x).shape == (1, 3, 36, 28) and net.card.preprocess == trained.card.preprocess
-    grey = convatlas.create_model("unet_resnet34", path, in_chans=1, **SMALL)
-    torch.testing.assert_close(grey.stem.state_dict()["conv.weight"], net.stem.state_dict()["conv.weight"].sum(1, keepdim=True))
+    gray = convatlas.create_model("unet_resnet34", path, in_chans=1, **SMALL)
+    torch.testing.assert_close(gray.stem.state_dict()["conv.weight"], net.stem.state_dict()["conv.weight"].sum(1, keepdim=True))
 
 
 def test_a_file_of_another_library_fills_it_too(resnet):
@@ -48,7 +48,7 @@ def test_a_file_of_another_library_fills_it_too(resnet):
 
 def test_a_coarser_network_hands_on_what_it_has(tmp_path):
     """As FCN-16s begins from FCN-32s; their names differ, and so may their classes."""
-    coarse = randomised(convatlas.create_model("unet", widths=(3, 4, 5), num_classes=4))
+    coarse = randomized(convatlas.create_model("unet", widths=(3, 4, 5), num_classes=4))
     coarse.card = replace(coarse.card, classes=("a", "b", "c", "d"))
     path = convatlas.save(coarse, tmp_path / "coarse.safetensors")
     fine = convatlas.create_model("unet_same", path, widths=(3, 4, 5), norm="none", in_chans=1)

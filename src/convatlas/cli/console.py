@@ -1,4 +1,4 @@
-"""The one pair of consoles, and how numbers, marks and JSON are written on them."""
+"""The consoles of the command line, one for output and one for errors: numbers, marks and JSON as they write them."""
 
 import json
 import logging
@@ -83,7 +83,7 @@ def table(*headers: str) -> Table:
 
 
 class _Handler(logging.Handler):
-    """What the library logs, as sentences on stderr: above the live display where there is one."""
+    """Log handler: the library's messages as sentences on stderr, above the live display where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         word = {"WARNING": "warning: ", "ERROR": "error: ", "CRITICAL": "error: "}.get(record.levelname, "")

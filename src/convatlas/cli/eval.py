@@ -66,8 +66,8 @@ def evaluate(
         "--image-size", panel=SHOWN, metavar="N|HxW", help="Pixels of the network's input.")] = None,
 
     ensemble: Annotated[bool, switch("--ensemble", panel=TOGETHER, help="Average the probabilities of all MODELs.")] = False,
-    weights: Annotated[str | None, option(
-        "--weights", panel=TOGETHER, metavar="W,…", help="A number for each MODEL; left out: all alike.")] = None,
+    shares: Annotated[str | None, option(
+        "--shares", "--weights", panel=TOGETHER, metavar="W,…", help="A number for each MODEL; left out: all alike.")] = None,
 
     objects: Annotated[Literal["none", "components", "watershed"], option(
         "--objects", panel=SHOWN, help="Of networks that segment: find objects in their pixels, and judge those too.")] = "none",
@@ -90,7 +90,7 @@ def evaluate(
       convatlas eval runs/2026-11-23-lenet5-digits digits
       convatlas eval runs/photos holiday/ --protocol alexnet-10crop --out judged/
       convatlas eval vgg16.pth imagenet/val --protocol vgg-dense --scales 256,384,512
-      convatlas eval --ensemble runs/a runs/b runs/c photos/ --weights 1,1,2 --json
+      convatlas eval --ensemble runs/a runs/b runs/c photos/ --shares 1,1,2 --json
       torchrun --nproc-per-node 2 -m convatlas eval runs/photos photos/
     """
     from .progress import Progress
@@ -100,11 +100,11 @@ def evaluate(
     if len(models) > 1 and not ensemble:
         raise typer.BadParameter(f"{len(models)} networks are given: --ensemble averages their probabilities", param_hint="MODEL")
     shown = _protocol(protocol, crop_pct=crop_pct, scales=scales, crops=crops, flip=flip, dense=dense, image_size=image_size)
-    shares = None if weights is None else _numbers(weights, float, "--weights")
+    weights = None if shares is None else _numbers(shares, float, "--shares")
     with console.loading():
         from ..api import evaluate as measure
         from ..api import opened
-        from ..evaluation.files import folder
+        from ..evaluation.files import make_folder
         from ..tasks import task_of
 
     candidates = [opened(model, device) for model in models]
@@ -112,10 +112,10 @@ def evaluate(
     task.check_options(_given(context), lambda name: f"--{name.replace('_', '-')}")
     speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks
     if out is not None and speaks:
-        folder(out)
+        make_folder(out)
     watch = Progress(console.err) if speaks else None       # stdout is for the result
     try:
-        found = measure(candidates, data, protocol=shown, weights=shares, split=split, objects=objects, batch_size=batch_size,
+        found = measure(candidates, data, protocol=shown, weights=weights, split=split, objects=objects, batch_size=batch_size,
                         data_dir=data_dir, download=download, device=device, workers=workers, strict=strict, watch=watch)
     finally:
         if watch is not None:
@@ -140,7 +140,7 @@ def _protocol(name: str, *, crop_pct: float | None, scales: str | None, crops: s
               image_size: str | None) -> "Protocol":
     """The protocol of that name, with the parts that are given put in."""
     from ..evaluation.protocol import changed, named
-    from .plan import image_size as size
+    from .requested import image_size as size
 
     side = size(image_size)
     fields = {

@@ -1,4 +1,4 @@
-"""What training shows: one lasting line per epoch, and a live line below it, or plain ones where nothing can move."""
+"""Training progress: one lasting line per epoch, and a live line below it, or plain ones where nothing can move."""
 
 import math
 import time

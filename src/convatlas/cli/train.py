@@ -143,8 +143,8 @@ def train(
       convatlas train --resume runs/2026-11-23-lenet5-digits --epochs 40
       torchrun --nproc-per-node 2 -m convatlas train lenet5 digits
     """
-    from .plan import image_size as size
-    from .plan import planned, resumed
+    from .requested import image_size as size
+    from .requested import requested, resumed
 
     flags = [
         ("model.name", model), ("model.weights", weights),
@@ -160,7 +160,7 @@ def train(
         ("train.parallel", parallel), ("train.amp", amp), ("train.channels_last", channels_last), ("train.compile", compile),
     ]
     if resume is None:
-        run = planned(flags, recipe=recipe, config=config, sets=sets or ())
+        run = requested(flags, recipe=recipe, config=config, sets=sets or ())
     else:
         if out is not None or force:
             flag = "--force" if force else "--out"

@@ -22,14 +22,15 @@ from ..net.layers import macs
 from ..net.model import Convnet, by, pair
 from ..run import Loss, Preprocess
 from ..weights import conventions
+from ..weights.checkpoints import load
 from ..zoo import transforms
-from .backends import Precision, Scores, backend_of
+from .backends import Precision, Predictor, backend_of
 from .backends.base import Tell, quiet
-from .backends.parts import FILE as PARTS
+from .backends.split import FILE as SPLIT
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
-from .int8.calibration import Labelled, Pictures, of_run
+from .int8.pictures import Labeled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
-from .int8.quantization import COUNT, Quantised, quantize
+from .int8.quantization import COUNT, Quantized, quantize
 from .machine import versions
 from .reader import FORMAT
 from .readme import readme
@@ -44,7 +45,7 @@ class Deployed(nn.Module):
     It has what `convatlas.predict` and `evaluate` ask of a network; `about` is deploy.json.
     """
 
-    def __init__(self, run: Scores, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
+    def __init__(self, run: Predictor, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
         super().__init__()
         self.run, self.about, self.device = run, about, device
         self.card = read_back(about, fitted)
@@ -67,7 +68,7 @@ class Deployed(nn.Module):
 
 def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", precision: Precision = "fp32", batch: int = 1, *,
            image_size: int | tuple[int, int] | None = None, candidates: Sequence[str] = CANDIDATES, force: bool = False,
-           calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labelled | None = None,
+           calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labeled | None = None,
            max_drop: str | float | None = None, sensitivity: bool = False, data_dir: str | None = None,
            tell: Tell = quiet) -> Report:
     """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was measured.
@@ -78,8 +79,6 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     The folder is opened again and compared with the network before deploy.json, which marks it as whole, is written. Raises
     ConvatlasError for a folder that holds other things and, without `force`, for one that holds a deployed network.
     """
-    from ..weights.checkpoints import load
-
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
     folder = _free(Path(out).expanduser(), force)
@@ -91,11 +90,11 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
         net = _of_size(net, image_size)
     dice = torch.Generator().manual_seed(0)
     example = torch.randn(batch, net.in_chans, *net.image_size, generator=dice).to(next(net.parameters()).device)
-    made: Quantised | None = None
+    made: Quantized | None = None
     with TemporaryDirectory() as work:
         if precision == "int8":
             names = tuple(name for name in candidates if name in IN_INT8) if candidates != CANDIDATES else IN_INT8
-            made = _quantised(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop,
+            made = _quantized(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop,
                               sensitivity=sensitivity, batch=batch, candidates=names, data_dir=data_dir, tell=tell)
             report = made.report
         else:
@@ -134,9 +133,9 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     return Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
 
 
-def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
+def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
     """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it writes."""
-    (folder / PARTS).unlink(missing_ok=True)        # another network's, where a folder is written anew
+    (folder / SPLIT).unlink(missing_ok=True)        # another network's, where a folder is written anew
     if made is not None:
         for name, content in made.files.items():
             (folder / name).write_bytes(content)
@@ -150,7 +149,7 @@ def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, examp
         (folder / FITTED).write_bytes(to_bytes(dict(net.card.fitted)))
 
 
-def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
+def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
     """The page and deploy.json, once the engine has read its files back and answered as it must."""
     engine = backend_of(report.chosen)
     error = difference(made or net, example, engine.open(folder, example, precision)(example))
@@ -163,9 +162,9 @@ def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet
     (folder / DEPLOYED).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _quantised(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labelled | None, *,
+def _quantized(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labeled | None, *,
                count: int, max_drop: str | float | None, sensitivity: bool, batch: int, candidates: Sequence[str],
-               data_dir: str | None, tell: Tell) -> Quantised:
+               data_dir: str | None, tell: Tell) -> Quantized:
     """`net` in int8; of a run folder the run's data stands in where no pictures are given."""
     if not isinstance(model, Convnet):
         calibrate, evaluate = of_run(model, calibrate, evaluate)
@@ -218,7 +217,7 @@ def read_back(about: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Card:
 
 
 def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str, error: float) -> dict[str, Any]:
-    """What deploy.json holds. `input` is what a program without convatlas needs to prepare a picture."""
+    """The contents of deploy.json. `input` is what a program without convatlas needs to prepare a picture."""
     shown = transforms(net)
     size = shown.size
     return {

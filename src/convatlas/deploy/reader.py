@@ -39,7 +39,7 @@ class Prediction:
 
 
 def answers(folder: str | Path, device: str = "auto") -> bool:
-    """Whether `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured prepares its pictures."""
+    """True if `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured prepares its pictures."""
     if device not in ("auto", "cpu") or not is_deployed(folder):
         return False
     try:
@@ -54,10 +54,10 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
 
 def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5, batch_size: int = 64,
             strict: bool = False) -> list[Prediction]:
-    """What `convatlas.predict` returns, for picture files and a folder that `answers` is true of."""
+    """Predictions as `convatlas.predict` returns them, for picture files and a folder of which `answers` is true."""
     import numpy as np
 
-    from ..pixels import UnreadableImage, read
+    from ..pixels import UnreadableImage, read  # NumPy and Pillow
 
     about = _about(folder)
     run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
@@ -88,7 +88,7 @@ def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
     import numpy as np
     from PIL import Image
 
-    from ..pixels import UnreadableImage
+    from ..pixels import UnreadableImage  # NumPy and Pillow
 
     if pixels.ndim == 3 and given["channels"] == 1:         # ITU-R BT.601, cut off to bytes as torchvision does
         red, green, blue = np.moveaxis(pixels.astype(np.float32), 2, 0)
@@ -109,7 +109,7 @@ def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
 
 
 def _start(have: int, want: int) -> tuple[int, int]:
-    """Where the centre begins in the picture, and where it is put in the field."""
+    """Offsets of the centre in the picture, and in the field that it is put into."""
     return (0, (want - have) // 2) if want > have else (round((have - want) / 2), 0)
 
 
@@ -164,7 +164,7 @@ Run = Callable[["Floats"], "Floats"]
 
 def _there(engine: str) -> bool:
     if engine == "native":
-        from .native import missing
+        from .native import missing  # NumPy
 
         return missing() is None
     return find_spec(engine) is not None
@@ -173,7 +173,7 @@ def _there(engine: str) -> bool:
 def _native(folder: Path, about: Mapping[str, Any], count: int) -> Run:
     import numpy as np
 
-    from .native.stored import load
+    from .native.stored import load  # NumPy
 
     network, batch = load(folder, _threads(), few=count < MANY), max(1, int(about["example"][0]))
     if network.size != tuple(about["example"][1:]):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import ConvatlasError
 from ..files import check_format, digest
+from ..version import __version__
 from .distributed import World, gather, placed, whole
 from .schedule import Plateau
 
@@ -171,8 +172,6 @@ def _checkpoints(home: Path) -> list[Path]:
 
 
 def _versions() -> dict[str, str]:
-    from ..version import __version__
-
     return {"convatlas": __version__, "torch": str(torch.__version__)}
 
 

@@ -109,7 +109,7 @@ def measure(
     return _summary(gathered, num_classes, len(unreadable(world, loader)), time.perf_counter() - began, keep_scores)
 
 
-def judge(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, *, skipped: int, seconds: float) -> Evaluation:
+def evaluation_of(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, *, skipped: int, seconds: float) -> Evaluation:
     """The evaluation of scores (N, K) that are there already, with `Evaluation`'s labels and indices; nothing is computed twice."""
     return _summary(_judged(scores, labels, indices, loss, True), scores.shape[1], skipped, seconds, True)
 

@@ -3,21 +3,20 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .. import run
+from ..data.loader import Batch
+from ..data.mix import mix
 from .auxiliary import losses_of, with_auxiliary
 from .checkpoint import derived_seed
 from .distributed import World, agree, wrap
 from .losses import PerImage
 from .memory import advice
 from .metrics import Tally
-
-if TYPE_CHECKING:
-    from ..data.loader import Batch
 
 
 class Part(NamedTuple):
@@ -88,8 +87,6 @@ class Step:
         images = batch.images.to(device, memory_format=layout, non_blocking=True)
         targets = batch.labels.to(device, non_blocking=True)
         if augment.mixup or augment.cutmix:
-            from ..data.mix import mix
-
             seed = derived_seed(self.run.train.seed, "mix", epoch, step, self.world.rank)
             images, targets = mix(images, targets, self.num_classes, augment, seed)
         columns = images, targets, batch.indices >= 0

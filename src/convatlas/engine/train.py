@@ -17,7 +17,7 @@ from ..runs.folder import DENSITIES
 from . import checkpoint, evaluate
 from .checkpoint import Progress, seed_everything
 from .curvature import Curvature
-from .distributed import World, agree, share_buffers, synchronised, total
+from .distributed import World, agree, share_buffers, synchronized, total
 from .ema import Average
 from .freeze import Freezing, Thawing
 from .interrupt import Interrupt
@@ -130,7 +130,7 @@ def fit(
     if settings.compile:
         model.compile()
     if settings.sync_bn:
-        synchronised(model, world)
+        synchronized(model, world)
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     move = Step(model, optim, run, loss_of, num_classes, world)
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..draw.plots import confusion
 from ..errors import ConvatlasError
 from .calibration import Calibration, draw
 from .result import Evaluated
@@ -19,7 +20,7 @@ DPI = 144           # of a PNG: two pixels per unit of a figure
 DRAWN = 100         # most classes whose confusion matrix a person can look at
 
 
-def folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
     """`path` as a folder that is there; ConvatlasError where it cannot be one."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -30,9 +31,7 @@ def folder(path: Path) -> Path:
 
 def write(found: Evaluated, where: Path) -> list[Path]:
     """Write confusion.csv and .png (to 100 classes), predictions.csv, calibration.json and .png (of one label per image) into a folder."""
-    from ..draw.plots import confusion
-
-    folder(where)
+    make_folder(where)
     matrix, names = found.evaluation.confusion, found.classes
     rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
     written = [csv_file(where / "confusion.csv", ["true \\ predicted", *names], rows),

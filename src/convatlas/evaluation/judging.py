@@ -105,14 +105,14 @@ def _several(net: Answers, transform: Transform, images: ImageSet, plan: Protoco
 
 
 def described(transform: Transform, plan: Protocol) -> str:
-    """What is done to every picture, in words."""
+    """The preparation of every picture, in words."""
     def numbers(values: tuple[float, ...]) -> str:
         return "/".join(f"{value:.4g}" for value in dict.fromkeys(values))
 
-    normalised = {
+    normalized = {
         "none": f"(x − {numbers(transform.mean)}) / {numbers(transform.std)}",
         "channel": "mean 0, deviation 1 per channel of the training images",
         "pixel_mean": f"the training images' mean picture taken off, / {numbers(transform.std)}",
         "gcn": "each picture to mean 0, deviation 1", "zca": "each picture to mean 0, deviation 1; ZCA whitening",
     }[transform.fit]
-    return f"{plan}; {transform.interpolation}; {normalised}"
+    return f"{plan}; {transform.interpolation}; {normalized}"

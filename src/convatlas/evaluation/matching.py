@@ -65,7 +65,7 @@ def places(classes: Sequence[str], known: Sequence[str]) -> list[int]:
 
 
 def taken(classes: Sequence[str], known: Sequence[str]) -> list[str]:
-    """What to tell of classes whose names are not quite those of the `known` ones."""
+    """A note on classes whose names are not quite those of the `known` ones."""
     return [f"{name!r} is taken for the model's {known[number]!r}" for name, number in zip(classes, places(classes, known), strict=True)
             if number >= 0 and known[number] != name]
 
@@ -84,7 +84,7 @@ def _plain(name: str) -> str:
 
 def _renumbered(images: ImageSet, numbers: Tensor, count: int) -> ImageSet:
     if isinstance(images, Stream):
-        return images.relabelled(numbers[images.labels])
+        return images.relabeled(numbers[images.labels])
     if images.labels.ndim == 1:
         return Renumbered(images, numbers[images.labels])
     labels = images.labels.new_zeros(len(images), count)

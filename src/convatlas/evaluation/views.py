@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..data import ImageSet, UnreadableImage
-from ..data.augment import centred
+from ..data.augment import centered
 from ..data.reading import Read, filler, skip, start_worker, started
 from ..data.transform import Transform, as_channels, covering, resize
 from ..engine.losses import probabilities
@@ -35,26 +35,26 @@ def views(picture: Tensor, transform: Transform, protocol: Protocol) -> list[Ten
         found += [resized] if protocol.dense else crops(resized, scale, transform, protocol)
     if protocol.flip:
         found = [each for view in found for each in (view, view.flip(-1))]
-    return [transform.normalised(view[None].float().div_(255))[0] for view in found]
+    return [transform.normalized(view[None].float().div_(255))[0] for view in found]
 
 
 def crops(pixels: Tensor, scale: int, transform: Transform, protocol: Protocol) -> list[Tensor]:
     """The crops (C, h, w) of a picture whose short side is `scale`; black where it ends before a crop does."""
     size, box = transform.size, _box(scale, transform.size)
     if protocol.crops == 1 and protocol.squares == "centre":
-        return [centred(pixels, size)]
-    field = centred(pixels, (max(pixels.shape[-2], box[0], size[0]), max(pixels.shape[-1], box[1], size[1])))
+        return [centered(pixels, size)]
+    field = centered(pixels, (max(pixels.shape[-2], box[0], size[0]), max(pixels.shape[-1], box[1], size[1])))
     box = (max(box[0], size[0]), max(box[1], size[1]))
     found: list[Tensor] = []
-    for square in _squares(field, box) if protocol.squares == "three" else (centred(field, box),):
-        found += _five(square, size) if protocol.crops > 1 else [centred(square, size)]
+    for square in _squares(field, box) if protocol.squares == "three" else (centered(field, box),):
+        found += _five(square, size) if protocol.crops > 1 else [centered(square, size)]
         if protocol.crops == 6:
             found.append(resize(square, size, transform.interpolation))
     return found
 
 
 def _box(scale: int, size: Size) -> Size:
-    """What a picture is resized to cover: a square of side `scale`, or a box of the input's proportions with that short side."""
+    """The box that a picture is resized to cover: a square of side `scale`, or of the input's proportions with that short side."""
     short = min(size)
     return round(size[0] * scale / short), round(size[1] * scale / short)
 
@@ -62,13 +62,13 @@ def _box(scale: int, size: Size) -> Size:
 def _squares(field: Tensor, box: Size) -> tuple[Tensor, ...]:
     """Left, central and right; of an upright picture upper, central and lower."""
     h, w = box
-    return field[..., :h, :w], centred(field, box), field[..., -h:, -w:]
+    return field[..., :h, :w], centered(field, box), field[..., -h:, -w:]
 
 
 def _five(square: Tensor, size: Size) -> list[Tensor]:
     """The four corners and the centre."""
     h, w = size
-    return [square[..., :h, :w], square[..., :h, -w:], square[..., -h:, :w], square[..., -h:, -w:], centred(square, size)]
+    return [square[..., :h, :w], square[..., :h, -w:], square[..., -h:, :w], square[..., -h:, -w:], centered(square, size)]
 
 
 # -- of many pictures ------------------------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Batch:
-    """What `measure` takes: one process's pictures, with their labels and indices; index -1 marks a filler."""
+    """A batch for `measure`: one process's pictures, with their labels and indices; index -1 marks a filler."""
 
     images: Views
     labels: Tensor

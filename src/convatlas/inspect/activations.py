@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..draw.canvas import MARGIN, below, canvas, heat, least_width, show, write
 from ..errors import ConvatlasError
 from ..net.model import Convnet, by
 from .places import layer as layer_of
@@ -23,7 +24,7 @@ PICTURE = 112
 
 @dataclass(frozen=True)
 class Maps:
-    """What one layer gives for one image."""
+    """Feature maps of one layer for one image."""
 
     layer: str
     values: Tensor      # (C, H, W)
@@ -65,8 +66,6 @@ def draw(found: Sequence[Maps], picture: np.ndarray, title: str) -> "Figure":
 
     `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3).
     """
-    from ..draw.canvas import MARGIN, below, canvas, heat, least_width, show, write
-
     lines = ["The channels with the largest mean response, the largest first. Dark: the least values of the row; light: the largest."]
     top = below(lines) + PICTURE + 24
     wide = max(MARGIN + LABEL + STRIP * (CELL + GAP) - GAP + MARGIN, least_width(title, lines))

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..draw.canvas import MARGIN, below, canvas, least_width, show, write
+from ..draw.plots import filter_pictures
 from ..errors import ConvatlasError
 from ..net.model import Convnet
 from ..parts import LocalConv2d, TableConv2d
@@ -84,8 +86,6 @@ def draw(found: Kernels, name: str, limit: int = 96) -> "Figure":
 
 
 def _grid(weights: Tensor, title: str, lines: list[str]) -> "Figure":
-    from ..draw.canvas import MARGIN, below, canvas, least_width, show
-    from ..draw.plots import filter_pictures
 
     h, w = weights.shape[2:]
     high, wide = CELL * h / max(h, w), CELL * w / max(h, w)
@@ -100,8 +100,6 @@ def _grid(weights: Tensor, title: str, lines: list[str]) -> "Figure":
 
 
 def _table(weights: Tensor, title: str, lines: list[str]) -> "Figure":
-    from ..draw.canvas import MARGIN, below, canvas, least_width, show, write
-
     weights = weights[:MOST, :MOST]
     count, channels = weights.shape[:2]
     cell, left, top = CELL * 0.8, MARGIN + 62, below(lines) + 20

@@ -1,4 +1,4 @@
-"""What a network says of single pictures: each above bars of its likeliest classes, as AlexNet's Figure 4, left."""
+"""Predictions for single pictures: each above bars of its likeliest classes, as AlexNet's Figure 4, left."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data import ImageSet, Transform
 from ..data.sampling import permutation
 from ..draw.markup import clipped
-from ..draw.plots import COLOURS, UNITS, defaults
+from ..draw.plots import COLORS, UNITS, defaults
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
 from ..net.model import Convnet
@@ -41,13 +41,13 @@ class Guess:
 
     @property
     def right(self) -> bool | None:
-        """Whether the likeliest class is the true one; None where that is not known."""
+        """True if the likeliest class is the true one; None where that is not known."""
         return None if self.truth is None else self.truth_rank == 1
 
 
 def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (), count: int | None = None,
                 seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
-    """What `model`, in eval mode, says of each of `images`, or of `count` of them that `seed` chooses; only of mistakes if `wrong`.
+    """Predictions of `model`, in eval mode, for `images`, or `count` of them that `seed` chooses; only mistakes if `wrong`.
 
     `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes
     are matched by name where the model knows names. Unreadable pictures are reported and left out. Raises
@@ -95,9 +95,9 @@ def draw(guesses: Sequence[Guess], title: str) -> "Figure":
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
-        figure.text(GAP / wide, 1 - 14 / high, title, color=COLOURS["ink"], fontsize=12.5, fontweight="bold", va="top", parse_math=False)
-        figure.text(GAP / wide, 1 - 38 / high, _legend(guesses), color=COLOURS["soft"], fontsize=9.5, va="top")
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
+        figure.text(GAP / wide, 1 - 14 / high, title, color=COLORS["ink"], fontsize=12.5, fontweight="bold", va="top", parse_math=False)
+        figure.text(GAP / wide, 1 - 38 / high, _legend(guesses), color=COLORS["soft"], fontsize=9.5, va="top")
         for number, guess in enumerate(guesses):
             x, y = GAP + (SIDE + GAP) * (number % columns), TOP + cell * (number // columns)
             show(figure.add_axes((x / wide, 1 - (y + SIDE) / high, SIDE / wide, SIDE / high)), guess.pixels)
@@ -120,18 +120,18 @@ def _bars(axes: "Axes", guess: Guess) -> None:
     style: dict[str, Any] = {"va": "center", "parse_math": False}
     known = guess.truth is not None
     caption = clipped(guess.truth, LETTERS) if guess.truth is not None else ending(guess.name, LETTERS)
-    axes.text(0, CAPTION / 2, caption, fontsize=9.5, fontweight="bold" if known else "normal", color=COLOURS["ink"], **style)
+    axes.text(0, CAPTION / 2, caption, fontsize=9.5, fontweight="bold" if known else "normal", color=COLORS["ink"], **style)
     if known and guess.truth not in guess.classes:
         share = guess.truth_probability
         told = "not a class of the network" if share is None else f"{100 * share:.2g} %, rank {guess.truth_rank}"
-        axes.text(1, CAPTION / 2, told, fontsize=8, ha="right", color=COLOURS["wrong"], **style)
+        axes.text(1, CAPTION / 2, told, fontsize=8, ha="right", color=COLORS["wrong"], **style)
     for rank, (name, share) in enumerate(zip(guess.classes, guess.probabilities, strict=True)):
         y = CAPTION + BAR * rank
         true = name == guess.truth
-        colour = COLOURS["accent" if true else "wrong" if known and rank == 0 else "train"]
-        axes.barh(y + BAR / 2, FULL * share, BAR - 4, color=colour, alpha=0.4, linewidth=0)
-        axes.plot([0, 0], [y + 2, y + BAR - 2], color=colour, linewidth=1.6, clip_on=False)
-        axes.text(0.03, y + BAR / 2 + 0.5, clipped(name, LETTERS), fontsize=8.5, color=COLOURS["ink"],
+        color = COLORS["accent" if true else "wrong" if known and rank == 0 else "train"]
+        axes.barh(y + BAR / 2, FULL * share, BAR - 4, color=color, alpha=0.4, linewidth=0)
+        axes.plot([0, 0], [y + 2, y + BAR - 2], color=color, linewidth=1.6, clip_on=False)
+        axes.text(0.03, y + BAR / 2 + 0.5, clipped(name, LETTERS), fontsize=8.5, color=COLORS["ink"],
                   fontweight="bold" if true else "normal", **style)
-        axes.text(1, y + BAR / 2 + 0.5, f"{100 * share:.0f} %" if share >= 0.01 else "<1 %", fontsize=8, ha="right", color=COLOURS["soft"],
+        axes.text(1, y + BAR / 2 + 0.5, f"{100 * share:.0f} %" if share >= 0.01 else "<1 %", fontsize=8, ha="right", color=COLORS["soft"],
                   **style)

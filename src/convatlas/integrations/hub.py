@@ -12,6 +12,7 @@ from ..errors import ConvatlasError
 from ..net import registry
 from ..net.card import Card
 from ..runs import folder
+from ..tasks import task_of
 from ..weights.own import FORMAT
 
 FILES = ("model.safetensors", "config.json", "README.md")
@@ -54,14 +55,13 @@ def config(card: Card) -> dict[str, Any]:
 def page(card: Card, name: str, licence: str | None, trained: str | None) -> str:
     """README.md, the hub's model card: a head that hubs read, and a page for people."""
     info, was = zoo.info(card.model, **card.fields), card.provenance
-    task = "image-segmentation" if info.recipe in ("unet", "fcn") else "image-classification"
-    head: dict[str, Any] = {"library_name": "convatlas", "pipeline_tag": task, "tags": [task, "convatlas", info.family],
-                            "license": licence or "unknown"}
-    top1, top5 = was.metrics.get("val_top1"), was.metrics.get("val_top5")
-    if top1 is not None:
-        results = [{"task": {"type": task}, "dataset": {"name": was.data, "type": was.data},
-                    "metrics": [{"type": "accuracy", "name": f"top-{k}", "value": value}
-                                for k, value in ((1, top1), (5, top5)) if value is not None]}]
+    task = task_of(card.model)
+    head: dict[str, Any] = {"library_name": "convatlas", "pipeline_tag": task.pipeline,
+                            "tags": [task.pipeline, "convatlas", info.family], "license": licence or "unknown"}
+    measured = [(measure, was.metrics[measure.column]) for measure in task.measures if measure.column in was.metrics]
+    if measured:
+        results = [{"task": {"type": task.pipeline}, "dataset": {"name": was.data, "type": was.data},
+                    "metrics": [{"type": measure.kind, "name": measure.name, "value": value} for measure, value in measured]}]
         head["model-index"] = [{"name": name, "results": results}]
     size = info.spec.image_size
     shape = "×".join(map(str, (info.spec.in_chans, *((size, size) if isinstance(size, int) else size))))
@@ -69,13 +69,13 @@ def page(card: Card, name: str, licence: str | None, trained: str | None) -> str
     rows = [("network", f"{card.model}: {info.title}"), ("parameters", f"{info.params:,}"), ("multiply-adds", f"{info.macs:,}"),
             ("input", shape), ("classes", f"{len(card.classes)}: {names}" if card.classes else "without names"),
             ("trained on", was.data or "not said"), ("licence", licence or "none given")]
-    rows += [(label, f"{100 * value:.2f} % of the validation images") for label, value in (("top-1", top1), ("top-5", top5))
-             if value is not None]
+    rows += [(measure.name, f"{100 * value:.2f} % {measure.of}") for measure, value in measured]
+    command, python = task.usage
     lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", "", info.idea, "",
              "| | |", "|---|---|", *(f"| {label} | {value.replace('|', '/')} |" for label, value in rows), "",
-             "## How it is used", "", "```bash", "pip install convatlas", "convatlas predict FOLDER photo.jpg", "```", "", "```python",
+             "## How it is used", "", "```bash", "pip install convatlas", command, "```", "", "```python",
              "import convatlas", "", f'model = convatlas.load("FOLDER")        # or "hf-hub:ORGANISATION/{name}", download=True',
-             'print(convatlas.predict(model, ["photo.jpg"]))', "```", ""]
+             python, "```", ""]
     if trained is not None:
         lines += ["## How it was trained", "", "```yaml", trained.rstrip(), "```", ""]
     return "\n".join(lines)

@@ -31,7 +31,7 @@ def train(run: Run, *, out: Path, workers: int = 2, gpus: bool = False, resume: 
 
 def _work(job: dict[str, Any]) -> None:
     """One process of the run; Ray has joined it with the others."""
-    from ..api import train as fit
+    from ..api import train as fit  # torch, in the worker only
 
     out = Path(job["out"])
     fit(Run.from_yaml(job["run"]), out=None if job["resume"] else out, resume=out if job["resume"] else None)

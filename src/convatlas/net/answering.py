@@ -1,4 +1,4 @@
-"""What answers: a network, or one that was deployed; all that prediction and evaluation ask of it."""
+"""The contract of whatever answers, a network or a deployed folder: all that prediction and evaluation ask of it."""
 
 from typing import Any, Protocol, Self
 

@@ -110,7 +110,7 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """What a network is and what is known of it. Another takes its place (`dataclasses.replace`); none is changed.
+    """A network's card: what it is and what is known of it. Another takes its place (`dataclasses.replace`); none is changed.
 
     `spec` is the value that the network was built from, `registered` the one that the registry has under the name `model`.
     """

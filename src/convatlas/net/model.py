@@ -148,7 +148,7 @@ class Convnet(nn.Module):
 
     @cached_property
     def feature_info(self) -> list[FeatureInfo]:
-        """What `features` returns, map by map."""
+        """The maps that `features` returns, one by one."""
         return [FeatureInfo(num_chs=chs, reduction=red, module=name) for _, name, chs, red in self.taps]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -275,7 +275,7 @@ class Convnet(nn.Module):
         return f"an image of {by(size)} is too small for {self.name}: the least is {high}×{high}"
 
     def accepts(self, size: tuple[int, int]) -> bool:
-        """Whether images of `size` (H, W) leave no map empty; computed on the meta device."""
+        """True if images of `size` (H, W) leave no map empty; computed on the meta device."""
         try:
             return all(min(shape) > 0 for shape in self.shapes(size))      # a meta convolution lets an empty map pass
         except (RuntimeError, ValueError):
@@ -307,7 +307,7 @@ class Features(nn.Module):
         return [info["num_chs"] for info in self.feature_info]
 
     def reduction(self) -> list[int]:
-        """How much smaller than the input every map returned is."""
+        """Reduction of every map returned: how much smaller than the input it is."""
         return [info["reduction"] for info in self.feature_info]
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -328,7 +328,7 @@ class _Trunk(nn.Module):
 
 
 def dry_run(outer: nn.Module, model: Convnet, size: tuple[int, int]) -> Any:
-    """What `outer`, whose `net` is `model`, gives for images of `size`, on the meta device: right in its shapes only."""
+    """The result of `outer`, whose `net` is `model`, for images of `size`, on the meta device: right in its shapes only."""
     with ShapesOnly():
         return functional_call(outer, meta_state(model, "net."), (meta_image(model, size),))
 

@@ -32,7 +32,7 @@ class Variant:
 
     @property
     def segments(self) -> bool:
-        """Whether it scores pixels."""
+        """True if it scores pixels."""
         made = signature(type(self.spec).build).return_annotation
         return bool(getattr(made, "__name__", made) == "Segmenter")
 

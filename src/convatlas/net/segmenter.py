@@ -98,7 +98,7 @@ class Segmenter(Convnet):
         return any(side % self.step != self.rest for side in size)
 
     def accepts(self, size: tuple[int, int]) -> bool:
-        """Whether images of `size` (H, W) give scores; computed on the meta device."""
+        """True if images of `size` (H, W) give scores; computed on the meta device."""
         if self._uneven(size) or not super().accepts(size):
             return False
         try:

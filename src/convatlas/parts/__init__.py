@@ -93,5 +93,5 @@ from .sparse import sparsifiable as sparsifiable
 from .upsample import bilinear_ as bilinear_
 from .upsample import bilinear_up as bilinear_up
 from .upsample import crop as crop
-from .upsample import crop_centre as crop_centre
+from .upsample import crop_center as crop_center
 from .upsample import pad_to as pad_to

@@ -19,11 +19,11 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.groups == 1:
-            return self.normalise(x)
+            return self.normalize(x)
         halves = torch.unflatten(x, 1, (self.groups, -1)).flatten(0, 1)           # (N·groups, C/groups, H, W)
-        return torch.unflatten(self.normalise(halves), 0, (-1, self.groups)).flatten(1, 2)
+        return torch.unflatten(self.normalize(halves), 0, (-1, self.groups)).flatten(1, 2)
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """The formula over all channels of x. (torch's own goes through a 3-d pooling that knows no bfloat16.)"""
         squares = F.pad(x.square(), (0, 0, 0, 0, self.size // 2, (self.size - 1) // 2))
         total = squares[:, : x.shape[1]]

@@ -8,8 +8,8 @@ def bilinear_(weight: Tensor) -> None:
     """Bilinear interpolation as the kernel (C, C, k, k) of a transposed convolution, each channel for itself (Long et al. 2015)."""
     size = weight.shape[-1]
     factor = (size + 1) // 2
-    centre = factor - 1 if size % 2 else factor - 0.5
-    slope = 1 - (torch.arange(size, device=weight.device) - centre).abs() / factor
+    center = factor - 1 if size % 2 else factor - 0.5
+    slope = 1 - (torch.arange(size, device=weight.device) - center).abs() / factor
     nn.init.zeros_(weight)
     with torch.no_grad():
         weight[range(len(weight)), range(len(weight))] = (slope[:, None] * slope).to(weight.dtype)
@@ -28,7 +28,7 @@ def crop(x: Tensor, offset: int, height: int, width: int) -> Tensor:
     return x[:, :, offset : offset + height, offset : offset + width]
 
 
-def crop_centre(x: Tensor, like: Tensor) -> Tensor:
+def crop_center(x: Tensor, like: Tensor) -> Tensor:
     """Centre crop: the middle of (N, C, H, W), as large as `like`."""
     height, width = like.shape[2], like.shape[3]
     top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2

@@ -15,24 +15,24 @@ from ..engine.distributed import World, gather
 from ..engine.losses import probabilities
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..evaluation.files import DRAWN, csv_file, folder, png_file, text_file
+from ..evaluation.files import DRAWN, csv_file, make_folder, png_file, text_file
 from ..net.segmenter import Segmenter
 from ..run import Loss
 from ..zoo import transforms
 from .border_weights import parted
 from .instances import instances
-from .judging import Judged, judge
+from .metrics import PixelMetrics, instance_precision, rand_error
 from .pairs import Masked, Pairs
 from .patches import WholeImages
-from .scores import PixelScores, instance_precision, rand_error
+from .validation import PixelResult, validate
 from .warping import warping_error
 
 
 @dataclass(frozen=True)
 class PixelEvaluation:
-    """What `convatlas.evaluate` returns of a network that segments; shares, 0 to 1."""
+    """The result of `convatlas.evaluate` for a network that segments; shares, 0 to 1."""
 
-    judged: Judged
+    result: PixelResult
     classes: tuple[str, ...]
     data: str
     model: str                          # its name
@@ -42,9 +42,9 @@ class PixelEvaluation:
     warping_error: float | None         # likewise, of objects parted by a pixel where they touch
 
     @property
-    def scores(self) -> PixelScores:
+    def metrics(self) -> PixelMetrics:
         """FCN's four figures, and Dice."""
-        return self.judged.scores
+        return self.result.metrics
 
 
 def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World, *, strict: bool = False,
@@ -68,7 +68,7 @@ def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World,
                       warping_error(apart, guessed)))
 
     images = WholeImages(part, transforms(net), rank=here.rank, world=here.size, strict=strict)
-    judged = judge(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch, each=each)
+    judged = validate(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch, each=each)
     assert judged is not None
     table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
     means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
@@ -78,7 +78,7 @@ def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World,
 
 def figures(found: PixelEvaluation) -> dict[str, Any]:
     """All figures as plain values, for JSON."""
-    s, judged = found.scores, found.judged
+    s, judged = found.metrics, found.result
     return {"images": judged.count, "skipped": judged.skipped, "loss": judged.loss,
             "pixel_accuracy": s.accuracy, "pixel_error": 1 - s.accuracy, "mean_accuracy": s.mean_accuracy, "mean_iou": s.mean_iou,
             "frequency_weighted_iou": s.weighted_iou, "images_per_second": judged.images_per_second,
@@ -90,8 +90,8 @@ def figures(found: PixelEvaluation) -> dict[str, Any]:
 
 def write(found: PixelEvaluation, where: Path) -> list[Path]:
     """Write figures.json, classes.csv (IoU and Dice), confusion.csv and .png (to 100 classes; pixels) into a folder."""
-    folder(where)
-    s, matrix, names = found.scores, found.judged.confusion, found.classes
+    make_folder(where)
+    s, matrix, names = found.metrics, found.result.confusion, found.classes
     written = [text_file(where / "figures.json", json.dumps(_finite(figures(found)), indent=2, ensure_ascii=False) + "\n"),
                csv_file(where / "classes.csv", ["class", "iou", "dice"], ([*row] for row in zip(names, s.iou, s.dice, strict=True))),
                csv_file(where / "confusion.csv", ["true \\ predicted", *names],

@@ -96,7 +96,7 @@ class Patches:
         if any(a.affine) or a.elastic:
             field = t.displacements(seeds)
             values, masks = deform(values, field, border="reflect"), deform(masks, field, "nearest", "reflect")
-        made = torch.cat([t.normalised(values), masks], dim=1)
+        made = torch.cat([t.normalized(values), masks], dim=1)
         if self.around:
             made = made[:, :, self.around:-self.around, self.around:-self.around]
         if a.flip:
@@ -176,7 +176,7 @@ class WholeImages:
     def pixels(self, index: int) -> Tensor:
         """The whole image, normalised: float32 (in_chans, H, W). Raises UnreadableImage."""
         values = as_channels(self.pairs.image(index), self.transform.in_chans).float().div_(255)
-        return self.transform.normalised(values)
+        return self.transform.normalized(values)
 
     def truth(self, index: int) -> Tensor:
         """Its classes, int64 (H, W); 255 where a pixel does not count."""

@@ -33,7 +33,7 @@ from .output import Journal, create, flush, opened, writing
 from .picture import MAPPED, Picture, picture
 from .reach import tile_for_memory
 from .symmetry import CHOICES, Augmentation, averaged
-from .tiles import Plan, Predict, Read, blocks, plan
+from .tiles import Predict, Read, Tiling, blocks, tiling
 
 DONE = -1                                           # stands for a band in the journal: the image's files are all there
 Instances = Literal["none", "components", "watershed"]
@@ -79,7 +79,7 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
 
 @dataclass(frozen=True)
 class _Work:
-    """What is the same for all images."""
+    """State shared by all images."""
 
     here: World
     net: Segmenter
@@ -116,7 +116,7 @@ def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
     def read(top: int, left: int, height: int, width: int) -> Tensor:
         pixels = as_channels(image.read(top, left, height, width), net.in_chans)
         values = pixels.to(torch.float32) if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
-        return transform.normalised(values).to(device, dtype)
+        return transform.normalized(values).to(device, dtype)
 
     try:
         read(0, 0, 1, 1)
@@ -153,7 +153,7 @@ def _label(work: _Work, job: Job) -> None:
                              "leave the instances out, and find them in parts of the labels")
     read = _reader(work.net, image, work.here.device)
     try:
-        _write(work, job, plan(work.net, image.size, work.journal.tile, work.overlap), read)
+        _write(work, job, tiling(work.net, image.size, work.journal.tile, work.overlap), read)
     except UnreadableImage as error:        # a damaged part that the other processes, which wait for this one, may not see
         if work.here.size > 1:
             raise ConvatlasError(str(error)) from error
@@ -161,7 +161,7 @@ def _label(work: _Work, job: Job) -> None:
     _first(work.here, partial(_finish, work, job, image))
 
 
-def _write(work: _Work, job: Job, cut: Plan, read: Read) -> None:
+def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:
     """The bands that are left, each process a contiguous part of them, into the arrays on disk."""
     here, journal, classes = work.here, work.journal, work.net.num_classes
     left = [band for band in range(len(cut.rows)) if (job.name, band) not in journal.done]
@@ -203,7 +203,7 @@ def _finish(work: _Work, job: Job, image: Picture) -> None:
 
 
 def _found(job: Job, classes: int) -> Finished:
-    """What there is now."""
+    """The files that there are now."""
     pixels = areas(read_labels(job.final), classes)
     objects = None if job.instances is None else counted(job.instances)
     return Finished(job.image, job.final, pixels, job.probabilities, job.overlay, job.instances, objects)

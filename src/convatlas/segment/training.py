@@ -9,6 +9,7 @@ from ..net.segmenter import Segmenter
 from ..run import Run
 from .pairs import Pairs
 from .patches import PatchLoader, WholeImages
+from .sheet import draw, look
 
 
 def loaders(run: Run, net: Segmenter, pairs: Pairs, here: World) -> tuple[PatchLoader, WholeImages]:
@@ -32,8 +33,6 @@ def channel_notes(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
 
 def leave_sheet(net: Segmenter, pairs: Pairs, run: Run, where: Path) -> Path:
     """segmentation.png in the run folder: some validation images with truth, prediction and errors."""
-    from .sheet import draw, look
-
     looks = [look(net, pairs.val.image(index), pairs.val.classes_of(index), name=Path(pairs.val.file_of(index)).name,
                   instances=pairs.val.instances_of(index) if run.loss.border else None, loss=run.loss)
              for index in range(min(len(pairs.val), 4))]

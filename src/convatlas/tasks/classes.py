@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import zoo
 from ..data import ImageSet, Loader, Source, UnreadableImage, make_transform, prepared, read_image, to_tensor
 from ..data.batches import batches
-from ..data.fitted import fit, unnormalised
+from ..data.fitted import fit, unnormalized
 from ..data.shards.stream_loader import StreamLoader
 from ..deploy.reader import Prediction
 from ..draw.numbers import exact, percent
@@ -30,6 +30,8 @@ from ..evaluation.figures import figures, per_class
 from ..evaluation.judging import judge_network, judged_on, opened
 from ..evaluation.result import Evaluated, join
 from ..files import whole_write
+from ..inspect.filters import first_filters
+from ..inspect.report import write_report
 from ..net import registry
 from ..net.answering import Answers
 from ..net.layers import layer_table
@@ -37,7 +39,7 @@ from ..net.model import Convnet
 from ..net.segmenter import of_images
 from ..run import Augment, Loss, Run
 from ..runs import folder
-from .task import Asked, Candidate, Picture, Refusal, Task, Tell
+from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
 _MASK = Refusal("only images with masks have pixels to be judged")
@@ -50,6 +52,9 @@ class Classes(Task[Source, Evaluation, Evaluated]):
     judge = Judge()
     column = ("val_top1", "val acc")
     afterwards = (Line("report", "open {} in a browser"), Line("predict", "convatlas predict {} IMAGE…"))
+    pipeline = "image-classification"
+    measures = tuple(Measure(f"val_top{k}", "accuracy", f"top-{k}", "of the validation images") for k in (1, 5))
+    usage = ("convatlas predict FOLDER photo.jpg", 'print(convatlas.predict(model, ["photo.jpg"]))')
     settings: ClassVar[Mapping[str, Refusal]] = {
         "data.masks": Refusal("it says how masks are read"),
         "augment.turns": Refusal("whole images are not turned; augment.affine turns them by some degrees"),
@@ -65,7 +70,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             of_images(candidate.net, "`convatlas eval RUN DATA` judges it alone, on images with masks")
 
     def open(self, run: Run, here: World) -> Source:
-        """What `data.open_data` says."""
+        """A data set as `data.open_data` opens it."""
         source = opened(run.data, run.train.seed, here)
         if source.multi_label and run.loss.name != "bce":
             raise ConvatlasError(f"the images of {source.name} have several labels each, for which loss.name = "
@@ -81,7 +86,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         kept = where / folder.FITTED
         if kept.is_file():
             return load_file(kept)
-        transform = unnormalised(run.preprocess, model.image_size, model.in_chans)
+        transform = unnormalized(run.preprocess, model.image_size, model.in_chans)
         found = fit(run.preprocess, run.augment, source.train, transform, tell)
         if found and here.main:
             with whole_write(kept, errors=(OSError, SafetensorError)) as beside:
@@ -102,9 +107,6 @@ class Classes(Task[Source, Evaluation, Evaluated]):
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: Evaluation, source: Source) -> Path:
         """report.html."""
-        from ..inspect.filters import first_filters
-        from ..inspect.report import write_report
-
         about = zoo.describe(registry.variant(run.model.name))
         facts = {key: about[key] for key in ("Mirrors", "Departs") if about[key]}
         return write_report(where, run=run, title=f"{run.model.name} on {source.name}", idea=about["Idea"],

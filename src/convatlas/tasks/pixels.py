@@ -18,13 +18,13 @@ from ..net.model import Convnet
 from ..net.segmenter import of_pixels
 from ..run import Preprocess, Run
 from ..segment import evaluate as pixelwise
-from ..segment import judging
+from ..segment import validation
 from ..segment.evaluate import PixelEvaluation
-from ..segment.judging import Judged
 from ..segment.pairs import Pairs, open_pairs
 from ..segment.patches import PatchLoader, WholeImages
 from ..segment.training import channel_notes, leave_sheet, loaders
-from .task import Asked, Candidate, Picture, Refusal, Task, Tell
+from ..segment.validation import PixelResult
+from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
 _FOLDER, _KEPT = "images and masks lie in the folder that DATA names", "images and masks are kept in memory as they are"
@@ -34,13 +34,18 @@ _MIRRORED = "what lies beyond an image is mirrored"
 _ALONE = "networks that segment are judged one at a time"
 
 
-class Pixels(Task[Pairs, Judged, PixelEvaluation]):
+class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
     """A class for every pixel, learnt from images with masks."""
 
     does = "segments"
-    judge = Judge(judging.judge, ("val_iou",))
+    judge = Judge(validation.validate, ("val_iou",))
     column = ("val_iou", "val IoU")
     afterwards = (Line("picture", "open {}"), Line("segment", "convatlas segment {} IMAGE… --out DIR"))
+    pipeline = "image-segmentation"
+    measures = (Measure("val_iou", "mean_iou", "mean IoU", "over the classes, on the validation images"),
+                Measure("val_top1", "accuracy", "pixels right", "of the validation images' pixels"))
+    usage = ("convatlas segment FOLDER image.png --out labels",
+             'from convatlas.segment.run import segment; segment(model, ["image.png"], "labels")')
     settings: ClassVar[Mapping[str, Refusal]] = {
         "data.data_dir": Refusal(_FOLDER), "data.download": Refusal(_FOLDER),
         "data.sampling": Refusal("it draws images by their class, and here every pixel has one: weigh the classes with "
@@ -62,7 +67,7 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
     options: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("protocol", "crop_pct", "scales", "crops", "flip", "dense", "image_size", "batch_size", "workers"),
                         _WHOLE),
-        "ensemble": _ALONE, "weights": _ALONE, "data_dir": _FOLDER, "download": _FOLDER,
+        "ensemble": _ALONE, "weights": _ALONE, "shares": _ALONE, "data_dir": _FOLDER, "download": _FOLDER,
         "top_k": "a pixel is right or wrong",
     }
 
@@ -96,7 +101,7 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
             tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
         return loaders(run, of_pixels(model), source, here)
 
-    def report(self, where: Path, run: Run, model: Convnet, evaluation: Judged, source: Pairs) -> Path:
+    def report(self, where: Path, run: Run, model: Convnet, evaluation: PixelResult, source: Pairs) -> Path:
         """segmentation.png."""
         return leave_sheet(of_pixels(model), source, run, where)
 
@@ -125,14 +130,14 @@ class Pixels(Task[Pairs, Judged, PixelEvaluation]):
         raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out DIR` "
                              "labels them (in Python convatlas.segment.run.segment)")
 
-    def best(self, evaluation: Judged) -> Line:
+    def best(self, evaluation: PixelResult) -> Line:
         """Mean intersection over union."""
         return Line("best", f" intersection over union, mean over the classes ({percent(evaluation.top1)} of the pixels "
-                            "right)", percent(evaluation.scores.mean_iou))
+                            "right)", percent(evaluation.metrics.mean_iou))
 
     def told(self, found: PixelEvaluation, top_k: int) -> Told:
         """FCN's figures, loss, what was asked of objects; IoU and Dice of each class."""
-        s, judged = found.scores, found.judged
+        s, judged = found.metrics, found.result
         parts = [Line("mean IoU", f" (weighted by frequency {percent(s.weighted_iou)})", percent(s.mean_iou)),
                  Line("pixels right", f"{percent(s.accuracy)} (mean over the classes {percent(s.mean_accuracy)})"),
                  Line("loss", f"{judged.loss:.4f}")]

@@ -28,10 +28,19 @@ F = TypeVar("F")        # what `evaluate` finds
 
 
 class Refusal(NamedTuple):
-    """Why a task does not take a setting; `also` are values besides its default that are what is done anyway."""
+    """The reason why a task does not take a setting; `also` are values besides its default that are what is done anyway."""
 
     because: str
     also: tuple[Any, ...] = ()
+
+
+class Measure(NamedTuple):
+    """A figure of metrics.csv as a hub of models shows it."""
+
+    column: str
+    kind: str           # the hub's name for the metric
+    name: str
+    of: str             # "of the validation images"
 
 
 class Candidate(NamedTuple):
@@ -44,7 +53,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Asked:
-    """What networks are evaluated on, and how: the options of `convatlas.evaluate`."""
+    """The options of `convatlas.evaluate`: what networks are evaluated on, and how."""
 
     data: str
     split: Literal["val", "train"] = "val"
@@ -72,7 +81,7 @@ class Asked:
 
     @property
     def config(self) -> Data:
-        """How the data is opened and read."""
+        """The data, and how it is opened and read."""
         return Data(source=self.data, data_dir=self.data_dir, download=self.download, cache="off", masks=self.masks,
                     batch_size=self.batch_size, workers=self.workers, strict=self.strict)
 
@@ -84,6 +93,9 @@ class Task(ABC, Generic[S, E, F]):
     judge: ClassVar[Judge]                      # after each epoch
     column: ClassVar[tuple[str, str]]           # of metrics.csv: the figure shown while training, and its heading
     afterwards: ClassVar[tuple[Line, Line]]     # told when training has ended: {} is the report, then the run folder
+    pipeline: ClassVar[str]                     # what hubs of models call the task
+    measures: ClassVar[tuple[Measure, ...]]     # of a published network
+    usage: ClassVar[tuple[str, str]]            # of a published network: a command, and a line of Python after `model = …`
     settings: ClassVar[Mapping[str, Refusal]]   # fields of a Run that it does not take
     options: ClassVar[Mapping[str, str]]        # of `evaluate` and `convatlas eval`, likewise
 
@@ -117,13 +129,13 @@ class Task(ABC, Generic[S, E, F]):
         """Sentences worth telling: of the data, and of how it is made to fit the network."""
 
     def measured(self, run: Run, model: Convnet, source: S, where: Path, here: World, tell: Tell) -> dict[str, Tensor]:
-        """What preprocessing measures on the training images, kept in the run folder `where`."""
+        """Measurements of the preprocessing on the training images, kept in the run folder `where`."""
         return {}
 
     @abstractmethod
     def loaders(self, run: Run, model: Convnet, source: S, fitted: Mapping[str, Tensor], here: World,
                 tell: Tell) -> tuple[Batches, Any]:
-        """What training goes over, and what `judge` does: this process's share."""
+        """The batches that training goes over, and those that `judge` does: this process's share."""
 
     @abstractmethod
     def report(self, where: Path, run: Run, model: Convnet, evaluation: E, source: S) -> Path:
@@ -149,7 +161,7 @@ class Task(ABC, Generic[S, E, F]):
 
     @abstractmethod
     def best(self, evaluation: E) -> Line:
-        """How good the best epoch is, in a line."""
+        """The figure of the best epoch, in a line."""
 
     @abstractmethod
     def told(self, found: F, top_k: int) -> Told:

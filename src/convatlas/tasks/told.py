@@ -21,7 +21,7 @@ class Table(NamedTuple):
 
 @dataclass(frozen=True)
 class Told:
-    """What `convatlas eval` prints."""
+    """The words of `convatlas eval`."""
 
     head: str                           # how many images, and how fast
     parts: tuple[Line | Table, ...]     # in their order

@@ -20,7 +20,7 @@ from ..net.meta import blank
 from ..net.model import Convnet
 from ..net.registry import Variant
 from ..net.segmenter import Segmenter
-from . import Foreign, Pretrained, Recognised, Report
+from . import Foreign, Pretrained, Recognized, Report
 
 __all__ = ["arch", "convert_weights", "explain_weights", "load", "load_weights", "save"]
 
@@ -30,7 +30,7 @@ IMAGENET = 1000         # classes, whose names torchvision knows
 
 @dataclass(frozen=True)
 class Opened:
-    """What a source of weights is, before a network is built for it."""
+    """A source of weights, before a network is built for it."""
 
     found: Foreign
     card: Card | None = None                # of our own files
@@ -72,7 +72,7 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
         model.load_state_dict(fold(whole.eval()).state_dict())
         model.card = replace(model.card, provenance=_provenance(opened, report))
         return report
-    known = _recognised(opened, variant, spec, model.state_dict())
+    known = _recognized(opened, variant, spec, model.state_dict())
     for field, value in known.peer.fields.items():
         if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):
             what = f"{known.peer.library}'s {known.peer.name}, which computes with {field} = {value!r}"
@@ -84,7 +84,7 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
 
 
 def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
-    """What a file of weights is, and what loading it would do with each tensor; `name` says which network, or all are tried."""
+    """Explain a file of weights: whose it is, and what loading would do with each tensor; `name` says which network, or all are tried."""
     wanted = _variant(name)
     return _network(_opened(source, wanted, download), wanted, {})[1]
 
@@ -108,13 +108,13 @@ def _provenance(opened: Opened, report: Report) -> Provenance:
     return replace(opened.card.provenance if opened.card else Provenance(), report=report)
 
 
-def _recognised(opened: Opened, wanted: Variant | None, given: Mapping[str, Any],
-                places: Mapping[str, Tensor] | None = None) -> Recognised:
+def _recognized(opened: Opened, wanted: Variant | None, given: Mapping[str, Any],
+                places: Mapping[str, Tensor] | None = None) -> Recognized:
     """Whose tensors these are; of our own files, which say so, only that they are `name`'s."""
     card = opened.card
     if card is None:
         named = opened.known.network if opened.known else ""
-        return weights.recognise(opened.found, registry.build, ours=wanted.name if wanted else None,
+        return weights.recognize(opened.found, registry.build, ours=wanted.name if wanted else None,
                                  family=wanted.family if wanted else None, given=given, named=named)
     if wanted is not None and wanted.name != card.model:
         raise ConvatlasError(f"{opened.found.where!r} holds a {card.model!r}, not a {wanted.name!r}: ask for "
@@ -124,7 +124,7 @@ def _recognised(opened: Opened, wanted: Variant | None, given: Mapping[str, Any]
 
 def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
     """Built for the weights, filled with them, and knowing what they know."""
-    card, known = opened.card, _recognised(opened, wanted, fields)
+    card, known = opened.card, _recognized(opened, wanted, fields)
     changed = {**known.peer.fields, **fields} if card else {"num_classes": known.num_classes, "in_chans": known.in_chans,
                                                             **known.peer.fields, **fields}
 
@@ -133,7 +133,7 @@ def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) 
         return fold_structure(made) if card and card.folded else made
 
     def fill(model: Convnet) -> Report:
-        return weights.load_foreign(model, opened.found, _recognised(opened, wanted, fields, model.state_dict()) if card else known)
+        return weights.load_foreign(model, opened.found, _recognized(opened, wanted, fields, model.state_dict()) if card else known)
 
     model, report = _filled(build, fill)
     own = model.card

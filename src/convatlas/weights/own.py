@@ -49,7 +49,7 @@ class Meta(Record):
 
 
 def conventions(card: Card) -> tuple[Preprocess, Loss]:
-    """How pictures become the network's input and what its scores mean: the card's own, else its recipe's."""
+    """Conventions of input and scores: how pictures are prepared and what a score means; the card's own, else its recipe's."""
     usual = recipe(registry.variant(card.model).recipe)
     return card.preprocess or usual.preprocess, card.loss or usual.loss
 
@@ -94,7 +94,7 @@ def find(source: str | Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether convatlas wrote the file."""
+    """True if convatlas wrote the file."""
     if path.suffix != ".safetensors":
         return False
     try:
@@ -125,5 +125,5 @@ def read_card(source: str | Path) -> Card:
 
 
 def of_network(found: Foreign) -> Foreign:
-    """What one of our files holds of the network, without what was fitted for its preprocessing."""
+    """The network's tensors in one of our files, without what was fitted for its preprocessing."""
     return replace(found, tensors={name: tensor for name, tensor in found.tensors.items() if not name.startswith(FITTED)})

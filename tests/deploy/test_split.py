@@ -9,8 +9,8 @@ import torch
 
 import convatlas
 from convatlas.deploy.backends import backend_of
-from convatlas.deploy.backends.parts import FILE, tune, tuned, ways
-from parity import randomised
+from convatlas.deploy.backends.split import FILE, tune, tuned, ways
+from parity import randomized
 
 
 @pytest.mark.parametrize(("batch", "threads", "found"), [
@@ -33,7 +33,7 @@ def test_each_image_keeps_its_scores(engine, part, tmp_path):
     backend = backend_of(engine)
     if backend.missing():
         pytest.skip(backend.missing())
-    model = randomised(convatlas.create_model("lenet5"))
+    model = randomized(convatlas.create_model("lenet5"))
     x = torch.randn(8, 1, 32, 32)
     with torch.inference_mode():
         expected = model(x)

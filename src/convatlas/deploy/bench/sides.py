@@ -1,4 +1,4 @@
-"""The sides of a comparison of speed, each in a process of its own: `python -m convatlas.deploy.bench.contestants JOB`, JSON both ways.
+"""The sides of a comparison of speed, each in a process of its own: `python -m convatlas.deploy.bench.sides JOB`, JSON both ways.
 
 A process has its own allocator and its own memory, so the peers run as they would alone, and a crash ends one side only. `prepare` writes
 the same weights for all, `deploy` makes ours, and a side that is set up waits on stdin: each line is a number of seconds to work for.
@@ -21,6 +21,7 @@ from ...errors import ConvatlasError
 from ...net.model import Convnet, pair
 from ...parts import LayerScale
 from ...weights import Peer, libraries, peers_of
+from ..reader import openvino_core, silent
 
 LIBRARIES, ENGINES = ("timm", "torchvision"), ("compile", "onnxruntime", "openvino")
 OURS, PLAIN, MATRIX = "ours", "convatlas", "matrix"     # PLAIN: our network, neither folded nor rewritten, where no library has it
@@ -34,8 +35,8 @@ Job = Mapping[str, Any]
 
 def prepare(job: Job) -> dict[str, Any]:
     """Write the network's weights as ours and as the library's own model takes them; returns what is known of it."""
-    from ...net.layers import macs
-    from ...weights.checkpoints import convert_weights, save
+    from ...net.layers import macs  # a peer is measured without it
+    from ...weights.checkpoints import convert_weights, save  # a peer is measured without it
 
     folder = Path(job["folder"])
     net, peers = chosen(job["model"], job["libraries"])
@@ -54,9 +55,9 @@ def chosen(text: str, wanted: list[str]) -> tuple[Convnet, dict[str, Peer]]:
     A run folder or a file has its weights. A name is built with the fields that make it the library's, and newly initialised so that
     every layer does something.
     """
-    from ...net import registry
-    from ...weights.checkpoints import load
-    from ...zoo import create_model
+    from ...net import registry  # a peer is measured without it
+    from ...weights.checkpoints import load  # a peer is measured without it
+    from ...zoo import create_model  # a peer is measured without it
 
     path = Path(text).expanduser()
     stored = load(path) if path.exists() or path.suffix or len(path.parts) > 1 else None
@@ -104,7 +105,7 @@ def make(job: Job) -> dict[str, Any]:
     """Ours, as `convatlas deploy` writes it for this batch; returns what it measured."""
     from dataclasses import asdict
 
-    from ..bundle import deploy
+    from ..bundle import deploy  # a peer is measured without it
 
     folder = Path(job["folder"])
     os.environ["XDG_CACHE_HOME"] = str(folder)      # what an earlier run found fastest does not count
@@ -122,15 +123,15 @@ def images(job: Job) -> Tensor:
 
 
 def side(job: Job) -> Callable[[Tensor], Tensor]:
-    """What answers: ours, a library's model as its user gets it, an engine on that model, or the matrix product."""
+    """A callable that answers: ours, a library's model as its user gets it, an engine on that model, or the matrix product."""
     name, folder = job["side"], Path(job["folder"])
     if name == MATRIX:
-        from ..machine import matrix_product
+        from ..machine import matrix_product  # a peer is measured without it
 
         product = matrix_product()
         return lambda _: product()
     if name == OURS:
-        from ..bundle import deployed
+        from ..bundle import deployed  # a peer is measured without it
 
         return deployed(folder / f"ours-{job['batch']}", "cpu")
     of = job["of"] if name in ENGINES else name
@@ -155,7 +156,7 @@ def theirs(library: str, job: Job) -> nn.Module:
     """The library's own model with the weights, in eval mode; for PLAIN it is ours, as trained."""
     folder = Path(job["folder"])
     if library == PLAIN:
-        from ...weights.checkpoints import load
+        from ...weights.checkpoints import load  # a peer is measured without it
 
         return load(folder / "ours.safetensors")
     known = job["peers"][library]
@@ -183,7 +184,7 @@ def _quietly(model: nn.Module, x: Tensor) -> Tensor:
 
 def by_onnxruntime(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
     """`model` through torch's own exporter, for exactly this batch, with the runtime's own settings; `path` is written and removed."""
-    from ..backends.onnx_runtime import open_session
+    from ..backends.onnx_runtime import open_session  # a peer is measured without it
 
     with torch.no_grad():
         torch.onnx.export(model, (x,), str(path), input_names=["image"], output_names=["scores"], dynamo=True, external_data=False,
@@ -195,8 +196,6 @@ def by_onnxruntime(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor]
 
 def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
     """`model` through OpenVINO's own conversion, for exactly this batch, in float32."""
-    from ..reader import openvino_core, silent
-
     openvino = silent()
     with torch.no_grad():
         network = openvino.convert_model(torch.export.export(model, (x,)))
@@ -210,8 +209,6 @@ def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
 def answer(job: Job) -> None:
     """Import what the side needs; at the first line of stdin set it up and keep its scores; then work for as long as a line says."""
     if job["side"] == "openvino":
-        from ..reader import silent
-
         silent()
     for package in NEEDS.get(job["side"], ()) + NEEDS.get(job["of"] if job["side"] in ENGINES else "", ()):
         import_module(package)
