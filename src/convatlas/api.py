@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import weights
 from .deploy import reader
+from .deploy.bundle import deployed
 from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
 from .engine.auto import choose
@@ -232,7 +233,5 @@ def opened(model: Model, device: str = "auto") -> Candidate:
         return Candidate(model, model.name)
     if not is_deployed(model):
         return Candidate(load(model), str(model), Path(model))
-    from .deploy.bundle import deployed
-
     pick(device)        # a device that is not here is told as such
     return Candidate(deployed(model, None if device == "auto" else device), str(model), Path(model))

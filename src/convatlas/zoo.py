@@ -137,7 +137,7 @@ def transforms(model: Answers, train: bool = False) -> "Transform":
     images is not known of a network without weights: ImageNet's figures stand in.
     """
     from .data import make_transform  # a tenth of a second that building a network spares
-    from .data.normalization import MEASURED
+    from .data.normalization import MEASURED  # likewise
 
     (preprocess, _), augment, fitted = weights.conventions(model.card), recipe_for(model.name).augment, model.card.fitted
     if not fitted:
