@@ -32,7 +32,7 @@ def torchvision_rows(name: str) -> Iterator[dict[str, Any]]:
         yield {"id": f"torchvision/{weights.name}", "network": name, "file": weights.url.rpartition("/")[2],
                "top1": metrics.get("acc@1"), "top5": metrics.get("acc@5"), "classes": len(weights.meta["categories"]),
                "image_size": size, "crop_pct": round(size / resize, 6), "interpolation": how.interpolation.value,
-               **colours(tuple(how.mean), tuple(how.std)), "licence": "none stated for the weights; the code is BSD-3-Clause",
+               **colors(tuple(how.mean), tuple(how.std)), "licence": "none stated for the weights; the code is BSD-3-Clause",
                "source": weights.meta["recipe"] if str(weights.meta.get("recipe", "")).startswith("http") else None}
 
 
@@ -43,11 +43,11 @@ def timm_rows(name: str) -> Iterator[dict[str, Any]]:
         cfg = timm.models.get_pretrained_cfg(full)
         if cfg.hf_hub_id and cfg.num_classes:
             yield {"id": cfg.hf_hub_id, "network": name, "classes": cfg.num_classes, "image_size": cfg.input_size[-1],
-                   "crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation, **colours(tuple(cfg.mean), tuple(cfg.std)),
+                   "crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation, **colors(tuple(cfg.mean), tuple(cfg.std)),
                    "licence": cfg.license or "none stated", "source": cfg.origin_url or cfg.paper_ids or cfg.url or None}
 
 
-def colours(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
+def colors(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
     return {} if (mean, std) == IMAGENET else {"mean": list(mean), "std": list(std)}
 
 

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -85,7 +86,8 @@ def _prepared(ours: str, theirs: str, folder: Path) -> dict[str, list[str]]:
     noise = np.random.default_rng(0).integers(0, 255, (15, 20, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(picture, quality=90)
     model = convatlas.load(weights, ours)
-    model.preprocess = convatlas.Run().preprocess.model_copy(update={"crop_pct": 0.875, "interpolation": "bilinear"})
+    preprocess = convatlas.Run().preprocess.model_copy(update={"crop_pct": 0.875, "interpolation": "bilinear"})
+    model.card = replace(model.card, preprocess=preprocess)
     commands = {"timm, eager": [sys.executable, "-c", EAGER, theirs, str(weights), str(picture)]}
     for engine in ENGINES:
         deploy(model, folder / engine, engine)
@@ -93,7 +95,7 @@ def _prepared(ours: str, theirs: str, folder: Path) -> dict[str, list[str]]:
     share, index = _run(commands["timm, eager"])[1].splitlines()[0].split()
     for engine in ENGINES:
         best = json.loads(_run([*commands[f"convatlas, {engine}"], "--json"])[1])["images"][0]["predictions"][0]
-        name = model.classes[int(index)] if model.classes else index
+        name = model.card.classes[int(index)] if model.card.classes else index
         if best["class"] != name or abs(best["probability"] - float(share)) > 0.01:
             raise SystemExit(f"{engine} says {best}, timm {share} {name}: what is not equal is not compared")
     return commands

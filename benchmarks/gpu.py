@@ -109,7 +109,7 @@ def worker(name: str, batch: int) -> None:
 
     import convatlas
     from convatlas.deploy.backends import BACKENDS
-    from convatlas.deploy.bench.contestants import PLAIN, prepare, theirs
+    from convatlas.deploy.bench.sides import PLAIN, prepare, theirs
 
     with tempfile.TemporaryDirectory() as folder:
         job: dict[str, Any] = {"model": name, "image_size": None, "folder": folder, "libraries": ["timm"]}

@@ -134,7 +134,7 @@ def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     import torch
 
     from convatlas.deploy import fold_structure
-    from convatlas.deploy.bench.contestants import by_onnxruntime, by_openvino, chosen, turn
+    from convatlas.deploy.bench.sides import by_onnxruntime, by_openvino, chosen, turn
     from convatlas.deploy.graph.rewrite import rewrite
     from convatlas.parts import Parallel
 
@@ -184,7 +184,7 @@ def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     """{network: {batch: kinds of layers with seconds and multiply-adds}}: the steps of the native backend, tuned for the batch."""
     import torch
 
-    from convatlas.deploy.bench.contestants import chosen
+    from convatlas.deploy.bench.sides import chosen
     from convatlas.deploy.graph.rewrite import rewrite
     from convatlas.deploy.machine import OPERATIONS, matrix_product
     from convatlas.deploy.native import Network

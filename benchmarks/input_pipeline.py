@@ -99,9 +99,9 @@ def compared(name: str, target: float | None, peer: Iterable[Any], ours: Callabl
 
 def jpegs(root: Path) -> tuple[list[Row], float]:
     """The folder with and without workers; and the mean difference of evaluation's pixels, in normalised units."""
-    normalise = [T.ToTensor(), T.Normalize(MEAN, STD)]
-    judged = T.Compose([T.Resize(256), T.CenterCrop(224), *normalise])
-    trained = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), *normalise])
+    normalize = [T.ToTensor(), T.Normalize(MEAN, STD)]
+    judged = T.Compose([T.Resize(256), T.CenterCrop(224), *normalize])
+    trained = T.Compose([T.RandomResizedCrop(224), T.RandomHorizontalFlip(), *normalize])
     still = make_transform(Preprocess(), 224, 3)
     moving = make_transform(Preprocess(), 224, 3, Augment(crop="resized", flip=0.5))
     source = open_data(Data(source=str(root)), for_eval=True)
@@ -130,7 +130,7 @@ def jpegs(root: Path) -> tuple[list[Row], float]:
 def arrays() -> list[Row]:
     """Sets in memory."""
     random = np.random.RandomState(1)
-    digits, colours = (random.randint(0, 256, (ARRAYS, *shape), dtype=np.uint8) for shape in ((28, 28), (32, 32, 3)))
+    digits, colors = (random.randint(0, 256, (ARRAYS, *shape), dtype=np.uint8) for shape in ((28, 28), (32, 32, 3)))
     plain = T.Compose([T.Resize(32), T.ToTensor(), T.Normalize(0.5, 0.5)])
     cropped = T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)])
     rows = []
@@ -139,9 +139,9 @@ def arrays() -> list[Row]:
         still = make_transform(Preprocess(crop_pct=1.0), 32, 1)
         own = Loader(Tensors(torch.from_numpy(digits)[:, None], torch.zeros(ARRAYS)), still, BATCH, shuffle=True)
         rows.append(compared(f"28×28 in memory, peer with {workers} workers, resize to 32", 20, peer, own.epoch, ARRAYS))
-        peer = DataLoader(Pictures(colours, cropped), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        peer = DataLoader(Pictures(colors, cropped), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
         moving = make_transform(Preprocess(crop_pct=1.0), 32, 3, Augment(crop="random", padding=4, flip=0.5))
-        own = Loader(Tensors(torch.from_numpy(colours).permute(0, 3, 1, 2), torch.zeros(ARRAYS)), moving, BATCH, shuffle=True)
+        own = Loader(Tensors(torch.from_numpy(colors).permute(0, 3, 1, 2), torch.zeros(ARRAYS)), moving, BATCH, shuffle=True)
         rows.append(compared(f"32×32×3 in memory, peer with {workers} workers, crop and flip", 6, peer, own.epoch, ARRAYS))
     return rows
 

@@ -71,7 +71,7 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
 
     import convatlas
     from convatlas.deploy.backends import BACKENDS
-    from convatlas.deploy.int8.calibration import calibration
+    from convatlas.deploy.int8.pictures import calibration
     from convatlas.deploy.int8.quantization import quantize
     from convatlas.engine.allocator import use
     from convatlas.net.layers import macs
@@ -92,9 +92,9 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
     with tempfile.TemporaryDirectory() as folder:
         sides["openvino, fp32"], _ = BACKENDS["openvino"].build(model, pictures[:1], "fp32", Path(folder))
     judged = pictures[:32], expected.argmax(1)      # random weights have no right answer: without one, int8 far from fp32 would be refused
-    sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", evaluate=judged, seconds=0)).scores
-    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", evaluate=judged, seconds=0)).scores
-    sides["theirs, int8"] = quantised_by_them(theirs, pictures)
+    sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", evaluate=judged, seconds=0)).predictor
+    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", evaluate=judged, seconds=0)).predictor
+    sides["theirs, int8"] = quantized_by_them(theirs, pictures)
     setup = time.perf_counter() - began
     rows: dict[str, Any] = {"macs": macs(model), "images": len(pictures), "seconds_of_setting_up": setup, "bytes": {
         "openvino, fp32": ours.report.int8.fp32_size, "openvino, int8": ours.report.int8.size, "onnxruntime, int8": other.report.int8.size}}
@@ -120,7 +120,7 @@ def settled(model: Any, pictures: Any) -> Any:
     return model.eval()
 
 
-def quantised_by_them(model: Any, pictures: Any) -> Any:
+def quantized_by_them(model: Any, pictures: Any) -> Any:
     """OpenVINO's way from a torch model to int8, by its documentation, and the callable."""
     import contextlib
     import io
@@ -179,7 +179,7 @@ def timed(sides: dict[str, Any], x: Any, seconds: float) -> dict[str, Any]:
 def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
     """Train, quantise by both engines with the run's own images, and judge."""
     import convatlas
-    from convatlas.deploy.int8.calibration import of_run
+    from convatlas.deploy.int8.pictures import of_run
     from convatlas.deploy.int8.quantization import quantize
 
     results: dict[str, Any] = {name: rows for name, rows in earlier("int8_agreement").items() if name != "data"}

@@ -53,10 +53,10 @@ def checked(name: str) -> dict[str, object]:
     from convatlas.deploy.exports import export
     from convatlas.deploy.reader import open_session
     from laws import build, fields_of, images
-    from parity import randomised
+    from parity import randomized
 
     fields = {field: value for field, value in fields_of(name).items() if field != "num_classes"}
-    model = randomised(build(name, num_classes=_classes(name), **fields))
+    model = randomized(build(name, num_classes=_classes(name), **fields))
     sure = _own_error(model, images(model, 3)) < 1e-5
     if not sure:
         _with_statistics_of(model, images(model, 8))

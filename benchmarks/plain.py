@@ -83,12 +83,12 @@ def batches(images: Tensor, labels: Tensor, batch: int, *, mean: float, std: flo
                       persistent_workers=workers > 0)
 
 
-def epoch(model: nn.Module, data: object, optimiser: torch.optim.Optimizer) -> Iterator[float]:
+def epoch(model: nn.Module, data: object, optimizer: torch.optim.Optimizer) -> Iterator[float]:
     """One pass; gives the loss of each step."""
     model.train()
     for images, labels in data:
         loss = F.cross_entropy(model(images), labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         yield loss.item()

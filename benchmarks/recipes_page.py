@@ -36,7 +36,7 @@ def page() -> str:
 def _row(name: str, run: Run) -> str:
     optim = run.optim.name + (" (Nesterov)" if run.optim.nesterov else "") + f" {run.optim.momentum:g}"
     cells = (f"[{name}](#{name})", optim, f"{run.optim.lr:g}", _schedule(run), f"{run.optim.weight_decay:g}", str(run.data.batch_size),
-             str(run.train.epochs), _normalisation(run), _augmentation(run), _besides(run))
+             str(run.train.epochs), _normalization(run), _augmentation(run), _besides(run))
     return "| " + " | ".join(cells) + " |"
 
 
@@ -51,7 +51,7 @@ def _schedule(run: Run) -> str:
     return told + (f"; {s.warmup} warm-up {s.warmup_epochs:g}" if s.warmup_epochs else "")
 
 
-def _normalisation(run: Run) -> str:
+def _normalization(run: Run) -> str:
     p = run.preprocess
     if p.fit != "none":
         return {"channel": "mean and deviation of the data", "pixel_mean": "mean of each pixel of the data", "gcn": "contrast",

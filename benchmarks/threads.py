@@ -18,10 +18,10 @@ from report import save
 STEPS = (("lenet5", 16), ("lenet5", 256), ("lecun1989_zipcode", 1), ("lenet5_modern", 64), ("lenet5_modern", 256))
 
 
-def step(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, optimiser: torch.optim.Optimizer) -> None:
-    optimiser.zero_grad()
+def step(model: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
     torch.nn.functional.cross_entropy(model(images), labels).backward()
-    optimiser.step()
+    optimizer.step()
 
 
 def milliseconds(name: str, batch: int, threads: int) -> float:
@@ -29,11 +29,11 @@ def milliseconds(name: str, batch: int, threads: int) -> float:
     torch.set_num_threads(threads)
     model = create_model(name)
     images, labels = torch.randn(batch, 1, *model.image_size), torch.randint(10, (batch,))
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
     times = []
     for _ in range(30):
         began = time.perf_counter()
-        step(model, images, labels, optimiser)
+        step(model, images, labels, optimizer)
         times.append(time.perf_counter() - began)
     return 1000 * statistics.median(times[10:])
 

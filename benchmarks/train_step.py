@@ -136,7 +136,7 @@ def theirs(case: Case, workers: int, ready: bool = False) -> tuple[list[float], 
     import plain
 
     model = peer(case)
-    optimiser = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, MOMENTUM, weight_decay=DECAY)
     if not case.data:
         one = batch_of(case)
         check: Any = [one] * CHECKED
@@ -149,11 +149,11 @@ def theirs(case: Case, workers: int, ready: bool = False) -> tuple[list[float], 
         check = plain.batches(images[:first], labels[:first], case.batch, **how, augment=False, shuffle=False, workers=0)
         data = plain.batches(images, labels, case.batch, **how, augment=case.data == "random", shuffle=True, workers=workers)
         data = list(data) if ready else data
-    losses = list(plain.epoch(model, check, optimiser))
+    losses = list(plain.epoch(model, check, optimizer))
 
     def rounds() -> Iterator[int]:
         while True:
-            yield sum(case.batch for _ in plain.epoch(model, data, optimiser))
+            yield sum(case.batch for _ in plain.epoch(model, data, optimizer))
 
     return losses, rounds()
 

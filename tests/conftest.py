@@ -32,8 +32,8 @@ def resnet(tmp_path_factory):
     from torchvision.models import resnet18
 
     torch.manual_seed(0)
-    from parity import randomised
+    from parity import randomized
 
-    model, path = randomised(resnet18()), tmp_path_factory.mktemp("weights") / "some.pth"
+    model, path = randomized(resnet18()), tmp_path_factory.mktemp("weights") / "some.pth"
     torch.save(model.state_dict(), path)
     return model, path

@@ -1,7 +1,10 @@
 """What every network must do, as functions of its name: the tests run them on one of each family, `benchmarks/support.py` on all."""
 
+import pickle
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +14,20 @@ from torch import Tensor
 
 import convatlas
 from convatlas.net import registry
-from convatlas.net.model import Convnet, pair
+from convatlas.net.fold import fold_structure
+from convatlas.net.meta import blank
+from convatlas.net.model import Convnet, Features, pair
 from convatlas.net.segmenter import Segmenter
 
 SIZES = (32, 64, 96, 128, 188, 224, 299)        # the first at which the last map is larger than one unit
 
 
+@cache
 def fields_of(name: str) -> dict[str, Any]:
     """Ten classes, and an image as small as the network takes with something left to look at."""
     spec = registry.variant(name).spec
     classes = {"num_classes": min(10, spec.num_classes)}
-    with torch.device("meta"):
-        net = registry.change(spec, classes).build()
+    net = blank(registry.change(spec, classes).build)
     if not _takes(net, (pair(spec.image_size)[0] + 16,) * 2):
         return classes                          # made for one size
     size = next((s for s in SIZES if s <= pair(spec.image_size)[0] and _takes(net, (s, s))), None)
@@ -37,13 +42,16 @@ def _takes(net: Convnet, size: tuple[int, int]) -> bool:
 
 
 def build(name: str, **fields: Any) -> Convnet:
+    """A network of its own for each law, with weights from the same seed."""
+    net = deepcopy(_built(name, tuple(fields.items())))
     torch.manual_seed(0)
-    return convatlas.create_model(name, **(fields_of(name) | fields))
+    return net
 
 
-def meta_build(name: str) -> Convnet:
-    with torch.device("meta"):
-        return convatlas.create_model(name)
+@lru_cache(maxsize=1)       # the laws of one network follow each other
+def _built(name: str, fields: tuple[tuple[str, Any], ...]) -> Convnet:
+    torch.manual_seed(0)
+    return convatlas.create_model(name, **(fields_of(name) | dict(fields)))
 
 
 def images(model: Convnet, count: int, *, more: int = 0) -> Tensor:
@@ -181,19 +189,32 @@ def folded(name: str) -> None:
     with torch.inference_mode():
         close(small(x), model(x), 1e-9)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules()) or small.folded.layers[1] <= small.folded.layers[0]
+    before, after = small.card.folded.layers
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in small.modules()) or after <= before
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         again = convatlas.load(convatlas.save(small, Path(folder) / "folded.safetensors"))
         close(again.double()(x), small(x), 1e-6)
 
 
+def pickled(name: str) -> None:
+    """Pickled, whole and folded and as features only, it gives the same scores bit for bit in any process."""
+    model = wake(build(name)).eval()
+    small = fold_structure(deepcopy(model))
+    nets = [model, small] if isinstance(model, Segmenter) else [model, small, Features(model)]
+    x = images(model, 1)
+    with torch.inference_mode():
+        for net, again in zip(nets, pickle.loads(pickle.dumps(nets)), strict=True):
+            torch.testing.assert_close(again(x), net(x), rtol=0, atol=0)
+            assert isinstance(net, Features) or (again.name, again.spec) == (net.name, net.spec)
+
+
 def memorised(name: str) -> None:
     """Eight images and their labels are learned by heart."""
-    if isinstance(meta_build(name), Segmenter):
+    variant = registry.variant(name)
+    if variant.segments:
         pytest.skip("learns images of labels, not labels")
-    spec = registry.plain(registry.variant(name).spec)
-    kept = {field: 0.0 for field in ("drop_rate", "drop_path_rate") if field in spec}
-    small = sum(p.numel() for p in meta_build(name).parameters()) < 200_000
+    kept = {field: 0.0 for field in ("drop_rate", "drop_path_rate") if field in registry.plain(variant.spec)}
+    small = variant.params < 200_000
     if not any(_learns(build(name, **kept), rate) for rate in ((0.01,) if small else (1e-3, 3e-4))):
         raise AssertionError("eight images were not learned in 150 steps")
 
@@ -201,12 +222,12 @@ def memorised(name: str) -> None:
 def _learns(model: Convnet, rate: float) -> bool:
     x = torch.rand(8, model.in_chans, *model.image_size, generator=torch.Generator().manual_seed(1)).round() * 2 - 1
     labels = torch.arange(8) % model.num_classes
-    optimiser = torch.optim.Adam(model.parameters(), lr=rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     for step in range(150):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         scores = model(x)
         torch.nn.functional.cross_entropy(scores, labels).backward()
-        optimiser.step()
+        optimizer.step()
         if step % 5 == 4 and (scores.argmax(1) == labels).all():
             return True
     return False
@@ -214,4 +235,4 @@ def _learns(model: Convnet, rate: float) -> bool:
 
 LAWS: dict[str, Callable[[str], None]] = {
     law.__name__: law for law in (gradients, one_image, odd_sizes, channels_last, bfloat16, traced, compiled, exported, onnx, saved,
-                                  folded, memorised)}
+                                  folded, pickled, memorised)}

@@ -20,10 +20,10 @@ def peer(library: str, name: str, kwargs: Mapping[str, Any] | None = None) -> nn
         import torchvision
 
         model = torchvision.models.get_model(name, weights=None, **options)
-    return randomised(model.double())
+    return randomized(model.double())
 
 
-def randomised(model: nn.Module) -> nn.Module:
+def randomized(model: nn.Module) -> nn.Module:
     """Every normalisation with other than its initial values, so that a forgotten constant shows."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

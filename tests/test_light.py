@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from convatlas.engine import losses
 from convatlas.pixels import to_array
 from convatlas.run import Loss, Preprocess
 from laws import build
-from parity import randomised
+from parity import randomized
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
@@ -77,9 +78,9 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     elif missing():
         pytest.skip("no C++ compiler here: install g++")
-    model = randomised(build("resnet20_cifar"))
-    model.classes = tuple(f"class {i}" for i in range(model.num_classes))
-    model.preprocess = Preprocess(mean=MEAN, std=STD, crop_pct=0.8)
+    model = randomized(build("resnet20_cifar"))
+    model.card = replace(model.card, classes=tuple(f"class {i}" for i in range(model.num_classes)),
+                         preprocess=Preprocess(mean=MEAN, std=STD, crop_pct=0.8))
     deploy(model, tmp_path / "net", engine)
     files = [tmp_path / "a.png", tmp_path / "broken.png", tmp_path / "grey.png"]
     picture("RGB", (90, 61)).save(files[0])
@@ -106,7 +107,7 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
 
 @pytest.mark.skipif(missing() is not None, reason="no C++ compiler here: install g++")
 def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monkeypatch):
-    model = randomised(build("resnet20_cifar"))
+    model = randomized(build("resnet20_cifar"))
     deploy(model, tmp_path / "net", "native", batch=2)
     files = [tmp_path / f"{i}.png" for i in range(3)]
     for i, file in enumerate(files):

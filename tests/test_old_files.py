@@ -15,7 +15,7 @@ import convatlas
 from convatlas import deploy
 from convatlas.data import Subset, Tensors, make_transform
 from convatlas.data.cache import Cached, prepared
-from convatlas.data.folder import read_folder
+from convatlas.data.image_folder import read_folder
 from convatlas.data.shards.local import read_shards
 from convatlas.data.shards.writer import write_shards
 from convatlas.data.split import Split

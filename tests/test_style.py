@@ -1,6 +1,7 @@
 """The shape of the house: who imports whom, and the habits of its files."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -16,6 +17,9 @@ HOUSE = ROOT / "src" / "convatlas"
 TORCH_FREE = ("version", "errors", "files", "pixels", "run", "recipes", "runs.folder", "runs.index", "deploy", "deploy.reader",
               "deploy.native", "deploy.native.build", "deploy.native.engine", "deploy.native.stored", "deploy.native.work", "cli.app")
 FILES = sorted(HOUSE.rglob("*.py"))
+BRITISH = re.compile("colour|centre|grey|neighbour|labelled|behaviour|"
+                     "(normal|optim|initial|quant|regular|recogn|synchron|serial)is(e|ation|ing)", re.IGNORECASE)
+AS_WRITTEN = {"licence", "centres", "pca_colour"}       # keys of files that were written: a catalogue, tensors, configurations
 
 
 def room(path: Path) -> str:
@@ -170,3 +174,15 @@ def test_documented_modules_are_found_under_their_old_names(old, new):
     out = run(f"import convatlas.{old}, sys; import convatlas.{new} as new; print(convatlas.{old} is new, new.__spec__.name, "
               f"sys.modules['convatlas.{old}'] is new)")
     assert out.split() == ["True", f"convatlas.{new}", "True"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
+def test_docstrings_begin_with_the_thing_and_names_are_spelt_as_the_field_does(path):
+    """A docstring begins with the field's noun or with a verb; identifiers are American (prose is British)."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+            first = (ast.get_docstring(node) or "").partition(" ")[0].rstrip(":,")
+            assert first not in ("What", "Whether", "How", "Which", "Where", "When", "Why", "Who"), node
+        names = [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else [node.arg] if isinstance(node, ast.arg) else [
+            node.id] if isinstance(node, ast.Name) else [node.attr] if isinstance(node, ast.Attribute) else []
+        assert not [name for name in names if BRITISH.search(name) and name not in AS_WRITTEN], f"line {node.lineno}"

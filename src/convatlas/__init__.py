@@ -61,6 +61,7 @@ _MOVED = {      # documented modules: where they were -> where they are
     "convatlas.native": "convatlas.deploy.native",
     "convatlas.deploy.plan": "convatlas.deploy.native.plan",
     "convatlas.deploy.pack": "convatlas.deploy.graph.pack",
+    "convatlas.inspect.neighbours": "convatlas.inspect.neighbors",
     "convatlas.inspect.segmentation": "convatlas.segment.sheet",
 }
 

@@ -1,4 +1,4 @@
-"""The one exception a user can mend, and the nearest name to a misspelt one."""
+"""ConvatlasError, the one exception that a user can mend, and the nearest name to a misspelt one."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

@@ -60,5 +60,5 @@ def cache_dir() -> Path:
 
 
 def is_deployed(folder: str | Path) -> bool:
-    """Whether `folder` is one that `convatlas deploy` wrote."""
+    """True for a folder that `convatlas deploy` wrote."""
     return (Path(folder).expanduser() / DEPLOYED).is_file()

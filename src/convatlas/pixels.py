@@ -17,7 +17,7 @@ class UnreadableImage(ConvatlasError):  # noqa: N818 - reads as what it is
 
 
 def unreadable(path: Path, error: Exception) -> UnreadableImage:
-    """What is told of a file, on whose broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …"""
+    """The reason why a file is unreadable; on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …"""
     if isinstance(error, UnidentifiedImageError):
         reason = "it is in no format that Pillow knows"
     else:

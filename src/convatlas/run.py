@@ -1,4 +1,4 @@
-"""What a training run is, as values: frozen records that print, compare, and travel through YAML. Imports no torch.
+"""Training runs as values: frozen records that print, compare, and travel through YAML. Imports no torch.
 
 Precedence, weakest first: the defaults here < the recipe < `--config file.yaml` < flags < `--set a.b=c` (`resolve`).
 """
@@ -25,7 +25,7 @@ class Record(BaseModel):
 
 
 class Model(Record):
-    """Which network."""
+    """The network."""
 
     name: str = "lenet5"
     fields: dict[str, Any] = Field({}, description="changed fields of its specification, for example {'drop_rate': 0.2}")
@@ -34,7 +34,7 @@ class Model(Record):
 
 
 class Data(Record):
-    """Which images, and how they are read."""
+    """The images, and how they are read."""
 
     source: str = Field("digits", description="a named data set, a folder of images by class, an .npz, or shards")
     data_dir: str | None = Field(None, description="where a named data set lies: torchvision's layout, or plain idx, npz, or binary files")
@@ -55,7 +55,7 @@ class Data(Record):
 
 
 class Preprocess(Record):
-    """How a picture becomes the network's input: resize the short side to image_size / crop_pct, crop the centre, normalise.
+    """Preprocessing: resize the short side to image_size / crop_pct, crop the centre, normalise.
 
     `crop_pct` above 1 resizes to less than the input and pads with black (28×28 digits on LeNet-5's 32×32 field: 32/28).
     Pixels are in [0, 1] before `(x - mean) / std`; `None` stands for ImageNet's values on three channels and 0.5 otherwise.
@@ -72,7 +72,7 @@ class Preprocess(Record):
 
 
 class Augment(Record):
-    """What a training image goes through before normalisation; everything off gives the evaluation transform."""
+    """Augmentation: all that a training image goes through before normalisation; everything off gives the evaluation transform."""
 
     crop: Literal["centre", "random", "resized"] = Field(
         "centre", description="random: from the image as evaluation resizes it; resized: Inception's random area and aspect")
@@ -103,7 +103,7 @@ class Augment(Record):
 
 
 class Loss(Record):
-    """What is minimised."""
+    """The loss that is minimised."""
 
     name: Literal["cross_entropy", "map", "mse", "bce", "dice", "focal", "tversky"] = Field(
         "cross_entropy", description="map: LeNet-5's eq. 9; mse: half the squared distance to ±1 targets; "
@@ -132,7 +132,7 @@ class Group(Record):
 
 
 class Optim(Record):
-    """How weights move."""
+    """The optimiser."""
 
     name: Literal["sgd", "sgd_caffe", "adam", "adamw", "rmsprop", "rmsprop_tf", "lm"] = Field(
         "sgd", description="sgd_caffe: the rate is inside the velocity; rmsprop_tf: epsilon inside the root and a mean square that "
@@ -154,7 +154,7 @@ class Optim(Record):
 
 
 class Schedule(Record):
-    """How the learning rate moves, per epoch (cosine, linear, poly and warm-up: per step)."""
+    """Learning-rate schedule, per epoch (cosine, linear, poly and warm-up: per step)."""
 
     name: Literal["constant", "steps", "exponential", "cosine", "linear", "poly", "plateau"] = "constant"
     steps: tuple[tuple[float, float], ...] = Field(
@@ -183,7 +183,7 @@ class Sparse(Record):
 
 
 class Train(Record):
-    """How long, on what, and how it is kept."""
+    """Training: how long, on what device, and what is kept."""
 
     epochs: int = Field(10, ge=1)
     seed: int = 0

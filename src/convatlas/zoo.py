@@ -13,6 +13,7 @@ import torch
 from . import arch, facts, weights
 from .errors import ConvatlasError, nearest
 from .net import registry
+from .net.answering import Answers
 from .net.layers import WEIGHTED, Layer, layer_table
 from .net.model import Convnet, Features, Spec
 from .net.registry import Fidelity
@@ -74,7 +75,7 @@ def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of a variant; `str()` of it is a page to read."""
+    """The account of a variant; `str()` of it is a page to read."""
 
     name: str
     family: str
@@ -109,8 +110,8 @@ def info(name: str | Path, **fields: Any) -> Info:
     """Everything known of a variant, or of the network in a run folder: layer table, idea, departures, checked facts."""
     source = Path(name)
     if isinstance(name, Path) or (source.exists() and str(name) not in registry.VARIANTS):
-        meta = weights.read_meta(source)
-        name, fields = meta.model, meta.fields | fields
+        card = weights.read_card(source)
+        name, fields = card.model, card.fields | fields
     found = registry.variant(str(name))
     spec = registry.change(found.spec, fields, found.name)
     with torch.device("meta"):
@@ -129,20 +130,20 @@ def describe(found: registry.Variant) -> dict[str, str]:
     return {"title": " ".join(title.split()), **{key: " ".join(sections.get(key, "").split()) for key in ("Idea", "Mirrors", "Departs")}}
 
 
-def transforms(model: Convnet, train: bool = False) -> "Transform":
+def transforms(model: Answers, train: bool = False) -> "Transform":
     """The callable that turns a PIL image or uint8 tensor (C, H, W) into the model's input, float32 (in_chans, h, w).
 
     As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on the training
     images is not known of a network without weights: ImageNet's figures stand in.
     """
     from .data import make_transform  # a tenth of a second that building a network spares
+    from .data.normalization import MEASURED
 
-    run = recipe_for(model.name)
-    preprocess, augment = model.preprocess or run.preprocess, run.augment
-    if not model.fitted:
-        preprocess = preprocess.model_copy(update={"fit": "none"})
+    (preprocess, _), augment, fitted = weights.conventions(model.card), recipe_for(model.name).augment, model.card.fitted
+    if not fitted:
+        preprocess = preprocess.model_copy(update={"fit": "none"}) if preprocess.fit in MEASURED else preprocess
         augment = augment.model_copy(update={"pca_from": "imagenet"})
-    return make_transform(preprocess, model.image_size, model.in_chans, augment if train else None, fitted=model.fitted)
+    return make_transform(preprocess, model.image_size, model.in_chans, augment if train else None, fitted=fitted)
 
 
 def recipe_for(name: str) -> Run:

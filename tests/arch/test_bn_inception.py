@@ -51,9 +51,9 @@ def randomly(request):
     torch.manual_seed(0)
 
     def make(name, **fields):
-        from parity import randomised
+        from parity import randomized
 
-        return randomised(convatlas.create_model(name, num_classes=10, **fields).double())
+        return randomized(convatlas.create_model(name, num_classes=10, **fields).double())
     return make
 
 
@@ -89,7 +89,7 @@ def test_stems_and_widths():
     with torch.device("meta"):
         slim = convatlas.create_model("bn_inception", separable_stem=True, slim_widths=True)
         small = convatlas.create_model("bn_inception", stem="cifar", image_size=32)
-        half = convatlas.create_model("se_bn_inception", se_reduction=32)
+        half = convatlas.create_model("se_bn_inception", excite={"reduction": 32})
     assert slim.stem.depthwise.weight.shape == (24, 1, 7, 7) and slim.stem.pointwise.conv.weight.shape == (64, 24, 1, 1)
     # TF-slim's own test constant: weights and three BatchNorm variables per channel, but biases and none in the stem
     trunk = [*slim.stem.modules(), *slim.stages.modules()]

@@ -6,7 +6,7 @@ from torch import nn
 
 import convatlas
 from convatlas.parts import DropPath, LayerNorm2d, LayerScale, Residual
-from parity import assert_equal_logits, randomised, transplant
+from parity import assert_equal_logits, randomized, transplant
 
 SIZES = ("tiny", "small", "base", "large")
 PEERS = [
@@ -31,7 +31,7 @@ def test_isotropic_is_timms_blocks_behind_one_another():
     from timm.models.convnext import ConvNeXtBlock
 
     blocks = [ConvNeXtBlock(48, ls_init_value=None) for _ in range(3)]
-    theirs = randomised(nn.Sequential(nn.Conv2d(3, 48, 16, 16), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(48, eps=1e-6),
+    theirs = randomized(nn.Sequential(nn.Conv2d(3, 48, 16, 16), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(48, eps=1e-6),
                                       nn.Linear(48, 10)).double())
     ours = convatlas.create_model("convnext_isotropic_small", channels=48, blocks=3, num_classes=10).double().eval()
     x = torch.randn(2, 3, 64, 96, dtype=torch.float64)

@@ -8,7 +8,7 @@ from torch import nn
 
 import convatlas
 from convatlas.parts import DropPath, Residual, SameConv2d, SqueezeExcite, round_channels
-from parity import assert_equal_logits, randomised
+from parity import assert_equal_logits, randomized
 
 PEERS = [
     *(("timm", f"efficientnet_b{i}", f"efficientnet_b{i}", {"norm_eps": 1e-5}, {}) for i in range(8)),
@@ -23,7 +23,7 @@ def lively(model):
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
-    return randomised(model)
+    return randomized(model)
 
 
 def meta(name="efficientnet_b0", **fields):
@@ -34,7 +34,7 @@ def meta(name="efficientnet_b0", **fields):
 @pytest.mark.parametrize(("library", "peer", "ours", "fields", "kwargs"), [
     pytest.param(*row, marks=() if row[1] == "tf_efficientnet_b0" else pytest.mark.slow) for row in PEERS])
 def test_peer_computes_the_same(library, peer, ours, fields, kwargs, monkeypatch):
-    monkeypatch.setattr("parity.randomised", lively)
+    monkeypatch.setattr("parity.randomized", lively)
     assert_equal_logits(library, peer, ours, 70, fields, kwargs)
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import convatlas
-from parity import assert_equal_logits, peer, randomised, transplant
+from parity import assert_equal_logits, peer, randomized, transplant
 
 PEERS = [
     ("torchvision", "googlenet", "googlenet_bn", {"aux": False}, {"aux_logits": False, "init_weights": False}),
@@ -44,7 +44,7 @@ def torchvisions_made_true_to_the_paper():
     net = module.GoogLeNet(init_weights=False, blocks=[conv_relu, Inception, Aux])
     net.maxpool1, net.conv3 = nn.Sequential(net.maxpool1, lrn()), nn.Sequential(net.conv3, lrn())
     net.maxpool4 = nn.MaxPool2d(3, 2, ceil_mode=True)
-    return randomised(net.double())
+    return randomized(net.double())
 
 
 def assert_close(ours, theirs):

@@ -8,7 +8,7 @@ from torch import nn
 import convatlas
 from convatlas.net import registry
 from convatlas.parts import ConvSum, DropPath, LargeKernel, Residual
-from parity import randomised
+from parity import randomized
 
 T, S = (96, 192, 384, 768), (3, 3, 27, 3)
 SMALL = {"channels": (8, 12, 16, 20), "blocks": (1, 1, 2, 1), "image_size": 64, "num_classes": 10}
@@ -24,7 +24,7 @@ def branch(x, layers, groups):
 
 
 def test_replk_block_written_out():
-    model = randomised(convatlas.create_model("replknet_31b", **SMALL, inner=1.5).double())
+    model = randomized(convatlas.create_model("replknet_31b", **SMALL, inner=1.5).double())
     block, x = model.stages[0].blocks[0].branch, torch.randn(2, 8, 9, 9, dtype=torch.float64)
     y = F.relu(batch_norm(F.conv2d(batch_norm(x, block.norm1), block.conv1.weight), block.norm2))
     y = F.relu(branch(y, block.large.large, 12) + branch(y, block.large.small, 12))
@@ -38,7 +38,7 @@ def test_replk_block_written_out():
 
 
 def test_slak_block_written_out():
-    model = randomised(convatlas.create_model("slak_tiny", **SMALL, layer_scale=0.5).double())
+    model = randomized(convatlas.create_model("slak_tiny", **SMALL, layer_scale=0.5).double())
     block, x = model.stages[0].blocks[0].branch, torch.randn(2, 10, 16, 16, dtype=torch.float64)
     kernel = block.spatial
     y = branch(x, kernel.tall, 10) + branch(x, kernel.wide, 10) + branch(x, kernel.small, 10)
@@ -52,7 +52,7 @@ def test_slak_block_written_out():
 @pytest.mark.parametrize(("small", "strips", "kernels"), [
     (5, False, [(13, 13)]), (None, False, [(13, 13)]), (5, True, [(13, 5), (5, 13)]), (13, True, [(13, 13)])])
 def test_branches_fold_into_the_fewest_multiply_adds(small, strips, kernels):
-    part = randomised(LargeKernel(6, 13, small, strips=strips).double())
+    part = randomized(LargeKernel(6, 13, small, strips=strips).double())
     folded = part.folded()
     convs = [m for m in folded.modules() if isinstance(m, nn.Conv2d)]
     assert [m.kernel_size for m in convs] == kernels and sum(m.bias is not None for m in convs) == 1
@@ -64,7 +64,7 @@ def test_branches_fold_into_the_fewest_multiply_adds(small, strips, kernels):
 
 @pytest.mark.parametrize("name", ["replknet_31b", "slak_tiny"])
 def test_the_folded_network_has_the_same_scores(name):
-    model = randomised(convatlas.create_model(name, **SMALL).double())
+    model = randomized(convatlas.create_model(name, **SMALL).double())
     folded = convatlas.fold(model)
     assert not any(isinstance(m, LargeKernel) for m in folded.modules())
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)

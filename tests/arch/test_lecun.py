@@ -111,9 +111,9 @@ def test_unshared_windows_equal_a_loop():
 def test_absent_links_stay_absent_after_training():
     """There is no weight for them, so nothing can grow: a changed map that is not read changes nothing."""
     part = TableConv2d(6, lenet5.TABLE_I, 5)
-    optimiser = torch.optim.SGD(part.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(part.parameters(), lr=0.1)
     part(torch.randn(2, 6, 14, 14)).square().sum().backward()
-    optimiser.step()
+    optimizer.step()
     x = torch.randn(1, 6, 14, 14)
     changed = x.clone()
     changed[:, 3:] += 1

@@ -6,7 +6,7 @@ from torch import nn
 
 import convatlas
 from convatlas.parts import DropPath, Residual, SameConv2d, SqueezeExcite, round_channels
-from parity import assert_equal_logits, randomised
+from parity import assert_equal_logits, randomized
 
 TIMM, SAME = {"norm_eps": 1e-5}, {"padding": "same"}
 PEERS = [
@@ -40,7 +40,7 @@ def lively(model):
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
-    return randomised(model)
+    return randomized(model)
 
 
 def meta(name, **fields):
@@ -51,7 +51,7 @@ def meta(name, **fields):
 @pytest.mark.parametrize(("library", "peer", "ours", "fields", "kwargs"), [
     pytest.param(*row, marks=() if row[1] in FAST else pytest.mark.slow) for row in PEERS])
 def test_peer_computes_the_same(library, peer, ours, fields, kwargs, monkeypatch):
-    monkeypatch.setattr("parity.randomised", lively)
+    monkeypatch.setattr("parity.randomized", lively)
     assert_equal_logits(library, peer, ours, 70, fields, kwargs)
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import convatlas
-from parity import peer, randomised, transplant
+from parity import peer, randomized, transplant
 
 PEERS = [
     ("timm", "resnetv2_18", "resnetv2_18", {}, {}),
@@ -42,7 +42,7 @@ def bn(norm, x, eps=1e-5):
 
 def test_the_first_activation_is_right_after_conv1():
     """Before the max-pool, and the first unit adds the activated map; negative scales make the order show."""
-    model = randomised(convatlas.create_model("preact_resnet18", num_classes=5).double())
+    model = randomized(convatlas.create_model("preact_resnet18", num_classes=5).double())
     torch.nn.init.normal_(model.stem.norm.weight)
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     y = F.max_pool2d(F.relu(bn(model.stem.norm, F.conv2d(x, model.stem.conv.weight, None, 2, 3))), 3, 2, 1)
@@ -52,7 +52,7 @@ def test_the_first_activation_is_right_after_conv1():
 
 
 def test_where_shapes_change_the_shortcut_reads_the_activated_map():
-    unit = randomised(convatlas.create_model("preact_resnet18").double()).stages[1][0]
+    unit = randomized(convatlas.create_model("preact_resnet18").double()).stages[1][0]
     x = torch.randn(1, 64, 8, 8, dtype=torch.float64)
     a = F.relu(bn(unit.pre.norm, x))
     y = F.conv2d(F.relu(bn(unit.branch.norm2, F.conv2d(a, unit.branch.conv1.weight, None, 2, 1))), unit.branch.conv2.weight, None, 1, 1)

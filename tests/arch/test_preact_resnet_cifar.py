@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import convatlas
 from convatlas.net.registry import VARIANTS
-from parity import randomised
+from parity import randomized
 
 
 def act(norm, x):
@@ -17,7 +17,7 @@ def act(norm, x):
 
 @pytest.fixture
 def bottlenecks():
-    return randomised(convatlas.create_model("preact_resnet164_cifar", n=2).double())
+    return randomized(convatlas.create_model("preact_resnet164_cifar", n=2).double())
 
 
 def bottleneck(unit, a, stride):
@@ -41,7 +41,7 @@ def test_a_unit_that_changes_shapes_projects_the_activated_map(bottlenecks, stag
 
 
 def test_basic_units_begin_like_the_bottlenecks():
-    model = randomised(convatlas.create_model("preact_resnet110_cifar", n=2).double())
+    model = randomized(convatlas.create_model("preact_resnet110_cifar", n=2).double())
     for stage, cin, stride in ((0, 16, 1), (1, 16, 2)):
         unit, x = model.stages[stage][0], torch.randn(2, cin, 8, 8, dtype=torch.float64)
         a = act(unit.pre.norm, x)

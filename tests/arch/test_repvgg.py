@@ -7,7 +7,7 @@ from torch import nn
 import convatlas
 from convatlas.net import registry
 from convatlas.parts import RepConv
-from parity import assert_equal_logits, randomised
+from parity import assert_equal_logits, randomized
 
 PEERS = [("timm", name, name, {}, {}) for name in (
     "repvgg_a0", "repvgg_a1", "repvgg_a2", "repvgg_b0", "repvgg_b1", "repvgg_b1g4", "repvgg_b2", "repvgg_b2g4", "repvgg_b3", "repvgg_b3g4")]
@@ -25,7 +25,7 @@ def test_timm_has_our_scores(row):
 
 @pytest.mark.parametrize(("cin", "cout", "stride", "groups"), [(6, 6, 1, 1), (8, 8, 1, 4), (6, 8, 1, 2), (8, 8, 2, 2)])
 def test_branches_fold_into_one_convolution(cin, cout, stride, groups):
-    conv = randomised(RepConv(cin, cout, 3, stride, groups=groups).double())
+    conv = randomized(RepConv(cin, cout, 3, stride, groups=groups).double())
     assert ("skip" in dict(conv.named_children())) == (cin == cout and stride == 1)
     folded = conv.folded()
     assert type(folded) is nn.Conv2d and folded.kernel_size == (3, 3) and folded.bias is not None and folded.groups == groups
@@ -35,14 +35,14 @@ def test_branches_fold_into_one_convolution(cin, cout, stride, groups):
 
 
 def test_folding_leaves_the_branches_as_they_are():
-    conv = randomised(RepConv(4, 4).double())
+    conv = randomized(RepConv(4, 4).double())
     before = {name: tensor.clone() for name, tensor in conv.state_dict().items()}
     conv.folded()
     assert all(torch.equal(tensor, before[name]) for name, tensor in conv.state_dict().items())
 
 
 def test_the_folded_network_is_a_chain_of_convolutions_with_the_same_scores():
-    model = randomised(convatlas.create_model("repvgg_a0", image_size=64, num_classes=10).double())
+    model = randomized(convatlas.create_model("repvgg_a0", image_size=64, num_classes=10).double())
     folded = convatlas.fold(model)
     kinds = [type(m) for m in folded.modules()]
     assert kinds.count(nn.Conv2d) == 22 and nn.BatchNorm2d not in kinds and RepConv not in kinds

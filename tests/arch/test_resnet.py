@@ -26,7 +26,7 @@ PEERS = [
     ("timm", "resnet101", "resnet101", {}, {}),
     ("timm", "resnet152", "resnet152", {}, {}),
     ("timm", "resnet18", "resnet18", {}, {}),
-    ("timm", "legacy_seresnet50", "resnet50_v1", {"se_reduction": 16, "stem_pool": "ceil"}, {}),
+    ("timm", "legacy_seresnet50", "resnet50_v1", {"excite": {"reduction": 16}, "stem_pool": "ceil"}, {}),
 ]
 
 

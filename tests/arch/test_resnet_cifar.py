@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import convatlas
 from convatlas.parts import SqueezeExcite, ZeroPad
-from parity import randomised
+from parity import randomized
 
 
 def conv_bn(layers, x, stride=1, pad=1):
@@ -20,7 +20,7 @@ def conv_bn(layers, x, stride=1, pad=1):
 
 @pytest.fixture
 def small():
-    return randomised(convatlas.create_model("resnet20_cifar").double())
+    return randomized(convatlas.create_model("resnet20_cifar").double())
 
 
 def test_a_block_is_equation_1(small):
@@ -50,7 +50,7 @@ def test_options(option, projections, more):
 
 
 def test_a_plain_block_adds_nothing():
-    plain = randomised(convatlas.create_model("plain20_cifar").double())
+    plain = randomized(convatlas.create_model("plain20_cifar").double())
     x = torch.randn(2, 16, 8, 8, dtype=torch.float64)
     block = plain.stages[0][0]
     torch.testing.assert_close(block(x), F.relu(conv_bn(block.conv2, F.relu(conv_bn(block.conv1, x)))), rtol=1e-12, atol=1e-12)
@@ -58,7 +58,7 @@ def test_a_plain_block_adds_nothing():
 
 def test_squeeze_and_excitation_ends_each_branch():
     with torch.device("meta"):
-        model = convatlas.create_model("resnet20_cifar", se_reduction=16)
+        model = convatlas.create_model("resnet20_cifar", excite={"reduction": 16})
     excite = [m for name, m in model.named_modules() if isinstance(m, SqueezeExcite) and name.endswith("branch.excite")]
     assert [m.reduce.out_channels for m in excite] == 3 * [1] + 3 * [2] + 3 * [4]
 

@@ -8,14 +8,14 @@ import torch.nn.functional as F
 
 import convatlas
 from convatlas.net.segmenter import Segmenter
-from parity import randomised
+from parity import randomized
 
 TINY = (2, 3, 4, 5, 6)
 
 
 def tiny(name="unet", **fields):
     torch.manual_seed(0)
-    return randomised(convatlas.create_model(name, widths=TINY, **fields).double())
+    return randomized(convatlas.create_model(name, widths=TINY, **fields).double())
 
 
 def figure_1(state, x, valid, batch_norm):
@@ -147,9 +147,9 @@ def test_an_outline_is_learned_by_heart():
     net = convatlas.create_model("unet_same", widths=(8, 16, 32, 64, 128), drop_rate=0.0)
     image = torch.randn(2, 3, 32, 48)
     inside = (F.avg_pool2d(image[:, 0], 5, 1, 2) > 0).long()
-    optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         F.cross_entropy(net(image), inside).backward()
-        optimiser.step()
+        optimizer.step()
     assert (net(image).argmax(1) == inside).float().mean() > 0.98

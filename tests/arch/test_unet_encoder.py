@@ -6,14 +6,14 @@ import torch.nn.functional as F
 
 import convatlas
 from convatlas.arch.unet_encoder import OnEncoder
-from parity import randomised, transplant
+from parity import randomized, transplant
 
 LIGHT = {"encoder": "mobilenet_v2", "encoder_fields": (("width", 0.25),), "decoder_widths": (12, 10, 8, 6, 4)}
 
 
 def light(**fields):
     torch.manual_seed(0)
-    return randomised(convatlas.create_model("unet_mobilenet_v2", **{**LIGHT, **fields}).double())
+    return randomized(convatlas.create_model("unet_mobilenet_v2", **{**LIGHT, **fields}).double())
 
 
 def test_scores_are_as_large_as_any_image():
@@ -84,7 +84,7 @@ def test_equal_to_the_peers_unet():
     """The same scores from segmentation_models_pytorch's network, layer by layer with its weights."""
     peer = pytest.importorskip("segmentation_models_pytorch")
     torch.manual_seed(0)
-    theirs = randomised(peer.Unet("resnet34", encoder_weights=None, classes=2).double())
+    theirs = randomized(peer.Unet("resnet34", encoder_weights=None, classes=2).double())
     ours = convatlas.create_model("unet_resnet34").double().eval()
     x = torch.randn(1, 3, 64, 96, dtype=torch.float64)
     transplant(theirs, ours, x)

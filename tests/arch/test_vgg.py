@@ -7,7 +7,7 @@ from torch import nn
 
 import convatlas
 from convatlas.parts import LocalResponseNorm, SqueezeExcite
-from parity import assert_equal_logits, randomised
+from parity import assert_equal_logits, randomized
 
 NAMES = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")
 PEERS = [("torchvision", name, name, {}, {}) for name in NAMES]
@@ -25,7 +25,7 @@ def test_timm_with_a_thin_head_has_our_logits(name):
     """timm writes fc6 as a 7×7 convolution: the tensors are ours in the same order, in another shape."""
     theirs = timm.create_model(name)
     theirs.pre_logits.fc1, theirs.pre_logits.fc2, theirs.head.fc = nn.Conv2d(512, 32, 7), nn.Conv2d(32, 32, 1), nn.Linear(32, 7)
-    randomised(theirs.double())
+    randomized(theirs.double())
     ours = convatlas.create_model(name, **THIN).double().eval()
     mine, his = ours.state_dict(), theirs.state_dict()
     assert len(mine) == len(his)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import convatlas
 from convatlas.net.registry import VARIANTS
-from parity import randomised
+from parity import randomized
 
 
 def act(norm, x):
@@ -18,7 +18,7 @@ def act(norm, x):
 @pytest.mark.parametrize(("stage", "cin", "stride"), [(0, 16, 1), (1, 32, 2)])
 def test_units(stage, cin, stride):
     """Where widths differ the shortcut projects the activated map, in the first stage too; elsewhere it is x itself."""
-    first, second = randomised(convatlas.create_model("wide_resnet28_2_cifar").double()).stages[stage][:2]
+    first, second = randomized(convatlas.create_model("wide_resnet28_2_cifar").double()).stages[stage][:2]
     x = torch.randn(2, cin, 8, 8, dtype=torch.float64)
 
     def branch(b, a, stride):

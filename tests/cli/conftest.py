@@ -1,7 +1,10 @@
 """The command line as a user runs it: a subprocess on real files."""
 
+import os
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,9 +24,28 @@ def cli() -> Cli:
     return run
 
 
-def environment() -> dict[str, str]:
-    import os
+@pytest.fixture(scope="session")
+def interrupted() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`interrupted(folder, words, reached, sign)`: `convatlas train WORDS --out FOLDER`, sent a signal once `reached()`.
 
+    A run that had ended before the signal came is begun anew: no machine is so slow that this decides a test.
+    """
+    def run(folder: Path, words: list[object], reached: Callable[[], bool], sign: int) -> subprocess.CompletedProcess[str]:
+        for _ in range(5):
+            shutil.rmtree(folder, ignore_errors=True)
+            process = subprocess.Popen([sys.executable, "-m", "convatlas", "train", *map(str, words), "--out", str(folder)],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+            while process.poll() is None and not reached():
+                time.sleep(0.02)
+            process.send_signal(sign)
+            out, err = process.communicate()
+            if process.returncode:
+                return subprocess.CompletedProcess(words, process.returncode, out, err)
+        raise AssertionError("five times it ended before it could be interrupted")
+    return run
+
+
+def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", "NO_COLOR": "1"}
 
 

@@ -1,6 +1,7 @@
 """`convatlas deploy` and `convatlas export`, and what the other commands do with a deployed folder."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from convatlas.deploy import deployed
 def weights(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model = convatlas.create_model("lenet5").eval()
-    model.classes = tuple("0123456789")
+    model.card = replace(model.card, classes=tuple("0123456789"))
     return convatlas.save(model, tmp_path / "lenet5.safetensors")
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -75,36 +74,24 @@ def test_the_same_seed_gives_the_same_run(inside, trained, tmp_path):
     assert tensors(tmp_path / "again") == tensors(trained)
 
 
-def test_ctrl_c_then_resume_equals_uninterrupted(cli, trained, tmp_path):
+def test_ctrl_c_then_resume_equals_uninterrupted(cli, interrupted, trained, tmp_path):
     folder = tmp_path / "run"
-    words = [sys.executable, "-m", "convatlas", "train", "lenet5", "digits", "--epochs", "3", "--out", str(folder)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not (folder / "metrics.csv").exists() or len((folder / "metrics.csv").read_text().splitlines()) < 2:
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, (out, err)
-    assert "--resume" in out + err and "Traceback" not in err
+    curves = folder / "metrics.csv"
+    stopped = interrupted(folder, ["lenet5", "digits", "--epochs", 3],
+                          lambda: curves.exists() and len(curves.read_text().splitlines()) >= 2, signal.SIGINT)
+    assert stopped.returncode == 130, stopped
+    assert "--resume" in stopped.stdout + stopped.stderr and "Traceback" not in stopped.stderr
     assert list((folder / "checkpoints").iterdir())
     done = cli("train", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert numbers(folder) == numbers(trained) and tensors(folder) == tensors(trained)
 
 
-def test_kill_9_then_resume_equals_uninterrupted(cli, trained, tmp_path):
+def test_kill_9_then_resume_equals_uninterrupted(cli, interrupted, trained, tmp_path):
     folder = tmp_path / "run"
-    words = [sys.executable, "-m", "convatlas", "train", "lenet5", "digits", "--epochs", "3", "--out", str(folder),
-             "--set", "train.checkpoint_minutes=0.005"]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    deadline = time.monotonic() + 120
-    while not (folder / "checkpoints").is_dir() or not any((folder / "checkpoints").iterdir()):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    time.sleep(0.3)
-    process.kill()
-    process.wait()
+    stopped = interrupted(folder, ["lenet5", "digits", "--epochs", 3, "--set", "train.checkpoint_minutes=0.005"],
+                          lambda: any(folder.glob("checkpoints/step-*")), signal.SIGKILL)
+    assert stopped.returncode == -signal.SIGKILL, stopped
     done = cli("train", "--resume", folder)
     assert done.returncode == 0, done.stderr
     assert numbers(folder) == numbers(trained) and tensors(folder) == tensors(trained)
@@ -145,8 +132,8 @@ def test_an_npz_file(inside, tmp_path):
 
 def test_two_processes_under_torchrun_give_the_run_of_one(trained, tmp_path):
     """LeNet-5 has no BatchNorm and no dropout: the same curve up to rounding."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(29500 + os.getpid() % 1000),
-             "-m", "convatlas", "train", "lenet5", "digits", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "convatlas",
+             "train", "lenet5", "digits", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
     done = subprocess.run(words, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     one, two = rows(trained)[0], rows(tmp_path / "run")[0]

@@ -100,7 +100,7 @@ def test_every_protocol_can_be_named():
     (["--scales", "32", "--crop-pct", "0.9"], "give one of them"),
     (["--image-size", "3"], "the least is"),
     (["--protocol", "alexnet"], "alexnet-10crop"),
-    (["--ensemble", "--weights", "1,2"], "an ensemble of 1 takes 1"),
+    (["--ensemble", "--shares", "1,2"], "an ensemble of 1 takes 1"),
     (["--top-k", "0"], "at least 1"),
 ])
 def test_what_does_not_fit_is_told(inside, trained, words, said):

@@ -1,6 +1,7 @@
 """`convatlas inspect` as a user runs it: what does not fit is told in one sentence, pictures of any size and mode are taken."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ MODES = ("RGB", "L", "RGBA", "P", "LA", "1")
 def net(tmp_path_factory):
     """A file of weights whose network knows 'Cat', 'dog' and 'bird'."""
     torch.manual_seed(0)
-    model = convatlas.create_model("resnet20_cifar", n=1, num_classes=3, se_reduction=4).eval()
-    model.classes = ("Cat", "dog", "bird")
+    model = convatlas.create_model("resnet20_cifar", n=1, num_classes=3, excite={"reduction": 4}).eval()
+    model.card = replace(model.card, classes=("Cat", "dog", "bird"))
     path = tmp_path_factory.mktemp("weights") / "net.safetensors"
     convatlas.save(model, path)
     return path

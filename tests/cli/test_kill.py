@@ -72,25 +72,36 @@ def whole(photos, tmp_path_factory):
     return folder
 
 
+def get_on(job, folder):
+    """Wait for a new checkpoint; False where the job ends before."""
+    def newest():
+        return max(folder.glob("checkpoints/step-*"), default=None)
+
+    before, deadline = newest(), time.monotonic() + 120
+    while newest() == before and job.poll() is None:
+        assert time.monotonic() < deadline, f"no progress beyond {before}"
+        time.sleep(0.005)
+    return job.poll() is None
+
+
 @pytest.mark.parametrize(("workers", "kills"), [(0, 2), pytest.param(2, 8, marks=pytest.mark.slow)])
 def test_killed_again_and_again_it_is_the_run_of_one_that_nobody_killed(photos, whole, tmp_path, workers, kills):
     network = ["wide_resnet16_4_cifar", photos, "--workers", workers, *EVERYTHING]
-    dice, folder, killed = random.Random(workers), tmp_path / "killed", 0
-    job = start(*network, "--out", folder)
-    while killed < kills:
-        deadline, seen = time.monotonic() + 120, len(list(folder.glob("checkpoints/*")))
-        before = max(folder.glob("checkpoints/step-*"), default=None)
-        while max(folder.glob("checkpoints/step-*"), default=None) == before and job.poll() is None:      # until it gets on
-            assert time.monotonic() < deadline, f"no progress with {seen} checkpoints"
-            time.sleep(0.005)
-        time.sleep(dice.uniform(0, 0.15))                   # in a step, while a checkpoint is written, while validating
-        if job.poll() is not None:
+    dice = random.Random(workers)
+    for attempt in range(5):                                # where it ended before it could be killed twice, from the beginning
+        folder, killed = tmp_path / f"killed{attempt}", 0
+        job = start(*network, "--out", folder)
+        while killed < kills and get_on(job, folder):
+            time.sleep(dice.uniform(0, 0.15))               # in a step, while a checkpoint is written, while validating
+            if job.poll() is not None:
+                break
+            os.killpg(job.pid, signal.SIGKILL)
+            job.communicate()
+            killed += 1
+            job = start("--resume", folder)
+        said = finished(job)
+        if killed >= 2:
             break
-        os.killpg(job.pid, signal.SIGKILL)
-        job.communicate()
-        killed += 1
-        job = start("--resume", folder)
-    said = finished(job)
     assert killed >= 2, "it ended before it could be killed twice"
     assert curves(whole) == curves(folder), said
     assert same(whole, folder)

@@ -1,18 +1,22 @@
 """Training, judging and using a network that segments, as a user does."""
 
+import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import convatlas
+from convatlas import ConvatlasError
 from convatlas.engine.records import read_rows
-from convatlas.run import Preprocess
+from convatlas.run import Preprocess, resolve
 
 SMALL = ("--set", "model.fields.widths=[4, 8]", "--set", "model.fields.padding=same", "--image-size", 64, "--batch-size", 2, "--lr", 0.05,
          "--set", "optim.momentum=0.9", "--set", "loss.border=2")
@@ -80,14 +84,14 @@ def test_two_processes_learn_what_one_does(discs, tmp_path, cli):
 def test_a_network_on_a_trained_encoder(discs, cli, tmp_path):
     """From a classifier's weights, whose preprocessing comes with them."""
     classifier = convatlas.create_model("resnet20_cifar", num_classes=3)
-    classifier.preprocess = Preprocess(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    classifier.card = replace(classifier.card, preprocess=Preprocess(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)))
     weights = convatlas.save(classifier, tmp_path / "c.safetensors")
     done = cli("train", "unet_resnet34", discs, "--weights", weights, "--set", "model.fields.encoder=resnet20_cifar",
                "--set", "model.fields.decoder_widths=[8, 6]", *SMALL[4:8], "--lr", 1e-9, "--epochs", 1, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "c.safetensors" in done.stdout and "grey images are repeated on three channels" in done.stdout
     net = convatlas.load(tmp_path / "run")
-    assert net.preprocess == classifier.preprocess and net.spec.encoder == "resnet20_cifar"
+    assert net.card.preprocess == classifier.card.preprocess and net.spec.encoder == "resnet20_cifar"
     for name, tensor in net.stages.named_parameters():
         assert (tensor - classifier.stages.get_parameter(name)).abs().max() < 1e-4
 
@@ -125,8 +129,10 @@ def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
-    (("--set", "augment.policy=trivial"), "policy is for classifying images"),
-    (("--set", "loss.name=map", "--set", "loss.class_weights=none"), "takes one class per image"),
+    (("--set", "augment.policy=trivial"), "augment.policy = 'trivial' is refused, for unet segments: it is for classifying images"),
+    (("--mixup", 0.2), "augment.mixup = 0.2 is refused"),
+    (("--cache", "disk"), "data.cache = 'disk' is refused"),
+    (("--set", "loss.name=bce"), "loss.name = 'bce' is refused"),
     (("--set", "data.sampling=balanced"), "every pixel has one"),
     (("--image-size", "45", "--set", "model.fields.padding=valid"), "pad or crop them to the nearest"),
 ])
@@ -135,8 +141,91 @@ def test_what_cannot_be_is_told(discs, tmp_path, inside, words, sentence):
     assert done.returncode == 2 and sentence in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("words", [
+    ("--protocol", "centre"), ("--scales", 64), ("--crops", 5), ("--flip",), ("--dense",), ("--crop-pct", 0.9), ("--image-size", 64),
+    ("--ensemble",), ("--shares", 1), ("--batch-size", 256), ("--workers", 0), ("--data-dir", "."), ("--download",), ("--top-k", 5),
+])
+def test_what_judging_pixels_does_not_take_is_refused_by_name(run, discs, tmp_path, inside, words):
+    """Though it be the default."""
+    done = inside("eval", run, discs, *words, "--out", tmp_path / "out")
+    assert done.returncode == 2 and f"{words[0]} is refused for a network that segments" in done.stderr and not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_figures_of_pixels_are_written(run, discs, tmp_path, inside):
+    done = inside("eval", run, discs, "--objects", "components", "--json", "--out", tmp_path / "judged")
+    assert done.returncode == 0, done.stderr
+    found, files = json.loads(done.stdout), {path.name: path for path in (tmp_path / "judged").iterdir()}
+    assert set(files) == {"figures.json", "classes.csv", "confusion.csv", "confusion.png"}
+    written = json.loads(files["figures.json"].read_text())
+    assert {**written, "images_per_second": 0} == {**{name: found[name] for name in written}, "images_per_second": 0}
+    assert list(csv.DictReader(files["classes.csv"].open())) == [
+        {name: str(row[name]) for name in ("class", "iou", "dice")} for row in found["classes"]]
+    header, *matrix = csv.reader(files["confusion.csv"].open())
+    assert header[1:] == ["background", "object"] and [[int(cell) for cell in row[1:]] for row in matrix] == found["confusion"]
+
+
+def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
+    """Skipped and counted, or with --strict the end, as of networks that classify; in training too."""
+    shutil.copytree(discs, tmp_path / "discs")
+    (tmp_path / "discs" / "images" / "09.png").write_bytes((discs / "images" / "09.png").read_bytes()[:60])
+    done = inside("eval", run, tmp_path / "discs", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["skipped"] == 1 and json.loads(done.stdout)["images"] == 2
+    for words in (("eval", run, tmp_path / "discs"), ("train", "unet", tmp_path / "discs", *SMALL, "--epochs", 1, "--out", tmp_path / "x")):
+        done = inside(*words, "--strict")
+        assert done.returncode == 2 and "09.png" in done.stderr, done.stderr
+
+
+def test_in_python(run, discs):
+    found = convatlas.evaluate(run, str(discs), objects="components")
+    best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
+    assert found.metrics.mean_iou == pytest.approx(best, abs=1e-9)
+    assert found.classes == ("background", "object") and found.objects == "components"
+    assert convatlas.evaluate(convatlas.load(run), str(discs), split="train").judged.count == 12
+    for options, name in (({"protocol": "alexnet-10crop"}, "protocol"), ({"weights": [1]}, "weights"), ({"workers": 2}, "workers")):
+        with pytest.raises(ConvatlasError, match=f"{name} is refused for a network that segments"):
+            convatlas.evaluate(run, str(discs), **options)
+    with pytest.raises(ConvatlasError, match=r"`convatlas segment RUN IMAGE… --out DIR`.*convatlas\.segment\.run\.segment"):
+        convatlas.predict(run, [discs / "images" / "04.png"])
+
+
+def test_it_is_judged_on_what_it_held_out(discs, tmp_path):
+    """As the run's val_fraction said, not as the default would."""
+    run = resolve(convatlas.recipe("unet"), sets=[
+        "model.fields={widths: [4, 8], padding: same, image_size: 64}", f"data.source={discs}", "data.val_fraction=0.5", "train.epochs=1",
+        "train.seed=3"])
+    trained = convatlas.train(run, out=tmp_path / "run")
+    assert trained.evaluation.count == 7 and convatlas.evaluate(tmp_path / "run", str(discs)).judged.count == 7
+    assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).judged.count == 3
+
+
+@pytest.mark.parametrize("words", [("predictions", "{run}", "{image}"), ("saliency", "{run}", "{image}"),
+                                   ("neighbours", "{run}", "{image}", "--among", "{folder}")])
+def test_what_looks_at_classes_is_not_for_pixels(run, discs, tmp_path, inside, words):
+    image = discs / "images" / "04.png"
+    done = inside("inspect", *(word.format(run=run, image=image, folder=image.parent) for word in words), "--out", tmp_path / "a.png")
+    assert done.returncode == 2 and "`convatlas inspect segmentation`" in done.stderr
+
+
+def test_networks_of_two_tasks_are_not_judged_together(run, discs, trained, inside):
+    for words in ((run, trained, discs), (trained, run, "digits")):
+        done = inside("eval", "--ensemble", *words)
+        assert done.returncode == 2 and ("--ensemble is refused" in done.stderr or "scores for pixels" in done.stderr)
+    done = inside("runs", "compare", run, run, discs)
+    assert done.returncode == 2 and "judges it alone" in done.stderr
+    done = inside("eval", trained, "digits", "--objects", "none")
+    assert done.returncode == 2 and "--objects is refused for a network that classifies" in done.stderr
+
+
+def test_predict_names_the_command_for_pixels(run, discs, inside):
+    done = inside("predict", run, discs / "images" / "04.png")
+    assert done.returncode == 2 and "`convatlas segment RUN IMAGE… --out DIR`" in done.stderr and not done.stdout
+
+
 def test_a_network_that_classifies_is_not_for_masks_and_the_reverse(discs, trained, tmp_path, inside):
     done = inside("segment", trained, discs / "images" / "04.png", "--out", tmp_path / "out")
+    assert done.returncode == 2 and "not for pixels" in done.stderr
+    done = inside("inspect", "segmentation", trained, discs / "images" / "04.png", "--out", tmp_path / "a.png")
     assert done.returncode == 2 and "not for pixels" in done.stderr
     done = inside("train", "unet", "digits", "--out", tmp_path / "x")
     assert done.returncode == 2 and "no folder of images and masks" in done.stderr

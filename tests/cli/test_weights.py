@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 import convatlas
-from parity import randomised
+from parity import randomized
 
 
 def test_converted_files_load_where_they_belong(resnet, tmp_path, inside):
@@ -46,14 +46,14 @@ def theirs(library: str) -> tuple[nn.Module, str]:
 def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, inside):
     """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own code."""
     peer, ours = theirs(library)
-    torch.save({"state_dict": randomised(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
+    torch.save({"state_dict": randomized(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
     done = inside("train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0",
                   "--lr-head", "10x", "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "newly initialised" in done.stdout and f"{library}'s" in done.stdout
     frozen = next(iter(peer.state_dict().values()))
     tuned = convatlas.load(tmp_path / "run")
-    assert torch.equal(next(iter(tuned.state_dict().values())), frozen) and tuned.classes == ("across", "upright")
+    assert torch.equal(next(iter(tuned.state_dict().values())), frozen) and tuned.card.classes == ("across", "upright")
 
     done = inside("eval", "run", stripes, "--json", cwd=tmp_path)
     assert done.returncode == 0 and json.loads(done.stdout)["count"] > 0
@@ -77,7 +77,7 @@ def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_
     with torch.inference_mode():
         shares = again.eval()(x).softmax(1)[0]
     for row in guessed:
-        assert row["probability"] == pytest.approx(shares[tuned.classes.index(row["class"])].item(), abs=1e-5)
+        assert row["probability"] == pytest.approx(shares[tuned.card.classes.index(row["class"])].item(), abs=1e-5)
 
 
 def test_a_run_is_published_and_loaded_again(trained, tmp_path, inside):
@@ -130,7 +130,7 @@ def test_what_is_not_there_is_told(inside, stripes, tmp_path, monkeypatch, words
 
 def test_a_run_that_goes_on_does_not_need_the_file_it_began_from(stripes, tmp_path, inside):
     """Interrupted after an epoch, the file gone: the checkpoint has everything, and the run's own fields say what it was built with."""
-    torch.save(randomised(theirs("timm")[0]).state_dict(), tmp_path / "start.pth")
+    torch.save(randomized(theirs("timm")[0]).state_dict(), tmp_path / "start.pth")
     words = ("train", "mobilenet_v2_035", stripes, "--image-size", 32, "--out", tmp_path / "run", "--recipe", "finetune")
     assert inside(*words, "--weights", tmp_path / "start.pth", "--epochs", 1).returncode == 0
     (tmp_path / "start.pth").unlink()

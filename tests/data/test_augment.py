@@ -42,14 +42,14 @@ AUGMENTS = {
     "everything": Augment(crop="resized", flip=0.5, affine=(9, 0.1, 0.1, 5), elastic=1, jitter=(0.4, 0.4, 0.4, 0.1), pca_colour=0.1,
                           policy="trivial", erase=0.5),
 }
-FOR_COLOUR = {"pca", "whole", "everything"}
+FOR_COLOR = {"pca", "whole", "everything"}
 NOT_FOR_FOUR = {"jitter", "trivial", "randaugment", "autoaugment"}
 
 
 @pytest.mark.parametrize("size", [16, (13, 24)], ids=["square", "wide"])
 @pytest.mark.parametrize(("name", "channels"), [
-    *((name, 3) for name in AUGMENTS), *((name, 1) for name in AUGMENTS if name not in FOR_COLOUR),
-    *((name, 4) for name in AUGMENTS if name not in FOR_COLOUR | NOT_FOR_FOUR)])
+    *((name, 3) for name in AUGMENTS), *((name, 1) for name in AUGMENTS if name not in FOR_COLOR),
+    *((name, 4) for name in AUGMENTS if name not in FOR_COLOR | NOT_FOR_FOUR)])
 def test_a_batch_is_its_pictures(name, channels, size):
     transform = make_transform(Preprocess(), size, channels, AUGMENTS[name])
     assert transform.random == (name != "none")
@@ -132,7 +132,7 @@ def test_the_centre_is_torchvisions(have):
 
     picture = noise(2, 3, *have)
     for size in ((8, 8), (5, 12), (4, 3)):
-        assert torch.equal(how.centred(picture, size), F.center_crop(picture, list(size)))
+        assert torch.equal(how.centered(picture, size), F.center_crop(picture, list(size)))
 
 
 def test_mirror_images():
@@ -245,23 +245,23 @@ def test_affine_distortion_undoes_the_matrix(border):
 def test_each_distortion_alone_is_within_its_range(k):
     most = tuple(value if i == k else 0 for i, value in enumerate((20, 0.25, 0.1, 15)))
     field = how.affine_field(most, (11, 11), draws.image_seeds(0, 0, torch.arange(500))).double()
-    right_of_centre, below_centre, centre = field[:, :, 5, 6], field[:, :, 6, 5], field[:, :, 5, 5]
+    right_of_center, below_center, center = field[:, :, 5, 6], field[:, :, 6, 5], field[:, :, 5, 5]
     if k == 1:
         assert (field == field[:, :, :1, :1]).all(), "a shift is the same everywhere"
         assert 2.7 < field.abs().max() <= 0.25 * 11 and abs(field.mean()) < 0.15
         return
-    assert centre.abs().max() < 1e-6
+    assert center.abs().max() < 1e-6
     if k == 0:
-        length = ((right_of_centre + torch.tensor([1.0, 0.0])) ** 2).sum(1)
-        angle = torch.atan2(right_of_centre[:, 1], 1 + right_of_centre[:, 0]).rad2deg()
+        length = ((right_of_center + torch.tensor([1.0, 0.0])) ** 2).sum(1)
+        angle = torch.atan2(right_of_center[:, 1], 1 + right_of_center[:, 0]).rad2deg()
         assert (length - 1).abs().max() < 1e-5 and 19 < angle.abs().max() <= 20.01
     if k == 2:
-        wider, higher = 1 / (1 + right_of_centre[:, 0]), 1 / (1 + below_centre[:, 1])
+        wider, higher = 1 / (1 + right_of_center[:, 0]), 1 / (1 + below_center[:, 1])
         assert 0.9 - 1e-5 <= wider.min() < 0.905 and 1.095 < wider.max() < 1.1 + 1e-5
         assert abs(torch.corrcoef(torch.stack([wider, higher]))[0, 1]) < 0.2, "apart, which squeezes"
     if k == 3:
-        assert right_of_centre.abs().max() < 1e-6 and below_centre[:, 1].abs().max() < 1e-6
-        assert 0.95 * math.tan(math.radians(15)) < below_centre[:, 0].abs().max() <= math.tan(math.radians(15)) + 1e-6
+        assert right_of_center.abs().max() < 1e-6 and below_center[:, 1].abs().max() < 1e-6
+        assert 0.95 * math.tan(math.radians(15)) < below_center[:, 0].abs().max() <= math.tan(math.radians(15)) + 1e-6
 
 
 def cubic(coarse, place):

@@ -23,10 +23,10 @@ def test_colour_and_grey_keep_their_values(tmp_path):
     pixels = gradient()
     Image.fromarray(pixels).save(tmp_path / "c.png")
     Image.fromarray(pixels[:, :, 0]).save(tmp_path / "g.png")
-    colour, grey = read_image(tmp_path / "c.png"), read_image(tmp_path / "g.png")
-    assert colour.dtype == torch.uint8 and torch.equal(colour.permute(1, 2, 0), torch.from_numpy(pixels))
-    assert grey.shape == (1, 6, 4) and torch.equal(grey[0], torch.from_numpy(pixels[:, :, 0].copy()))
-    assert colour.is_contiguous()
+    color, gray = read_image(tmp_path / "c.png"), read_image(tmp_path / "g.png")
+    assert color.dtype == torch.uint8 and torch.equal(color.permute(1, 2, 0), torch.from_numpy(pixels))
+    assert gray.shape == (1, 6, 4) and torch.equal(gray[0], torch.from_numpy(pixels[:, :, 0].copy()))
+    assert color.is_contiguous()
 
 
 def test_sixteen_bits_scale_to_eight(tmp_path):

@@ -235,6 +235,7 @@ def go_over(number):
         batches.close()
         print("stopped", number, flush=True)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)        # a shell's background job, and what it starts, begins with it ignored
 born = []
 os.register_at_fork(after_in_child=lambda: born or os.killpg(0, signal.SIGINT), after_in_parent=lambda: born.append(True))
 images = Tensors(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000))
@@ -248,9 +249,13 @@ def test_ctrl_c_ends_the_workers_quietly():
     """First from a worker that has only just been born and does not ignore it yet, then while batches come."""
     pipe = subprocess.PIPE
     process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=pipe, stderr=pipe, text=True, start_new_session=True)
-    assert [process.stdout.readline() for _ in range(2)] == ["stopped 1\n", "going; []\n"], "and the data package imports neither"
-    os.killpg(process.pid, signal.SIGINT)       # as a terminal does: to the process and to its workers
-    out, err = process.communicate(timeout=60)
+    try:
+        assert [process.stdout.readline() for _ in range(2)] == ["stopped 1\n", "going; []\n"], "and the data package imports neither"
+        os.killpg(process.pid, signal.SIGINT)       # as a terminal does: to the process and to its workers
+        out, err = process.communicate()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
     # (torch may still say that a worker's socket closed while it was being asked for a tensor)
     assert (out, process.returncode) == ("stopped 2\n", 0) and "KeyboardInterrupt" not in err, err
 

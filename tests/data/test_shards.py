@@ -12,7 +12,7 @@ from PIL import Image
 
 from convatlas import ConvatlasError
 from convatlas.data import Loader, make_transform
-from convatlas.data.folder import read_folder
+from convatlas.data.image_folder import read_folder
 from convatlas.data.shards import writer as writer
 from convatlas.data.shards.local import WINDOW, Shards, read_shards
 from convatlas.data.shards.writer import write_shards

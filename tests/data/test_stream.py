@@ -182,7 +182,7 @@ def test_shards_before_the_start_are_not_opened(out, tmp_path):
 
 def test_other_class_numbers_are_reported_and_the_shards_still_fit(out):
     stream = opened(out).train
-    turned = stream.relabelled(2 - stream.labels)
+    turned = stream.relabeled(2 - stream.labels)
     for batch in StreamLoader(turned, STILL, 10).epoch(0):
         assert torch.equal(batch.labels, 2 - stream.labels[batch.indices])
 

@@ -62,16 +62,16 @@ def test_nearest_takes_the_pixel_that_pillow_takes():
 
 
 def test_channels():
-    grey, colour, alpha = noise(1, 8, 8), noise(3, 8, 8), noise(4, 8, 8)
-    assert torch.equal(make_transform(PLAIN, 8, 3)(grey), grey.expand(3, 8, 8) / 255)
-    luminance = (colour.float() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0) / 255
-    grey_again = make_transform(PLAIN, 8, 1)(colour)[0]
-    assert (grey_again - luminance).abs().max() < 1.1 / 255, "torchvision cuts off instead of rounding"
+    gray, color, alpha = noise(1, 8, 8), noise(3, 8, 8), noise(4, 8, 8)
+    assert torch.equal(make_transform(PLAIN, 8, 3)(gray), gray.expand(3, 8, 8) / 255)
+    luminance = (color.float() * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(0) / 255
+    gray_again = make_transform(PLAIN, 8, 1)(color)[0]
+    assert (gray_again - luminance).abs().max() < 1.1 / 255, "torchvision cuts off instead of rounding"
     assert torch.equal(make_transform(PLAIN, 8, 3)(alpha), alpha[:3] / 255)
     assert torch.equal(make_transform(PLAIN, 8, 4)(alpha), alpha / 255)
     assert torch.equal(make_transform(PLAIN, 8, 1)(alpha), make_transform(PLAIN, 8, 1)(alpha[:3]))
     with pytest.raises(ConvatlasError, match="3 channels, but the network takes 2"):
-        make_transform(PLAIN, 8, 2)(colour)
+        make_transform(PLAIN, 8, 2)(color)
 
 
 def test_normalisation():

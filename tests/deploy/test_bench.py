@@ -9,8 +9,8 @@ from torch import nn
 import convatlas
 from convatlas.deploy.bench import comparison as house
 from convatlas.deploy.bench.comparison import Comparison, Side, again, bench, plain
-from convatlas.deploy.bench.contestants import chosen, prepare, settled, side, theirs, turn
 from convatlas.deploy.bench.plot import draw
+from convatlas.deploy.bench.sides import chosen, prepare, settled, side, theirs, turn
 from convatlas.deploy.machine import OPERATIONS, SIDE, matrix_product
 
 

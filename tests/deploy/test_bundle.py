@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import convatlas
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.bundle import deploy, deployed, is_deployed
 from laws import build, images
-from parity import randomised
+from parity import randomized
 
 SLOW = ("compile", "aot")
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BACKENDS]
@@ -27,9 +28,9 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model():
-    made = randomised(build("resnet20_cifar"))
-    made.classes = tuple(f"class {i}" for i in range(made.num_classes))
-    made.preprocess = convatlas.run.Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), crop_pct=0.8)
+    made = randomized(build("resnet20_cifar"))
+    made.card = replace(made.card, classes=tuple(f"class {i}" for i in range(made.num_classes)),
+                        preprocess=convatlas.run.Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), crop_pct=0.8))
     return made
 
 
@@ -49,7 +50,7 @@ def test_folder_page_and_predict_agree(name, model, tmp_path):
     with torch.inference_mode():
         expected = model(x)
         torch.testing.assert_close(net(x), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
-    assert net.classes == model.classes and net.preprocess == model.preprocess and net.image_size == model.image_size
+    assert net.card.classes == model.card.classes and net.card.preprocess == model.card.preprocess and net.image_size == model.image_size
     photo = picture(tmp_path / "photo.png", (90, 61))
     ours, theirs = convatlas.predict(model, [photo])[0], convatlas.predict(net, [photo])[0]
     assert ours.classes == theirs.classes and np.allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
@@ -60,7 +61,7 @@ def test_folder_page_and_predict_agree(name, model, tmp_path):
     with torch.inference_mode():
         scores = model(convatlas.transforms(model)(Image.open(photo))[None])[0]
     best = scores.topk(5)
-    assert [label for label, _ in printed] == [model.classes[i] for i in best.indices]
+    assert [label for label, _ in printed] == [model.card.classes[i] for i in best.indices]
     largest = scores.abs().max().item()     # Pillow and torchvision round a resized pixel to neighbouring bytes at times
     assert np.allclose([score for _, score in printed], best.values, atol=5e-3 * largest)
 
@@ -107,14 +108,26 @@ def test_bad_folders_and_sizes_are_refused(model, tmp_path):
         deployed(tmp_path / "other")
     about = json.loads((tmp_path / "net" / "deploy.json").read_text())
     (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"format": 99}))
-    with pytest.raises(convatlas.ConvatlasError, match="deploy it again"):
+    with pytest.raises(convatlas.ConvatlasError, match=r"format 99, .* update convatlas"):
         deployed(tmp_path / "net")
 
 
 def test_what_was_measured_on_the_training_images_goes_along(model, tmp_path):
-    model.preprocess = convatlas.run.Preprocess(fit="pixel_mean", crop_pct=1)
-    model.fitted = {"mean": torch.rand(3, 32, 32)}
+    model.card = replace(model.card, preprocess=convatlas.run.Preprocess(fit="pixel_mean", crop_pct=1),
+                         fitted={"mean": torch.rand(3, 32, 32)})
     deploy(model, tmp_path / "net", "onnxruntime")
     net, photo = deployed(tmp_path / "net"), picture(tmp_path / "photo.png", (40, 40))
-    assert net.fitted.keys() == model.fitted.keys()
+    assert net.card.fitted.keys() == model.card.fitted.keys()
     assert np.allclose(convatlas.predict(net, [photo])[0].probabilities, convatlas.predict(model, [photo])[0].probabilities, atol=1e-5)
+
+
+def test_several_crops_are_judged_as_of_the_network(model, tmp_path):
+    for name in ("class 0", "class 1"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        picture(tmp_path / "pets" / name / "a.png", (50, 40))
+    deploy(model, tmp_path / "net", "onnxruntime" if not BACKENDS["onnxruntime"].missing() else "eager")
+    ours, theirs = (convatlas.evaluate(net, str(tmp_path / "pets"), protocol="alexnet-10crop").evaluation.scores
+                    for net in (model, tmp_path / "net"))
+    torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
+    with pytest.raises(convatlas.ConvatlasError, match="is deployed and cannot be made convolutional"):
+        convatlas.evaluate(tmp_path / "net", str(tmp_path / "pets"), protocol="vgg-dense")

@@ -9,7 +9,7 @@ import convatlas
 from convatlas.deploy import backends, choose
 from convatlas.deploy.backends import BACKENDS
 from laws import build, images
-from parity import randomised
+from parity import randomized
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def model():
-    return randomised(build("resnet20_cifar"))
+    return randomized(build("resnet20_cifar"))
 
 
 SLOW = ("compile", "aot")

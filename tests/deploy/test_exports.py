@@ -9,7 +9,7 @@ from test_rewrite import families
 import convatlas
 from convatlas.deploy.exports import export
 from laws import build, images
-from parity import randomised
+from parity import randomized
 
 QUICK = {"lenet5", "resnet20_cifar", "mobilenet_v2"}
 
@@ -26,7 +26,7 @@ def check(model, scores):
                                   for name in sorted({*families(), *QUICK})])
 def test_onnx_takes_any_batch(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
-    model = randomised(build(name))
+    model = randomized(build(name))
     session = onnxruntime.InferenceSession(str(export(model, tmp_path / "net.onnx").path))
     assert [i.name for i in session.get_inputs()] == ["image"] and [o.name for o in session.get_outputs()] == ["scores"]
     check(model, lambda x: torch.from_numpy(session.run(None, {"image": x.numpy()})[0]))
@@ -35,7 +35,7 @@ def test_onnx_takes_any_batch(name, tmp_path):
 @pytest.mark.parametrize("name", ["resnet20_cifar", pytest.param("convnext_tiny", marks=pytest.mark.slow),
                                   pytest.param("unet_same", marks=pytest.mark.slow)])
 def test_torch_and_openvino_take_any_batch(name, tmp_path):
-    model = randomised(build(name))
+    model = randomized(build(name))
     program = torch.export.load(export(model, tmp_path / "net.pt2").path).module()
     with torch.inference_mode():
         check(model, program)
@@ -51,7 +51,7 @@ def test_executorch_runs_it_for_one_image(name, tmp_path):
     pytest.importorskip("executorch", reason="ExecuTorch is not installed: pip install 'convatlas[executorch]'")
     from executorch.runtime import Runtime
 
-    model = randomised(build(name))
+    model = randomized(build(name))
     done = export(model, tmp_path / "net.pte")
     weights = 4 * sum(parameter.numel() for parameter in convatlas.fold(model).parameters())
     assert done.size == done.path.stat().st_size and 0.9 * weights < done.size < 1.1 * weights
@@ -63,7 +63,7 @@ def test_executorch_runs_it_for_one_image(name, tmp_path):
 
 
 def test_what_cannot_be_is_said(tmp_path, monkeypatch):
-    model = randomised(build("lenet5"))
+    model = randomized(build("lenet5"))
     with pytest.raises(convatlas.ConvatlasError, match=r"ends in \.onnx"):
         export(model, tmp_path / "net.pt2", "onnx")
     with pytest.raises(convatlas.ConvatlasError, match=r"its suffix says which format, \.onnx \(onnx\)"):

@@ -9,7 +9,7 @@ from convatlas.deploy.backends.base import order_of
 from convatlas.deploy.graph.fused import ConvReLU, can_fuse, conv_relu, fuse
 from convatlas.deploy.graph.rewrite import rewrite
 from laws import build, images
-from parity import randomised
+from parity import randomized
 
 GPU = torch.device("cuda", 0)
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -49,7 +49,7 @@ def test_the_same_result_from_fewer_layers(net, fused):
 
 
 def test_residuals_of_whole_networks_are_fused():
-    model = randomised(build("resnet20_cifar"))
+    model = randomized(build("resnet20_cifar"))
     x = images(model, 2)
     with torch.inference_mode():
         fused = fuse(rewrite(model, join=True), x)
@@ -97,7 +97,7 @@ def test_maps_of_large_depthwise_kernels_lie_channel_by_channel_on_a_gpu():
 @on_a_gpu
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_compiled_network_answers_on_a_gpu(precision, tmp_path):
-    model = randomised(build("resnet20_cifar")).to(GPU)
+    model = randomized(build("resnet20_cifar")).to(GPU)
     x = images(model, 4).to(GPU)
     scores, _ = BACKENDS["compile"].build(model, x, precision, tmp_path)
     with torch.inference_mode():

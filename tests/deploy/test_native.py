@@ -22,7 +22,7 @@ from convatlas.parts import LayerNorm2d, LocalResponseNorm
 from convatlas.parts.dense import DenseBlock
 from laws import build as variant
 from laws import images
-from parity import randomised
+from parity import randomized
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
 
@@ -147,7 +147,7 @@ def network(name: str, flat: bool = False) -> nn.Module:
         _, c, h, w = body(torch.zeros(1, 3, 12, 11)).shape
     head = [nn.Flatten(), nn.Linear(c * h * w, 21), nn.ReLU(), nn.Linear(21, 5)] if flat else [nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                                                                                              nn.Linear(c, 5)]
-    return randomised(nn.Sequential(body, *head)).eval()
+    return randomized(nn.Sequential(body, *head)).eval()
 
 
 def close(found: Tensor, expected: Tensor) -> None:
@@ -221,7 +221,7 @@ def changes() -> list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], None
 
 @pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in changes()])
 def test_steps_that_would_lead_astray_are_refused(change):
-    net = randomised(nn.Sequential(conv(3, 16), conv(16, 16, groups=16), Gate(16), nn.Flatten(), nn.Linear(16 * 132, 5))).eval()
+    net = randomized(nn.Sequential(conv(3, 16), conv(16, 16, groups=16), Gate(16), nn.Flatten(), nn.Linear(16 * 132, 5))).eval()
     tree, arrays = written(plan(net, (3, 12, 11)))
     assert [row["kind"] for row in tree["steps"]][:5] == ["conv", "depthwise", "mean", "conv", "conv"]
     tree = json.loads(json.dumps(tree))
@@ -242,7 +242,7 @@ def test_batches_of_many_sizes_share_one_memory():
 
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilenet_v2_035"])
 def test_whole_networks(name):
-    model = randomised(variant(name))
+    model = randomized(variant(name))
     x = images(model, 2)
     with torch.inference_mode():
         expected = model(x)
@@ -284,7 +284,7 @@ def test_auto_goes_on_without_it():
 
 
 def test_parallel_convolutions_are_read_back_as_they_were_written(tmp_path):
-    model = randomised(variant("googlenet_bn"))
+    model = randomized(variant("googlenet_bn"))
     x = images(model, 2)
     with torch.inference_mode():
         expected = model(x)

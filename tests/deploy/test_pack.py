@@ -8,7 +8,7 @@ import convatlas
 from convatlas.deploy.graph.pack import PackedConv, PackedConvAdd, PackedLinear, can_pack, pack
 from convatlas.deploy.graph.rewrite import rewrite
 from convatlas.parts.dense import DenseBlock
-from parity import randomised
+from parity import randomized
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this torch has no oneDNN")
 
@@ -42,7 +42,7 @@ def kinds(packed: nn.Module) -> list[str]:
     ("read twice", ["PackedConv", "SiLU", "PackedConvAdd", "add_1", "relu", "mean", "PackedLinear"]),
     ("broadcast", ["PackedConv", "PackedConv", "mean", "PackedConv", "add", "relu", "mean_1", "PackedLinear"])])
 def test_activation_and_addition_go_into_the_kernel_where_nothing_else_reads_them(twist, expected):
-    model = randomised(Block(twist))
+    model = randomized(Block(twist))
     with torch.inference_mode():
         x = torch.randn(2, 4, 8, 8)
         packed = pack(model, x)
@@ -63,7 +63,7 @@ def test_one_block_after_the_other_keeps_its_additions_in_the_kernels():
                 x = torch.relu(conv(x) + x)
             return x
 
-    model, x = randomised(Chain()), torch.randn(1, 4, 6, 6)
+    model, x = randomized(Chain()), torch.randn(1, 4, 6, 6)
     with torch.inference_mode():
         packed = pack(model, x)
         assert kinds(packed) == ["PackedConvAdd"] * 3
@@ -72,7 +72,7 @@ def test_one_block_after_the_other_keeps_its_additions_in_the_kernels():
 
 @pytest.mark.parametrize(("name", "rest"), [("resnet18", {"MaxPool2d", "mean"}), ("mobilenet_v2", {"mean"})])
 def test_nothing_stands_between_the_layers_of_a_rewritten_network(name, rest):
-    model = randomised(convatlas.create_model(name, num_classes=5, image_size=64))
+    model = randomized(convatlas.create_model(name, num_classes=5, image_size=64))
     found = kinds(pack(rewrite(model), torch.randn(1, 3, 64, 64)))
     assert set(found) - {"PackedConv", "PackedConvAdd", "PackedLinear"} <= rest
     assert sum(kind == "PackedConvAdd" for kind in found) == (8 if name == "resnet18" else 10)
@@ -80,7 +80,7 @@ def test_nothing_stands_between_the_layers_of_a_rewritten_network(name, rest):
 
 @pytest.mark.parametrize("name", ["densenet121", "densenet_40_12_cifar"])
 def test_a_dense_block_fills_one_map(name):
-    model = randomised(convatlas.create_model(name, num_classes=5, image_size=64))
+    model = randomized(convatlas.create_model(name, num_classes=5, image_size=64))
     x = torch.randn(2, 3, 64, 64)
     packed = pack(rewrite(model), x[:1])
     found = kinds(packed)
@@ -107,7 +107,7 @@ def test_concatenations_that_something_else_reads_stay():
                 maps.append(self.conv(norm(joined)[:, :4]) + joined[:, :4])
             return torch.cat(maps, 1)
 
-    model, x = randomised(Grown()).eval(), torch.randn(1, 4, 6, 6)
+    model, x = randomized(Grown()).eval(), torch.randn(1, 4, 6, 6)
     with torch.inference_mode():
         packed = pack(model, x)
         assert sum(kind.startswith("cat") for kind in kinds(packed)) == 3
@@ -116,7 +116,7 @@ def test_concatenations_that_something_else_reads_stay():
 
 def test_convnext_moves_no_map():
     """Its permutes are other views of maps that lie channels last: none is copied to be normalised or multiplied."""
-    model = randomised(convatlas.create_model("convnext_tiny", num_classes=5, image_size=64))
+    model = randomized(convatlas.create_model("convnext_tiny", num_classes=5, image_size=64))
     x = torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     packed = pack(rewrite(model).to(memory_format=torch.channels_last), x)
     with torch.inference_mode(), torch.profiler.profile(record_shapes=True) as seen:

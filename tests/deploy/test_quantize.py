@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from copy import deepcopy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,8 +20,8 @@ from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.bundle import deploy, deployed
 from convatlas.deploy.choose import difference, optimize
 from convatlas.deploy.int8 import quantization
-from convatlas.deploy.int8.calibration import of_run
 from convatlas.deploy.int8.figures import Accuracy
+from convatlas.deploy.int8.pictures import of_run
 from convatlas.deploy.int8.quantization import quantize, share
 from convatlas.deploy.int8.sensitivity import layers, places, sensitivities
 
@@ -47,13 +48,13 @@ def trained(digits):
     torch.manual_seed(0)
     x, y, _, _ = digits
     net = convatlas.create_model("lenet5_modern")
-    net.classes = tuple("0123456789")
-    optimiser = torch.optim.Adam(net.parameters(), 2e-3)
+    net.card = replace(net.card, classes=tuple("0123456789"))
+    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
     for _ in range(3):
         for i in torch.randperm(len(x)).split(32):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             cross_entropy(net(x[i]), y[i]).backward()
-            optimiser.step()
+            optimizer.step()
     return net.eval()
 
 

@@ -11,7 +11,7 @@ from convatlas.net import registry
 from convatlas.net.fold import _fold
 from convatlas.parts import LayerNorm2d, LayerScale, Parallel, conv_norm
 from laws import build, images
-from parity import randomised
+from parity import randomized
 
 CHAINS = {
     "a LayerNorm's affine map goes into the linear layer": (
@@ -34,7 +34,7 @@ CHAINS = {
 @pytest.mark.parametrize("rule", CHAINS)
 def test_each_rule_keeps_the_result(rule):
     chain, shape, done = CHAINS[rule]
-    chain = randomised(chain.double())
+    chain = randomized(chain.double())
     x = torch.randn(shape, dtype=torch.float64)
     with torch.no_grad():
         expected = chain(x)
@@ -50,7 +50,7 @@ def test_a_mean_passes_behind_its_convolution_which_joins_the_others_or_not(coun
     paths = Parallel({"a": conv_norm(8, 4, 1), "pool": nn.Sequential(pool, conv_norm(8, 3, 1)),
                       "max": nn.Sequential(nn.MaxPool2d(3, 1, 1), conv_norm(8, 2, 1)),
                       "b": nn.Sequential(conv_norm(8, 5, 1), conv_norm(5, 6, 3))})
-    paths = randomised(paths.double())
+    paths = randomized(paths.double())
     x = torch.randn(2, 8, 7, 7, dtype=torch.float64)
     with torch.no_grad():
         expected = paths(x)
@@ -74,7 +74,7 @@ def families() -> list[str]:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if registry.variant(name).params > 30_000_000 else [])
                                   for name in families()])
 def test_every_family_keeps_its_scores_rewritten_and_packed(name):
-    model = randomised(build(name).double())
+    model = randomized(build(name).double())
     x = images(model, 2).double()
     with torch.inference_mode():
         expected = model(x)
@@ -87,7 +87,7 @@ def test_every_family_keeps_its_scores_rewritten_and_packed(name):
 
 
 def test_the_rules_find_what_they_are_for():
-    convnext, densenet = rewrite(randomised(build("convnext_tiny"))), rewrite(randomised(build("densenet121")))
+    convnext, densenet = rewrite(randomized(build("convnext_tiny"))), rewrite(randomized(build("densenet121")))
     assert not any(isinstance(m, LayerScale) for m in convnext.modules())
     blocks = [m for m in convnext.stages.modules() if isinstance(m, nn.LayerNorm)]
     assert blocks and all(m.weight is None for m in blocks)
@@ -98,7 +98,7 @@ def test_the_rules_find_what_they_are_for():
 
 
 def test_the_original_stays_as_it_is():
-    model = randomised(build("convnext_tiny"))
+    model = randomized(build("convnext_tiny"))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     rewrite(model)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

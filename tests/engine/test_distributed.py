@@ -92,7 +92,7 @@ def test_two_processes(tmp_path):
     assert [told(tmp_path / "alone", rank)["interrupted"] for rank in (0, 1)] == [True, True]
     assert same(tmp_path / "whole", tmp_path / "halves")
     one_goes_on_from_two(tmp_path / "alone")
-    they_normalise_as_one_by_shares(tmp_path / "normed", tmp_path / "one-normed", 2)
+    they_normalize_as_one_by_shares(tmp_path / "normed", tmp_path / "one-normed", 2)
     they_step_as_one(tmp_path / "parts", tmp_path / "one-parts", net="plain", train__ema=0.9)
     they_step_as_one(tmp_path / "thawed", tmp_path / "one-thawed", **THAWED)
     assert same(tmp_path / "thawed", tmp_path / "thawed halves")
@@ -110,7 +110,7 @@ def they_step_as_one(two, one, **over):
         assert (ours["train_top1"], ours["val_top1"]) == (theirs["train_top1"], theirs["val_top1"])
 
 
-def they_normalise_as_one_by_shares(many, one, processes):
+def they_normalize_as_one_by_shares(many, one, processes):
     """BatchNorm over each process's share is one process that computes the batch share by share."""
     engine_toys.train(one, HERE, net="normed", shares=processes, train__accumulate=processes)
     a, b = newest(many), newest(one)
@@ -155,7 +155,7 @@ def test_three_processes(tmp_path):
     assert codes == [0, 0, 0], "\n".join(errors)[-4000:]
     assert same(tmp_path / "whole", tmp_path / "halves")
     they_step_as_one(tmp_path / "plain", tmp_path / "one", net="plain")
-    they_normalise_as_one_by_shares(tmp_path / "normed", tmp_path / "one-normed", 3)
+    they_normalize_as_one_by_shares(tmp_path / "normed", tmp_path / "one-normed", 3)
 
 
 @pytest.mark.slow

@@ -45,7 +45,8 @@ def test_the_recursion(warmup):
 
 def test_equals_torchs():
     net = network()
-    average, peer = started(net, 0.9, warmup=False), AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
+    average = started(net, 0.9, warmup=False)
+    peer = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9), use_buffers=True)
     peer.update_parameters(net)         # its first call copies
 
     def after(done):

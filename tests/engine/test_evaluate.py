@@ -8,7 +8,7 @@ import torch
 
 from convatlas import run
 from convatlas.engine.distributed import World
-from convatlas.engine.evaluate import evaluate, judge
+from convatlas.engine.evaluate import evaluate, evaluation_of
 from convatlas.engine.memory import scored
 from convatlas.errors import ConvatlasError
 
@@ -40,7 +40,7 @@ def test_figures_are_those_of_the_scores():
 def test_scores_that_are_there_are_judged_alike():
     found = measured(keep_scores=True)
     order = torch.randperm(37)
-    again = judge(found.scores[order], found.labels[order], found.indices[order], run.Loss(), skipped=2, seconds=1.0)
+    again = evaluation_of(found.scores[order], found.labels[order], found.indices[order], run.Loss(), skipped=2, seconds=1.0)
     for field in fields(found):
         a, b = getattr(found, field.name), getattr(again, field.name)
         if field.name in ("skipped", "images_per_second"):

@@ -95,14 +95,17 @@ def test_masked_weights_stay_zero_and_their_number_stays(tmp_path):
 def test_snip_wants_every_gradient(tmp_path):
     with pytest.raises(ConvatlasError, match=r"every weight, and 0\.weight is frozen; set sparse\.densities=uniform"):
         engine_toys.train(tmp_path / "snip", HERE, sparse__sparsity=0.5, train__freeze=["0"])
-    engine_toys.train(tmp_path / "uniform", HERE, sparse__sparsity=0.5, sparse__densities="uniform", train__freeze=["0"])
+    uniform = {"sparse__densities": "uniform", "train__freeze": ["0"]}
+    engine_toys.train(tmp_path / "uniform", HERE, sparse__sparsity=0.5, **uniform)
 
 
 def test_the_masks_hold_on_the_average_that_is_judged_and_kept(tmp_path):
     from safetensors.torch import load_file
 
-    engine_toys.train(tmp_path, HERE, net="plain", sparse__sparsity=0.6, sparse__every=2, train__ema=0.9, train__epochs=1)
-    kept, noted = load_file(tmp_path / "model.safetensors"), json.loads((tmp_path / "densities.json").read_text())["end"]
+    sparse = {"sparse__sparsity": 0.6, "sparse__every": 2}
+    engine_toys.train(tmp_path, HERE, net="plain", train__ema=0.9, train__epochs=1, **sparse)
+    kept = load_file(tmp_path / "model.safetensors")
+    noted = json.loads((tmp_path / "densities.json").read_text())["end"]
     for name in noted.keys() & kept.keys():
         assert (kept[name] != 0).float().mean().item() <= noted[name] + 1e-6
 

@@ -1,5 +1,6 @@
 """Several networks judged together, classes matched by name, and what is told of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ def pets(tmp_path_factory) -> Path:
 def network(seed, classes=NAMES, loss="cross_entropy"):
     torch.manual_seed(seed)
     net = convatlas.create_model("lecun1989_net5", num_classes=len(classes)).eval()
-    net.classes, net.scores, net.preprocess = tuple(classes), Loss(name=loss), Preprocess(crop_pct=1.0)
+    net.card = replace(net.card, classes=tuple(classes), loss=Loss(name=loss), preprocess=Preprocess(crop_pct=1.0))
     return net
 
 
@@ -125,12 +126,12 @@ def test_names_are_matched_loosely_and_told(pets):
 
 def test_weights_without_names_are_matched_by_place_and_told(pets):
     told, net = Told(), network(1, ("a", "b", "c", "d"))
-    net.classes = ()
+    net.card = replace(net.card, classes=())
     found = convatlas.evaluate(net, str(pets), watch=told)
     assert found.classes == (*NAMES, "class 3") and found.evaluation.labels[-1] == 2
     assert any("do not name their classes" in text for text in told.said)
     small = network(1, ("a", "b"))
-    small.classes = ()
+    small.card = replace(small.card, classes=())
     with pytest.raises(ConvatlasError, match="2 classes, the data 3"):
         convatlas.evaluate(small, str(pets))
 

@@ -37,7 +37,7 @@ def network(kind):
     torch.manual_seed(1)
     name, fields = NETS[kind]
     net = convatlas.create_model(name, **fields)
-    net.preprocess = Preprocess(crop_pct=1.0)
+    net.card = replace(net.card, preprocess=Preprocess(crop_pct=1.0))
     with torch.no_grad():
         net.head.classifier.weight.mul_(40 if kind == "crops" else 0.5)      # so that pictures differ in what is said of them
     return net.eval()
@@ -143,7 +143,7 @@ def test_resnet(pictures):
     close(found, expected)
 
 
-def centre(picture, side):
+def center(picture, side):
     (w, h) = picture.size
     left, top = round((w - side) / 2), round((h - side) / 2)
     return picture.crop((left, top, left + side, top + side))
@@ -151,11 +151,11 @@ def centre(picture, side):
 
 def test_parts(pictures):
     net = network("crops")
-    once = [centre(resized(picture, 35), 28) for picture in files(pictures)]
+    once = [center(resized(picture, 35), 28) for picture in files(pictures)]
     close(judged(net, pictures, Protocol(crop_pct=0.8)), [posteriors(net, [view]) for view in once])
     close(judged(net, pictures, Protocol(scales=(35,))), [posteriors(net, [view]) for view in once])
     close(judged(net, pictures, Protocol(crop_pct=0.8, flip=True)), [posteriors(net, mirrored([view])) for view in once])
-    scales = [posteriors(net, [centre(resized(picture, short), 28) for short in (30, 41)]) for picture in files(pictures)]
+    scales = [posteriors(net, [center(resized(picture, short), 28) for short in (30, 41)]) for picture in files(pictures)]
     close(judged(net, pictures, Protocol(scales=(30, 41))), scales)
 
 

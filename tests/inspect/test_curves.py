@@ -14,9 +14,9 @@ def rows(*accuracies):
             for e, accuracy in enumerate(accuracies, 1)]
 
 
-def line(axes, colour):
+def line(axes, color):
     """The longest solid line of a colour: not the thin one to its name, nor a mark."""
-    wide = [each for each in axes.lines if each.get_color() == colour and each.get_linewidth() > 1.5]
+    wide = [each for each in axes.lines if each.get_color() == color and each.get_linewidth() > 1.5]
     return max(wide, key=lambda each: len(each.get_xdata()))
 
 

@@ -18,7 +18,7 @@ CLASSES = ("cat", "dog", "ship", "nothing")
 
 
 def network(**fields):
-    model = create_model("resnet20_cifar", n=2, se_reduction=4, num_classes=4, **fields)
+    model = create_model("resnet20_cifar", n=2, excite={"reduction": 4}, num_classes=4, **fields)
     model(torch.randn(16, model.in_chans, 32, 32))
     return model.eval()
 
@@ -72,7 +72,7 @@ def test_an_image_of_several_labels_counts_for_each():
 
 
 def test_a_factor_per_pixel_counts_by_its_mean():
-    model = create_model("se_resnet18", stem="cifar", image_size=32, se_squeeze="none", num_classes=3).eval()
+    model = create_model("se_resnet18", stem="cifar", image_size=32, excite={"squeeze": "none"}, num_classes=3).eval()
     excite = model.get_submodule(gates(model, images(2), CLASSES, transforms(model))[0].layer)
     assert isinstance(excite.squeeze, torch.nn.Identity)
     torch.nn.init.zeros_(excite.expand.weight)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from convatlas.draw.markup import duration
-from convatlas.draw.plots import COLOURS, best_row, confusion, curves, filter_pictures, svg, to_image
+from convatlas.draw.plots import COLORS, best_row, confusion, curves, filter_pictures, svg, to_image
 
 
 def rows(count, **changed):
@@ -93,7 +93,7 @@ def test_names_are_not_mathematics_and_missing_glyphs_are_no_warning():
 def test_svg_is_the_same_twice_and_has_no_colour_of_its_own():
     first, second = (svg(curves(rows(5)), "x", "t") for _ in range(2))
     assert first == second and "font-family" not in first and "metadata" not in first
-    assert not [colour for colour in COLOURS.values() if colour in first]
+    assert not [color for color in COLORS.values() if color in first]
 
 
 def test_filters_are_scaled_one_by_one_around_grey():

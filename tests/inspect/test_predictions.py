@@ -1,6 +1,7 @@
 """The sheet of predictions: its numbers beside the network run by hand, its bars, and what it says of classes it does not know."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from convatlas import ConvatlasError, create_model, save, transforms
 from convatlas.data import Tensors
-from convatlas.draw.plots import COLOURS
+from convatlas.draw.plots import COLORS
 from convatlas.inspect.predictions import FULL, draw, predictions
 from convatlas.run import Loss
 
@@ -21,7 +22,7 @@ CLASSES = ("cat", "dog", "ship", "car")
 def model():
     net = create_model("resnet20_cifar", n=1, num_classes=4)
     net(torch.randn(32, 3, 32, 32))
-    net.classes = CLASSES
+    net.card = replace(net.card, classes=CLASSES)
     return net.eval()
 
 
@@ -63,7 +64,7 @@ def test_a_seed_chooses_and_mistakes_can_be_asked_for(model):
 
 
 def test_the_loss_says_what_scores_mean(model):
-    model.scores = Loss(name="bce")
+    model.card = replace(model.card, loss=Loss(name="bce"))
     data = images(4)
     with torch.no_grad():
         shares = model(transforms(model)(data.images)).sigmoid()
@@ -99,9 +100,9 @@ def test_the_sheet_can_be_read_and_marks_the_true_class(model, count, classes):
     for guess, axes in zip(found, figure.axes[1::2], strict=True):
         bars = [(bar.get_width(), bar.get_facecolor()[:3]) for bar in axes.patches]
         assert [width for width, _ in bars] == pytest.approx([FULL * share for share in guess.probabilities])
-        for rank, (name, (_, colour)) in enumerate(zip(guess.classes, bars, strict=True)):
+        for rank, (name, (_, color)) in enumerate(zip(guess.classes, bars, strict=True)):
             wanted = "accent" if name == guess.truth else "wrong" if classes and not rank else "train"
-            assert colour == pytest.approx([int(COLOURS[wanted][k : k + 2], 16) / 255 for k in (1, 3, 5)])
+            assert color == pytest.approx([int(COLORS[wanted][k : k + 2], 16) / 255 for k in (1, 3, 5)])
 
 
 def test_the_command_matches_classes_by_name_and_reads_pictures_of_any_kind(model, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ class Chain:
         for conv in convs:
             nn.init.constant_(conv.weight, 1 / kernel**2)
         self.net = Convnet(self, None, [nn.Sequential(*convs)], pooled(1, 2))
-        self.net.name = "chain"
+        self.net.card = replace(self.net.card, model="chain")
 
 
 @pytest.mark.parametrize(("depth", "kernel"), [(4, 3), (16, 3), (4, 7)])
@@ -68,7 +69,7 @@ def test_the_effective_field_grows_as_the_root_of_the_depth(depth, kernel):
     """Luo et al. 2016, section 2.1: the gradient of equal weights is a Gaussian of variance n(k² − 1)/12."""
     field = receptive_field(Chain(depth, kernel).net, count=1)
     profile, places = field.gradient.sum(1), torch.arange(64, dtype=torch.float64)
-    variance = float((profile * (places - field.centre[0]) ** 2).sum())
+    variance = float((profile * (places - field.center[0]) ** 2).sum())
     assert variance == pytest.approx(depth * (kernel**2 - 1) / 12, rel=1e-3)
     assert field.box[0].size == depth * (kernel - 1) + 1
 
@@ -94,9 +95,9 @@ def test_layers_that_cannot_be_looked_at_are_told(layer, said):
 
 def test_pictures_can_be_read():
     torch.manual_seed(0)
-    model, grey = convatlas.create_model("resnet20_cifar"), convatlas.create_model("lenet5")
+    model, gray = convatlas.create_model("resnet20_cifar"), convatlas.create_model("lenet5")
     fields = [receptive_field(model, count=2), receptive_field(model, "stages.0", torch.rand(2, 3, 32, 48)),
-              receptive_field(grey, "stages.1")]
+              receptive_field(gray, "stages.1")]
     for shown in (fields, fields[:1]):
         figure = draw(shown)
         assert_readable(figure)

@@ -53,7 +53,7 @@ def test_bottlenecks_have_three_layers_and_projections_none():
 
 
 def test_what_computes_gates_is_no_response():
-    model = settled("resnet20_cifar", n=1, se_reduction=4)
+    model = settled("resnet20_cifar", n=1, excite={"reduction": 4})
     found = residuals(model, images(3), transforms(model))
     assert len(found.layers) == 1 + 3 * 2 and not any("excite" in layer for layer in found.layers)
 

@@ -1,6 +1,7 @@
 """Saliency: captum's maps beside autograd by hand, and how the picture tells them."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def captum():
 def model():
     model = create_model("resnet20_cifar", n=1, num_classes=4)
     model(torch.randn(32, 3, 32, 32))       # running statistics worth the name
-    model.classes = ("cat", "dog", "ship", "car")
+    model.card = replace(model.card, classes=("cat", "dog", "ship", "car"))
     return model.eval()
 
 
@@ -36,7 +37,7 @@ def test_the_gradient_is_the_score_s_own(captum, model):
     gradient, = torch.autograd.grad(scores[0, 2], x)
     found = saliency(model, X, "ship")
     torch.testing.assert_close(found.gradient, gradient[0].abs().amax(0))
-    assert found.target == "ship" and found.predicted == model.classes[int(scores.argmax())]
+    assert found.target == "ship" and found.predicted == model.card.classes[int(scores.argmax())]
     assert found.probability == pytest.approx(shares[2]) and found.certainty == pytest.approx(max(shares))
 
 
@@ -97,7 +98,7 @@ def test_the_picture_names_class_probability_and_what_is_asked(captum, model):
     assert_readable(figure)
     assert words(figure)[0] == f"Why resnet20_cifar says {found.predicted}" and len(figure.axes[0].get_images()) == 4
     assert any(f"{found.predicted} ({100 * found.certainty:.1f} %)" in text for text in words(figure))
-    other = next(name for name in model.classes if name != found.predicted)
+    other = next(name for name in model.card.classes if name != found.predicted)
     asked = draw(saliency(model, X, other), np.zeros((32, 32), np.uint8), "resnet20_cifar", "a.jpg")
     assert words(asked)[0].startswith(f"What speaks for {other} (")
 

@@ -19,7 +19,7 @@ def pictures(n=12, channels=3, classes=3):
 
 
 def made(images, preprocess, augment=None, size=8):
-    found = fitted.fit(preprocess, augment or Augment(), images, fitted.unnormalised(preprocess, size, 3))
+    found = fitted.fit(preprocess, augment or Augment(), images, fitted.unnormalized(preprocess, size, 3))
     return make_transform(preprocess, size, 3, augment, fitted=found)
 
 

@@ -26,8 +26,8 @@ from convatlas.run import Augment, Data, Loss, Model, Optim, Preprocess, Run, Sp
 from convatlas.segment.run import segment
 
 WHEN = 1_790_000_000        # seconds: the files' time of change, part of what shards and indexes know them by
-GREY = {"num_classes": 3, "in_chans": 1}
-DENSE = Model(name="densenet_40_12_cifar", fields={"layers": 1, "growth": 4, "stem_channels": 4, "image_size": 8, **GREY})
+GRAY = {"num_classes": 3, "in_chans": 1}
+DENSE = Model(name="densenet_40_12_cifar", fields={"layers": 1, "growth": 4, "stem_channels": 4, "image_size": 8, **GRAY})
 PICTURES = Data(source="pictures", batch_size=4, val_fraction=0.25)
 
 
@@ -72,7 +72,7 @@ def runs() -> None:
         assert trained.outcome.interrupted == stop
         shutil.rmtree(Path("runs") / name / "tb")
 
-    lenet = Run(model=Model(name="lenet1", fields=GREY), data=PICTURES)
+    lenet = Run(model=Model(name="lenet1", fields=GRAY), data=PICTURES)
     train("lenet", lenet)
     train("momentum", lenet, stop=True)
     train("levenberg", lenet.model_copy(update={"optim": Optim(name="lm", lr=1e-3, momentum=0, samples=8)}), stop=True)
@@ -102,7 +102,7 @@ def sets() -> None:
     """shards/, unfinished/ shards, a cache of pixels, an index of vectors, and a `segment` that was interrupted."""
     from convatlas.data import Subset, Tensors, make_transform
     from convatlas.data.cache import prepared
-    from convatlas.data.folder import read_folder
+    from convatlas.data.image_folder import read_folder
     from convatlas.data.split import Split
     from convatlas.inspect.vectors import Index
 

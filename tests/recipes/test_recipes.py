@@ -105,8 +105,8 @@ def test_a_network_has_a_recipe_of_its_own(name):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_chief_figures_are_the_papers(name):
     run = recipe(name)
-    optimiser, rate, momentum, decay, images, passes = PUBLISHED[name]
-    assert (run.optim.name, run.optim.lr, run.optim.momentum, run.optim.weight_decay) == (optimiser, rate, momentum, decay)
+    optimizer, rate, momentum, decay, images, passes = PUBLISHED[name]
+    assert (run.optim.name, run.optim.lr, run.optim.momentum, run.optim.weight_decay) == (optimizer, rate, momentum, decay)
     assert (run.data.batch_size, run.train.epochs) == (images, math.ceil(passes))
 
 

@@ -1,5 +1,7 @@
 """Networks that segment begin from trained classifiers and from coarser networks: files of ours and of others."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ import convatlas
 from convatlas.net.registry import VARIANTS
 from convatlas.net.segmenter import Segmenter
 from convatlas.run import Preprocess
-from parity import randomised
+from parity import randomized
 
 SMALL = {"encoder": "resnet20_cifar", "decoder_widths": (8, 6)}
 
@@ -16,8 +18,8 @@ SMALL = {"encoder": "resnet20_cifar", "decoder_widths": (8, 6)}
 def classifier(tmp_path_factory):
     """A small network with weights, of 7 classes, and its file."""
     torch.manual_seed(1)
-    net = randomised(convatlas.create_model("resnet20_cifar", num_classes=7))
-    net.preprocess = Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2))
+    net = randomized(convatlas.create_model("resnet20_cifar", num_classes=7))
+    net.card = replace(net.card, preprocess=Preprocess(mean=(0.4, 0.5, 0.6), std=(0.2, 0.2, 0.2)))
     return net, convatlas.save(net, tmp_path_factory.mktemp("begin") / "resnet.safetensors")
 
 
@@ -28,9 +30,9 @@ def test_a_file_of_ours_fills_the_encoder(classifier):
     with torch.inference_mode():
         for ours, theirs in zip(net.features(x), trained.eval().features(x), strict=True):
             torch.testing.assert_close(ours, theirs)
-    assert net.num_classes == 3 and net(x).shape == (1, 3, 36, 28) and net.preprocess == trained.preprocess
-    grey = convatlas.create_model("unet_resnet34", path, in_chans=1, **SMALL)
-    torch.testing.assert_close(grey.stem.state_dict()["conv.weight"], net.stem.state_dict()["conv.weight"].sum(1, keepdim=True))
+    assert net.num_classes == 3 and net(x).shape == (1, 3, 36, 28) and net.card.preprocess == trained.card.preprocess
+    gray = convatlas.create_model("unet_resnet34", path, in_chans=1, **SMALL)
+    torch.testing.assert_close(gray.stem.state_dict()["conv.weight"], net.stem.state_dict()["conv.weight"].sum(1, keepdim=True))
 
 
 def test_a_file_of_another_library_fills_it_too(resnet):
@@ -41,16 +43,16 @@ def test_a_file_of_another_library_fills_it_too(resnet):
         y = theirs.eval().maxpool(theirs.relu(theirs.bn1(theirs.conv1(x))))
         expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(y))))
         torch.testing.assert_close(net.features(x)[-1], expected, rtol=1e-4, atol=1e-4)
-    assert str(path) in net.loaded.brief()[0]
+    assert str(path) in net.card.provenance.report.brief()[0]
 
 
 def test_a_coarser_network_hands_on_what_it_has(tmp_path):
     """As FCN-16s begins from FCN-32s; their names differ, and so may their classes."""
-    coarse = randomised(convatlas.create_model("unet", widths=(3, 4, 5), num_classes=4))
-    coarse.classes = ("a", "b", "c", "d")
+    coarse = randomized(convatlas.create_model("unet", widths=(3, 4, 5), num_classes=4))
+    coarse.card = replace(coarse.card, classes=("a", "b", "c", "d"))
     path = convatlas.save(coarse, tmp_path / "coarse.safetensors")
     fine = convatlas.create_model("unet_same", path, widths=(3, 4, 5), norm="none", in_chans=1)
-    assert fine.num_classes == 4 and fine.classes == coarse.classes
+    assert fine.num_classes == 4 and fine.card.classes == coarse.card.classes
     assert all(torch.equal(tensor, coarse.state_dict()[name]) for name, tensor in fine.state_dict().items())
     again = convatlas.create_model("unet", path)
     assert again.spec == coarse.spec and torch.equal(again.head.classifier.weight, coarse.head.classifier.weight)

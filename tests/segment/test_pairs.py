@@ -64,9 +64,9 @@ def test_classes_with_pixels_that_do_not_count(tmp_path):
 
 
 def test_colours_are_classes(tmp_path):
-    colour = np.zeros((*SHAPE, 3), np.uint8)
-    colour[:3, :, 0], colour[8:, :, 2] = 128, 64
-    pairs = opened(folder(tmp_path, [colour] * 5))
+    color = np.zeros((*SHAPE, 3), np.uint8)
+    color[:3, :, 0], color[8:, :, 2] = 128, 64
+    pairs = opened(folder(tmp_path, [color] * 5))
     assert len(pairs.classes) == 3
     numbers = pairs.train.classes_of(0)
     assert numbers[0, 0] == 2 and numbers[9, 0] == 1 and numbers[5, 0] == 0

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 import convatlas
-from convatlas import ConvatlasError
 from convatlas.data.augment import deform, displacement
 from convatlas.data.draws import normals
 from convatlas.engine.distributed import World
 from convatlas.run import Augment, Loss, Preprocess
 from convatlas.segment.border_weights import border_weights, parted
-from convatlas.segment.judging import judge, whole_scores
 from convatlas.segment.patches import PatchLoader, WholeImages
+from convatlas.segment.validation import validate, whole_scores
 from convatlas.zoo import transforms
 
 ALONE = World(0, 1, torch.device("cpu"))
@@ -181,7 +180,7 @@ def test_judging_counts_pixels_and_leaves_out_those_that_do_not_count():
 
     net, pairs = tiny("same").eval(), Ignored(3)
     images = WholeImages(pairs, transforms(net))
-    found = judge(net, images, Loss(), ALONE, 2, None)
+    found = validate(net, images, Loss(), ALONE, 2, None)
     table = torch.zeros(2, 2, dtype=torch.int64)
     losses = []
     for index in range(3):
@@ -194,13 +193,4 @@ def test_judging_counts_pixels_and_leaves_out_those_that_do_not_count():
     assert torch.equal(found.confusion, table) and found.count == 3
     assert found.loss == pytest.approx(sum(losses) / 3, rel=1e-4)
     shares = [WholeImages(pairs, transforms(net), rank=rank, world=2) for rank in (0, 1)]
-    assert torch.equal(sum(judge(net, share, Loss(), ALONE, 2, None).confusion for share in shares), table)
-
-
-@pytest.mark.parametrize(("augment", "sentence"), [
-    (Augment(crop="resized"), "crop = resized is for classifying"), (Augment(policy="trivial"), "policy is for"),
-    (Augment(erase=0.5), "erase is"),
-])
-def test_augmentation_that_does_not_fit_is_refused(augment, sentence):
-    with pytest.raises(ConvatlasError, match=sentence):
-        loader(tiny(), augment)
+    assert torch.equal(sum(validate(net, share, Loss(), ALONE, 2, None).confusion for share in shares), table)

@@ -48,7 +48,7 @@ def files(tmp_path, pixels):
 def expected(net, pixels):
     """The labels from the whole picture at once."""
     with torch.inference_mode():
-        return net(convatlas.transforms(net).normalised(torch.from_numpy(pixels).permute(2, 0, 1) / 255.0)[None])[0].softmax(0)
+        return net(convatlas.transforms(net).normalized(torch.from_numpy(pixels).permute(2, 0, 1) / 255.0)[None])[0].softmax(0)
 
 
 def test_every_kind_of_file_gives_the_whole_pictures_labels(net, pixels, files, tmp_path):
@@ -88,8 +88,8 @@ def test_instances_and_their_table(net, pixels, tmp_path, how):
 
 def test_grey_for_a_network_of_three_channels_and_the_reverse(net, pixels, tmp_path):
     """A grey image is repeated, as in training; a coloured one turned grey for a network of one channel."""
-    grey = pixels[:, :, 0]
-    first, second = segment(net, [grey, np.repeat(grey[:, :, None], 3, 2)], tmp_path / "a", tile=112)
+    gray = pixels[:, :, 0]
+    first, second = segment(net, [gray, np.repeat(gray[:, :, None], 3, 2)], tmp_path / "a", tile=112)
     assert first.labels.read_bytes() == second.labels.read_bytes()
     single = convatlas.create_model("unet_same", widths=(4, 6), in_chans=1)
     luminance = (pixels @ np.array([0.2989, 0.587, 0.114])).astype(np.uint8)

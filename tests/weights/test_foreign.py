@@ -19,7 +19,7 @@ import convatlas
 from convatlas import ConvatlasError, weights
 from convatlas.net import registry
 from convatlas.weights import checkpoints, files, foreign, tables
-from parity import randomised
+from parity import randomized
 
 LIBRARIES = ("torchvision", "timm")     # releases of others: test_releases.py
 PEERS = [(family, peer) for family, library in tables.every() if library in LIBRARIES for peer in tables.peers(family, library)]
@@ -32,10 +32,10 @@ def network(peer, **over):
     if peer.library == "timm":
         import timm
 
-        return randomised(timm.create_model(peer.name, **{**peer.kwargs, **over}).double())
+        return randomized(timm.create_model(peer.name, **{**peer.kwargs, **over}).double())
     from torchvision.models import get_model
 
-    return randomised(get_model(peer.name, weights=None, **{**peer.kwargs, **over}).double())
+    return randomized(get_model(peer.name, weights=None, **{**peer.kwargs, **over}).double())
 
 
 def label(peer):
@@ -76,8 +76,8 @@ def test_loaded_it_computes_the_same_and_goes_back(family, peer, tmp_path):
 def test_without_a_name_it_is_recognised(resnet):
     model, path = resnet
     ours = convatlas.load(path)
-    assert ours.loaded.network == "resnet18" and "torchvision" in ours.loaded.source
-    assert {row.what for row in ours.loaded.rows} == {"loaded"}
+    assert ours.card.provenance.report.network == "resnet18" and "torchvision" in ours.card.provenance.report.source
+    assert {row.what for row in ours.card.provenance.report.rows} == {"loaded"}
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(ours(x), model(x), rtol=1e-4, atol=1e-4)
@@ -89,12 +89,12 @@ def test_another_number_of_classes_and_channels(resnet):
     report = convatlas.load_weights(ours, path)
     kept = {row.ours: row.why for row in report.rows if row.what == "kept"}
     assert set(kept) == {"head.classifier.weight", "head.classifier.bias"} and "1000 classes" in kept["head.classifier.bias"]
-    grey = torch.randn(2, 1, 64, 64)
+    gray = torch.randn(2, 1, 64, 64)
     with torch.inference_mode():
-        expected = nn.Sequential(*list(model.children())[:-1])(grey.repeat(1, 3, 1, 1)).flatten(1)
-        torch.testing.assert_close(ours.eval().forward_head(ours.forward_features(grey), pre_logits=True).flatten(1), expected,
+        expected = nn.Sequential(*list(model.children())[:-1])(gray.repeat(1, 3, 1, 1)).flatten(1)
+        torch.testing.assert_close(ours.eval().forward_head(ours.forward_features(gray), pre_logits=True).flatten(1), expected,
                                    rtol=1e-4, atol=1e-4)
-    assert ours(grey).shape == (2, 7)
+    assert ours(gray).shape == (2, 7)
     four = foreign.channels(model.conv1.weight, 4)
     torch.testing.assert_close(four[:, 3], model.conv1.weight[:, 0] * 0.75)
 

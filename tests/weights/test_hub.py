@@ -42,10 +42,10 @@ def test_timm_s_weights_come_with_their_preprocessing(cache, resnet):
     for name in ("timm/resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"):
         ours = convatlas.create_model("resnet18", weights=name)
         assert torch.equal(ours.head.classifier.bias, model.fc.bias)
-        assert ours.preprocess.interpolation == "bicubic" and ours.preprocess.crop_pct == 0.95
-        assert len(ours.classes) == 1000 and ours.classes[0] == "tench"
+        assert ours.card.preprocess.interpolation == "bicubic" and ours.card.preprocess.crop_pct == 0.95
+        assert len(ours.card.classes) == 1000 and ours.card.classes[0] == "tench"
     tuned = convatlas.create_model("resnet18", weights="timm/resnet18.a1_in1k", num_classes=5)
-    assert tuned.classes == () and tuned.preprocess.crop_pct == 0.95
+    assert tuned.card.classes == () and tuned.card.preprocess.crop_pct == 0.95
 
 
 def test_a_repository_that_convatlas_published(cache, tmp_path):
@@ -65,7 +65,7 @@ def test_torchvision_s_file_is_known_by_its_name(cache, resnet):
     torch.save(resnet[0].state_dict(), kept)
     for source in ("torchvision/IMAGENET1K_V1", kept):
         ours = convatlas.create_model("resnet18", weights=source)
-        assert ours.preprocess.crop_pct == 0.875 and ours.classes[999] == "toilet tissue"
+        assert ours.card.preprocess.crop_pct == 0.875 and ours.card.classes[999] == "toilet tissue"
 
 
 @pytest.mark.parametrize(("name", "sentence"), [

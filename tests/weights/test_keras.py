@@ -15,7 +15,7 @@ import convatlas
 from convatlas import ConvatlasError, weights
 from convatlas.net import registry
 from convatlas.weights import files, tables
-from parity import randomised
+from parity import randomized
 
 h5py = pytest.importorskip("h5py")
 PEERS = [(family, peer) for family, library in tables.every() if library == "keras" for peer in tables.peers(family, library)]
@@ -90,7 +90,7 @@ def grouped(path, layers):
 @pytest.fixture(scope="module")
 def mobilenet():
     torch.manual_seed(0)
-    return randomised(convatlas.create_model("mobilenet_v1_025", num_classes=5, act="relu6", padding="same"))
+    return randomized(convatlas.create_model("mobilenet_v1_025", num_classes=5, act="relu6", padding="same"))
 
 
 def layers_of(model):
@@ -102,7 +102,8 @@ def plain(model):
 
 
 def same(loaded, model):
-    assert loaded.spec == model.spec and loaded.loaded.network == model.name and "keras" in loaded.loaded.source
+    report = loaded.card.provenance.report
+    assert loaded.spec == model.spec and report.network == model.name and "keras" in report.source
     for name, tensor in model.state_dict().items():
         assert name.endswith("num_batches_tracked") or torch.equal(loaded.state_dict()[name], tensor), name
     x = torch.randn(2, 3, 64, 64)
@@ -122,7 +123,7 @@ def test_layers_by_classes(mobilenet, tmp_path):
 
 
 def test_one_class_is_no_depthwise_layer(tmp_path):
-    model = randomised(convatlas.create_model("mobilenet_v1_025", num_classes=1, act="relu6", padding="same"))
+    model = randomized(convatlas.create_model("mobilenet_v1_025", num_classes=1, act="relu6", padding="same"))
     legacy(tmp_path / "x.hdf5", plain(model), style="keras 3")
     same(convatlas.load(tmp_path / "x.hdf5"), model)
 
@@ -148,7 +149,7 @@ def test_many_names_in_pieces(mobilenet, tmp_path):
 
 def test_a_bias_before_batchnorm_goes_into_its_mean(tmp_path):
     torch.manual_seed(0)
-    conv, norm = nn.Conv2d(3, 4, 3).double(), randomised(nn.Sequential(nn.BatchNorm2d(4, eps=1e-3)).double())[0]
+    conv, norm = nn.Conv2d(3, 4, 3).double(), randomized(nn.Sequential(nn.BatchNorm2d(4, eps=1e-3)).double())[0]
     legacy(tmp_path / "x.h5", [("a_conv", numbers(conv, "conv2d")), ("b_conv", numbers(conv, "conv2d")),
                                ("a_bn", numbers(norm, "batch_normalization"))])
     found = files.read(tmp_path / "x.h5")
@@ -345,9 +346,9 @@ def test_scores_are_keras_s(family, peer, tmp_path, monkeypatch):
     for name, save in (("x.h5", model.save), ("x.weights.h5", model.save_weights)):
         save(tmp_path / name)
         ours = convatlas.load(tmp_path / name)
-        assert ours.loaded.network == peer.ours
+        assert ours.card.provenance.report.network == peer.ours
         assert all(getattr(ours.spec, field) == value for field, value in peer.fields.items())
-        assert {row.theirs.partition(".")[0] for row in ours.loaded.rows if row.what == "left out"} <= {"normalization_0"}
+        assert {row.theirs.partition(".")[0] for row in ours.card.provenance.report.rows if row.what == "left out"} <= {"normalization_0"}
         with torch.inference_mode():
             scores = ours(torch.from_numpy(x).permute(0, 3, 1, 2))
         torch.testing.assert_close(scores, expected, rtol=0, atol=min(1e-3 * largest, 0.05 * spread))

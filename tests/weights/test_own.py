@@ -2,21 +2,24 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import pytest
 import torch
 
 import convatlas
 from convatlas import ConvatlasError, weights
+from convatlas.net import registry
+from convatlas.net.card import Provenance
 from convatlas.run import Loss, Preprocess
 
 
 @pytest.fixture
 def saved(tmp_path):
     model = convatlas.create_model("lenet5_modern", num_classes=3)
-    meta = weights.Meta(model="lenet5_modern", fields={"num_classes": 3}, classes=("a", "b", "ü"), preprocess=Preprocess(crop_pct=1.0),
-                        loss=Loss(name="mse"), data="letters", metrics={"val_top1": 0.5})
-    weights.save(tmp_path / "model.safetensors", model.state_dict(), meta)
+    card = replace(model.card, classes=("a", "b", "ü"), preprocess=Preprocess(crop_pct=1.0), loss=Loss(name="mse"),
+                   provenance=Provenance("letters", {"val_top1": 0.5}))
+    weights.save(tmp_path / "model.safetensors", model.state_dict(), card)
     return tmp_path, model
 
 
@@ -24,8 +27,8 @@ def test_a_file_comes_back_whole(saved):
     folder, model = saved
     for source in (folder, folder / "model.safetensors", str(folder)):
         back = convatlas.load(source)
-        assert (back.name, back.num_classes, back.classes) == ("lenet5_modern", 3, ("a", "b", "ü"))
-        assert back.preprocess == Preprocess(crop_pct=1.0) and back.scores == Loss(name="mse") and not back.training
+        assert (back.name, back.num_classes, back.card.classes) == ("lenet5_modern", 3, ("a", "b", "ü"))
+        assert back.card.preprocess == Preprocess(crop_pct=1.0) and back.card.loss == Loss(name="mse") and not back.training
         x = torch.randn(2, 1, 32, 32)
         assert torch.equal(back(x), model.eval()(x))
     assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors"]        # nothing half-written left behind
@@ -46,10 +49,10 @@ def test_another_network_is_refused(saved):
 def test_other_classes_and_channels_are_adapted_and_told(saved):
     folder, trained = saved
     model = convatlas.create_model("lenet5_modern", weights=folder, num_classes=4, in_chans=3)
-    done = {row.ours: (row.what, row.why) for row in model.loaded.rows}
+    done = {row.ours: (row.what, row.why) for row in model.card.provenance.report.rows}
     assert done["head.classifier.weight"] == ("kept", "the file has 3 classes, the network 4; it is newly initialised")
     adapted = [name for name, (what, _) in done.items() if what == "adapted"]
-    assert len(adapted) == 1 and model.classes == ()
+    assert len(adapted) == 1 and model.card.classes == ()
     first, kernel = trained.state_dict()[adapted[0]], model.state_dict()[adapted[0]]
     torch.testing.assert_close(kernel.sum(1, keepdim=True), first)      # a grey picture on three channels gives what it gave
 
@@ -58,7 +61,7 @@ def test_other_classes_and_channels_are_adapted_and_told(saved):
 def test_tensors_of_another_network_under_our_name_are_refused(saved, tmp_path, drop, more, sentence):
     _, model = saved
     tensors = dict(list(model.state_dict().items())[drop:]) | more
-    weights.save(tmp_path / "odd.safetensors", tensors, weights.Meta(model="lenet5_modern", fields={"num_classes": 3}))
+    weights.save(tmp_path / "odd.safetensors", tensors, model.card)
     with pytest.raises(ConvatlasError, match=f"holds another network.*{sentence}"):
         convatlas.load(tmp_path / "odd.safetensors")
 
@@ -103,22 +106,22 @@ def test_missing_places_are_told_apart(tmp_path):
 def test_an_unwritable_place_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConvatlasError, match="cannot write"):
-        weights.save(tmp_path / "file" / "model.safetensors", {"x": torch.zeros(1)}, weights.Meta(model="lenet5"))
+        weights.save(tmp_path / "file" / "model.safetensors", {"x": torch.zeros(1)}, registry.card("lenet5"))
 
 
 def test_what_was_fitted_travels_beside_the_network(saved):
     folder, model = saved
     fitted = {"mean": torch.rand(4), "whitening": torch.rand(4, 4).T}
-    weights.save(folder / "with.safetensors", model.state_dict(), weights.Meta(model="lenet5_modern", fields={"num_classes": 3}), fitted)
-    back = weights.read_fitted(folder / "with.safetensors")
+    weights.save(folder / "with.safetensors", model.state_dict(), replace(model.card, fitted=fitted))
+    back = weights.read_card(folder / "with.safetensors").fitted
     assert back.keys() == fitted.keys() and all(torch.equal(back[name], fitted[name]) for name in fitted)
     x = torch.randn(2, 1, 32, 32)
     assert torch.equal(convatlas.load(folder / "with.safetensors")(x), model.eval()(x))      # the network gets its own tensors only
-    assert weights.read_fitted(folder) == {}
+    assert weights.read_card(folder).fitted == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle", header(b"{}"), header(b'{"__metadata__": {"convatlas": "{"}}')])
-def test_malformed_files_hold_nothing_fitted(tmp_path, content):
+def test_malformed_files_have_no_card(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ConvatlasError, match=r"model\.safetensors"):
-        weights.read_fitted(tmp_path)
+        weights.read_card(tmp_path)

@@ -16,7 +16,7 @@ from torch import nn
 from convatlas import weights, zoo  # noqa: F401 - registers the networks
 from convatlas.net import registry
 from convatlas.weights import files, foreign, tables
-from parity import randomised
+from parity import randomized
 
 WRITTEN_BY_COMPARING = ("torchvision", "timm", "keras")     # those of benchmarks/name_tables.py, and test_keras.py's
 
@@ -700,7 +700,7 @@ def test_a_file_of_it_is_recognised(key):
     """By names and shapes, in the file that is called after it; with the fields that make ours the same function."""
     peer = next(peer for peer in tables.peers(*key) if peer.name == RELEASES[key].small)
     state = weights.blank(lambda: RELEASES[key].build(registry.build(peer.ours, peer.fields).spec)).state_dict()
-    found = foreign.recognise(files.Foreign(f"{peer.name}.pth", "torch", state), registry.build, ours=peer.ours)
+    found = foreign.recognize(files.Foreign(f"{peer.name}.pth", "torch", state), registry.build, ours=peer.ours)
     assert (found.peer, found.left) == (peer, ())
 
 
@@ -711,7 +711,7 @@ def test_scores_are_equal(key):
     release = RELEASES[key]
     peer = next(peer for peer in tables.peers(*key) if peer.name == release.small)
     theirs, ours, pairs = both(key, peer, release.fields)
-    theirs, ours = randomised(theirs.double()), ours.double().eval()
+    theirs, ours = randomized(theirs.double()), ours.double().eval()
     places = ours.state_dict()
     ours.load_state_dict({pairs[name]: tensor.reshape(places[pairs[name]].shape) for name, tensor in theirs.state_dict().items()})
     x = torch.randn(2, 3, release.size, release.size, dtype=torch.float64)

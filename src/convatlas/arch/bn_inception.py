@@ -71,7 +71,7 @@ def inception(cin: int, row: Row, conv: Conv, count_zeros: bool) -> Parallel:
     return Parallel(paths)
 
 
-def initialise(model: nn.Module) -> nn.Module:
+def initialize(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             known = [std for layer, std in DEVIATIONS.items() if name.endswith(layer)]
@@ -112,7 +112,7 @@ class BNInception:
             if self.excite:
                 module = nn.Sequential(OrderedDict(paths=module, excite=self.excite.layer(cin)))
             parts[-1].append((f"inception_{row.name}", module))
-        stem, *stages = (initialise(nn.Sequential(OrderedDict(layers))) for layers in parts)
+        stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
         return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                                                   classifier=linear(variance_scaling_)))
 
@@ -131,4 +131,5 @@ class BNInception:
 
 
 register("bn_inception", BNInception(), params=11_285_224, macs=2_032_600_064, recipe="bn_inception")
-register("se_bn_inception", BNInception(excite=Excite()), params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")
+register("se_bn_inception", BNInception(excite=Excite()),
+         params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")

@@ -40,8 +40,8 @@ class ConvNeXtIsotropic:
         blocks = nn.Sequential(*(
             convnext_block(conv2d(width, width, 7, groups=width, bias=True), width,
                            layer_scale=self.layer_scale, drop=next(rates), eps=eps) for _ in range(self.blocks)))
-        head = pooled(width, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=convnext_linear,
-                      after={"norm": pool_norm(width, self.global_pool, eps)})
+        head = pooled(width, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=convnext_linear, after={"norm": pool_norm(width, self.global_pool, eps)})
         model = Convnet(self, nn.Sequential(OrderedDict(conv=patches)), [blocks], head)
         convnext_init_(model)
         return model

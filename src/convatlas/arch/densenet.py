@@ -63,7 +63,7 @@ class DenseNet:
         return model
 
     def first(self) -> nn.Sequential:
-        """What comes before the max-pool."""
+        """The layers before the max-pool."""
         make = partial(conv_norm, norm=partial(nn.BatchNorm2d, eps=self.norm_eps))
         if self.stem == "deep":
             return nn.Sequential(make(self.in_chans, self.growth, 3, 2), make(self.growth, self.growth, 3),

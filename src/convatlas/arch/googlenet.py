@@ -75,7 +75,7 @@ def xavier_(weight: Tensor) -> None:
     nn.init.kaiming_uniform_(weight, nonlinearity="linear")
 
 
-def initialise(model: nn.Module) -> nn.Module:
+def initialize(model: nn.Module) -> nn.Module:
     """All but the classifiers, whose biases are zero."""
     every_conv_(model, xavier_, 0.2, linear=True)
     return model
@@ -107,7 +107,7 @@ class GoogLeNet:
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin)
-        stem, *stages = (initialise(nn.Sequential(OrderedDict(layers))) for layers in parts)
+        stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(xavier_))
         return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
 
@@ -124,7 +124,7 @@ class GoogLeNet:
         """Section 5: average pooling to 4×4, 128 1×1 filters, 1024 units, dropout."""
         layers = OrderedDict(pool=nn.AvgPool2d(5, 3, ceil_mode=True), fit=nn.AdaptiveAvgPool2d(4), reduce=conv(cin, 128, 1),
                              flatten=nn.Flatten(), fc=nn.Linear(128 * 16, 1024), act=nn.ReLU(), drop=nn.Dropout(self.aux_drop_rate))
-        return AuxHead(at, initialise(nn.Sequential(layers)), 1024, self.num_classes, linear(xavier_))
+        return AuxHead(at, initialize(nn.Sequential(layers)), 1024, self.num_classes, linear(xavier_))
 
 
 register("googlenet", GoogLeNet(), params=13_378_280, macs=1_582_671_872, recipe="googlenet")

@@ -74,7 +74,7 @@ def classifier(cin: int, cout: int) -> nn.Linear:
     return layer
 
 
-def initialise(model: nn.Module) -> nn.Module:
+def initialize(model: nn.Module) -> nn.Module:
     every_conv_(model, normal_)
     return model
 
@@ -106,7 +106,7 @@ class GoogLeNetBN:
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin, conv)
-        stem, *stages = (initialise(nn.Sequential(OrderedDict(layers))) for layers in parts)
+        stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=classifier)
         return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
 
@@ -122,7 +122,7 @@ class GoogLeNetBN:
         """The 4×4 means are adaptive: at 14×14 of windows of four, where the paper has five."""
         layers = OrderedDict(pool=nn.AdaptiveAvgPool2d(4), reduce=conv(cin, 128, 1), flatten=nn.Flatten(),
                              fc=classifier(128 * 16, 1024), act=nn.ReLU(), drop=nn.Dropout(self.aux_drop_rate))
-        return AuxHead(at, initialise(nn.Sequential(layers)), 1024, self.num_classes, classifier)
+        return AuxHead(at, initialize(nn.Sequential(layers)), 1024, self.num_classes, classifier)
 
 
 register("googlenet_bn", GoogLeNetBN(), params=13_004_888, macs=1_498_376_192, fidelity="field", recipe="bn_inception")

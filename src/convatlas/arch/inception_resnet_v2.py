@@ -107,4 +107,5 @@ class InceptionResNetV2:
 
 register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors", recipe="inception_v4")
 register("inception_resnet_v2_paper", InceptionResNetV2("paper", (5, 10, 5)), params=32_433_928, macs=9_257_953_632, recipe="inception_v4")
-register("se_inception_resnet_v2", InceptionResNetV2(excite=Excite()), params=64_387_444, macs=13_164_289_376, recipe="senet")
+register("se_inception_resnet_v2", InceptionResNetV2(excite=Excite()),
+         params=64_387_444, macs=13_164_289_376, recipe="senet")

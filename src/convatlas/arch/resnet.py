@@ -40,7 +40,7 @@ TABLE_1 = {         # conv2_x … conv5_x
 
 @dataclass(frozen=True)
 class ResNet:
-    """`excite` puts squeeze-and-excitation into every block (Hu et al. 2018); `output_stride` dilates instead of striding."""
+    """`excite` puts squeeze-and-excitation into every block; `output_stride` dilates instead of striding."""
 
     table: Column = TABLE_1[50]
     shortcut: Option = "B"

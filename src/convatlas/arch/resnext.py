@@ -76,7 +76,9 @@ register("se_resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4, BlockExcite()), param
          fidelity="field", aliases=("seresnext50_32x4d",), recipe="senet")
 register("se_resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4, BlockExcite()), params=48_955_416, macs=7_974_739_968,
          fidelity="field", aliases=("seresnext101_32x4d",), recipe="senet")
-register("se_resnext50_32x4d_v1", ResNeXt(TABLE_1[50], 32, 4, BlockExcite(), stem_pool="ceil"), params=27_559_896, macs=4_232_994_816,
-         fidelity="authors", aliases=("legacy_seresnext50_32x4d",), recipe="senet")
-register("se_resnext101_32x4d_v1", ResNeXt(TABLE_1[101], 32, 4, BlockExcite(), stem_pool="ceil"), params=48_955_416, macs=7_974_739_968,
-         fidelity="authors", aliases=("legacy_seresnext101_32x4d",), recipe="senet")
+register("se_resnext50_32x4d_v1", ResNeXt(TABLE_1[50], 32, 4, BlockExcite(), stem_pool="ceil"),
+         params=27_559_896, macs=4_232_994_816, fidelity="authors",
+         aliases=("legacy_seresnext50_32x4d",), recipe="senet")
+register("se_resnext101_32x4d_v1", ResNeXt(TABLE_1[101], 32, 4, BlockExcite(), stem_pool="ceil"),
+         params=48_955_416, macs=7_974_739_968, fidelity="authors",
+         aliases=("legacy_seresnext101_32x4d",), recipe="senet")

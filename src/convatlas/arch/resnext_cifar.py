@@ -36,7 +36,8 @@ class ResNeXtCifar:
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
         block = partial(bottleneck, groups=self.groups, width=self.width, norm=norm)
         stem = conv_norm(self.in_chans, 64, 3, norm=norm)
-        stages = residual_stages(block, [self.blocks] * 3, 64, expansion=4, before=1, drop_path_rate=self.drop_path_rate)
+        stages = residual_stages(block, [self.blocks] * 3, 64, expansion=4, before=1,
+                                 drop_path_rate=self.drop_path_rate)
         head = pooled(1024, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
         he_normal_(nn.ModuleList([stem, *stages]))
         return Convnet(self, stem, stages, head)

@@ -44,9 +44,12 @@ NETS = {          # block        blocks         groups
 }
 
 
-def bottleneck_154(cin: int, planes: int, stride: int, dilation: tuple[int, int], drop: float, *, stride_on: StrideOn, groups: int,
-                   width: int, norm: MakeNorm) -> nn.Module:
-    """1×1 of half the width, BN, ReLU, 3×3 in groups, BN, ReLU, 1×1, BN; + shortcut, ReLU; projections are 3×3 from conv3_x on."""
+def bottleneck_154(cin: int, planes: int, stride: int, dilation: tuple[int, int], drop: float, *, stride_on: StrideOn,
+                   groups: int, width: int, norm: MakeNorm) -> nn.Module:
+    """1×1 of half the width, BN, ReLU, 3×3 in groups, BN, ReLU, 1×1, BN; + shortcut, ReLU.
+
+    The shortcut's projections are 3×3 from conv3_x on.
+    """
     inner, cout = planes * width // 64 * groups, 4 * planes
     first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
     branch: OrderedDict[str, nn.Module] = OrderedDict(
@@ -55,7 +58,7 @@ def bottleneck_154(cin: int, planes: int, stride: int, dilation: tuple[int, int]
         expand=conv_norm(inner, cout, 1, norm=norm, act=None),
     )
     projection = shortcut("B", cin, cout, stride, norm)
-    if projection is not None and planes > 64:      # in the place of the 1×1, whose random draws stay part of what a seed gives
+    if projection is not None and planes > 64:      # replaces the 1×1, whose random draws a seed's weights depend on
         projection = conv_norm(cin, cout, 3, stride, norm=norm, act=None)
     return Residual(nn.Sequential(branch), projection, nn.ReLU(), drop)
 
@@ -85,14 +88,14 @@ class SENet:
         """Input (N, 3, 224, 224); the stem's maps at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
         block, expansion = basic, 1
         if self.net.block == "bottleneck":
-            block = partial(bottleneck_154 if self.net.deep else bottleneck, stride_on=self.stride_on, groups=self.net.groups,
-                            width=self.net.width)
+            block = partial(bottleneck_154 if self.net.deep else bottleneck, stride_on=self.stride_on,
+                            groups=self.net.groups, width=self.net.width)
             expansion = 4
         return residual_net(self, block, self.net[1:5], expansion=expansion, pool=self.stem_pool, excite=self.excite,
                             stem=self.front, width=128 if self.net.deep else 64)
 
     def front(self, norm: MakeNorm) -> nn.Sequential:
-        """What comes before the max-pool."""
+        """Stem, before the max-pool."""
         if self.stem == "cifar":
             return conv_norm(self.in_chans, 128 if self.net.deep else 64, 3, norm=norm)
         if not self.net.deep:

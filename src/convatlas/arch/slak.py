@@ -58,8 +58,8 @@ class SLaK:
                                layer_scale=self.layer_scale, drop=next(rates)) for _ in range(blocks)))
             stages.append(nn.Sequential(layers))
             cin = cout
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=convnext_linear,
-                      after={"norm": pool_norm(cin, self.global_pool)})
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=convnext_linear, after={"norm": pool_norm(cin, self.global_pool)})
         model = Convnet(self, stem, stages, head)
         convnext_init_(model)
         return model

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..net.registry import register
 from ..net.segmenter import Decoder, Segmenter
-from ..parts import MakeNorm, Padding, conv_norm, crop_centre, he_normal_, pad_to
+from ..parts import MakeNorm, Padding, conv_norm, crop_center, he_normal_, pad_to
 
 FIGURE_1 = (64, 128, 256, 512, 1024)     # channels per level, from the top of the U to its bottom
 
@@ -34,7 +34,7 @@ class UpLevel(nn.Module):
 
     def forward(self, x: Tensor, across: Tensor) -> Tensor:
         x = self.up(x)
-        pair = [x, crop_centre(across, x)] if self.valid else [pad_to(x, across), across]
+        pair = [x, crop_center(across, x)] if self.valid else [pad_to(x, across), across]
         y: Tensor = self.convs(torch.cat(pair, dim=1))
         return y
 

@@ -54,7 +54,7 @@ class Levels(nn.Module):
 
 
 class Cropped(Decoder):
-    """What the padding of the image has added is cut off again."""
+    """Cropping of what the padding of the image has added."""
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]
         return crop(super().forward(maps, size), 0, *size)

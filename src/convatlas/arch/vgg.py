@@ -66,7 +66,7 @@ class VGG:
                              fc6=fc(cin * 49, self.fc), act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
                              fc7=fc(self.fc, self.fc), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
         net = Convnet(self, stem, stages, Head(nn.Sequential(hidden), self.fc, self.num_classes, fc))
-        self.initialise(net)
+        self.initialize(net)
         return net
 
     def conv(self, cin: int, cout: int, kernel: int, stride: int = 1, *, number: str = "") -> "OrderedDict[str, nn.Module]":
@@ -80,12 +80,12 @@ class VGG:
         return layers
 
     def reduce(self, channels: int) -> "OrderedDict[str, nn.Module]":
-        """What halves the map."""
+        """Reduction that halves the map."""
         if self.pool == "max":
             return OrderedDict(pool=nn.MaxPool2d(2))
         return OrderedDict(pool=nn.Sequential(self.conv(channels, channels, 3, 2)))
 
-    def initialise(self, net: nn.Module) -> None:
+    def initialize(self, net: nn.Module) -> None:
         """Every convolution's weights as `init` says, its biases zero."""
         if self.init == "he":
             he_normal_(net)

@@ -81,4 +81,5 @@ register("wide_resnet40_2_cifar", WideResNet(40, 2), params=2_243_546, macs=327_
 register("wide_resnet40_4_cifar", WideResNet(40, 4), params=8_949_210, macs=1_298_582_016, recipe="wide_resnet_cifar")
 register("wide_resnet40_8_cifar", WideResNet(40, 8), params=35_748_314, macs=5_172_024_320, recipe="wide_resnet_cifar")
 register("wide_resnet40_10_cifar", WideResNet(40, 10), params=55_841_754, macs=8_074_483_968, recipe="wide_resnet_cifar")
-register("se_wide_resnet16_8_cifar", WideResNet(16, 8, excite=Excite()), params=11_049_290, macs=1_548_231_680, recipe="wide_resnet_cifar")
+register("se_wide_resnet16_8_cifar", WideResNet(16, 8, excite=Excite()),
+         params=11_049_290, macs=1_548_231_680, recipe="wide_resnet_cifar")

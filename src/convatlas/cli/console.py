@@ -1,4 +1,4 @@
-"""The one pair of consoles, and how numbers, marks and JSON are written on them."""
+"""The consoles of the command line, one for output and one for errors: numbers, marks and JSON as they write them."""
 
 import json
 import logging
@@ -14,6 +14,11 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
+
+from ..draw.numbers import duration as duration
+from ..draw.numbers import exact as exact
+from ..draw.numbers import percent as percent
+from ..draw.numbers import short as short
 
 WIDE = 240      # columns of a table that goes into a file or a pipe, where nothing need be cut
 
@@ -62,31 +67,6 @@ def _finite(tree: Any) -> Any:
     return tree if isinstance(tree, str | int | None) else str(tree)
 
 
-def short(number: float) -> str:
-    """60000 as '60.0k', 60965224 as '60.97M'."""
-    for unit, sign, digits in ((1e9, "G", 2), (1e6, "M", 2), (1e3, "k", 1)):
-        if number >= unit:
-            return f"{number / unit:.{digits}f}{sign}"
-    return f"{number:g}"
-
-
-def exact(number: float) -> str:
-    """60000 as '60 000'."""
-    return f"{number:,}".replace(",", " ")
-
-
-def percent(share: float) -> str:
-    """0.9833 as '98.33 %'; a dash where there is nothing to share."""
-    return "–" if math.isnan(share) else f"{share * 100:.2f} %"
-
-
-def duration(seconds: float) -> str:
-    """Hours, minutes and seconds: 75 as '1:15'."""
-    minutes, rest = divmod(max(0, round(seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def bar(share: float, width: int = 20) -> Text:
     """A probability as a bar of `width` cells at most."""
     full = round(share * width)
@@ -103,7 +83,7 @@ def table(*headers: str) -> Table:
 
 
 class _Handler(logging.Handler):
-    """What the library logs, as sentences on stderr: above the live display where there is one."""
+    """Log handler: the library's messages as sentences on stderr, above the live display where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         word = {"WARNING": "warning: ", "ERROR": "error: ", "CRITICAL": "error: "}.get(record.levelname, "")

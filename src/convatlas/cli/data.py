@@ -58,14 +58,14 @@ def show(
       convatlas data show photos/ --recipe modern --image-size 224 --set augment.erase=0.5
     """
     from ..errors import ConvatlasError
-    from .plan import image_size as size
-    from .plan import planned
+    from .requested import image_size as size
+    from .requested import requested
 
     if out.suffix.lower() not in (".png", ".svg"):
         raise ConvatlasError(f"--out {str(out)!r} is refused: a sheet is written as .png or .svg")
     flags = [("model.name", model), ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
              ("data.source", source), ("data.data_dir", data_dir), ("data.download", download or None), ("train.seed", seed)]
-    run = planned(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
+    run = requested(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
 
     with console.loading():
         import torch
@@ -79,7 +79,7 @@ def show(
             network = create_model(run.model.name, **run.model.fields)
     opened = open_data(run.data, seed=run.train.seed)
     channels = network.in_chans if model or in_chans else _channels(opened.train, network.in_chans)
-    found = fitted.fit(run.preprocess, run.augment, opened.train, fitted.unnormalised(run.preprocess, network.image_size, channels),
+    found = fitted.fit(run.preprocess, run.augment, opened.train, fitted.unnormalized(run.preprocess, network.image_size, channels),
                        tell=lambda sentence: console.plain(sentence, to=console.err))
     transform = make_transform(run.preprocess, network.image_size, channels, run.augment, fitted=found)
     words = sheet.in_words(run.augment, run.preprocess)

@@ -64,7 +64,7 @@ def deploy(
         from dataclasses import asdict
 
         from ..deploy.bundle import deploy as write
-        from ..deploy.int8.calibration import of_run
+        from ..deploy.int8.pictures import of_run
         from ..deploy.int8.quantization import share
         from .inspections.common import network
 
@@ -73,9 +73,9 @@ def deploy(
             share(max_drop)         # before anything that takes long
         except ConvatlasError as error:
             raise typer.BadParameter(str(error), param_hint="--max-drop") from None
-    pictures, labelled = of_run(model, calibrate, judged) if precision == "int8" else (calibrate, judged)
+    pictures, labeled = of_run(model, calibrate, judged) if precision == "int8" else (calibrate, judged)
     report = write(network(model), out, backend, precision, batch, image_size=image_size, force=force, calibrate=pictures,
-                   calibration_count=calibration_images, evaluate=labelled, max_drop=max_drop, sensitivity=sensitivity,
+                   calibration_count=calibration_images, evaluate=labeled, max_drop=max_drop, sensitivity=sensitivity,
                    data_dir=data_dir, tell=lambda text: console.plain(text, to=console.err))
     if as_json:
         console.document(asdict(report) | {"out": str(out)})

@@ -75,7 +75,7 @@ def _optim(found: "Info") -> "Optim":
 
 
 def _memory(found: "Info") -> "Memory":
-    """What a batch needs, of the network as described, without running it."""
+    """Peak memory of a batch, for the network as described, without running it."""
     import torch
 
     from ..inspect.memory import memory

@@ -8,7 +8,7 @@ from .inspections.dense import dense
 from .inspections.diagram import diagram
 from .inspections.filters import filters
 from .inspections.gates import gates
-from .inspections.neighbours import neighbours
+from .inspections.neighbors import neighbors
 from .inspections.predictions import predictions
 from .inspections.receptive_field import receptive_field
 from .inspections.residuals import residuals
@@ -34,7 +34,7 @@ COMMANDS = (
     ("residuals", residuals, IMAGES, "How strongly layers respond."),
     ("segmentation", segmentation, IMAGES, "What a network makes of an image's pixels."),
     ("predictions", predictions, IMAGES, "Images with their likeliest classes."),
-    ("neighbours", neighbours, IMAGES, "Which images are alike to the network."),
+    ("neighbours", neighbors, IMAGES, "Which images are alike to the network."),
     ("same-as-fc", same_as_fc, IDEAS, "A 1×1 convolution is a fully connected layer on every pixel."),
     ("upsampling", upsampling, IDEAS, "Convolution upwards, its checkerboard, and bilinear beside it."),
 )

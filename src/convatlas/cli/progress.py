@@ -1,4 +1,4 @@
-"""What training shows: one lasting line per epoch, and a live line below it, or plain ones where nothing can move."""
+"""Training progress: one lasting line per epoch, and a live line below it, or plain ones where nothing can move."""
 
 import math
 import time
@@ -48,11 +48,12 @@ class Progress:
         self.last: tuple[int, int, float] | None = None     # epoch, step, and when
         self.ended = self.spoken = -math.inf    # when the epoch's last step was done; when a plain line was written
         self.best = (-math.inf, -math.inf)
+        self.column = "val_top1"                # of metrics.csv, shown after each epoch
 
     def start(self, run: Run, folder: Path, first_epoch: int, steps: int) -> None:
         """Say what begins, and read from metrics.csv what was the best so far."""
         from ..engine.records import rank, read_rows
-        from ..net.registry import VARIANTS
+        from ..tasks import task_of
 
         self.run, self.folder, self.epochs, self.steps, self.spoken = run, folder, run.train.epochs, steps, self.clock()
         earlier = [rank(row) for row in read_rows(folder / "metrics.csv") if row["epoch"] < first_epoch]
@@ -61,8 +62,8 @@ class Progress:
         goes = f"epochs {first_epoch} to {self.epochs}" if first_epoch > 1 else count
         self._say(f"[bold]{escape(run.model.name)}[/] on {escape(run.data.source)}: {goes} of {steps} steps, "
                   f"{run.data.batch_size} images each, in {escape(str(folder))}")
-        judged = "val IoU" if self.run.model.name in VARIANTS and VARIANTS[self.run.model.name].segments else "val acc"
-        self._say(f"[bold]{self._cells('epoch', 'loss', 'acc', 'val loss', judged, 'images/s', 'time')}[/]")
+        self.column, heading = task_of(run.model.name).column
+        self._say(f"[bold]{self._cells('epoch', 'loss', 'acc', 'val loss', heading, 'images/s', 'time')}[/]")
 
     def step(self, epoch: int, step: int, images: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Move the bar."""
@@ -96,7 +97,7 @@ class Progress:
         better = rank(row) > self.best
         self.best = max(self.best, rank(row))
         cells = (f"{row['train_loss']:.4f}", percent(row["train_top1"]), f"{row['val_loss']:.4f}",
-                 percent(row.get("val_iou", row["val_top1"])), f"{row['images_per_second']:.0f}", duration(row["seconds"]))
+                 percent(row[self.column]), f"{row['images_per_second']:.0f}", duration(row["seconds"]))
         self._say(self._cells(f"{epoch}/{self.epochs}", *cells) + ("  [green]best[/]" if better else ""))
 
     def tell(self, text: str) -> None:

@@ -8,7 +8,7 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .judged import judge, show_judged
+from .evaluated import evaluate_runs, show_evaluated
 from .options import OUTPUT, REAL, DataDir, Debug, Device, Json, Workers, argument, option, switch
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FILTERS = "Filters"
 METRICS = "val_top1,train_loss"
-COLOURS = {"done": "green", "running?": "cyan", "interrupted": "yellow", "failed": "red", "unreadable": "red"}
+COLORS = {"done": "green", "running?": "cyan", "interrupted": "yellow", "failed": "red", "unreadable": "red"}
 
 runs = typer.Typer(rich_markup_mode="rich")
 
@@ -83,7 +83,7 @@ def _table(found: list["Stored"]) -> None:
         table.add_row(f"[bold cyan]{escape(run.name)}[/]", *(escape(_shown(value_of(run, name))) for name in ("model", "data", "recipe")),
                       f"{run.epochs}/{run.wanted or '–'}",
                       *(_figure(name, value_of(run, name)) for name in ("val_top1", "val_loss", "seconds", "images_per_second")),
-                      f"[{COLOURS[state]}]{state}[/]", _date(run.began))
+                      f"[{COLORS[state]}]{state}[/]", _date(run.began))
     console.out.print(table)
 
 
@@ -152,7 +152,7 @@ def compare(
 
     data = names[-1] if len(names) > 2 and not _is_run(names[-1]) else None
     found = put([find(name) for name in names if name != data])
-    judged = judge([run.folder for run in found.runs], data, data_dir, device, workers) if data is not None else None
+    judged = evaluate_runs([run.folder for run in found.runs], data, data_dir, device, workers) if data is not None else None
     if json:
         console.document({"runs": [run.folder for run in found.runs], "fields": found.fields, "figures": found.figures,
                           "best": found.best, **({} if judged is None else {"judged": judged})})
@@ -167,7 +167,7 @@ def compare(
                                 for i, value in enumerate(values)))
     console.out.print(table)
     if judged is not None:
-        show_judged(judged)
+        show_evaluated(judged)
 
 
 def _is_run(name: str) -> bool:

@@ -68,7 +68,7 @@ def segment(
 
 
 class _Bar:
-    """How far the image at hand is, on a terminal."""
+    """Progress of the image at hand, on a terminal."""
 
     def __init__(self) -> None:
         from rich.progress import Progress

@@ -143,8 +143,8 @@ def train(
       convatlas train --resume runs/2026-11-23-lenet5-digits --epochs 40
       torchrun --nproc-per-node 2 -m convatlas train lenet5 digits
     """
-    from .plan import image_size as size
-    from .plan import planned, resumed
+    from .requested import image_size as size
+    from .requested import requested, resumed
 
     flags = [
         ("model.name", model), ("model.weights", weights),
@@ -160,7 +160,7 @@ def train(
         ("train.parallel", parallel), ("train.amp", amp), ("train.channels_last", channels_last), ("train.compile", compile),
     ]
     if resume is None:
-        run = planned(flags, recipe=recipe, config=config, sets=sets or ())
+        run = requested(flags, recipe=recipe, config=config, sets=sets or ())
     else:
         if out is not None or force:
             flag = "--force" if force else "--out"
@@ -192,36 +192,27 @@ def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto:
         if watch is not None:
             watch.close()
     if speaks:
-        _tell(trained, run.train.epochs)
+        _tell(run, trained)
     if trained.outcome.interrupted:
         raise typer.Exit(130)
 
 
-def _tell(trained: "Trained", epochs: int) -> None:
-    from ..engine.evaluate import Evaluation
-    from ..segment.judging import Judged
+def _tell(run: "Run", trained: "Trained") -> None:
+    from ..tasks import task_of
 
-    outcome, evaluation = trained.outcome, trained.evaluation
-    folder = str(trained.folder)
+    task, outcome, folder = task_of(run.model.name), trained.outcome, str(trained.folder)
     lines = [""]
     if outcome.interrupted:
-        lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {epochs} epochs; a checkpoint is written",
+        lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {run.train.epochs} epochs; a checkpoint is written",
                   f"go on    convatlas train --resume {escape(folder)}"]
-    elif isinstance(evaluation, Judged):
-        lines += [f"best     [bold green]{console.percent(evaluation.scores.mean_iou)}[/] intersection over union, mean over the classes "
-                  f"({console.percent(evaluation.top1)} of the pixels right), after epoch {outcome.best_epoch} of {epochs}"]
-    elif isinstance(evaluation, Evaluation):
-        right = round(evaluation.top1 * evaluation.count)
-        lines += [f"best     [bold green]{console.percent(evaluation.top1)}[/] of the validation images right "
-                  f"({right} of {evaluation.count}), after epoch {outcome.best_epoch} of {epochs}"]
+    elif trained.evaluation is not None:
+        best = task.best(trained.evaluation)
+        lines.append(f"{best.label:<8} [bold green]{best.figure}[/]{best.text}, after epoch {outcome.best_epoch} of {run.train.epochs}")
     if outcome.skipped:
         lines.append(f"skipped  {outcome.skipped} images that could not be read")
     lines.append(f"run      {escape(folder)}  ({console.duration(outcome.seconds)} of training)")
-    pixels = isinstance(evaluation, Judged)
-    if trained.report is not None:
-        lines.append(f"{'picture ' if pixels else 'report  '} open {escape(str(trained.report))}{'' if pixels else ' in a browser'}")
-    if not outcome.interrupted:
-        lines.append(f"segment  convatlas segment {escape(folder)} IMAGE… --out DIR" if pixels else
-                     f"predict  convatlas predict {escape(folder)} IMAGE…")
-    for line in lines:
-        console.out.print(line, soft_wrap=True)
+    for line, path in zip(task.afterwards, (trained.report, None if outcome.interrupted else folder), strict=True):
+        if path is not None:
+            lines.append(f"{line.label:<8} {line.text.format(escape(str(path)))}")
+    for each in lines:
+        console.out.print(each, soft_wrap=True)

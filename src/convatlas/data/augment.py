@@ -23,7 +23,7 @@ ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)   # Random Erasing (2017),
 # --- where: crops and mirror images -----------------------------------------------------------------------------------
 
 
-def centred(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def centered(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     """The centre of a picture as (..., h, w), with black around it where it is smaller; rounds as torchvision does."""
     pads: list[int] = []
     for have, want in zip(reversed(pixels.shape[-2:]), reversed(size), strict=True):
@@ -91,8 +91,8 @@ def inception_boxes(
     h, w = _sides(size)
     found, fits = boxes(size, scale, ratio, seeds, "resized crop")
     width, height = torch.minimum(w, (h.double() * ratio[1]).round().long()), torch.minimum(h, (w.double() / ratio[0]).round().long())
-    centre = torch.cat([(h - height) // 2, (w - width) // 2, height, width], 1)
-    return torch.where(fits[:, None], found, centre)
+    center = torch.cat([(h - height) // 2, (w - width) // 2, height, width], 1)
+    return torch.where(fits[:, None], found, center)
 
 
 def _sides(size: tuple[int, int] | Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +114,7 @@ def affine_field(most: tuple[float, float, float, float], size: tuple[int, int],
     rotation, shift, scale, shear = most
     largest = torch.tensor([np.radians(rotation), np.radians(shear), shift * w, shift * h, scale, scale], dtype=torch.float64)
     angle, slant, right, down, wider, higher = (between(uniforms(seeds, 6, "affine"), -1, 1) * largest).T[:, :, None, None]
-    y, x = _centre_grid(h, w)
+    y, x = _center_grid(h, w)
     x_moved, y_moved = x - right, y - down          # backwards: unshift, unrotate, unshear, unscale
     x_turned = angle.cos() * x_moved + angle.sin() * y_moved
     y_turned = angle.cos() * y_moved - angle.sin() * x_moved
@@ -147,7 +147,7 @@ def deform(images: Tensor, field: Tensor, mode: Literal["bilinear", "nearest"] =
     return nn.grid_sample(images.float(), scaled, mode=mode, padding_mode=beyond, align_corners=True).to(images.dtype)
 
 
-def _centre_grid(h: int, w: int) -> tuple[Tensor, Tensor]:
+def _center_grid(h: int, w: int) -> tuple[Tensor, Tensor]:
     """The rows and columns of all pixels, counted from the centre: float64 (h, w) each."""
     rows, columns = torch.arange(h, dtype=torch.float64), torch.arange(w, dtype=torch.float64)
     y, x = torch.meshgrid(rows - (h - 1) / 2, columns - (w - 1) / 2, indexing="ij")
@@ -180,7 +180,7 @@ def _adjusted(picture: Tensor, factors: Sequence[float], order: Sequence[int], m
     return picture
 
 
-def colour_noise(deviation: float, values: Tensor, vectors: Tensor, seeds: Tensor) -> Tensor:
+def color_noise(deviation: float, values: Tensor, vectors: Tensor, seeds: Tensor) -> Tensor:
     """AlexNet's (2012, section 4.1): what is added to every pixel of each picture, (n, 3, 1, 1).
 
     The sum of the principal components, columns of `vectors` (3, 3), each times its eigenvalue times N(0, deviation²).

@@ -52,7 +52,7 @@ def prepared(
 
 
 def short_side(transform: Transform) -> int:
-    """How many pixels the short side of a picture needs so that `transform` never enlarges it."""
+    """Pixels that the short side of a picture needs so that `transform` never enlarges it."""
     a, side = transform.augment, max(transform.size)
     if a.crop == "resized":     # the smallest crop, at its most elongated, of a square picture
         return math.ceil(side / math.sqrt(a.scale[0] * min(a.ratio[0], 1 / a.ratio[1])))
@@ -70,7 +70,7 @@ class Shape(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What the pixels do not say."""
+    """Labels and names: all that the pixels do not say."""
 
     shapes: tuple[Shape, ...]
     unreadable: dict[int, str]      # index -> reason
@@ -253,7 +253,7 @@ def _meminfo(path: Path) -> int | None:
 
 
 def _cgroup(folder: Path) -> int | None:
-    """What is left under a limit, in the names of version 2 and of version 1."""
+    """Memory left under a control group's limit, in the names of version 2 and of version 1."""
     for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         if (folder / limit).is_file() and (folder / usage).is_file():
             most = (folder / limit).read_text(encoding="utf-8").strip()

@@ -28,14 +28,14 @@ CHUNK = 128                 # pictures added up at once
 TELL_EVERY = 30.0           # seconds
 
 
-def unnormalised(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
-    """What `fit` looks through: the evaluation's transform, up to pixels in [0, 1]."""
+def unnormalized(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
+    """The evaluation's transform up to pixels in [0, 1], through which `fit` looks."""
     return make_transform(preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,), "fit": "none"}), image_size, in_chans)
 
 
 def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: Callable[[Tensor], Tensor],
         tell: Callable[[str], None] | None = None) -> dict[str, Tensor]:
-    """What `preprocess.fit` and `augment.pca_from` = data ask for, measured on `images`: float32 tensors by name.
+    """Measurements on the training `images` that `preprocess.fit` and `augment.pca_from` = data ask for: float32 tensors by name.
 
     channel: mean, std (C,). pixel_mean: mean (C, h, w). zca: mean (D,) and whitening (D, D) with D = C·h·w. Colours:
     pca_values (3,), pca_vectors (3, 3), one in each column. Empty where there is nothing to measure. `transform` makes
@@ -45,7 +45,7 @@ def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: C
     """
     measures = [_MEASURES[preprocess.fit]()] if preprocess.fit in _MEASURES else []
     if augment.pca_colour and augment.pca_from == "data":
-        measures.append(_Colours())
+        measures.append(_Colors())
     if not measures:
         return {}
     most = ZCA_PICTURES if preprocess.fit == "zca" else len(images)
@@ -155,7 +155,7 @@ class _Zca:
         return {"mean": self.moments.mean(), "whitening": scaled @ directions.T}
 
 
-class _Colours:
+class _Colors:
     """Principal components of red, green and blue over all pixels (AlexNet, section 4.1), the largest first."""
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ class ImageSet(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """What each picture shows: its class, int64 (N,); each of several labels, float32 (N, K) of 0 and 1; or (N, …)."""
+        """The pictures' labels: their class, int64 (N,); each of several labels, float32 (N, K) of 0 and 1; or (N, …)."""
         ...
 
     def __len__(self) -> int: ...
@@ -32,7 +32,7 @@ class ImageSet(Protocol):
         ...
 
     def name(self, index: int) -> str:
-        """What to call the picture: a path, or 'digits[17]'."""
+        """The picture's name: a path, or 'digits[17]'."""
         ...
 
 

@@ -191,7 +191,7 @@ class _Reader(Dataset["Read[Tensor] | ConvatlasError"]):
             return error
 
     def filler(self, unreadable: dict[int, str]) -> Read[Tensor]:
-        """What stands for a share without a picture."""
+        """A stand-in for a share without a picture."""
         return filler(torch.zeros(1, self.transform.in_chans, *self.transform.size), self.images.labels, unreadable)
 
 
@@ -232,7 +232,7 @@ def _are_files(images: ImageSet) -> bool:
 
 
 def _in_memory(images: ImageSet) -> bool:
-    """Whether some pictures can be had at once."""
+    """True if some pictures can be had at once."""
     if isinstance(images, Subset):
         return _in_memory(images.base)
     return isinstance(images, Tensors | Cached) and images.images is not None

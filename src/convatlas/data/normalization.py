@@ -43,13 +43,14 @@ def _zca(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] |
 
 
 _APPLY = {"channel": _channel, "pixel_mean": _pixel_mean, "gcn": _gcn, "zca": _zca}
+MEASURED = ("channel", "pixel_mean", "zca")     # those that need `tensors`
 
 
 def contrast(values: Tensor) -> Tensor:
     """Each picture of (…, C, h, w) to mean 0 and deviation 1, in float64: there a picture of one colour is really constant."""
-    centred = values - values.mean((-3, -2, -1), keepdim=True)
-    deviation = centred.square().mean((-3, -2, -1), keepdim=True).sqrt()
-    return centred / torch.where(deviation < LEAST, 1, deviation)
+    centered = values - values.mean((-3, -2, -1), keepdim=True)
+    deviation = centered.square().mean((-3, -2, -1), keepdim=True).sqrt()
+    return centered / torch.where(deviation < LEAST, 1, deviation)
 
 
 def _need(kind: str, tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:

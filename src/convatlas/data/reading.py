@@ -29,7 +29,7 @@ class Read(NamedTuple, Generic[Images]):
 
 
 def filler(images: Images, labels: Tensor, unreadable: dict[int, str]) -> Read[Images]:
-    """What stands for a share without a readable image, so that all processes stay in step: one of `images`, labelled as `labels` are."""
+    """A stand-in for a share without a readable image, so that all processes stay in step: one of `images`, labelled as `labels` are."""
     return Read(images, labels.new_zeros(1, *labels.shape[1:]), torch.full((1,), -1), unreadable)
 
 

@@ -20,7 +20,7 @@ def permutation(count: int, *numbers: int) -> Tensor:
 
 
 def balanced(labels: Tensor, seed: int, epoch: int) -> Tensor:
-    """As many draws as there are pictures, every class equally often: class labels (N,) -> int64 (N,), shuffled.
+    """Class-balanced sampling: as many draws as pictures, every class equally often; labels (N,) -> int64 (N,), shuffled.
 
     Draws are dealt to the K classes in turn, on through all epochs: in each epoch, and in all so far, two classes differ by
     one draw at most, which is what is left over where K does not divide N. A class hands out its pictures in a random order,

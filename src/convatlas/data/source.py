@@ -6,7 +6,7 @@ from ..errors import ConvatlasError, nearest
 from ..run import Data
 from .arrays import read_npz
 from .embedded import read_digits
-from .folder import read_folder
+from .image_folder import read_folder
 from .images import Files, ImageSet, Source, Subset, Tensors, UnreadableImage
 from .named import NAMED, read_named
 from .shards.local import is_shards, read_shards

@@ -13,7 +13,7 @@ from .images import ImageSet, Source, Subset
 
 @dataclass(frozen=True)
 class Split:
-    """What to do with data that has no validation part: hold out a share by seed, or, for evaluation, judge it all."""
+    """The policy for data without a validation part: hold out a share by seed, or, for evaluation, judge it all."""
 
     val_fraction: float = 0.2
     seed: int = 0

@@ -22,7 +22,7 @@ TABLE = "labels.csv"
 
 @dataclass(frozen=True)
 class Table:
-    """What a labels.csv says."""
+    """The contents of a labels.csv."""
 
     path: Path
     classes: tuple[str, ...]            # of the header, or sorted

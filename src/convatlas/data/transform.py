@@ -12,7 +12,7 @@ from ..errors import ConvatlasError
 from ..run import Augment, Preprocess
 from . import augment as how
 from .images import UnreadableImage, to_tensor
-from .normalization import apply
+from .normalization import MEASURED, apply
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)     # pixels in [0, 1], red green blue
 
@@ -101,7 +101,7 @@ class Transform:
         return self._finished(torch.cat(crops), seeds[kept]), refused
 
     def _finished(self, pixels: Tensor, seeds: Tensor) -> Tensor:
-        """What follows the crop, on uint8 (n, in_chans, h, w)."""
+        """The steps after the crop, on uint8 (n, in_chans, h, w)."""
         a = self.augment
         if a.flip:
             pixels = how.mirrored(pixels, a.flip, seeds)
@@ -113,8 +113,8 @@ class Transform:
         if any(a.affine) or a.elastic:
             values = how.deform(values, self.displacements(seeds), border=a.padding_mode)
         if a.pca_colour:
-            values += how.colour_noise(a.pca_colour, *self._components(), seeds)
-        values = self.normalised(values)
+            values += how.color_noise(a.pca_colour, *self._components(), seeds)
+        values = self.normalized(values)
         return how.erased(values, a.erase, seeds) if a.erase else values
 
     def displacements(self, seeds: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Transform:
             return self.fitted["pca_values"], self.fitted["pca_vectors"]
         return torch.tensor(EIGENVALUES), torch.tensor(EIGENVECTORS)
 
-    def normalised(self, values: Tensor) -> Tensor:
+    def normalized(self, values: Tensor) -> Tensor:
         """Pixels from 0 to 1, (n, in_chans, h, w), as the network takes them; overwrites `values` where nothing was fitted."""
         if self.fit != "none":
             return apply(self.fit, values, self.fitted, self.std)
@@ -179,7 +179,7 @@ def _check(preprocess: Preprocess, a: Augment, channels: int, fitted: Mapping[st
         f"augment.scale must be two shares of the area, 0 < low <= high <= 1, not {a.scale}": not 0 < a.scale[0] <= a.scale[1] <= 1,
         f"augment.ratio must be two aspects, 0 < low <= high, not {a.ratio}": not 0 < a.ratio[0] <= a.ratio[1],
         f"preprocess.fit = {preprocess.fit} needs what was measured on the training images; give `fitted`":
-            preprocess.fit not in ("none", "gcn") and not fitted,
+            preprocess.fit in MEASURED and not fitted,
         "augment.pca_from = data needs the colours measured on the training images; give `fitted`":
             a.pca_colour and a.pca_from == "data" and "pca_values" not in fitted,
     }
@@ -210,8 +210,8 @@ def as_channels(pixels: Tensor, wanted: int) -> Tensor:
     if found == 1 and wanted == 3:
         return pixels.repeat_interleave(3, dim=-3)
     if found == 3 and wanted == 1:
-        grey: Tensor = F.rgb_to_grayscale(pixels)
-        return grey
+        gray: Tensor = F.rgb_to_grayscale(pixels)
+        return gray
     if found != wanted:
         raise ConvatlasError(f"the picture has {found} channels, but the network takes {wanted}; say in_chans={found}")
     return pixels
@@ -248,9 +248,9 @@ def _fitted(transform: Transform, pixels: Tensor) -> Tensor:
     return covering(transform, pixels, (h, w))
 
 
-def _centre_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
+def _center_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
     """Evaluation: fitted, then the centre; black where the picture ends before the crop does."""
-    return how.centred(_fitted(transform, pixels), transform.size)
+    return how.centered(_fitted(transform, pixels), transform.size)
 
 
 def _random_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
@@ -268,7 +268,7 @@ def _random_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
 
 def _window(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
     a, (h, w) = transform.augment, transform.size
-    field = how.centred(pixels, (max(pixels.shape[-2], h), max(pixels.shape[-1], w)))
+    field = how.centered(pixels, (max(pixels.shape[-2], h), max(pixels.shape[-1], w)))
     return how.windows(how.padded(field, a.padding, a.padding_mode), (h, w), seeds)
 
 
@@ -284,4 +284,4 @@ def _box(transform: Transform, pixels: Tensor, box: Sequence[int]) -> Tensor:
     return resize(pixels[..., top : top + h, left : left + w], transform.size, transform.interpolation)
 
 
-_CROPS = {"centre": _centre_crop, "random": _random_crop, "resized": _resized_crop}
+_CROPS = {"centre": _center_crop, "random": _random_crop, "resized": _resized_crop}

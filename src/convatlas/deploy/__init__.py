@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .exports import Exported as Exported
     from .exports import export as export
     from .graph.rewrite import rewrite as rewrite
-    from .int8.quantization import Quantised as Quantised
+    from .int8.quantization import Quantized as Quantized
     from .int8.quantization import quantize as quantize
     from .int8.sensitivity import sensitivities as sensitivities
 
@@ -25,7 +25,7 @@ _HOME = {
     "Folded": "..net.fold", "fold": "..net.fold", "fold_structure": "..net.fold", "rewrite": ".graph.rewrite",
     "Deployed": ".bundle", "deploy": ".bundle", "deployed": ".bundle", "Report": ".choose", "optimize": ".choose",
     "Exported": ".exports", "export": ".exports",
-    "Quantised": ".int8.quantization", "quantize": ".int8.quantization", "sensitivities": ".int8.sensitivity",
+    "Quantized": ".int8.quantization", "quantize": ".int8.quantization", "sensitivities": ".int8.sensitivity",
 }
 
 

@@ -17,19 +17,20 @@ from ..engine.allocator import use
 from ..errors import ConvatlasError
 from ..files import DEPLOYED, check_format, is_deployed
 from ..net import registry
+from ..net.card import Card
 from ..net.layers import macs
 from ..net.model import Convnet, by, pair
-from ..recipes import recipe
 from ..run import Loss, Preprocess
+from ..weights import conventions
 from ..weights.checkpoints import load
 from ..zoo import transforms
-from .backends import Precision, Scores, backend_of
+from .backends import Precision, Predictor, backend_of
 from .backends.base import Tell, quiet
-from .backends.parts import FILE as PARTS
+from .backends.split import FILE as SPLIT
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
-from .int8.calibration import Labelled, Pictures, of_run
+from .int8.pictures import Labeled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
-from .int8.quantization import COUNT, Quantised, quantize
+from .int8.quantization import COUNT, Quantized, quantize
 from .machine import versions
 from .reader import FORMAT
 from .readme import readme
@@ -44,14 +45,12 @@ class Deployed(nn.Module):
     It has what `convatlas.predict` and `evaluate` ask of a network; `about` is deploy.json.
     """
 
-    def __init__(self, run: Scores, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
+    def __init__(self, run: Predictor, about: dict[str, Any], fitted: dict[str, Tensor], device: torch.device) -> None:
         super().__init__()
-        self.run, self.about, self.fitted, self.device = run, about, fitted, device
-        self.name: str = about["model"]
-        self.spec = registry.change(registry.variant(self.name).spec, about["fields"], self.name)
-        self.classes: tuple[str, ...] = tuple(about["classes"])
-        self.preprocess, self.scores = Preprocess(**about["preprocess"]), Loss(**about["loss"])
-        self.num_classes, self.in_chans, self.image_size = self.spec.num_classes, self.spec.in_chans, pair(self.spec.image_size)
+        self.run, self.about, self.device = run, about, device
+        self.card = read_back(about, fitted)
+        self.name, spec = self.card.model, self.card.spec
+        self.num_classes, self.in_chans, self.image_size = spec.num_classes, spec.in_chans, pair(spec.image_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """The scores; images of another shape are a ConvatlasError."""
@@ -59,11 +58,6 @@ class Deployed(nn.Module):
             raise ConvatlasError(f"{self.name} was deployed for images (N, {self.in_chans}, {self.image_size[0]}, {self.image_size[1]}), "
                                  f"not {tuple(x.shape)}")
         return self.run(x.to(self.device)).to(x.device)
-
-    @property
-    def head(self) -> nn.Module:
-        """What is not there any more: a ConvatlasError for whoever would make the network another one, such as a dense protocol."""
-        raise ConvatlasError(f"{self.name} is deployed and cannot be made convolutional: judge the run or the weights that it was made of")
 
     def check_image_size(self, size: tuple[int, int] | None = None) -> None:
         """A ConvatlasError, if `size` is not the one it was deployed for."""
@@ -74,7 +68,7 @@ class Deployed(nn.Module):
 
 def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", precision: Precision = "fp32", batch: int = 1, *,
            image_size: int | tuple[int, int] | None = None, candidates: Sequence[str] = CANDIDATES, force: bool = False,
-           calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labelled | None = None,
+           calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labeled | None = None,
            max_drop: str | float | None = None, sensitivity: bool = False, data_dir: str | None = None,
            tell: Tell = quiet) -> Report:
     """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was measured.
@@ -96,11 +90,11 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
         net = _of_size(net, image_size)
     dice = torch.Generator().manual_seed(0)
     example = torch.randn(batch, net.in_chans, *net.image_size, generator=dice).to(next(net.parameters()).device)
-    made: Quantised | None = None
+    made: Quantized | None = None
     with TemporaryDirectory() as work:
         if precision == "int8":
             names = tuple(name for name in candidates if name in IN_INT8) if candidates != CANDIDATES else IN_INT8
-            made = _quantised(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop,
+            made = _quantized(model, net, backend, calibrate, evaluate, count=calibration_count, max_drop=max_drop,
                               sensitivity=sensitivity, batch=batch, candidates=names, data_dir=data_dir, tell=tell)
             report = made.report
         else:
@@ -139,9 +133,9 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     return Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
 
 
-def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
+def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
     """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it writes."""
-    (folder / PARTS).unlink(missing_ok=True)        # another network's, where a folder is written anew
+    (folder / SPLIT).unlink(missing_ok=True)        # another network's, where a folder is written anew
     if made is not None:
         for name, content in made.files.items():
             (folder / name).write_bytes(content)
@@ -151,11 +145,11 @@ def _fill(folder: Path, made: Quantised | None, built: Path, net: Convnet, examp
             shutil.move(file, folder / file.name)
     else:
         backend_of(built.name).write(net, example, precision, folder)
-    if net.fitted:
-        (folder / FITTED).write_bytes(to_bytes(dict(net.fitted)))
+    if net.card.fitted:
+        (folder / FITTED).write_bytes(to_bytes(dict(net.card.fitted)))
 
 
-def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
+def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
     """The page and deploy.json, once the engine has read its files back and answered as it must."""
     engine = backend_of(report.chosen)
     error = difference(made or net, example, engine.open(folder, example, precision)(example))
@@ -168,9 +162,9 @@ def _describe(folder: Path, made: Quantised | None, report: Report, net: Convnet
     (folder / DEPLOYED).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _quantised(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labelled | None, *,
+def _quantized(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labeled | None, *,
                count: int, max_drop: str | float | None, sensitivity: bool, batch: int, candidates: Sequence[str],
-               data_dir: str | None, tell: Tell) -> Quantised:
+               data_dir: str | None, tell: Tell) -> Quantized:
     """`net` in int8; of a run folder the run's data stands in where no pictures are given."""
     if not isinstance(model, Convnet):
         calibrate, evaluate = of_run(model, calibrate, evaluate)
@@ -205,20 +199,30 @@ def _of_size(net: Convnet, image_size: int | tuple[int, int]) -> Convnet:
     from copy import copy
 
     other = copy(net)
-    other.spec = replace(net.spec, image_size=image_size)
+    other.card = replace(net.card, spec=replace(net.spec, image_size=image_size))
     return other
 
 
+def written(card: Card, fit: str) -> dict[str, Any]:
+    """A card as deploy.json has it; `fit` is how its pictures are in fact normalised."""
+    preprocess, loss = conventions(card)
+    return {"model": card.model, "fields": card.fields, "classes": list(card.classes),
+            "preprocess": preprocess.model_dump(mode="json") | {"fit": fit}, "loss": loss.model_dump(mode="json")}
+
+
+def read_back(about: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Card:
+    """The card in deploy.json."""
+    return replace(registry.card(about["model"], about["fields"]), classes=tuple(about["classes"]), fitted=fitted,
+                   preprocess=Preprocess(**about["preprocess"]), loss=Loss(**about["loss"]))
+
+
 def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str, error: float) -> dict[str, Any]:
-    """What deploy.json holds. `input` is what a program without convatlas needs to prepare a picture."""
-    shown, trained = transforms(net), recipe(registry.variant(net.name).recipe)
+    """The contents of deploy.json. `input` is what a program without convatlas needs to prepare a picture."""
+    shown = transforms(net)
     size = shown.size
     return {
-        "format": FORMAT, "model": net.name, "fields": registry.changed(net.name, net.spec), "classes": list(net.classes),
-        "backend": report.chosen, "file": file, "precision": precision, "example": list(example.shape), "difference": error,
-        "macs": macs(net),
-        "preprocess": (net.preprocess or trained.preprocess).model_dump(mode="json") | {"fit": shown.fit},
-        "loss": (net.scores or trained.loss).model_dump(mode="json"),
+        "format": FORMAT, **written(net.card, shown.fit), "backend": report.chosen, "file": file, "precision": precision,
+        "example": list(example.shape), "difference": error, "macs": macs(net),
         "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean), "std": list(shown.std),
                   "resize": [max(1, round(side / shown.crop_pct)) for side in size], "interpolation": shown.interpolation},
         "measured": [asdict(candidate) for candidate in report.candidates],

@@ -21,7 +21,7 @@ from ..files import cache_dir, whole_write
 from ..net.digest import weights_digest
 from ..net.layers import macs
 from ..net.model import Convnet
-from .backends import BACKENDS, Precision, Scores, backend_of
+from .backends import BACKENDS, Precision, Predictor, backend_of
 from .backends.base import Tell, quiet
 from .int8.figures import Int8
 from .machine import processor, versions
@@ -50,7 +50,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Report:
-    """What `optimize` or `quantize` found: every candidate, which was taken, whether that was known from an earlier time, and what
+    """The outcome of `optimize` or `quantize`: every candidate, which was taken, whether that was known from an earlier time, and what
     quantising did.
     """
 
@@ -75,20 +75,20 @@ class Report:
 COLUMNS = ("backend", "ms", "images/s", "set-up s", "error", "memory MB", "file MB", "")
 
 
-class Optimised(nn.Module):
+class Optimized(nn.Module):
     """A network's scores by its fastest backend; `report` says which and how fast. Input and output are the network's."""
 
-    def __init__(self, scores: Scores, report: Report) -> None:
+    def __init__(self, predictor: Predictor, report: Report) -> None:
         super().__init__()
-        self.scores, self.report = scores, report
+        self.predictor, self.report = predictor, report
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) as the network takes them to its scores, in float32."""
-        return self.scores(x)
+        return self.predictor(x)
 
 
 def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
-             candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimised:
+             candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimized:
     """The network as a callable with the same inputs and outputs that answers as fast as this machine allows.
 
     `example` is a batch like those that will come, on the device where they will be. auto measures the `candidates` that are installed in
@@ -102,7 +102,7 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
 
 def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
                 candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True,
-                tell: Tell = quiet) -> Optimised:
+                tell: Tell = quiet) -> Optimized:
     """`optimize`, which says what it is at and leaves each backend's files in a folder of its name in the empty `work`."""
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
@@ -119,11 +119,11 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     if kept is not None and (known := _read(kept)) is not None:
         built = _built(work, model, example, known.chosen, precision, tell)
         if isinstance(built, _Ready):
-            return Optimised(built.scores, known)
+            return Optimized(built.predictor, known)
     tried = [_built(work, model, example, name, precision, tell) for name in names]
     ready = [each for each in tried if isinstance(each, _Ready)]
     tell(f"{', '.join(each.candidate.name for each in ready)}: measured in turns")
-    timed = {c.name: c for c in measured([each.candidate for each in ready], [each.scores for each in ready], example, seconds)}
+    timed = {c.name: c for c in measured([each.candidate for each in ready], [each.predictor for each in ready], example, seconds)}
     table = tuple(timed[each.candidate.name] if isinstance(each, _Ready) else each for each in tried)
     if not ready:
         raise ConvatlasError(f"no backend runs {model.name} in {precision}: " + "; ".join(f"{c.name}: {c.refused}" for c in table))
@@ -131,7 +131,7 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     report = Report(table, best.candidate.name)
     if kept is not None:
         _write(kept, report)
-    return Optimised(best.scores, report)
+    return Optimized(best.predictor, report)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Ready:
     """A backend that is set up and gives the right result."""
 
     candidate: Candidate
-    scores: Scores
+    predictor: Predictor
 
 
 def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision, tell: Tell) -> "_Ready | Candidate":
@@ -176,7 +176,7 @@ def setup_failure(name: str, error: Exception) -> Candidate:
     return Candidate(name, refused=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
-def measured(candidates: Sequence[Candidate], calls: Sequence[Scores], example: Tensor, seconds: float) -> list[Candidate]:
+def measured(candidates: Sequence[Candidate], calls: Sequence[Predictor], example: Tensor, seconds: float) -> list[Candidate]:
     """The candidates with the times of their calls."""
     return [_timed(candidate, spent, len(example))
             for candidate, spent in zip(candidates, _measure(calls, example, seconds), strict=True)]
@@ -191,7 +191,7 @@ def difference(model: Callable[[Tensor], Tensor], images: Tensor, scores: Tensor
     return float((scores - expected).abs().max() / expected.abs().max().clamp_min(torch.finfo(expected.dtype).tiny))
 
 
-def _measure(calls: Sequence[Scores], example: Tensor, seconds: float) -> list[list[float]]:
+def _measure(calls: Sequence[Predictor], example: Tensor, seconds: float) -> list[list[float]]:
     """Seconds of each call, in turns, so that what else the machine does falls on all of them alike; three rounds at least.
 
     The first calls of a turn are not counted: threads of the engine before still wait busily for work then.
@@ -228,7 +228,7 @@ def resident() -> int | None:
 
 
 def _fingerprint(model: Convnet, example: Tensor, precision: Precision, names: Sequence[str]) -> str:
-    """What the choice depends on: the network and its weights, the example's shape, the machine, the engines' versions."""
+    """Key of a choice: the network and its weights, the example's shape, the machine, the engines' versions."""
     digest = weights_digest(model)
     device = torch.cuda.get_device_name(example.device) if example.device.type == "cuda" else example.device.type
     engines = versions(("convatlas", "torch", "onnxruntime", "openvino"))

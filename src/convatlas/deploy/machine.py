@@ -1,4 +1,4 @@
-"""What this machine can do at most: the rate of its matrix arithmetic, as measured, and what it is called."""
+"""The machine: its peak rate of matrix arithmetic, as measured, and what it is called."""
 
 import os
 import platform

@@ -39,7 +39,7 @@ class Prediction:
 
 
 def answers(folder: str | Path, device: str = "auto") -> bool:
-    """Whether `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured prepares its pictures."""
+    """True if `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured prepares its pictures."""
     if device not in ("auto", "cpu") or not is_deployed(folder):
         return False
     try:
@@ -54,7 +54,7 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
 
 def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5, batch_size: int = 64,
             strict: bool = False) -> list[Prediction]:
-    """What `convatlas.predict` returns, for picture files and a folder that `answers` is true of."""
+    """Predictions as `convatlas.predict` returns them, for picture files and a folder of which `answers` is true."""
     import numpy as np
 
     from ..pixels import UnreadableImage, read  # NumPy and Pillow
@@ -109,7 +109,7 @@ def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
 
 
 def _start(have: int, want: int) -> tuple[int, int]:
-    """Where the centre begins in the picture, and where it is put in the field."""
+    """Offsets of the centre in the picture, and in the field that it is put into."""
     return (0, (want - have) // 2) if want > have else (round((have - want) / 2), 0)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import ConvatlasError
-from .plots import COLOURS, UNITS, defaults
+from .plots import COLORS, UNITS, defaults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,7 +36,7 @@ def canvas(wide: float, high: float, title: str, lines: Sequence[str] = ()) -> "
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
         axes = figure.add_axes((0, 0, 1, 1))
         axes.axis("off")
         write(axes, MARGIN, MARGIN, title, "ink", 15, va="top", weight="bold")
@@ -49,7 +49,7 @@ def canvas(wide: float, high: float, title: str, lines: Sequence[str] = ()) -> "
 
 
 def below(lines: Sequence[str] = ()) -> float:
-    """Where the title and `lines` end."""
+    """The lower end of the title and `lines`."""
     return MARGIN + TITLE + LINE * len(lines) + 8
 
 
@@ -62,12 +62,12 @@ def graph(figure: "Figure", x: float, y: float, wide: float, high: float) -> "Ax
     """Axes for a graph inside these units, ready but for their limits."""
     width, height = (inches * UNITS for inches in figure.get_size_inches())
     axes = figure.add_axes((x / width, 1 - (y + high) / height, wide / width, high / height))
-    axes.tick_params(length=0, labelsize=10, labelcolor=COLOURS["soft"])
-    axes.set_facecolor(COLOURS["paper"])
+    axes.tick_params(length=0, labelsize=10, labelcolor=COLORS["soft"])
+    axes.set_facecolor(COLORS["paper"])
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["line"])
+    axes.spines["bottom"].set_color(COLORS["line"])
     return axes
 
 
@@ -76,14 +76,14 @@ def heat(values: Tensor, low: float, high: float) -> np.ndarray:
     from matplotlib import colormaps
 
     shares = ((values - low) / max(high - low, 1e-12)).clamp(0, 1).cpu().float()
-    colours: np.ndarray = np.rint(255 * colormaps["magma"](shares.numpy())[..., :3]).astype(np.uint8)
-    return colours
+    colors: np.ndarray = np.rint(255 * colormaps["magma"](shares.numpy())[..., :3]).astype(np.uint8)
+    return colors
 
 
-def write(axes: "Axes", x: float, y: float, text: str, colour: str, size: float = 10, *, ha: Side = "left",
+def write(axes: "Axes", x: float, y: float, text: str, color: str, size: float = 10, *, ha: Side = "left",
           va: Height = "baseline", weight: str = "normal") -> None:
     """Text at (x, y), of a colour of COLOURS."""
-    axes.text(x, y, text, color=COLOURS[colour], fontsize=size, fontweight=weight, ha=ha, va=va, parse_math=False)
+    axes.text(x, y, text, color=COLORS[color], fontsize=size, fontweight=weight, ha=ha, va=va, parse_math=False)
 
 
 def show(axes: "Axes", pixels: np.ndarray, x: float, y: float, wide: float, high: float) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from .plots import COLOURS
+from .plots import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,14 +20,14 @@ def cells(axes: "Axes", values: Tensor, x: float, y: float, *, marked: Collectio
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
-    full = to_rgb(COLOURS["accent"])
+    full = to_rgb(COLORS["accent"])
     for i, row in enumerate(values.tolist()):
         for j, value in enumerate(row):
             corner, middle = (x + CELL * j, y + CELL * i), (x + CELL * (j + 0.5), y + CELL * (i + 0.5))
-            ground = to_rgb(EMPTY if (i, j) in faint else COLOURS["paper"])
+            ground = to_rgb(EMPTY if (i, j) in faint else COLORS["paper"])
             strength = 1.0 if (i, j) in marked else 0.0 if shades is None else float(shades[i, j])
             mixed = tuple(strength * over + (1 - strength) * under for over, under in zip(full, ground, strict=True))
-            axes.add_patch(Rectangle(corner, CELL, CELL, facecolor=mixed, edgecolor=COLOURS["train"], linewidth=0.8))
+            axes.add_patch(Rectangle(corner, CELL, CELL, facecolor=mixed, edgecolor=COLORS["train"], linewidth=0.8))
             text = f"{value:.4g}".replace("-", "−")
-            colour = "soft" if (i, j) in faint else "paper" if strength > 0.7 else "ink"
-            axes.text(*middle, text, ha="center", va="center_baseline", fontsize=11 if len(text) < 4 else 8.5, color=COLOURS[colour])
+            color = "soft" if (i, j) in faint else "paper" if strength > 0.7 else "ink"
+            axes.text(*middle, text, ha="center", va="center_baseline", fontsize=11 if len(text) < 4 else 8.5, color=COLORS[color])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {                 # CSS variable of the page -> colour where there is no page (a light background)
+COLORS = {                 # CSS variable of the page -> colour where there is no page (a light background)
     "ink": "#1c232c",
     "soft": "#66707c",
     "line": "#dde2e8",
@@ -82,22 +82,22 @@ def curves(rows: Sequence[Mapping[str, float]], panels: Sequence[str] = ("loss",
 def _draw(axes: "Axes", rows: Sequence[Mapping[str, float]], panel: Panel, margin: float) -> None:
     epochs, best = [row["epoch"] for row in rows], best_row(rows)
     lines = [[100 * (1 - row[column]) if panel.kind == "error" else row[column] for row in rows] for column, _, _ in panel.lines]
-    main, colour = lines[-1], COLOURS[panel.lines[-1][2]]
+    main, color = lines[-1], COLORS[panel.lines[-1][2]]
     unit = " %" if panel.kind == "error" else ""
     _scale(axes, epochs, [value for line in lines for value in line if math.isfinite(value)], panel, unit)
     if best is not None and len(rows) > 1:
-        axes.axvline(best["epoch"], color=COLOURS["soft"], linewidth=0.9, dashes=(1.5, 3))
+        axes.axvline(best["epoch"], color=COLORS["soft"], linewidth=0.9, dashes=(1.5, 3))
     for values, (_, _, shade) in zip(lines, panel.lines, strict=True):
-        axes.plot(epochs, values, color=COLOURS[shade], linewidth=1.8, solid_joinstyle="round",
+        axes.plot(epochs, values, color=COLORS[shade], linewidth=1.8, solid_joinstyle="round",
                   marker="o" if len(rows) < 4 else None, markersize=5, clip_on=False)
     _label_ends(axes, epochs, lines, panel)
-    axes.text(0, 1.1, panel.title, transform=axes.transAxes, fontsize=12.5, fontweight="bold", color=COLOURS["ink"])
+    axes.text(0, 1.1, panel.title, transform=axes.transAxes, fontsize=12.5, fontweight="bold", color=COLORS["ink"])
     if best is not None:
         told = len(rows) - 1 if panel.kind == "rate" else rows.index(best)
         axes.text(1 + margin, 1.1, f"{main[told]:.3g}{unit} at epoch {epochs[told]:.0f}", transform=axes.transAxes,
-                  ha="right", fontsize=10.5, color=colour)
+                  ha="right", fontsize=10.5, color=color)
         if panel.kind != "rate":
-            axes.plot(epochs[told], main[told], "o", color=colour, markersize=7, clip_on=False)
+            axes.plot(epochs[told], main[told], "o", color=color, markersize=7, clip_on=False)
 
 
 def _scale(axes: "Axes", epochs: Sequence[float], finite: Sequence[float], panel: Panel, unit: str) -> None:
@@ -106,10 +106,10 @@ def _scale(axes: "Axes", epochs: Sequence[float], finite: Sequence[float], panel
 
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["line"])
-    axes.tick_params(length=0, labelsize=10.5, labelcolor=COLOURS["soft"], pad=6)
-    axes.set_xlabel("epoch", fontsize=10.5, color=COLOURS["soft"], labelpad=3)
-    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+    axes.spines["bottom"].set_color(COLORS["line"])
+    axes.tick_params(length=0, labelsize=10.5, labelcolor=COLORS["soft"], pad=6)
+    axes.set_xlabel("epoch", fontsize=10.5, color=COLORS["soft"], labelpad=3)
+    axes.grid(axis="y", color=COLORS["line"], linewidth=0.8)
     axes.set_axisbelow(True)
     if epochs:
         pad = 0.5 if len(epochs) == 1 else 0.03 * (epochs[-1] - epochs[0])
@@ -122,7 +122,7 @@ def _scale(axes: "Axes", epochs: Sequence[float], finite: Sequence[float], panel
         axes.xaxis.set_major_locator(FixedLocator([]))
     if not finite:
         axes.yaxis.set_major_locator(FixedLocator([]))
-        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=COLOURS["soft"], fontsize=10.5)
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", color=COLORS["soft"], fontsize=10.5)
         return
     # A rate that falls in steps of ten is read on a logarithmic axis, a cosine is not.
     smooth = panel.kind == "rate" and len(set(finite)) > len(finite) / 2
@@ -157,17 +157,17 @@ def _label_ends(axes: "Axes", epochs: Sequence[float], lines: Sequence[Sequence[
     """Each line's label right of its end; two that would overlap are moved apart."""
     apart = 0.09                # of the height of the axes, one line of text
     ends = []
-    for values, (_, label, colour) in zip(lines, panel.lines, strict=True):
+    for values, (_, label, color) in zip(lines, panel.lines, strict=True):
         if label and values and math.isfinite(values[-1]):
             x, y = axes.transAxes.inverted().transform(axes.transData.transform((epochs[-1], values[-1])))
-            ends.append((float(y), float(x), label, COLOURS[colour]))
+            ends.append((float(y), float(x), label, COLORS[color]))
     ends.sort()
     heights = [end[0] for end in ends]
     if len(ends) == 2 and heights[1] - heights[0] < apart:
         middle = max(sum(heights) / 2, apart / 2)
         heights = [middle - apart / 2, middle + apart / 2]
-    for height, (_, x, label, colour) in zip(heights, ends, strict=True):
-        axes.text(x + 0.035, height, label, transform=axes.transAxes, va="center", fontsize=10.5, color=colour)
+    for height, (_, x, label, color) in zip(heights, ends, strict=True):
+        axes.text(x + 0.035, height, label, transform=axes.transAxes, va="center", fontsize=10.5, color=color)
 
 
 # -- confusion -------------------------------------------------------------------------------------------------------
@@ -199,8 +199,8 @@ def confusion(matrix: Tensor, classes: Sequence[str]) -> "Figure":
             _cells(axes, matrix, cell)
         else:
             _heat(axes, matrix)
-        name: dict[str, Any] = {"fontsize": min(11.0, max(cell * 0.75, 6)) if named else 10, "color": COLOURS["ink"]}
-        side: dict[str, Any] = {"fontsize": 10.5, "color": COLOURS["soft"], "ha": "center", "va": "center"}
+        name: dict[str, Any] = {"fontsize": min(11.0, max(cell * 0.75, 6)) if named else 10, "color": COLORS["ink"]}
+        side: dict[str, Any] = {"fontsize": 10.5, "color": COLORS["soft"], "ha": "center", "va": "center"}
         turn: dict[str, Any] = {"ha": "center"} if flat else {"ha": "left", "rotation": 45, "rotation_mode": "anchor"}
         gap = 6 / cell
         for i in range(0, k, 1 if named else 10):
@@ -225,27 +225,27 @@ def _cells(axes: "Axes", matrix: Tensor, cell: float) -> None:
     from matplotlib.patches import Rectangle
 
     k, strength = len(matrix), _strengths(matrix)
-    axes.hlines(range(k + 1), 0, k, color=COLOURS["line"], linewidth=0.6)
-    axes.vlines(range(k + 1), 0, k, color=COLOURS["line"], linewidth=0.6)
+    axes.hlines(range(k + 1), 0, k, color=COLORS["line"], linewidth=0.6)
+    axes.vlines(range(k + 1), 0, k, color=COLORS["line"], linewidth=0.6)
     for i, j in matrix.nonzero().tolist():
         count, opacity = f"{int(matrix[i, j])}", float(strength[i, j])
-        axes.add_patch(Rectangle((j + 0.02, i + 0.02), 0.96, 0.96, facecolor=COLOURS["accent" if i == j else "wrong"],
+        axes.add_patch(Rectangle((j + 0.02, i + 0.02), 0.96, 0.96, facecolor=COLORS["accent" if i == j else "wrong"],
                                  alpha=round(opacity, 3), linewidth=0))
         size = min(12.0, cell * 0.36, (cell - 5) / (0.62 * len(count)))
         axes.text(j + 0.5, i + 0.52, count, ha="center", va="center", fontsize=size,
-                  color=COLOURS["paper" if i != j and opacity > 0.62 else "ink"])
+                  color=COLORS["paper" if i != j and opacity > 0.62 else "ink"])
 
 
 def _heat(axes: "Axes", matrix: Tensor) -> None:
     k = len(matrix)
     picture = torch.zeros(k, k, 4)
     right = torch.eye(k, dtype=torch.bool)
-    for where, colour in ((right, MIDTONES["accent"]), (~right, MIDTONES["wrong"])):
-        picture[where, :3] = torch.tensor([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    for where, color in ((right, MIDTONES["accent"]), (~right, MIDTONES["wrong"])):
+        picture[where, :3] = torch.tensor([int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     strength = _strengths(matrix).float()
     picture[..., 3] = torch.where(right, 1.8 * strength, strength).clamp(max=1)        # no number to read on it
     axes.imshow(picture.numpy(), extent=(0, k, k, 0), interpolation="none", aspect="auto")
-    axes.plot([0, k, k, 0, 0], [0, 0, k, k, 0], color=COLOURS["line"], linewidth=0.8, clip_on=False)
+    axes.plot([0, k, k, 0, 0], [0, 0, k, k, 0], color=COLORS["line"], linewidth=0.8, clip_on=False)
 
 
 # -- pictures --------------------------------------------------------------------------------------------------------
@@ -298,8 +298,8 @@ def svg(figure: "Figure", name: str, title: str) -> str:
     text = re.sub(r' id="([^"]+)"', lambda m: f' id="{numbers[m[1]]}"' if m[1] in numbers else "", text)
     text = re.sub(r'(url\(|href=")#([^)"]+)', lambda m: f"{m[1]}#{numbers[m[2]]}", text)
     text = text.replace("xlink:href", "href")
-    for variable, colour in COLOURS.items():
-        text = text.replace(f": {colour}", f": var(--{variable})")
+    for variable, color in COLORS.items():
+        text = text.replace(f": {color}", f": var(--{variable})")
     text = re.sub(r"; font-family: [^;\"]+|stroke-linecap: square; ?| transform=\"rotate\(-0 [^)]*\)\"", "", text)
     text = re.sub(r"\s*\n\s*", "\n", text).replace(" \n", "\n").replace("\n", " ").replace("> <", "><")
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)

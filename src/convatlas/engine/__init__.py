@@ -1,1 +1,1 @@
-"""Trains and evaluates any `nn.Module` that maps (N, C, H, W) images to (N, K) scores; knows no architecture."""
+"""Training and evaluation of any `nn.Module` that maps images (N, C, H, W) to scores (N, K); knows no architecture."""

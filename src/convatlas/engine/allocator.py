@@ -1,4 +1,4 @@
-"""How the C library keeps memory between steps, where that costs time."""
+"""The C allocator, told to keep freed memory between steps where giving it back costs time."""
 
 import ctypes
 import platform
@@ -14,7 +14,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8      # glibc's malloc.h: 
 
 
 def use(setting: Literal["auto", "system", "keep"], macs: int, device: torch.device) -> Literal["system", "keep"]:
-    """Set up the process as `train.allocator` says, before large tensors are made; returns what it came to.
+    """Set up the process as `train.allocator` says, before large tensors are made; returns the setting in force.
 
     `macs` are the multiply-adds of one process's forward pass of a batch. auto: keep on the CPU, unless that is small. Where
     the C library is not glibc (macOS, Windows, musl) it is "system". What is once kept is kept until the process ends.
@@ -24,7 +24,7 @@ def use(setting: Literal["auto", "system", "keep"], macs: int, device: torch.dev
 
 
 def has_glibc() -> bool:
-    """Whether there is anything to set up."""
+    """True on Linux with glibc, where there is something to set up."""
     return sys.platform == "linux" and platform.libc_ver()[0] == "glibc"
 
 

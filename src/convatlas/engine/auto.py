@@ -1,4 +1,4 @@
-"""`--auto`: how a run computes fastest here, found by a short measurement of the network itself."""
+"""Autotune (`--auto`): the fastest settings for a run on this machine, by short measurements of its network."""
 
 import ctypes
 import mmap
@@ -35,7 +35,7 @@ FAULT_SHARE = 0.02          # of a step's time that page faults must take
 
 @dataclass(frozen=True)
 class Measured:
-    """What a few training steps took."""
+    """Timings of a few training steps."""
 
     seconds: float              # of one step, the median
     losses: tuple[float, ...]   # of the first steps, per image
@@ -83,7 +83,7 @@ def _with(train: Train, field: str, value: Any) -> Train:
 
 
 def _allocator(measured: Measured, tell: Callable[[str], None]) -> str:
-    """By page faults, not by time: they hardly vary, and what is once kept cannot be compared with before."""
+    """Choose by page faults, not by time: they hardly vary, and what is once kept cannot be compared with before."""
     each = fault_seconds()
     share = measured.faults * each / measured.seconds
     found = "keep" if share >= FAULT_SHARE and allocator.keep() else "system"
@@ -96,7 +96,7 @@ def _times(before: Measured, after: Measured) -> str:
 
 
 class Trials:
-    """The real measurement: the run's own steps on random images, at a hundredth of its learning rate.
+    """Trial runs: the run's own steps on random images, at a hundredth of its learning rate.
 
     At the full rate, which a run often reaches only after a warm-up, losses of two precisions part for no fault of theirs.
     """
@@ -113,7 +113,7 @@ class Trials:
             tell(f"--auto measures with {self.batch} of the {batch} images of a batch.")
 
     def __call__(self, settings: Sequence[Train]) -> list[Measured]:
-        """Each setting's steps, in alternating rounds; all start from the same weights and see the same images."""
+        """Measure each setting's steps, in alternating rounds, from the same weights and on the same images."""
         devices = [self.device] if self.device.type == "cuda" else []
         end = time.perf_counter() + self.seconds
         with torch.random.fork_rng(devices=devices), threads_for(self.macs, self.device):
@@ -161,7 +161,7 @@ def _first(step: Callable[[], float]) -> tuple[float, ...]:
 
 
 def page_faults() -> int:
-    """Of this process so far; 0 where the system does not count them."""
+    """Page faults of this process so far; 0 where the system does not count them."""
     if sys.platform == "win32":
         return 0
     import resource
@@ -170,7 +170,10 @@ def page_faults() -> int:
 
 
 def fault_seconds(size: int = 2**26) -> float:
-    """What one page fault takes here: writing to `size` fresh bytes less writing to them again. Virtual machines differ widely."""
+    """The cost of a page fault: the time to write to `size` fresh bytes less that to write again.
+
+    Virtual machines differ widely.
+    """
     with mmap.mmap(-1, size) as fresh:
         start = ctypes.addressof(ctypes.c_char.from_buffer(fresh))
         took = []

@@ -1,4 +1,4 @@
-"""Auxiliary classifiers in training (Szegedy et al. 2015): a network that has them gives their scores too, and the loss adds theirs."""
+"""Auxiliary classifiers in training (Szegedy et al. 2015): their scores beside the network's, and in the loss."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from .distributed import World
 
 
 class WithAuxiliary(nn.Module):
-    """`net` with its auxiliary classifiers: (N, C, H, W) → the scores of all, (1 + classifiers, N, classes), `net`'s own first."""
+    """`net` with its auxiliary classifiers: (N, C, H, W) → scores (1 + classifiers, N, classes), `net`'s own first."""
 
     def __init__(self, net: Convnet) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ def with_auxiliary(model: nn.Module, world: World, parallel: str) -> nn.Module:
 
 def losses_of(model: nn.Module, scores: Tensor, labels: Tensor, loss: Callable[[Tensor, Tensor], Tensor],
               aux_weight: float | None = None) -> tuple[Tensor, Tensor]:
-    """The network's own scores, and each image's loss: its own plus the auxiliary ones times `aux_weight` (None: the network's)."""
+    """The network's own scores, and each image's loss with the auxiliary ones times `aux_weight`, or the network's."""
     if not isinstance(model, Convnet) or not model.aux:
         return scores, loss(scores, labels)
     total = loss(scores[0], labels)

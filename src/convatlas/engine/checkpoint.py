@@ -1,4 +1,4 @@
-"""The state of a training run on disk: tensors in safetensors, the rest in JSON, nothing pickled.
+"""Checkpoints, the state of a training run on disk: tensors in safetensors, the rest in JSON, nothing pickled.
 
 `folder/checkpoints/step-00001234/` holds `state.safetensors` and `state.json`. Tensors are whole and named as in the
 network, so that one process, DDP and FSDP2 go on from each other's checkpoints.
@@ -29,7 +29,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run has come: `epoch` epochs are finished, and `step` optimiser steps of the next one are done."""
+    """The progress of a run: `epoch` epochs are finished, and `step` optimiser steps of the next one are done."""
 
     epoch: int = 0
     step: int = 0
@@ -50,13 +50,13 @@ class Saved:
 
     @property
     def progress(self) -> Progress:
-        """How far the run had come."""
+        """The run's progress at the time."""
         state = self.state
         plateau = Plateau(**state["plateau"])
         return Progress(state["epoch"], state["step"], state["seconds"], plateau, state["best"], state["left_out"])
 
     def extras(self, kind: str) -> dict[str, Tensor]:
-        """What `save` was given under that kind."""
+        """The tensors that `save` was given as `extras[kind]`; none where there were none."""
         return {name.removeprefix(f"{kind}."): tensor for name, tensor in self.tensors.items() if name.startswith(f"{kind}.")}
 
 
@@ -66,7 +66,7 @@ def weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def derived_seed(*what: int | str) -> int:
-    """56 well-mixed bits that depend on `what` only."""
+    """A seed of 56 well-mixed bits that depends on `what` only."""
     return int.from_bytes(hashlib.sha256("/".join(map(str, what)).encode()).digest()[:7], "big")
 
 
@@ -88,7 +88,7 @@ def save(
 ) -> None:
     """Write a checkpoint of `progress` and, once it is verified, delete all but the newest `keep`.
 
-    All processes call it together. `tally` is this process's running sums. `facts` is what must be the same on resume:
+    All processes call it together. `tally` is this process's running sums. `facts` must be the same on resume:
     seed, steps_per_epoch, optim (its name). `extras` are further tensors by kind (ema, sparse), the same in all processes or
     sharded. Raises ConvatlasError where the disk refuses; earlier checkpoints stay.
     """

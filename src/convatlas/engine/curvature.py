@@ -12,6 +12,7 @@ is linear in their distances, and all its curvature is the distances' own.
 import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +32,9 @@ ZERO_ONE = (nn.Identity, nn.Flatten, nn.MaxPool2d, nn.Dropout, Twice)       # de
 
 
 class Curvature(Listener):
-    """Second derivatives for `optim`, of the first `optim.samples` images of each epoch; a checkpoint holds them as its state."""
+    """Second derivatives for `optim`, from the first `optim.samples` images of each epoch; a part of its state."""
+
+    name: ClassVar[str] = "curvature"
 
     def __init__(self, optim: LevenbergMarquardt, move: Step, train: Batches) -> None:
         self.optim, self.move, self.train = optim, move, train
@@ -88,7 +91,7 @@ def estimate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss_of
 
 
 def _loss(loss_of: PerImage, rbf: RBF | None, labels: Tensor, end: Tensor) -> Tensor:
-    """The loss of each image, (N,), from what its scores are made of."""
+    """The loss of each image, (N,), from its scores or from the input of the RBF units that make them."""
     return loss_of(end if rbf is None else rbf.forward(end), labels)     # forward: the hook listens to the network only
 
 

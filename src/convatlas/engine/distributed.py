@@ -1,4 +1,4 @@
-"""Several processes as one: joining (torchrun), agreeing, adding up, spreading a network over them (DDP, FSDP2)."""
+"""Distributed training: joining processes (torchrun), agreeing, adding up, spreading a network (DDP, FSDP2)."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -25,7 +25,7 @@ class World:
 
     @property
     def main(self) -> bool:
-        """The one process that shows and writes."""
+        """True in the process that shows and writes, rank 0."""
         return self.rank == 0
 
 
@@ -94,7 +94,7 @@ def _line(error: Exception) -> str:
 
 
 def agree(world: World, *flags: bool) -> tuple[bool, ...]:
-    """Each flag, true everywhere as soon as it is true in one process. On the CPU, so that no GPU is waited for."""
+    """Combine each flag by OR over the processes. On the CPU, so that no GPU is waited for."""
     if world.size == 1:
         return flags
     together = torch.tensor(flags, dtype=torch.int32)
@@ -103,7 +103,7 @@ def agree(world: World, *flags: bool) -> tuple[bool, ...]:
 
 
 def gather(world: World, rows: Tensor) -> Tensor:
-    """The rows (n, …) of all processes, one rank after the other; n may differ from one to the next. On the CPU."""
+    """Gather the rows (n, …) of all processes, one rank after the other, on the CPU; n may differ between them."""
     rows = rows.cpu().contiguous()
     if world.size == 1:
         return rows
@@ -118,7 +118,7 @@ def gather(world: World, rows: Tensor) -> Tensor:
 
 
 def total(world: World, sums: Tensor) -> Tensor:
-    """`sums` added over all processes in the order of their ranks: the same to the last bit each time. On the CPU."""
+    """Add `sums` over all processes in the order of their ranks: the same to the last bit each time. On the CPU."""
     return gather(world, sums[None]).sum(dim=0)
 
 
@@ -129,7 +129,7 @@ def share_buffers(world: World, model: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
-def synchronised(model: nn.Module, world: World) -> None:
+def synchronized(model: nn.Module, world: World) -> None:
     """Let the network's BatchNorm layers normalise over the images of all processes (train.sync_bn), in place; on GPUs only."""
     if world.device.type != "cuda":
         raise ConvatlasError(f"train.sync_bn needs GPUs: PyTorch's SyncBatchNorm does not work on {world.device.type}; leave it off, and "
@@ -138,7 +138,7 @@ def synchronised(model: nn.Module, world: World) -> None:
 
 
 def wrap(world: World, model: nn.Module, parallel: str) -> nn.Module:
-    """What to call instead of `model` in training: itself, a DDP replica, or itself with its parameters sharded (fsdp).
+    """The module that training calls for `model`: itself, a DDP replica, or itself with its parameters sharded (fsdp).
 
     FSDP2 shards each child, and each part of a child that is a sequence, as one unit: those are a network's stages.
     """
@@ -191,7 +191,7 @@ def placed(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 def share(world: World, choose: Callable[[], str]) -> str:
-    """What `choose` returns in the first process, known to all; a ConvatlasError of it is raised in all of them."""
+    """Broadcast what `choose` returns in the first process; a ConvatlasError of it is raised in all of them."""
     if world.size == 1:
         return choose()
     answer: list[str | None] = [None, None]

@@ -12,10 +12,11 @@ from .listener import Listener
 
 
 class Average(Listener):
-    """a ← d·a + (1 − d)·w over the parameters and floating buffers of `model`; other buffers are copied.
+    """Exponential moving average a ← d·a + (1 − d)·w of the parameters and floating buffers of `model`.
 
-    It starts as a copy of what the network holds. `decay` is d, in (0, 1); with `warmup` it is at most (1 + t)/(10 + t)
-    at step t, counted from 0, so that the first weights are soon forgotten. Sharded networks (FSDP2) have sharded averages.
+    Other buffers are copied. It starts as a copy of what the network holds. `decay` is d, in (0, 1); with `warmup`
+    it is at most (1 + t)/(10 + t) at step t, counted from 0, so that the first weights are soon forgotten. Sharded
+    networks (FSDP2) have sharded averages.
     """
 
     name: ClassVar[str] = "ema"

@@ -1,4 +1,4 @@
-"""Measure a network on labelled images: every image exactly once, however many processes share the work."""
+"""Evaluation on labelled images: every image exactly once, however many processes share the work."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import run
+from ..net.answering import Scorer
 from .distributed import World, agree, gather
 from .losses import per_image, probabilities
 from .memory import scored
@@ -17,14 +18,14 @@ from .watch import Watch
 
 
 class Batches(Protocol):
-    """What goes over labelled images: `Loader`, `StreamLoader`, and what else gives batches of images, labels and indices.
+    """Batches of labelled images: `Loader`, `StreamLoader`, or anything else that gives images, labels and indices.
 
     The images have a method `to(device, non_blocking=)`, whose result the network takes.
     """
 
     @property
     def steps(self) -> int:
-        """How many batches."""
+        """Batches per epoch."""
         ...
 
     @property
@@ -39,7 +40,7 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network does on a set of images; the rows (count,) are in the order of `indices`, which rise."""
+    """Metrics and predictions on a set of images; the rows (count,) are in the order of `indices`, which rise."""
 
     loss: float                 # mean per image
     top1: float                 # share, 0 to 1
@@ -58,12 +59,12 @@ class Evaluation:
 
     @property
     def extras(self) -> Mapping[str, float]:
-        """What metrics.csv gets besides: nothing."""
+        """Further columns of metrics.csv: none."""
         return {}
 
 
 def evaluate(
-    model: nn.Module, loader: Batches, loss: run.Loss, world: World, num_classes: int, watch: Watch | None = None,
+    model: Scorer, loader: Batches, loss: run.Loss, world: World, num_classes: int, watch: Watch | None = None,
     keep_scores: bool = False,
 ) -> Evaluation:
     """Run `model`, already on `world.device`, in evaluation mode over the loader's images, and put its mode back.
@@ -76,7 +77,7 @@ def evaluate(
 
 
 def measure(
-    model: nn.Module,
+    model: Scorer,
     loader: Batches,
     loss: run.Loss,
     world: World,
@@ -85,7 +86,7 @@ def measure(
     stop: Callable[[], bool],
     keep_scores: bool = False,
 ) -> Evaluation | None:
-    """`evaluate`, given up with None as soon as `stop()` is true in one process."""
+    """Evaluate as `evaluate` does, but give up with None as soon as `stop()` is true in one process."""
     columns: list[tuple[Tensor, ...]] = []
     training, began = model.training, time.perf_counter()
     model.eval()
@@ -108,13 +109,13 @@ def measure(
     return _summary(gathered, num_classes, len(unreadable(world, loader)), time.perf_counter() - began, keep_scores)
 
 
-def judge(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, *, skipped: int, seconds: float) -> Evaluation:
+def evaluation_of(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, *, skipped: int, seconds: float) -> Evaluation:
     """The evaluation of scores (N, K) that are there already, with `Evaluation`'s labels and indices; nothing is computed twice."""
     return _summary(_judged(scores, labels, indices, loss, True), scores.shape[1], skipped, seconds, True)
 
 
 def _judged(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, keep_scores: bool) -> tuple[Tensor, ...]:
-    """Of each image: index, labels, prediction, right, among the best five, confidence, loss, and scores where something needs them."""
+    """Columns of a batch: index, labels, prediction, right, in the top five, confidence, loss, and scores if needed."""
     loss_of = per_image(loss.model_copy(update={"class_weights": "none"}), scores.shape[1])
     predictions, in_top5 = top(scores, labels)
     confidence = probabilities(scores, loss).gather(1, predictions[:, None]).squeeze(1)

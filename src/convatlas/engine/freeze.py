@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from typing import ClassVar
 
 from torch import nn
 
@@ -53,10 +54,10 @@ def keep_still(model: nn.Module) -> None:
 
 
 class Freezing:
-    """The parameters of `model` that move, by `train.freeze` and `train.unfreeze`: a function of the epoch alone.
+    """The schedule of frozen layers by `train.freeze` and `train.unfreeze`: a function of the epoch alone.
 
-    `moving` names the parameters that move at any time, for the optimiser. Parameters that the network itself holds
-    fixed stay so.
+    `moving` names the parameters that are trained at any time, for the optimiser. Parameters that the network itself
+    holds fixed stay so.
     """
 
     def __init__(self, model: nn.Module, train: run.Train) -> None:
@@ -67,7 +68,7 @@ class Freezing:
         self.moving = movable - self.frozen | set[str]().union(*(names for _, names in self.thaws))
 
     def at(self, epoch: float) -> list[str]:
-        """Let everything move that does from `epoch` (counted from 0, may be a fraction) on; returns what is new."""
+        """Thaw and freeze as of `epoch` (counted from 0, may be a fraction); returns the names of what has thawed."""
         thawed = set[str]().union(*(names for start, names in self.thaws if start <= epoch))
         fresh = []
         for name, parameter in self.model.named_parameters():
@@ -79,20 +80,22 @@ class Freezing:
 
 
 class Thawing(Listener):
-    """Freezing in the loop: parameters begin to move at their step, and frozen BatchNorm layers stand still.
+    """Freezing in the loop: parameters thaw at their step, and frozen BatchNorm layers keep their statistics.
 
-    `steps` are those of an epoch. What thaws is told, and the network is wrapped anew, for DDP looks once for what moves.
+    `steps` are those of an epoch. What thaws is told, and the network is wrapped anew, since DDP looks once.
     """
+
+    name: ClassVar[str] = "freeze"
 
     def __init__(self, freezing: Freezing, move: Step, steps: int, tell: Callable[[str], None]) -> None:
         self.freezing, self.move, self.steps, self.tell = freezing, move, steps, tell
 
     def before_epoch(self, epoch: int, step: int) -> None:
-        """Let frozen BatchNorm layers stand still."""
+        """Put frozen BatchNorm layers into evaluation mode."""
         keep_still(self.move.model)
 
     def before_step(self, epoch: int, step: int) -> None:
-        """Thaw what moves from here on."""
+        """Thaw what is trained from this step on."""
         thawed = self.freezing.at(epoch + step / self.steps)
         if thawed:
             self.tell(f"From here on these move too: {', '.join(thawed)}.")

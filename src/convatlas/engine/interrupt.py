@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, turned into a wish to stop that the loop grants after the step it is in."""
+"""Interrupts (Ctrl-C and SIGTERM), turned into a wish to stop that the loop grants after the step it is in."""
 
 import signal
 import threading
@@ -7,7 +7,7 @@ from typing import Any, Self
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM sets `asked`; a second SIGINT raises KeyboardInterrupt at once.
+    """A signal handler: the first SIGINT or SIGTERM sets `asked`, a second SIGINT raises KeyboardInterrupt.
 
     On leaving, the handlers that were there before are back. Outside the main thread, where Python allows no handlers,
     it does nothing.

@@ -13,29 +13,29 @@ class Listener:
     `fit` calls each of them for all listeners in their order. Epochs and steps are counted from 0.
     """
 
-    name: ClassVar[str] = ""        # a checkpoint keeps `tensors` as NAME.KEY; listeners without tensors need none
+    name: ClassVar[str]     # a checkpoint keeps `tensors` as NAME.KEY
 
     def start(self) -> None:
         """Before the first step of a new run."""
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Instead of `start`, in a resumed run: `tensors` as they were in the checkpoint. The network is restored already."""
+        """Instead of `start`, in a resumed run: go on from a checkpoint's `tensors`; the network is restored."""
 
     def tensors(self) -> Mapping[str, Tensor]:
         """The state for a checkpoint, the same in all processes or sharded (FSDP2)."""
         return {}
 
     def before_epoch(self, epoch: int, step: int) -> None:
-        """Training mode has been set for an epoch, which goes on from `step`: 0, unless the run was resumed within the epoch."""
+        """Before an epoch's first batch, in training mode; `step` is 0, or where a resumed run goes on."""
 
     def before_step(self, epoch: int, step: int) -> None:
-        """A batch is there, and nothing is computed of it yet."""
+        """Before each step: its batch is there, and nothing has been computed."""
 
     def after_step(self, done: int) -> None:
-        """`done` optimiser steps of the run are behind, with those left out."""
+        """After each step, also one that was left out; `done` of the run are behind."""
 
     def validating(self) -> AbstractContextManager[None]:
-        """Around each validation: what is in the network inside is judged and, if it is the best so far, kept."""
+        """Around each validation: the network inside is judged, and kept if it is the best so far."""
         return nullcontext()
 
     def end(self) -> None:

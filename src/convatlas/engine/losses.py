@@ -1,8 +1,8 @@
-"""Losses of one image each: scores (N, K) and targets to (N,). The loop sums them and divides by the global batch.
+"""Losses of single images, from scores (N, K) and targets to (N,): the loop sums them and divides by the global batch.
 
 Targets are class numbers (N,), shares of every class (N, K) as Mixup and images with several labels have, or, for networks that
-segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels, (N, 2, H, W). And what the
-scores say of each class, which depends on the loss they were trained by.
+segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels, (N, 2, H, W).
+Probabilities are here too, since it depends on the loss how scores become probabilities.
 """
 
 from collections.abc import Callable
@@ -102,7 +102,7 @@ def _on(weights: Tensor | None, scores: Tensor) -> Tensor | None:
 
 
 def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | None:
-    """What `loss.class_weights` stands for with training `labels` (N,): (num_classes,), their mean over the images 1; None: nothing.
+    """Class weights (num_classes,) by `loss.class_weights` for training `labels` (N,), on average 1 over the images.
 
     For images with several labels, (N, num_classes), "balanced" weighs a class by how often it is absent for each time it is there.
     """
@@ -122,7 +122,7 @@ def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | 
 
 
 def probabilities(scores: Tensor, loss: run.Loss) -> Tensor:
-    """What scores (N, K) of a network trained with `loss` say of each class: shares, (N, K).
+    """Class probabilities (N, K) from the scores (N, K) of a network trained with `loss`.
 
     Cross-entropy and map: softmax (for map: given that the picture is of one of the classes, and not rubbish); rows sum to one. mse:
     the score that minimises the squared distance to ±1 targets is 2p − 1, so p = (1 + score) / 2, not below zero, scaled to sum to

@@ -1,13 +1,14 @@
-"""When memory runs out: what training says then, and how measuring goes on all the same."""
+"""Out-of-memory errors: advice in training, smaller batches in evaluation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import run
 from ..errors import ConvatlasError
+from ..net.answering import Scorer
 from .distributed import World
 
 #   what PyTorch's allocators say that raise a plain RuntimeError: of Linux, of Windows, of MPS and of drivers
@@ -15,7 +16,7 @@ SAYINGS = ("allocate memory", "not enough memory", "out of memory")
 
 
 def short_of_memory(error: Exception) -> bool:
-    """Whether this is an error for want of memory, on any device."""
+    """True for an out-of-memory error, on any device."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in str(error) for words in SAYINGS)
 
 
@@ -37,8 +38,8 @@ def advice(settings: run.Run) -> Iterator[None]:
         raise ConvatlasError(f"memory ran out in a step of {batch} images ({_line(error)}): " + "; ".join(hints)) from error
 
 
-def scored(model: nn.Module, images: Tensor, world: World) -> Tensor:
-    """The network's scores of a batch, in halves and theirs where memory does not hold the whole.
+def scored(model: Scorer, images: Tensor, world: World) -> Tensor:
+    """The network's scores of a batch, computed in halves, quarters, … where memory does not hold the whole.
 
     Not where several processes share the network's weights, which must all do the same, nor for what is no plain batch.
     """

@@ -1,4 +1,4 @@
-"""Running sums of an epoch, kept on the device so that no step waits for the processor, and counts of predictions."""
+"""Metrics: running sums of an epoch, kept on the device so that no step waits for them, and counts of predictions."""
 
 import torch
 from torch import Tensor
@@ -27,9 +27,10 @@ def means(sums: Tensor) -> tuple[float, float]:
 
 
 def right(scores: Tensor, targets: Tensor) -> Tensor:
-    """How right the best-scored class is, (n,): 1 or 0; of label maps (n, H, W), or (n, 2, H, W) with weights, the share of pixels.
+    """Correctness of the best-scored class, (n,): 1 or 0; for label maps, a share of pixels.
 
-    Of shares (n, K): whether no class has a larger one (the larger part of a mixed picture; any of an image's labels).
+    Label maps are (n, H, W), or (n, 2, H, W) with weights. With shares (n, K) the class is right if none has a larger
+    one (the larger part of a mixed picture; any of an image's labels).
     """
     best = scores.argmax(dim=1)
     if targets.ndim == 2:
@@ -52,16 +53,16 @@ def top(scores: Tensor, labels: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
 
 
 def confusion(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
-    """How often each class was taken for each: int64 (K, K), [true, predicted]."""
+    """The confusion matrix: int64 (K, K), [true, predicted]."""
     cells = torch.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return cells.reshape(num_classes, num_classes)
 
 
 def average_precision(scores: Tensor, labels: Tensor) -> float:
-    """Mean over the classes of the area under precision and recall: scores and labels (0 or 1), (N, K).
+    """Mean average precision over the classes, from scores and labels (0 or 1), (N, K) each.
 
-    Per class the mean, over its images, of the precision among all images scored at least as high; classes without an image are
-    left out. 0 where none has any.
+    Per class: the mean, over its images, of the precision among all images scored at least as high.
+    Classes without an image are left out; 0 where none has any.
     """
     found: list[float] = []
     for column, truth in zip(scores.T, (labels > 0).T, strict=True):

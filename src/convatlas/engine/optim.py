@@ -1,4 +1,4 @@
-"""The optimiser that a run describes: torch's where torch has it, and groups of parameters with rates of their own."""
+"""Optimisers by name, torch's where torch has them, with parameter groups that have rates of their own."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -74,7 +74,7 @@ def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], optim: run.Op
 
 
 def _by_stage(model: nn.Module, decay: float) -> Callable[[str], float]:
-    """What the rate of a parameter is multiplied by: 1 in the head, `decay` in the last stage, its square in the one before, …"""
+    """Layer-wise decay of the rate: each parameter's factor, 1 in the head, `decay` in the last stage, then `decay`², …"""
     if decay == 1:
         return lambda name: 1.0
     stages = getattr(model, "stages", None)

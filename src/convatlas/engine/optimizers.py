@@ -1,4 +1,4 @@
-"""Optimisers that papers used and torch lacks. Elementwise, so that sharded parameters (DTensor) move like whole ones."""
+"""Optimisers that papers used and torch lacks; elementwise, so sharded parameters (DTensor) move like whole ones."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 class Elementwise(torch.optim.Optimizer):
-    """What the optimisers here have in common: for each group, weight decay in the gradient, then `_move`."""
+    """The common base of these optimisers: for each group, weight decay in the gradient, then `_move`."""
 
     starts: ClassVar[Mapping[str, float]] = {}      # each parameter's state tensors, and what they are filled with at first
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:     # type: ignore[override]
-        """Move every parameter that has a gradient; returns what `closure` does."""
+        """Update every parameter that has a gradient; returns what `closure` does."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -43,7 +43,7 @@ class Elementwise(torch.optim.Optimizer):
 
 
 class SGDCaffe(Elementwise):
-    """Momentum with the rate inside the velocity (Caffe; Krizhevsky et al. 2012): v ← μv + ηg, w ← w − v.
+    """SGD with the rate inside the velocity (Caffe; Krizhevsky et al. 2012): v ← μv + ηg, w ← w − v.
 
     The same as torch's SGD while the rate is constant; when it falls, what the velocity holds keeps its old rate.
     Nesterov: w ← w − (1 + μ)v + μv', with v' the velocity before, which is w ← w − μv − ηg.

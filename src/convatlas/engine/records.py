@@ -1,4 +1,4 @@
-"""What a run writes down after each epoch: a row of metrics.csv and TensorBoard events. Both continue on resume."""
+"""Records of a run, written after each epoch: a row of metrics.csv and TensorBoard events. Both continue on resume."""
 
 import csv
 from collections.abc import Mapping
@@ -33,15 +33,14 @@ BEST = ("val_iou", "val_top1")      # what the best epoch is chosen by: the firs
 
 
 def rank(row: Mapping[str, float]) -> tuple[float, float]:
-    """What makes an epoch better than another: the larger one is."""
+    """The sort key of an epoch by its row: the best epoch has the largest."""
     return next(row[column] for column in BEST if column in row), -row["val_loss"]
 
 
 class Records:
-    """metrics.csv and tb/ in `folder`; the rows and events of its first `epochs` epochs (`steps` optimiser steps) stay.
+    """The writer of metrics.csv and tb/ in `folder`.
 
-    `more` are columns besides COLUMNS.
-
+    Rows and events of the first `epochs` epochs (`steps` optimiser steps) stay. `more` are columns besides COLUMNS.
     Raises ConvatlasError where the folder cannot be written.
     """
 

@@ -1,4 +1,4 @@
-"""The learning rate as a pure function of counters: resuming needs only those."""
+"""Learning-rate schedules, as pure functions of counters: resuming needs only those."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,7 +8,7 @@ from .. import run
 
 @dataclass(frozen=True)
 class Plateau:
-    """Where the plateau schedule stands; part of every checkpoint."""
+    """The state of the plateau schedule; part of every checkpoint."""
 
     best: float = -1.0      # validation accuracy, a share; below any
     waited: int = 0         # epochs since
@@ -26,7 +26,7 @@ class Plateau:
 def learning_rate(
     schedule: run.Schedule, base: float, *, epoch: int, step: int, steps: int, epochs: int, plateau: Plateau
 ) -> float:
-    """The rate of one optimiser step, warm-up times schedule.
+    """The learning rate of one optimiser step: warm-up times schedule.
 
     `epoch` and `step` are counted from 0: `schedule.steps = [(2, 0.1)]` acts once two epochs are done. `steps` is the
     number of optimiser steps in an epoch. Epochs of `steps` and `exponential` count from the beginning of the run, warm-up
@@ -40,7 +40,7 @@ def learning_rate(
 
 
 def _factor(schedule: run.Schedule, done: int, steps: int, share: float, plateau: Plateau) -> float:
-    """What the schedule makes of the rate after `done` steps, which are `share` of those after warm-up."""
+    """The schedule's factor after `done` steps; `share` is the share of the steps after warm-up that is behind."""
     final = schedule.final
     match schedule.name:
         case "steps":
@@ -62,7 +62,7 @@ def _factor(schedule: run.Schedule, done: int, steps: int, share: float, plateau
 
 
 def _warmth(schedule: run.Schedule, done: int, warmup: int) -> float:
-    """What warm-up makes of the rate after `done` steps, of which the first `warmup` are its."""
+    """Warm-up's factor after `done` steps; warm-up is the first `warmup` of the run."""
     if done >= warmup:
         return 1.0
     if schedule.warmup == "constant":

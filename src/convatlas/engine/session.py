@@ -19,7 +19,7 @@ from .step import Step
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a run."""
+    """The result of a run."""
 
     epochs: int                     # finished
     best_epoch: int                 # counted from 1; 0 before the first
@@ -30,17 +30,20 @@ class Outcome:
 
 
 class Session:
-    """`progress` and the checkpoints of it in `folder`; all processes call each method together.
+    """The progress of a run since it was started or resumed, and its checkpoints in `folder`.
 
-    A checkpoint holds what `move` and the listeners do: the network, the optimiser, running sums and random states.
+    All processes call each method together. A checkpoint holds what `move` and the listeners hold, and random states.
     """
 
-    def __init__(self, move: Step, listeners: Sequence[Listener], train: Batches, val: Batches, folder: Path, progress: Progress) -> None:
-        self.move, self.listeners, self.train, self.val, self.folder, self.progress = move, listeners, train, val, folder, progress
+    def __init__(
+        self, move: Step, listeners: Sequence[Listener], train: Batches, val: Batches, folder: Path, progress: Progress
+    ) -> None:
+        self.move, self.listeners, self.train, self.val = move, listeners, train, val
+        self.folder, self.progress = folder, progress
         # must be the same on resume
         self.facts = {"seed": move.run.train.seed, "steps_per_epoch": train.steps, "optim": move.run.optim.name}
-        self.earlier, self.began = progress.seconds, time.perf_counter()
-        self.kept = self.began          # when the last checkpoint was written, by time.perf_counter
+        self.earlier, self.began = progress.seconds, time.perf_counter()        # seconds before this session; its start
+        self.kept = self.began                                                  # when the last checkpoint was written
 
     def restore(self, saved: Saved) -> tuple[str, ...]:
         """Go on from a checkpoint; returns what to tell the user. Raises ConvatlasError where it does not fit."""
@@ -53,25 +56,26 @@ class Session:
         return *saved.complaints, *told
 
     def keep(self, progress: Progress) -> None:
-        """Write a checkpoint of `progress`. Raises ConvatlasError for a weight that is not finite, or where the disk refuses."""
+        """Write a checkpoint of `progress`; raises ConvatlasError for weights that are not finite, or a full disk."""
         move, world, epoch, step = self.move, self.move.world, progress.epoch, progress.step
         self.progress = replace(progress, seconds=self.seconds())
         if agree(world, not _finite(move.model))[0]:
             raise diverged("a weight", epoch, step, self.train.steps, self.rate(epoch, step))
         share_buffers(world, move.model)
         extras = {listener.name: listener.tensors() for listener in self.listeners}
-        checkpoint.save(self.folder, world, move.model, move.optim, move.tally.sums, self.progress, self.facts, move.run.train.keep, extras)
+        checkpoint.save(self.folder, world, move.model, move.optim, move.tally.sums, self.progress, self.facts,
+                        move.run.train.keep, extras)
         self.kept = time.perf_counter()
 
     def seconds(self) -> float:
-        """Of training so far, all sessions together."""
+        """Seconds of training so far, all sessions together."""
         return self.earlier + time.perf_counter() - self.began
 
     def rate(self, epoch: int, step: int) -> float:
         """The learning rate of a step: the schedule's, halved for each step that was left out."""
         run, progress = self.move.run, self.progress
-        scheduled = learning_rate(run.schedule, run.optim.lr, epoch=epoch, step=step, steps=self.train.steps, epochs=run.train.epochs,
-                                  plateau=progress.plateau)
+        scheduled = learning_rate(run.schedule, run.optim.lr, epoch=epoch, step=step, steps=self.train.steps,
+                                  epochs=run.train.epochs, plateau=progress.plateau)
         return scheduled * 0.5**progress.left_out
 
     def leave_out(self, epoch: int, step: int, lr: float, tell: Callable[[str], None]) -> None:
@@ -84,7 +88,7 @@ class Session:
             raise diverged("the loss", epoch, step + 1, self.train.steps, lr)
 
     def outcome(self, interrupted: bool) -> Outcome:
-        """The end of the run, or of this session."""
+        """The result so far."""
         world, progress = self.move.world, self.progress
         skipped, best = len(unreadable(world, self.train)) + len(unreadable(world, self.val)), progress.best
         return Outcome(progress.epoch, int(best.get("epoch", 0)), best, interrupted, progress.seconds, skipped)
@@ -94,12 +98,13 @@ def diverged(what: str, epoch: int, step: int, steps: int, lr: float) -> Convatl
     """The error for a loss or weight that is not finite, with what helps; `epoch` is counted from 0, `step` from 1."""
     return ConvatlasError(
         f"{what} is not a finite number in epoch {epoch + 1}, step {step} of {steps}, at learning rate {lr:.3g}; "
-        "lower --lr, lengthen schedule.warmup_epochs, set optim.clip_grad or --set train.on_nan=skip (checkpoints from before are kept)"
+        "lower --lr, lengthen schedule.warmup_epochs, set optim.clip_grad or --set train.on_nan=skip "
+        "(checkpoints from before are kept)"
     )
 
 
 def _finite(model: nn.Module) -> bool:
-    """Whether every weight that this process holds is a finite number."""
+    """True where every weight that this process holds is a finite number."""
     return all(bool(local(parameter).isfinite().all()) for parameter in model.parameters())
 
 

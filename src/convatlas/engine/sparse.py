@@ -18,7 +18,7 @@ from .step import Step
 
 
 class Sparsity(Listener):
-    """The masks of a run of `steps` optimiser steps in all, by `run.sparse`; `path` is the file that gets their densities.
+    """The masks of a run of `steps` optimiser steps in all, by `run.sparse`; `path` is the file of their densities.
 
     All processes make the same choices: densities follow from the averaged gradients, places from the run's seed alone.
     """
@@ -33,9 +33,10 @@ class Sparsity(Listener):
         self.masks = Masks(move.model, dict.fromkeys(sparsifiable(move.model), 1.0), self.generator)       # dense
 
     def start(self) -> None:
-        """Draw the first masks, at the same density everywhere or at those that SNIP reads from the gradients of one batch."""
-        uniform = dict.fromkeys(sparsifiable(self.move.model), 1 - self.sparse.sparsity)
-        self.masks = Masks(self.move.model, uniform if self.sparse.densities == "uniform" else self._snip(), self.generator)
+        """Draw the first masks, at the same density everywhere or at SNIP's, from the gradients of one batch."""
+        model, sparse = self.move.model, self.sparse
+        uniform = dict.fromkeys(sparsifiable(model), 1 - sparse.sparsity)
+        self.masks = Masks(model, uniform if sparse.densities == "uniform" else self._snip(), self.generator)
         self._note("start")
 
     def _snip(self) -> dict[str, float]:
@@ -43,8 +44,8 @@ class Sparsity(Listener):
         model, tally = self.move.model, self.move.tally
         still = [name for name, weight in sparsifiable(model).items() if not weight.requires_grad]
         if still:
-            raise ConvatlasError(f"sparse.densities = snip reads the gradient of every weight, and {still[0]} is frozen; "
-                                 "set sparse.densities=uniform")
+            raise ConvatlasError(f"sparse.densities = snip reads the gradient of every weight, "
+                                 f"and {still[0]} is frozen; set sparse.densities=uniform")
         buffers, sums = {name: buffer.clone() for name, buffer in model.named_buffers()}, tally.sums.clone()
         self.move.network.train()
         with torch.random.fork_rng():

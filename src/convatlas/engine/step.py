@@ -1,4 +1,4 @@
-"""One optimiser step: a batch, in parts where memory is short, forward, loss, backward, clipped, and what follows the weights."""
+"""Optimiser steps: forward, loss, backward, in parts of a batch where memory is short, clipping, update."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -37,7 +37,7 @@ class Step:
     loss_of: PerImage
     num_classes: int
     world: World
-    network: nn.Module = field(init=False)      # the module to call: `model`, with auxiliary classifiers, spread over the processes
+    network: nn.Module = field(init=False)      # the module to call: `model` as it is spread over the processes
     tally: Tally = field(init=False)            # of the epoch so far
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class Step:
         self.network = wrap(self.world, with_auxiliary(self.model, self.world, parallel), parallel)
 
     def __call__(self, batch: "Batch", epoch: int, step: int) -> bool:
-        """Move the weights by one batch. False: its loss was not finite in some process, and nothing moved (`on_nan` = skip)."""
+        """Take one step. False: the loss was not finite in some process, and nothing has changed (`on_nan` = skip)."""
         watchful = self.run.train.on_nan == "skip"
         buffers = [buffer.clone() for buffer in self.model.buffers()] if watchful else []
         sums = self.tally.sums.clone() if watchful else self.tally.sums
@@ -99,14 +99,14 @@ class Step:
             scores = self.network(part.images)
         scores, targets = scores.float(), part.targets
         if not part.real.all():
-            # (N, classes), with auxiliary classifiers (1 + classifiers, N, classes), of networks that segment (N, classes, H, W)
+            # (N, classes), with auxiliary ones (1 + classifiers, N, classes), for segmentation (N, classes, H, W)
             scores = scores[part.real] if scores.ndim == 4 else scores[..., part.real, :]
             targets = targets[part.real]
         scores, losses = losses_of(self.model, scores, targets, self.loss_of, self.run.loss.aux_weight)
         return scores, losses, targets
 
     def _together(self, last: bool) -> AbstractContextManager[object]:
-        """Processes exchange gradients with the last part only."""
+        """A context in which processes exchange gradients, for the last part only."""
         if not last and isinstance(self.network, nn.parallel.DistributedDataParallel):
             return self.network.no_sync()
         return nullcontext()

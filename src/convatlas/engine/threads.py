@@ -1,4 +1,4 @@
-"""How many CPU threads a step is worth, and which networks are small enough for other rules than the rest."""
+"""CPU threads and memory layout, both by the size of a step: small networks gain from neither."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ SMALL = 10_000_000      # multiply-adds of one forward pass of a batch
 
 
 def small(macs: int, device: torch.device) -> bool:
-    """Whether a forward pass of `macs` multiply-adds, the whole batch of one process, is a small one for the CPU."""
+    """True for a small step on the CPU: a forward pass of a process's whole batch takes `macs` multiply-adds."""
     return device.type == "cpu" and macs < SMALL
 
 
 def resolve_layout(setting: bool | None, macs: int, device: torch.device) -> bool:
-    """Whether images and weights lie channels-last; `None` decides by the device and the network.
+    """Resolve `train.channels_last`; None decides by the device and the network.
 
     On the CPU a step is then 1.1 to 1.7 times as fast (benchmarks/train_step.py), except for small networks, whose step hardly
     changes. On MPS nobody measured it, so it stays off there.
@@ -24,7 +24,7 @@ def resolve_layout(setting: bool | None, macs: int, device: torch.device) -> boo
 
 @contextmanager
 def threads_for(macs: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch uses one CPU thread if a forward pass of `macs` multiply-adds is a small one; after it, as before.
+    """A context in which torch uses one CPU thread if the step is `small`; after it, as many as before.
 
     LeNet-5 at batch 16 is 5 million. There a second thread gains a fifth when nothing else runs, and costs more than half
     as much again, or several times the step, when another program uses the cores too, because threads wait busily for each

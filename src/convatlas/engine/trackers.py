@@ -1,4 +1,4 @@
-"""Weights & Biases and MLflow as listeners of a run: `train.track`. Both work without a network, and neither stops training.
+"""Experiment trackers (`train.track`): Weights & Biases and MLflow. Both work offline, and neither stops training.
 
 A tracker keeps its run's id in the run folder, under track/, so that a resumed run goes on in the same place. What these
 libraries would send or collect besides the metrics is switched off, where they have a switch, unless the user has set it.
@@ -208,7 +208,7 @@ class Watches:
 
 
 def tracked(watch: Watch, track: Sequence[str]) -> Watch:
-    """`watch` and the trackers that `train.track` names; a library that is not installed is a ConvatlasError."""
+    """Join `watch` and the trackers that `train.track` names; a library that is not installed is a ConvatlasError."""
     if not track:
         return watch
     return Watches([watch, *(Guarded(name, TRACKERS[name](), watch) for name in track)])

@@ -17,7 +17,7 @@ from ..runs.folder import DENSITIES
 from . import checkpoint, evaluate
 from .checkpoint import Progress, seed_everything
 from .curvature import Curvature
-from .distributed import World, agree, share_buffers, synchronised, total
+from .distributed import World, agree, share_buffers, synchronized, total
 from .ema import Average
 from .freeze import Freezing, Thawing
 from .interrupt import Interrupt
@@ -48,7 +48,7 @@ class Batches(evaluate.Batches, Protocol):
 
 
 class Result(Protocol):
-    """The findings of a judge."""
+    """Metrics of a validation."""
 
     @property
     def loss(self) -> float:
@@ -73,7 +73,7 @@ class Result(Protocol):
 
 @dataclass(frozen=True)
 class Judge:
-    """The validation after each epoch: `measure(model, val, loss, world, num_classes, watch, stop)`, None if it was stopped.
+    """Validation after each epoch: `measure(model, val, loss, world, num_classes, watch, stop)`, None if stopped.
 
     `columns` are what metrics.csv gets besides its own (`Result.extras`).
     """
@@ -130,12 +130,12 @@ def fit(
     if settings.compile:
         model.compile()
     if settings.sync_bn:
-        synchronised(model, world)
+        synchronized(model, world)
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     move = Step(model, optim, run, loss_of, num_classes, world)
 
-    # In this order: weights are masked before the average takes them in, and around the validation, from the last to the first,
-    # the average is put into the network before the masks are put on it.
+    # In this order: weights are masked before the average takes them in. Around the validation in reverse: the average
+    # is in the network before the masks are put on it.
     listeners: list[Listener] = [Thawing(freezing, move, steps, watch.tell)]
     if isinstance(optim, LevenbergMarquardt):
         listeners.append(Curvature(optim, move, train))
@@ -156,7 +156,7 @@ def fit(
         if saved is None:
             for listener in listeners:
                 listener.start()
-        for epoch in range(begun.epoch, settings.epochs):
+        for epoch in range(begun.epoch, settings.epochs):       # passes over the training images
             start, images_seen = session.progress.step, 0
             began = shown = time.perf_counter()
             move.network.train()
@@ -237,7 +237,7 @@ def _refuse(run: Run, world: World) -> None:
         (run.optim.name == "lm" and several, "optim.name = lm estimates second derivatives in one process; start it without torchrun"),
         (run.optim.name == "lm" and run.train.compile, "optim.name = lm looks into each layer, and train.compile hides them; leave it off"),
         (run.optim.name == "lm" and bool(run.train.unfreeze),
-         "optim.name = lm has second derivatives of what moves when an epoch begins, and train.unfreeze adds to that; leave one out"),
+         "optim.name = lm estimates second derivatives of what moves as an epoch begins; leave train.unfreeze out"),
         (run.sparse.sparsity > 0 and sharded, "sparse.sparsity does not go with parallel = fsdp; use --parallel ddp"),
         (bool(run.train.unfreeze) and sharded, "train.unfreeze does not go with parallel = fsdp; use --parallel ddp"),
     ):

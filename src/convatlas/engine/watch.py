@@ -1,4 +1,4 @@
-"""What shows the progress of a run: the engine speaks, a `Watch` listens."""
+"""Progress displays: the engine reports to a `Watch`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,10 @@ from ..run import Run
 
 
 class Watch(Protocol):
-    """Called on the first process only, in this order: start, (step …, validating …, epoch) …, close; tell at any time.
+    """A progress display, called on the first process only.
 
-    Epochs and steps are counted from 1, as people do. `step` comes at most ten times a second.
+    In this order: start, (step …, validating …, epoch) …, close; tell at any time. Epochs and steps are
+    counted from 1, as people do. `step` comes at most ten times a second.
     """
 
     def start(self, run: Run, folder: Path, first_epoch: int, steps: int) -> None:

@@ -1,4 +1,4 @@
-"""Whether a network is right as often as it says: expected calibration error, reliability diagram, temperature (Guo et al. 2017)."""
+"""Calibration, how far confidence is from accuracy: expected calibration error, reliability diagram, temperature (Guo et al. 2017)."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..draw.plots import COLOURS, UNITS, defaults
+from ..draw.plots import COLORS, UNITS, defaults
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far confidence and accuracy are apart."""
+    """Distance between confidence and accuracy."""
 
     error: float            # expected calibration error: the bins' gaps, weighed by their images; 0 to 1
     bins: tuple[Bin, ...]
@@ -84,11 +84,11 @@ def temperature(log_probabilities: Tensor, labels: Tensor) -> float:
 def draw(found: Calibration) -> "Figure":
     """Per bin of confidence how often it is right, over how many images there are."""
     wide, high = 420, 500
-    text: dict[str, Any] = {"fontsize": 10.5, "color": COLOURS["soft"]}
+    text: dict[str, Any] = {"fontsize": 10.5, "color": COLORS["soft"]}
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
         shares = figure.add_axes((62 / wide, 150 / high, 340 / wide, 266 / high))
         counts = figure.add_axes((62 / wide, 50 / high, 340 / wide, 70 / high))
         _draw_shares(shares, found.bins)
@@ -96,7 +96,7 @@ def draw(found: Calibration) -> "Figure":
     shares.set_ylabel("share that is right", **text)
     counts.set_ylabel("images", **text)
     counts.set_xlabel("confidence: the probability of the predicted class", **text)
-    figure.text(14 / wide, 1 - 26 / high, "Is it right as often as it says?", fontsize=13, fontweight="bold", color=COLOURS["ink"])
+    figure.text(14 / wide, 1 - 26 / high, "Is it right as often as it says?", fontsize=13, fontweight="bold", color=COLORS["ink"])
     figure.text(14 / wide, 1 - 46 / high, "orange: surer than it is right;  pale blue: right more often than sure", **text)
     figure.text(14 / wide, 1 - 63 / high, f"expected calibration error (the mean gap): {100 * found.error:.1f} %", **text)
     return figure
@@ -106,14 +106,14 @@ def _draw_shares(axes: "Axes", bins: Sequence[Bin]) -> None:
     from matplotlib.ticker import PercentFormatter
 
     _plain(axes)
-    axes.plot([0, 1], [0, 1], color=COLOURS["soft"], linewidth=1, linestyle=(0, (4, 3)))
+    axes.plot([0, 1], [0, 1], color=COLORS["soft"], linewidth=1, linestyle=(0, (4, 3)))
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     for i, part in enumerate(bins):
         low, high = sorted((part.accuracy, part.confidence)) if part.count else (0.0, 0.0)
         boasts, x, width = part.confidence > part.accuracy, (i + 0.5) / len(bins), 0.9 / len(bins)
-        axes.bar(x, low, width, color=COLOURS["accent"])
-        axes.bar(x, high - low, width, bottom=low, color=COLOURS["wrong" if boasts else "accent"], alpha=0.45)
+        axes.bar(x, low, width, color=COLORS["accent"])
+        axes.bar(x, high - low, width, bottom=low, color=COLORS["wrong" if boasts else "accent"], alpha=0.45)
 
 
 def _draw_counts(axes: "Axes", bins: Sequence[Bin]) -> None:
@@ -121,7 +121,7 @@ def _draw_counts(axes: "Axes", bins: Sequence[Bin]) -> None:
 
     _plain(axes)
     counts = [part.count for part in bins]
-    axes.bar([(i + 0.5) / len(bins) for i in range(len(bins))], counts, 0.9 / len(bins), color=COLOURS["soft"])
+    axes.bar([(i + 0.5) / len(bins) for i in range(len(bins))], counts, 0.9 / len(bins), color=COLORS["soft"])
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(0, 2 * max(*counts, 1))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}".replace(",", " ")))
@@ -132,12 +132,12 @@ def _plain(axes: "Axes") -> None:
     """From 0 to 100 %, without a frame."""
     from matplotlib.ticker import PercentFormatter
 
-    axes.set_facecolor(COLOURS["paper"])
+    axes.set_facecolor(COLORS["paper"])
     axes.set_xlim(0, 1)
-    axes.tick_params(length=0, labelsize=10, labelcolor=COLOURS["soft"], pad=6)
+    axes.tick_params(length=0, labelsize=10, labelcolor=COLORS["soft"], pad=6)
     axes.xaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+    axes.grid(axis="y", color=COLORS["line"], linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["line"])
+    axes.spines["bottom"].set_color(COLORS["line"])

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ DPI = 144           # of a PNG: two pixels per unit of a figure
 DRAWN = 100         # most classes whose confusion matrix a person can look at
 
 
-def folder(path: Path) -> Path:
+def make_folder(path: Path) -> Path:
     """`path` as a folder that is there; ConvatlasError where it cannot be one."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -31,18 +31,18 @@ def folder(path: Path) -> Path:
 
 def write(found: Evaluated, where: Path) -> list[Path]:
     """Write confusion.csv and .png (to 100 classes), predictions.csv, calibration.json and .png (of one label per image) into a folder."""
-    folder(where)
+    make_folder(where)
     matrix, names = found.evaluation.confusion, found.classes
     rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
-    written = [_csv(where / "confusion.csv", ["true \\ predicted", *names], rows),
-               _csv(where / "predictions.csv", ["image", "true", "predicted", "right", "probability", "probability_of_true"],
-                    _predictions(found))]
+    written = [csv_file(where / "confusion.csv", ["true \\ predicted", *names], rows),
+               csv_file(where / "predictions.csv", ["image", "true", "predicted", "right", "probability", "probability_of_true"],
+                        _predictions(found))]
     if len(names) <= DRAWN:
-        written.append(_png(where / "confusion.png", confusion(matrix, names)))
+        written.append(png_file(where / "confusion.png", confusion(matrix, names)))
     calibration = found.calibration()
     if calibration is not None:
-        written.append(_text(where / "calibration.json", json.dumps(plain(calibration), indent=2) + "\n"))
-        written.append(_png(where / "calibration.png", draw(calibration)))
+        written.append(text_file(where / "calibration.json", json.dumps(plain(calibration), indent=2) + "\n"))
+        written.append(png_file(where / "calibration.png", draw(calibration)))
     return written
 
 
@@ -63,7 +63,8 @@ def _predictions(found: Evaluated) -> Iterator[list[object]]:
                f"{float(shares[row, said]):.6f}", "|".join(f"{float(shares[row, i]):.6f}" for i in true)]
 
 
-def _csv(path: Path, header: list[str], rows: Iterator[list[object]]) -> Path:
+def csv_file(path: Path, header: list[str], rows: Iterable[list[object]]) -> Path:
+    """A table, written; ConvatlasError where it cannot be."""
     try:
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
@@ -72,7 +73,8 @@ def _csv(path: Path, header: list[str], rows: Iterator[list[object]]) -> Path:
     return path
 
 
-def _text(path: Path, text: str) -> Path:
+def text_file(path: Path, text: str) -> Path:
+    """A text, likewise."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -80,7 +82,8 @@ def _text(path: Path, text: str) -> Path:
     return path
 
 
-def _png(path: Path, figure: "Figure") -> Path:
+def png_file(path: Path, figure: "Figure") -> Path:
+    """A figure, likewise."""
     try:
         figure.savefig(path, dpi=DPI, facecolor="#fdfdfc")
     except OSError as error:

@@ -1,19 +1,20 @@
-"""One network on the images it is to be judged on, by a protocol."""
+"""Judging: the images a network is to be judged on, and one network on them, by a protocol."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from ..data import ImageSet, Source, prepared
-from ..data.loader import Loader
-from ..data.shards.stream import Stream
-from ..data.shards.stream_loader import StreamLoader
+from ..data import ImageSet, Source, open_data, prepared
+from ..data.batches import batches
 from ..data.transform import Transform
-from ..engine.distributed import World
+from ..engine.distributed import World, share
 from ..engine.evaluate import Evaluation
 from ..engine.evaluate import evaluate as measure
 from ..engine.watch import Watch
-from ..net.model import Convnet
-from ..run import Data, Loss
+from ..errors import ConvatlasError
+from ..net.answering import Answers
+from ..run import Data, Loss, Run
+from ..runs.folder import CONFIG, run_of
 from .matching import match
 from .protocol import Protocol
 from .result import Evaluated
@@ -22,7 +23,37 @@ from .views import Averaged, ViewLoader, whole_pictures
 Tell = Callable[[str], None]
 
 
-def judge_network(net: Convnet, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
+def opened(data: Data, seed: int, here: World, for_eval: bool = False) -> Source:
+    """The data; where it must be downloaded, one process does it before the others read."""
+    if data.download:
+        share(here, lambda: open_data(data, seed=seed, for_eval=for_eval).name)
+    return open_data(data, seed=seed, for_eval=for_eval)
+
+
+def judged_on(paths: Sequence[Path], config: Data, split: str, here: World) -> Source:
+    """The data; where runs in `paths` were trained on it and it has no validation part of its own, what all of them held out."""
+    runs = [run for path in paths if (run := trained_on(path, config.source)) is not None]
+    if not runs:
+        return opened(config, 0, here, for_eval=split == "val")
+    kept = dict.fromkeys((run.data.val_fraction, run.train.seed) for run in runs)
+    sources = [opened(config.model_copy(update={"val_fraction": part}), seed, here) for part, seed in kept]
+    held = [[source.val.name(i) for i in range(len(source.val))] for source in sources]
+    if any(names != held[0] for names in held):
+        raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, train.seed: "
+                             f"{', '.join(map(str, kept))}): one was trained on what another is judged on; judge them on other data")
+    return sources[0]
+
+
+def trained_on(path: Path, data: str) -> Run | None:
+    """The run in folder `path`, if `data` is what it was trained on."""
+    if not (path / CONFIG).is_file():
+        return None
+    run = run_of(path)
+    same = run.data.source == data or (Path(data).exists() and Path(data).resolve() == Path(run.data.source).resolve())
+    return run if same else None
+
+
+def judge_network(net: Answers, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
                   here: World, watch: Watch | None, tell: Tell) -> Evaluated:
     """The figures of `net`, which `transform` prepares pictures for, on `images` of `source`, read as `config` says.
 
@@ -52,20 +83,15 @@ def _shown(transform: Transform, protocol: Protocol, plan: Protocol) -> Transfor
     return replace(transform, size=size, crop_pct=share)
 
 
-def _single(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
+def _single(net: Answers, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
             watch: Watch | None) -> tuple[Evaluation, Loss]:
     """One centre crop: whole batches, as in training's validation."""
-    if isinstance(images, Stream):
-        loader: Loader | StreamLoader = StreamLoader(images, transform, config.batch_size, rank=here.rank, world=here.size,
-                                                     workers=config.workers, strict=config.strict)
-    else:
-        loader = Loader(images, transform, config.batch_size, rank=here.rank, world=here.size, workers=config.workers,
-                        strict=config.strict)
-    loss = net.scores or Loss()
+    loader = batches(images, transform, config.batch_size, config, rank=here.rank, world=here.size)
+    loss = net.card.loss or Loss()
     return measure(net, loader, loss, here, net.num_classes, watch, keep_scores=True), loss
 
 
-def _several(net: Convnet, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
+def _several(net: Answers, transform: Transform, images: ImageSet, plan: Protocol, config: Data, here: World,
              watch: Watch | None) -> tuple[Evaluation, Loss]:
     """Several views, or whole pictures: as many pictures at a time as have a batch's pixels, at least one."""
     h, w = transform.size
@@ -79,14 +105,14 @@ def _several(net: Convnet, transform: Transform, images: ImageSet, plan: Protoco
 
 
 def described(transform: Transform, plan: Protocol) -> str:
-    """What is done to every picture, in words."""
+    """The preparation of every picture, in words."""
     def numbers(values: tuple[float, ...]) -> str:
         return "/".join(f"{value:.4g}" for value in dict.fromkeys(values))
 
-    normalised = {
+    normalized = {
         "none": f"(x − {numbers(transform.mean)}) / {numbers(transform.std)}",
         "channel": "mean 0, deviation 1 per channel of the training images",
         "pixel_mean": f"the training images' mean picture taken off, / {numbers(transform.std)}",
         "gcn": "each picture to mean 0, deviation 1", "zca": "each picture to mean 0, deviation 1; ZCA whitening",
     }[transform.fit]
-    return f"{plan}; {transform.interpolation}; {normalised}"
+    return f"{plan}; {transform.interpolation}; {normalized}"

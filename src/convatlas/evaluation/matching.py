@@ -9,7 +9,7 @@ from torch import Tensor
 from ..data import ImageSet, Subset
 from ..data.shards.stream import Stream
 from ..errors import ConvatlasError
-from ..net.model import Convnet
+from ..net.answering import Answers
 
 
 class Matched(NamedTuple):
@@ -31,29 +31,30 @@ class Renumbered:
         return len(self.images)
 
 
-def match(images: ImageSet, classes: Sequence[str], net: Convnet, strict: bool = False) -> Matched:
+def match(images: ImageSet, classes: Sequence[str], net: Answers, strict: bool = False) -> Matched:
     """The images whose classes `net` knows: by the name as it is, else regardless of case, `_` and `-`. Pictures of others are left out.
 
     Raises ConvatlasError where it knows none of them, with `strict` where it does not know all, and where it has too few.
     """
-    if not net.classes:
+    known = net.card.classes
+    if not known:
         return _by_place(images, classes, net)
-    if tuple(classes) == net.classes[: len(classes)]:
-        return Matched(images, net.classes)
-    numbers = places(classes, net.classes)
+    if tuple(classes) == known[: len(classes)]:
+        return Matched(images, known)
+    numbers = places(classes, known)
     unknown = [name for name, number in zip(classes, numbers, strict=True) if number < 0]
     apart = isinstance(images, Stream) or images.labels.ndim > 1        # read shard by shard, or of several labels: none can be left out
     if unknown and (strict or apart or len(unknown) == len(classes)):
-        raise ConvatlasError(f"the data has classes that the model does not know: {some(unknown)}; it knows {some(net.classes)}")
-    notes = taken(classes, net.classes)
+        raise ConvatlasError(f"the data has classes that the model does not know: {some(unknown)}; it knows {some(known)}")
+    notes = taken(classes, known)
     table = torch.tensor(numbers)
     if unknown:
-        known = table[images.labels] >= 0
-        if not known.any():
-            raise ConvatlasError(f"no image is of a class that the model knows: they are of {some(unknown)}; it knows {some(net.classes)}")
-        notes.append(f"{int((~known).sum())} of {len(images)} images are left out: the model does not know {some(unknown)}")
-        images = Subset(images, known.nonzero().flatten())
-    return Matched(_renumbered(images, table, len(net.classes)), net.classes, tuple(notes))
+        there = table[images.labels] >= 0
+        if not there.any():
+            raise ConvatlasError(f"no image is of a class that the model knows: they are of {some(unknown)}; it knows {some(known)}")
+        notes.append(f"{int((~there).sum())} of {len(images)} images are left out: the model does not know {some(unknown)}")
+        images = Subset(images, there.nonzero().flatten())
+    return Matched(_renumbered(images, table, len(known)), known, tuple(notes))
 
 
 def places(classes: Sequence[str], known: Sequence[str]) -> list[int]:
@@ -64,12 +65,12 @@ def places(classes: Sequence[str], known: Sequence[str]) -> list[int]:
 
 
 def taken(classes: Sequence[str], known: Sequence[str]) -> list[str]:
-    """What to tell of classes whose names are not quite those of the `known` ones."""
+    """A note on classes whose names are not quite those of the `known` ones."""
     return [f"{name!r} is taken for the model's {known[number]!r}" for name, number in zip(classes, places(classes, known), strict=True)
             if number >= 0 and known[number] != name]
 
 
-def _by_place(images: ImageSet, classes: Sequence[str], net: Convnet) -> Matched:
+def _by_place(images: ImageSet, classes: Sequence[str], net: Answers) -> Matched:
     if len(classes) > net.num_classes:
         raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(classes)}")
     rest = range(len(classes), net.num_classes)
@@ -83,7 +84,7 @@ def _plain(name: str) -> str:
 
 def _renumbered(images: ImageSet, numbers: Tensor, count: int) -> ImageSet:
     if isinstance(images, Stream):
-        return images.relabelled(numbers[images.labels])
+        return images.relabeled(numbers[images.labels])
     if images.labels.ndim == 1:
         return Renumbered(images, numbers[images.labels])
     labels = images.labels.new_zeros(len(images), count)

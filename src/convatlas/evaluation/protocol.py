@@ -1,4 +1,4 @@
-"""What of a picture a network is shown when it is judged, and how its answers become one: protocols, by name and by parts.
+"""Evaluation protocols: the views of a picture that a network is shown, and how its answers become one; by name and by parts.
 
 Imports no torch.
 """
@@ -53,7 +53,7 @@ class Protocol(Record):
 
     @property
     def single(self) -> bool:
-        """Whether it is one centre crop, which batches of pictures need nothing special for."""
+        """True for one centre crop, for which batches of pictures need nothing special."""
         return self.views == 1 and not self.dense
 
     def resolved(self, image_size: Size, crop_pct: float) -> "Protocol":

@@ -1,4 +1,4 @@
-"""What an evaluation found: figures of one network, or of several whose probabilities are averaged."""
+"""Results of an evaluation: figures of one network, or of several whose probabilities are averaged."""
 
 import math
 from collections import Counter
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet
-from ..engine.evaluate import Evaluation, judge
+from ..engine.evaluate import Evaluation, evaluation_of
 from ..engine.losses import probabilities
 from ..engine.metrics import top
 from ..errors import ConvatlasError
@@ -24,7 +24,7 @@ LEAST = 1e-30       # a probability below which its logarithm is not told apart
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What `evaluate` returns; of an ensemble with what each of its members does."""
+    """The result of `evaluate`; of an ensemble with each of its members'."""
 
     evaluation: Evaluation          # with scores
     classes: tuple[str, ...]        # of the model: the names of the confusion matrix's rows and columns
@@ -39,13 +39,13 @@ class Evaluated:
 
     @property
     def probabilities(self) -> Tensor:
-        """What it says of each class: float32 (count, K); rows sum to one, unless a class is judged by itself (bce)."""
+        """Probabilities of the classes: float32 (count, K); rows sum to one, unless a class is judged by itself (bce)."""
         assert self.evaluation.scores is not None
         return probabilities(self.evaluation.scores, self.loss)
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Where top-1 lies with 95 % confidence, by Wilson's interval: two shares."""
+        """Wilson's 95 % confidence interval of top-1: two shares."""
         return wilson(int(self.evaluation.right.sum()), self.evaluation.count)
 
     @property
@@ -63,7 +63,7 @@ class Evaluated:
         return top(scores, self.evaluation.labels, k)[1].sum().item() / max(self.evaluation.count, 1)
 
     def calibration(self) -> Calibration | None:
-        """How far confidence and accuracy are apart; None for images with several labels."""
+        """Distance between confidence and accuracy; None for images with several labels."""
         labels = self.evaluation.labels
         return None if labels.ndim > 1 else calibrate(self._log_probabilities, labels, exclusive=self.loss.name != "bce")
 
@@ -95,7 +95,7 @@ def join(members: Sequence[Evaluated], weights: Sequence[float] | None = None) -
     loss = Loss(name="bce" if several else "cross_entropy")
     labels = first.evaluation.labels[torch.isin(first.evaluation.indices, indices)]
     seconds = sum(member.evaluation.count / member.evaluation.images_per_second for member in members)
-    evaluation = judge(scores.float(), labels, indices, loss, seconds=seconds,
+    evaluation = evaluation_of(scores.float(), labels, indices, loss, seconds=seconds,
                        skipped=first.evaluation.count + first.evaluation.skipped - len(indices))
     return replace(first, evaluation=evaluation, loss=loss, model=" + ".join(member.model for member in members),
                    members=tuple(members), weights=shares)

@@ -1,4 +1,4 @@
-"""How sure an accuracy is, and whether two networks differ. Imports no torch."""
+"""Statistics of accuracies: confidence intervals, and tests of a difference between two networks. Imports no torch."""
 
 import math
 from dataclasses import dataclass

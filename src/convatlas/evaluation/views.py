@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..data import ImageSet, UnreadableImage
-from ..data.augment import centred
+from ..data.augment import centered
 from ..data.reading import Read, filler, skip, start_worker, started
 from ..data.transform import Transform, as_channels, covering, resize
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
+from ..net.answering import Answers, Scorer
 from ..net.fully_convolutional import fully_convolutional
 from ..net.model import Convnet
 from ..parts import GlobalPool
@@ -34,26 +35,26 @@ def views(picture: Tensor, transform: Transform, protocol: Protocol) -> list[Ten
         found += [resized] if protocol.dense else crops(resized, scale, transform, protocol)
     if protocol.flip:
         found = [each for view in found for each in (view, view.flip(-1))]
-    return [transform.normalised(view[None].float().div_(255))[0] for view in found]
+    return [transform.normalized(view[None].float().div_(255))[0] for view in found]
 
 
 def crops(pixels: Tensor, scale: int, transform: Transform, protocol: Protocol) -> list[Tensor]:
     """The crops (C, h, w) of a picture whose short side is `scale`; black where it ends before a crop does."""
     size, box = transform.size, _box(scale, transform.size)
     if protocol.crops == 1 and protocol.squares == "centre":
-        return [centred(pixels, size)]
-    field = centred(pixels, (max(pixels.shape[-2], box[0], size[0]), max(pixels.shape[-1], box[1], size[1])))
+        return [centered(pixels, size)]
+    field = centered(pixels, (max(pixels.shape[-2], box[0], size[0]), max(pixels.shape[-1], box[1], size[1])))
     box = (max(box[0], size[0]), max(box[1], size[1]))
     found: list[Tensor] = []
-    for square in _squares(field, box) if protocol.squares == "three" else (centred(field, box),):
-        found += _five(square, size) if protocol.crops > 1 else [centred(square, size)]
+    for square in _squares(field, box) if protocol.squares == "three" else (centered(field, box),):
+        found += _five(square, size) if protocol.crops > 1 else [centered(square, size)]
         if protocol.crops == 6:
             found.append(resize(square, size, transform.interpolation))
     return found
 
 
 def _box(scale: int, size: Size) -> Size:
-    """What a picture is resized to cover: a square of side `scale`, or a box of the input's proportions with that short side."""
+    """The box that a picture is resized to cover: a square of side `scale`, or of the input's proportions with that short side."""
     short = min(size)
     return round(size[0] * scale / short), round(size[1] * scale / short)
 
@@ -61,13 +62,13 @@ def _box(scale: int, size: Size) -> Size:
 def _squares(field: Tensor, box: Size) -> tuple[Tensor, ...]:
     """Left, central and right; of an upright picture upper, central and lower."""
     h, w = box
-    return field[..., :h, :w], centred(field, box), field[..., -h:, -w:]
+    return field[..., :h, :w], centered(field, box), field[..., -h:, -w:]
 
 
 def _five(square: Tensor, size: Size) -> list[Tensor]:
     """The four corners and the centre."""
     h, w = size
-    return [square[..., :h, :w], square[..., :h, -w:], square[..., -h:, :w], square[..., -h:, -w:], centred(square, size)]
+    return [square[..., :h, :w], square[..., :h, -w:], square[..., -h:, :w], square[..., -h:, -w:], centered(square, size)]
 
 
 # -- of many pictures ------------------------------------------------------------------------------------------------
@@ -77,15 +78,16 @@ class Views:
     """All views of some pictures, one list each; they stay where they are until a part of them is computed."""
 
     pictures: list[list[Tensor]]
+    device: torch.device | None = None      # where they are to be computed
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Views":
-        """Itself: `Averaged` moves them, a few at a time."""
-        return self
+        """The same pictures for `device`: `Averaged` moves them there, a few at a time."""
+        return replace(self, device=device)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What `measure` takes: one process's pictures, with their labels and indices; index -1 marks a filler."""
+    """A batch for `measure`: one process's pictures, with their labels and indices; index -1 marks a filler."""
 
     images: Views
     labels: Tensor
@@ -143,23 +145,22 @@ class Averaged(nn.Module):
     Views of one size are computed together, at most `pixels` of them at once, so that many crops take no more memory than a batch.
     """
 
-    def __init__(self, net: Convnet, protocol: Protocol, pixels: int) -> None:
+    def __init__(self, net: Answers, protocol: Protocol, pixels: int) -> None:
         super().__init__()
-        self.net = dense(net, protocol) if protocol.dense else net
-        self.trained = net.scores or Loss()
+        self.net: Scorer = dense(net, protocol) if protocol.dense else net
+        self.trained = net.card.loss or Loss()
         self.protocol, self.pixels = protocol, pixels
         #   scores averaged stay scores; of probabilities the logarithm (or logit) is one for these losses
         self.loss = self.trained if protocol.average == "scores" else Loss(name="bce" if self.trained.name == "bce" else "cross_entropy")
 
     def forward(self, pictures: Views) -> Tensor:
         """(N, K)."""
-        scores = self._scores([view for each in pictures.pictures for view in each])
+        scores = self._scores([view for each in pictures.pictures for view in each], pictures.device)
         scores = scores.view(len(pictures.pictures), -1, scores.shape[1])
         return scores.mean(dim=1) if self.protocol.average == "scores" else joined(scores, self.trained)
 
-    def _scores(self, flat: list[Tensor]) -> Tensor:
+    def _scores(self, flat: list[Tensor], device: torch.device | None) -> Tensor:
         """Scores of each view, (n, K), in their order."""
-        device = next(self.net.parameters()).device
         places: dict[tuple[int, ...], list[int]] = {}
         for place, view in enumerate(flat):
             places.setdefault(tuple(view.shape), []).append(place)
@@ -182,12 +183,14 @@ def joined(scores: Tensor, loss: Loss) -> Tensor:
     return shares.logit(eps=1e-6) if loss.name == "bce" else shares.log()
 
 
-def dense(net: Convnet, protocol: Protocol) -> nn.Module:
+def dense(net: Answers, protocol: Protocol) -> Scorer:
     """Scores (N, K) from pictures of any size: the map of the network's convolutional form averaged over its positions.
 
     A network that averages over its last map anyway is that already. Raises ConvatlasError where it has no such form, or a scale is
     too small for it.
     """
+    if not isinstance(net, Convnet):
+        raise ConvatlasError(f"{net.name} is deployed and cannot be made convolutional: judge the run or the weights that it was made of")
     pools = [part for part in net.head.modules() if isinstance(part, GlobalPool)]
     if pools:
         net.check_image_size((min(protocol.scales), min(protocol.scales)))

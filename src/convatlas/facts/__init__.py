@@ -1,4 +1,4 @@
-"""What was published about the networks, as data, and the check of it against what is built here."""
+"""Published figures of the networks, as data, and the check of them against what is built here."""
 
 from .published import Fact as Fact
 from .published import published as published

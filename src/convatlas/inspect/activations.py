@@ -24,7 +24,7 @@ PICTURE = 112
 
 @dataclass(frozen=True)
 class Maps:
-    """What one layer gives for one image."""
+    """Feature maps of one layer for one image."""
 
     layer: str
     values: Tensor      # (C, H, W)

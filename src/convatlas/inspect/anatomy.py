@@ -1,4 +1,4 @@
-"""What a network is made of, as a person would draw it: layers in their order, blocks that fork and join, repeats.
+"""Anatomy of a network, as a person would draw it: layers in their order, blocks that fork and join, repeats.
 
 All is read off the modules and one pass on the meta device; no architecture is known by name.
 """
@@ -20,7 +20,7 @@ from .words import extra, layer
 
 @dataclass(frozen=True)
 class Unit:
-    """What is drawn as one map: a layer, or a block that `repeat` times follows itself; `first` and `last` of these."""
+    """One map of a drawing: a layer, or a block that `repeat` times follows itself; `first` and `last` of these."""
 
     first: Chain
     last: Chain
@@ -78,7 +78,7 @@ def anatomy(model: Convnet) -> Anatomy:
 
 
 class _Seen:
-    """What every module of a network was given and gave, in the order in which they finished."""
+    """Inputs and outputs of every module of a network, in the order in which they finished."""
 
     def __init__(self, model: Convnet) -> None:
         self.model, self.outputs, self.inputs = model, dict[nn.Module, Tensor](), dict[nn.Module, tuple[Any, ...]]()
@@ -129,7 +129,7 @@ class _Seen:
         return not weight(self.chain([module]))
 
     def _is_block(self, module: nn.Module) -> bool:
-        """Whether it is drawn as one. A U without shortcuts is drawn layer by layer, as its paper does."""
+        """True if it is drawn as one. A U without shortcuts is drawn layer by layer, as its paper does."""
         chain = self.chain([module])
         return weight(chain) > 1 and (self.forks or not self.handed)
 
@@ -208,7 +208,7 @@ def _grouped(units: list[Unit]) -> tuple[list[Unit], list[tuple[int, int, int]]]
 
 
 def _times(units: Sequence[Unit], length: int) -> int:
-    """How often the first `length` units follow one another; 1 if they are alike among themselves."""
+    """Number of times that the first `length` units follow one another; 1 if they are alike among themselves."""
     marks = [(kind_of(unit.last), unit.channels, unit.size, unit.repeat) for unit in units]
     times = 1
     while length > 1 and marks[length * times : length * (times + 1)] == marks[:length]:
@@ -249,7 +249,7 @@ def _head(seen: _Seen, maps: Sequence[Tensor | None], stage: int) -> tuple[list[
 
 
 def _near(a: Unit, b: Unit) -> bool:
-    """Whether two maps are of one resolution, though perhaps not of the same border."""
+    """True if two maps are of one resolution, though perhaps not of the same border."""
     return a.size is not None and b.size is not None and 0.7 < a.size[0] / b.size[0] < 1.4
 
 

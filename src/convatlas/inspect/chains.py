@@ -46,7 +46,7 @@ def steps(chain: Chain) -> Iterator[Step]:
 
 
 def kind_of(chain: Chain) -> tuple[str, ...]:
-    """What blocks that are drawn once have in common: layers and joins in their order, whatever the widths, strides and shortcuts.
+    """Kind of a block, of which one is drawn: layers and joins in their order, whatever the widths, strides and shortcuts.
 
     What comes before the first layer is left out: where units are pre-activated, the first one finds it done.
     """
@@ -104,5 +104,5 @@ def _noted(notes: Sequence[str]) -> Iterator[Step]:
 
 
 def weight(chain: Chain) -> int:
-    """How many layers a chain has; a fork counts as two."""
+    """Number of layers in a chain; a fork counts as two."""
     return sum(bool(part.text) if isinstance(part, Step) else 2 for part in chain)

@@ -1,4 +1,4 @@
-"""What a convolution costs: the algebra of the ways to make one cheaper, MobileNet's tables from code, and a network's cost per stage.
+"""Costs of convolutions: the algebra of the ways to make one cheaper, MobileNet's tables from code, and a network's cost per stage.
 
 D_K is the side of the kernel, M and N the channels in and out, D_F the side of the map, as in Howard et al. 2017; strides are 1,
 maps keep their size, biases are left out.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from ..draw.canvas import MARGIN, below, canvas, write
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from ..errors import ConvatlasError
 from ..net.layers import layer_table
 from ..zoo import create_model
@@ -154,7 +154,7 @@ def tables() -> dict[str, list[Compared]]:
 
 
 def agrees(count: int, millions: float) -> bool:
-    """Whether a count rounds to what was printed in millions."""
+    """True if a count rounds to what was printed in millions."""
     printed = f"{millions:g}"
     return f"{count / 1e6:.{len(printed.partition('.')[2])}f}" == printed
 
@@ -194,7 +194,7 @@ def draw(ways: Sequence[Form]) -> "Figure":
 
 
 def draw_stages(found: Summary) -> "Figure":
-    """Where a network's parameters, multiply-adds and memory lie: a bar per stage for each."""
+    """Parameters, multiply-adds and memory per stage: a bar for each."""
     rows = stages(found)
     columns = {"params": (f"{_short(found.params)} parameters", found.params), "macs": (f"{_short(found.macs)} multiply-adds", found.macs),
                "made": (f"{_short(found.made)} bytes", found.made)}
@@ -218,10 +218,10 @@ def draw_stages(found: Summary) -> "Figure":
     return figure
 
 
-def _bar(axes: "Axes", x: float, y: float, wide: float, colour: str) -> None:
+def _bar(axes: "Axes", x: float, y: float, wide: float, color: str) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((x, y), wide, 22, facecolor=COLOURS[colour], linewidth=0))
+    axes.add_patch(Rectangle((x, y), wide, 22, facecolor=COLORS[color], linewidth=0))
 
 
 def _times(way: Form, first: Form) -> str:

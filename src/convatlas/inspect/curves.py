@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..draw.markup import clipped
-from ..draw.plots import COLOURS, UNITS, defaults, log_ticks
+from ..draw.plots import COLORS, UNITS, defaults, log_ticks
 from ..errors import ConvatlasError, nearest
 
 if TYPE_CHECKING:
@@ -57,12 +57,12 @@ def overlay(runs: Mapping[str, Rows], metrics: Sequence[str] = ("val_top1", "tra
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
         for i, metric in enumerate(metrics):
             axes = figure.add_axes((((WIDE + margin) * i + LEFT) / wide, BOTTOM / high, (WIDE - LEFT) / wide, (high - BOTTOM - TOP) / high))
             lines = [_line(rows, metric, x, unit) for rows in runs.values()]
             _draw(axes, names, lines, metric, smooth, (high - BOTTOM - TOP))
-            axes.set_xlabel(axis_title, fontsize=10.5, color=COLOURS["soft"], labelpad=3)
+            axes.set_xlabel(axis_title, fontsize=10.5, color=COLORS["soft"], labelpad=3)
     return figure
 
 
@@ -103,7 +103,7 @@ def _clock(runs: Mapping[str, Rows]) -> tuple[int, str]:
 
 
 def _line(rows: Rows, metric: str, x: Axis, unit: int) -> tuple[list[float], list[float]]:
-    """Where the points of one run lie."""
+    """The points of one run."""
     having = [row for row in rows if metric in row and x in row]
     return [row[x] / unit for row in having], [100 * (1 - row[metric]) if _is_share(metric) else row[metric] for row in having]
 
@@ -124,8 +124,8 @@ def _draw(axes: "Axes", names: Sequence[str], lines: Sequence[tuple[list[float],
         known = [j for j, value in enumerate(values) if math.isfinite(value)]
         if not known:
             continue
-        colour, dashes = PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % len(DASHES)]
-        style: dict[str, Any] = {"color": colour, "solid_joinstyle": "round", "solid_capstyle": "round", "clip_on": False}
+        color, dashes = PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % len(DASHES)]
+        style: dict[str, Any] = {"color": color, "solid_joinstyle": "round", "solid_capstyle": "round", "clip_on": False}
         smooths = smooth > 0 and metric != "lr"         # which is exact
         shown = smoothed(values, smooth) if smooths else values
         if smooths:
@@ -133,13 +133,13 @@ def _draw(axes: "Axes", names: Sequence[str], lines: Sequence[tuple[list[float],
         axes.plot(times, shown, linewidth=1.9, dashes=dashes or (None, None), **style)
         best = min(known, key=values.__getitem__) if marked else known[-1]
         if marked or len(known) == 1:
-            axes.plot(times[best], values[best], "o", color=colour, markersize=6.5, markeredgecolor=COLOURS["paper"],
+            axes.plot(times[best], values[best], "o", color=color, markersize=6.5, markeredgecolor=COLORS["paper"],
                       markeredgewidth=1.2, clip_on=False, zorder=4)
-        ends.append((times[known[-1]], shown[known[-1]], f"{name}  {values[best]:.3g}{sign}", colour))
+        ends.append((times[known[-1]], shown[known[-1]], f"{name}  {values[best]:.3g}{sign}", color))
     _name_ends(axes, ends, high)
     axes.text(0, 1 + 16 / high, TITLES.get(metric, metric.replace("_", " ")), transform=axes.transAxes, fontsize=12.5, fontweight="bold",
-              color=COLOURS["ink"])
-    axes.text(1, 1 + 16 / high, "● best" if marked else "last", transform=axes.transAxes, fontsize=10, ha="right", color=COLOURS["soft"])
+              color=COLORS["ink"])
+    axes.text(1, 1 + 16 / high, "● best" if marked else "last", transform=axes.transAxes, fontsize=10, ha="right", color=COLORS["soft"])
 
 
 def _scale(axes: "Axes", times: Sequence[float], finite: Sequence[float], sign: str) -> None:
@@ -147,9 +147,9 @@ def _scale(axes: "Axes", times: Sequence[float], finite: Sequence[float], sign: 
 
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(COLOURS["line"])
-    axes.tick_params(length=0, labelsize=10.5, labelcolor=COLOURS["soft"], pad=6)
-    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+    axes.spines["bottom"].set_color(COLORS["line"])
+    axes.tick_params(length=0, labelsize=10.5, labelcolor=COLORS["soft"], pad=6)
+    axes.grid(axis="y", color=COLORS["line"], linewidth=0.8)
     axes.set_axisbelow(True)
     if times:
         pad = 0.02 * (max(times) - min(times)) or 0.5
@@ -177,10 +177,10 @@ def _name_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, str]], high
     heights = spread([float(points[i][1]) for i in order], LINE / high)
     wide = WIDE - LEFT
     for i, height in zip(order, heights, strict=True):
-        (x, y), (_, _, text, colour) = points[i], ends[i]
-        axes.plot([x, 1 + 6 / wide, 1 + 18 / wide], [y, y, height], transform=axes.transAxes, color=colour, linewidth=0.7, alpha=0.55,
+        (x, y), (_, _, text, color) = points[i], ends[i]
+        axes.plot([x, 1 + 6 / wide, 1 + 18 / wide], [y, y, height], transform=axes.transAxes, color=color, linewidth=0.7, alpha=0.55,
                   linestyle=(0, (1, 2)), clip_on=False, zorder=1)
-        axes.text(1 + 22 / wide, height, text, transform=axes.transAxes, va="center", fontsize=10.5, color=colour, parse_math=False)
+        axes.text(1 + 22 / wide, height, text, transform=axes.transAxes, va="center", fontsize=10.5, color=color, parse_math=False)
 
 
 def spread(heights: Sequence[float], apart: float) -> list[float]:

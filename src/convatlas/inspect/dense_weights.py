@@ -1,4 +1,4 @@
-"""Which earlier layers a dense block's layers read: the heat map of DenseNet's Figure 5 (Huang et al. 2017)."""
+"""Weights of a dense block by the layer they read from: the heat map of DenseNet's Figure 5 (Huang et al. 2017)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..draw.canvas import LETTER, MARGIN, canvas, graph, least_width, write
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from ..errors import ConvatlasError
 from ..net.model import Convnet
 from ..parts import DenseBlock
@@ -80,7 +80,7 @@ def draw(found: Sequence[Block], title: str) -> "Figure":
             write(sheet, x, y - 8, block.name, "ink", 11, weight="bold")
             write(sheet, x + SIDE / 2, y + SIDE + 36, "reading layer", "soft", 10, ha="center")
         sheet.text(MARGIN + 10, TOP + 26 + SIDE / 2, "layer that is read", rotation=90, ha="center", va="center", fontsize=10,
-                   color=COLOURS["soft"])
+                   color=COLORS["soft"])
         x = MARGIN + LEFT + len(found) * (SIDE + GAP) - GAP + 24
         legend = graph(figure, x, TOP + 26, 12, SIDE)
         legend.imshow(torch.linspace(1, 0, BARS)[:, None].numpy(), cmap="viridis", aspect="auto")
@@ -99,7 +99,7 @@ def _map(axes: "Axes", block: Block) -> None:
                 extent=(0.5, targets + 0.5, sources - 0.5, -0.5))
     if block.reader is not None:
         axes.plot([targets - 0.5, targets + 0.5, targets + 0.5, targets - 0.5, targets - 0.5],
-                  [-0.5, -0.5, sources - 0.5, sources - 0.5, -0.5], color=COLOURS["ink"], linewidth=1.6, clip_on=False)
+                  [-0.5, -0.5, sources - 0.5, sources - 0.5, -0.5], color=COLORS["ink"], linewidth=1.6, clip_on=False)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(7, integer=True))
     axes.spines["bottom"].set_visible(False)

@@ -7,7 +7,7 @@ from math import log2
 from typing import TYPE_CHECKING, Any
 
 from ..draw.canvas import MARGIN, below, canvas, least_width, write
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from .anatomy import Anatomy
 from .chains import kind_of, steps
 from .curves import PALETTE
@@ -31,7 +31,7 @@ class Spot:
     """A map and where it stands: its left edge, the width of its column, and the ground."""
 
     box: Slab
-    colour: str
+    color: str
     above: list[str]
     under: list[Words]
     column: float
@@ -45,12 +45,12 @@ class Spot:
 
     @property
     def left(self) -> float:
-        """Where its boxes begin."""
+        """The left end of its boxes."""
         return self.middle - self.box.wide / 2
 
     @property
     def right(self) -> float:
-        """Where its boxes end."""
+        """The right end of its boxes."""
         return self.middle + self.box.wide / 2
 
     @property
@@ -102,22 +102,22 @@ def _spots(found: Anatomy, letters: dict[tuple[str, ...], str]) -> list[Spot]:
     spots = [_spot(picture, LAYERS["other"], words_above(found.in_chans, found.size), [Words("input", "ink")])]
     for unit in found.units:
         kind = kind_of(unit.last)
-        colour = PALETTE[kinds.index(kind) % (len(PALETTE) - 1)] if unit.is_block else LAYERS[next(steps(unit.last)).kind]
+        color = PALETTE[kinds.index(kind) % (len(PALETTE) - 1)] if unit.is_block else LAYERS[next(steps(unit.last)).kind]
         box = slab(unit.channels, unit.size, unit.repeat, largest)
-        spots.append(_spot(box, colour, words_above(unit.channels, unit.size), words_below(unit, letters.get(kind, ""))))
+        spots.append(_spot(box, color, words_above(unit.channels, unit.size), words_below(unit, letters.get(kind, ""))))
     return spots
 
 
-def _spot(box: Slab, colour: str, above: list[str], under: list[Words]) -> Spot:
-    return Spot(box, colour, above, under, max(box.wide, width_of(above), width_of([line.text for line in under])) + GAP)
+def _spot(box: Slab, color: str, above: list[str], under: list[Words]) -> Spot:
+    return Spot(box, color, above, under, max(box.wide, width_of(above), width_of([line.text for line in under])) + GAP)
 
 
 def _moved(spot: Spot, x: float, ground: float) -> Spot:
-    return Spot(spot.box, spot.colour, spot.above, spot.under, spot.column, x, ground)
+    return Spot(spot.box, spot.color, spot.above, spot.under, spot.column, x, ground)
 
 
 def _in_rows(spots: Sequence[Spot]) -> tuple[list[Spot], float, float]:
-    """As many rows as are needed, of about one width; and the width and height of all."""
+    """Rows of about one width, as many as are needed; and the width and height of all."""
     total = sum(spot.column for spot in spots)
     count = -(-int(total) // WIDE)
     rows: list[list[Spot]] = [[]]
@@ -175,14 +175,14 @@ def _shelves(inside: Sequence[Panel], wide: float) -> list[list[Panel]]:
 
 def _overview(axes: "Axes", spots: Sequence[Spot], found: Anatomy) -> None:
     for spot in spots:
-        draw_slab(axes, spot.left, spot.ground, spot.box, spot.colour)
+        draw_slab(axes, spot.left, spot.ground, spot.box, spot.color)
         for i, text in enumerate(spot.above):
             write(axes, spot.middle, spot.ground - spot.box.top - 5 - LINE * i, text, "soft" if i < len(spot.above) - 1 else "ink", 8.5,
                   ha="center", weight="normal" if i < len(spot.above) - 1 else "bold")
         for i, line in enumerate(spot.under):
             big: dict[str, Any] = {"fontsize": 10.5 if line.bold else 8.5, "fontweight": "bold" if line.bold else "normal"}
             axes.text(spot.middle, spot.ground + 6 + LINE * i, line.text, ha="center", va="top", parse_math=False,
-                      color=spot.colour if line.bold and spot.colour in PALETTE else COLOURS[line.colour], **big)
+                      color=spot.color if line.bold and spot.color in PALETTE else COLORS[line.color], **big)
     for before, after in pairwise(spots):
         _onward(axes, before, after)
     for link in found.links:
@@ -191,7 +191,7 @@ def _overview(axes: "Axes", spots: Sequence[Spot], found: Anatomy) -> None:
         _across(axes, source, target, between, link.through)
     for number in found.sides:
         spot = spots[number + 1]
-        arrow(axes, (spot.middle, spot.ceiling + 3), (spot.middle, spot.ceiling - 13), COLOURS["wrong"])
+        arrow(axes, (spot.middle, spot.ceiling + 3), (spot.middle, spot.ceiling - 13), COLORS["wrong"])
         write(axes, spot.middle, spot.ceiling - 17, "side classifier", "wrong", 8, ha="center")
     for first, last, times in found.groups:
         _bracket(axes, spots[first + 1], spots[last + 1], times)
@@ -211,14 +211,14 @@ def _onward(axes: "Axes", before: Spot, after: Spot) -> None:
         y = before.ceiling
         if after.middle > before.right:         # round the corner
             y = before.ground - min(before.box.high, 14) / 2
-            axes.plot([before.right, after.middle, after.middle], [y, y, y - 1], color=COLOURS["soft"], linewidth=1, zorder=1)
+            axes.plot([before.right, after.middle, after.middle], [y, y, y - 1], color=COLORS["soft"], linewidth=1, zorder=1)
         arrow(axes, (after.middle, y), (after.middle, after.floor))
 
 
 def _across(axes: "Axes", source: Spot, target: Spot, between: Sequence[Spot], through: str) -> None:
     """A map that is handed on: straight to the other side, or below what stands between."""
     end = target.ground - min(source.box.high, target.box.high) / 2
-    style: dict[str, Any] = {"color": COLOURS["train"], "linewidth": 2.2, "solid_joinstyle": "round", "zorder": 1}
+    style: dict[str, Any] = {"color": COLORS["train"], "linewidth": 2.2, "solid_joinstyle": "round", "zorder": 1}
     if between:
         y, bend = max(spot.floor for spot in (source, *between)) + 6, target.x - 8
         axes.plot([source.middle, source.middle, bend, bend], [source.floor, y, y, end], **style)
@@ -227,7 +227,7 @@ def _across(axes: "Axes", source: Spot, target: Spot, between: Sequence[Spot], t
         y, bend = end, target.left - 16
         axes.plot([source.right + 6, bend], [y, y], **style)
         middle = (source.right + target.left) / 2
-    arrow(axes, (bend, end), (target.left - 6, end), COLOURS["train"], wide=True)
+    arrow(axes, (bend, end), (target.left - 6, end), COLORS["train"], wide=True)
     words = through or ("copied" if source.box.high == target.box.high else "copied and cropped")
     write(axes, middle, y - 6, words, "soft", 8.5, ha="center")
 
@@ -236,5 +236,5 @@ def _bracket(axes: "Axes", first: Spot, last: Spot, times: int) -> None:
     """Over units that follow one another several times."""
     y = min(first.ceiling, last.ceiling) - 2
     left, right = first.x + 3, last.x + last.column - 3
-    axes.plot([left, left, right, right], [y + 5, y, y, y + 5], color=COLOURS["soft"], linewidth=1)
+    axes.plot([left, left, right, right], [y + 5, y, y, y + 5], color=COLORS["soft"], linewidth=1)
     write(axes, (left + right) / 2, y - 4, f"×{times}", "ink", 10.5, ha="center", weight="bold")

@@ -1,16 +1,17 @@
-"""What squeeze-and-excitation opens and closes: the factor of every channel, class by class (Hu et al. 2018, section 6.4)."""
+"""Gates of squeeze-and-excitation: the factor of every channel, class by class (Hu et al. 2018, section 6.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..data import ImageSet, Transform
 from ..draw.canvas import MARGIN, canvas, graph, write
 from ..draw.markup import clipped
-from ..draw.plots import COLOURS, MAX_LABEL
+from ..draw.plots import COLORS, MAX_LABEL
 from ..errors import ConvatlasError, nearest
 from ..net.model import Convnet
 from ..parts import SqueezeExcite
@@ -53,7 +54,7 @@ def gates(model: Convnet, images: ImageSet, classes: Sequence[str], transform: T
     layers = {name: module.gate for name, module in model.named_modules() if isinstance(module, SqueezeExcite)}
     if not layers:
         raise ConvatlasError(f"{model.name} has no squeeze-and-excitation, so there are no gates to look at; networks that have: "
-                             f"{', '.join(WITH_GATES)}, or resnet20_cifar built with se_reduction=4")
+                             f"{', '.join(WITH_GATES)}, or resnet20_cifar built with excite.reduction=4")
     seen: dict[str, Tensor] = {}
     sums = {name: _Sums(len(classes)) for name in layers}
     with watching(model, layers, lambda name, given, scale: seen.update({name: scale.mean((2, 3))})) as device:
@@ -67,7 +68,7 @@ def gates(model: Convnet, images: ImageSet, classes: Sequence[str], transform: T
 
 def _members(labels: Tensor, classes: int) -> Tensor:
     """(n, K) of 0 and 1: which image belongs to which class."""
-    return (labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels, classes)).double()
+    return (labels if labels.ndim == 2 else F.one_hot(labels, classes)).double()
 
 
 class _Sums:
@@ -110,8 +111,8 @@ def draw(found: Sequence[Gates], title: str, classes: Sequence[str] = (), layers
     with canvas(wide, high, title, lines) as (figure, sheet):
         x = float(MARGIN + LEFT)
         named = ((clipped(first.classes[k], MAX_LABEL), PALETTE[i % 7]) for i, k in enumerate(chosen))
-        for name, colour in (("all", COLOURS["soft"]), *named):
-            sheet.plot([x, x + 16], [TOP + 18, TOP + 18], color=colour, linewidth=2.4)
+        for name, color in (("all", COLORS["soft"]), *named):
+            sheet.plot([x, x + 16], [TOP + 18, TOP + 18], color=color, linewidth=2.4)
             write(sheet, x + 22, TOP + 18, name, "ink", va="center")
             x += 42 + 6.6 * len(name)
         for i, gates in enumerate(rows):
@@ -136,13 +137,13 @@ def _last_of_stages(found: Sequence[Gates]) -> list[Gates]:
 def _lines(axes: "Axes", gates: Gates, chosen: Sequence[tuple[int, str]]) -> None:
     channels = torch.linspace(0, gates.mean.shape[1] - 1, min(DRAWN, gates.mean.shape[1])).round().long()
     mean, std = gates.all_mean[channels], gates.all_std[channels]
-    bands = [(gates.mean[k, channels], gates.std[k, channels], colour) for k, colour in chosen]
-    for own, around, colour in bands if len(chosen) <= BANDS else [(mean, std, COLOURS["soft"])]:
-        axes.fill_between(channels, own - around, own + around, color=colour, alpha=0.2, linewidth=0)
-    axes.plot(channels, mean, color=COLOURS["soft"], linewidth=2.2)
-    for own, _, colour in bands:
-        axes.plot(channels, own, color=colour, linewidth=1.2)
+    bands = [(gates.mean[k, channels], gates.std[k, channels], color) for k, color in chosen]
+    for own, around, color in bands if len(chosen) <= BANDS else [(mean, std, COLORS["soft"])]:
+        axes.fill_between(channels, own - around, own + around, color=color, alpha=0.2, linewidth=0)
+    axes.plot(channels, mean, color=COLORS["soft"], linewidth=2.2)
+    for own, _, color in bands:
+        axes.plot(channels, own, color=color, linewidth=1.2)
     values = torch.cat([gates.mean[:, channels].nan_to_num(0.5).flatten(), mean - std, mean + std])
     axes.set_ylim(min(0.0, values.min().item()), max(1.0, values.max().item()))
     axes.set_xlim(0, max(1, gates.mean.shape[1] - 1))
-    axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+    axes.grid(axis="y", color=COLORS["line"], linewidth=0.8)

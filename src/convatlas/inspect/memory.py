@@ -44,7 +44,7 @@ class Memory:
 
 
 def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, int] | None = None, optim: Optim | None = None) -> Memory:
-    """What a batch of `batch_size` images needs, in the weights' own precision; `optim` is the optimiser (default: SGD with momentum).
+    """Peak memory of a batch of `batch_size` images in the weights' own precision; `optim` is the optimiser (default: SGD with momentum).
 
     Raises ConvatlasError for a batch or images that the network cannot be trained on.
     """
@@ -87,7 +87,7 @@ class Live(TorchDispatchMode):       # type: ignore[no-untyped-call]
         self.now = self.peak = 0
 
     def enter(self, owner: str, *_: object) -> None:
-        """What is made from here belongs to `owner`; a hook."""
+        """A hook: tensors made from here on belong to `owner`."""
         self.owners.append(owner)
 
     def leave(self, *_: object) -> None:
@@ -95,7 +95,7 @@ class Live(TorchDispatchMode):       # type: ignore[no-untyped-call]
         self.owners.pop()
 
     def by_owner(self) -> dict[str, int]:
-        """What lives, by its owner."""
+        """Living tensors, by their owner."""
         sums: Counter[str] = Counter()
         for owner, size in self.alive.values():
             sums[owner] += size
@@ -123,7 +123,7 @@ class Live(TorchDispatchMode):       # type: ignore[no-untyped-call]
 
 @contextmanager
 def _named(model: nn.Module, live: Live) -> Iterator[None]:
-    """What is made inside a module's forward pass, and not inside a module of its own, belongs to it."""
+    """Owners of tensors: one made inside a module's forward pass, and not inside a module of its own, belongs to it."""
     hooks = []
     for name, module in model.named_modules():
         hooks.append(module.register_forward_pre_hook(partial(live.enter, name)))

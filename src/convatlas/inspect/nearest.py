@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from ..errors import ConvatlasError
 
@@ -52,7 +52,7 @@ def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclide
         raise ConvatlasError("there are no vectors to search: the index is empty")
     queries = queries.to(torch.float32)
     if metric == "cosine":
-        queries = normalize(queries)
+        queries = F.normalize(queries)
     search, keep = _engine(engine), min(k + SPARE, vectors.count)
     scores, numbers = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
     for start, block in vectors.blocks(max(1, BLOCK // (vectors.width + len(queries)))):
@@ -66,7 +66,7 @@ def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclide
 def _measured(queries: Tensor, vectors: Vectors, candidates: Tensor, k: int, metric: Metric) -> tuple[Tensor, Tensor]:
     """The best `k` of the candidates (Q, m) by distances in double precision; of equal ones the lower number comes first."""
     found, wanted = vectors.chosen(candidates).double(), queries.double()[:, None]
-    distances = (found - wanted).norm(dim=2) if metric == "euclidean" else 1 - (normalize(found, dim=2) * wanted).sum(2)
+    distances = (found - wanted).norm(dim=2) if metric == "euclidean" else 1 - (F.normalize(found, dim=2) * wanted).sum(2)
     order = distances.argsort(dim=1, stable=True)[:, :k]
     return distances.gather(1, order).float(), candidates.gather(1, order)
 
@@ -97,6 +97,6 @@ def _by_faiss(queries: Tensor, block: Tensor, k: int, metric: Metric) -> tuple[T
     import faiss
 
     if metric == "cosine":      # of vectors of length 1 the distance orders as the cosine does
-        block = normalize(block)
+        block = F.normalize(block)
     squares, numbers = faiss.knn(queries.cpu().numpy(), block.cpu().numpy(), k)
     return -torch.from_numpy(squares).to(queries.device), torch.from_numpy(numbers).to(queries.device)

@@ -1,10 +1,10 @@
-"""What is inside a kind of block: its layers from top to bottom, paths beside one another, and where these are joined again."""
+"""Panels: the inside of a kind of block, its layers from top to bottom, paths beside one another, and where these are joined again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from .anatomy import Anatomy, Unit
 from .chains import Chain, Fork, Step, kind_of, steps
 from .slabs import LAYERS
@@ -23,7 +23,7 @@ class Panel:
     """One kind of block, ready to be drawn; `widths` are the channels of its layers wherever it stands, by the layer's name."""
 
     letter: str
-    colour: str
+    color: str
     what: str
     chain: Chain
     widths: Mapping[str, str]
@@ -32,7 +32,7 @@ class Panel:
     high: float
 
 
-def panels(found: Anatomy, letters: Mapping[tuple[str, ...], str], colours: Mapping[tuple[str, ...], str]) -> list[Panel]:
+def panels(found: Anatomy, letters: Mapping[tuple[str, ...], str], colors: Mapping[tuple[str, ...], str]) -> list[Panel]:
     """A panel for each kind of block, which shows the last block of the longest run."""
     made = []
     for kind, letter in letters.items():
@@ -43,7 +43,7 @@ def panels(found: Anatomy, letters: Mapping[tuple[str, ...], str], colours: Mapp
         what, notes, (wide, high) = _what(shown), _notes(units, shown), _measure(shown)
         least = max(LETTER * max(map(len, notes), default=0), 6.3 * len(what) + 24)
         high += HEAD + 2 * GAP + LINE * len(notes) + 4
-        made.append(Panel(letter, colours[kind], what, shown, widths, notes, max(wide, least), high))
+        made.append(Panel(letter, colors[kind], what, shown, widths, notes, max(wide, least), high))
     return made
 
 
@@ -66,7 +66,7 @@ def _what(chain: Chain) -> str:
 
 
 def _notes(units: Sequence[Unit], shown: Chain) -> tuple[str, ...]:
-    """How the first block of a run differs from the one that is shown."""
+    """Differences of the first block of a run from the one that is shown."""
     strides = sorted({unit.stride for unit in units})
     differs = [f"stride {' or '.join(map(str, strides))}"] if strides not in ([1], [max(step.stride for step in steps(shown))]) else []
     ways = sorted({_way(chain) for unit in units for chain in (unit.first, unit.last)} - {_way(shown)})
@@ -75,7 +75,7 @@ def _notes(units: Sequence[Unit], shown: Chain) -> tuple[str, ...]:
 
 
 def _way(chain: Chain) -> str:
-    """What the shortcut of a residual block is."""
+    """The kind of a residual block's shortcut."""
     fork = next((part for part in chain if isinstance(part, Fork) and part.join == "add" and part.own < len(part.paths)), None)
     if fork is None:
         return "no shortcut"
@@ -115,14 +115,14 @@ def _lines(step: Step, widths: str) -> list[tuple[str, str, bool]]:
 
 def draw_panel(axes: "Axes", x: float, y: float, panel: Panel) -> None:
     """The panel with its upper left corner at (x, y)."""
-    axes.text(x, y, panel.letter, fontsize=15, fontweight="bold", color=panel.colour, va="top")
-    axes.text(x + 9 + 11 * len(panel.letter), y + 3, panel.what, fontsize=10.5, color=COLOURS["ink"], va="top")
+    axes.text(x, y, panel.letter, fontsize=15, fontweight="bold", color=panel.color, va="top")
+    axes.text(x + 9 + 11 * len(panel.letter), y + 3, panel.what, fontsize=10.5, color=COLORS["ink"], va="top")
     middle = x + _measure(panel.chain)[0] / 2
     _down(axes, middle, y + HEAD, y + HEAD + GAP, panel.chain[0])
     end = _draw_chain(axes, middle, y + HEAD + GAP, panel.chain, panel)
     arrow(axes, (middle, end), (middle, end + GAP))
     for i, note in enumerate(panel.notes):
-        axes.text(x, end + GAP + 5 + LINE * i, note, fontsize=8, color=COLOURS["soft"], va="top", parse_math=False)
+        axes.text(x, end + GAP + 5 + LINE * i, note, fontsize=8, color=COLORS["soft"], va="top", parse_math=False)
 
 
 def _draw_chain(axes: "Axes", x: float, y: float, chain: Chain, panel: Panel) -> float:
@@ -146,12 +146,12 @@ def _draw_step(axes: "Axes", x: float, y: float, step: Step, panel: Panel) -> No
     if step.text:
         style: dict[str, Any] = {"facecolor": LAYERS[step.kind], "edgecolor": LAYERS[step.kind], "alpha": 0.38}
     else:
-        style, wide = {"facecolor": COLOURS["paper"], "edgecolor": COLOURS["line"]}, 8 + 6 * len(lines[0][0])
+        style, wide = {"facecolor": COLORS["paper"], "edgecolor": COLORS["line"]}, 8 + 6 * len(lines[0][0])
     axes.add_patch(FancyBboxPatch((x - wide / 2 + 3, y + 3), wide - 6, high - 6, boxstyle="round,pad=3,rounding_size=4", linewidth=0.8,
                                   **style))
-    for i, (words, colour, bold) in enumerate(lines):
+    for i, (words, color, bold) in enumerate(lines):
         axes.text(x, y + PAD + LINE * (i + 0.5), words, ha="center", va="center", fontsize=8.8 if bold else 8, parse_math=False,
-                  color=COLOURS[colour], fontweight="bold" if bold else "normal")
+                  color=COLORS[color], fontweight="bold" if bold else "normal")
 
 
 def _draw_fork(axes: "Axes", x: float, y: float, fork: Fork, panel: Panel) -> None:
@@ -166,15 +166,15 @@ def _draw_fork(axes: "Axes", x: float, y: float, fork: Fork, panel: Panel) -> No
         centres.append(left + width / 2)
         left += width + BETWEEN
     _line(axes, [(min(*centres, x), y), (max(*centres, x), y)])
-    for centre, path in zip(centres, fork.paths, strict=True):
+    for center, path in zip(centres, fork.paths, strict=True):
         end = y
         if path:
-            _down(axes, centre, y, y + GAP, path[0])
-            end = _draw_chain(axes, centre, y + GAP, path, panel)
+            _down(axes, center, y, y + GAP, path[0])
+            end = _draw_chain(axes, center, y + GAP, path, panel)
         if fork.join == "concat":
-            arrow(axes, (centre, end), (centre, bottom))
+            arrow(axes, (center, end), (center, bottom))
         else:
-            _line(axes, [(centre, end), (centre, bottom + JOIN / 2)])
+            _line(axes, [(center, end), (center, bottom + JOIN / 2)])
     _draw_join(axes, x, bottom, centres, fork)
 
 
@@ -185,13 +185,13 @@ def _draw_join(axes: "Axes", x: float, y: float, centres: Sequence[float], fork:
         for side in (min(centres), max(centres)):
             if abs(side - x) > JOIN / 2:
                 arrow(axes, (side, y + JOIN / 2), (x + (JOIN / 2 if side > x else -JOIN / 2), y + JOIN / 2))
-        axes.add_patch(Circle((x, y + JOIN / 2), JOIN / 2, facecolor=COLOURS["paper"], edgecolor=COLOURS["ink"], linewidth=1, zorder=3))
-        axes.text(x, y + JOIN / 2, "+", ha="center", va="center", fontsize=11, color=COLOURS["ink"], zorder=4)
+        axes.add_patch(Circle((x, y + JOIN / 2), JOIN / 2, facecolor=COLORS["paper"], edgecolor=COLORS["ink"], linewidth=1, zorder=3))
+        axes.text(x, y + JOIN / 2, "+", ha="center", va="center", fontsize=11, color=COLORS["ink"], zorder=4)
         return
     left, right = min(*centres, x - 34) - 8, max(*centres, x + 34) + 8
     axes.add_patch(FancyBboxPatch((left + 3, y + 3), right - left - 6, JOIN - 6, boxstyle="round,pad=3,rounding_size=4", linewidth=0.8,
-                                  facecolor=COLOURS["paper"], edgecolor=COLOURS["ink"], zorder=3))
-    axes.text((left + right) / 2, y + JOIN / 2, "concatenate", ha="center", va="center", fontsize=8, color=COLOURS["ink"], zorder=4)
+                                  facecolor=COLORS["paper"], edgecolor=COLORS["ink"], zorder=3))
+    axes.text((left + right) / 2, y + JOIN / 2, "concatenate", ha="center", va="center", fontsize=8, color=COLORS["ink"], zorder=4)
 
 
 def _down(axes: "Axes", x: float, start: float, end: float, part: Step | Fork) -> None:
@@ -203,13 +203,13 @@ def _down(axes: "Axes", x: float, start: float, end: float, part: Step | Fork) -
 
 
 def _line(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
-    axes.plot(*zip(*points, strict=True), color=COLOURS["soft"], linewidth=1, solid_capstyle="projecting", zorder=1)
+    axes.plot(*zip(*points, strict=True), color=COLORS["soft"], linewidth=1, solid_capstyle="projecting", zorder=1)
 
 
-def arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], colour: str = COLOURS["soft"], wide: bool = False) -> None:
+def arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], color: str = COLORS["soft"], wide: bool = False) -> None:
     """From one point to another; `wide` for a map that is handed on."""
     from matplotlib.patches import FancyArrowPatch
 
     head = "-|>,head_length=5,head_width=3" if wide else "-|>,head_length=3,head_width=1.8"
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle=head, color=colour, linewidth=2.2 if wide else 1, shrinkA=0, shrinkB=0,
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle=head, color=color, linewidth=2.2 if wide else 1, shrinkA=0, shrinkB=0,
                                    mutation_scale=1, zorder=1))

@@ -1,4 +1,4 @@
-"""Where to look: layers by name, what they give while the network runs, and some images of many."""
+"""Layers by name, what they give while the network runs, and some images of many."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ def stages(model: Convnet) -> list[str]:
 
 
 @contextmanager
-def judging(model: Convnet) -> Iterator[torch.device]:
+def in_eval_mode(model: Convnet) -> Iterator[torch.device]:
     """The model in eval mode, put back at the end; yields the device it is on."""
     training = model.training
     model.eval()
@@ -42,10 +42,10 @@ def judging(model: Convnet) -> Iterator[torch.device]:
 
 @contextmanager
 def watching(model: Convnet, layers: Mapping[str, nn.Module], see: See) -> Iterator[torch.device]:
-    """`judging` without gradients; whenever one of `layers` has run, `see` is told."""
+    """`in_eval_mode` without gradients; whenever one of `layers` has run, `see` is told."""
     hooks = [module.register_forward_hook(lambda _, given, output, name=name: see(name, given, output)) for name, module in layers.items()]
     try:
-        with torch.no_grad(), judging(model) as device:
+        with torch.no_grad(), in_eval_mode(model) as device:
             yield device
     finally:
         for hook in hooks:

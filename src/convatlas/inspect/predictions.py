@@ -1,4 +1,4 @@
-"""What a network says of single pictures: each above bars of its likeliest classes, as AlexNet's Figure 4, left."""
+"""Predictions for single pictures: each above bars of its likeliest classes, as AlexNet's Figure 4, left."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from torch import Tensor
 from ..data import ImageSet, Transform
 from ..data.sampling import permutation
 from ..draw.markup import clipped
-from ..draw.plots import COLOURS, UNITS, defaults
+from ..draw.plots import COLORS, UNITS, defaults
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError
 from ..net.model import Convnet
+from ..net.segmenter import of_images
 from ..run import Loss
 from .pictures import ending, inputs, show
 
@@ -40,22 +41,23 @@ class Guess:
 
     @property
     def right(self) -> bool | None:
-        """Whether the likeliest class is the true one; None where that is not known."""
+        """True if the likeliest class is the true one; None where that is not known."""
         return None if self.truth is None else self.truth_rank == 1
 
 
 def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (), count: int | None = None,
                 seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
-    """What `model`, in eval mode, says of each of `images`, or of `count` of them that `seed` chooses; only of mistakes if `wrong`.
+    """Predictions of `model`, in eval mode, for `images`, or `count` of them that `seed` chooses; only mistakes if `wrong`.
 
     `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes are matched by
     name where the model knows names. Unreadable pictures are told and left out. Raises ConvatlasError where there is nothing to show.
     """
+    of_images(model, "look at it with `convatlas inspect segmentation`")
     if wrong and not classes:
         raise ConvatlasError("--wrong needs images whose classes are known: give them with --data")
     if images.labels.ndim > 1 and classes:
         raise ConvatlasError("these images have several labels each; one class per image is drawn")
-    names = model.classes or (tuple(classes) if len(classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
+    names = model.card.classes or (tuple(classes) if len(classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
     order = permutation(len(images), seed).tolist() if count is not None else list(range(len(images)))
     found: list[Guess] = []
     for guess in _guesses(model, images, transform, order, names, classes, top, batch_size):
@@ -73,7 +75,7 @@ def _guesses(model: Convnet, images: ImageSet, transform: Transform, order: Sequ
     device = next(model.parameters()).device
     for numbers, x in inputs(images, order, transform, batch_size):
         with torch.inference_mode():
-            shares = probabilities(model(x.to(device)).float(), model.scores or Loss()).cpu()
+            shares = probabilities(model(x.to(device)).float(), model.card.loss or Loss()).cpu()
         best = shares.topk(min(top, shares.shape[1]))
         for row, i in enumerate(numbers):
             truth = classes[int(images.labels[i])] if classes else None
@@ -92,9 +94,9 @@ def draw(guesses: Sequence[Guess], title: str) -> "Figure":
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
-        figure.text(GAP / wide, 1 - 14 / high, title, color=COLOURS["ink"], fontsize=12.5, fontweight="bold", va="top", parse_math=False)
-        figure.text(GAP / wide, 1 - 38 / high, _legend(guesses), color=COLOURS["soft"], fontsize=9.5, va="top")
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
+        figure.text(GAP / wide, 1 - 14 / high, title, color=COLORS["ink"], fontsize=12.5, fontweight="bold", va="top", parse_math=False)
+        figure.text(GAP / wide, 1 - 38 / high, _legend(guesses), color=COLORS["soft"], fontsize=9.5, va="top")
         for number, guess in enumerate(guesses):
             x, y = GAP + (SIDE + GAP) * (number % columns), TOP + cell * (number // columns)
             show(figure.add_axes((x / wide, 1 - (y + SIDE) / high, SIDE / wide, SIDE / high)), guess.pixels)
@@ -117,18 +119,18 @@ def _bars(axes: "Axes", guess: Guess) -> None:
     style: dict[str, Any] = {"va": "center", "parse_math": False}
     known = guess.truth is not None
     caption = clipped(guess.truth, LETTERS) if guess.truth is not None else ending(guess.name, LETTERS)
-    axes.text(0, CAPTION / 2, caption, fontsize=9.5, fontweight="bold" if known else "normal", color=COLOURS["ink"], **style)
+    axes.text(0, CAPTION / 2, caption, fontsize=9.5, fontweight="bold" if known else "normal", color=COLORS["ink"], **style)
     if known and guess.truth not in guess.classes:
         share = guess.truth_probability
         told = "not a class of the network" if share is None else f"{100 * share:.2g} %, rank {guess.truth_rank}"
-        axes.text(1, CAPTION / 2, told, fontsize=8, ha="right", color=COLOURS["wrong"], **style)
+        axes.text(1, CAPTION / 2, told, fontsize=8, ha="right", color=COLORS["wrong"], **style)
     for rank, (name, share) in enumerate(zip(guess.classes, guess.probabilities, strict=True)):
         y = CAPTION + BAR * rank
         true = name == guess.truth
-        colour = COLOURS["accent" if true else "wrong" if known and rank == 0 else "train"]
-        axes.barh(y + BAR / 2, FULL * share, BAR - 4, color=colour, alpha=0.4, linewidth=0)
-        axes.plot([0, 0], [y + 2, y + BAR - 2], color=colour, linewidth=1.6, clip_on=False)
-        axes.text(0.03, y + BAR / 2 + 0.5, clipped(name, LETTERS), fontsize=8.5, color=COLOURS["ink"],
+        color = COLORS["accent" if true else "wrong" if known and rank == 0 else "train"]
+        axes.barh(y + BAR / 2, FULL * share, BAR - 4, color=color, alpha=0.4, linewidth=0)
+        axes.plot([0, 0], [y + 2, y + BAR - 2], color=color, linewidth=1.6, clip_on=False)
+        axes.text(0.03, y + BAR / 2 + 0.5, clipped(name, LETTERS), fontsize=8.5, color=COLORS["ink"],
                   fontweight="bold" if true else "normal", **style)
-        axes.text(1, y + BAR / 2 + 0.5, f"{100 * share:.0f} %" if share >= 0.01 else "<1 %", fontsize=8, ha="right", color=COLOURS["soft"],
+        axes.text(1, y + BAR / 2 + 0.5, f"{100 * share:.0f} %" if share >= 0.01 else "<1 %", fontsize=8, ha="right", color=COLORS["soft"],
                   **style)

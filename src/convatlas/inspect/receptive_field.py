@@ -41,19 +41,19 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True)
 class Field:
-    """What the unit in the middle of a layer's map sees of the image."""
+    """The receptive field of the unit in the middle of a layer's map."""
 
     name: str
     layer: str
     box: tuple[Span, Span] | None       # rows and columns that it can see; None where that is not a rectangle which moves with it
-    centre: tuple[float, float]         # of the box, else of the gradient: row, column
+    center: tuple[float, float]         # of the box, else of the gradient: row, column
     gradient: Tensor                    # (H, W): mean over images of |∂ unit / ∂ pixel|, scaled to a sum of one
     picture: Tensor | None              # the first image (C, H, W), where real ones were given
 
     def side(self, share: float = SHARE) -> int:
         """Side of the smallest square around the centre that holds this share of the gradient."""
         rows, columns = (torch.arange(length, dtype=torch.float64) for length in self.gradient.shape)
-        reach = torch.maximum((rows - self.centre[0]).abs()[:, None], (columns - self.centre[1]).abs()[None, :]).flatten()
+        reach = torch.maximum((rows - self.center[0]).abs()[:, None], (columns - self.center[1]).abs()[None, :]).flatten()
         order = reach.argsort()
         held = self.gradient.double().flatten()[order].cumsum(0)
         last = min(int((held < share).sum()), len(order) - 1)
@@ -80,8 +80,8 @@ def receptive_field(model: Convnet, layer: str | None = None, images: Tensor | N
         raise ConvatlasError(f"no finite gradient comes from layer {layer!r} of {model.name} to the image: try another layer or images")
     gradient = total / total.sum()
     box = _box(model, layer, (images.shape[2], images.shape[3]), at)
-    centre = _middle(gradient) if box is None else ((box[0].first + box[0].last) / 2, (box[1].first + box[1].last) / 2)
-    return Field(model.name, layer, box, centre, gradient.cpu(), images[0].cpu() if real else None)
+    center = _middle(gradient) if box is None else ((box[0].first + box[0].last) / 2, (box[1].first + box[1].last) / 2)
+    return Field(model.name, layer, box, center, gradient.cpu(), images[0].cpu() if real else None)
 
 
 def _gradients(model: Convnet, module: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -151,10 +151,10 @@ def _panel(axes: "Axes", field: Field, x: float, y: float) -> None:
     show(axes, _pixels(field), left, up, wide * scale, high * scale)
     side = field.side()
     half = side / 2
-    square = tuple(Span(round(middle + 0.5 - half), round(middle + 0.5 + half) - 1) for middle in field.centre)
-    for spans, colour, dashes in ((field.box, "#6fb1ff", "-"), (square, "#ffffff", (0, (4, 2)))):
+    square = tuple(Span(round(middle + 0.5 - half), round(middle + 0.5 + half) - 1) for middle in field.center)
+    for spans, color, dashes in ((field.box, "#6fb1ff", "-"), (square, "#ffffff", (0, (4, 2)))):
         if spans is not None:
-            _outline(axes, spans, (left, up, scale), (high, wide), colour, dashes)
+            _outline(axes, spans, (left, up, scale), (high, wide), color, dashes)
     x, below_it = left, y + PANEL + 12
     write(axes, x, below_it, f"{field.name}, {field.layer}", "ink", 11.5, weight="bold")
     if field.box is None:
@@ -173,13 +173,13 @@ def _pixels(field: Field) -> np.ndarray:
     warm = heat(root, 0.0, float(root.max()))
     if field.picture is None:
         return warm
-    grey = field.picture.float().mean(0)
-    grey = 110 * (grey - grey.min()) / (grey.max() - grey.min()).clamp(min=1e-12)
-    pixels: np.ndarray = np.maximum(warm, grey.numpy().astype(np.uint8)[:, :, None])
+    gray = field.picture.float().mean(0)
+    gray = 110 * (gray - gray.min()) / (gray.max() - gray.min()).clamp(min=1e-12)
+    pixels: np.ndarray = np.maximum(warm, gray.numpy().astype(np.uint8)[:, :, None])
     return pixels
 
 
-def _outline(axes: "Axes", spans: Sequence[Span], frame: tuple[float, float, float], size: tuple[int, int], colour: str,
+def _outline(axes: "Axes", spans: Sequence[Span], frame: tuple[float, float, float], size: tuple[int, int], color: str,
              dashes: object) -> None:
     """A box in pixels of the image; its sides are left out where they lie outside of what is drawn."""
     left, up, scale = frame
@@ -187,7 +187,7 @@ def _outline(axes: "Axes", spans: Sequence[Span], frame: tuple[float, float, flo
     (top, bottom), (first, last) = ((span.first, span.last + 1) for span in spans)
     rows, columns = ([min(max(edge, -beyond), length + beyond) for edge in edges]
                      for edges, length in (((top, bottom), size[0]), ((first, last), size[1])))
-    style: dict[str, Any] = {"color": colour, "linewidth": 1.8, "linestyle": dashes, "solid_capstyle": "butt", "zorder": 3}
+    style: dict[str, Any] = {"color": color, "linewidth": 1.8, "linestyle": dashes, "solid_capstyle": "butt", "zorder": 3}
     for edge, cut in zip((top, bottom), rows, strict=True):
         if edge == cut:
             axes.plot([left + x * scale for x in columns], [up + edge * scale] * 2, **style)

@@ -76,7 +76,7 @@ def _cleaned(value: Any) -> Any:
 
 
 def _prose(text: str) -> Markup:
-    """What stands between backticks as code."""
+    """Prose with what stands between backticks as code."""
     parts = re.split(r"`([^`]+)`", clean(text))
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
@@ -116,7 +116,7 @@ def _numbers(run: Run, origin: "Origin", evaluation: "Evaluation", rows: Sequenc
 
 
 class Origin(NamedTuple):
-    """Which versions wrote a run, and when it began."""
+    """Versions that wrote a run, and when it began."""
 
     convatlas: str
     torch: str
@@ -124,7 +124,7 @@ class Origin(NamedTuple):
 
 
 def _origin(folder: Path) -> Origin:
-    """What the first line of config.yaml says; without it today's versions and the time of metrics.csv."""
+    """Versions and time from the first line of config.yaml; without it today's versions and the time of metrics.csv."""
     try:
         head = (folder / CONFIG).read_text(encoding="utf-8").split("\n", 1)[0]
     except (OSError, UnicodeDecodeError):

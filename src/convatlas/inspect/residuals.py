@@ -1,4 +1,4 @@
-"""How strongly the layers respond: the deviations of ResNet's Figure 7 (He et al. 2016)."""
+"""Layer responses: the standard deviations of ResNet's Figure 7 (He et al. 2016)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..data import ImageSet, Transform
 from ..draw.canvas import MARGIN, canvas, graph, write
 from ..draw.markup import clipped
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from ..errors import ConvatlasError
 from ..net.model import Convnet
 from ..parts import Residual, SqueezeExcite
@@ -67,7 +67,7 @@ def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: 
 
 
 def _moments(response: Tensor) -> Tensor:
-    """How many values, their sum, the sum of their squares: (3,)."""
+    """Number of values, their sum, the sum of their squares: (3,)."""
     values = response.double()
     return torch.stack([torch.tensor(values.numel(), dtype=torch.float64, device=values.device), values.sum(), values.square().sum()]).cpu()
 
@@ -87,8 +87,8 @@ def draw(found: Mapping[str, Responses]) -> "Figure":
     lines = ["Standard deviation of what each convolution gives, after normalisation and before the nonlinearity."]
     with canvas(wide, high, "How strongly the layers respond", lines) as (figure, sheet):
         for i, (name, each) in enumerate(found.items()):
-            y, (colour, dashes) = TOP + 18 + 18 * i, styles[name]
-            sheet.plot([MARGIN + LEFT, MARGIN + LEFT + 26], [y, y], color=colour, linestyle=dashes, linewidth=2)
+            y, (color, dashes) = TOP + 18 + 18 * i, styles[name]
+            sheet.plot([MARGIN + LEFT, MARGIN + LEFT + 26], [y, y], color=color, linestyle=dashes, linewidth=2)
             kind = "" if each.residual else " (no shortcuts)"
             said = f"{clipped(name, 48)}: {len(each.layers)} layers, mean {each.std.mean():.2f}{kind}"
             write(sheet, MARGIN + LEFT + 34, y, said, "ink", va="center")
@@ -96,11 +96,11 @@ def draw(found: Mapping[str, Responses]) -> "Figure":
             top = TOP + 18 * len(found) + 24 + k * (HIGH + BETWEEN)
             axes = graph(figure, MARGIN + LEFT, top, WIDE, HIGH)
             for name, each in found.items():
-                values, (colour, dashes) = each.std.sort(descending=True).values if k else each.std, styles[name]
-                axes.plot(range(1, len(values) + 1), values, color=colour, linestyle=dashes, linewidth=1.6)
+                values, (color, dashes) = each.std.sort(descending=True).values if k else each.std, styles[name]
+                axes.plot(range(1, len(values) + 1), values, color=color, linestyle=dashes, linewidth=1.6)
             axes.set_ylim(bottom=0)
             axes.set_xlim(left=0.4)
             axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
-            axes.grid(axis="y", color=COLOURS["line"], linewidth=0.8)
+            axes.grid(axis="y", color=COLORS["line"], linewidth=0.8)
             write(sheet, MARGIN + LEFT + WIDE / 2, top + HIGH + 32, label, "soft", ha="center")
     return figure

@@ -1,21 +1,22 @@
-"""Why this class? Three answers as maps over the image, computed by captum."""
+"""Saliency maps: three answers to why the network says this class, computed by captum."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
 from ..draw.markup import clipped
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError, nearest
 from ..net.model import Convnet
+from ..net.segmenter import of_images
 from ..run import Loss
 from .activations import activations
-from .places import judging
+from .places import in_eval_mode
 from .places import layer as layer_of
 
 if TYPE_CHECKING:
@@ -40,26 +41,27 @@ class Saliency:
 
 
 def saliency(model: Convnet, image: Tensor, target: str | int | None = None, layer: str | None = None) -> Saliency:
-    """What in one image (C, H, W), prepared as `transforms(model)` does, speaks for class `target` (default: the predicted one).
+    """Saliency of one image (C, H, W), prepared as `transforms(model)` does, for class `target` (default: the predicted one).
 
     The zero input, from which gradients are integrated, is the mean picture for most networks. Grad-CAM reads `layer`, by default
     the last stage with more than one pixel. Raises ConvatlasError where captum is absent, for a class or a layer that does not exist,
     and for a layer without maps.
     """
+    of_images(model, "look at it with `convatlas inspect segmentation`")
     attr = _captum()
-    names = model.classes or tuple(str(i) for i in range(model.num_classes))
+    names = model.card.classes or tuple(str(i) for i in range(model.num_classes))
     layer = _with_maps(model, image, layer)
-    with judging(model) as device:
+    with in_eval_mode(model) as device:
         x = image[None].to(device)
         with torch.no_grad():
-            shares = probabilities(model(x).float(), model.scores or Loss())[0].cpu()
+            shares = probabilities(model(x).float(), model.card.loss or Loss())[0].cpu()
         best = int(shares.argmax())
         index = best if target is None else _index(target, names)
         gradient = attr.Saliency(model).attribute(x.clone().requires_grad_(), target=index)
         integrated = attr.IntegratedGradients(model).attribute(x, target=index, n_steps=STEPS, internal_batch_size=AT_ONCE)
         cam = attr.LayerGradCam(model, layer_of(model, layer)).attribute(x, target=index, relu_attributions=True).detach()
     return Saliency(names[index], shares[index].item(), names[best], shares[best].item(), gradient[0].amax(0).detach().cpu(),
-                    integrated[0].sum(0).detach().cpu(), interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
+                    integrated[0].sum(0).detach().cpu(), F.interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
 
 
 def _captum() -> Any:
@@ -121,8 +123,8 @@ def _over(picture: np.ndarray, values: Tensor) -> np.ndarray:
     """The picture in pale grey, (h, w) of either sign in colour over it; bytes (h, w, 3)."""
     largest = values.abs().flatten().float().quantile(0.995).clamp(min=1e-12)
     strength = (values.abs() / largest).clamp(max=1)[..., None].numpy()
-    colours = np.where(values[..., None].numpy() >= 0, (214, 84, 20), (36, 96, 196))
-    grey = picture.reshape(*picture.shape[:2], -1).mean(2, keepdims=True)
-    pale = 255 - 0.55 * (255 - grey)
-    mixed: np.ndarray = np.rint(pale * (1 - strength) + colours * strength).astype(np.uint8)
+    colors = np.where(values[..., None].numpy() >= 0, (214, 84, 20), (36, 96, 196))
+    gray = picture.reshape(*picture.shape[:2], -1).mean(2, keepdims=True)
+    pale = 255 - 0.55 * (255 - gray)
+    mixed: np.ndarray = np.rint(pale * (1 - strength) + colors * strength).astype(np.uint8)
     return mixed

@@ -36,7 +36,7 @@ NARROW = 420                        # the narrowest sheet, for the sake of its t
 # -- words -----------------------------------------------------------------------------------------------------------
 
 def in_words(augment: Augment, preprocess: Preprocess) -> list[str]:
-    """What is on, a few words each; also of the preprocessing, where it is measured on the training images."""
+    """Augmentations that are on, a few words each; also the preprocessing, where it is measured on the training images."""
     a = augment
     low, high = a.short_side or (0, 0)
     border = "reflected" if a.padding_mode == "reflect" else "black"
@@ -81,7 +81,7 @@ def _percent(share: float) -> str:
 # -- pictures --------------------------------------------------------------------------------------------------------
 
 def viewable(values: Tensor, transform: Transform) -> np.ndarray:
-    """What `transform` made, (C, h, w), as bytes to look at: (h, w) grey, or (h, w, 3).
+    """The transform's result (C, h, w) as bytes to look at: (h, w) grey, or (h, w, 3).
 
     The normalisation is undone where it is the same for every picture. After contrast normalisation and whitening, zero
     is mid-grey and the largest values, but for one in two hundred, are black and white.

@@ -3,7 +3,7 @@
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ..draw.plots import COLOURS
+from ..draw.plots import COLORS
 from .anatomy import Unit
 from .chains import Size, steps
 
@@ -46,16 +46,16 @@ def slab(channels: int, size: Size, repeat: int, largest: int) -> Slab:
     return Slab(max(FACE * sqrt(max(size) / largest), 5), max(THICK * sqrt(channels), 2), min(repeat, SHOWN), False)
 
 
-def draw_slab(axes: "Axes", x: float, ground: float, box: Slab, colour: str) -> None:
+def draw_slab(axes: "Axes", x: float, ground: float, box: Slab, color: str) -> None:
     """The boxes with their lower left corner at (x, ground); y points down."""
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Polygon
 
     def tone(share: float) -> tuple[float, ...]:
-        return tuple(1 - share * (1 - part) for part in to_rgb(colour))
+        return tuple(1 - share * (1 - part) for part in to_rgb(color))
 
     def face(corners: list[tuple[float, float]], share: float) -> None:
-        axes.add_patch(Polygon(corners, facecolor=tone(share), edgecolor=COLOURS["paper"], linewidth=0.7, joinstyle="round", zorder=2))
+        axes.add_patch(Polygon(corners, facecolor=tone(share), edgecolor=COLORS["paper"], linewidth=0.7, joinstyle="round", zorder=2))
 
     lean, rise = (0.0, 0.0) if box.flat else (SLANT * box.high, RISE * box.high)
     for number in range(box.boxes):
@@ -70,12 +70,12 @@ class Words(NamedTuple):
     """One line below a map."""
 
     text: str
-    colour: Literal["ink", "soft"]
+    color: Literal["ink", "soft"]
     bold: bool = False
 
 
 def words_below(unit: Unit, letter: str) -> list[Words]:
-    """What a layer is; of a block its letter and how often it repeats."""
+    """Words below a map: its layer; of a block its letter and how often it repeats."""
     repeat = f"×{unit.repeat}" if unit.repeat > 1 else ""
     stride = [Words(f"stride {unit.stride}", "soft")] if unit.stride > 1 else []
     if unit.is_block:
@@ -105,7 +105,7 @@ def _notes(notes: tuple[str, ...]) -> list[str]:
 
 
 def words_above(channels: int, size: Size) -> list[str]:
-    """How large a map is, from the lower line up."""
+    """The size of a map in words, from the lower line up."""
     return [str(channels)] if size is None else [f"{size[0]}×{size[1]}", str(channels)]
 
 

@@ -49,7 +49,7 @@ class Summary:
         return sum(self.memory.made.values())
 
     def share(self, row: Row) -> dict[str, float]:
-        """What of the network's parameters, multiply-adds and memory lies in the row, each from 0 to 1."""
+        """The row's share of the network's parameters, multiply-adds and memory, each from 0 to 1."""
         wholes = {"params": self.params, "macs": self.macs, "made": self.made}
         return {column: getattr(row, column) / whole if whole else 0.0 for column, whole in wholes.items()}
 

@@ -42,7 +42,7 @@ class Upsampling:
 
     @property
     def checkerboard(self) -> bool:
-        """Whether pixels in the middle of the result are reached by different numbers of pixels: the stride does not divide the kernel."""
+        """True if pixels in the middle of the result are reached by different numbers of pixels: the stride does not divide the kernel."""
         return self.kernel.shape[0] % self.stride != 0
 
 

@@ -34,7 +34,7 @@ Stamp = tuple[int, int]     # of a file: bytes, and nanoseconds at its last chan
 
 @dataclass(frozen=True)
 class Changes:
-    """What an update did, in pictures."""
+    """Changes that an update made, in pictures."""
 
     kept: int
     added: int      # new ones, and changed ones
@@ -167,7 +167,7 @@ class Index:
 
 
 def embed(model: Convnet, x: Tensor) -> Tensor:
-    """What the last hidden layer of `model` makes of images (N, in_chans, H, W): float32 (N, width) on the CPU."""
+    """Embeddings of images (N, in_chans, H, W) by the last hidden layer of `model`: float32 (N, width) on the CPU."""
     device = next(model.parameters()).device
     with torch.inference_mode():
         hidden = model.forward_head(model.forward_features(x.to(device)), pre_logits=True)
@@ -185,13 +185,13 @@ def fingerprint(model: Convnet, transform: Transform) -> str:
 
 
 def key(images: ImageSet, i: int) -> str:
-    """What a picture is called in an index: of a file its whole path."""
+    """A picture's key in an index: of a file its whole path."""
     name = images.name(i)
     return str(Path(name).absolute()) if Path(name).is_file() else name
 
 
 def stamp(images: ImageSet, i: int) -> Stamp:
-    """What changes where the picture does; raises UnreadableImage."""
+    """A stamp that changes where the picture does; raises UnreadableImage."""
     path = Path(images.name(i))
     if path.is_file():
         found = path.stat()

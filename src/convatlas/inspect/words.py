@@ -1,4 +1,4 @@
-"""How layers are called in a drawing."""
+"""Names of layers in a drawing."""
 
 from typing import Literal, NamedTuple
 
@@ -38,7 +38,7 @@ class Word(NamedTuple):
 
 
 def extra(module: nn.Module) -> str | None:
-    """What is only noted beside a layer: 'BN', 'ReLU', 'dropout'; None for any other module."""
+    """A note beside a layer: 'BN', 'ReLU', 'dropout'; None for any other module."""
     if isinstance(module, nn.Dropout):
         return "dropout" if module.p > 0 else None
     if isinstance(module, Scale):
@@ -47,7 +47,7 @@ def extra(module: nn.Module) -> str | None:
 
 
 def layer(module: nn.Module, x: Tensor, y: Tensor) -> Word | None:
-    """What a layer from `x` to `y` is called; None for one that is not drawn: noted beside others, or of no consequence."""
+    """Name of a layer from `x` to `y`; None for one that is not drawn: noted beside others, or of no consequence."""
     if isinstance(module, nn.ConvTranspose2d):
         return Word(f"up-conv {_by(module.kernel_size)}", "up", max(module.stride))
     if isinstance(module, nn.Conv2d):

@@ -39,7 +39,7 @@ def _entry(name: str) -> Callable[..., nn.Module]:
             model = zoo.create_model(name, weights, features_only=True, out_indices=out_indices, **fields)
             model.feature_info = FeatureInfo([dict(each) for each in model.feature_info], tuple(range(len(model.feature_info))))
         made: nn.Module = model
-        about = made.preprocess if not features_only else None
+        about = model.card.preprocess if not features_only else None
         made.pretrained_cfg = made.default_cfg = {      # type: ignore[assignment]
             "architecture": PREFIX + name, "num_classes": getattr(made, "num_classes", 0), "first_conv": "",
             "classifier": "head.classifier",

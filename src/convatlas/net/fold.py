@@ -3,35 +3,22 @@
 import logging
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
 from ..parts import Foldable, Parallel, fold_after, fold_before, unpadded
+from .card import Folded as Folded
 from .model import Convnet
-
-
-@dataclass(frozen=True)
-class Folded:
-    """What folding did, and how far the result is from the original on one random image."""
-
-    layers: tuple[int, int]         # modules that compute, before and after
-    params: tuple[int, int]         # trainable parameters, before and after
-    difference: float               # largest absolute difference of an output
-    relative: float                 # the same, relative to the largest output
-
-    def __str__(self) -> str:
-        return (f"{self.layers[0]} → {self.layers[1]} layers, {self.params[0]:,} → {self.params[1]:,} parameters; "
-                f"largest difference {self.difference:.2g} ({self.relative:.1g} of the largest output)")
 
 
 def fold(model: Convnet) -> Convnet:
     """A copy of `model` that computes the same with fewer layers; `model` stays as it is.
 
     BatchNorm goes into the convolution before it, or after it where that has no padding; RepVGG's, RepLKNet's and SLaK's
-    branches become one kernel; parallel 1×1 convolutions become one. The copy's `folded` says what was done and the largest
+    branches become one kernel; parallel 1×1 convolutions become one. The copy's `card.folded` says what was done and the largest
     difference on a random image of the network's size. A model in training mode is a ConvatlasError: its BatchNorm
     depends on the batch, and no fixed convolution equals it.
     """
@@ -44,9 +31,10 @@ def fold(model: Convnet) -> Convnet:
     with torch.inference_mode():
         expected, scores = model(image), copy(image)
     difference = (scores - expected).abs().max().item()
-    copy.folded = Folded((_layers(model), _layers(copy)), (_params(model), _params(copy)), difference,
-                         difference / max(expected.abs().max().item(), torch.finfo(like.dtype).tiny))
-    logging.getLogger("convatlas").info("%s folded: %s", model.name, copy.folded)
+    done = Folded((_layers(model), _layers(copy)), (_params(model), _params(copy)), difference,
+                  difference / max(expected.abs().max().item(), torch.finfo(like.dtype).tiny))
+    copy.card = replace(copy.card, folded=done)
+    logging.getLogger("convatlas").info("%s folded: %s", model.name, done)
     return copy
 
 

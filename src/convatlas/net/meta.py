@@ -22,6 +22,6 @@ class _Unfilled(TorchFunctionMode):
 
 
 def blank(build: Callable[[], Built]) -> Built:
-    """What `build` returns, with tensors on the meta device."""
+    """The model that `build` returns, with tensors on the meta device."""
     with torch.device("meta"), _Unfilled():
         return build()

@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, ClassVar, Protocol, TypedDict, TypeVar, cast
+from typing import Any, Protocol, TypedDict, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,30 +14,13 @@ from torch.utils.checkpoint import checkpoint
 
 from ..errors import ConvatlasError
 from ..parts import GlobalPool, PoolKind, ShapesOnly
-from ..run import Loss, Preprocess
+from .card import Card, Values
 
 T = TypeVar("T")
 
 
-class Spec(Protocol):
-    """What every specification has; most have `drop_rate` and more."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def num_classes(self) -> int:
-        """Scores per image; 0 means no classifier."""
-        ...
-
-    @property
-    def in_chans(self) -> int:
-        """Channels of the input."""
-        ...
-
-    @property
-    def image_size(self) -> int | tuple[int, int]:
-        """(height, width), or one number for both."""
-        ...
+class Spec(Values, Protocol):
+    """A specification, which builds its network; most have `drop_rate` and more."""
 
     def build(self) -> "Convnet":
         """The network, newly initialised as its paper says."""
@@ -108,24 +91,35 @@ class Convnet(nn.Module):
     """stem → stages → head. Input (N, in_chans, H, W), output (N, num_classes): scores, higher is better.
 
     A stage begins with its own reduction, so that the stem's and the stages' results are the last maps at their
-    resolution; `features` leaves out those that the next stage does not reduce. `spec` is the value it was built from.
+    resolution; `features` leaves out those that the next stage does not reduce. `card` says what it is and knows.
     `aux` are named side classifiers, which `forward` never runs; a loss weighs each of their losses by `aux_weight`.
     """
 
     def __init__(self, spec: Spec, stem: nn.Module | None, stages: Sequence[nn.Module], head: Head, *,
                  aux: Mapping[str, AuxHead] | None = None, aux_weight: float = 0.0) -> None:
         super().__init__()
-        self.spec, self.name = spec, type(spec).__name__
+        self.card = Card(type(spec).__name__, spec)
         self.stem = nn.Identity() if stem is None else stem
         self.stages, self.head = nn.ModuleList(stages), head
         self.aux, self.aux_weight = nn.ModuleDict(dict(aux or {})), aux_weight
         self.grad_checkpointing = False
-        self.classes: tuple[str, ...] = ()                  # names, where the weights know them
-        self.preprocess: Preprocess | None = None           # how a picture becomes this network's input; None: its recipe's
-        self.fitted: Mapping[str, Tensor] = {}              # what that preprocessing has measured on the training images
-        self.loaded: object = None                          # weights.Report: what became of the tensors of the weights it was loaded from
-        self.folded: object = None                          # what `convatlas.fold` did, on the copy that it made
-        self.scores: Loss | None = None                     # the loss it was trained with, which says what a score means
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return self.card.model
+
+    @property
+    def classes(self) -> None:
+        """Part of `card`, as are the other attributes of old; here only so that setting one is an error, not without effect."""
+        raise AttributeError
+
+    preprocess = fitted = loaded = folded = scores = classes
+
+    @property
+    def spec(self) -> Values:
+        """The value it was built from."""
+        return self.card.spec
 
     @property
     def num_classes(self) -> int:
@@ -154,7 +148,7 @@ class Convnet(nn.Module):
 
     @cached_property
     def feature_info(self) -> list[FeatureInfo]:
-        """What `features` returns, map by map."""
+        """The maps that `features` returns, one by one."""
         return [FeatureInfo(num_chs=chs, reduction=red, module=name) for _, name, chs, red in self.taps]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,7 +180,7 @@ class Convnet(nn.Module):
         return self.head.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a newly initialised one for `num_classes`; 0 takes it away."""
+        """Replace the classifier by a newly initialised one for `num_classes`; 0 takes it away. Another number leaves no class names."""
         if num_classes < 0:
             raise ConvatlasError(f"num_classes = {num_classes} is refused: it must be 0 (no classifier) or more")
         like = next(self.parameters())
@@ -196,7 +190,8 @@ class Convnet(nn.Module):
         self.to(like.device, like.dtype)
         for new in (self.head, self.aux):
             new.train(self.training)
-        self.spec = replace(self.spec, num_classes=num_classes)
+        classes = self.card.classes if num_classes == self.num_classes else ()
+        self.card = replace(self.card, spec=replace(self.spec, num_classes=num_classes), classes=classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""
@@ -239,9 +234,7 @@ class Convnet(nn.Module):
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """(channels, height, width) after the stem and every stage, computed on the meta device."""
-        with ShapesOnly():
-            maps = functional_call(_Trunk(self), meta_state(self, "net."), (meta_image(self, size),))
-        return [tuple(x.shape[1:]) for x in maps]
+        return [tuple(x.shape[1:]) for x in dry_run(_Trunk(self), self, size)]
 
     def _explained(self, run: Callable[[Tensor], T], x: Tensor) -> T:
         """`run(x)`; if that fails, a sentence that says what is wrong with x instead of what broke inside."""
@@ -282,7 +275,7 @@ class Convnet(nn.Module):
         return f"an image of {by(size)} is too small for {self.name}: the least is {high}×{high}"
 
     def accepts(self, size: tuple[int, int]) -> bool:
-        """Whether images of `size` (H, W) leave no map empty; computed on the meta device."""
+        """True if images of `size` (H, W) leave no map empty; computed on the meta device."""
         try:
             return all(min(shape) > 0 for shape in self.shapes(size))      # a meta convolution lets an empty map pass
         except (RuntimeError, ValueError):
@@ -314,7 +307,7 @@ class Features(nn.Module):
         return [info["num_chs"] for info in self.feature_info]
 
     def reduction(self) -> list[int]:
-        """How much smaller than the input every map returned is."""
+        """Reduction of every map returned: how much smaller than the input it is."""
         return [info["reduction"] for info in self.feature_info]
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -334,10 +327,16 @@ class _Trunk(nn.Module):
         return list(self.net._maps(x))
 
 
+def dry_run(outer: nn.Module, model: Convnet, size: tuple[int, int]) -> Any:
+    """The result of `outer`, whose `net` is `model`, for images of `size`, on the meta device: right in its shapes only."""
+    with ShapesOnly():
+        return functional_call(outer, meta_state(model, "net."), (meta_image(model, size),))
+
+
 def meta_state(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """Every parameter and buffer of `model` as an empty tensor on the meta device, for `functional_call`."""
     tensors = chain(model.named_parameters(), model.named_buffers())
-    return {prefix + name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    return {prefix + name: tensor.detach() if tensor.is_meta else torch.empty_like(tensor, device="meta") for name, tensor in tensors}
 
 
 def meta_image(model: Convnet, size: tuple[int, int]) -> Tensor:

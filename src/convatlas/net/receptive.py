@@ -46,7 +46,7 @@ class Sights(TorchFunctionMode):
         self.known: dict[int, tuple[Tensor, Sight]] = {id(image): (image, (Axis(1, 0, 0), Axis(1, 0, 0)))}     # keeps ids alive
 
     def of(self, tensor: Tensor) -> Sight | None:
-        """What one unit of the tensor sees; None where that is not a rectangle that moves with the unit."""
+        """The receptive field of one unit of the tensor; None where that is not a rectangle that moves with the unit."""
         found = self.known.get(id(tensor))
         return None if found is None else found[1]
 

@@ -1,12 +1,13 @@
 """Name → variant. A variant is a specification, a frozen dataclass of plain values that knows how to build its network."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from inspect import signature
 from typing import Any, Literal
 
 from ..errors import ConvatlasError, nearest
+from .card import Card, adapter
+from .card import plain as plain
 from .model import Convnet, Spec
 
 Fidelity = Literal["paper", "authors", "field"]     # as published; as the authors released it; as the field uses it
@@ -31,7 +32,7 @@ class Variant:
 
     @property
     def segments(self) -> bool:
-        """Whether it scores pixels."""
+        """True if it scores pixels."""
         made = signature(type(self.spec).build).return_annotation
         return bool(getattr(made, "__name__", made) == "Segmenter")
 
@@ -41,7 +42,8 @@ ALIASES: dict[str, str] = {}
 
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
            "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
-SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}    # now parts of `excite`
+#   fields of their own in older files and commands, now parts of `excite`
+SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
 
 
@@ -68,14 +70,14 @@ def build(name: str, changes: Mapping[str, Any] | None = None) -> Convnet:
     """The network of that name with some fields of its specification changed."""
     found = variant(name)
     model = change(found.spec, changes or {}, found.name).build()
-    model.name = found.name
+    model.card = replace(model.card, model=found.name, registered=found.spec)
     return model
 
 
-def changed(name: str, spec: Spec) -> dict[str, Any]:
-    """The fields in which `spec` differs from the registered one, as plain values; what a checkpoint stores."""
-    registered = plain(variant(name).spec)
-    return {field: value for field, value in plain(spec).items() if value != registered[field]}
+def card(name: str, changes: Mapping[str, Any] | None = None) -> Card:
+    """The card of the network that `build` would make."""
+    found = variant(name)
+    return Card(found.name, change(found.spec, changes or {}, found.name), found.spec)
 
 
 def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
@@ -92,7 +94,7 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
             raise ConvatlasError(f"{label} has no field {field!r}: here it is called {RENAMED[field]!r}")
         raise ConvatlasError(f"{label} has no field {field!r}{nearest(field, known) or '; it has ' + ', '.join(known)}")
     try:
-        changed = _adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
+        changed = adapter(type(spec)).validate_python({k: getattr(spec, k) for k in known} | dict(changes))
     except ValidationError as error:
         first = error.errors()[0]
         place, given = str(first["loc"][0]), changes.get(str(first["loc"][0]))
@@ -108,32 +110,17 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
     return changed      # type: ignore[no-any-return]
 
 
-def plain(spec: Spec) -> dict[str, Any]:
-    """The specification as a mapping of plain values, for YAML and JSON; `change` reads it back."""
-    return _adapter(type(spec)).dump_python(spec, mode="json")      # type: ignore[no-any-return]
-
-
 def _with_excite(spec: Spec, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`changes` in which the fields that older files have (`SE_FIELDS`) are parts of `excite`; the later of the two counts."""
-    excite = plain(spec)["excite"]
-    old: dict[str, Any] = {}
-    others: dict[str, Any] = {}
+    """`changes` with `SE_FIELDS` as parts of `excite`; of two that disagree the later counts."""
+    excite, old = plain(spec)["excite"], dict[str, Any]()
     for field, value in changes.items():
         if field == "excite":
-            excite, old = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value, {}
-            others[field] = value
+            value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            excite = old | dict(value) if isinstance(value, Mapping) else value
         elif field in SE_FIELDS:
             old[SE_FIELDS[field]] = value
-        else:
-            others[field] = value
-    if not old:
-        return others
-    without = not old["reduction"] if "reduction" in old else excite is None      # the others said nothing without a reduction
-    return others | {"excite": None if without else (excite or {}) | old}
-
-
-@cache
-def _adapter(kind: type) -> Any:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(kind)
+            kept = excite if isinstance(excite, Mapping) else old
+            some = old.get("reduction", excite)         # without a reduction the others said nothing
+            excite = {**kept, SE_FIELDS[field]: value} if some else None
+    others = {field: value for field, value in changes.items() if field != "excite" and field not in SE_FIELDS}
+    return others if len(others) == len(changes) else others | {"excite": excite}

@@ -1,4 +1,4 @@
-"""What ResNet for ImageNet and its successors share: the stem, four stages of their own blocks, the head (He et al. 2016, Table 1)."""
+"""Residual networks for ImageNet: the stem, stages and head of ResNet and its successors (He et al. 2016, Table 1)."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -11,7 +11,7 @@ from .model import Convnet, Spec, pooled
 
 
 class ResidualSpec(Spec, Protocol):
-    """What their specifications have in common."""
+    """Fields that their specifications have in common."""
 
     @property
     def stem(self) -> Literal["imagenet", "cifar"]:
@@ -38,12 +38,14 @@ class ResidualSpec(Spec, Protocol):
         """Mean, maximum, or both."""
 
 
-def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, expansion: int = 4, pool: StemPool = "symmetric",
-                 excite: BlockExcite | None = None, stem: Callable[[MakeNorm], nn.Module] | None = None, width: int = 64) -> Convnet:
-    """7×7/2, 3×3/2 max-pool, `depths` blocks of 64, 128, 256 and 512 planes, mean, classifier; for small images a 3×3 and no pool.
+def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, expansion: int = 4,
+                 pool: StemPool = "symmetric", excite: BlockExcite | None = None,
+                 stem: Callable[[MakeNorm], nn.Module] | None = None, width: int = 64) -> Convnet:
+    """Network of 7×7/2, 3×3/2 max-pool, `depths` blocks of 64, 128, 256 and 512 planes, mean, classifier.
 
-    Input (N, in_chans, H, W); maps of `width` channels at H/2, then `expansion` times the planes at H/4 to H/32. `stem` makes
-    another one of `width` maps. Weights are drawn as in the Torch release: fan-out, the classifier's bias zero.
+    With `stem` "cifar" a 3×3 stands for the 7×7 and the max-pool. Input (N, in_chans, H, W); maps of `width` channels
+    at H/2, then `expansion` times the planes at H/4 to H/32. The argument `stem` makes another stem, of `width` maps.
+    Weights are drawn as in the Torch release: fan-out, the classifier's bias zero.
     """
     norm = partial(nn.BatchNorm2d, eps=spec.norm_eps)
     small = spec.stem == "cifar"
@@ -52,8 +54,9 @@ def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, exp
     stages = residual_stages(partial(block, norm=norm), depths, width, expansion=expansion, before=1 if small else 4,
                              pool=None if small else pool, excite=excite, output_stride=spec.output_stride,
                              drop_path_rate=spec.drop_path_rate)
-    head = pooled(512 * expansion, spec.num_classes, pool=spec.global_pool, drop_rate=spec.drop_rate, classifier=torch_linear)
-    if stem:        # after the rest: the order of random draws stays, so that a seed gives the weights that it has always given
+    head = pooled(512 * expansion, spec.num_classes, pool=spec.global_pool, drop_rate=spec.drop_rate,
+                  classifier=torch_linear)
+    if stem:        # after the rest: SENet's weights have always been drawn so, and a seed is to give the same ones
         front = stem(norm)
     he_normal_(nn.ModuleList([front, *stages]))
     return Convnet(spec, front, stages, head)

@@ -5,11 +5,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from ..errors import ConvatlasError
-from ..parts import ShapesOnly
-from .model import Convnet, Head, Spec, by, meta_image, meta_state
+from .answering import Answers
+from .model import Convnet, Head, Spec, by, dry_run
 
 
 class Decoder(Head):
@@ -92,15 +91,14 @@ class Segmenter(Convnet):
 
     def _dry(self, size: tuple[int, int]) -> Tensor:
         """The scores on the meta device."""
-        with ShapesOnly():
-            scores: Tensor = functional_call(Whole(self), meta_state(self, "net."), (meta_image(self, size),))
+        scores: Tensor = dry_run(Whole(self), self, size)
         return scores
 
     def _uneven(self, size: Sequence[int]) -> bool:
         return any(side % self.step != self.rest for side in size)
 
     def accepts(self, size: tuple[int, int]) -> bool:
-        """Whether images of `size` (H, W) give scores; computed on the meta device."""
+        """True if images of `size` (H, W) give scores; computed on the meta device."""
         if self._uneven(size) or not super().accepts(size):
             return False
         try:
@@ -122,6 +120,19 @@ class Segmenter(Convnet):
         nearest = " or ".join(by((high, wide)) for high, wide in dict.fromkeys((below, above)))
         return (f"{self.name} takes images with sides of {least}, {least + self.step}, {least + 2 * self.step}, … pixels, not {by(size)}: "
                 f"pad or crop them to the nearest, {nearest}")
+
+
+def of_pixels(net: Answers, instead: str = "unet is a network that segments") -> Segmenter:
+    """`net`, if it scores pixels; a ConvatlasError that ends with what to do `instead` otherwise."""
+    if not isinstance(net, Segmenter):
+        raise ConvatlasError(f"{net.name} gives scores for images, not for pixels: {instead}")
+    return net
+
+
+def of_images(net: Answers, instead: str) -> None:
+    """A ConvatlasError that ends with what to do `instead`, if `net` scores pixels."""
+    if isinstance(net, Segmenter):
+        raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: {instead}")
 
 
 class Whole(nn.Module):

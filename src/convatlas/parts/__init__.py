@@ -1,4 +1,4 @@
-"""The literature's ideas, one per file. A part knows torch and other parts, nothing else."""
+"""Building blocks of the literature, one idea per file. A part knows torch and other parts, nothing else."""
 
 from .act import ScaledTanh as ScaledTanh
 from .conv import Make as Make
@@ -93,5 +93,5 @@ from .sparse import sparsifiable as sparsifiable
 from .upsample import bilinear_ as bilinear_
 from .upsample import bilinear_up as bilinear_up
 from .upsample import crop as crop
-from .upsample import crop_centre as crop_centre
+from .upsample import crop_center as crop_center
 from .upsample import pad_to as pad_to

@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 
 class ScaledTanh(nn.Module):
-    """1.7159 · tanh(2a/3): f(±1) = ±1, the curvature is largest there (LeCun 1989; LeCun et al. 1998, appendix A)."""
+    """Scaled hyperbolic tangent, 1.7159 · tanh(2a/3): f(±1) = ±1, the curvature is largest there (LeCun 1989; LeCun et
+    al. 1998, appendix A).
+    """
 
     amplitude = 1.7159      # A
     slope = 2 / 3           # S

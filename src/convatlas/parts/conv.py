@@ -28,7 +28,8 @@ class SameMaxPool2d(nn.MaxPool2d):
 
 
 def same_pad(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int] = (1, 1), value: float = 0.0) -> Tensor:
-    """(N, C, H, W) padded so that a window of `kernel`, at least as large as `stride`, gives ceil(H/stride) rows."""
+    """Padding of (N, C, H, W) such that a window of `kernel`, at least as large as `stride`, gives ceil(H/stride) rows.
+    """
     high, wide = ((kernel[i] - 1) * dilation[i] - (x.shape[2 + i] - 1) % stride[i] for i in (0, 1))
     return F.pad(x, [wide // 2, wide - wide // 2, high // 2, high - high // 2], value=value)
 
@@ -45,7 +46,7 @@ def conv2d(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, 
 
 def conv_norm(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric", groups: int = 1,
               dilation: int = 1, norm: MakeNorm | None = nn.BatchNorm2d, act: Make | None = nn.ReLU) -> nn.Sequential:
-    """Conv → norm → act, named so; the convolution has a bias if nothing normalises it."""
+    """Convolution → norm → act, named conv, norm, act; the convolution has a bias if nothing normalises it."""
     conv = conv2d(cin, cout, kernel, stride, padding=padding, groups=groups, dilation=dilation, bias=norm is None)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
     if norm is not None:

@@ -1,4 +1,4 @@
-"""ConvNeXt's block, which later networks keep and give other spatial convolutions (Liu et al. 2022)."""
+"""ConvNeXt's block (Liu et al. 2022), which later networks keep, with other spatial convolutions."""
 
 from collections import OrderedDict
 from functools import partial
@@ -12,7 +12,7 @@ from .residual import Residual
 
 
 class Permute(nn.Module):
-    """The dimensions in another order."""
+    """Permutation of dimensions."""
 
     def __init__(self, *order: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Permute(nn.Module):
 
 
 def convnext_block(spatial: nn.Module, channels: int, *, layer_scale: float = 1e-6, drop: float = 0.0, eps: float = 1e-6) -> Residual:
-    """The block of Figure 4 (Liu et al. 2022): x + scale · MLP(norm(spatial(x))), the MLP four times as wide inside.
+    """ConvNeXt block (Liu et al. 2022, Figure 4): x + scale · MLP(norm(spatial(x))), the MLP four times as wide inside.
 
     The MLP's linear layers work on (N, H, W, C). A `layer_scale` of 0 means that there is none.
     """
@@ -40,12 +40,12 @@ def convnext_block(spatial: nn.Module, channels: int, *, layer_scale: float = 1e
 
 
 def pool_norm(channels: int, pool: PoolKind, eps: float = 1e-6) -> nn.LayerNorm:
-    """The LayerNorm between global pooling and the classifier; of the map, if nothing is pooled."""
+    """LayerNorm between global pooling and the classifier; of the map, if nothing is pooled."""
     return LayerNorm2d(channels, eps) if pool == "none" else nn.LayerNorm(GlobalPool(pool).width(channels), eps=eps)
 
 
 def convnext_init_(model: nn.Module) -> None:
-    """Every convolution and fully connected layer below from N(0, 0.02²), its bias zero."""
+    """ConvNeXt's initialisation: every convolution and fully connected layer below from N(0, 0.02²), its bias zero."""
     every_conv_(model, normal_, linear=True)
 
 

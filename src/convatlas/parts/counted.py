@@ -1,4 +1,4 @@
-"""What a part tells about its own cost where torch's layer types do not say it."""
+"""Costs that a part states itself, where torch's layer types do not say them."""
 
 from abc import ABC, abstractmethod
 

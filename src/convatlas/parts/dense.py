@@ -13,7 +13,8 @@ from .conv import MakeNorm, norm_conv
 
 
 class DenseBlock(nn.ModuleList):
-    """x_l = H_l([x_0, …, x_{l−1}]) for every layer H_l (Huang et al. 2017, eq. 2); the result is [x_0, …, x_L].
+    """Dense block: x_l = H_l([x_0, …, x_{l−1}]) for every layer H_l (Huang et al. 2017, eq. 2); the result is [x_0, …,
+    x_L].
 
     With `recompute` training keeps only the maps x_l, and joins, normalises and convolves them again in the backward pass:
     memory then grows with the depth, not with its square (Pleiss et al. 2017). Input (N, C, H, W), output (N, C + Lk, H, W).
@@ -32,7 +33,9 @@ class DenseBlock(nn.ModuleList):
 
 
 def dense_layer(cin: int, growth: int, *, bottleneck: bool = True, dropout: float = 0.0, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:
-    """H_l: norm → ReLU → 3×3 convolution to `growth` maps, after a 1×1 one to 4·growth with `bottleneck`; dropout after each."""
+    """Layer H_l: norm → ReLU → 3×3 convolution to `growth` maps, after a 1×1 one to 4·growth with `bottleneck`; dropout
+    after each.
+    """
     steps = ((1, 4 * growth), (3, growth)) if bottleneck else ((3, growth),)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, (kernel, cout) in enumerate(steps, start=1):
@@ -44,7 +47,7 @@ def dense_layer(cin: int, growth: int, *, bottleneck: bool = True, dropout: floa
 
 
 def transition(cin: int, cout: int, *, dropout: float = 0.0, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:
-    """Between dense blocks: norm → ReLU → 1×1 convolution (→ dropout) → 2×2 average."""
+    """Transition between dense blocks: norm → ReLU → 1×1 convolution (→ dropout) → 2×2 average."""
     layers = norm_conv(cin, cout, 1, norm=norm)
     if dropout:
         layers["drop"] = nn.Dropout(dropout)
@@ -66,7 +69,7 @@ def _recomputed(layer: nn.Sequential, maps: list[Tensor]) -> Tensor:
 
 @contextmanager
 def _still(norm: nn.Module) -> Iterator[None]:
-    """No second update of the running statistics while the same batch passes again."""
+    """Running statistics held still while the same batch passes again."""
     if not isinstance(norm, nn.BatchNorm2d):
         yield
         return

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """Drops a whole residual branch, per sample, with probability `rate` in training (Huang et al. 2016).
+    """Stochastic depth: drops a whole residual branch, per sample, with probability `rate` in training (Huang et al.
+    2016).
 
     Survivors are divided by 1 − rate, so that the expectation is the input. Any shape (N, …) in, the same out.
     """

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: channels weighted by what the whole image shows (Hu et al. 2018), and the places of a block for it."""
+"""Squeeze-and-excitation: channels weighted by what the whole image shows (Hu et al. 2018); its places in a block."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,19 +13,21 @@ from .residual import Residual
 Squeeze = Literal["avg", "max", "none"]
 Gate = Literal["sigmoid", "relu", "tanh"]
 Position = Literal["standard", "pre", "post", "identity", "3x3"]
-SQUEEZES: dict[Squeeze, Make] = {"avg": partial(nn.AdaptiveAvgPool2d, 1), "max": partial(nn.AdaptiveMaxPool2d, 1), "none": nn.Identity}
+SQUEEZES: dict[Squeeze, Make] = {
+    "avg": partial(nn.AdaptiveAvgPool2d, 1), "max": partial(nn.AdaptiveMaxPool2d, 1), "none": nn.Identity}
 GATES: dict[Gate, Make] = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 class SqueezeExcite(nn.Module):
-    """x · gate(expand(act(reduce(squeeze(x))))): one factor per channel and image (Hu et al. 2018, eq. 2 to 4).
+    """Squeeze-and-excitation, x · gate(expand(act(reduce(squeeze(x))))) (Hu et al. 2018, eq. 2 to 4).
 
-    `squeeze` averages over the image or takes its maximum; "none" gives every pixel its own factors. `reduce` and `expand` are
-    the paper's two fully connected layers as 1×1 convolutions. Input and output (N, channels, H, W).
+    One factor per channel and image: `squeeze` averages over the image or takes its maximum; "none" gives every pixel
+    its own factors. `reduce` and `expand` are the paper's two fully connected layers as 1×1 convolutions. Input and
+    output (N, channels, H, W).
     """
 
-    def __init__(self, channels: int, squeezed: int, *, squeeze: Squeeze = "avg", act: Make = nn.ReLU, gate: Make = nn.Sigmoid,
-                 bias: bool = True) -> None:
+    def __init__(self, channels: int, squeezed: int, *, squeeze: Squeeze = "avg", act: Make = nn.ReLU,
+                 gate: Make = nn.Sigmoid, bias: bool = True) -> None:
         super().__init__()
         self.squeeze = SQUEEZES[squeeze]()
         self.reduce = nn.Conv2d(channels, squeezed, 1, bias=bias)
@@ -40,9 +42,9 @@ class SqueezeExcite(nn.Module):
 
 @dataclass(frozen=True)
 class Excite:
-    """Squeeze-and-excitation as a field of a specification: channels are squeezed to one in `reduction` (Hu et al. 2020, section 6)."""
+    """Squeeze-and-excitation as a field of a specification; `reduction` channels are squeezed to one."""
 
-    __pydantic_config__: ClassVar = {"extra": "forbid", "revalidate_instances": "always"}    # refuse what a specification does not use
+    __pydantic_config__: ClassVar = {"extra": "forbid"}     # a misspelt key is refused
 
     reduction: int = 16
     squeeze: Squeeze = "avg"
@@ -54,23 +56,24 @@ class Excite:
             raise ValueError(f"channels are divided by a reduction of 1 or more, not {self.reduction}")
 
     def layer(self, channels: int) -> SqueezeExcite:
-        """(N, channels, H, W) in, the same out."""
-        return SqueezeExcite(channels, channels // self.reduction, squeeze=self.squeeze, gate=GATES[self.gate], bias=self.bias)
+        """The layer for so many channels: (N, channels, H, W) in, the same out."""
+        return SqueezeExcite(channels, channels // self.reduction, squeeze=self.squeeze, gate=GATES[self.gate],
+                             bias=self.bias)
 
 
 @dataclass(frozen=True)
 class BlockExcite(Excite):
-    """The same in residual blocks: at which place, and in which stages, counted from 0."""
+    """Squeeze-and-excitation of residual blocks: also its place in a block, and the stages that have it, from 0."""
 
     position: Position = "standard"
     stages: tuple[int, ...] = (0, 1, 2, 3)
 
 
 def excited(block: nn.Module, excite: BlockExcite) -> nn.Module:
-    """A residual block, (N, cin, H, W) to (N, cout, H', W'), with an excitation at its place (Hu et al. 2020, Figure 5 and section 6.5).
+    """A residual block with squeeze-and-excitation at its place (Hu et al. 2020, section 6.5); changes `block`.
 
-    "standard" stands behind the branch, "pre" before it, "3x3" before its last convolution, "identity" behind the shortcut
-    (if there is one) and "post" behind the addition.
+    "standard" stands behind the branch, "pre" before it, "3x3" before its last convolution, "identity" behind the
+    shortcut (if there is one) and "post" behind the addition.
     """
     layers = list(block.get_submodule("branch").named_children())       # each of them conv → norm (→ ReLU)
     convs = [cast(nn.Conv2d, layer.get_submodule("conv")) for _, layer in layers]

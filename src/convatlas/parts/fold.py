@@ -1,4 +1,4 @@
-"""The algebra of folding, and what a part that folds itself promises."""
+"""Algebra of folding, and the contract of a part that folds itself."""
 
 from abc import ABC, abstractmethod
 
@@ -18,7 +18,7 @@ class Foldable(nn.Module, ABC):
 
 
 def scale_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """BatchNorm in eval mode is x·scale + shift; both (C,), in float64."""
+    """BatchNorm in eval mode as an affine map, x · scale + shift; both (C,), in float64, without gradient."""
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("a BatchNorm without running statistics cannot be folded")
     mean, var = norm.running_mean.double(), norm.running_var.double()
@@ -48,7 +48,7 @@ def fold_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
 
 
 def unpadded(conv: nn.Conv2d) -> bool:
-    """Whether the convolution never sees a border: only then may something before it be folded in."""
+    """True for a convolution that never sees a border: only then may something before it be folded in."""
     return type(conv) is nn.Conv2d and conv.padding in ((0, 0), 0, "valid")
 
 

@@ -1,4 +1,4 @@
-"""Inception modules written down as their figures draw them, and what the papers of 2017 share: a stem, scaled residuals."""
+"""Inception modules as their figures draw them, and the stem and scaled residuals of the 2017 paper."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def figure_7(k: int, l: int, m: int, n: int) -> Figure:
 
 
 def draw(cin: int, boxes: Boxes, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:
-    """The boxes as one flat Sequential, in which each convolution stands beside its normalisation."""
+    """Flat Sequential of the boxes, in which each convolution stands beside its normalisation."""
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, box in enumerate(boxes, start=1):
         if isinstance(box, Conv):
@@ -56,12 +56,12 @@ def draw(cin: int, boxes: Boxes, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequenti
 
 
 def parallel(cin: int, figure: Figure, norm: MakeNorm = nn.BatchNorm2d) -> Parallel:
-    """The figure's paths."""
+    """Parallel paths of a figure."""
     return Parallel({name: draw(cin, boxes, norm) for name, boxes in figure.items()})
 
 
 def drawn(cin: int, boxes: Boxes) -> int:
-    """How many maps the boxes make of `cin`."""
+    """Number of maps that the boxes make of `cin`."""
     for box in boxes:
         if isinstance(box, Conv):
             cin = box.cout
@@ -71,7 +71,8 @@ def drawn(cin: int, boxes: Boxes) -> int:
 
 
 class Scale(nn.Module):
-    """x · factor, a constant: "scaling down the residuals" (Szegedy et al. 2017, section 3.3). Any shape."""
+    """Multiplication by a constant factor: "scaling down the residuals" (Szegedy et al. 2017, section 3.3). Any shape.
+    """
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -86,7 +87,8 @@ class Scale(nn.Module):
 
 def scaled_residual(cin: int, figure: Figure, scale: float, *, norm: MakeNorm = nn.BatchNorm2d, act: bool = True,
                     excite: Excite | None = None) -> Residual:
-    """relu(x + scale · expand(paths(x))); `expand` is a 1×1 convolution with bias and without normalisation.
+    """Scaled residual: relu(x + scale · expand(paths(x))); `expand` is a 1×1 convolution with bias and without
+    normalisation.
 
     `excite` weighs what is added.
     """

@@ -1,4 +1,4 @@
-"""Initialisations that papers state, as functions on layers that already exist."""
+"""Initialisations that papers state, as functions on layers and weights, and makers of classifiers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 
 def lecun_uniform_(weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
-    """Weights from U(−2.4/F, 2.4/F) with F the inputs of one unit (LeCun et al. 1989), biases zero."""
+    """LeCun's uniform initialisation: weights from U(−2.4/F, 2.4/F) with F the inputs of one unit (LeCun et al. 1989),
+    biases zero.
+    """
     nn.init.uniform_(weight, -2.4 / fan_in, 2.4 / fan_in)
     if bias is not None:
         nn.init.zeros_(bias)
@@ -23,24 +25,28 @@ def lecun_linear(cin: int, cout: int) -> nn.Linear:
 
 
 def gaussian_(layer: nn.Conv2d | nn.Linear, std: float, bias: float) -> None:
-    """Weights from N(0, std²), every bias the same value."""
+    """Gaussian initialisation: weights from N(0, std²), every bias the same value."""
     nn.init.normal_(layer.weight, std=std)
     if layer.bias is not None:
         nn.init.constant_(layer.bias, bias)
 
 
 def truncated_normal_(weight: Tensor, std: float) -> None:
-    """N(0, std²), drawn again beyond two deviations: TensorFlow's truncated normal."""
+    """Truncated normal as TensorFlow has it: N(0, std²), nothing beyond two deviations."""
     nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)
 
 
 def variance_scaling_(weight: Tensor) -> None:
-    """N(0, 2/fan_in), cut at two standard deviations and widened by √1.3 to make up for that: TF-slim's initialiser."""
+    """Variance scaling as TF-slim has it: N(0, 2/fan_in) cut at two deviations, and widened by √1.3 to make up for
+    that.
+    """
     truncated_normal_(weight, sqrt(1.3 * 2 / weight[0].numel()))
 
 
 def every_conv_(model: nn.Module, init: Callable[[Tensor], object], bias: float = 0.0, *, linear: bool = False) -> None:
-    """The weights of every convolution below by `init`, its biases one value; those of fully connected layers too with `linear`."""
+    """Initialise every convolution below: weights by `init`, every bias the same value; with `linear` fully connected
+    layers too.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d) or (linear and isinstance(module, nn.Linear)):
             init(module.weight)
@@ -49,7 +55,7 @@ def every_conv_(model: nn.Module, init: Callable[[Tensor], object], bias: float 
 
 
 def he_normal_(model: nn.Module, mode: Literal["fan_in", "fan_out"] = "fan_out") -> None:
-    """Every convolution below from N(0, 2/fan), its bias zero (He et al. 2015).
+    """He initialisation: every convolution below from N(0, 2/fan), its bias zero (He et al. 2015).
 
     fan_out is k²·cout whatever the groups, as in the Torch releases.
     """
@@ -62,7 +68,7 @@ def linear(init: Callable[[Tensor], object], bias: float = 0.0) -> Callable[[int
 
 
 def torch_linear(cin: int, cout: int) -> nn.Linear:
-    """The classifier of Facebook's Torch releases: `uniform_linear` weights, no bias at first."""
+    """Classifier of Facebook's Torch releases: `uniform_linear` weights, no bias at first."""
     layer = uniform_linear(cin, cout)
     nn.init.zeros_(layer.bias)
     return layer

@@ -96,7 +96,7 @@ class LocalConv2d(Counted):
 
 
 class Twice(nn.Module):
-    """Every map two times in a row, so that each pair is subsampled with coefficients of its own."""
+    """Repetition of every map, twice in a row, so that each pair is subsampled with coefficients of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.repeat_interleave(x, 2, dim=1)

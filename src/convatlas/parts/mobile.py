@@ -1,4 +1,4 @@
-"""What the mobile networks share: the width rule, the inverted residual block and TensorFlow's initialisations."""
+"""Mobile networks' shared parts: the width rule, the inverted residual block, TensorFlow's initialisations."""
 
 from collections import OrderedDict
 from functools import partial
@@ -16,7 +16,9 @@ slim_linear = linear(slim_normal_)
 
 
 def round_channels(wanted: float) -> int:
-    """The multiple of 8 nearest to `wanted`: at least 8, and never less than 90 % of it (the authors' `_make_divisible`)."""
+    """Width rule: the multiple of 8 nearest to `wanted`: at least 8, and never less than 90 % of it (the authors'
+    `_make_divisible`).
+    """
     near = max(8, int(wanted + 4) // 8 * 8)
     return near if near >= 0.9 * wanted else near + 8
 
@@ -24,7 +26,8 @@ def round_channels(wanted: float) -> int:
 def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *, squeezed: int = 0, dilation: int = 1,
                       padding: Padding = "symmetric", norm: MakeNorm = nn.BatchNorm2d, act: Make = nn.ReLU6,
                       excite_act: Make = nn.ReLU, gate: Make = nn.Sigmoid, drop: float = 0.0) -> nn.Module:
-    """1×1 to `mid` channels → depthwise → (squeeze-and-excitation →) 1×1 to `cout` without activation (Sandler et al. 2018, Figure 3).
+    """Inverted residual: 1×1 to `mid`, depthwise, (squeeze-and-excitation,) 1×1 to `cout` without act (Sandler et al.
+    2018, Figure 3).
 
     Nothing is expanded where `mid` is `cin`. The input is added where it fits: stride 1 and as many channels.
     """
@@ -40,12 +43,15 @@ def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *
 
 
 def slim_init_(model: nn.Module) -> None:
-    """Every convolution below from TF-slim's truncated normal, its bias zero (MobileNet v1 to v3)."""
+    """TF-slim's initialisation: every convolution below from its truncated normal, its bias zero (MobileNet v1 to v3).
+    """
     every_conv_(model, slim_normal_)
 
 
 def fan_out_init_(model: nn.Module) -> None:
-    """Every convolution below from N(0, 2/fan_out), its bias zero; fan_out counts one group's outputs: k² for a depthwise one."""
+    """Fan-out initialisation, N(0, 2/fan_out), biases zero; fan_out counts one group's outputs: k² for a depthwise
+    convolution.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_out = module.weight[0, 0].numel() * module.out_channels // module.groups

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 
 class LocalResponseNorm(nn.Module):
-    """b = a / (k + α Σ a²)^β over `size` neighbouring maps (Krizhevsky et al. 2012, section 3.3), the sum as printed.
+    """Local response normalisation, b = a / (k + α Σ a²)^β over `size` neighbouring maps (Krizhevsky et al. 2012,
+    section 3.3), the sum as printed.
 
     torch, Caffe and cuda-convnet divide α by `size`; pass α/size to have theirs. `groups` > 1 keeps the sum inside each
     group of maps, as on the paper's two GPUs. Input and output (N, C, H, W).
@@ -18,11 +19,11 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.groups == 1:
-            return self.normalise(x)
+            return self.normalize(x)
         halves = torch.unflatten(x, 1, (self.groups, -1)).flatten(0, 1)           # (N·groups, C/groups, H, W)
-        return torch.unflatten(self.normalise(halves), 0, (-1, self.groups)).flatten(1, 2)
+        return torch.unflatten(self.normalize(halves), 0, (-1, self.groups)).flatten(1, 2)
 
-    def normalise(self, x: Tensor) -> Tensor:
+    def normalize(self, x: Tensor) -> Tensor:
         """The formula over all channels of x. (torch's own goes through a 3-d pooling that knows no bfloat16.)"""
         squares = F.pad(x.square(), (0, 0, 0, 0, self.size // 2, (self.size - 1) // 2))
         total = squares[:, : x.shape[1]]
@@ -45,7 +46,9 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class LayerScale(nn.Module):
-    """x · γ with one trained factor per channel, `value` at first (Touvron et al. 2021). The last dimension is the channels'."""
+    """Layer scale, x · γ with one trained factor per channel, `value` at first (Touvron et al. 2021). The last
+    dimension is the channels'.
+    """
 
     def __init__(self, channels: int, value: float = 1e-6) -> None:
         super().__init__()

@@ -10,7 +10,8 @@ from .fold import Foldable
 
 
 class Parallel(Foldable):
-    """The paths' maps behind one another: cat([path(x) for each path]) along the channels (Szegedy et al. 2015, Figure 2).
+    """Parallel paths, their maps concatenated along the channels: cat([path(x) for each path]) (Szegedy et al. 2015,
+    Figure 2).
 
     Paths keep the names they are given. Input (N, cin, H, W), output (N, Σ cout, H', W').
     """

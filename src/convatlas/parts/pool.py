@@ -41,7 +41,8 @@ class Subsample2d(Counted):
 
 
 class GlobalPool(nn.Module):
-    """(N, C, H, W) → (N, C), over the whole map: its mean, its maximum, the mean of both, or both behind one another (N, 2C).
+    """Global pooling, (N, C, H, W) → (N, C): the map's mean, its maximum, the mean of both, or both concatenated (N,
+    2C).
 
     "none" leaves the map as it is. The names are timm's.
     """
@@ -51,7 +52,7 @@ class GlobalPool(nn.Module):
         self.kind = kind
 
     def width(self, channels: int) -> int:
-        """What comes out where `channels` go in."""
+        """Width of the result where `channels` go in."""
         return 2 * channels if self.kind == "catavgmax" else channels
 
     def forward(self, x: Tensor) -> Tensor:

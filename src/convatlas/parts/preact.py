@@ -11,7 +11,8 @@ Layers = OrderedDict[str, nn.Module]
 
 
 class SharedPreact(Residual):
-    """branch(pre(x)) + shortcut(pre(x)): a unit whose shortcut too reads the activated map, as where shapes change.
+    """Pre-activated unit branch(pre(x)) + shortcut(pre(x)), whose shortcut too reads the activated map, as where shapes
+    change.
 
     Elsewhere the shortcut is the untouched x, and `pre` is simply the start of a Residual's branch.
     """
@@ -25,7 +26,9 @@ class SharedPreact(Residual):
 
 
 def preact_unit(layers: Layers, shortcut: nn.Module | None = None, *, shared: bool, drop: float = 0.0) -> Residual:
-    """A unit from its flat layers `norm1`, `act1`, `conv1`, `norm2`, …; the first two are the shortcut's as well if `shared`."""
+    """Pre-activated unit of flat layers `norm1`, `act1`, `conv1`, `norm2`, …; the first two are the shortcut's as well
+    if `shared`.
+    """
     if not shared:
         return Residual(nn.Sequential(layers), shortcut, drop=drop)
     pre = nn.Sequential(OrderedDict(norm=layers.pop("norm1"), act=layers.pop("act1")))
@@ -34,14 +37,18 @@ def preact_unit(layers: Layers, shortcut: nn.Module | None = None, *, shared: bo
 
 def preact_basic(cin: int, cout: int, stride: int = 1, *, dilation: tuple[int, int] = (1, 1), dropout: float = 0.0,
                  norm: MakeNorm = nn.BatchNorm2d) -> Layers:
-    """3×3, 3×3, each after norm and act; `dropout` between the two (Zagoruyko & Komodakis 2016, Figure 1d)."""
+    """Basic pre-activated branch: 3×3, 3×3, each after norm and act; `dropout` between the two (Zagoruyko & Komodakis
+    2016, Figure 1d).
+    """
     return (norm_conv(cin, cout, 3, stride, number=1, dilation=dilation[0], norm=norm)
             | norm_conv(cout, cout, 3, number=2, dilation=dilation[1], dropout=dropout, norm=norm))
 
 
 def preact_bottleneck(cin: int, cout: int, strides: tuple[int, int] = (1, 1), *, dilation: int = 1,
                       norm: MakeNorm = nn.BatchNorm2d) -> Layers:
-    """1×1 to a quarter of `cout`, 3×3, 1×1 up, each after norm and act; `strides` are those of the first two."""
+    """Pre-activated bottleneck: 1×1 to a quarter of `cout`, 3×3, 1×1 up, each after norm and act; `strides` are those
+    of the first two.
+    """
     mid = cout // 4
     return (norm_conv(cin, mid, 1, strides[0], number=1, norm=norm)
             | norm_conv(mid, mid, 3, strides[1], number=2, dilation=dilation, norm=norm)

@@ -7,7 +7,8 @@ from .counted import Counted
 
 
 class RBF(Counted):
-    """Scores −Σ_j (x_j − w_ij)², higher is better (LeCun et al. 1998, eq. 7 with the sign turned).
+    """Radial basis function units: scores −Σ_j (x_j − w_ij)², higher is better (LeCun et al. 1998, eq. 7 with the sign
+    turned).
 
     The centres w, (classes, width) of ±1, are fixed: a buffer, not a parameter. Input (N, width), output (N, classes).
     """
@@ -32,6 +33,6 @@ class RBF(Counted):
 
 
 def random_codes(classes: int, width: int, seed: int = 0) -> Tensor:
-    """(classes, width) of ±1, the same for the same seed."""
+    """Random codes, (classes, width) of ±1, the same for the same seed."""
     dice = torch.Generator().manual_seed(seed)
     return 2.0 * torch.randint(2, (classes, width), generator=dice, device="cpu") - 1

@@ -1,4 +1,6 @@
-"""Convolutions that are trained as several branches and deployed as few (Ding et al. 2021): convolution is linear in its kernel."""
+"""Re-parameterised convolutions: trained as several branches, deployed as few, for they are linear in the kernel (Ding
+et al. 2021).
+"""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -14,7 +16,7 @@ from .fold import Foldable, fold_after, scale_shift
 
 
 class ConvSum(Foldable):
-    """The sum of branches that read the same map: convolutions with or without a norm, all of one stride, or a norm alone.
+    """Sum of branches that read the same map: convolutions with or without a norm, all of one stride, or a norm alone.
 
     Kernels have odd sides and are centred. Branches keep the names they are given and run in that order.
     Input (N, cin, H, W), output (N, cout, H', W').
@@ -102,7 +104,7 @@ def _inside(small: nn.Conv2d, big: nn.Conv2d) -> bool:
 
 
 def _add(small: nn.Conv2d, big: nn.Conv2d) -> None:
-    """Makes `big` compute the sum of both."""
+    """Let `big` compute the sum of both."""
     high, wide = ((b - a) // 2 for a, b in zip(small.kernel_size, big.kernel_size, strict=True))
     with torch.no_grad():
         big.weight.add_(F.pad(small.weight, [wide, wide, high, high]))

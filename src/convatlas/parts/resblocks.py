@@ -1,4 +1,4 @@
-"""The two blocks of residual networks (He et al. 2016, Figure 5), and the stages made of them."""
+"""Residual blocks, basic and bottleneck (He et al. 2016, Figure 5), and stages of them."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,13 +11,13 @@ from .drop import ramp
 from .excite import BlockExcite, excited
 from .residual import Option, Residual, dilate, shortcut
 
-Block = Callable[..., nn.Module]        # of (cin, planes, stride, dilation, drop), as `basic` and `bottleneck` with the rest given
+Block = Callable[..., nn.Module]        # of (cin, planes, stride, dilation, drop), as `basic` and `bottleneck`
 StrideOn = Literal["1x1", "3x3"]
 StemPool = Literal["symmetric", "ceil"]
 
 
-def basic(cin: int, planes: int, stride: int = 1, dilation: tuple[int, int] = (1, 1), drop: float = 0.0, *, option: Option = "B",
-          norm: MakeNorm = nn.BatchNorm2d) -> nn.Module:
+def basic(cin: int, planes: int, stride: int = 1, dilation: tuple[int, int] = (1, 1), drop: float = 0.0, *,
+          option: Option = "B", norm: MakeNorm = nn.BatchNorm2d) -> nn.Module:
     """3×3, BN, ReLU, 3×3, BN; + shortcut, ReLU (Figure 5, left).
 
     Input (N, cin, H, W), output (N, planes, H/stride, W/stride); `dilation` is that of the first 3×3 and of the second.
@@ -31,11 +31,12 @@ def basic(cin: int, planes: int, stride: int = 1, dilation: tuple[int, int] = (1
     return Residual(nn.Sequential(branch), shortcut(option, cin, planes, stride, norm), nn.ReLU(), drop)
 
 
-def bottleneck(cin: int, planes: int, stride: int = 1, dilation: tuple[int, int] = (1, 1), drop: float = 0.0, *, option: Option = "B",
-               stride_on: StrideOn = "3x3", groups: int = 1, width: int = 64, norm: MakeNorm = nn.BatchNorm2d) -> nn.Module:
+def bottleneck(cin: int, planes: int, stride: int = 1, dilation: tuple[int, int] = (1, 1), drop: float = 0.0, *,
+               option: Option = "B", stride_on: StrideOn = "3x3", groups: int = 1, width: int = 64,
+               norm: MakeNorm = nn.BatchNorm2d) -> nn.Module:
     """1×1, BN, ReLU, 3×3, BN, ReLU, 1×1, BN; + shortcut, ReLU (Figure 5, right).
 
-    The 3×3 has `groups` groups of `width` channels where `planes` is 64, and more in proportion (Xie et al. 2017, Figure 3c).
+    The 3×3 has `groups` groups of `width` channels where `planes` is 64, and more in proportion (Xie et al. 2017).
     Input (N, cin, H, W), output (N, 4·planes, H/stride, W/stride).
     """
     inner, cout = planes * width // 64 * groups, 4 * planes
@@ -55,13 +56,14 @@ def plain(branch: "OrderedDict[str, nn.Module]") -> nn.Sequential:
     return nn.Sequential(OrderedDict(branch=nn.Sequential(branch), act=nn.ReLU()))
 
 
-def residual_stages(block: Block, depths: Sequence[int], cin: int, *, expansion: int, before: int, pool: StemPool | None = None,
-                    excite: BlockExcite | None = None, output_stride: int = 32, drop_path_rate: float = 0.0) -> list[nn.Module]:
-    """Stages of 64, 128, 256 … planes, each but the first of stride 2; `before` is the reduction when the first block begins.
+def residual_stages(block: Block, depths: Sequence[int], cin: int, *, expansion: int, before: int,
+                    pool: StemPool | None = None, excite: BlockExcite | None = None, output_stride: int = 32,
+                    drop_path_rate: float = 0.0) -> list[nn.Module]:
+    """Stages of 64, 128, 256 … planes, each but the first of stride 2; a block gives `expansion` times its planes.
 
-    A block gives `expansion` times its planes. `pool` puts the stem's 3×3/2 max-pool before the blocks of the first stage, which
-    so begins with its own reduction: "symmetric" pads a pixel on every side, "ceil" is Caffe's, without padding, the last window
-    cut off by the border.
+    `before` is the reduction when the first block begins. `pool` puts the stem's 3×3/2 max-pool before the blocks of
+    the first stage, which so begins with its own reduction: "symmetric" pads a pixel on every side, "ceil" is Caffe's,
+    without padding, the last window cut off by the border.
     """
     drops = ramp(drop_path_rate, sum(depths), reach=True)
     plan = dilate((1, *[2] * (len(depths) - 1)), output_stride, before)

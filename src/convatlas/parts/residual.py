@@ -12,7 +12,8 @@ Option = Literal["A", "A_around", "B", "C", "none"]
 
 
 class Residual(nn.Module):
-    """act(branch(x) + shortcut(x)) (He et al. 2016, eq. 1 and 2); `drop` is the branch's rate of stochastic depth.
+    """Residual block act(branch(x) + shortcut(x)) (He et al. 2016, eq. 1 and 2); `drop` is the branch's rate of
+    stochastic depth.
 
     The branch runs first. Input (N, cin, H, W), output (N, cout, H', W').
     """
@@ -31,7 +32,9 @@ class Residual(nn.Module):
 
 
 class ZeroPad(nn.Module):
-    """Option A: every `stride`-th pixel, and zeros for the channels that are new, `before` of them in front. No parameters."""
+    """Option A's shortcut: every `stride`-th pixel, and zeros for the channels that are new, `before` of them in front.
+    No parameters.
+    """
 
     def __init__(self, cin: int, cout: int, stride: int, before: int = 0) -> None:
         super().__init__()
@@ -45,7 +48,8 @@ class ZeroPad(nn.Module):
 
 
 def shortcut(option: Option, cin: int, cout: int, stride: int, norm: MakeNorm = nn.BatchNorm2d) -> nn.Module | None:
-    """The shortcut of a block: A pads with zeros, B projects where shapes change, C projects always; none: there is none to add.
+    """Shortcut of a block: A pads with zeros, B projects where shapes change, C projects always; none: there is none to
+    add.
 
     A_around has half of A's zeros in front of the channels, as the common ports to PyTorch have it.
 
@@ -60,10 +64,10 @@ def shortcut(option: Option, cin: int, cout: int, stride: int, norm: MakeNorm = 
 
 
 def dilate(strides: tuple[int, ...], output_stride: int, before: int) -> list[tuple[int, int, int]]:
-    """Per stage (stride, dilation of what strides, dilation of the rest), so that the whole network reduces by `output_stride`.
+    """Strides and dilations for an output stride: per stage (stride, dilation of what strides, dilation of the rest).
 
-    `before` is the reduction before the first stage. A stage that may not stride dilates instead, its first unit by the
-    previous stage's dilation (Yu & Koltun 2016; DeepLab).
+    `before` is the reduction before the first stage. A stage beyond `output_stride` dilates instead of striding, its
+    first unit by the previous stage's dilation (Yu & Koltun 2016; DeepLab).
     """
     plan, reduction, dilation = [], before, 1
     for stride in strides:

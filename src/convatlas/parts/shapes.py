@@ -13,11 +13,15 @@ from torch.overrides import TorchFunctionMode
 
 KEEP = frozenset({F.batch_norm, F.layer_norm, F.gelu, F.hardsigmoid, F.hardswish, F.hardtanh, F.relu, F.relu6, F.silu,
                   torch.relu, torch.sigmoid, torch.tanh})
+SUMS = frozenset({torch.add, Tensor.add, Tensor.add_})
 
 
 def keeps(func: Any, args: tuple[Any, ...]) -> bool:
     """True of an operation on the meta device whose result has the shape of its first argument."""
-    return func in KEEP and bool(args) and isinstance(args[0], Tensor) and args[0].is_meta
+    if func not in KEEP and func not in SUMS:
+        return False
+    x, y = args[0], args[1] if func in SUMS else args[0]
+    return isinstance(x, Tensor) and x.is_meta and isinstance(y, Tensor) and x.shape == y.shape
 
 
 class ShapesOnly(TorchFunctionMode):

@@ -13,12 +13,15 @@ from torch.optim import Optimizer
 
 
 def sparsifiable(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The tensors that sparsity concerns: all of two or four dimensions, stem and classifier too; no norm, bias or layer scale."""
+    """Tensors that sparsity concerns: all of two or four dimensions, stem and classifier too; no norm, bias or layer
+    scale.
+    """
     return {name: parameter for name, parameter in model.named_parameters() if parameter.ndim in (2, 4)}
 
 
 def snip_densities(model: nn.Module, sparsity: float) -> dict[str, float]:
-    """The share of each tensor's weights that are among the most important of the whole network; call it after `backward`.
+    """SNIP's densities: the share of each tensor's weights that are among the most important of the whole network; call
+    it after `backward`.
 
     A weight's importance is |weight · gradient|, how much the loss minds losing it; the first 1 − sparsity of all are kept.
     """
@@ -34,12 +37,12 @@ def snip_densities(model: nn.Module, sparsity: float) -> dict[str, float]:
 
 
 def cosine_rate(step: int, steps: int, start: float, end: float = 0.005) -> float:
-    """The share of weights to move at `step` of `steps`: from `start` to `end` along half a cosine."""
+    """Cosine rate: the share of weights to move at `step` of `steps`: from `start` to `end` along half a cosine."""
     return end + (start - end) * (1 + cos(pi * step / steps)) / 2
 
 
 class Masks:
-    """Which weights of a model are not zero: at random, as many per tensor as its density says.
+    """Masks of the weights that are not zero: at random, as many per tensor as its density says.
 
     Tensors of a density of at least 0.99 are left whole. The generator, on the CPU, makes every choice: the same generator
     state gives the same masks on every device.
@@ -88,16 +91,16 @@ class Masks:
         self.apply()
 
     def densities(self) -> dict[str, float]:
-        """Of every tensor, the share of weights that are on."""
+        """Share of weights that are on, tensor by tensor."""
         return {name: mask.sum().item() / mask.numel() for name, mask in self.masks.items()} | dict.fromkeys(self.dense, 1.0)
 
     def sparsity(self) -> float:
-        """The share of all these tensors' weights that are off."""
+        """Share of all these tensors' weights that are off."""
         total = sum(weight.numel() for weight in (*self.weights.values(), *self.dense.values()))
         return sum(mask.numel() - int(mask.sum()) for mask in self.masks.values()) / total
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The masks and the generator's state, as tensors: what an interrupted run needs to go on as if it had not been."""
+        """Masks and the generator's state, as tensors: what an interrupted run needs to go on as if it had not been."""
         return {"generator": self.generator.get_state()} | {f"mask.{name}": mask.clone() for name, mask in self.masks.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:

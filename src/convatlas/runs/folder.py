@@ -44,13 +44,13 @@ def create(run: Run, out: Path | None, force: bool) -> Path:
 
 
 def launch() -> str:
-    """What this start of torchrun is called, the same in processes that it starts anew after one was lost; empty without it."""
+    """The name of this start of torchrun, the same in processes that it starts anew after one was lost; empty without it."""
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
     return f"{name} {platform.node()} {os.getppid()}" if name else ""
 
 
 def restarted() -> bool:
-    """Whether torchrun has started this process in place of another one (`--max-restarts`)."""
+    """True if torchrun has started this process in place of another one (`--max-restarts`)."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 

@@ -37,7 +37,7 @@ Row = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Stored:
-    """What is known of a run from its files: all of it plain values, as the index keeps it."""
+    """A run as its files describe it: all of it plain values."""
 
     folder: str
     config: dict[str, Any]                          # config.yaml as a tree; empty where it cannot be read
@@ -125,7 +125,7 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def less_is_better(column: str) -> bool:
-    """Whether a figure is the better the lower it is: losses, errors and times are."""
+    """True for a figure that is the better the lower it is: losses, errors and times."""
     return any(word in column for word in ("loss", "error", "seconds"))
 
 
@@ -165,7 +165,7 @@ def best_of(rows: Sequence[Row]) -> dict[str, float]:
 
 
 def read(folder: Path) -> Stored:
-    """What a run folder's files say; half-written and damaged ones give a `problem`, never an error."""
+    """A run folder's files, read; half-written and damaged ones give a `problem`, never an error."""
     config, problem = _config(folder / CONFIG)
     rows = rows_of(folder)
     rates = sorted(row["images_per_second"] for row in rows if "images_per_second" in row)
@@ -202,7 +202,7 @@ def _newest_checkpoint(folder: Path) -> Path | None:
 
 
 def _began(folder: Path) -> float:
-    """When the first session began: TensorBoard's file names say it, also after the folder was copied."""
+    """Beginning of the first session: TensorBoard's file names say it, also after the folder was copied."""
     times = [float(found[1]) for path in (folder / "tb").glob("events.out.tfevents.*")
              if (found := re.search(r"tfevents\.(\d+)\.", path.name))]
     return min(times, default=_time(folder / CONFIG))
@@ -386,7 +386,7 @@ class Comparison:
 
 
 def compare(runs: Sequence[Stored]) -> Comparison:
-    """How runs differ, and what came of it."""
+    """Differences between runs, and what came of them."""
     configs = [flat(run.config) for run in runs]
     fields = {name: [config.get(name) for config in configs] for name in dict.fromkeys(key for config in configs for key in config)}
     columns = dict.fromkeys(column for run in runs for column in run.best if column not in CLOCKS)
@@ -401,7 +401,7 @@ def compare(runs: Sequence[Stored]) -> Comparison:
 
 
 def _best(name: str, values: Sequence[float | None]) -> list[int]:
-    """Where the best value stands; nowhere if all are the same."""
+    """Position of the best value; nowhere if all are the same."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if len(set(known)) < 2:
         return []
@@ -410,7 +410,7 @@ def _best(name: str, values: Sequence[float | None]) -> list[int]:
 
 
 def changes(run: Stored) -> tuple[str, dict[str, tuple[Any, Any]]]:
-    """What a run's configuration is measured against, and where it differs: {field: (there, in the run)}.
+    """The run that a configuration is measured against, and the differences: {field: (there, in the run)}.
 
     That is its recipe, or the defaults where it has none that is known here.
     """

@@ -1,82 +1,110 @@
-"""Measure a network that segments, as papers do: FCN's figures, Dice, and of objects average precision, Rand and warping error."""
+"""Evaluation of a network that segments, as in papers: FCN's figures, Dice, and of objects average precision, Rand and warping error."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.distributed import gather, world
+from ..draw.plots import confusion
+from ..engine.distributed import World, gather
 from ..engine.losses import probabilities
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..net.model import Convnet
+from ..evaluation.files import DRAWN, csv_file, make_folder, png_file, text_file
 from ..net.segmenter import Segmenter
-from ..run import Data, Loss
-from ..weights.checkpoints import load
+from ..run import Loss
 from ..zoo import transforms
 from .border_weights import parted
 from .instances import instances
-from .judging import Judged, judge
-from .pairs import open_pairs
+from .metrics import PixelMetrics, instance_precision, rand_error
+from .pairs import Masked, Pairs
 from .patches import WholeImages
-from .scores import PixelScores, instance_precision, rand_error
+from .validation import PixelResult, validate
 from .warping import warping_error
 
 
 @dataclass(frozen=True)
 class PixelEvaluation:
-    """What `evaluate_pixels` returns; shares, 0 to 1."""
+    """The result of `convatlas.evaluate` for a network that segments; shares, 0 to 1."""
 
-    judged: Judged
+    result: PixelResult
     classes: tuple[str, ...]
     data: str
+    model: str                          # its name
     objects: str                        # how objects were found
     average_precision: float | None     # of objects, mean over images and thresholds 0.50, 0.55, …, 0.95 (Data Science Bowl 2018)
     rand_error: float | None            # mean over the images (ISBI 2012)
     warping_error: float | None         # likewise, of objects parted by a pixel where they touch
 
     @property
-    def scores(self) -> PixelScores:
+    def metrics(self) -> PixelMetrics:
         """FCN's four figures, and Dice."""
-        return self.judged.scores
+        return self.result.metrics
 
 
-def evaluate_pixels(model: str | Path | Convnet, data: str, *, split: Literal["val", "train"] = "val",
-                    objects: Literal["none", "components", "watershed"] = "none", device: str = "auto",
-                    masks: Literal["auto", "classes", "instances", "binary"] = "auto", watch: Watch | None = None) -> PixelEvaluation:
-    """Measure on whole images of `data` (`cells`, or a folder of images and masks): its held-out part, or with `split` the other.
+def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World, *, strict: bool = False,
+             objects: Literal["none", "components", "watershed"] = "none", watch: Watch | None = None) -> PixelEvaluation:
+    """The figures of `net` on the whole images of `part`, one of those of `pairs`; the processes share them.
 
-    `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the masks. Under
-    torchrun the processes share the images.
+    `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the masks. Raises
+    ConvatlasError where the data has more classes than the network, and with `strict` where an image cannot be read.
     """
-    with world(device) as here:
-        net = model if isinstance(model, Convnet) else load(model)
-        if not isinstance(net, Segmenter):
-            raise ConvatlasError(f"{net.name} gives scores for images, not for pixels")
-        pairs = open_pairs(Data(source=data, masks=masks))
-        if len(pairs.classes) > net.num_classes:
-            raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(pairs.classes)}")
-        chosen = pairs.val if split == "val" else pairs.train
-        if watch and here.main:
-            for note in pairs.notes:
-                watch.tell(note)
-        found: list[tuple[float, float, float]] = []
+    if len(pairs.classes) > net.num_classes:
+        raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(pairs.classes)}")
+    found: list[tuple[float, float, float]] = []
 
-        def each(index: int, scores: Tensor) -> None:
-            if objects == "none":
-                return
-            share = 1 - probabilities(scores[None], net.scores or Loss())[0, 0].cpu().numpy()
-            truth, guess = chosen.instances_of(index).numpy(), instances(share, objects)
-            apart, guessed = (parted(torch.from_numpy(each)).numpy() > 0 for each in (truth, guess))
-            found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan"),
-                          warping_error(apart, guessed)))
+    def each(index: int, scores: Tensor) -> None:
+        if objects == "none":
+            return
+        share = 1 - probabilities(scores[None], net.card.loss or Loss())[0, 0].cpu().numpy()
+        truth, guess = part.instances_of(index).numpy(), instances(share, objects)
+        apart, guessed = (parted(torch.from_numpy(each)).numpy() > 0 for each in (truth, guess))
+        found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan"),
+                      warping_error(apart, guessed)))
 
-        images = WholeImages(chosen, transforms(net), rank=here.rank, world=here.size)
-        judged = judge(net.to(here.device), images, net.scores or Loss(), here, net.num_classes, watch if here.main else None, each=each)
-        assert judged is not None
-        table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
-        means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
-        return PixelEvaluation(judged, net.classes or pairs.classes, pairs.name, objects, *means)
+    images = WholeImages(part, transforms(net), rank=here.rank, world=here.size, strict=strict)
+    judged = validate(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch, each=each)
+    assert judged is not None
+    table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
+    means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
+    names = net.card.classes or pairs.classes
+    return PixelEvaluation(judged, (*names, *map(str, range(len(names), net.num_classes))), pairs.name, name, objects, *means)
+
+
+def figures(found: PixelEvaluation) -> dict[str, Any]:
+    """All figures as plain values, for JSON."""
+    s, judged = found.metrics, found.result
+    return {"images": judged.count, "skipped": judged.skipped, "loss": judged.loss,
+            "pixel_accuracy": s.accuracy, "pixel_error": 1 - s.accuracy, "mean_accuracy": s.mean_accuracy, "mean_iou": s.mean_iou,
+            "frequency_weighted_iou": s.weighted_iou, "images_per_second": judged.images_per_second,
+            **({} if found.average_precision is None else {"objects": found.objects, "average_precision": found.average_precision,
+                                                           "rand_error": found.rand_error, "warping_error": found.warping_error}),
+            "classes": [{"class": name, "iou": iou, "dice": dice} for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=True)],
+            "confusion": judged.confusion.tolist()}
+
+
+def write(found: PixelEvaluation, where: Path) -> list[Path]:
+    """Write figures.json, classes.csv (IoU and Dice), confusion.csv and .png (to 100 classes; pixels) into a folder."""
+    make_folder(where)
+    s, matrix, names = found.metrics, found.result.confusion, found.classes
+    written = [text_file(where / "figures.json", json.dumps(_finite(figures(found)), indent=2, ensure_ascii=False) + "\n"),
+               csv_file(where / "classes.csv", ["class", "iou", "dice"], ([*row] for row in zip(names, s.iou, s.dice, strict=True))),
+               csv_file(where / "confusion.csv", ["true \\ predicted", *names],
+                        ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True)))]
+    if len(names) <= DRAWN:
+        written.append(png_file(where / "confusion.png", confusion(matrix, names)))
+    return written
+
+
+def _finite(tree: Any) -> Any:
+    """JSON knows no nan: null in its place."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    if isinstance(tree, Sequence) and not isinstance(tree, str):
+        return [_finite(value) for value in tree]
+    return None if isinstance(tree, float) and tree != tree else tree

@@ -1,4 +1,4 @@
-"""What is made of an image's labels once they are all there: the picture of them, the overlay, the areas."""
+"""Files made of an image's labels once they are all there: the picture of them, the overlay, the areas."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -19,14 +19,14 @@ from .picture import Picture, kind
 LARGEST = 2048          # pixels along the longer side of an overlay; larger images are thinned out
 VISIBLE = 0.45          # how strong a class's colour is over the image
 AT_ONCE = 2**22         # pixels that are looked at together
-COLOURS = ((230, 75, 53), (0, 160, 135), (60, 84, 136), (243, 155, 127), (145, 209, 194), (126, 97, 72), (132, 145, 180), (220, 180, 0))
+COLORS = ((230, 75, 53), (0, 160, 135), (60, 84, 136), (243, 155, 127), (145, 209, 194), (126, 97, 72), (132, 145, 180), (220, 180, 0))
 
 Labels = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class Finished:
-    """What `segment` left of one image: its files, and pixels per class; `error` says why there is nothing."""
+    """An image that `segment` has finished: its files, and pixels per class; `error` says why there is nothing."""
 
     image: str
     labels: Path | None = None
@@ -105,10 +105,10 @@ def _tinted(image: Picture, labels: Any, rows: slice, thin: int) -> NDArray[np.u
     shown = pixels[:3] if image.channels >= 3 else pixels[:1].expand(3, -1, -1)
     if shown.is_floating_point():
         shown = shown.float() * 255
-    tint = torch.tensor([(0, 0, 0), *COLOURS])
+    tint = torch.tensor([(0, 0, 0), *COLORS])
     classes = torch.from_numpy(np.asarray(labels[rows])[::thin, ::thin].astype(np.int64))
     strength = VISIBLE * (classes > 0)
-    index = torch.where(classes > 0, (classes - 1) % len(COLOURS) + 1, 0)
+    index = torch.where(classes > 0, (classes - 1) % len(COLORS) + 1, 0)
     mixed = shown.float() * (1 - strength) + tint[index].movedim(2, 0) * strength
     return mixed.round().clamp(0, 255).to(torch.uint8).movedim(0, 2).numpy()
 

@@ -1,4 +1,4 @@
-"""Where results go while they are made: arrays on disk, written part by part, and the journal that says which parts are."""
+"""Results while they are made: arrays on disk, written part by part, and the journal that says which parts are."""
 
 import json
 import os
@@ -17,7 +17,7 @@ JOURNAL, TILE, FORMAT = "journal.jsonl", "tile chosen", 1
 
 
 class Journal:
-    """Which bands of which image are written, one line each, in the output folder as long as the work is not done.
+    """Journal of the bands that are written of each image, one line each, in the output folder as long as the work is not done.
 
     The first line says what work it is, and the tile that was chosen for it, which may have depended on the memory that was free.
     Processes append to it at once: a line is written by one call. What a killed process left of a line is cut off when work begins again.
@@ -50,7 +50,7 @@ class Journal:
         self.done = {(image, band) for image, band in map(json.loads, rest)}
 
     def _continues(self, lines: list[str]) -> bool:
-        """Whether these lines are of the same work."""
+        """True if these lines are of the same work."""
         known = json.loads(lines[0]) if lines else {}
         check_format(known.get("format"), FORMAT, f"the unfinished work in {str(self.path.parent)!r}")
         same = bool(lines) and {key: known.get(key) for key in self.settings} == self.settings
@@ -128,7 +128,7 @@ def flush(*arrays: Any) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What the system says against writing there, as a ConvatlasError."""
+    """A context that turns what the system says against writing there into a ConvatlasError."""
     try:
         yield
     except OSError as error:

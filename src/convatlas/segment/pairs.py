@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..data.folder import SUFFIXES
+from ..data.image_folder import SUFFIXES
 from ..data.images import UnreadableImage, read_image
 from ..errors import ConvatlasError
 from ..run import Data
@@ -37,7 +37,7 @@ class Masked(Protocol):
 
     @property
     def name(self) -> str:
-        """What the set is called."""
+        """The set's name."""
 
     def __len__(self) -> int: ...
 
@@ -51,7 +51,7 @@ class Masked(Protocol):
         """int64 (H, W): 0 in the background, one number per object."""
 
     def file_of(self, index: int) -> str:
-        """What the image is called."""
+        """The image's file."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Files:
     images: tuple[Path, ...]
     masks: tuple[tuple[Path, ...], ...]     # several: one file per instance
     kind: Kind
-    colours: Mapping[tuple[int, ...], int] | None = None
+    colors: Mapping[tuple[int, ...], int] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -103,7 +103,7 @@ class Files:
         height, width = size_of(self.images[index])
         files, numbers = self.masks[index], np.zeros((height, width), np.int64)
         for place, path in enumerate(files, start=1):
-            found = read_mask(path, self.colours)
+            found = read_mask(path, self.colors)
             if found.shape != numbers.shape:
                 raise UnreadableImage(f"the mask {str(path)!r} is {found.shape[0]}×{found.shape[1]} pixels, its image {height}×{width}")
             if len(files) == 1:
@@ -192,12 +192,12 @@ def open_pairs(config: Data, *, seed: int = 0) -> Pairs:
     if not found[0]:
         raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks: it needs the folders images/ and masks/ (or labels/) "
                              "with files of the same names")
-    kind, names, colours, notes = _meaning([masks for _, masks in found[0]], config.masks)
-    sets = [Files(root.resolve().name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), kind, colours)
+    kind, names, colors, notes = _meaning([masks for _, masks in found[0]], config.masks)
+    sets = [Files(root.resolve().name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), kind, colors)
             for pairs in found]
     if len(sets) == 2:
         if kind == "classes":
-            _refuse_unknown([masks for _, masks in found[1]], colours, len(names))
+            _refuse_unknown([masks for _, masks in found[1]], colors, len(names))
         return Pairs(sets[0].name, names, sets[0], sets[1], notes)
     every = max(round(1 / config.val_fraction), 2)
     held = tuple(range(every - 1, len(sets[0]), every))
@@ -237,19 +237,19 @@ def _meaning(masks: Sequence[tuple[Path, ...]], asked: str) -> tuple[Kind, tuple
     """(what the numbers are, names of the classes, colours, a sentence) of training masks."""
     if any(len(files) != 1 for files in masks):
         return "instances", ("background", "object"), None, ("Masks are one file per object.",)
-    colours = _colours([files[0] for files in masks])
+    colors = _colors([files[0] for files in masks])
     values, largest = set[int](), list[int]()
     for (path,) in masks:
-        here = np.unique(read_mask(path, colours)).tolist()
+        here = np.unique(read_mask(path, colors)).tolist()
         values |= set(here)
         largest.append(max(here))
-    numbered = colours is None and (max(largest) > 255 or (len(set(largest)) > 1 and _consecutive(masks)))
+    numbered = colors is None and (max(largest) > 255 or (len(set(largest)) > 1 and _consecutive(masks)))
     kind: Kind = "binary" if values <= {0, 255} or values <= {0, 1} else "instances" if numbered else "classes"
     if asked != "auto":
         kind = asked    # type: ignore[assignment]
     if kind != "classes":
         what = "0 and the foreground" if kind == "binary" else "objects, each with a number of its own"
-        return kind, ("background", "object"), colours, (f"Masks hold {what} (data.masks = {kind}).",)
+        return kind, ("background", "object"), colors, (f"Masks hold {what} (data.masks = {kind}).",)
     count = max(values - {IGNORED}, default=0) + 1
     if count > 256:
         raise ConvatlasError(f"masks hold class numbers up to {count - 1}: if they are objects, --set data.masks=instances")
@@ -257,12 +257,12 @@ def _meaning(masks: Sequence[tuple[Path, ...]], asked: str) -> tuple[Kind, tuple
     told = f"Masks hold {count} classes (data.masks = classes)" + (", and 255 where a pixel does not count." if IGNORED in values else ".")
     absent = sorted(set(range(count)) - values)
     some = f"Of them {_listed(values - {IGNORED})} occur; if that is not what the masks mean, data.masks says what they are."
-    return kind, names, colours, (told, some) if absent else (told,)
+    return kind, names, colors, (told, some) if absent else (told,)
 
 
-def _refuse_unknown(masks: Sequence[tuple[Path, ...]], colours: Mapping[tuple[int, ...], int] | None, count: int) -> None:
+def _refuse_unknown(masks: Sequence[tuple[Path, ...]], colors: Mapping[tuple[int, ...], int] | None, count: int) -> None:
     """Class numbers that no training mask has would be judged without having been learned."""
-    odd = {path: set(np.unique(read_mask(path, colours)).tolist()) - {*range(count), IGNORED} for (path,) in masks}
+    odd = {path: set(np.unique(read_mask(path, colors)).tolist()) - {*range(count), IGNORED} for (path,) in masks}
     if wrong := [path for path, values in odd.items() if values]:
         more, values = f" and {len(wrong) - 1} more" if wrong[1:] else "", _listed(set().union(*odd.values()))
         raise ConvatlasError(f"the mask {str(wrong[0])!r}{more} holds {values}, and those of the training part 0 to {count - 1}, "
@@ -278,12 +278,12 @@ def _listed(values: Collection[int]) -> str:
 
 
 def _consecutive(masks: Sequence[tuple[Path, ...]]) -> bool:
-    """Whether nearly every mask uses all numbers from 0 to its own largest, as numbered objects do."""
+    """True if nearly every mask uses all numbers from 0 to its own largest, as numbered objects do."""
     some = [np.unique(read_mask(path)) for (path,) in masks[:50]]
     return sum(len(numbers) >= 0.9 * (int(numbers.max()) + 1) for numbers in some) >= 0.9 * len(some)
 
 
-def _colours(masks: Sequence[Path]) -> dict[tuple[int, ...], int] | None:
+def _colors(masks: Sequence[Path]) -> dict[tuple[int, ...], int] | None:
     """Of masks in colour: which class each colour is, black first; None for masks of numbers."""
     with _opened(masks[0]) as first:
         if first.mode not in ("RGB", "RGBA"):
@@ -291,27 +291,27 @@ def _colours(masks: Sequence[Path]) -> dict[tuple[int, ...], int] | None:
     found = set[tuple[int, ...]]()
     for path in masks:
         with _opened(path) as image:
-            found |= {tuple(colour) for colour in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
+            found |= {tuple(color) for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
         if len(found) > 64:
             raise ConvatlasError(f"the mask {str(path)!r} has {len(found)} colours: masks are numbers, or few plain colours (as PNG; JPEG "
                                  "mixes them)")
-    return {colour: number for number, colour in enumerate(sorted(found))}
+    return {color: number for number, color in enumerate(sorted(found))}
 
 
-def read_mask(path: Path, colours: Mapping[tuple[int, ...], int] | None = None) -> Numbers:
+def read_mask(path: Path, colors: Mapping[tuple[int, ...], int] | None = None) -> Numbers:
     """Numbers (H, W): of a palette its indices, of colours their classes. Raises UnreadableImage."""
     with _opened(path) as image:
         try:
-            pixels: NDArray[Any] = np.asarray(image.convert("RGB") if colours is not None else image)
+            pixels: NDArray[Any] = np.asarray(image.convert("RGB") if colors is not None else image)
         except (OSError, ValueError, SyntaxError) as error:
             raise UnreadableImage(f"cannot read the mask {str(path)!r}: {' '.join(str(error).split())}") from error
-    if colours is None:
+    if colors is None:
         if pixels.ndim == 3:
             raise UnreadableImage(f"the mask {str(path)!r} is in colour, and others hold numbers")
         return pixels.astype(np.int64)
     numbers = np.full(pixels.shape[:2], -1, np.int64)
-    for colour, number in colours.items():
-        numbers[(pixels == colour).all(axis=2)] = number
+    for color, number in colors.items():
+        numbers[(pixels == color).all(axis=2)] = number
     if (numbers < 0).any():
         odd = tuple(pixels[numbers < 0][0].tolist())
         raise UnreadableImage(f"the mask {str(path)!r} has the colour {odd}, which no training mask has")

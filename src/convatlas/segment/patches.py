@@ -69,12 +69,6 @@ class Patches:
     """Makes patches (n, in_chans + 2, h, w) of packed images: what `Loader` calls a transform."""
 
     def __init__(self, preprocess: Preprocess, augment: Augment, size: tuple[int, int], in_chans: int, border: int) -> None:
-        unfit = [name for name, on in (("crop = resized", augment.crop == "resized"), ("short_side", augment.short_side),
-                                       ("policy", augment.policy != "none"), ("erase", augment.erase), ("mixup", augment.mixup),
-                                       ("cutmix", augment.cutmix), ("pca_colour", augment.pca_colour)) if on]
-        if unfit:
-            raise ConvatlasError(f"augment.{unfit[0]} is for classifying images; a network that segments is trained with flip, turns, "
-                                 "affine, elastic and jitter")
         self.network, self.channels, self.border, self.augment = size, in_chans, border, augment
         shift, turn = augment.affine[1], radians(augment.affine[0])
         around = ceil(3 * augment.elastic + max(size) * (shift + turn / 2)) if augment.elastic or any(augment.affine) else 0
@@ -102,7 +96,7 @@ class Patches:
         if any(a.affine) or a.elastic:
             field = t.displacements(seeds)
             values, masks = deform(values, field, border="reflect"), deform(masks, field, "nearest", "reflect")
-        made = torch.cat([t.normalised(values), masks], dim=1)
+        made = torch.cat([t.normalized(values), masks], dim=1)
         if self.around:
             made = made[:, :, self.around:-self.around, self.around:-self.around]
         if a.flip:
@@ -160,10 +154,13 @@ class PatchLoader:
 
 
 class WholeImages:
-    """The images that a network is judged on, whole, one after the other: each process its share."""
+    """The images that a network is judged on, whole, one after the other: each process its share.
 
-    def __init__(self, pairs: Masked, transform: Transform, *, rank: int = 0, world: int = 1) -> None:
-        self.pairs, self.transform, self.rank, self.world = pairs, transform, rank, world
+    With `strict`, one that cannot be read stops everything; otherwise it is noted in `skipped`.
+    """
+
+    def __init__(self, pairs: Masked, transform: Transform, *, rank: int = 0, world: int = 1, strict: bool = False) -> None:
+        self.pairs, self.transform, self.rank, self.world, self.strict = pairs, transform, rank, world, strict
         self.skipped: dict[int, str] = {}
         self.images = pairs
 
@@ -179,7 +176,7 @@ class WholeImages:
     def pixels(self, index: int) -> Tensor:
         """The whole image, normalised: float32 (in_chans, H, W). Raises UnreadableImage."""
         values = as_channels(self.pairs.image(index), self.transform.in_chans).float().div_(255)
-        return self.transform.normalised(values)
+        return self.transform.normalized(values)
 
     def truth(self, index: int) -> Tensor:
         """Its classes, int64 (H, W); 255 where a pixel does not count."""

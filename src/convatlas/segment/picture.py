@@ -34,7 +34,7 @@ class Picture:
 
     @property
     def channels(self) -> int:
-        """How many."""
+        """Number of channels."""
         return 1 if self.axis is None else int(self.array.shape[self.axis])
 
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
@@ -85,7 +85,7 @@ def picture(image: Any, name: str = "image") -> Picture:
 
 
 def kind(path: Path) -> str:
-    """What family of files an image belongs to: npy, zarr, tiff (one too large to be read whole) or picture."""
+    """The family of files that an image belongs to: npy, zarr, tiff (one too large to be read whole) or picture."""
     if path.suffix == ".npy":
         return "npy"
     if is_zarr(path):
@@ -94,7 +94,7 @@ def kind(path: Path) -> str:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether it is the folder of a Zarr array or group."""
+    """True for the folder of a Zarr array or group."""
     return path.suffix == ".zarr" or any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
@@ -157,7 +157,7 @@ def _pixels(path: Path) -> int:
 
 
 def reflected(start: int, count: int, length: int) -> Tensor:
-    """Which of `length` pixels stand at start, start + 1, … if the image goes on mirrored beyond its ends: int64 (count,)."""
+    """Indices of start, start + 1, … among `length` pixels if the image goes on mirrored beyond its ends: int64 (count,)."""
     period = max(2 * (length - 1), 1)
     place = torch.arange(start, start + count) % period
     return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)

@@ -1,4 +1,4 @@
-"""What a network needs around a pixel, and in memory: measured on an image of nothing and on the meta device."""
+"""Reach of a network: what it needs around a pixel, and in memory, measured on an image of nothing and on the meta device."""
 
 import warnings
 import weakref
@@ -19,7 +19,7 @@ LARGEST = 2048      # pixels along a tile's side: from there on larger ones save
 
 
 def margin_of(net: Segmenter, side: int, phase: int) -> int | None:
-    """How many scores at the end of a tile depend on what is beyond it; None if that is not less than `side` − `phase`.
+    """Scores at the end of a tile that depend on what is beyond it; None if their number is not less than `side` − `phase`.
 
     Zero padding aside, a score depends on a pixel exactly if it is not a number once the pixel is not: one pass over a strip with
     NaN in its first, and one with NaN in its last `phase` rows, shows how far that spreads, whatever the weights are. Fast

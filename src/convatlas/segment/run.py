@@ -23,17 +23,17 @@ from ..net.digest import weights_digest
 from ..net.fold import fold_structure
 from ..net.layers import macs as macs_of
 from ..net.model import Convnet
-from ..net.segmenter import Segmenter
+from ..net.segmenter import Segmenter, of_pixels
 from ..run import Loss
 from ..weights.checkpoints import load
 from ..zoo import transforms
 from .finish import Finished, areas, as_picture, counted, read_labels, write_areas, write_instances, write_overlay
+from .jobs import Job, jobs_of
 from .output import Journal, create, flush, opened, writing
 from .picture import MAPPED, Picture, picture
 from .reach import tile_for_memory
 from .symmetry import CHOICES, Augmentation, averaged
-from .tasks import Task, tasks_of
-from .tiles import Plan, Predict, Read, blocks, plan
+from .tiles import Predict, Read, Tiling, blocks, tiling
 
 DONE = -1                                           # stands for a band in the journal: the image's files are all there
 Instances = Literal["none", "components", "watershed"]
@@ -58,20 +58,20 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     folder = Path(out).expanduser()
     asked = {"probabilities": probabilities, "overlay": overlay, "instances": instances != "none"}
     files = [what for what, wanted in asked.items() if wanted]
-    tasks = tasks_of(images, folder, files)
+    jobs = jobs_of(images, folder, files)
     net = _ready(model if isinstance(model, nn.Module) else load(model))
     macs = macs_of(net)      # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
     with world(device) as here:
         layout = torch.channels_last if resolve_layout(None, macs, here.device) else torch.contiguous_format
         net.to(here.device).to(memory_format=layout)
         settings = {"network": net.name, "weights": weights_digest(net, named=False).hexdigest()[:16],
-                    "images": [task.image for task in tasks],
+                    "images": [job.image for job in jobs],
                     "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta, "files": [*files, instances]}
         journal = Journal(folder, settings)
         journal.take(share(here, partial(journal.begin, lambda: tile or tile_for_memory(net, batch_size))))
-        names = net.classes or tuple(map(str, range(max(net.num_classes, 2))))
+        names = net.card.classes or tuple(map(str, range(max(net.num_classes, 2))))
         work = _Work(here, net, averaged(partial(_shares, net), tta), journal, overlap, batch_size, instances, names, watch)
-        found = [_result(work, task, strict) for task in tasks]
+        found = [_result(work, job, strict) for job in jobs]
         _first(here, partial(write_areas, folder / "areas.csv", found, names))
         _first(here, journal.end)
         return found
@@ -79,7 +79,7 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
 
 @dataclass(frozen=True)
 class _Work:
-    """What is the same for all images."""
+    """State shared by all images."""
 
     here: World
     net: Segmenter
@@ -99,12 +99,9 @@ def _first(here: World, act: Callable[[], object]) -> None:
 
 def _ready(model: Convnet) -> Segmenter:
     """A copy in eval mode that computes the same faster: folded."""
-    if not isinstance(model, Segmenter):
-        raise ConvatlasError(f"{model.name} gives scores for images, not for pixels: `convatlas predict` is for it, and unet is a network "
-                             "that segments")
-    if not model.num_classes:
-        raise ConvatlasError(f"{model.name} was built with num_classes = 0 and gives no scores")
-    net = deepcopy(model)
+    net = deepcopy(of_pixels(model, "`convatlas predict` is for it, and unet is a network that segments"))
+    if not net.num_classes:
+        raise ConvatlasError(f"{net.name} was built with num_classes = 0 and gives no scores")
     fold_structure(net)
     return net
 
@@ -119,7 +116,7 @@ def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
     def read(top: int, left: int, height: int, width: int) -> Tensor:
         pixels = as_channels(image.read(top, left, height, width), net.in_chans)
         values = pixels.to(torch.float32) if pixels.is_floating_point() else pixels.to(torch.float32).div_(255)
-        return transform.normalised(values).to(device, dtype)
+        return transform.normalized(values).to(device, dtype)
 
     try:
         read(0, 0, 1, 1)
@@ -133,50 +130,50 @@ def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
 def _shares(net: Segmenter, images: Tensor) -> Tensor:
     """Probabilities (n, K, h, w) of images; of a single score, by the logistic function."""
     scores: Tensor = net(images).float()
-    return scores.sigmoid() if net.num_classes == 1 else probabilities_of(scores, net.scores or Loss())
+    return scores.sigmoid() if net.num_classes == 1 else probabilities_of(scores, net.card.loss or Loss())
 
 
-def _result(work: _Work, task: Task, strict: bool) -> Finished:
+def _result(work: _Work, job: Job, strict: bool) -> Finished:
     """One image labelled, unless it was before the last interruption, or why it cannot be."""
     try:
-        if (task.name, DONE) not in work.journal.done:
-            _label(work, task)
-        return _found(task, len(work.classes))
+        if (job.name, DONE) not in work.journal.done:
+            _label(work, job)
+        return _found(job, len(work.classes))
     except UnreadableImage as error:
         if strict:
             raise
-        return Finished(task.image, error=str(error))
+        return Finished(job.image, error=str(error))
 
 
-def _label(work: _Work, task: Task) -> None:
+def _label(work: _Work, job: Job) -> None:
     """One image, from its opening to its last file."""
-    image = picture(task.source, task.image)
-    if task.instances is not None and math.prod(image.size) > MAPPED:
-        raise ConvatlasError(f"{task.image!r} has {math.prod(image.size)} pixels, and objects are found in memory, in {MAPPED} at most: "
+    image = picture(job.source, job.image)
+    if job.instances is not None and math.prod(image.size) > MAPPED:
+        raise ConvatlasError(f"{job.image!r} has {math.prod(image.size)} pixels, and objects are found in memory, in {MAPPED} at most: "
                              "leave the instances out, and find them in parts of the labels")
     read = _reader(work.net, image, work.here.device)
     try:
-        _write(work, task, plan(work.net, image.size, work.journal.tile, work.overlap), read)
+        _write(work, job, tiling(work.net, image.size, work.journal.tile, work.overlap), read)
     except UnreadableImage as error:        # a damaged part that the other processes, which wait for this one, may not see
         if work.here.size > 1:
             raise ConvatlasError(str(error)) from error
         raise
-    _first(work.here, partial(_finish, work, task, image))
+    _first(work.here, partial(_finish, work, job, image))
 
 
-def _write(work: _Work, task: Task, cut: Plan, read: Read) -> None:
+def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:
     """The bands that are left, each process a part of them that hangs together, into the arrays on disk."""
     here, journal, classes = work.here, work.journal, work.net.num_classes
-    left = [band for band in range(len(cut.rows)) if (task.name, band) not in journal.done]
+    left = [band for band in range(len(cut.rows)) if (job.name, band) not in journal.done]
     if len(left) == len(cut.rows):
         chunk = cut.rows[0].stop - cut.rows[0].start - cut.overlap      # of Zarr: no two bands touch one
-        _first(here, partial(create, task.labels, cut.size, "uint8" if classes <= 256 else "uint16", chunk))
-        if task.probabilities:
-            _first(here, partial(create, task.probabilities, (classes, *cut.size), "float32", chunk))
+        _first(here, partial(create, job.labels, cut.size, "uint8" if classes <= 256 else "uint16", chunk))
+        if job.probabilities:
+            _first(here, partial(create, job.probabilities, (classes, *cut.size), "float32", chunk))
     mine = left[here.rank * len(left) // here.size : (here.rank + 1) * len(left) // here.size]
-    labels, shares = opened(task.labels), opened(task.probabilities) if task.probabilities else None
+    labels, shares = opened(job.labels), opened(job.probabilities) if job.probabilities else None
     done, across = 0, len(cut.columns)
-    with torch.inference_mode(), writing(task.labels):
+    with torch.inference_mode(), writing(job.labels):
         for top, start, found in blocks(cut, read, work.predict, mine, batch_size=work.batch_size):
             part = (slice(top, top + found.shape[1]), slice(start, start + found.shape[2]))
             labels[part] = (found[0] > 0.5 if classes == 1 else found.max(dim=0).indices).cpu().numpy()     # argmax takes ten times as long
@@ -185,28 +182,28 @@ def _write(work: _Work, task: Task, cut: Plan, read: Read) -> None:
             done += 1
             if done % across == 0:
                 flush(labels, shares)
-                journal.add(task.name, mine[done // across - 1])
+                journal.add(job.name, mine[done // across - 1])
             if work.watch and here.main:
-                work.watch(task.image, done, len(mine) * across)
-    while not {(task.name, band) for band in range(len(cut.rows))} <= journal.done:     # the others' too, however long they take
+                work.watch(job.image, done, len(mine) * across)
+    while not {(job.name, band) for band in range(len(cut.rows))} <= journal.done:     # the others' too, however long they take
         time.sleep(0 if here.size == 1 else 0.2)
         journal.take()
     agree(here, False)      # nobody goes on, and writes to the journal, while another still reads what this image is told by
 
 
-def _finish(work: _Work, task: Task, image: Picture) -> None:
+def _finish(work: _Work, job: Job, image: Picture) -> None:
     """The files that are made of the labels; doing it twice does no harm."""
-    as_picture(task.labels, task.final)
-    labels = read_labels(task.final)
-    if task.overlay is not None:
-        write_overlay(image, labels, task.overlay)
-    if task.instances is not None and work.instances != "none":
-        write_instances(np.asarray(labels[:]), work.instances, work.classes, task.instances)
-    work.journal.add(task.name, DONE)
+    as_picture(job.labels, job.final)
+    labels = read_labels(job.final)
+    if job.overlay is not None:
+        write_overlay(image, labels, job.overlay)
+    if job.instances is not None and work.instances != "none":
+        write_instances(np.asarray(labels[:]), work.instances, work.classes, job.instances)
+    work.journal.add(job.name, DONE)
 
 
-def _found(task: Task, classes: int) -> Finished:
-    """What there is now."""
-    pixels = areas(read_labels(task.final), classes)
-    objects = None if task.instances is None else counted(task.instances)
-    return Finished(task.image, task.final, pixels, task.probabilities, task.overlay, task.instances, objects)
+def _found(job: Job, classes: int) -> Finished:
+    """The files that there are now."""
+    pixels = areas(read_labels(job.final), classes)
+    objects = None if job.instances is None else counted(job.instances)
+    return Finished(job.image, job.final, pixels, job.probabilities, job.overlay, job.instances, objects)

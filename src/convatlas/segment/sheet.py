@@ -1,4 +1,4 @@
-"""What a network makes of an image's pixels, beside the truth: image, truth, prediction, errors, weights."""
+"""Qualitative results of a segmenter: image, truth, prediction, errors, weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ..data.transform import as_channels
-from ..draw.plots import COLOURS, UNITS, defaults
+from ..draw.plots import COLORS, UNITS, defaults
 from ..net.segmenter import Segmenter
 from ..run import Loss
 from ..zoo import transforms
 from .border_weights import border_weights, parted
-from .judging import whole_scores
+from .validation import whole_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,10 +38,10 @@ def look(net: Segmenter, image: Tensor, truth: Tensor | None = None, *, name: st
     """The network's classes for an image uint8 (C, H, W) of any size, and with `instances` the border weights that `loss` gives."""
     device = next(net.parameters()).device
     transform = transforms(net)
-    pixels = transform.normalised(as_channels(image, net.in_chans).float().div_(255)).to(device)
+    pixels = transform.normalized(as_channels(image, net.in_chans).float().div_(255)).to(device)
     with torch.inference_mode():
         prediction = whole_scores(net.eval(), pixels).argmax(dim=0).cpu()
-    loss = loss or net.scores or Loss()
+    loss = loss or net.card.loss or Loss()
     weights = None if instances is None or not loss.border else 1 + border_weights(parted(instances), loss.border, loss.border_sigma)
     return Look(name, image, prediction, truth, weights)
 
@@ -54,9 +54,9 @@ def draw(looks: Sequence[Look], classes: Sequence[str] = ()) -> "Figure":
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
         said = ["orange: missed", "blue: too much"] if looks[0].truth is not None else []
-        said += [f"{name}: " + _colour_name(number) for number, name in enumerate(classes) if 0 < number < 4 and len(classes) > 2]
+        said += [f"{name}: " + _color_name(number) for number, name in enumerate(classes) if 0 < number < 4 and len(classes) > 2]
         _write(figure, LEFT, 16, "What it makes of the pixels", 13, bold=True)
         _write(figure, LEFT, 34, ", ".join(said), 10)
         for row, each in enumerate(looks):
@@ -84,38 +84,38 @@ def _shown(each: Look, what: str) -> tuple[Any, ...]:
         assert each.weights is not None
         return each.weights.numpy(), "magma"
     if what == "image":
-        return (_grey_or_rgb(each.image),)
+        return (_gray_or_rgb(each.image),)
     if what == "errors":
         assert each.truth is not None
         counts, wrong = each.truth != Loss().ignore_index, each.prediction != each.truth
-        base = _grey_or_rgb(each.image).float().mean(dim=2, keepdim=True).expand(-1, -1, 3) * 0.5 + 110
+        base = _gray_or_rgb(each.image).float().mean(dim=2, keepdim=True).expand(-1, -1, 3) * 0.5 + 110
         base = base.clone()
         base[counts & wrong & (each.truth > 0)] = torch.tensor([217.0, 84, 30])
         base[counts & wrong & (each.truth == 0)] = torch.tensor([36.0, 96, 196])
         return (base.clamp(0, 255).to(torch.uint8).numpy(),)
     classes = each.prediction if what == "prediction" else each.truth
     assert classes is not None
-    return (_tinted(_grey_or_rgb(each.image), classes).numpy(),)
+    return (_tinted(_gray_or_rgb(each.image), classes).numpy(),)
 
 
-def _grey_or_rgb(image: Tensor) -> Tensor:
+def _gray_or_rgb(image: Tensor) -> Tensor:
     pixels = image[:3] if image.shape[0] >= 3 else image[:1].expand(3, -1, -1)
     return pixels.movedim(0, 2)
 
 
 def _tinted(image: Tensor, classes: Tensor) -> Tensor:
     """The image with its classes' colours over it; the background as it is."""
-    table = torch.tensor([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in TINTS], dtype=torch.float32)
+    table = torch.tensor([[int(color[i : i + 2], 16) for i in (1, 3, 5)] for color in TINTS], dtype=torch.float32)
     tint = table[torch.where(classes > 0, (classes - 1) % (len(TINTS) - 1) + 1, 0)]
     strength = (0.5 * ((classes > 0) & (classes != Loss().ignore_index)))[:, :, None]
     return (image.float() * (1 - strength) + tint * strength).round().to(torch.uint8)
 
 
-def _colour_name(number: int) -> str:
+def _color_name(number: int) -> str:
     return ("", "red", "green", "blue")[number]
 
 
 def _write(figure: "Figure", left: float, top: float, text: str, size: float, bold: bool = False) -> None:
     wide, high = (side * UNITS for side in figure.get_size_inches())
     figure.text(left / wide, 1 - top / high, text, fontsize=size, fontweight="bold" if bold else "normal",
-                color=COLOURS["ink" if bold else "soft"], va="center")
+                color=COLORS["ink" if bold else "soft"], va="center")

@@ -25,7 +25,7 @@ class Symmetry(NamedTuple):
         return x.flip(-1) if self.mirrored else x
 
     def undo(self, x: Tensor) -> Tensor:
-        """What `apply` has turned, as it was."""
+        """Undo `apply`."""
         x = x.flip(-1) if self.mirrored else x
         return torch.rot90(x, -self.turns, (-2, -1))
 

@@ -6,6 +6,7 @@ easy at most places, and hard where two touch, where the light fades, and where 
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +30,7 @@ def _one(dice: np.random.Generator) -> tuple[Tensor, Tensor]:
             continue
         instances[new] = instances.max() + 1
         distance = np.minimum(distance, inside)
-    instances = _relabelled(instances)
+    instances = _relabeled(instances)
     edges = _edges(instances)
     body = np.where(instances > 0, 0.52 + 0.1 * (1 - distance.clip(0, 1)), 0.3)
     body += dice.normal(0, 0.05, instances.max() + 1)[instances]        # no two cells are alike
@@ -43,7 +44,7 @@ def _one(dice: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 
 def _shape(dice: np.random.Generator, x: Field, y: Field) -> Field:
-    """How far from a cell's middle each pixel is, 1 at its border: an ellipse with a wavy outline."""
+    """Distance of each pixel from a cell's middle, 1 at its border: an ellipse with a wavy outline."""
     cx, cy, angle = dice.uniform(0, SIDE), dice.uniform(0, SIDE), dice.uniform(0, np.pi)
     long = dice.uniform(11, 26)
     short = long * dice.uniform(0.45, 1.0)
@@ -55,7 +56,7 @@ def _shape(dice: np.random.Generator, x: Field, y: Field) -> Field:
     return found
 
 
-def _relabelled(instances: NDArray[np.int64]) -> NDArray[np.int64]:
+def _relabeled(instances: NDArray[np.int64]) -> NDArray[np.int64]:
     """Without cells of fewer than 30 pixels, numbered from 1."""
     numbers, places, sizes = np.unique(instances, return_inverse=True, return_counts=True)
     kept = (numbers > 0) & (sizes >= 30)
@@ -76,7 +77,7 @@ def _edges(instances: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _smooth(dice: np.random.Generator, points: int) -> Field:
     """A smooth random field, about -1 to 1: `points` × `points` numbers, bicubic between them."""
     coarse = torch.from_numpy(dice.uniform(-1, 1, (1, 1, points, points)))
-    field: Field = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bicubic", align_corners=True)[0, 0].numpy()
+    field: Field = F.interpolate(coarse, (SIDE, SIDE), mode="bicubic", align_corners=True)[0, 0].numpy()
     return field
 
 

@@ -23,7 +23,7 @@ Predict = Callable[[Tensor], Tensor]                # (n, C, h, w) -> (n, K, h',
 
 
 class Span(NamedTuple):
-    """Where a tile's scores lie along one side of the image."""
+    """Extent of a tile's scores along one side of the image."""
 
     start: int
     stop: int
@@ -38,8 +38,8 @@ class Block(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How an image is cut: `rows` × `columns` of tiles. One row of tiles is a band, the unit that is written and resumed."""
+class Tiling:
+    """The cutting of an image: `rows` × `columns` of tiles. One row of tiles is a band, the unit that is written and resumed."""
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
@@ -66,7 +66,7 @@ class Plan:
         return span.start - self.border, length + (self.rest - length) % self.step
 
     def weight(self, spans: tuple[Span, ...], index: int, like: Tensor) -> Tensor:
-        """How much each pixel of a span counts, (length,): with its neighbours' it adds up to one."""
+        """Weight of each pixel of a span, (length,): with its neighbours' it adds up to one."""
         ramp = torch.arange(self.overlap, dtype=like.dtype, device=like.device) + 0.5 - self.margin
         rising = 0.5 - 0.5 * torch.cos(torch.pi * (ramp / (self.overlap - 2 * self.margin)).clamp(0, 1))
         weight = like.new_ones(spans[index].stop - spans[index].start)
@@ -77,8 +77,8 @@ class Plan:
         return weight
 
 
-def plan(net: Segmenter, size: tuple[int, int], tile: int, overlap: int | None = None) -> Plan:
-    """How to cut an image of (height, width) for `net`, which is in eval mode and on the device that will compute.
+def tiling(net: Segmenter, size: tuple[int, int], tile: int, overlap: int | None = None) -> Tiling:
+    """Plan the tiles of an image of (height, width) for `net`, which is in eval mode and on the device that will compute.
 
     `tile` is the side of what the network gets at once, at most (`reach.tile_for_memory` knows one). `overlap` is for padded
     networks; without it, twice what a pixel of the scores depends on, or, where that is more than a
@@ -93,21 +93,21 @@ def plan(net: Segmenter, size: tuple[int, int], tile: int, overlap: int | None =
     shared, margin = (0, 0) if net.step > 1 or max(size) <= side else _overlap(net, side, overlap, phase)
     least = 1 if net.step > 1 else next(s for s in (1, *range(phase, 64 * phase, phase)) if net.accepts((s, s)))
     rows, columns = (_cut(length, side, shared) for length in size)
-    return Plan(rows, columns, shared, margin, border, net.step, net.rest, least)
+    return Tiling(rows, columns, shared, margin, border, net.step, net.rest, least)
 
 
-def blocks(plan: Plan, read: Read, predict: Predict, bands: Iterable[int] | None = None, *, batch_size: int = 1) -> Iterator[Block]:
+def blocks(tiling: Tiling, read: Read, predict: Predict, bands: Iterable[int] | None = None, *, batch_size: int = 1) -> Iterator[Block]:
     """The scores of `bands`, in ascending order (default: all), each pixel once; memory does not grow with the image's height.
 
     Tiles go through `predict` in batches of one shape within a band, so that a band's scores do not depend on what was
     computed before it: after an interruption they are the same. A band that does not follow the one before it costs that one again.
     """
-    blend, last = _Blend(plan), -1
-    for band in range(len(plan.rows)) if bands is None else bands:
-        if plan.overlap and band > 0 and last != band - 1:
-            for column, scores in _tiles(plan, band - 1, read, predict, batch_size):
+    blend, last = _Blend(tiling), -1
+    for band in range(len(tiling.rows)) if bands is None else bands:
+        if tiling.overlap and band > 0 and last != band - 1:
+            for column, scores in _tiles(tiling, band - 1, read, predict, batch_size):
                 blend.add(band - 1, column, scores, alone=True)
-        for column, scores in _tiles(plan, band, read, predict, batch_size):
+        for column, scores in _tiles(tiling, band, read, predict, batch_size):
             yield blend.add(band, column, scores)
         last = band
 
@@ -115,39 +115,39 @@ def blocks(plan: Plan, read: Read, predict: Predict, bands: Iterable[int] | None
 class _Blend:
     """Adds tiles up where they overlap, band by band and from left to right."""
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, tiling: Tiling) -> None:
+        self.tiling = tiling
         self.beside = torch.empty(0)        # (K, h, overlap), what the tile to the left adds
         self.above = torch.empty(0)         # (K, overlap, W), what the band above adds
 
     def add(self, band: int, column: int, scores: Tensor, alone: bool = False) -> Block:
-        """What is finished with this tile; `alone` if the band above it is not known, and only the one below it is wanted."""
-        plan, shared = self.plan, self.plan.overlap
-        (top, bottom), (left, right) = plan.rows[band], plan.columns[column]
+        """Rows that this tile finishes; `alone` if the band above it is not known, and only the one below it is wanted."""
+        tiling, shared = self.tiling, self.tiling.overlap
+        (top, bottom), (left, right) = tiling.rows[band], tiling.columns[column]
         scores = scores[:, : bottom - top, : right - left]
         if not shared:
             return Block(top, left, scores)
-        scores = scores * plan.weight(plan.rows, band, scores)[:, None] * plan.weight(plan.columns, column, scores)
+        scores = scores * tiling.weight(tiling.rows, band, scores)[:, None] * tiling.weight(tiling.columns, column, scores)
         if column > 0:
             scores[:, :, :shared] += self.beside
-        if column + 1 < len(plan.columns):
+        if column + 1 < len(tiling.columns):
             self.beside = scores[:, :, -shared:].clone()
             scores = scores[:, :, :-shared]
         if not self.above.numel():
-            self.above = scores.new_zeros(len(scores), shared, plan.size[1])
+            self.above = scores.new_zeros(len(scores), shared, tiling.size[1])
         above = self.above[:, :, left : left + scores.shape[2]]
         if band > 0 and not alone:
             scores[:, :shared] += above
-        if band + 1 < len(plan.rows):
+        if band + 1 < len(tiling.rows):
             above.copy_(scores[:, -shared:])
             scores = scores[:, :-shared]
         return Block(top, left, scores)
 
 
-def _tiles(plan: Plan, band: int, read: Read, predict: Predict, batch_size: int) -> Iterator[tuple[int, Tensor]]:
+def _tiles(tiling: Tiling, band: int, read: Read, predict: Predict, batch_size: int) -> Iterator[tuple[int, Tensor]]:
     """(column, scores (K, h', w')) of a band's tiles, not yet cut to their spans."""
-    top, height = plan.seen(plan.rows[band])
-    seen = [plan.seen(span) for span in plan.columns]
+    top, height = tiling.seen(tiling.rows[band])
+    seen = [tiling.seen(span) for span in tiling.columns]
     first = 0
     while first < len(seen):
         last = first + 1

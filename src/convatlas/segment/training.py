@@ -1,35 +1,27 @@
-"""What training a network that segments needs besides the loop: its loaders, its judge, and the sheet that it leaves."""
+"""Training a network that segments: its loaders, and the sheet that it leaves."""
 
 from pathlib import Path
 
 from ..data.transform import make_transform
 from ..engine.distributed import World
-from ..engine.train import Judge
-from ..errors import ConvatlasError
 from ..files import whole_write
 from ..net.segmenter import Segmenter
 from ..run import Run
-from .judging import judge
 from .pairs import Pairs
 from .patches import PatchLoader, WholeImages
 from .sheet import draw, look
 
-PIXELS = Judge(judge, ("val_iou",))
-
 
 def loaders(run: Run, net: Segmenter, pairs: Pairs, here: World) -> tuple[PatchLoader, WholeImages]:
     """Patches to train on, and whole images to be judged on; each process gets its share."""
-    if run.preprocess.fit != "none":
-        raise ConvatlasError(f"preprocess.fit = {run.preprocess.fit} is for classifying images: --set preprocess.fit=none")
-    if run.data.sampling != "all":
-        raise ConvatlasError("data.sampling = balanced draws images by their class, and here every pixel has one: weigh the classes with "
-                             "loss.class_weights=balanced")
     patches = PatchLoader(pairs.train, net, run.preprocess, run.augment, run.loss, run.data.batch_size, seed=run.train.seed,
                           shuffle=run.data.shuffle, rank=here.rank, world=here.size, workers=run.data.workers, strict=run.data.strict)
-    return patches, WholeImages(pairs.val, make_transform(run.preprocess, net.image_size, net.in_chans), rank=here.rank, world=here.size)
+    whole = WholeImages(pairs.val, make_transform(run.preprocess, net.image_size, net.in_chans), rank=here.rank, world=here.size,
+                        strict=run.data.strict)
+    return patches, whole
 
 
-def channel_note(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
+def channel_notes(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
     """A sentence where images and network differ in channels, and the images are converted."""
     found = pairs.train.image(0).shape[0]
     if found == net.in_chans or (found, net.in_chans) == (4, 3):

@@ -51,7 +51,7 @@ def _simple() -> Mask:
 
 
 def _parts(code: int, *, corners: bool) -> int:
-    """How many parts of the pixels that are set in the ring touch the middle: over edges only, or over corners too."""
+    """Number of parts of the pixels set in the ring that touch the middle: over edges only, or over corners too."""
     left, parts = {place for place in range(8) if code >> place & 1}, 0
     while left:
         part, new = set[int](), [left.pop()]

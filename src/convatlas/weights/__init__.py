@@ -3,21 +3,20 @@
 from ..net.meta import blank as blank
 from .files import Foreign as Foreign
 from .files import read as read
-from .foreign import Recognised as Recognised
+from .foreign import Recognized as Recognized
 from .foreign import Report as Report
 from .foreign import Row as Row
 from .foreign import exported as exported
 from .foreign import load as load_foreign
 from .foreign import own as own_file
-from .foreign import recognise as recognise
+from .foreign import recognize as recognize
 from .hub import fetch as fetch
 from .hub import is_name as is_name
-from .own import Meta as Meta
-from .own import apart as apart
+from .own import conventions as conventions
 from .own import find as find
 from .own import is_ours as is_ours
-from .own import read_fitted as read_fitted
-from .own import read_meta as read_meta
+from .own import of_network as of_network
+from .own import read_card as read_card
 from .own import save as save
 from .pretrained import Pretrained as Pretrained
 from .pretrained import catalog as catalog
@@ -28,7 +27,7 @@ from .tables import peers as peers_of
 from .tables import rules as rules_of
 
 __all__ = [
-    "Foreign", "Meta", "Peer", "Pretrained", "Recognised", "Report", "Row", "apart", "blank", "catalog", "exported", "fetch", "find",
-    "is_name", "is_ours", "libraries", "load_foreign", "of_file", "own_file", "peers_of", "read", "read_fitted", "read_meta", "recognise",
+    "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported", "fetch", "find",
+    "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of", "read", "read_card", "recognise",
     "rules_of", "save",
 ]

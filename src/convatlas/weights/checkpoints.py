@@ -1,7 +1,7 @@
 """Weights into networks and out of them: files of ours, of torchvision and timm, and names of public weights."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,13 @@ from .. import arch, weights
 from ..errors import ConvatlasError
 from ..files import whole_write
 from ..net import registry
+from ..net.card import Card, Provenance
 from ..net.fold import fold, fold_structure
 from ..net.meta import blank
 from ..net.model import Convnet
+from ..net.registry import Variant
 from ..net.segmenter import Segmenter
-from ..recipes import recipe
-from . import Foreign, Meta, Pretrained, Recognised, Report
+from . import Foreign, Pretrained, Recognized, Report
 
 __all__ = ["arch", "convert_weights", "explain_weights", "load", "load_weights", "save"]
 
@@ -29,11 +30,10 @@ IMAGENET = 1000         # classes, whose names torchvision knows
 
 @dataclass(frozen=True)
 class Opened:
-    """What a source of weights is, before a network is built for it."""
+    """A source of weights, before a network is built for it."""
 
     found: Foreign
-    meta: Meta | None = None                # of our own files
-    fitted: Mapping[str, Tensor] | None = None
+    card: Card | None = None                # of our own files
     known: Pretrained | None = None         # of public ones
 
 
@@ -42,125 +42,137 @@ def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | 
 
     Names are `hf-hub:org/name`, `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from the cache, or from
     the network with `download`. `fields` change the specification that the file was trained with: other `num_classes` get a new
-    classifier, other `in_chans` an adapted first convolution. The network carries `classes`, `preprocess`, `scores` (the loss it
-    was trained with) and `loaded`, the account of every tensor. Raises ConvatlasError for a file of another network than `name`, and
-    for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or from a network of coarser scores.
+    classifier, other `in_chans` an adapted first convolution. The network's `card` has its classes, its
+    preprocessing, the loss it was trained with, and in `provenance.report` the account of every tensor. Raises ConvatlasError for a file
+    of another network than `name`, and for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or
+    from a network of coarser scores.
     """
-    if name is not None and registry.variant(name).segments:
-        return _segmenter(path, name, fields or {}, download).eval()
-    return _network(_opened(path, name, download), name, fields or {})[0].eval()
+    wanted = _variant(name)
+    if wanted is not None and wanted.segments:
+        return _segmenter(path, wanted, fields or {}, download).eval()
+    return _network(_opened(path, wanted, download), wanted, fields or {})[0].eval()
 
 
 def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> Report:
-    """Put weights into a network that is there; returns what became of each tensor, and keeps it as `model.loaded`.
+    """Put weights into a network that is there; returns what became of each tensor, and keeps it as
+    `model.card.provenance.report`.
 
     `source` is as in `load`, or a state dict. A file with another number of classes leaves the classifier as it is, and another number
     of channels adapts the first convolution. Weights of a network with other constants (BatchNorm's epsilon, TensorFlow's padding) than
     `model` was built with are a ConvatlasError, as are tensors that do not fit.
     """
     variant = registry.variant(model.name)
-    opened = _opened(source, variant.name, download)
+    opened = _opened(source, variant, download)
     spec = registry.plain(model.spec)
-    folded = opened.meta is not None and opened.meta.folded
-    if folded and model.folded is None:
+    folded = opened.card is not None and opened.card.folded is not None
+    if folded and model.card.folded is None:
         raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, or fold the network")
-    if model.folded is not None and not folded:
-        whole, report = _network(opened, variant.name, registry.changed(variant.name, model.spec))
+    if model.card.folded is not None and not folded:
+        whole, report = _network(opened, variant, model.card.fields)
         model.load_state_dict(fold(whole.eval()).state_dict())
-        model.loaded = report
+        model.card = replace(model.card, provenance=_provenance(opened, report))
         return report
-    known = _recognised(opened, variant.name, spec, model.state_dict())
+    known = _recognized(opened, variant, spec, model.state_dict())
     for field, value in known.peer.fields.items():
         if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):
             what = f"{known.peer.library}'s {known.peer.name}, which computes with {field} = {value!r}"
             raise ConvatlasError(f"{opened.found.where} holds {what}, and this network has {spec[field]!r}: build it with "
                                  f"create_model({variant.name!r}, {field}={value!r})")
-    model.loaded = report = weights.load_foreign(model, opened.found, known)
+    report = weights.load_foreign(model, opened.found, known)
+    model.card = replace(model.card, provenance=_provenance(opened, report))
     return report
 
 
 def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
-    """What a file of weights is, and what loading it would do with each tensor; `name` says which network, or all are tried."""
-    return _network(_opened(source, name, download), name, {})[1]
+    """Explain a file of weights: whose it is, and what loading would do with each tensor; `name` says which network, or all are tried."""
+    wanted = _variant(name)
+    return _network(_opened(source, wanted, download), wanted, {})[1]
 
 
-def _opened(source: Weights, name: str | None, download: bool) -> Opened:
+def _variant(name: str | None) -> Variant | None:
+    return None if name is None else registry.variant(name)
+
+
+def _opened(source: Weights, wanted: Variant | None, download: bool) -> Opened:
     if not isinstance(source, str | Path):
         return Opened(weights.read(source))
-    variant = None if name is None else registry.variant(name).name
-    path = weights.fetch(source, variant, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
+    name = None if wanted is None else wanted.name
+    path = weights.fetch(source, name, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
     if weights.is_ours(path):
-        meta = weights.read_meta(path)
-        found, fitted = weights.apart(weights.read(path))
-        return Opened(found, meta, fitted)
+        card = weights.read_card(path)      # first: what it says of itself is clearer than what its tensors lack
+        return Opened(weights.of_network(weights.read(path)), card)
     return Opened(weights.read(path), known=weights.of_file(path))
 
 
-def _recognised(opened: Opened, name: str | None, given: Mapping[str, Any], places: Mapping[str, Tensor] | None = None) -> Recognised:
+def _provenance(opened: Opened, report: Report) -> Provenance:
+    return replace(opened.card.provenance if opened.card else Provenance(), report=report)
+
+
+def _recognized(opened: Opened, wanted: Variant | None, given: Mapping[str, Any],
+                places: Mapping[str, Tensor] | None = None) -> Recognized:
     """Whose tensors these are; of our own files, which say so, only that they are `name`'s."""
-    meta, wanted = opened.meta, None if name is None else registry.variant(name)
-    if meta is None:
+    card = opened.card
+    if card is None:
         named = opened.known.network if opened.known else ""
-        return weights.recognise(opened.found, registry.build, ours=wanted.name if wanted else None,
+        return weights.recognize(opened.found, registry.build, ours=wanted.name if wanted else None,
                                  family=wanted.family if wanted else None, given=given, named=named)
-    if wanted is not None and wanted.name != meta.model:
-        raise ConvatlasError(f"{opened.found.where!r} holds a {meta.model!r}, not a {name!r}: ask for create_model({meta.model!r}, …)")
-    return weights.own_file(opened.found, meta.model, meta.fields, places)
+    if wanted is not None and wanted.name != card.model:
+        raise ConvatlasError(f"{opened.found.where!r} holds a {card.model!r}, not a {wanted.name!r}: ask for "
+                             f"create_model({card.model!r}, …)")
+    return weights.own_file(opened.found, card.model, card.fields, places)
 
 
-def _network(opened: Opened, name: str | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
+def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
     """Built for the weights, filled with them, and knowing what they know."""
-    meta, known = opened.meta, _recognised(opened, name, fields)
-    changed = {**known.peer.fields, **fields} if meta else {"num_classes": known.num_classes, "in_chans": known.in_chans,
+    card, known = opened.card, _recognized(opened, wanted, fields)
+    changed = {**known.peer.fields, **fields} if card else {"num_classes": known.num_classes, "in_chans": known.in_chans,
                                                             **known.peer.fields, **fields}
 
     def build() -> Convnet:
         made = registry.build(known.peer.ours, changed)
-        return fold_structure(made) if meta and meta.folded else made
+        return fold_structure(made) if card and card.folded else made
 
     def fill(model: Convnet) -> Report:
-        return weights.load_foreign(model, opened.found, _recognised(opened, name, fields, model.state_dict()) if meta else known)
+        return weights.load_foreign(model, opened.found, _recognized(opened, wanted, fields, model.state_dict()) if card else known)
 
     model, report = _filled(build, fill)
-    if meta is not None:
-        model.folded = "as loaded" if meta.folded else None
-        same = len(meta.classes) == model.num_classes
-        model.classes, model.fitted = meta.classes if same else (), opened.fitted or {}
-        model.preprocess, model.scores = meta.preprocess, meta.loss
+    own = model.card
+    if card is not None:
+        own = replace(card, spec=own.spec, classes=card.classes if len(card.classes) == model.num_classes else ())
     elif opened.known is not None:
-        model.preprocess = opened.known.preprocess
-        if model.num_classes == known.num_classes == opened.known.classes == IMAGENET:
-            model.classes = imagenet()
+        named = model.num_classes == known.num_classes == opened.known.classes == IMAGENET
+        own = replace(own, preprocess=opened.known.preprocess, classes=imagenet() if named else ())
+    model.card = replace(own, provenance=_provenance(opened, report))
     return model, report
 
 
-def _segmenter(source: Weights, name: str, fields: Mapping[str, Any], download: bool) -> Convnet:
+def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], download: bool) -> Convnet:
     """A network that segments: from weights of its own, of a coarser one, or of the classifier inside it."""
     with torch.device("meta"):
-        empty = registry.build(name, fields)
+        empty = registry.build(wanted.name, fields)
     assert isinstance(empty, Segmenter)
-    opened = _opened(source, empty.encoder or name, download)
-    meta = opened.meta
-    if meta is None:
+    opened = _opened(source, _variant(empty.encoder) or wanted, download)
+    card = opened.card
+    if card is None:
         try:
-            return _network(opened, name, fields)[0]
+            return _network(opened, wanted, fields)[0]
         except ConvatlasError:
             if empty.encoder is None:
                 raise
-    elif meta.model == registry.variant(name).name:
-        return _network(opened, name, fields)[0]
-    coarser = meta is not None and registry.variant(meta.model).segments
-    other, report = _network(opened, meta.model if meta else empty.encoder, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
-    model = registry.build(name, {"num_classes": other.num_classes, **fields} if coarser else fields)
+    elif card.model == wanted.name:
+        return _network(opened, wanted, fields)[0]
+    inside = _variant(card.model if card else empty.encoder)
+    coarser = card is not None and inside is not None and inside.segments
+    other, report = _network(opened, inside, {} if coarser else {**empty.encoder_fields, "num_classes": 0})
+    model = registry.build(wanted.name, {"num_classes": other.num_classes, **fields} if coarser else fields)
     assert isinstance(model, Segmenter)
     if isinstance(other, Segmenter):
         model.load_coarser(other)
-        model.classes = other.classes
     else:
         model.load_encoder(other)
-    model.loaded = report
-    if other.preprocess is not None and other.preprocess.fit == "none":     # what was measured on whole pictures does not fit patches
-        model.preprocess = other.preprocess
+    theirs = other.card.preprocess
+    model.card = replace(model.card, classes=other.card.classes if coarser else (), provenance=Provenance(report=report),
+                         preprocess=theirs if theirs and theirs.fit == "none" else None)   # what whole pictures gave does not fit patches
     return model
 
 
@@ -171,7 +183,6 @@ def _filled(build: Callable[[], Convnet], fill: Callable[[Convnet], Report]) -> 
     if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
         model = build()
         report = fill(model)
-    model.loaded = report
     return model, report
 
 
@@ -200,7 +211,7 @@ def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvi
     if peer is None:
         others = ", ".join(f"{peer.ours} with {dict(peer.fields)}" for peer in choices if peer.ours == model.name)
         raise ConvatlasError(f"{to} has no network that is {model.name} as it is built here" + (f" (only {others})" if others else ""))
-    if model.folded is not None:
+    if model.card.folded is not None:
         raise ConvatlasError(f"{str(source)!r} is folded, and {to}'s {peer.name} is not: convert the weights from before folding")
     with torch.device("meta"):
         theirs = _peer(peer, model).state_dict()
@@ -228,14 +239,11 @@ def _peer(peer: weights.Peer, model: Convnet) -> nn.Module:
 
 
 def save(model: Convnet, path: str | Path) -> Path:
-    """Write the network as one .safetensors file that `load` reads: its name, what differs from the registered one, tensors.
+    """Write the network as one .safetensors file that `load` reads: its card and its tensors.
 
-    A folded network stays folded. Only networks that the registry knows can be written: others are a ConvatlasError.
+    A folded network stays folded. What was measured when its weights were loaded is left out: they may have changed since. Only networks
+    that the registry knows can be written: others are a ConvatlasError.
     """
-    found = registry.variant(model.name)
-    trained = recipe(found.recipe)
-    meta = Meta(model=found.name, fields=registry.changed(found.name, model.spec), folded=model.folded is not None, classes=model.classes,
-                preprocess=model.preprocess or trained.preprocess, loss=model.scores or trained.loss)
     target = Path(path).expanduser()
-    weights.save(target, model.state_dict(), meta, model.fitted)
+    weights.save(target, model.state_dict(), replace(model.card, provenance=Provenance()))
     return target

@@ -39,7 +39,7 @@ LARGEST = 2**40         # bytes that an archive's header may claim in all
 
 @dataclass(frozen=True)
 class Foreign:
-    """What a file holds."""
+    """The contents of a file of weights."""
 
     where: str
     format: str
@@ -194,7 +194,7 @@ def _unwrapped(foreign: Foreign, tree: Mapping[Any, Any]) -> Foreign:
 
 
 def _finite(tensor: Tensor) -> bool:
-    """Whether all numbers are: their sum, which takes no memory and, by NumPy, wakes no threads, tells of nearly all tensors."""
+    """True if all numbers are finite: their sum, which takes no memory and, by NumPy, wakes no threads, tells of nearly all tensors."""
     if tensor.device.type == "cpu" and tensor.dtype in (torch.float16, torch.float32, torch.float64):
         with np.errstate(all="ignore"):
             total = float(tensor.detach().numpy().sum(dtype=np.float32))

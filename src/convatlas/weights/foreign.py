@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..net.card import Report as Report
+from ..net.card import Row as Row
 from ..net.meta import blank
 from . import tables
 from .files import Foreign
@@ -18,8 +20,8 @@ Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fie
 
 
 @dataclass(frozen=True)
-class Recognised:
-    """Which network's tensors these are."""
+class Recognized:
+    """The network that tensors were recognised as."""
 
     peer: Peer
     pairs: Mapping[str, str]        # their name → ours
@@ -31,46 +33,8 @@ class Recognised:
     note: str = ""                  # how they were recognised, if not by their names
 
 
-@dataclass(frozen=True)
-class Row:
-    """What became of one tensor."""
-
-    ours: str
-    theirs: str
-    what: str           # loaded, reshaped, adapted, kept (as it was initialised), left out
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """What loading did; `str()` of it is a page to read."""
-
-    where: str
-    network: str
-    source: str
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        wide = max((len(row.ours or row.theirs) for row in self.rows), default=0)
-        lines = [f"{self.where}: {self.source}, into {self.network}", *(f"  {note}" for note in self.notes)]
-        lines += [f"  {row.ours or '–':<{wide}}  {row.what:<10} {'' if row.theirs == row.ours else row.theirs}"
-                  f"{f'  ({row.why})' if row.why else ''}" for row in self.rows]
-        kinds = {kind: sum(row.what == kind for row in self.rows) for kind in dict.fromkeys(row.what for row in self.rows)}
-        return "\n".join([*lines, "  " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())])
-
-    def brief(self) -> list[str]:
-        """Some sentences: what it is, and every tensor that was not simply loaded, by its reason."""
-        reasons: dict[tuple[str, str], list[str]] = {}
-        for row in self.rows:
-            if row.why:
-                reasons.setdefault((row.what, row.why), []).append(row.ours or row.theirs)
-        told = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} {what}: {why}." for (what, why), names in reasons.items()]
-        return [f"Weights: {self.where}, {self.source}.", *(f"{note[0].upper()}{note[1:]}." for note in self.notes), *told]
-
-
-def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,
-              given: Mapping[str, Any] | None = None, named: str = "") -> Recognised:
+def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,
+              given: Mapping[str, Any] | None = None, named: str = "") -> Recognized:
     """The network that a file's tensors belong to: `ours` of `family` if it is named, else any that has a table.
 
     `given` are fields that the caller has set; of networks with the same tensors but other constants (BatchNorm's epsilon,
@@ -90,7 +54,7 @@ def recognise(found: Foreign, build: Build, *, ours: str | None = None, family: 
     return _chosen(found, best, build, given or {}, named)
 
 
-def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognised]:
+def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognized]:
     theirs, most = found.shapes, len(found.tensors) // 20
     unlike, built, paired = dict[int, bool](), dict[str, tables.Shapes](), dict[tuple[str, int], tuple[dict[str, str], list[str]]]()
     for kin, library in tables.every(family):
@@ -110,14 +74,14 @@ def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None)
             head = {name for name in missing if name.startswith(("head.classifier", "aux."))}
             odd = [name for name, new in pairs.items() if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
             if set(missing) <= head and not odd and len(left) <= most:
-                yield Recognised(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), (), len(missing))
+                yield Recognized(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), (), len(missing))
 
 
 def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes:
     return {place: tuple(tensor.shape) for place, tensor in blank(lambda: build(name, fields)).state_dict().items()}
 
 
-def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any]) -> Recognised:
+def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any]) -> Recognized:
     """Tensors of unknown names as those of `ours`, if each has the kind and the shape of the one at its place there.
 
     Files of safetensors do not keep the order in which a program made them, so that equal shapes could be exchanged: they are refused.
@@ -133,11 +97,11 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
         if leaf != new.rpartition(".")[2] or not (tables.alike(theirs[name], places[new]) or _adapts(new, places)):
             raise ConvatlasError(_unknown(found, ours))
     note = "its names are known of no library: the tensors were paired with the network's by their order, kinds and shapes, which all agree"
-    return Recognised(Peer("unknown", "network", ours), pairs, (), _classes(theirs, pairs), _channels(theirs, pairs, places), (), note=note)
+    return Recognized(Peer("unknown", "network", ours), pairs, (), _classes(theirs, pairs), _channels(theirs, pairs, places), (), note=note)
 
 
 def _adapts(name: str, places: tables.Shapes) -> bool:
-    """Whether a tensor may have another shape: the classifier's, or the first convolution's weight."""
+    """True if a tensor may have another shape: the classifier's, or the first convolution's weight."""
     return name.startswith(("head.classifier.", "aux.")) or name == _first(places)
 
 
@@ -153,9 +117,9 @@ def _channels(theirs: tables.Shapes, pairs: Mapping[str, str], places: tables.Sh
     return next((theirs[name][1] for name, new in pairs.items() if new == _first(places)), places[_first(places)][1])
 
 
-def _chosen(found: Foreign, best: list[Recognised], build: Build, given: Mapping[str, Any], named: str) -> Recognised:
+def _chosen(found: Foreign, best: list[Recognized], build: Build, given: Mapping[str, Any], named: str) -> Recognized:
     """One of several whose tensors are alike but that compute different things."""
-    kinds: dict[str, Recognised] = {}
+    kinds: dict[str, Recognized] = {}
     for each in best:
         kinds.setdefault(repr(sorted(each.peer.fields.items())), each)
     if len(kinds) == 1:
@@ -189,7 +153,7 @@ def _unknown(found: Foreign, ours: str | None) -> str:
             f"{', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
 
 
-def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[str, Tensor] | None) -> Recognised:
+def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[str, Tensor] | None) -> Recognized:
     """Our own file's tensors, which are called what they are called in `places`, the network's own."""
     pairs = {name: name for name in found.tensors}
     if places is not None:
@@ -201,10 +165,10 @@ def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[s
             raise ConvatlasError(f"{found.where!r} holds another network ({model!r}): {'; '.join(lost[:3])}{more}")
         pairs = {name: name for name in pairs if name in places}
     left = tuple(name for name in found.tensors if name not in pairs)
-    return Recognised(Peer("convatlas", model, model, fields), pairs, left, 0, 0, ())
+    return Recognized(Peer("convatlas", model, model, fields), pairs, left, 0, 0, ())
 
 
-def load(model: nn.Module, found: Foreign, known: Recognised) -> Report:
+def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
     """Put the tensors into `model`, the network that they were recognised as, with as many classes and channels as it has.
 
     Another number of classes leaves the classifier newly initialised; another number of channels sums the first convolution's kernels

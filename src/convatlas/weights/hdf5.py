@@ -66,7 +66,7 @@ def read(path: Path, largest: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
 
 
 def _sound(path: Path) -> bool:
-    """Whether every heap of words ('GCOL') is a row of entries that ends where it says: in any other, HDF5 may turn for ever.
+    """True if every heap of words ('GCOL') is a row of entries that ends where it says: in any other, HDF5 may turn for ever.
 
     A heap is a head of 16 bytes and entries of (index 2, references 2, nothing 4, size 8); index 0 is free space, which counts its head.
     """
@@ -185,7 +185,7 @@ def _words(group: Any, name: str) -> list[str]:
 
 
 def _at(group: Any, name: str, path: Path) -> Any:
-    """What lies at a path below the group, by no other links than the file's own tree."""
+    """The object at a path below the group, by no other links than the file's own tree."""
     import h5py
 
     for part in name.split("/"):

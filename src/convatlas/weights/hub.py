@@ -13,7 +13,7 @@ ALLOW = "CONVATLAS_DOWNLOAD"
 
 
 def is_name(source: str | Path) -> bool:
-    """Whether it names weights on a hub, and is not a path."""
+    """True if it names weights on a hub, and is not a path."""
     return isinstance(source, str) and source.startswith(PREFIXES) and not Path(source).expanduser().exists()
 
 

@@ -17,8 +17,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from .. import arch as arch
 from ..errors import ConvatlasError
 from ..files import check_format, is_deployed, whole_write
+from ..net import registry
+from ..net.card import Card, Provenance
+from ..recipes import recipe
 from ..run import Loss, Preprocess, Record
 from ..runs.folder import CONFIG, WEIGHTS
 from ..version import __version__
@@ -30,7 +34,7 @@ FITTED = "preprocess."      # begins the names of tensors that belong to the pre
 
 
 class Meta(Record):
-    """What a checkpoint says of itself."""
+    """A card as the text in a file; the keys stay as they are, for files that were written with them."""
 
     format: int = FORMAT
     model: str                              # the registered name
@@ -44,13 +48,29 @@ class Meta(Record):
     versions: dict[str, str] = Field({})
 
 
-def save(path: Path, tensors: Mapping[str, Tensor], meta: Meta, fitted: Mapping[str, Tensor] | None = None) -> None:
-    """Write tensors and metadata, atomically: `path` holds the old file or the new one, never half of one.
+def conventions(card: Card) -> tuple[Preprocess, Loss]:
+    """Conventions of input and scores: how pictures are prepared and what a score means; the card's own, else its recipe's."""
+    usual = recipe(registry.variant(card.model).recipe)
+    return card.preprocess or usual.preprocess, card.loss or usual.loss
 
-    `fitted` is what the preprocessing measured on the training images (`data.fitted.fit`); `read_fitted` reads it.
-    """
-    tensors = {**tensors, **{FITTED + name: tensor for name, tensor in (fitted or {}).items()}}
-    meta = meta.model_copy(update={"versions": {"convatlas": __version__, "torch": torch.__version__}})
+
+def written(card: Card) -> Meta:
+    """A card as it is written into a file."""
+    (preprocess, loss), was = conventions(card), card.provenance
+    return Meta(model=card.model, fields=card.fields, folded=card.folded is not None, classes=card.classes, preprocess=preprocess,
+                loss=loss, data=was.data, metrics=dict(was.metrics), versions={"convatlas": __version__, "torch": torch.__version__})
+
+
+def read_back(meta: Meta, fitted: Mapping[str, Tensor]) -> Card:
+    """The card that was written into a file."""
+    return replace(registry.card(meta.model, meta.fields), classes=meta.classes, preprocess=meta.preprocess, fitted=fitted, loss=meta.loss,
+                   folded="as loaded" if meta.folded else None, provenance=Provenance(meta.data, meta.metrics, meta.versions))
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
+    """Write tensors and card, atomically: `path` holds the old file or the new one, never half of one."""
+    tensors = {**tensors, **{FITTED + name: tensor for name, tensor in card.fitted.items()}}
+    meta = written(card)
     with whole_write(path, errors=(OSError, SafetensorError)) as beside:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, beside,
                   metadata={KEY: meta.model_dump_json()})
@@ -74,7 +94,7 @@ def find(source: str | Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether convatlas wrote the file."""
+    """True if convatlas wrote the file."""
     if path.suffix != ".safetensors":
         return False
     try:
@@ -84,12 +104,13 @@ def is_ours(path: Path) -> bool:
         return False
 
 
-def read_meta(source: str | Path) -> Meta:
-    """What the checkpoint says of itself, without reading its tensors."""
+def read_card(source: str | Path) -> Card:
+    """The card in a run folder, a published folder or a file of weights, without reading the network's tensors."""
     path = find(source)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
+            fitted = {name.removeprefix(FITTED): file.get_tensor(name) for name in file.keys() if name.startswith(FITTED)}    # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
     if text is None:
@@ -97,21 +118,12 @@ def read_meta(source: str | Path) -> Meta:
     with suppress(ValueError, AttributeError):      # what is no JSON is refused below
         check_format(json.loads(text).get("format"), FORMAT, repr(str(path)))
     try:
-        return Meta.model_validate_json(text)
+        return read_back(Meta.model_validate_json(text), fitted)
     except ValidationError as error:
         raise ConvatlasError(f"{str(path)!r} describes itself in a way this version ({__version__}) does not understand: "
                              f"{error.errors()[0]['msg']}") from error
 
 
-def read_fitted(source: str | Path) -> dict[str, Tensor]:
-    """What the preprocessing measured on the training images, by name; empty where it measures nothing."""
-    path = find(source)
-    read_meta(path)     # refuses what is not ours
-    with safe_open(path, framework="pt") as file:
-        return {name.removeprefix(FITTED): file.get_tensor(name) for name in file.keys() if name.startswith(FITTED)}    # noqa: SIM118
-
-
-def apart(found: Foreign) -> tuple[Foreign, dict[str, Tensor]]:
-    """The network's own tensors of one of our files, and its preprocessing's."""
-    fitted = {name.removeprefix(FITTED): tensor for name, tensor in found.tensors.items() if name.startswith(FITTED)}
-    return replace(found, tensors={name: tensor for name, tensor in found.tensors.items() if not name.startswith(FITTED)}), fitted
+def of_network(found: Foreign) -> Foreign:
+    """The network's tensors in one of our files, without what was fitted for its preprocessing."""
+    return replace(found, tensors={name: tensor for name, tensor in found.tensors.items() if not name.startswith(FITTED)})

@@ -35,7 +35,7 @@ class Pretrained:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How a picture becomes these weights' input."""
+        """Preprocessing that these weights expect."""
         interpolation = self.interpolation if self.interpolation in Interpolation else "bicubic"
         return Preprocess(mean=self.mean, std=self.std, crop_pct=self.crop_pct, interpolation=cast(Any, interpolation))
 
@@ -52,8 +52,8 @@ def catalog() -> tuple[Pretrained, ...]:
 
 
 def _read(ours: str, row: Mapping[str, Any]) -> Pretrained:
-    colours = {name: tuple(row[name]) for name in ("mean", "std") if name in row}
-    return Pretrained(ours=ours, **{**row, **colours})
+    colors = {name: tuple(row[name]) for name in ("mean", "std") if name in row}
+    return Pretrained(ours=ours, **{**row, **colors})
 
 
 def of_file(path: Path) -> Pretrained | None:

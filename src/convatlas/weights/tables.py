@@ -1,4 +1,4 @@
-"""What other libraries call the tensors of our networks: names/*.yaml, one file per family, and pairing names by its rules.
+"""Other libraries' names of our networks' tensors: names/*.yaml, one file per family, and pairing names by its rules.
 
 A rule `layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.reduce.conv` stands for modules with tensors of the same leaf names; with a colon
 before the equals sign it stands for one tensor. Where a name fits several rules, the network at hand decides: each of its tensors has
@@ -84,7 +84,7 @@ def _rules(lines: tuple[str, ...]) -> tuple[Rule, ...]:
 
 
 def strange(theirs: Shapes, table: Sequence[Rule], most: int) -> bool:
-    """Whether more than `most` of the names fit no rule, whatever the network: then there is no need to build it."""
+    """True if more than `most` of the names fit no rule, whatever the network: then there is no need to build it."""
     names = (name for name in theirs if not any(rule(name if rule.tensor else name.rpartition(".")[0]) for rule in table))
     return next(islice(names, most, None), None) is not None
 
@@ -138,7 +138,7 @@ def _fits(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, .
 
 
 def alike(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
-    """Whether one tensor is the other in another shape: a linear layer as a 1×1 convolution, or as one over the last map."""
+    """True if one tensor is the other in another shape: a linear layer as a 1×1 convolution, or as one over the last map."""
     return theirs == ours or (theirs[:1] == ours[:1] and _size(theirs) == _size(ours) and len(theirs) != len(ours))
 
 

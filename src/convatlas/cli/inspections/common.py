@@ -1,4 +1,4 @@
-"""What the commands of `convatlas inspect` share: finding the network, and writing its picture."""
+"""Common ground of `convatlas inspect`'s commands: finding the network, and writing its picture."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -37,7 +37,7 @@ def network(text: str) -> "Convnet":
 
 
 def target(out: Path | None, topic: str) -> Path:
-    """Where the picture goes: `out`, or `<topic>.png` here. Called before the work, so that a wrong suffix is told at once."""
+    """The picture's path: `out`, or `<topic>.png` here. Called before the work, so that a wrong suffix is told at once."""
     path = (out or Path(f"{topic}.png")).expanduser()
     if path.suffix not in FORMATS:
         raise ConvatlasError(f"--out {str(path)!r} is refused: a picture's name ends in {', '.join(FORMATS)}")

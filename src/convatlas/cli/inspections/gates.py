@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from .. import console
 from ..options import COMMON, COUNT, DATA, DATA_HELP, BatchSize, DataDir, Debug, Device, Download, Json, argument, option
 from .common import Network, Out, network, save, target
-from .given import labelled
+from .given import labeled
 
 if TYPE_CHECKING:
     from ...inspect.gates import Gates
@@ -45,7 +45,7 @@ def gates(
         from ...zoo import transforms
 
     net = network(model).to(pick(device))
-    source = labelled(data, data_dir, download)
+    source = labeled(data, data_dir, download)
     found = factors(net, source.val, source.classes, transforms(net), count=count, batch_size=batch_size)
     save(draw(found, f"Gates of {net.name} on {source.name}", classes or (), layers or ()), path)
     if json:

@@ -20,7 +20,7 @@ def files(paths: Sequence[str]) -> "ImageSet":
     return Files([Path(path) for path in paths], torch.zeros(len(paths)))
 
 
-def labelled(data: str, data_dir: str | None, download: bool) -> "Source":
+def labeled(data: str, data_dir: str | None, download: bool) -> "Source":
     """The data of that name, nothing of it held out where it has no validation part; its notes are told."""
     from ...data import open_data
     from ...run import Data
@@ -38,5 +38,5 @@ def given(data: str, data_dir: str | None, download: bool) -> "tuple[ImageSet, t
     path = Path(data).expanduser()
     if path.is_dir() and not is_shards(path):
         return files(pictures([str(path)])), ()
-    source = labelled(data, data_dir, download)
+    source = labeled(data, data_dir, download)
     return source.train, source.classes

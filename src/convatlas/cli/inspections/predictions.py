@@ -7,7 +7,7 @@ from .. import console
 from ..options import COMMON, COUNT, DATA, NATURAL, BatchSize, DataDir, Debug, Device, Download, Json, argument, option, switch
 from ..paths import pictures
 from .common import Network, Out, network, save, target
-from .given import files, labelled
+from .given import files, labeled
 
 if TYPE_CHECKING:
     from ...inspect.predictions import Guess
@@ -57,8 +57,8 @@ def predictions(
             found = guess(net, files(paths), transforms(net), top=top_k, batch_size=batch_size)
             title = f"What {net.name} says"
         else:
-            source = labelled(data, data_dir, download)
-            classes = _matched(source.classes, net.classes)
+            source = labeled(data, data_dir, download)
+            classes = _matched(source.classes, net.card.classes)
             found = guess(net, source.val, transforms(net), classes=classes, count=count, seed=seed, wrong=wrong, top=top_k,
                           batch_size=batch_size)
             title = f"What {net.name} says of {source.name}" + (": mistakes" if wrong else "")

@@ -69,5 +69,5 @@ def _pictures(net: "Convnet", data: str, count: int, data_dir: str | None, downl
 
 def _plain(field: "Field") -> dict[str, Any]:
     box = None if field.box is None else [{"first": span.first, "last": span.last, "size": span.size} for span in field.box]
-    return {"name": field.name, "layer": field.layer, "image": list(field.gradient.shape), "theoretical": box, "centre": field.centre,
+    return {"name": field.name, "layer": field.layer, "image": list(field.gradient.shape), "theoretical": box, "centre": field.center,
             "effective": {str(share): field.side(share) for share in SHARES}}

@@ -6,7 +6,7 @@ from typing import Annotated
 from .. import console
 from ..options import COUNT, DATA, DATA_HELP, BatchSize, DataDir, Debug, Device, Download, Json, argument, option
 from .common import Out, network, save, target
-from .given import labelled
+from .given import labeled
 
 TOPIC = "residuals"
 
@@ -39,7 +39,7 @@ def residuals(
         from ...inspect.residuals import residuals as responses
         from ...zoo import transforms
 
-    source = labelled(data, data_dir, download)
+    source = labeled(data, data_dir, download)
     found = {}
     for text in models:
         net = network(text).to(pick(device))

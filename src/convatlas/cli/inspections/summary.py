@@ -84,7 +84,7 @@ def size(count: int) -> str:
 
 
 def peaks(memory: "Memory", optimizer: str) -> str:
-    """What a batch needs, in two lines."""
+    """Peak memory of a batch, in two lines."""
     images, them = (f"{memory.batch_size} images at once", "them") if memory.batch_size > 1 else ("1 image", "it")
     parts = {"weights": memory.weights, "gradients": memory.gradients, f"state of {optimizer}": memory.states,
              "activations kept": sum(memory.kept.values()), "images": memory.images}

@@ -50,7 +50,7 @@ class Shard(BaseModel):
 
 
 class Index(BaseModel):
-    """What index.json holds."""
+    """The contents of index.json."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +77,7 @@ class Part:
 
 
 def is_shards(root: Path) -> bool:
-    """Whether `convatlas data shard` wrote to this folder."""
+    """True for a folder that `convatlas data shard` wrote."""
     return (root / INDEX).is_file() or (root / JOURNAL).is_file()
 
 
@@ -141,7 +141,7 @@ def parts_of(parts: Mapping[str, Part], split: Split, where: str) -> tuple[Part,
 
 
 def held_out(shards: int, fraction: float, where: str) -> int:
-    """How many of the shards remain when the last ones, about `fraction` of all, are held out."""
+    """Number of shards that remain when the last ones, about `fraction` of all, are held out."""
     if shards < 2:
         raise ConvatlasError(f"{where} has one shard and no validation part, so none can be held out; "
                              "write shards with a validation part: convatlas data shard FOLDER OUT --val 0.2")

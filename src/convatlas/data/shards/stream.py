@@ -27,7 +27,7 @@ log = logging.getLogger("convatlas")
 
 
 def is_stream(source: str) -> bool:
-    """Whether `source` is for `open_stream`: an address, or tar files."""
+    """True if `source` is for `open_stream`: an address, or tar files."""
     return "://" in source or source.endswith(".tar")
 
 
@@ -187,7 +187,7 @@ class Stream:
                                  "that were counted: it was changed, or its index belongs to another one; index it again")
         return [sample.content for sample in samples]
 
-    def relabelled(self, labels: Tensor) -> "Stream":
+    def relabeled(self, labels: Tensor) -> "Stream":
         """The same pictures with other numbers for their classes: int64 (N,)."""
         other = copy(self)
         other.labels = labels

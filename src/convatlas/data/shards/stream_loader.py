@@ -91,7 +91,7 @@ class StreamLoader:
 
 
 def _share(total: int, rank: int, world: int) -> int:
-    """How many pictures of a global batch belong to `rank`; one more at most than to another."""
+    """Pictures of a global batch that belong to `rank`; one more at most than to another."""
     return total // world + (rank < total % world)
 
 

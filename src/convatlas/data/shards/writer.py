@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import ConvatlasError
 from ...files import check_format, digest, whole_write
-from ..folder import read_folder
+from ..image_folder import read_folder
 from ..images import Files, ImageSet, Subset
 from ..split import Split
 from .local import FIELDS, FORMAT, INDEX, JOURNAL, PLACES, Index, Shard
@@ -37,7 +37,7 @@ class Planned:
 
     @property
     def offsets(self) -> list[int]:
-        """Where the bytes of each picture begin; the end of the tar's content comes last."""
+        """Byte offsets of the pictures in the tar; the end of its content comes last."""
         places = [BLOCK]
         for size in self.sizes:     # the picture; the header and the block of its label; the header of the next one
             places.append(places[-1] + _padded(size, BLOCK) + 2 * BLOCK + BLOCK)
@@ -150,7 +150,7 @@ def _suffix(shards: list[Planned]) -> str:
 
 
 def _plan_digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -> str:
-    """What is to be written, as one number: every file with its size and its time of change."""
+    """Digest of all that is to be written: every file with its size and its time of change."""
     digest = hashlib.sha256(json.dumps([classes, suffix]).encode())
     for shard in shards:
         for path, size, label in zip(shard.paths, shard.sizes, shard.labels, strict=True):
@@ -199,7 +199,7 @@ def _check_room(out: Path, needed: int) -> None:
 
 
 def _intact(path: Path, shard: Shard) -> bool:
-    """Whether a shard that the journal lists is what was written."""
+    """True if a shard that the journal lists is as it was written."""
     try:
         return digest(path) == shard.sha256
     except OSError:

@@ -4,7 +4,7 @@ from ...errors import ConvatlasError, nearest
 from .aot import Aot
 from .base import Backend as Backend
 from .base import Precision as Precision
-from .base import Scores as Scores
+from .base import Predictor as Predictor
 from .base import exported as exported
 from .compiled import Compiled
 from .eager import Eager

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...net.model import Convnet
-from .base import Backend, Precision, Scores, exported
+from .base import Backend, Precision, Predictor, exported
 
 
 class Aot(Backend):
@@ -17,7 +17,7 @@ class Aot(Backend):
     name, file, precisions = "aot", "model.pt2", ("fp32",)
 
     def missing(self) -> str | None:
-        """What it needs is a compiler."""
+        """Name the missing compiler, or None."""
         return None if shutil.which("g++") or shutil.which("clang++") else "aot needs a C++ compiler: install g++ or clang++"
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
@@ -25,7 +25,7 @@ class Aot(Backend):
         torch._inductor.aoti_compile_and_package(
             exported(model, example), package_path=str(folder / self.file), inductor_configs={"freezing": True})
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""
         try:
             package = torch._inductor.aoti_load_package(str(folder / self.file))

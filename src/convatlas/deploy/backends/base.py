@@ -1,4 +1,4 @@
-"""What a backend promises: leave a network in a folder, and open it there as a callable."""
+"""Backends: leave a network in a folder, and open it there as a callable."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
@@ -15,7 +15,7 @@ from ..graph.rewrite import rewrite
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Tell = Callable[[str], None]
-Scores = Callable[[Tensor], Tensor]             # images (N, C, H, W) in float32 to what the network gives, in float32
+Predictor = Callable[[Tensor], Tensor]             # images (N, C, H, W) in float32 to what the network gives, in float32
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -41,11 +41,11 @@ class Backend(ABC):
     devices: tuple[str, ...] = ("cpu", "cuda")
 
     def missing(self) -> str | None:
-        """How to install what is not there, or None."""
+        """Installation advice for what is not there, or None."""
         return _absent(self.name, self.requires, self.extra)
 
     def refusal(self, example: Tensor, precision: Precision) -> str | None:
-        """Why this backend cannot run at this precision where the example lies, or None."""
+        """The reason why this backend cannot run at this precision where the example lies, or None."""
         device = example.device.type
         if precision not in get_args(Precision):
             return f"precision {precision!r} is unknown: there are {', '.join(get_args(Precision))}"
@@ -66,7 +66,7 @@ class Backend(ABC):
             raise ConvatlasError(reason)
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
-              ) -> tuple[Scores, int | None]:
+              ) -> tuple[Predictor, int | None]:
         """The network as a callable, and the bytes that it left in the empty `folder`; None where the backend needs no file to be fast.
 
         What takes long says through `tell` how far it is.
@@ -80,10 +80,10 @@ class Backend(ABC):
         """Leave in `folder` what `open` reads; any batch is accepted there."""
 
     @abstractmethod
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """The callable; `example` says which shape it is made fast for. It keeps nothing open in `folder`."""
 
-    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """Leave in `folder` the int8 form of what `write` left in `written`, in fp32; `open` reads it.
 
         `images` (n, C, h, w) calibrate it; `weights` are those of the network's layers, of which those in `keep` stay in fp32.
@@ -107,7 +107,7 @@ SMALL = 7               # sides of depthwise kernels up to which a GPU is faster
 
 
 def order_of(model: nn.Module, device: torch.device) -> torch.memory_format:
-    """How maps best lie: channels last; but on a GPU, where depthwise kernels are large, one channel after the other.
+    """Memory format: channels last; but on a GPU, where depthwise kernels are large, one channel after the other.
 
     cuDNN's 31×31 kernels take ten times as long channels last (H100, bfloat16), the 7×7 ones a quarter of the time.
     """
@@ -116,7 +116,7 @@ def order_of(model: nn.Module, device: torch.device) -> torch.memory_format:
     return torch.contiguous_format if large and device.type == "cuda" else torch.channels_last
 
 
-def in_precision(net: nn.Module, precision: Precision, order: torch.memory_format = torch.channels_last) -> Scores:
+def in_precision(net: nn.Module, precision: Precision, order: torch.memory_format = torch.channels_last) -> Predictor:
     """`net`, whose tensors are of that precision and order already, with float32 at both ends."""
     dtype = DTYPES[precision]
 

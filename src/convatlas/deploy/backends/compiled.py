@@ -9,7 +9,7 @@ from ...net.model import Convnet
 from ...weights.checkpoints import load
 from ..graph.fused import can_fuse, fuse
 from ..graph.rewrite import rewrite
-from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
+from .base import DTYPES, Backend, Precision, Predictor, Tell, in_precision, order_of, quiet
 from .eager import write_folded
 
 
@@ -19,11 +19,11 @@ class Compiled(Backend):
     name, file = "compile", "model.safetensors"
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
-              ) -> tuple[Scores, int | None]:
+              ) -> tuple[Predictor, int | None]:
         """As the base class says, without a file."""
         return self._scores(model, example, precision), None
 
-    def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Scores:
+    def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Predictor:
         import torch._dynamo.config as dynamo
         import torch._inductor.config as inductor
 
@@ -46,6 +46,6 @@ class Compiled(Backend):
         """As the base class says."""
         write_folded(model, folder / self.file)
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""
         return self._scores(load(folder / self.file).to(example.device), example, precision)

@@ -1,5 +1,6 @@
 """torch itself: folded, rewritten, channels-last, and on the CPU with prepacked weights."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,7 +11,7 @@ from ...net.model import Convnet
 from ...weights.checkpoints import load, save
 from ..graph.pack import can_pack, pack
 from ..graph.rewrite import rewrite
-from .base import DTYPES, Backend, Precision, Scores, Tell, in_precision, order_of, quiet
+from .base import DTYPES, Backend, Precision, Predictor, Tell, in_precision, order_of, quiet
 
 
 class Eager(Backend):
@@ -19,11 +20,11 @@ class Eager(Backend):
     name, file = "eager", "model.safetensors"
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
-              ) -> tuple[Scores, int | None]:
+              ) -> tuple[Predictor, int | None]:
         """As the base class says, without a file."""
         return self._scores(model, example, precision), None
 
-    def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Scores:
+    def _scores(self, model: Convnet, example: Tensor, precision: Precision) -> Predictor:
         order = order_of(model, example.device)
         net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=order)      # type: ignore[call-overload]
         if example.device.type == "cpu" and can_pack():
@@ -34,7 +35,7 @@ class Eager(Backend):
         """As the base class says."""
         write_folded(model, folder / self.file)
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""
         return self._scores(load(folder / self.file).to(example.device), example, precision)
 
@@ -44,5 +45,5 @@ def write_folded(model: Convnet, path: Path) -> None:
     from copy import deepcopy
 
     folded = fold_structure(deepcopy(model))
-    folded.folded = model.folded or "for deployment"
+    folded.card = replace(model.card, folded=model.card.folded or "for deployment")
     save(folded, path)

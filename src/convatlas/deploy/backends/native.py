@@ -11,7 +11,7 @@ from ..graph.rewrite import rewrite
 from ..native import Network, missing
 from ..native.plan import plan
 from ..native.stored import WEIGHTS, load, save
-from .base import Backend, Precision, Scores, Tell, quiet
+from .base import Backend, Precision, Predictor, Tell, quiet
 
 
 class Native(Backend):
@@ -20,11 +20,11 @@ class Native(Backend):
     name, file, precisions, devices = "native", WEIGHTS, ("fp32",), ("cpu",)
 
     def missing(self) -> str | None:
-        """What it needs is a compiler."""
+        """Name the missing compiler, or None."""
         return missing()
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
-              ) -> tuple[Scores, int | None]:
+              ) -> tuple[Predictor, int | None]:
         """As the base class says."""
         network = self._write(model, example, folder, tell)
         return network, sum(file.stat().st_size for file in folder.iterdir())
@@ -40,7 +40,7 @@ class Native(Backend):
         save(network, folder)
         return found
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says, for images of the size that it was written for."""
         network = load(folder, torch.get_num_threads())
         if network.size != tuple(example.shape[1:]):

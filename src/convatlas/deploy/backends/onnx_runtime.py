@@ -16,8 +16,8 @@ from ...net.model import Convnet
 from ..graph.rewrite import rewrite
 from ..int8.sensitivity import places
 from ..reader import open_session as open_session
-from .base import Backend, Precision, Scores
-from .parts import Run, by_onnxruntime, tune, tuned
+from .base import Backend, Precision, Predictor
+from .split import Run, by_onnxruntime, tune, tuned
 
 
 class OnnxRuntime(Backend):
@@ -36,7 +36,7 @@ class OnnxRuntime(Backend):
     def _run(self, folder: Path, threads: int, part: int | None) -> Run:
         return by_onnxruntime(lambda count: open_session(folder / self.file, count), threads, part)
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""
         threads = torch.get_num_threads()
         part = tuned(folder, threads).get(len(example))
@@ -47,7 +47,7 @@ class OnnxRuntime(Backend):
 
         return scores
 
-    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """By ONNX Runtime: static, as pairs of QuantizeLinear and DequantizeLinear; weights symmetric per channel."""
         import onnx
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -74,7 +74,7 @@ WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
 def _reader(images: Tensor) -> Any:
-    """What gives ONNX Runtime the images, eight at a time."""
+    """A calibration reader: gives ONNX Runtime the images, eight at a time."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Reader(CalibrationDataReader):        # type: ignore[misc]    # the engine is untyped
@@ -93,7 +93,7 @@ def _quiet(record: logging.LogRecord) -> bool:
 
 
 def _saturates() -> bool:
-    """Whether sums of two products overflow 16 bits: x86 without VNNI. Weights then have 7 bits, as ONNX Runtime advises."""
+    """True if sums of two products overflow 16 bits: x86 without VNNI. Weights then have 7 bits, as ONNX Runtime advises."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     return sys.platform != "linux" or "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ from torch import Tensor
 from ...net.model import Convnet
 from ..int8.sensitivity import places
 from ..reader import openvino_core, silent
-from .base import Backend, Precision, Scores, exported
-from .parts import Floats, by_openvino, tune, tuned
+from .base import Backend, Precision, Predictor, exported
+from .split import Floats, by_openvino, tune, tuned
 
 #   int8 is in the graph itself; what it leaves in floating point is fp32 then
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
@@ -37,7 +37,7 @@ class OpenVino(Backend):
         threads, images, content = torch.get_num_threads(), example.contiguous().numpy(), _content(folder / self.file)
         tune(lambda part: _compiled(content, precision, images.shape, part), images, threads, folder)
 
-    def open(self, folder: Path, example: Tensor, precision: Precision) -> Scores:
+    def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""
         content, parts = _content(folder / self.file), tuned(folder, torch.get_num_threads())
         made: dict[tuple[int, ...], Callable[[Floats], Floats]] = {}
@@ -53,7 +53,7 @@ class OpenVino(Backend):
         compiled(tuple(example.shape))
         return scores
 
-    def quantise(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
         """By NNCF: weights symmetric per channel, activations between the bounds that the images show, biases corrected.
 
         Bounds are symmetric around zero, which is fastest, unless the network has activations that reach a little below zero, where
@@ -71,10 +71,10 @@ class OpenVino(Backend):
         curved = any(op.get_type_name() in CURVED for op in network.get_ordered_ops())
         preset = nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE
         with redirect_stdout(io.StringIO()), same_signal_stack():        # its bars; its cores, which end in any order
-            quantised = nncf.quantize(
+            quantized = nncf.quantize(
                 network, nncf.Dataset([image[None].numpy() for image in images]), subset_size=len(images), preset=preset,
                 ignored_scope=nncf.IgnoredScope(names=[nodes[layer] for layer in keep if layer in nodes]))
-        openvino.save_model(quantised, folder / self.file, compress_to_fp16=False)
+        openvino.save_model(quantized, folder / self.file, compress_to_fp16=False)
 
 
 def _weights(op: Any) -> Any:

@@ -21,7 +21,7 @@ from ...errors import ConvatlasError
 from ..backends.base import Tell
 from ..choose import CANDIDATES, TOLERANCE
 from ..machine import OPERATIONS
-from .contestants import ENGINES, LIBRARIES, MATRIX, OURS, PLAIN
+from .sides import ENGINES, LIBRARIES, MATRIX, OURS, PLAIN
 
 AGAINST = (*LIBRARIES, "onnxruntime", "openvino")      # what is compared unless told otherwise: torch.compile takes minutes to set up
 LIMIT = 900.0                           # seconds in which one step of a process must be over
@@ -113,7 +113,7 @@ def bench(model: str, batches: Sequence[int] = (1, 16), against: Sequence[str] =
 
 
 def _covers(known: Comparison, model: str, batch: int, image_size: int | None, against: Sequence[str]) -> bool:
-    """Whether this comparison is the one that is asked for, with all its sides."""
+    """True if this comparison is the one that is asked for, with all its contestants."""
     return (known.given == model and known.batch == batch and (image_size is None or known.size == (image_size, image_size))
             and {side.name for side in known.sides} >= set(against))
 
@@ -218,7 +218,7 @@ class Worker:
     def __init__(self, job: Mapping[str, Any]) -> None:
         self.name, self.setup = str(job.get("side", job["do"])), 0.0
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")     # noqa: SIM115    # closed with the process
-        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.contestants", json.dumps(job)], stdin=subprocess.PIPE,
+        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.sides", json.dumps(job)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=self.errors, text=True, encoding="utf-8")
         self.lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
@@ -241,7 +241,7 @@ class Worker:
             self.process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """What it says next; a ConvatlasError if that is a problem, or if it ends or takes longer than LIMIT."""
+        """The process's next answer; a ConvatlasError if that is a problem, or if it ends or takes longer than LIMIT."""
         try:
             line = self.lines.get(timeout=LIMIT)
         except queue.Empty:

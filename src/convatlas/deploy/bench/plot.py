@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .comparison import Comparison
-from .contestants import ENGINES, LIBRARIES, OURS, PLAIN
+from .sides import ENGINES, LIBRARIES, OURS, PLAIN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ INK, LINE = "#1c232c", "#dde2e8"
 
 
 def draw(compared: Sequence[Comparison]) -> "Figure":
-    """How many times faster ours is than each side: one line per network and batch, a logarithmic axis, equal speed marked."""
+    """Speed-ups over each contestant: one line per network and batch, a logarithmic axis, equal speed marked."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
@@ -24,9 +24,9 @@ def draw(compared: Sequence[Comparison]) -> "Figure":
     shown = [name for name in (*LIBRARIES, PLAIN, *ENGINES) if any(each.side(name) for each in compared)]
     for name in shown:
         points = [(side.ratio, row) for row, each in enumerate(compared) if (side := each.side(name)) and side.ratio]
-        marker, colour = MARKS[name]
-        axes.scatter([x for x, _ in points], [y for _, y in points], marker=marker, s=28, color=colour,
-                     facecolors="none" if name in ("torchvision", "openvino") else colour, label=name, zorder=3)
+        marker, color = MARKS[name]
+        axes.scatter([x for x, _ in points], [y for _, y in points], marker=marker, s=28, color=color,
+                     facecolors="none" if name in ("torchvision", "openvino") else color, label=name, zorder=3)
     axes.axvline(1, color=INK, linewidth=0.9, zorder=1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))

@@ -44,7 +44,7 @@ class ConvReLU(nn.Module):
 
 
 def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether cuDNN has this in one kernel: in half precision, on GPUs with tensor cores for bfloat16."""
+    """True if cuDNN has this in one kernel: in half precision, on GPUs with tensor cores for bfloat16."""
     return (device.type == "cuda" and torch.version.cuda is not None and torch.backends.cudnn.is_available()     # type: ignore[no-untyped-call]
             and dtype in (torch.bfloat16, torch.float16) and torch.cuda.get_device_capability(device) >= (8, 0))
 

@@ -25,7 +25,7 @@ FUNCTIONS: dict[Any, Fused] = {
 
 
 def can_pack() -> bool:
-    """Whether this torch has oneDNN and its fused operators."""
+    """True if this torch has oneDNN and its fused operators."""
     return torch.backends.mkldnn.is_available() and getattr(MKLDNN, "_convolution_pointwise", None) is not None      # type: ignore[no-untyped-call]
 
 
@@ -155,12 +155,12 @@ def _fill_in_place(graph: fx.GraphModule, made: dict[fx.Node, tuple[int, ...]]) 
             with graph.graph.inserting_before(join):
                 part = graph.graph.call_function(_put, (room, sum(channels[:filled]), *maps[filled:]))
             filled = len(maps)
-            _normalise(graph, join)
+            _normalize(graph, join)
             join.replace_all_uses_with(part)
             graph.graph.erase_node(join)
 
 
-def _normalise(graph: fx.GraphModule, join: fx.Node) -> None:
+def _normalize(graph: fx.GraphModule, join: fx.Node) -> None:
     """Let the BatchNorm that reads `join`, and the ReLU that reads that, be one `Affine`."""
     reader, norm = only_reader(join), _norm(graph, join)
     assert reader is not None and norm is not None
@@ -241,12 +241,12 @@ def _place(graph: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
 
 
 def only_reader(node: fx.Node) -> fx.Node | None:
-    """What reads `node`, if that is one node alone."""
+    """The node that reads `node`, if it is the only one."""
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
 def activation(graph: fx.GraphModule, node: fx.Node) -> Fused | None:
-    """What activation `node` is, if it is one."""
+    """The activation that `node` computes, if it is one."""
     if node.op == "call_function":
         return FUNCTIONS.get(node.target)
     if node.op != "call_module":

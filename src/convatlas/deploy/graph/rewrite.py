@@ -44,7 +44,7 @@ def _rewrite_chain(chain: nn.Sequential) -> None:
 
 
 def _rewritten(before: nn.Module, after: nn.Module) -> tuple[nn.Module, nn.Module] | None:
-    """What takes the place of two modules that follow each other, or None."""
+    """Replacements of two modules that follow each other, or None."""
     if isinstance(before, nn.LayerNorm) and before.elementwise_affine:
         channels_first = isinstance(before, LayerNorm2d)
         if type(after) is nn.Linear and not channels_first and len(before.normalized_shape) == 1:
@@ -75,7 +75,7 @@ def _means_last(paths: Merged | Parallel) -> None:
 
 
 def _keeps(pool: nn.AvgPool2d) -> bool:
-    """Whether it looks at every position, and divides by a number that is known."""
+    """True if it looks at every position, and divides by a number that is known."""
     return pool.stride in (1, (1, 1)) and pool.divisor_override is None and not pool.ceil_mode
 
 
@@ -101,7 +101,7 @@ def _pointwise(conv: nn.Conv2d) -> bool:
 
 
 def _mean(pool: nn.AvgPool2d) -> bool:
-    """Whether each result is a mean of values that are there: a constant then stays what it is."""
+    """True if each result is a mean of values that are there: a constant then stays what it is."""
     return pool.padding in (0, (0, 0)) and pool.divisor_override is None
 
 

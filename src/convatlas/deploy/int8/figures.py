@@ -1,11 +1,11 @@
-"""What quantising a network to int8 did, as figures: accuracy before and after, layers kept in fp32, sensitivities."""
+"""Figures of quantisation to int8: accuracy before and after, layers kept in fp32, sensitivities."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What one layer costs in int8 when everything else is fp32."""
+    """Sensitivity of one layer: the loss when it alone is int8 and everything else fp32."""
 
     layer: str              # its name in the rewritten network
     change: float           # squared change of the scores, over their squared spread between the classes of an image
@@ -32,7 +32,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Int8:
-    """How a network was quantised. Sizes are bytes of all files; shares are 0 to 1."""
+    """Account of a quantisation. Sizes are bytes of all files; shares are 0 to 1."""
 
     backend: str
     calibrated_on: int                          # images

@@ -14,12 +14,12 @@ from ...engine.evaluate import Evaluation
 from ...errors import ConvatlasError
 from ...net.layers import macs
 from ...net.model import Convnet
-from ..backends import Backend, Scores, backend_of
+from ..backends import Backend, Predictor, backend_of
 from ..backends.base import Tell, quiet
 from ..choose import TOLERANCE, Candidate, Report, difference, measured, resident, setup_failure
 from ..graph.rewrite import rewrite
-from .calibration import Judge, Labelled, Pictures, calibration, judge
 from .figures import Accuracy, Int8, Sensitivity, Trial
+from .pictures import Evaluator, Labeled, Pictures, calibration, evaluator
 from .sensitivity import layers, sensitivities
 
 CANDIDATES = ("openvino", "onnxruntime")        # of auto
@@ -29,16 +29,16 @@ SEEN = 32           # calibration pictures on which int8 and fp32 are compared
 
 
 
-class Quantised(nn.Module):
+class Quantized(nn.Module):
     """A network's scores in int8. Input and output are the network's; `report` says what was measured, `files` is the network by name."""
 
-    def __init__(self, scores: Scores, report: Report, files: dict[str, bytes]) -> None:
+    def __init__(self, predictor: Predictor, report: Report, files: dict[str, bytes]) -> None:
         super().__init__()
-        self.scores, self.report, self.files = scores, report, files
+        self.predictor, self.report, self.files = predictor, report, files
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) as the network takes them to its scores, in float32."""
-        return self.scores(x)
+        return self.predictor(x)
 
 
 def share(text: str | float) -> float:
@@ -52,9 +52,9 @@ def share(text: str | float) -> float:
     return value
 
 
-def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT, evaluate: Labelled | None = None,
+def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT, evaluate: Labeled | None = None,
              max_drop: str | float | None = None, sensitivity: bool = False, batch: int = 1, candidates: Sequence[str] = CANDIDATES,
-             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantised:
+             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantized:
     """`model` in int8: weights symmetric per channel, activations between the bounds that `count` of `images` show.
 
     `images` are a folder (of pictures, or of classes), a named data set (in `data_dir`), opened data or inputs (n, C, h, w); `evaluate`
@@ -74,7 +74,7 @@ def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: 
     if backend != "auto":
         engines[0].check(here, "int8")
     pictures = calibration(model, images, count, data_dir)
-    judged = None if evaluate is None else judge(model, evaluate, data_dir)
+    judged = None if evaluate is None else evaluator(model, evaluate, data_dir)
     for note in () if judged is None else judged.notes:
         tell(note)
     use("auto", macs(model) * batch, here.device)
@@ -86,17 +86,17 @@ def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: 
     if not ready:
         raise ConvatlasError(f"{model.name} was not quantised: " + "; ".join(f"{c.name}: {c.refused}" for c in table))
     best = min(ready, key=lambda each: next(c.latency or 0.0 for c in table if c.name == each.candidate.name))
-    return Quantised(best.scores, Report(table, best.candidate.name, int8=best.figures), best.files)
+    return Quantized(best.predictor, Report(table, best.candidate.name, int8=best.figures), best.files)
 
 
 @dataclass
 class _Work:
-    """What is the same for every backend; what takes long is done once, when it is first needed."""
+    """State shared by all backends; what takes long is done once, when it is first needed."""
 
     model: Convnet
     pictures: Tensor
     example: Tensor
-    judge: Judge | None
+    judge: Evaluator | None
     bound: float | None
     wanted: bool                # the ranking, in any case
     tell: Tell
@@ -116,8 +116,8 @@ class _Ready:
     """A backend with the network in int8, and in fp32 to compare with."""
 
     candidate: Candidate
-    scores: Scores
-    plain: Scores
+    predictor: Predictor
+    plain: Predictor
     figures: Int8
     files: dict[str, bytes]
 
@@ -127,7 +127,7 @@ class _Try:
     """One quantisation."""
 
     kept: tuple[str, ...]
-    scores: Scores
+    predictor: Predictor
     files: dict[str, bytes]
     accuracy: Accuracy | None
 
@@ -173,7 +173,7 @@ def _built(engine: Backend, work: _Work, folder: Path) -> _Ready:
     def attempt(kept: tuple[str, ...]) -> _Try:
         began, target = time.perf_counter(), folder / f"int8-{len(kept)}"
         target.mkdir()
-        engine.quantise(written, target, work.pictures, weights, kept)
+        engine.quantize(written, target, work.pictures, weights, kept)
         scores = engine.open(target, example, "int8")
         found = None if work.judge is None or work.before is None else _accuracy(work.judge(scores), work.before)
         files = {file.name: file.read_bytes() for file in sorted(target.iterdir())}
@@ -190,13 +190,13 @@ def _built(engine: Backend, work: _Work, folder: Path) -> _Ready:
     ranking = work.ranked() if work.wanted else work.ranking
     seen = work.pictures[:SEEN]
     with torch.inference_mode():
-        agreement = float((best.scores(seen).argmax(1) == model(seen).argmax(1)).double().mean())
+        agreement = float((best.predictor(seen).argmax(1) == model(seen).argmax(1)).double().mean())
     size, size32 = sum(map(len, best.files.values())), sum(file.stat().st_size for file in written.iterdir())
     figures = Int8(engine.name, len(work.pictures), len(weights), best.kept, agreement, size, size32,
                    None if work.before is None else _accuracy(work.before, work.before), best.accuracy, work.bound,
                    tuple(Trial(len(each.kept), each.accuracy) for each in done.values()), ranking)
-    error = difference(model, seen, best.scores(seen))
-    return _Ready(Candidate(engine.name, error=error, size=size), best.scores, plain, figures, best.files)
+    error = difference(model, seen, best.predictor(seen))
+    return _Ready(Candidate(engine.name, error=error, size=size), best.predictor, plain, figures, best.files)
 
 
 def _narrowed(order: Sequence[str], attempt: Callable[[tuple[str, ...]], _Try], done: dict[int, _Try], before: Evaluation,
@@ -242,8 +242,8 @@ def _accuracy(found: Evaluation, before: Evaluation) -> Accuracy:
 def _table(tried: Sequence["_Ready | Candidate"], ready: Sequence[_Ready], example: Tensor, seconds: float) -> tuple[Candidate, ...]:
     """Every candidate with its times, and each one's fp32 beside it."""
     plain = [Candidate(f"{each.candidate.name}, fp32", size=each.figures.fp32_size, refused="to compare with") for each in ready]
-    timed = measured([each.candidate for each in ready] + plain, [each.scores for each in ready] + [each.plain for each in ready], example,
-                     seconds)
+    calls = [*(each.predictor for each in ready), *(each.plain for each in ready)]
+    timed = measured([each.candidate for each in ready] + plain, calls, example, seconds)
     by_name = {candidate.name: candidate for candidate in timed}
     rows: list[Candidate] = []
     for each in tried:

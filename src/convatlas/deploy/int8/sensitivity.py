@@ -1,4 +1,4 @@
-"""Which layers suffer from int8: one at a time is rounded as the engines round it, and the scores are compared."""
+"""Sensitivity of layers to int8: one at a time is rounded as the engines round it, and the scores are compared."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

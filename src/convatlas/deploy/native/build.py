@@ -25,7 +25,7 @@ def compiler() -> str | None:
 
 
 def missing() -> str | None:
-    """How to install the compiler that is not there, or None."""
+    """Installation advice for the compiler that is not there, or None."""
     return None if compiler() else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX"
 
 
@@ -56,7 +56,7 @@ def names_in(what: str) -> tuple[str, ...]:
 
 
 def _instructions() -> str:
-    """What -march=native depends on."""
+    """The processor's instruction sets, on which -march=native depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -204,7 +204,7 @@ class Program:
         return min(_seconds(self.run, x) for _ in range(RUNS))
 
     def _known(self) -> list[Choice]:
-        """What was found fastest for each step, if that is a way to compute it, else what is usual."""
+        """The ways found fastest for each step, where they can compute it, else the usual ones."""
         options = [self.options(i) for i in range(len(self.works))]
         found = [self.network.choices.get(self._key(i)) for i in range(len(self.works))]
         return [choice if choice in each else each[0] for choice, each in zip(found, options, strict=True)]
@@ -232,7 +232,7 @@ class Program:
         return [usual, *(each for each in found if each != usual)]
 
     def usual(self, i: int) -> Choice:
-        """What is mostly fast."""
+        """The way that is mostly fast."""
         work = self.works[i]
         if work.kind != "conv":
             return work.kind, 0, 0, 0
@@ -244,7 +244,7 @@ class Program:
         return "conv", 112, 0, share
 
     def _key(self, i: int) -> str:
-        """What a layer's speed depends on."""
+        """Key of a layer's speed: all that it depends on."""
         work = self.works[i]
         shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel, *work.stride, work.groups)
         more = (" apart" if self.apart else "") + ("" if work.before is None else " after BatchNorm")

@@ -93,7 +93,7 @@ class _Planner:
         return [each for each in maps if isinstance(each, fx.Node)]
 
     def _new(self, node: fx.Node, like: Map | None = None) -> Map:
-        """Where `node`'s map goes; in torch's order of dimensions, or in that of `like`."""
+        """A place for `node`'s map; in torch's order of dimensions, or in that of `like`."""
         shape = self.made[node]
         if len(shape) == 2:
             n, h, w, c = shape[0], 1, 1, shape[1]
@@ -252,7 +252,8 @@ class _Planner:
         source = self._written(node.args[0])
         if norm.running_mean is None or norm.running_var is None:
             raise UnsupportedError("native needs BatchNorm's statistics")
-        self._add(node, Work("affine", node.name, source, self._new(node), before=_floats(torch.stack(scale_shift(norm)))))
+        before = _floats(torch.stack(scale_shift(norm)))
+        self._add(node, Work("affine", node.name, source, self._new(node), before=before))
 
     def _response(self, node: fx.Node, norm: LocalResponseNorm) -> None:
         source = self._written(node.args[0])
@@ -372,7 +373,7 @@ def _two(values: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _join_groups(work: Work) -> None:
-    """As many groups as fill whole vectors become one, with zeros where they have nothing to do with each other."""
+    """Joined groups: as many as fill whole vectors become one, with zeros where they have nothing to do with each other."""
     assert work.weight is not None
     groups, (outputs, inputs, *kernel) = work.groups, work.weight.shape
     each = outputs // groups

@@ -42,13 +42,13 @@ class Buffer:
 
     @property
     def root(self) -> "Buffer":
-        """What memory is given to."""
+        """The buffer to which memory is given."""
         return self if self.of is None else self.of.root
 
 
 @dataclass(frozen=True)
 class Map:
-    """What a node of the graph made: n images of h × w pixels and c channels, from `channel` on in a buffer; None is the network's image.
+    """A node's result: n images of h × w pixels and c channels, from `channel` on in a buffer; None is the network's image.
 
     `last` says that torch has the channels in the last dimension here, `flat` that it sees one dimension of (c, h, w).
     """
@@ -96,7 +96,7 @@ class Work:
 
     @property
     def can_winograd(self) -> bool:
-        """Whether this is a 3×3 convolution of stride 1."""
+        """True for a 3×3 convolution of stride 1."""
         return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1 and self.before is None
                 and self.source.buffer is not None)
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from . import console
 
 
-def judge(folders: Sequence[str], data: str, data_dir: str | None, device: str, workers: int) -> dict[str, Any]:
+def evaluate_runs(folders: Sequence[str], data: str, data_dir: str | None, device: str, workers: int) -> dict[str, Any]:
     """Each run's accuracy on `data`, and McNemar's test for every two of them, as plain values."""
     from .progress import Progress
 
@@ -31,7 +31,7 @@ def judge(folders: Sequence[str], data: str, data_dir: str | None, device: str, 
     }
 
 
-def show_judged(judged: dict[str, Any]) -> None:
+def show_evaluated(judged: dict[str, Any]) -> None:
     """The same for people."""
     table = console.table(f"judged on {escape(judged['data'])}", ">images", ">top-1", ">95 % confidence")
     for run in judged["runs"]:

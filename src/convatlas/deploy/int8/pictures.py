@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data import Files, ImageSet, Loader, Source, Subset, Transform, open_data, prepared
-from ...data.folder import SUFFIXES
+from ...data.image_folder import SUFFIXES
 from ...data.shards.stream import Stream
 from ...data.shards.stream_loader import StreamLoader
 from ...engine.distributed import World
@@ -20,14 +20,14 @@ from ...net.model import Convnet
 from ...run import Data, Loss
 from ...runs.folder import CONFIG, run_of
 from ...zoo import transforms
-from ..backends import Scores
+from ..backends import Predictor
 
 Pictures = str | Path | Source | Tensor                     # a folder or a named set, opened data, or inputs (n, C, h, w)
-Labelled = str | Path | Source | tuple[Tensor, Tensor]      # the same with classes; or inputs and classes (n,)
+Labeled = str | Path | Source | tuple[Tensor, Tensor]      # the same with classes; or inputs and classes (n,)
 BATCH = 32          # of judging
 
 
-def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labelled | None) -> tuple[Pictures | None, Labelled | None]:
+def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labeled | None) -> tuple[Pictures | None, Labeled | None]:
     """Both, where `model` is a run folder: the run's own data where neither is given, and for what names its data, so that the images
     that it held out judge it; else as they are.
     """
@@ -99,7 +99,7 @@ def _small(images: ImageSet, transform: Transform) -> ImageSet:
     return prepared(images, Data(cache="off"), transform)
 
 
-class Judge(NamedTuple):
+class Evaluator(NamedTuple):
     """Labelled pictures, ready to be scored again and again."""
 
     batches: Batches
@@ -107,28 +107,28 @@ class Judge(NamedTuple):
     loss: Loss
     num_classes: int
 
-    def __call__(self, scores: Scores) -> Evaluation:
-        """What `scores` makes of the pictures."""
-        found = measure(_Steady(scores, BATCH), self.batches, self.loss, World(0, 1, torch.device("cpu")), self.num_classes)
+    def __call__(self, predictor: Predictor) -> Evaluation:
+        """The evaluation of `predictor` on the pictures."""
+        found = measure(_Steady(predictor, BATCH), self.batches, self.loss, World(0, 1, torch.device("cpu")), self.num_classes)
         if not found.count:
             raise ConvatlasError("none of the pictures that are to judge the network can be read")
         return found
 
 
-def judge(model: Convnet, source: Labelled, data_dir: str | None = None) -> Judge:
+def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> Evaluator:
     """The validation images of `source` with the network's classes; a ConvatlasError where the classes do not fit."""
-    loss = model.scores or Loss()
+    loss = model.card.loss or Loss()
     if isinstance(source, tuple):
         _check(model, source[0])
         if len(source[0]) != len(source[1]):
             raise ConvatlasError(f"evaluate has {len(source[0])} images and {len(source[1])} classes: each image needs its class")
-        return Judge(_InMemory(*source), (), loss, model.num_classes)
+        return Evaluator(_InMemory(*source), (), loss, model.num_classes)
     opened = source if isinstance(source, Source) else open_data(Data(source=str(source), data_dir=data_dir), for_eval=True)
     transform = transforms(model)
     matched = match(prepared(opened.val, Data(cache="auto"), transform, lambda text: None), opened.classes, model)
     seen = matched.images
     loader = StreamLoader(seen, transform, BATCH) if isinstance(seen, Stream) else Loader(seen, transform, BATCH)
-    return Judge(loader, (*opened.notes, *matched.notes), loss, model.num_classes)
+    return Evaluator(loader, (*opened.notes, *matched.notes), loss, model.num_classes)
 
 
 def _check(model: Convnet, images: Tensor) -> None:
@@ -159,12 +159,12 @@ class _InMemory:
 class _Steady(nn.Module):
     """Scores in batches of one size, the last one filled up: an engine compiles each shape anew."""
 
-    def __init__(self, scores: Scores, batch: int) -> None:
+    def __init__(self, predictor: Predictor, batch: int) -> None:
         super().__init__()
-        self.scores, self.batch = scores, batch
+        self.predictor, self.batch = predictor, batch
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, C, h, w) to (n, K), n at most the batch."""
         if len(x) == self.batch:
-            return self.scores(x)
-        return self.scores(torch.cat([x, x[-1:].expand(self.batch - len(x), -1, -1, -1)]))[: len(x)]
+            return self.predictor(x)
+        return self.predictor(torch.cat([x, x[-1:].expand(self.batch - len(x), -1, -1, -1)]))[: len(x)]

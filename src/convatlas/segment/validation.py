@@ -1,4 +1,4 @@
-"""Judge a network that segments on whole images: in training after every epoch, and by `convatlas eval`."""
+"""Judging a network that segments on whole images: in training after every epoch, and by `convatlas eval`."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -14,17 +14,17 @@ from ..engine.losses import per_image
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
 from ..net.segmenter import Segmenter
+from .metrics import PixelMetrics, pixel_metrics
 from .patches import WholeImages
 from .picture import Picture
-from .scores import PixelScores, pixel_scores
-from .tiles import blocks, plan
+from .tiles import blocks, tiling
 
 TILE = 1024         # side of what the network gets at once; smaller images are one tile
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a network says of some images' pixels."""
+class PixelResult:
+    """Figures of a network on some images' pixels."""
 
     loss: float                 # mean over the images of the mean over their pixels
     confusion: Tensor           # int64 (K, K), [true, predicted], pixels
@@ -33,28 +33,28 @@ class Judged:
     images_per_second: float
 
     @property
-    def scores(self) -> PixelScores:
+    def metrics(self) -> PixelMetrics:
         """FCN's four figures, and more."""
-        return pixel_scores(self.confusion)
+        return pixel_metrics(self.confusion)
 
     @property
     def top1(self) -> float:
         """The share of pixels that are right."""
-        return self.scores.accuracy
+        return self.metrics.accuracy
 
     @property
     def top5(self) -> float:
         """The same: pixels have no second guesses."""
-        return self.scores.accuracy
+        return self.metrics.accuracy
 
     @property
     def extras(self) -> Mapping[str, float]:
-        """What metrics.csv gets besides."""
-        return {"val_iou": self.scores.mean_iou}
+        """Further columns of metrics.csv."""
+        return {"val_iou": self.metrics.mean_iou}
 
 
-def judge(model: Segmenter, images: WholeImages, loss: run.Loss, world: World, num_classes: int, watch: Watch | None,
-          stop: Callable[[], bool] = lambda: False, each: Callable[[int, Tensor], None] | None = None) -> Judged | None:
+def validate(model: Segmenter, images: WholeImages, loss: run.Loss, world: World, num_classes: int, watch: Watch | None,
+          stop: Callable[[], bool] = lambda: False, each: Callable[[int, Tensor], None] | None = None) -> PixelResult | None:
     """Go over the images; None as soon as `stop()` is true in one process. Every process gets the same result.
 
     `each(index, scores (K, H, W))` is called for every image of this process.
@@ -81,7 +81,7 @@ def judge(model: Segmenter, images: WholeImages, loss: run.Loss, world: World, n
     if not sums[1]:
         raise ConvatlasError("no image with a mask could be read" + next((f": {reason}" for reason in images.skipped.values()), ""))
     skipped = len(gather(world, torch.tensor(sorted(images.skipped), dtype=torch.int64)))
-    return Judged(float(sums[0] / sums[1]), table.long().cpu(), int(sums[1]), skipped,
+    return PixelResult(float(sums[0] / sums[1]), table.long().cpu(), int(sums[1]), skipped,
                   int(sums[1]) / max(time.perf_counter() - began, 1e-9))
 
 
@@ -90,6 +90,8 @@ def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss
     try:
         pixels, truth = images.pixels(index), images.truth(index).to(table.device)
     except UnreadableImage as error:
+        if images.strict:
+            raise
         images.skipped[index] = str(error)
         return None
     scores = whole_scores(model, pixels.to(table.device))
@@ -104,7 +106,7 @@ def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss
 def whole_scores(model: Segmenter, pixels: Tensor) -> Tensor:
     """Scores (K, H, W) of a whole normalised image (C, H, W), tile by tile where it is larger than one; mirrored beyond its edges."""
     picture = Picture(pixels, 0)
-    cut = plan(model, picture.size, TILE)
+    cut = tiling(model, picture.size, TILE)
     scores = pixels.new_empty(model.num_classes, *picture.size, dtype=torch.float32)
     for block in blocks(cut, picture.read, lambda images: model(images).float()):
         high, wide = block.scores.shape[1:]

@@ -69,7 +69,7 @@ def _judged(root: Path, split: Split) -> Path | None:
 
 
 def _has_parts(root: Path) -> bool:
-    """Whether `root/train` holds classes, rather than being a class of trains."""
+    """True if `root/train` holds classes, rather than being a class of trains."""
     inside = {path.name for path in _folders(root)}
     return "train" in inside and (bool(_folders(root / "train")) or inside <= {"train", *VAL, *TEST})
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ..data import ImageSet, Transform
 from ..draw.canvas import LETTER
-from ..draw.plots import COLOURS, UNITS, defaults
+from ..draw.plots import COLORS, UNITS, defaults
 from ..errors import ConvatlasError
 from ..net.model import Convnet
+from ..net.segmenter import of_images
 from .nearest import Engine, Metric, nearest
 from .pictures import ending, inputs, show
 from .vectors import Changes, Index, embed, key
@@ -26,7 +27,7 @@ LETTERS = 18                                    # of a name below a picture
 
 
 @dataclass(frozen=True)
-class Neighbour:
+class Neighbor:
     """One picture that was found; `pixels` are uint8 (C, H, W)."""
 
     name: str
@@ -36,25 +37,26 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """Every query with its neighbours, nearest first."""
 
     names: tuple[str, ...]
     pictures: tuple[Tensor, ...]                # uint8 (C, H, W)
-    found: tuple[tuple[Neighbour, ...], ...]
+    found: tuple[tuple[Neighbor, ...], ...]
     metric: Metric
     searched: int                               # vectors
     changes: Changes                            # of the index, before it was searched
 
 
-def neighbours(model: Convnet, queries: ImageSet, among: ImageSet, transform: Transform, *, index: Path | None = None, k: int = 6,
-               metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbours:
+def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Transform, *, index: Path | None = None, k: int = 6,
+               metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbors:
     """The `k` pictures of `among` nearest to each of `queries` by the vectors before the classifier of `model`, which is in eval mode.
 
     `transform` is `convatlas.transforms(model)`. `index` keeps the vectors in a folder, where the next call finds them; without it
     they are computed anew. A query that is itself among the pictures is not its own neighbour. Unreadable pictures are told and left
     out. Raises ConvatlasError where nothing can be read, or the index belongs to another network.
     """
+    of_images(model, "look at it with `convatlas inspect segmentation`")
     if k < 1:
         raise ConvatlasError(f"k = {k} is refused: it must be at least 1")
     asked = [(i, embed(model, x[None])) for numbers, batch in inputs(queries, range(len(queries)), transform, batch_size)
@@ -73,19 +75,19 @@ def neighbours(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tr
     for row, (query, _) in enumerate(asked):
         own = key(queries, query)
         ranked = zip(names[row * numbers.shape[1] :], distances[row].tolist(), strict=False)
-        rows.append(tuple(_neighbour(among, places[name], distance) for name, distance in ranked if name != own)[:k])
+        rows.append(tuple(_neighbor(among, places[name], distance) for name, distance in ranked if name != own)[:k])
     if not any(rows):
         raise ConvatlasError("there is no other picture to find than the query itself: look among more pictures")
     shown = [query for query, _ in asked]
-    return Neighbours(tuple(queries.name(i) for i in shown), tuple(queries.read(i) for i in shown), tuple(rows), metric, searched, changes)
+    return Neighbors(tuple(queries.name(i) for i in shown), tuple(queries.read(i) for i in shown), tuple(rows), metric, searched, changes)
 
 
-def _neighbour(among: ImageSet, i: int, distance: float) -> Neighbour:
+def _neighbor(among: ImageSet, i: int, distance: float) -> Neighbor:
     labels = among.labels
-    return Neighbour(among.name(i), int(labels[i]) if labels.ndim == 1 else -1, distance, among.read(i))
+    return Neighbor(among.name(i), int(labels[i]) if labels.ndim == 1 else -1, distance, among.read(i))
 
 
-def draw(result: Neighbours, title: str, classes: Sequence[str] = ()) -> "Figure":
+def draw(result: Neighbors, title: str, classes: Sequence[str] = ()) -> "Figure":
     """Each query at the left, its neighbours beside it with their distances; `classes` name labels, otherwise pictures have theirs."""
     columns = 1 + max(map(len, result.found))
     kind = {"euclidean": "Euclidean distance", "cosine": "one minus the cosine"}[result.metric]
@@ -95,10 +97,10 @@ def draw(result: Neighbours, title: str, classes: Sequence[str] = ()) -> "Figure
     with defaults():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLOURS["paper"])
+        figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
 
-        def text(x: float, y: float, words: str, colour: str = "soft", size: float = 9, weight: str = "normal") -> None:
-            figure.text(x / wide, 1 - y / high, words, color=COLOURS[colour], fontsize=size, fontweight=weight, va="top", parse_math=False)
+        def text(x: float, y: float, words: str, color: str = "soft", size: float = 9, weight: str = "normal") -> None:
+            figure.text(x / wide, 1 - y / high, words, color=COLORS[color], fontsize=size, fontweight=weight, va="top", parse_math=False)
 
         def picture(x: float, y: float, pixels: Tensor) -> None:
             show(figure.add_axes((x / wide, 1 - (y + SIDE) / high, SIDE / wide, SIDE / high)), pixels)

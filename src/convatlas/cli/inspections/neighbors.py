@@ -13,12 +13,12 @@ from .common import Network, Out, network, save, target
 from .given import files, given
 
 if TYPE_CHECKING:
-    from ...inspect.neighbours import Neighbours
+    from ...inspect.neighbors import Neighbors
 
 TOPIC = "neighbours"
 
 
-def neighbours(
+def neighbors(
     model: Network,
     images: Annotated[list[str], argument("IMAGE", "Queries: files, folders of them, or patterns such as 'photos/*.jpg'.")],
     among: Annotated[str, option("--among", panel=DATA, metavar="DATA", help=(
@@ -50,8 +50,8 @@ def neighbours(
 
     with console.loading():
         from ...engine.distributed import world
-        from ...inspect.neighbours import draw
-        from ...inspect.neighbours import neighbours as find
+        from ...inspect.neighbors import draw
+        from ...inspect.neighbors import neighbors as find
         from ...zoo import transforms
 
     source, classes = given(among, data_dir, download)
@@ -65,13 +65,13 @@ def neighbours(
         _show(found)
 
 
-def _plain(found: "Neighbours", classes: tuple[str, ...]) -> list[dict[str, object]]:
+def _plain(found: "Neighbors", classes: tuple[str, ...]) -> list[dict[str, object]]:
     return [{"image": name, "neighbours": [
         {"image": each.name, "distance": each.distance, **({"class": classes[each.label]} if classes else {})} for each in row
     ]} for name, row in zip(found.names, found.found, strict=True)]
 
 
-def _show(found: "Neighbours") -> None:
+def _show(found: "Neighbors") -> None:
     changes = found.changes
     console.plain(f"{console.exact(found.searched)} images searched: {changes.added} computed now, {changes.kept} known before, "
                   f"{changes.dropped} dropped, {changes.skipped} not readable")

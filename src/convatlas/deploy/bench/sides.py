@@ -1,4 +1,4 @@
-"""The sides of a comparison of speed, each in a process of its own: `python -m convatlas.deploy.bench.contestants JOB`, JSON both ways.
+"""The sides of a comparison of speed, each in a process of its own: `python -m convatlas.deploy.bench.sides JOB`, JSON both ways.
 
 A process has its own allocator and its own memory, so the peers run as they would alone, and a crash ends one side only. `prepare` writes
 the same weights for all, `deploy` makes ours, and a side that is set up waits on stdin: each line is a number of seconds to work for.
@@ -123,7 +123,7 @@ def images(job: Job) -> Tensor:
 
 
 def side(job: Job) -> Callable[[Tensor], Tensor]:
-    """What answers: ours, a library's model as its user gets it, an engine on that model, or the matrix product."""
+    """A callable that answers: ours, a library's model as its user gets it, an engine on that model, or the matrix product."""
     name, folder = job["side"], Path(job["folder"])
     if name == MATRIX:
         from ..machine import matrix_product  # a peer is measured without it

@@ -20,7 +20,7 @@ CALLS = 3                   # of each way that is tried
 
 
 def ways(batch: int, threads: int) -> list[int]:
-    """How many images a part may have: all; else as many as give every thread equally many parts."""
+    """Possible sizes of a part: the whole batch; else those that give every thread equally many parts."""
     shared = [part for part in (batch // threads, 4, 1) if part and threads > 1 and batch % (part * threads) == 0]
     return [batch, *dict.fromkeys(shared)] if batch > threads else [batch]
 

@@ -1,4 +1,4 @@
-"""Which files become of which image."""
+"""Jobs: one image to be segmented, and the files that become of it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .picture import TIFF, kind
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One image and the files that become of it."""
 
     name: str                       # of its files
@@ -23,18 +23,18 @@ class Task:
     instances: Path | None
 
 
-def tasks_of(images: Sequence[Any], folder: Path, wanted: Collection[str]) -> list[Task]:
-    """One task per image; `wanted` names files besides the labels. Two images of one name are a ConvatlasError."""
-    tasks = [_task(image, number, folder, wanted) for number, image in enumerate(images)]
+def jobs_of(images: Sequence[Any], folder: Path, wanted: Collection[str]) -> list[Job]:
+    """One job per image; `wanted` names files besides the labels. Two images of one name are a ConvatlasError."""
+    jobs = [_job(image, number, folder, wanted) for number, image in enumerate(images)]
     known: dict[str, str] = {}
-    for task in tasks:
-        if known.setdefault(task.name, task.image) != task.image:
-            raise ConvatlasError(f"{known[task.name]!r} and {task.image!r} would both become {task.final.name!r}: rename one, or segment "
+    for job in jobs:
+        if known.setdefault(job.name, job.image) != job.image:
+            raise ConvatlasError(f"{known[job.name]!r} and {job.image!r} would both become {job.final.name!r}: rename one, or segment "
                                  "them into different folders")
-    return tasks
+    return jobs
 
 
-def _task(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Task:
+def _job(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Job:
     path = Path(image) if isinstance(image, str | Path) else None
     name = path.stem if path else f"image{number}"
     family = kind(path) if path else "picture"
@@ -43,4 +43,4 @@ def _task(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Tas
     shares, overlay, instances = (folder / f"{name}.{what}{end}" if what in wanted else None for what, end in suffixes.items())
     final = folder / f"{name}.labels{suffix}"
     labels = folder / f".{name}.labels.npy" if family == "picture" else final
-    return Task(name, image, str(path or name), labels, final, shares, overlay, instances)
+    return Job(name, image, str(path or name), labels, final, shares, overlay, instances)

@@ -1,4 +1,4 @@
-"""How good a segmentation is: FCN's four figures, Dice, pixel and Rand error, and average precision of instances."""
+"""Segmentation metrics: FCN's four figures, Dice, pixel and Rand error, and average precision of instances."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Numbers = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
-class PixelScores:
+class PixelMetrics:
     """Of a confusion matrix (K, K), [true, predicted], of pixels; shares, 0 to 1. Classes that are nowhere count in no mean."""
 
     accuracy: float                 # of all pixels, the share that is right
@@ -24,14 +24,14 @@ class PixelScores:
     dice: tuple[float, ...]         # of each class: twice the intersection over the sum of both
 
 
-def pixel_scores(confusion: Tensor) -> PixelScores:
+def pixel_metrics(confusion: Tensor) -> PixelMetrics:
     """Long et al. 2015, section 5, and Dice."""
     table = confusion.double()
     right, true, called = table.diagonal(), table.sum(dim=1), table.sum(dim=0)
     union = true + called - right
     iou, recall = right / union, right / true       # nan where there is nothing
     dice = 2 * right / (true + called)
-    return PixelScores(
+    return PixelMetrics(
         accuracy=float(right.sum() / table.sum().clamp(min=1)), mean_accuracy=float(recall.nanmean()), mean_iou=float(iou.nanmean()),
         weighted_iou=float((true * iou.nan_to_num()).sum() / table.sum().clamp(min=1)), iou=tuple(iou.tolist()), dice=tuple(dice.tolist()))
 

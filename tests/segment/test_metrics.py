@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from convatlas.engine.losses import per_image
 from convatlas.run import Loss
 from convatlas.segment.instances import components, instances, measured, watershed
-from convatlas.segment.scores import instance_precision, pixel_scores, rand_error
+from convatlas.segment.metrics import instance_precision, pixel_metrics, rand_error
 
 DICE = np.random.default_rng(0)
 
@@ -25,14 +25,14 @@ def test_pixel_scores_are_scikit_learn_s():
     from sklearn.metrics import accuracy_score, f1_score, jaccard_score, recall_score
 
     true, guess = DICE.integers(0, 4, 900), DICE.integers(0, 4, 900)
-    found = pixel_scores(torch.bincount(torch.from_numpy(true * 4 + guess), minlength=16).reshape(4, 4))
+    found = pixel_metrics(torch.bincount(torch.from_numpy(true * 4 + guess), minlength=16).reshape(4, 4))
     assert found.accuracy == pytest.approx(accuracy_score(true, guess))
     assert found.mean_accuracy == pytest.approx(recall_score(true, guess, average="macro"))
     assert found.iou == pytest.approx(jaccard_score(true, guess, average=None))
     assert found.mean_iou == pytest.approx(jaccard_score(true, guess, average="macro"))
     assert found.weighted_iou == pytest.approx(jaccard_score(true, guess, average="weighted"))
     assert found.dice == pytest.approx(f1_score(true, guess, average=None))
-    assert pixel_scores(torch.tensor([[5, 0, 0], [0, 5, 0], [0, 0, 0]])).mean_iou == 1       # a class that is nowhere counts not
+    assert pixel_metrics(torch.tensor([[5, 0, 0], [0, 5, 0], [0, 0, 0]])).mean_iou == 1       # a class that is nowhere counts not
 
 
 def test_rand_error_counts_pairs_of_pixels():

@@ -13,7 +13,7 @@ from convatlas import ConvatlasError, create_model, save, transforms
 from convatlas.data import Files
 from convatlas.inspect import nearest as searching
 from convatlas.inspect.nearest import Vectors, nearest
-from convatlas.inspect.neighbours import draw, neighbours
+from convatlas.inspect.neighbors import draw, neighbors
 from convatlas.inspect.vectors import Changes, Index, embed
 
 
@@ -186,7 +186,7 @@ def test_neighbours_of_pictures(model, photos, metric):
     vectors = expected(model, photos)
     names = sorted(vectors)
     queries = Files([photos / "a" / "0-L.png", photos / "a" / "broken.png", photos / "b" / "3-P.png"], torch.zeros(3))
-    result = neighbours(model, queries, opened(photos), transforms(model), k=3, metric=metric)
+    result = neighbors(model, queries, opened(photos), transforms(model), k=3, metric=metric)
     assert result.names == (str(photos / "a" / "0-L.png"), str(photos / "b" / "3-P.png"))       # the broken one is left out
     for name, row in zip(result.names, result.found, strict=True):
         others = [other for other in names if other != name]                # a picture is not its own neighbour
@@ -202,15 +202,15 @@ def test_neighbours_of_pictures(model, photos, metric):
 def test_a_folder_of_one_image(model, photos, tmp_path):
     single = Files([photos / "a" / "0-L.png"], torch.zeros(1))
     other = Files([photos / "b" / "1-RGB.png"], torch.zeros(1))
-    result = neighbours(model, other, single, transforms(model))
+    result = neighbors(model, other, single, transforms(model))
     assert [[each.name for each in row] for row in result.found] == [[single.name(0)]]
     assert_readable(draw(result, "title"))
     with pytest.raises(ConvatlasError, match="no other picture to find than the query"):
-        neighbours(model, single, single, transforms(model))
+        neighbors(model, single, single, transforms(model))
     with pytest.raises(ConvatlasError, match="k = 0"):
-        neighbours(model, other, single, transforms(model), k=0)
+        neighbors(model, other, single, transforms(model), k=0)
     with pytest.raises(ConvatlasError, match="none of the query images"):
-        neighbours(model, Files([photos / "a" / "broken.png"], torch.zeros(1)), single, transforms(model))
+        neighbors(model, Files([photos / "a" / "broken.png"], torch.zeros(1)), single, transforms(model))
 
 
 def test_the_command(model, photos, tmp_path, capsys):
