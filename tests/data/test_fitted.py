@@ -6,7 +6,7 @@ import torch
 from sklearn.decomposition import PCA
 
 from convatlas import ConvatlasError
-from convatlas.data import Tensors, UnreadableImage, fitted
+from convatlas.data import Tensors, UnreadableImage, fitted, normalization
 from convatlas.run import Augment, Preprocess
 
 COLORS = Augment(pca_colour=0.1, pca_from="data")
@@ -56,7 +56,7 @@ def test_mean_and_deviation_of_each_channel():
         mean = sum(values) / len(values)
         assert float(found["mean"][channel]) == pytest.approx(mean, rel=1e-6)
         assert float(found["std"][channel]) == pytest.approx((sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5, rel=1e-6)
-    done = fitted.apply("channel", pixels.float() / 255, found)
+    done = normalization.apply("channel", pixels.float() / 255, found)
     assert torch.allclose(done.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(done.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
 
@@ -71,14 +71,14 @@ def test_the_mean_picture():
     found = fit("pixel_mean", pixels)["mean"]
     assert found.shape == (3, 6, 5) and found.dtype == torch.float32
     assert float(found[2, 4, 1]) == pytest.approx(sum(float(p[2, 4, 1]) / 255 for p in pixels) / len(pixels), rel=1e-6)
-    raw = fitted.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}, std=(1 / 255,))      # as AlexNet's: 0 … 255 less the mean
+    raw = normalization.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}, std=(1 / 255,))      # as AlexNet's: 0 … 255 less the mean
     assert torch.allclose(raw, pixels[7].float() - found * 255, atol=1e-3)
-    assert torch.equal(fitted.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}), pixels[7].float() / 255 - found)
+    assert torch.equal(normalization.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}), pixels[7].float() / 255 - found)
 
 
 def test_contrast_normalisation():
     pixels = pictures()
-    done = fitted.apply("gcn", pixels.float() / 255, fit("gcn", pixels))
+    done = normalization.apply("gcn", pixels.float() / 255, fit("gcn", pixels))
     for i in (0, 11):
         np.testing.assert_allclose(done[i].flatten().numpy(), contrast(pixels[i]), atol=1e-6)
     assert not fit("gcn", pixels)       # nothing is measured
@@ -86,7 +86,7 @@ def test_contrast_normalisation():
 
 @pytest.mark.parametrize("level", [0, 1, 77, 255])
 def test_a_picture_of_one_colour_becomes_zero(level):
-    assert not fitted.apply("gcn", torch.full((3, 32, 32), level) / 255, {}).any()
+    assert not normalization.apply("gcn", torch.full((3, 32, 32), level) / 255, {}).any()
 
 
 def test_contrast_normalisation_is_pylearn2s_up_to_the_scale_of_its_55():
@@ -94,7 +94,7 @@ def test_contrast_normalisation_is_pylearn2s_up_to_the_scale_of_its_55():
     picture = pictures(1, (3, 32, 32))[0]
     x = picture.numpy().astype(np.float64).ravel()
     x -= x.mean()
-    ours = fitted.apply("gcn", picture.float() / 255, {}).numpy().ravel()
+    ours = normalization.apply("gcn", picture.float() / 255, {}).numpy().ravel()
     np.testing.assert_allclose(x / (np.linalg.norm(x) / 55), ours * 55 / 3072**0.5, atol=1e-5)
 
 
@@ -106,13 +106,13 @@ def test_whitening_against_loops():
     expected = sum(np.outer(u, u) / (s + 0.1) ** 0.5 for s, u in zip(variances, directions.T, strict=True))
     np.testing.assert_allclose(found["whitening"].numpy(), expected, atol=1e-5)
     np.testing.assert_allclose(found["mean"].numpy(), rows.mean(0), atol=1e-6)
-    done = fitted.apply("zca", pixels[4].float() / 255, found)
+    done = normalization.apply("zca", pixels[4].float() / 255, found)
     np.testing.assert_allclose(done.numpy().ravel(), expected @ (rows[4] - rows.mean(0)), atol=1e-5)
 
 
 def test_whitened_training_images_have_unit_covariance_but_for_epsilon():
     pixels = torch.randint(0, 256, (6000, 1, 3, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    done = fitted.apply("zca", pixels.float() / 255, fit("zca", pixels)).flatten(1).double()
+    done = normalization.apply("zca", pixels.float() / 255, fit("zca", pixels)).flatten(1).double()
     spectrum = torch.linalg.eigvalsh(done.T @ done / len(done))
     # S / (S + 0.1): near 1, but for the direction that contrast normalisation took away, the mean
     assert abs(spectrum[0]) < 1e-9 and spectrum[1] > 0.88 and spectrum[-1] < 1
@@ -124,7 +124,7 @@ def test_whitening_is_scikit_learns_components_scaled_and_turned_back():
     pca = PCA().fit(rows)
     variances = pca.explained_variance_ * 199 / 200         # scikit-learn divides by n − 1
     expected = pca.transform(rows) / (variances + 0.1) ** 0.5 @ pca.components_
-    np.testing.assert_allclose(fitted.apply("zca", pixels.float() / 255, fit("zca", pixels)).flatten(1).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(normalization.apply("zca", pixels.float() / 255, fit("zca", pixels)).flatten(1).numpy(), expected, atol=1e-5)
 
 
 def test_components_of_colour():
@@ -143,10 +143,10 @@ def test_components_of_colour():
 def test_alone_and_in_a_batch_are_bitwise_equal(kind):
     pixels = pictures(37, (3, 8, 8))
     found = fit(kind, pixels)
-    batch = fitted.apply(kind, pixels.float() / 255, found)
+    batch = normalization.apply(kind, pixels.float() / 255, found)
     assert batch.dtype == torch.float32 and batch.shape == pixels.shape
     for i in range(len(pixels)):
-        assert torch.equal(fitted.apply(kind, pixels[i].float() / 255, found), batch[i])
+        assert torch.equal(normalization.apply(kind, pixels[i].float() / 255, found), batch[i])
     again = fit(kind, pixels)
     assert all(torch.equal(found[name], again[name]) and found[name].dtype == torch.float32 for name in found | again)
 
@@ -205,7 +205,7 @@ def test_what_does_not_suit_is_told():
     with pytest.raises(ConvatlasError, match="red, green and blue, not 1 channels"):
         fit("none", pictures(2, (1, 4, 4)), COLORS)
     with pytest.raises(ConvatlasError, match="'mean', which is measured on the training images"):
-        fitted.apply("zca", torch.zeros(1, 2, 2), {})
+        normalization.apply("zca", torch.zeros(1, 2, 2), {})
     for kind in ("pixel_mean", "zca", "channel"):
         with pytest.raises(ConvatlasError, match="measured on another input"):
-            fitted.apply(kind, torch.zeros(1, 7, 7), fit(kind, pictures(2, (3, 4, 4))))
+            normalization.apply(kind, torch.zeros(1, 7, 7), fit(kind, pictures(2, (3, 4, 4))))
