@@ -2,8 +2,9 @@
 
 uv run python benchmarks/catalog.py
 
-What is there is read from the installed libraries, without a network: identifiers, licences, preprocessing, and the accuracies that
-torchvision reports (timm keeps its own outside the package). Which networks are ours is what the tables of names say.
+What is there is read from the installed libraries, without a network: identifiers, licences, preprocessing, and the
+accuracies that torchvision reports (timm keeps its own outside the package). Which networks are ours is what the tables
+of names say.
 """
 
 import sys
@@ -32,7 +33,8 @@ def torchvision_rows(name: str) -> Iterator[dict[str, Any]]:
         yield {"id": f"torchvision/{weights.name}", "network": name, "file": weights.url.rpartition("/")[2],
                "top1": metrics.get("acc@1"), "top5": metrics.get("acc@5"), "classes": len(weights.meta["categories"]),
                "image_size": size, "crop_pct": round(size / resize, 6), "interpolation": how.interpolation.value,
-               **colors(tuple(how.mean), tuple(how.std)), "licence": "none stated for the weights; the code is BSD-3-Clause",
+               **colors(tuple(how.mean), tuple(how.std)),
+               "licence": "none stated for the weights; the code is BSD-3-Clause",
                "source": weights.meta["recipe"] if str(weights.meta.get("recipe", "")).startswith("http") else None}
 
 
@@ -43,8 +45,9 @@ def timm_rows(name: str) -> Iterator[dict[str, Any]]:
         cfg = timm.models.get_pretrained_cfg(full)
         if cfg.hf_hub_id and cfg.num_classes:
             yield {"id": cfg.hf_hub_id, "network": name, "classes": cfg.num_classes, "image_size": cfg.input_size[-1],
-                   "crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation, **colors(tuple(cfg.mean), tuple(cfg.std)),
-                   "licence": cfg.license or "none stated", "source": cfg.origin_url or cfg.paper_ids or cfg.url or None}
+                   "crop_pct": cfg.crop_pct, "interpolation": cfg.interpolation,
+                   **colors(tuple(cfg.mean), tuple(cfg.std)), "licence": cfg.license or "none stated",
+                   "source": cfg.origin_url or cfg.paper_ids or cfg.url or None}
 
 
 def colors(mean: tuple[float, ...], std: tuple[float, ...]) -> dict[str, Any]:
@@ -64,8 +67,10 @@ def main() -> None:
                 found[family][peer.ours].append({key: value for key, value in row.items() if value is not None})
     HOME.mkdir(exist_ok=True)
     for family, variants in sorted(found.items()):
-        head = f"# Public weights of {family}'s networks. Written by benchmarks/catalog.py; read by weights/pretrained.py.\n"
-        body = yaml.safe_dump({name: variants[name] for name in sorted(variants)}, sort_keys=False, width=200, allow_unicode=True)
+        head = (f"# Public weights of {family}'s networks. Written by benchmarks/catalog.py; read by "
+                "weights/pretrained.py.\n")
+        body = yaml.safe_dump({name: variants[name] for name in sorted(variants)}, sort_keys=False, width=200,
+                              allow_unicode=True)
         (HOME / f"{family}.yaml").write_text(head + body, encoding="utf-8")
         print(family, {name: len(rows) for name, rows in variants.items()})
 

@@ -1,11 +1,12 @@
-"""From nothing to the first answer: `convatlas predict` of a deployed folder against a script with timm's eager model, as whole processes.
+"""From nothing to the first answer: `convatlas predict` of a deployed folder against a script with timm's eager model,
+as whole processes.
 
     uv run python benchmarks/cold_start.py                  # seven rounds; results/cold_start.json
     uv run python benchmarks/cold_start.py mobilenet_v2 --rounds 1 --no-save
 
-The same weights (timm's network, newly initialised, its statistics moved), the same picture (a JPEG of 640×480), the same preparation.
-The processes take turns, because the machine's speed drifts; the first round fills the file cache and is not counted. Before that the
-answers are compared: the same class, its probability within 0.01.
+The same weights (timm's network, newly initialised, its statistics moved), the same picture (a JPEG of 640×480), the
+same preparation. The processes take turns, because the machine's speed drifts; the first round fills the file cache and
+is not counted. Before that the answers are compared: the same class, its probability within 0.01.
 """
 
 import argparse
@@ -49,7 +50,8 @@ for share, index in zip(best.values.tolist(), best.indices.tolist()):
 def main() -> None:
     """Print the table and keep it."""
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("networks", nargs="*", choices=[*NETWORKS, []], default=[], metavar="NETWORK", help=f"{', '.join(NETWORKS)}")
+    words.add_argument("networks", nargs="*", choices=[*NETWORKS, []], default=[], metavar="NETWORK",
+                       help=f"{', '.join(NETWORKS)}")
     words.add_argument("--rounds", type=int, default=7)
     words.add_argument("--no-save", action="store_true")
     given = words.parse_args()
@@ -91,7 +93,8 @@ def _prepared(ours: str, theirs: str, folder: Path) -> dict[str, list[str]]:
     commands = {"timm, eager": [sys.executable, "-c", EAGER, theirs, str(weights), str(picture)]}
     for engine in ENGINES:
         deploy(model, folder / engine, engine)
-        commands[f"convatlas, {engine}"] = [sys.executable, "-m", "convatlas", "predict", str(folder / engine), str(picture)]
+        commands[f"convatlas, {engine}"] = [sys.executable, "-m", "convatlas", "predict",
+                                            str(folder / engine), str(picture)]
     share, index = _run(commands["timm, eager"])[1].splitlines()[0].split()
     for engine in ENGINES:
         best = json.loads(_run([*commands[f"convatlas, {engine}"], "--json"])[1])["images"][0]["predictions"][0]
@@ -111,7 +114,8 @@ def _measured(commands: dict[str, list[str]], rounds: int) -> dict[str, dict[str
                 times[name].append(seconds)
     first = median(times["timm, eager"])
     return {name: {"median_s": round(median(each), 3), "min_s": round(min(each), 3), "max_s": round(max(each), 3),
-                   "times_timm": round(median(each) / first, 3), "seconds": [round(t, 3) for t in each]} for name, each in times.items()}
+                   "times_timm": round(median(each) / first, 3), "seconds": [round(t, 3) for t in each]}
+            for name, each in times.items()}
 
 
 def _run(command: Sequence[str]) -> tuple[float, str]:

@@ -1,6 +1,7 @@
-"""Write tests/golden/state_dict.yaml: the tensor names and shapes of every variant. New ones are added, old ones never change.
+"""Write tests/golden/state_dict.yaml: the tensor names and shapes of every variant.
 
-The smallest network of each family is written whole, the others as a digest of the same.
+New ones are added, old ones never change. The smallest network of each family is written whole, the others as a digest
+of the same.
 
 uv run python benchmarks/golden.py
 """
@@ -25,7 +26,8 @@ def main() -> None:
     first = {registry.VARIANTS[name].family: name for name in reversed(models)}
     for name in sorted(models):
         with torch.device("meta"):
-            names = {key: "×".join(map(str, tensor.shape)) or "scalar" for key, tensor in create_model(name).state_dict().items()}
+            names = {key: "×".join(map(str, tensor.shape)) or "scalar"
+                     for key, tensor in create_model(name).state_dict().items()}
         known = golden.get(name, names if first[registry.VARIANTS[name].family] == name and len(names) < 400 else "")
         golden[name] = names if isinstance(known, dict) else sha256(repr(names).encode()).hexdigest()
         if known and golden[name] != known:

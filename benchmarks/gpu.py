@@ -1,12 +1,14 @@
-"""How fast networks answer on a GPU in bfloat16 as compiled here, beside timm's own, eager and compiled: results/gpu.json.
+"""How fast networks answer on a GPU in bfloat16 as compiled here, beside timm's own, eager and compiled:
+results/gpu.json.
 
     python benchmarks/gpu.py [NAME …] [--out FILE]      # all are compiled first, side by side; then each pair has the GPU alone
     python benchmarks/gpu.py --page                     # the table of docs/performance.md from the file
 
-Eager is the library's model as its user gets it (NCHW); compiled is the same channels last, by torch.compile's mode reduce-overhead
-(CUDA graphs). RepLKNet, which no library has, is compared with ours as trained. The same weights in all, newly initialised; of each
-side the largest difference from the fp32 scores is told, relative to the largest, and ours must not be half as much again as the
-library's eager model's. Each network and batch is a process, and its sides take turns in it.
+Eager is the library's model as its user gets it (NCHW); compiled is the same channels last, by torch.compile's mode
+reduce-overhead (CUDA graphs). RepLKNet, which no library has, is compared with ours as trained. The same weights in
+all, newly initialised; of each side the largest difference from the fp32 scores is told, relative to the largest, and
+ours must not be half as much again as the library's eager model's. Each network and batch is a process, and its sides
+take turns in it.
 """
 
 import argparse
@@ -66,7 +68,8 @@ def measure(names: list[str], out: Path) -> None:
         assert pipe is not None
         if pipe.readline().strip() == "ready":
             ready.append(pair)
-            print(f"{time.perf_counter() - began:4.0f} s  {pair[0]}, batch {pair[1]} is set up", file=sys.stderr, flush=True)
+            print(f"{time.perf_counter() - began:4.0f} s  {pair[0]}, batch {pair[1]} is set up",
+                  file=sys.stderr, flush=True)
         late.discard(pair)
 
     threads = [threading.Thread(target=wait, args=(pair,), daemon=True) for pair in pairs]
@@ -83,7 +86,8 @@ def measure(names: list[str], out: Path) -> None:
         if running[pair].returncode:
             continue
         found.append(json.loads(said))
-        out.write_text(json.dumps({"machine": machine(), "results": found}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        out.write_text(json.dumps({"machine": machine(), "results": found}, indent=1, ensure_ascii=False) + "\n",
+                       encoding="utf-8")
         row = found[-1]
         sides = (f"{name} {side['milliseconds']:.3f} ms ({side['ratio']:.2f}×, error {side['error']:.3f})"
                  for name, side in row["sides"].items())
@@ -152,7 +156,8 @@ def worker(name: str, batch: int) -> None:
         "model": name, "batch": batch, "size": list(job["size"]), "of": next(iter(job["peers"]), PLAIN),
         "sides": {side: {"milliseconds": statistics.median(each) * 1e3, "spread": [min(each) * 1e3, max(each) * 1e3],
                          "images_per_second": batch / statistics.median(each), "error": errors[side],
-                         "ratio": statistics.median(other / own for other, own in zip(each, times["ours"], strict=True))}
+                         "ratio": statistics.median(other / own
+                                                    for other, own in zip(each, times["ours"], strict=True))}
                   for side, each in times.items()}}), file=answer, flush=True)
 
 
@@ -177,12 +182,13 @@ def table(tree: dict[str, Any]) -> str:
     about = tree["machine"]
     lines = [f"Measured on: {about['gpu']}; torch {about['torch']}, CUDA {about['cuda']}, cuDNN {about['cudnn']}, "
              f"timm {about['timm']}.", "",
-             "| network | batch | ours, ms | images/s | × compiled | × eager | error ours / eager |", "|---|--:|--:|--:|--:|--:|--:|"]
+             "| network | batch | ours, ms | images/s | × compiled | × eager | error ours / eager |",
+             "|---|--:|--:|--:|--:|--:|--:|"]
     for row in tree["results"]:
         ours, compiled, eager = (row["sides"][side] for side in ("ours", "compiled", "eager"))
-        lines.append(f"| {row['model']}{'' if row['of'] == 'timm' else ' (as trained)'} | {row['batch']} | {ours['milliseconds']:.2f} | "
-                     f"{ours['images_per_second']:.0f} | {compiled['ratio']:.2f} | {eager['ratio']:.2f} | "
-                     f"{ours['error']:.3f} / {eager['error']:.3f} |")
+        lines.append(f"| {row['model']}{'' if row['of'] == 'timm' else ' (as trained)'} | {row['batch']} | "
+                     f"{ours['milliseconds']:.2f} | {ours['images_per_second']:.0f} | {compiled['ratio']:.2f} | "
+                     f"{eager['ratio']:.2f} | {ours['error']:.3f} / {eager['error']:.3f} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""What `import convatlas` adds to `import torch`, and what its first network adds: seconds, medians over fresh processes.
+"""What `import convatlas` adds to `import torch`, and what its first network adds: seconds, medians over fresh
+processes.
 
     uv run python benchmarks/import_time.py
 

@@ -1,11 +1,13 @@
-"""How fast networks answer as deployed here, beside timm's and torchvision's own and the engines run on those: results/inference.json.
+"""How fast networks answer as deployed here, beside timm's and torchvision's own and the engines run on those:
+results/inference.json.
 
     uv run python benchmarks/inference.py [NAME …] [--rounds N] [--seconds S]   # what is not there yet, pair by pair
     uv run python benchmarks/inference.py --rewrites        # what each rewrite gives, on the same engine: results/rewrites.json
     uv run python benchmarks/inference.py --profile         # the networks furthest from the machine's rate: results/profile.json
     uv run python benchmarks/inference.py --page            # the tables of docs/performance.md from those three files
 
-Interrupt it when you like: it goes on with the pair that it was at. For other machines begin anew: --again. It wants a quiet machine.
+Interrupt it when you like: it goes on with the pair that it was at. For other machines begin anew: --again. It wants a
+quiet machine.
 """
 
 import argparse
@@ -22,9 +24,9 @@ from typing import Any
 from report import RESULTS, put
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
-PANEL = ("alexnet_owt", "vgg16", "googlenet_bn", "inception_v3", "resnet18", "resnet50", "wide_resnet50_2", "resnext50_32x4d",
-         "densenet121", "se_resnet50", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "repvgg_a0", "repvgg_b1",
-         "convnext_tiny")
+PANEL = ("alexnet_owt", "vgg16", "googlenet_bn", "inception_v3", "resnet18", "resnet50", "wide_resnet50_2",
+         "resnext50_32x4d", "densenet121", "se_resnet50", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
+         "efficientnet_b0", "repvgg_a0", "repvgg_b1", "convnext_tiny")
 BATCHES = (1, 16)
 COMPILED = ("resnet50", "mobilenet_v2")       # torch.compile on both sides too: it takes minutes for each
 REWRITTEN = ("googlenet_bn", "inception_v3", "densenet121", "repvgg_a0", "repvgg_b1", "convnext_tiny")
@@ -84,7 +86,8 @@ def mean(values: list[float]) -> float:
 
 def judge(known: list[Any]) -> list[dict[str, Any]]:
     """Each target with what was found; it is met only by the whole panel."""
-    eager = {(each.model, each.batch): each.eager.ratio for each in known if each.eager and each.eager.name != "convatlas"}
+    eager = {(each.model, each.batch): each.eager.ratio for each in known
+             if each.eager and each.eager.name != "convatlas"}
     engine = {(each.model, each.batch): each.best_engine.ratio for each in known if each.best_engine}
     whole = len(PANEL) * len(BATCHES)
     rows: list[dict[str, Any]] = []
@@ -165,13 +168,13 @@ def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def profile(count: int, rounds: int) -> None:
-    """Kind by kind: the `count` networks of inference.json that use the least of the machine's rate (batch 16), and the one that is the
-    least faster than the library's.
+    """Kind by kind: the `count` networks of inference.json that use the least of the machine's rate (batch 16), and the
+    one that is the least faster than the library's.
     """
     tree = json.loads((RESULTS / "inference.json").read_text(encoding="utf-8"))
     share = {each["model"]: each["sides"][0]["share"] for each in tree["comparisons"] if each["batch"] == max(BATCHES)}
-    ratios = {(each["model"], each["batch"]): next(side["ratio"] for side in each["sides"] if side["name"] == library(each["model"]))
-              for each in tree["comparisons"]}
+    ratios = {(each["model"], each["batch"]): next(side["ratio"] for side in each["sides"] if side["name"]
+                                                   == library(each["model"])) for each in tree["comparisons"]}
     least, _ = min(ratios, key=ratios.__getitem__)
     kept: dict[str, Any] = {}
     for name in dict.fromkeys([*sorted(share, key=share.__getitem__)[:count], least]):
@@ -181,7 +184,9 @@ def profile(count: int, rounds: int) -> None:
 
 
 def profile_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
-    """{network: {batch: kinds of layers with seconds and multiply-adds}}: the steps of the native backend, tuned for the batch."""
+    """{network: {batch: kinds of layers with seconds and multiply-adds}}: the steps of the native backend, tuned for
+    the batch.
+    """
     import torch
 
     from convatlas.deploy.bench.sides import chosen
@@ -241,8 +246,8 @@ def save(name: str, results: Any) -> None:
     from convatlas.deploy.machine import about
 
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about(), "results": results}, indent=1, ensure_ascii=False) + "\n",
-                                          encoding="utf-8")
+    (RESULTS / f"{name}.json").write_text(json.dumps({"machine": about(), "results": results}, indent=1,
+                                                     ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -265,10 +270,10 @@ def machine_line(machine: dict[str, Any]) -> str:
 def inference_table(tree: dict[str, Any]) -> str:
     """Networks by rows; images per second and ratios."""
     rates = [each["matrix_rate"] / 1e9 for each in tree["comparisons"]]
-    lines = [f"Measured on: {machine_line(tree['machine'])} The matrix rate was {statistics.median(rates):.0f} GFLOP/s in the median of "
-             f"the pairs (from {min(rates):.0f} to {max(rates):.0f}).", "",
-             "| network | batch | ours by | images/s | of the matrix rate | × eager | × best engine (which) | MB ours / eager |",
-             "|---|--:|---|--:|--:|--:|--:|--:|"]
+    lines = [f"Measured on: {machine_line(tree['machine'])} The matrix rate was {statistics.median(rates):.0f} GFLOP/s "
+             f"in the median of the pairs (from {min(rates):.0f} to {max(rates):.0f}).", "",
+             "| network | batch | ours by | images/s | of the matrix rate | × eager | × best engine (which) | MB ours "
+             "/ eager |", "|---|--:|---|--:|--:|--:|--:|--:|"]
     for each in tree["comparisons"]:
         sides = {side["name"]: side for side in each["sides"] if side["latency"]}
         ours = sides["ours"]
@@ -277,24 +282,26 @@ def inference_table(tree: dict[str, Any]) -> str:
         best = min(engines, key=lambda side: side["latency"], default=None)
         which = "–" if best is None else f"{best['ratio']:.2f} ({best['name']})"
         memory = [f"{side['memory'] / 1e6:.0f}" for side in (ours, eager) if side and side["memory"]]
-        lines.append(f"| {each['model']} | {each['batch']} | {each['backend']} | {ours['throughput']:.1f} | {100 * ours['share']:.0f} % | "
-                     f"{'–' if eager is None else format(eager['ratio'], '.2f')} | {which} | "
-                     f"{' / '.join(memory)} |")
+        lines.append(f"| {each['model']} | {each['batch']} | {each['backend']} | {ours['throughput']:.1f} | "
+                     f"{100 * ours['share']:.0f} % | {'–' if eager is None else format(eager['ratio'], '.2f')} | "
+                     f"{which} | {' / '.join(memory)} |")
     before = [f"{each['model']} at batch {each['batch']}" for each in tree["comparisons"]
               if "native" not in {candidate["name"] for candidate in each["candidates"]}]
     if before:
         lines += ["", f"Measured before there were native kernels, which may do better: {', '.join(before)}."]
     lines += ["", "| target | found | |", "|---|--:|---|"]
-    lines += [f"| {target['target']} | {target['found']:.2f} ({target['pairs']} of {target['of']} pairs) | "
-              f"{'met' if target['met'] else 'missed' + (': ' + '; '.join(target['below']) if target['below'] else '')} |"
-              for target in tree["targets"]]
+    lines += [
+        f"| {target['target']} | {target['found']:.2f} ({target['pairs']} of {target['of']} pairs) | "
+        f"{'met' if target['met'] else 'missed' + (': ' + '; '.join(target['below']) if target['below'] else '')} |"
+        for target in tree["targets"]]
     return "\n".join(lines)
 
 
 def rewrites_table(tree: dict[str, Any]) -> str:
     """What folding and rewriting give each engine, over the network as trained."""
     lines = [f"Measured on: {machine_line(tree['machine'])}", "",
-             "| network | batch | engine | as trained, ms | folded | rewritten | and joined |", "|---|--:|---|--:|--:|--:|--:|"]
+             "| network | batch | engine | as trained, ms | folded | rewritten | and joined |",
+             "|---|--:|---|--:|--:|--:|--:|"]
     for name, batches in tree["results"].items():
         for batch, engines in batches.items():
             for engine, forms in engines.items():
@@ -310,17 +317,19 @@ def profile_table(tree: dict[str, Any]) -> str:
     for name, batches in tree["results"].items():
         for batch, found in batches.items():
             whole = sum(kind["seconds"] for kind in found["kinds"].values())
-            how = "all threads on each step" if found["part"] == int(batch) else f"each thread on {found['part']} of the images at a time"
+            how = ("all threads on each step" if found["part"] == int(batch)
+                   else f"each thread on {found['part']} of the images at a time")
             lines += ["", f"**{name}, batch {batch}**: {whole * 1e3:.1f} ms, {how}; the machine's rate "
                       f"{found['matrix_rate'] / 1e9:.0f} GFLOP/s.", "",
-                      "| kind | steps | ms | of the time | GFLOP/s | ms at the machine's rate |", "|---|--:|--:|--:|--:|--:|"]
+                      "| kind | steps | ms | of the time | GFLOP/s | ms at the machine's rate |",
+                      "|---|--:|--:|--:|--:|--:|"]
             for kind, row in found["kinds"].items():
                 if row["seconds"] < 0.01 * whole:
                     continue
                 reached = f"{2 * row['macs'] / row['seconds'] / 1e9:.0f}" if row["macs"] else "–"
                 needed = f"{2 * row['macs'] / found['matrix_rate'] * 1e3:.1f}" if row["macs"] else "–"
-                lines.append(f"| {kind} | {row['steps']} | {row['seconds'] * 1e3:.1f} | {100 * row['seconds'] / whole:.0f} % | "
-                             f"{reached} | {needed} |")
+                lines.append(f"| {kind} | {row['steps']} | {row['seconds'] * 1e3:.1f} | "
+                             f"{100 * row['seconds'] / whole:.0f} % | {reached} | {needed} |")
     return "\n".join(lines)
 
 

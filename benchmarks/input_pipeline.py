@@ -1,10 +1,12 @@
-"""Pictures to batches: our loader against torchvision's datasets and transforms in a DataLoader, at the same number of workers.
+"""Pictures to batches: our loader against torchvision's datasets and transforms in a DataLoader, at the same number of
+workers.
 
     uv run python benchmarks/input_pipeline.py
 
-JPEGs of 500×375 (smooth random textures, about 40 KB each), and arrays of 28×28 and of 32×32×3, all made from a seed; images
-per second, medians of interleaved rounds. Peers are torchvision's transforms on Pillow images, as its reference scripts use them.
-Torch has one thread; without workers our loader decodes files by a thread per core, and the peer by one.
+JPEGs of 500×375 (smooth random textures, about 40 KB each), and arrays of 28×28 and of 32×32×3, all made from a seed;
+images per second, medians of interleaved rounds. Peers are torchvision's transforms on Pillow images, as its reference
+scripts use them. Torch has one thread; without workers our loader decodes files by a thread per core, and the peer by
+one.
 """
 
 import statistics
@@ -77,7 +79,8 @@ class Decoding:
         return ([[self.read(path)]] for path in self.paths)
 
 
-def compared(name: str, target: float | None, peer: Iterable[Any], ours: Callable[[int], Iterable[Any]], images: int) -> Row:
+def compared(name: str, target: float | None, peer: Iterable[Any], ours: Callable[[int], Iterable[Any]],
+             images: int) -> Row:
     """Both warmed up by an epoch of their own, then turn and turn about; a ratio per round, and the median of those."""
     def rate(batches: Iterable[Any]) -> float:
         began = time.perf_counter()
@@ -90,8 +93,8 @@ def compared(name: str, target: float | None, peer: Iterable[Any], ours: Callabl
     peers, own = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = sorted(mine / other for other, mine in pairs)
     row = {"case": name, "peer_images_per_s": round(peers), "ours_images_per_s": round(own),
-           "ratio": round(statistics.median(ratios), 2), "ratio_lowest": round(ratios[0], 2), "ratio_highest": round(ratios[-1], 2),
-           "target": target}
+           "ratio": round(statistics.median(ratios), 2), "ratio_lowest": round(ratios[0], 2),
+           "ratio_highest": round(ratios[-1], 2), "target": target}
     wanted = "" if target is None else f" (target {target}×)"
     print("  {case:<58} {peer_images_per_s:>8} {ours_images_per_s:>8}  {ratio:>6}×".format(**row) + wanted, flush=True)
     return row
@@ -105,7 +108,8 @@ def jpegs(root: Path) -> tuple[list[Row], float]:
     still = make_transform(Preprocess(), 224, 3)
     moving = make_transform(Preprocess(), 224, 3, Augment(crop="resized", flip=0.5))
     source = open_data(Data(source=str(root)), for_eval=True)
-    cases = [("evaluation: resize, centre crop", 1.8, judged, still, False), ("training: resized crop, flip", 1.5, trained, moving, True)]
+    cases = [("evaluation: resize, centre crop", 1.8, judged, still, False),
+             ("training: resized crop, flip", 1.5, trained, moving, True)]
     rows = []
     for workers in (0, 2):
         for name, target, theirs, mine, shuffle in cases:
@@ -123,7 +127,8 @@ def jpegs(root: Path) -> tuple[list[Row], float]:
     decoding = Decoding(paths, lambda path: np.asarray(Image.open(path).convert("RGB")))
     rows.append(compared(ALONE, None, decoding, lambda epoch: Decoding(paths, read_image), FILES))
 
-    pairs = zip(DataLoader(ImageFolder(str(root / "train"), judged), BATCH), Loader(source.train, still, BATCH).epoch(0), strict=True)
+    pairs = zip(DataLoader(ImageFolder(str(root / "train"), judged), BATCH),
+                Loader(source.train, still, BATCH).epoch(0), strict=True)
     return rows, max(float((theirs - mine.images).abs().mean()) for (theirs, _), mine in pairs)
 
 
@@ -135,14 +140,19 @@ def arrays() -> list[Row]:
     cropped = T.Compose([T.RandomCrop(32, padding=4), T.RandomHorizontalFlip(), T.ToTensor(), T.Normalize(MEAN, STD)])
     rows = []
     for workers in (0, 2):
-        peer = DataLoader(Pictures(digits, plain), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        peer = DataLoader(Pictures(digits, plain), BATCH, shuffle=True, num_workers=workers,
+                          persistent_workers=workers > 0)
         still = make_transform(Preprocess(crop_pct=1.0), 32, 1)
         own = Loader(Tensors(torch.from_numpy(digits)[:, None], torch.zeros(ARRAYS)), still, BATCH, shuffle=True)
-        rows.append(compared(f"28×28 in memory, peer with {workers} workers, resize to 32", 20, peer, own.epoch, ARRAYS))
-        peer = DataLoader(Pictures(colors, cropped), BATCH, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+        rows.append(compared(f"28×28 in memory, peer with {workers} workers, resize to 32", 20, peer,
+                             own.epoch, ARRAYS))
+        peer = DataLoader(Pictures(colors, cropped), BATCH, shuffle=True, num_workers=workers,
+                          persistent_workers=workers > 0)
         moving = make_transform(Preprocess(crop_pct=1.0), 32, 3, Augment(crop="random", padding=4, flip=0.5))
-        own = Loader(Tensors(torch.from_numpy(colors).permute(0, 3, 1, 2), torch.zeros(ARRAYS)), moving, BATCH, shuffle=True)
-        rows.append(compared(f"32×32×3 in memory, peer with {workers} workers, crop and flip", 6, peer, own.epoch, ARRAYS))
+        own = Loader(Tensors(torch.from_numpy(colors).permute(0, 3, 1, 2), torch.zeros(ARRAYS)), moving,
+                     BATCH, shuffle=True)
+        rows.append(compared(f"32×32×3 in memory, peer with {workers} workers, crop and flip", 6, peer,
+                             own.epoch, ARRAYS))
     return rows
 
 
@@ -155,8 +165,9 @@ def main() -> None:
         rows, difference = jpegs(Path(folder))
     rows += arrays()
     print(f"evaluation's pixels differ by {difference:.4f} in the mean (normalised units)")
-    save("input_pipeline", {"threads": torch.get_num_threads(), "jpegs": FILES, "kilobytes_per_jpeg": round(kilobytes, 1), "batch": BATCH,
-                            "rounds": ROUNDS, "mean_pixel_difference": round(difference, 4), "rows": rows})
+    save("input_pipeline", {"threads": torch.get_num_threads(), "jpegs": FILES,
+                            "kilobytes_per_jpeg": round(kilobytes, 1), "batch": BATCH, "rounds": ROUNDS,
+                            "mean_pixel_difference": round(difference, 4), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""int8 in figures: images per second against our fp32 and OpenVINO's own quantised model, and how often the best class stays.
+"""int8 in figures: images per second against our fp32 and OpenVINO's own quantised model, and how often the best class
+stays.
 
     CONVATLAS_DATA=DATA uv run python benchmarks/int8.py [resnet50 …] [--seconds 4] [--images 64]         # results/int8.json
     CONVATLAS_DATA=DATA uv run python benchmarks/int8.py --agreement [resnet20_cifar …]                   # results/int8_agreement.json
 
-Speed: 224 pixels, batch 1 and 16, one process per network, in which the sides take turns; the first call of a turn is not counted, and
-medians are kept. The weights are random, timm's own initialisation, with BatchNorm's statistics measured on the images, and the same
-in all sides. `theirs` is what a user of OpenVINO does: timm's model converted as it is, `nncf.quantize` with its defaults, the same images.
-All OpenVINO sides: as many threads as torch has, latency, and fp32 where they are not int8. `noise` is the squared difference of the
-scores from fp32's over their squared spread, on the images.
+Speed: 224 pixels, batch 1 and 16, one process per network, in which the sides take turns; the first call of a turn is
+not counted, and medians are kept. The weights are random, timm's own initialisation, with BatchNorm's statistics
+measured on the images, and the same in all sides. `theirs` is what a user of OpenVINO does: timm's model converted as
+it is, `nncf.quantize` with its defaults, the same images. All OpenVINO sides: as many threads as torch has, latency,
+and fp32 where they are not int8. `noise` is the squared difference of the scores from fp32's over their squared spread,
+on the images.
 
-Agreement: networks trained for some minutes on 10 000 images of CIFAR-10 (JPEG), a lossy copy of CIFAR-10 whose figures cannot be
-compared with others', and judged on 2 000: no pretrained ImageNet weights are at hand, and random ones have no accuracy to lose.
+Agreement: networks trained for some minutes on 10 000 images of CIFAR-10 (JPEG), a lossy copy of CIFAR-10 whose figures
+cannot be compared with others', and judged on 2 000: no pretrained ImageNet weights are at hand, and random ones have
+no accuracy to lose.
 """
 
 import argparse
@@ -36,8 +39,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {         # ours: timm's name,
 }
 BATCHES = (1, 16)
 #                              pixels, epochs, further settings
+# its paper's would take longer than the run
 TRAINED = {"resnet20_cifar":   (32, 6, ()),
-           "mobilenet_v2":     (64, 4, ("--set", "model.fields.norm_momentum=0.1"))}       # its paper's would take longer than the run
+           "mobilenet_v2":     (64, 4, ("--set", "model.fields.norm_momentum=0.1"))}
 PER_CLASS = {"train": 1000, "test": 200}
 
 
@@ -91,15 +95,19 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         sides["openvino, fp32"], _ = BACKENDS["openvino"].build(model, pictures[:1], "fp32", Path(folder))
-    judged = pictures[:32], expected.argmax(1)      # random weights have no right answer: without one, int8 far from fp32 would be refused
+    # random weights have no right answer: without one, int8 far from fp32 would be refused
+    judged = pictures[:32], expected.argmax(1)
     sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", evaluate=judged, seconds=0)).predictor
-    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", evaluate=judged, seconds=0)).predictor
+    sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", evaluate=judged,
+                                                    seconds=0)).predictor
     sides["theirs, int8"] = quantized_by_them(theirs, pictures)
     setup = time.perf_counter() - began
     rows: dict[str, Any] = {"macs": macs(model), "images": len(pictures), "seconds_of_setting_up": setup, "bytes": {
-        "openvino, fp32": ours.report.int8.fp32_size, "openvino, int8": ours.report.int8.size, "onnxruntime, int8": other.report.int8.size}}
+        "openvino, fp32": ours.report.int8.fp32_size, "openvino, int8": ours.report.int8.size,
+        "onnxruntime, int8": other.report.int8.size}}
     spread = (expected - expected.mean(1, keepdim=True)).double().square().sum()
-    rows["noise"] = {side: ((scores(pictures[:32]) - expected).double().square().sum() / spread).item() for side, scores in sides.items()}
+    rows["noise"] = {side: ((scores(pictures[:32]) - expected).double().square().sum() / spread).item()
+                     for side, scores in sides.items()}
     for batch in BATCHES:
         x = pictures[torch.arange(batch) % len(pictures)].contiguous()
         rows[f"batch {batch}"] = timed(sides, x, seconds)
@@ -134,7 +142,8 @@ def quantized_by_them(model: Any, pictures: Any) -> Any:
 
     network = openvino.convert_model(model, example_input=pictures[:1])
     with contextlib.redirect_stdout(io.StringIO()):
-        network = nncf.quantize(network, nncf.Dataset([image[None].numpy() for image in pictures]), subset_size=len(pictures))
+        network = nncf.quantize(network, nncf.Dataset([image[None].numpy() for image in pictures]),
+                                subset_size=len(pictures))
     core, made = openvino.Core(), {}
     core.set_property("CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
                               "INFERENCE_NUM_THREADS": torch.get_num_threads()})
@@ -192,17 +201,20 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
             size, epochs, further = TRAINED[name]
             run = kept / name
             if not (run / "report.html").is_file():
-                words = ["train", name, data, "--out", run, "--force", "--epochs", epochs, "--image-size", size, "--batch-size", 64,
-                         "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine", "--weight-decay", 1e-4, "--set", "augment.flip=0.5",
-                         *further]
+                words = ["train", name, data, "--out", run, "--force", "--epochs", epochs, "--image-size", size,
+                         "--batch-size", 64, "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine",
+                         "--weight-decay", 1e-4, "--set", "augment.flip=0.5", *further]
                 subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)
             model, (source, _) = convatlas.load(run).eval(), of_run(run, None, None)
-            rows: dict[str, Any] = {"pixels": size, "epochs": epochs, "training_images": len(source.train), "images": len(source.val)}
+            rows: dict[str, Any] = {"pixels": size, "epochs": epochs, "training_images": len(source.train),
+                                    "images": len(source.val)}
             for engine in ("openvino", "onnxruntime"):
-                found = quantize(model, source, engine, evaluate=source, sensitivity=engine == "openvino", seconds=0).report.int8
+                found = quantize(model, source, engine, evaluate=source, sensitivity=engine == "openvino",
+                                 seconds=0).report.int8
                 rows["fp32"] = {"top1": found.before.top1, "loss": found.before.loss}
                 rows[engine] = {"top1": found.after.top1, "loss": found.after.loss, "agreement": found.after.agreement,
-                                "calibrated_on": found.calibrated_on, "bytes": found.size, "fp32_bytes": found.fp32_size}
+                                "calibrated_on": found.calibrated_on, "bytes": found.size,
+                                "fp32_bytes": found.fp32_size}
                 if found.sensitivity:
                     rows["most_sensitive"] = [[row.layer, row.change, row.agreement] for row in found.sensitivity[:5]]
             results[name] = rows
@@ -217,14 +229,16 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
 def speed_table(tree: dict[str, Any]) -> str:
     """Networks and batches by rows."""
     lines = [f"Measured on: {place(tree['machine'])}. Images at 224 pixels; ratios are medians of turns.", "",
-             "| network | batch | images/s, int8 | × our fp32 | × ONNX Runtime int8 | × OpenVINO's own of timm's | MB int8 / fp32 |",
-             "|---|--:|--:|--:|--:|--:|--:|"]
+             "| network | batch | images/s, int8 | × our fp32 | × ONNX Runtime int8 | × OpenVINO's own of timm's | MB "
+             "int8 / fp32 |", "|---|--:|--:|--:|--:|--:|--:|"]
     for name, rows in tree["results"].items():
         for batch in BATCHES:
             found, size = rows[f"batch {batch}"], rows["bytes"]
-            over = [f"{found['ours_over'][side]:.2f}" for side in ("openvino, fp32", "onnxruntime, int8", "theirs, int8")]
-            lines.append(f"| {name} | {batch} | {found['images_per_second']['openvino, int8']:.0f} | {' | '.join(over)} | "
-                         f"{size['openvino, int8'] / 1e6:.1f} / {size['openvino, fp32'] / 1e6:.1f} |")
+            over = [f"{found['ours_over'][side]:.2f}"
+                    for side in ("openvino, fp32", "onnxruntime, int8", "theirs, int8")]
+            lines.append(f"| {name} | {batch} | {found['images_per_second']['openvino, int8']:.0f} | "
+                         f"{' | '.join(over)} | {size['openvino, int8'] / 1e6:.1f} / "
+                         f"{size['openvino, fp32'] / 1e6:.1f} |")
     return "\n".join(lines)
 
 
@@ -232,13 +246,14 @@ def agreement_table(tree: dict[str, Any]) -> str:
     """Networks and engines by rows."""
     results = {name: rows for name, rows in tree["results"].items() if name != "data"}
     lines = [f"Data: {tree['results']['data']}.", "",
-             "| network | pixels, epochs | top-1, fp32 | engine | top-1, int8 | best class is fp32's | MB int8 / fp32 |",
-             "|---|---|--:|---|--:|--:|--:|"]
+             "| network | pixels, epochs | top-1, fp32 | engine | top-1, int8 | best class is fp32's | MB int8 / fp32 "
+             "|", "|---|---|--:|---|--:|--:|--:|"]
     for name, rows in results.items():
         for engine in ("openvino", "onnxruntime"):
             found = rows[engine]
-            lines.append(f"| {name} | {rows['pixels']}, {rows['epochs']} | {rows['fp32']['top1']:.1%} | {engine} | {found['top1']:.1%} | "
-                         f"{found['agreement']:.1%} | {found['bytes'] / 1e6:.1f} / {found['fp32_bytes'] / 1e6:.1f} |")
+            lines.append(f"| {name} | {rows['pixels']}, {rows['epochs']} | {rows['fp32']['top1']:.1%} | {engine} | "
+                         f"{found['top1']:.1%} | {found['agreement']:.1%} | {found['bytes'] / 1e6:.1f} / "
+                         f"{found['fp32_bytes'] / 1e6:.1f} |")
     return "\n".join(lines)
 
 
@@ -259,7 +274,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, per side and batch")
     parser.add_argument("--images", type=int, default=64, help="that calibrate")
     parser.add_argument("--agreement", action="store_true")
-    parser.add_argument("--page", action="store_true", help="write the tables in docs/int8.md from the files of results")
+    parser.add_argument("--page", action="store_true", help="write the tables in docs/int8.md from the "
+                        "files of results")
     parser.add_argument("--runs", type=Path, help="where trained networks are kept, and found again")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -275,7 +291,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             images = cifar(Path(folder), {"train": 100})
             for name in given.names or NETWORKS:
-                words = [sys.executable, __file__, "--measure", name, images, "--seconds", given.seconds, "--images", given.images]
+                words = [sys.executable, __file__, "--measure", name, images, "--seconds", given.seconds,
+                         "--images", given.images]
                 done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
                 results[name] = json.loads(done.stdout.splitlines()[-1])
                 print(name, json.dumps(results[name], indent=1), flush=True)

@@ -2,10 +2,11 @@
 
     uv run python benchmarks/load.py [resnet50 vgg16 convnext_large]
 
-torchvision's own network with random weights is written once as .pth (which torchvision and we read) and, under timm's names, as
-.safetensors (which timm and we read). Each measurement is a process of its own, which imports everything first, reads the file once to
-have it in the page cache, and then builds: seconds, and how far its resident memory rises above what it was before, at its highest.
-Rounds alternate between the libraries; medians are kept. The networks give equal scores.
+torchvision's own network with random weights is written once as .pth (which torchvision and we read) and, under timm's
+names, as .safetensors (which timm and we read). Each measurement is a process of its own, which imports everything
+first, reads the file once to have it in the page cache, and then builds: seconds, and how far its resident memory rises
+above what it was before, at its highest. Rounds alternate between the libraries; medians are kept. The networks give
+equal scores.
 """
 
 import json
@@ -82,9 +83,11 @@ def main(names: list[str]) -> None:
             for _ in range(ROUNDS):
                 for kind, library in WAYS:
                     words = [sys.executable, __file__, "--measure", name, kind, library, folder]
-                    runs[kind, library].append(json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout))
+                    runs[kind, library].append(json.loads(subprocess.run(words, check=True, capture_output=True,
+                                                                         text=True).stdout))
             first = runs[WAYS[0]][0]["scores"]
-            assert all(abs(a - b) < 1e-3 for each in runs.values() for run in each for a, b in zip(run["scores"], first, strict=True))
+            assert all(abs(a - b) < 1e-3 for each in runs.values() for run in each
+                       for a, b in zip(run["scores"], first, strict=True))
             figures = ("seconds", "memory", "megabytes")
             rows = {f"{library}, .{kind}": {what: statistics.median(run[what] for run in each) for what in figures}
                     for (kind, library), each in runs.items()}

@@ -1,12 +1,14 @@
-"""Write src/convatlas/weights/names/: what torchvision and timm call the tensors of our networks, as rules found by comparing.
+"""Write src/convatlas/weights/names/: what torchvision and timm call the tensors of our networks, as rules found by
+comparing.
 
 Sections of other libraries in these files are written by hand (tests/weights/test_releases.py) and stay.
 
 uv run python benchmarks/name_tables.py
 
-For each pair of networks that the tests hold equal (`PEERS` in tests/arch/), both run on the meta device; layers are paired by the order
-in which they run and by their shapes, as tests/parity.py does. From the pairs of names of a family follow rules such as
-`layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.first.conv`; numbers that do not follow one another stay as they are.
+For each pair of networks that the tests hold equal (`PEERS` in tests/arch/), both run on the meta device; layers are
+paired by the order in which they run and by their shapes, as tests/parity.py does. From the pairs of names of a family
+follow rules such as `layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.first.conv`; numbers that do not follow one another
+stay as they are.
 """
 
 import re
@@ -26,11 +28,13 @@ ROOT = Path(__file__).parents[1]
 HOME = ROOT / "src" / "convatlas" / "weights" / "names"
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "arch")]
 LEAVES = ("weight", "bias", "running_mean", "running_var")
-INDIFFERENT = {"output_stride", "layer_scale", "ls_init_value"}       # that the tests vary and that names do not depend on
+# that the tests vary and that names do not depend on
+INDIFFERENT = {"output_stride", "layer_scale", "ls_init_value"}
 MORE = [            # compared in tests of their own
     ("torchvision", "googlenet", "googlenet_bn", {}, {"aux_logits": True, "init_weights": False}),
     ("torchvision", "alexnet", "alexnet_owt", {}, {}),
-    *(("timm", name, name, {}, {}) for name in ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")),
+    *(("timm", name, name, {}, {})
+      for name in ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn")),
 ]
 
 Name = tuple[str | int, ...]
@@ -47,7 +51,9 @@ class Pair(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Names of one form: `fixed` numbers as they are, the others free; each of our numbers is one of theirs plus a constant."""
+    """Names of one form: `fixed` numbers as they are, the others free; each of our numbers is one of theirs plus a
+    constant.
+    """
 
     form: Name
     fixed: dict[int, int]
@@ -90,7 +96,8 @@ def pairs(library: str, theirs: str, ours: str, fields: dict[str, Any], kwargs: 
             yield Pair(theirs, split(their_name), split(name), extra, False)
         else:
             for (a, ta), (b, tb) in zip(tensors, other, strict=True):
-                yield Pair(theirs, split(f"{their_name}.{b}".strip(".")), split(f"{name}.{a}".strip(".")), tb.ndim - ta.ndim, True)
+                yield Pair(theirs, split(f"{their_name}.{b}".strip(".")), split(f"{name}.{a}".strip(".")),
+                           tb.ndim - ta.ndim, True)
     assert not left, f"{theirs}: unused {[name for name, _ in left]}"
 
 
@@ -111,7 +118,8 @@ def order(model: nn.Module, x: torch.Tensor) -> list[tuple[str, list[tuple[str, 
 
 def shapes(tensors: list[tuple[str, torch.Tensor]]) -> list[tuple[int, ...]]:
     """Without trailing ones: a 1×1 convolution and a linear layer are alike."""
-    return [tuple(map(int, re.sub(r"(,1)+$", "", ",".join(map(str, tensor.shape))).split(","))) for _, tensor in tensors]
+    return [tuple(map(int, re.sub(r"(,1)+$", "", ",".join(map(str, tensor.shape))).split(",")))
+            for _, tensor in tensors]
 
 
 def sizes(tensors: list[tuple[str, torch.Tensor]]) -> list[tuple[int, int]]:
@@ -134,7 +142,9 @@ def numbers(name: Name) -> tuple[int, ...]:
 
 
 def rules_of(found: list[Pair]) -> list[Rule] | None:
-    """Rules for these pairs, or None where a name would stand for two of one form; of several forms the network has one."""
+    """Rules for these pairs, or None where a name would stand for two of one form; of several forms the network has
+    one.
+    """
     rules: list[Rule] = []
     by: dict[tuple[Any, ...], dict[Name, Pair]] = defaultdict(dict)
     for pair in found:
@@ -156,7 +166,8 @@ def solve(found: list[Pair], fixed: dict[int, int]) -> list[Rule]:
         values = {numbers(pair.theirs)[place] for pair in found}
         if place not in fixed and len(values) > 1:
             tried = [rule for value in sorted(values)
-                     for rule in solve([pair for pair in found if numbers(pair.theirs)[place] == value], {**fixed, place: value})]
+                     for rule in solve([pair for pair in found if numbers(pair.theirs)[place] == value],
+                                       {**fixed, place: value})]
             best = tried if not best or len(tried) < len(best) else best
     assert best, found[:3]
     return best
@@ -167,7 +178,8 @@ def fit(found: list[Pair], fixed: dict[int, int]) -> Rule | None:
     theirs, ours = [numbers(pair.theirs) for pair in found], [numbers(pair.ours) for pair in found]
     how: list[tuple[int | None, int]] = []
     for column in zip(*ours, strict=True):
-        steps = [(place, {a - b[place] for a, b in zip(column, theirs, strict=True)}) for place in range(len(theirs[0]))]
+        steps = [(place, {a - b[place] for a, b in zip(column, theirs, strict=True)})
+                 for place in range(len(theirs[0]))]
         good = [(place, by.pop()) for place, by in steps if len(by) == 1 and place not in fixed]
         taken = {place for place, _ in how}
         known = min(good, key=lambda one: (one[0] in taken, abs(one[1])), default=None)
@@ -218,11 +230,13 @@ def main() -> None:
     tables: dict[str, dict[str, Any]] = defaultdict(dict)
     found: dict[tuple[str, str], dict[str, list[Pair]]] = defaultdict(dict)
     for library, theirs, ours, all_fields, all_kwargs in peers():
-        fields, kwargs = ({name: value for name, value in given.items() if name not in INDIFFERENT} for given in (all_fields, all_kwargs))
+        fields, kwargs = ({name: value for name, value in given.items() if name not in INDIFFERENT}
+                          for given in (all_fields, all_kwargs))
         family = registry.variant(ours).family
         models = tables[family].setdefault(library, {"models": {}, "tables": []})["models"]
         if theirs not in models or not kwargs:
-            models[theirs] = {"ours": ours, **({"fields": fields} if fields else {}), **({"kwargs": kwargs} if kwargs else {})}
+            models[theirs] = {"ours": ours, **({"fields": fields} if fields else {}),
+                              **({"kwargs": kwargs} if kwargs else {})}
         found[family, library][f"{theirs} {kwargs}"] = list(pairs(library, theirs, ours, fields, kwargs))
     for (family, library), models in found.items():
         clusters: list[list[Pair]] = []         # networks whose names do not contradict each other: one table each
@@ -236,7 +250,8 @@ def main() -> None:
                 clusters.append(list(each))
         for cluster in clusters:
             lines = list(dict.fromkeys(text(rule) for rule in rules_of(cluster) or []))
-            tables[family][library]["tables"].append({"models": sorted({pair.model for pair in cluster}), "names": lines})
+            tables[family][library]["tables"].append({"models": sorted({pair.model for pair in cluster}),
+                                                      "names": lines})
     HOME.mkdir(exist_ok=True)
     for family, table in sorted(tables.items()):
         head = (f"# What others call the tensors of {family}'s networks; read by weights/tables.py. "
@@ -246,7 +261,8 @@ def main() -> None:
         by_hand = {library: each for library, each in before.items() if library not in ("torchvision", "timm")}
         body = yaml.dump({**table, **by_hand}, Dumper=Plain, sort_keys=False, width=200, allow_unicode=True)
         path.write_text(head + body, encoding="utf-8")
-        print(family, {library: [(len(one["models"]), len(one["names"])) for one in each["tables"]] for library, each in table.items()})
+        print(family, {library: [(len(one["models"]), len(one["names"])) for one in each["tables"]]
+                       for library, each in table.items()})
 
 
 if __name__ == "__main__":

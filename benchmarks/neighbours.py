@@ -1,13 +1,14 @@
-"""Search among a million vectors on disk: seconds per query, and the memory it takes, exact and by faiss where that is installed.
+"""Search among a million vectors on disk: seconds per query, and the memory it takes, exact and by faiss where that is
+installed.
 
     uv run python benchmarks/neighbours.py                          # 2.3 GB of vectors in a temporary folder; two minutes
     uv run --with faiss-cpu python benchmarks/neighbours.py
     uv run python benchmarks/neighbours.py 10000 --keep-nothing     # a small try that writes no result
 
-Vectors are clusters of noise from a seed, so that near ones exist. Every measurement is a process of its own, its first search, which
-imports and maps, left out; times are medians of the clock. Peaks are of anonymous memory (RssAnon, every 2 ms) above what the process
-had before; pages of the mapped file, which the system takes back as it likes, are counted apart. Every query is a vector of the file
-moved a little, and must be found as its nearest.
+Vectors are clusters of noise from a seed, so that near ones exist. Every measurement is a process of its own, its first
+search, which imports and maps, left out; times are medians of the clock. Peaks are of anonymous memory (RssAnon, every
+2 ms) above what the process had before; pages of the mapped file, which the system takes back as it likes, are counted
+apart. Every query is a vector of the file moved a little, and must be found as its nearest.
 """
 
 import argparse
@@ -54,7 +55,8 @@ class Peak(threading.Thread):
 
     def now(self) -> dict[str, float]:
         lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-        return {words[0][:-1]: int(words[1]) / 1024 for words in lines if words and words[0] in ("RssAnon:", "RssFile:")}
+        return {words[0][:-1]: int(words[1]) / 1024 for words in lines
+                if words and words[0] in ("RssAnon:", "RssFile:")}
 
     def run(self) -> None:
         while True:
@@ -78,8 +80,9 @@ def child(path: Path, count: int, width: int, queries: int, engine: Any, metric:
         seconds.append(time.perf_counter() - began)
     assert torch.equal(found[:, 0], numbers), "a query's own vector is not its nearest"
     print(json.dumps({
-        "seconds": round(statistics.median(seconds), 3), "seconds_per_query": round(statistics.median(seconds) / queries, 4),
-        "all_seconds": [round(each, 3) for each in seconds], "anonymous_mib": round(peak.most["RssAnon"] - peak.before["RssAnon"]),
+        "seconds": round(statistics.median(seconds), 3), "seconds_per_query": round(
+            statistics.median(seconds) / queries, 4), "all_seconds": [round(each, 3) for each in seconds],
+        "anonymous_mib": round(peak.most["RssAnon"] - peak.before["RssAnon"]),
         "mapped_mib": round(peak.most["RssFile"] - peak.before["RssFile"]),
     }))
 
@@ -104,14 +107,15 @@ def main() -> None:
             for queries in QUERIES:
                 for engine, metric in ways:
                     words = [str(path), *map(str, (given.count, width, queries)), engine, metric]
-                    done = subprocess.run([sys.executable, __file__, "--child", *words], check=True, capture_output=True, text=True)
-                    rows.append({"width": width, "file_mib": round(path.stat().st_size / 2**20), "queries": queries, "engine": engine,
-                                 "metric": metric, **json.loads(done.stdout)})
+                    done = subprocess.run([sys.executable, __file__, "--child", *words], check=True,
+                                          capture_output=True, text=True)
+                    rows.append({"width": width, "file_mib": round(path.stat().st_size / 2**20), "queries": queries,
+                                 "engine": engine, "metric": metric, **json.loads(done.stdout)})
                     print(rows[-1], flush=True)
             path.unlink()
     if not given.keep_nothing:
-        save("neighbours", {"vectors": given.count, "neighbours": K, "rounds": ROUNDS, "threads": torch.get_num_threads(),
-                            "searches": rows})
+        save("neighbours", {"vectors": given.count, "neighbours": K, "rounds": ROUNDS,
+                            "threads": torch.get_num_threads(), "searches": rows})
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
     uv run python benchmarks/onnx_all.py                # all that is not known yet, smallest first; interrupt it when you like
     uv run python benchmarks/onnx_all.py 'resnet*' unet
 
-Weights are random, with statistics and factors that are not the initial ones; all classes; images as small as the network takes; the
-file is asked for five images at once and for one, having been written with neither. A network that fails is listed with the reason,
-and with how far its own scores in float32 are from those in float64 (`own_error`).
-Where such weights make a network so deep that its scores in float32 are not those in float64, its statistics are a batch's instead.
+Weights are random, with statistics and factors that are not the initial ones; all classes; images as small as the
+network takes; the file is asked for five images at once and for one, having been written with neither. A network that
+fails is listed with the reason, and with how far its own scores in float32 are from those in float64 (`own_error`).
+Where such weights make a network so deep that its scores in float32 are not those in float64, its statistics are a
+batch's instead.
 """
 
 import json
@@ -31,7 +32,8 @@ def main(patterns: list[str]) -> None:
     from convatlas.net import registry
 
     known = json.loads(KEPT.read_text(encoding="utf-8"))["results"] if KEPT.exists() else {}
-    names = sorted((n for n in list_models() if any(fnmatchcase(n, p) for p in patterns)), key=lambda n: registry.VARIANTS[n].params)
+    names = sorted((n for n in list_models() if any(fnmatchcase(n, p) for p in patterns)),
+                   key=lambda n: registry.VARIANTS[n].params)
     for i, name in enumerate(names, start=1):
         if name in known:
             continue

@@ -17,8 +17,8 @@ PAGE = ROOT / "docs" / "parity.md"
 
 FAMILIES = {        # a name that no test compares → why; the first pattern that fits
     "resnetv2_*_bit": "BiT: group normalisation and weight standardisation, another paper",
-    "legacy_seresnet18": "has a ReLU of its own before the gate", "legacy_seresnet34": "has a ReLU of its own before the gate",
-    "legacy_seresnext26*": "depth not in the paper",
+    "legacy_seresnet18": "has a ReLU of its own before the gate",
+    "legacy_seresnet34": "has a ReLU of its own before the gate", "legacy_seresnext26*": "depth not in the paper",
     "seresnet18": "rounds squeezed channels up to 8; compared with that turned off",
     "seresnet34": "rounds squeezed channels up to 8; compared with that turned off",
     "seresnext101_32x8d": "width not in the paper", "seresnext101_64x4d": "width not in the paper",
@@ -82,9 +82,10 @@ FAMILIES = {        # a name that no test compares → why; the first pattern th
     "convnext_*": "size or design not in the paper",
     "repvgg_d2se": "another paper (RepVGGplus)",
 }
-PATTERNS = ("alexnet", "vgg*", "googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "resnet*", "resnext*", "wide_resnet*",
-            "seresnet*", "seresnext*", "legacy_se*", "senet*", "densenet*", "mobilenet_v2", "mobilenet_v3*", "mobilenetv1*", "mobilenetv2*",
-            "mobilenetv3*", "tf_mobilenetv3*", "efficientnet_b*", "tf_efficientnet_b?", "repvgg*", "convnext_*")
+PATTERNS = ("alexnet", "vgg*", "googlenet", "inception_v3", "inception_v4", "inception_resnet_v2", "resnet*",
+            "resnext*", "wide_resnet*", "seresnet*", "seresnext*", "legacy_se*", "senet*", "densenet*", "mobilenet_v2",
+            "mobilenet_v3*", "mobilenetv1*", "mobilenetv2*", "mobilenetv3*", "tf_mobilenetv3*", "efficientnet_b*",
+            "tf_efficientnet_b?", "repvgg*", "convnext_*")
 
 
 def main() -> None:
@@ -96,7 +97,8 @@ def main() -> None:
     tests = sorted((ROOT / "tests" / "arch").glob("test_*.py"))
     rows = [(path.name, *_plain(row)) for path in tests for row in vars(import_module(path.stem)).get("PEERS", ())]
     names = {"timm": timm.list_models(), "torchvision": torchvision.models.list_models(torchvision.models)}
-    PAGE.write_text(_page(rows, names, {"timm": timm.__version__, "torchvision": torchvision.__version__}), encoding="utf-8")
+    PAGE.write_text(_page(rows, names, {"timm": timm.__version__, "torchvision": torchvision.__version__}),
+                    encoding="utf-8")
 
 
 def _plain(row: Any) -> tuple[Any, ...]:
@@ -110,10 +112,11 @@ def _words(options: Mapping[str, Any]) -> str:
 
 def _page(rows: list[tuple[Any, ...]], names: Mapping[str, list[str]], versions: Mapping[str, str]) -> str:
     lines = ["# Equal to whom", "",
-             "Each network below has the tensors of one of ours under other names. A test makes its weights and statistics random, copies",
-             "them into ours, and expects the same scores in float64 to 1e-9 of the largest: `uv run pytest tests/arch` for the small",
-             'ones, `-m "slow or not slow"` for all.', "",
-             f"Written by `benchmarks/peers.py` from the lists in the tests, {', '.join(map(' '.join, versions.items()))}.", "",
+             "Each network below has the tensors of one of ours under other names. A test makes its weights and "
+             "statistics random, copies", "them into ours, and expects the same scores in float64 to 1e-9 of "
+             "the largest: `uv run pytest tests/arch` for the small", 'ones, `-m "slow or not slow"` for all.', "",
+             "Written by `benchmarks/peers.py` from the lists in the tests, "
+             f"{', '.join(map(' '.join, versions.items()))}.", "",
              "| library | its network | ours | with | test |", "|---|---|---|---|---|"]
     for test, library, theirs, ours, fields, kwargs in rows:
         lines.append(f"| {library} | `{theirs}` {_words(kwargs)}| `{ours}` | {_words(fields)}| `{test}` |")

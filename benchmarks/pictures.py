@@ -1,9 +1,11 @@
-"""Draw every picture of docs/inspect.md, docs/evaluation.md and docs/segmentation.md by the commands that stand above them.
+"""Draw every picture of docs/inspect.md, docs/evaluation.md and docs/segmentation.md by the commands that stand above
+them.
 
     uv run python benchmarks/pictures.py --data-dir DATA [--work DIR] [PAGE …]
 
-DATA holds cifar10-jpeg/{train,test}/<class>/*.jpg, of which cifar10-small is made (1000 and 200 images per class, the first by name),
-and nuclei/{images,labels}. Networks are trained in DIR/runs first, by the commands at the pages' ends, unless they are there already.
+DATA holds cifar10-jpeg/{train,test}/<class>/*.jpg, of which cifar10-small is made (1000 and 200 images per class, the
+first by name), and nuclei/{images,labels}. Networks are trained in DIR/runs first, by the commands at the pages' ends,
+unless they are there already.
 """
 
 import argparse

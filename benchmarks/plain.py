@@ -1,4 +1,7 @@
-"""How networks are commonly trained on small pictures: plain modules, PIL transforms, a DataLoader. What train_step.py compares with."""
+"""How networks are commonly trained on small pictures: plain modules, PIL transforms, a DataLoader.
+
+What train_step.py compares with.
+"""
 
 from collections.abc import Iterator
 
@@ -46,7 +49,8 @@ class ResNet20(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
-        rows = [(16, 16, 1), (16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2), (64, 64, 1), (64, 64, 1)]
+        rows = [(16, 16, 1), (16, 16, 1), (16, 16, 1), (16, 32, 2), (32, 32, 1), (32, 32, 1), (32, 64, 2),
+                (64, 64, 1), (64, 64, 1)]
         self.blocks = nn.Sequential(*(Block(*row) for row in rows))
         self.fc = nn.Linear(64, 10)
 
@@ -69,8 +73,8 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.images[index])), self.labels[index]
 
 
-def batches(images: Tensor, labels: Tensor, batch: int, *, mean: float, std: float, size: int, augment: bool, shuffle: bool,
-            workers: int) -> DataLoader:
+def batches(images: Tensor, labels: Tensor, batch: int, *, mean: float, std: float, size: int, augment: bool,
+            shuffle: bool, workers: int) -> DataLoader:
     """Resize where needed; crop with a padding of 4 and flip where asked; ToTensor; Normalize."""
     from torchvision import transforms as T
 

@@ -24,7 +24,8 @@ RUNS = {
     "lenet5-mnist": ("lenet5", "mnist", "LeNet-5 as published, on MNIST",
                      "0.95 % test error (LeCun et al. 1998, Fig. 9, no distortions), on the same data", 1.0),
     "zipcode-usps": ("lecun1989_zipcode", "usps", "The 1989 zip-code network, on USPS",
-                     "5.0 % test error (LeCun et al. 1989), 102 of 2 007, on its own scans of 7 291 and 2 007 digits", 5.5),
+                     "5.0 % test error (LeCun et al. 1989), 102 of 2 007, on its own scans of 7 291 and 2 007 digits",
+                     5.5),
 }
 
 
@@ -41,9 +42,9 @@ def train(model: str, data: str, data_dir: str) -> dict[str, Any]:
 def page(results: dict[str, Any]) -> str:
     """docs/results.md."""
     lines = ["# What was trained on real data", "",
-             "Written by `uv run python benchmarks/real_data.py --data-dir DATA` from `benchmarks/results/real_data.json`.",
-             "The curves show the test error after every pass. What counts is the last pass; the lowest of any pass is chosen on",
-             "the test set itself and flatters.", ""]
+             "Written by `uv run python benchmarks/real_data.py --data-dir DATA` from "
+             "`benchmarks/results/real_data.json`.", "The curves show the test error after every pass. What counts is "
+             "the last pass; the lowest of any pass is chosen on", "the test set itself and flatters.", ""]
     for name, (_, _, title, paper, target) in RUNS.items():
         if name not in results:
             continue
@@ -53,9 +54,10 @@ def page(results: dict[str, Any]) -> str:
                   f"| test error after the last of {len(rows)} passes | **{last:.2f} %** |",
                   f"| lowest test error of any pass | {best:.2f} % |",
                   f"| training error in the last pass (running mean) | {100 - 100 * rows[-1]['train_top1']:.2f} % |",
-                  f"| the paper | {paper} |", f"| our target | at most {target} %: {'reached' if last <= target else 'missed'} |",
-                  f"| time | {rows[-1]['seconds'] / 60:.0f} min on {box['processor']}, {box['cores']} cores, torch {box['torch']} |", "",
-                  f"![loss, error and learning rate per pass](images/{name}.png)", ""]
+                  f"| the paper | {paper} |",
+                  f"| our target | at most {target} %: {'reached' if last <= target else 'missed'} |",
+                  f"| time | {rows[-1]['seconds'] / 60:.0f} min on {box['processor']}, {box['cores']} cores, torch "
+                  f"{box['torch']} |", "", f"![loss, error and learning rate per pass](images/{name}.png)", ""]
     return "\n".join([*lines, NOTES, ""])
 
 

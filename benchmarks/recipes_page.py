@@ -17,26 +17,27 @@ def page() -> str:
     """The page, whole."""
     lines = [
         "# How each paper trained its network", "",
-        "Written by `benchmarks/recipes_page.py` from `src/convatlas/recipes/`. `convatlas train NETWORK DATA` follows the network's own",
-        "recipe, `--recipe NAME` another one; any field is changed by a flag, `--set optim.lr=0.05`, or a YAML file (`--config`);",
-        "`convatlas recipe show NAME` prints one. The papers' batches and passes suit a million images: for a folder of some thousand,",
-        "`--recipe modern`.", "",
-        "| recipe | optimiser | rate | schedule | weight decay | batch | passes | normalisation | augmentation | besides |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "Written by `benchmarks/recipes_page.py` from `src/convatlas/recipes/`. `convatlas train NETWORK DATA` follows "
+        "the network's own", "recipe, `--recipe NAME` another one; any field is changed by a flag, `--set "
+        "optim.lr=0.05`, or a YAML file (`--config`);", "`convatlas recipe show NAME` prints one. The papers' batches "
+        "and passes suit a million images: for a folder of some thousand,", "`--recipe modern`.", "",
+        "| recipe | optimiser | rate | schedule | weight decay | batch | passes | normalisation | augmentation | "
+        "besides |", "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, recipe(name)) for name in names()), "",
     ]
     for name in names():
         title, _, text = about(name).partition("\n")
         trained = [network for network in list_models() if registry.VARIANTS[network].recipe == name]
         lines += [f"## {name}", "", title, "", text.strip(), "",
-                  "Networks: " + (", ".join(f"`{network}`" for network in trained) or f"none by itself; `--recipe {name}`") + ".", ""]
+                  "Networks: " + (", ".join(f"`{network}`" for network in trained)
+                                  or f"none by itself; `--recipe {name}`") + ".", ""]
     return "\n".join(lines)
 
 
 def _row(name: str, run: Run) -> str:
     optim = run.optim.name + (" (Nesterov)" if run.optim.nesterov else "") + f" {run.optim.momentum:g}"
-    cells = (f"[{name}](#{name})", optim, f"{run.optim.lr:g}", _schedule(run), f"{run.optim.weight_decay:g}", str(run.data.batch_size),
-             str(run.train.epochs), _normalization(run), _augmentation(run), _besides(run))
+    cells = (f"[{name}](#{name})", optim, f"{run.optim.lr:g}", _schedule(run), f"{run.optim.weight_decay:g}",
+             str(run.data.batch_size), str(run.train.epochs), _normalization(run), _augmentation(run), _besides(run))
     return "| " + " | ".join(cells) + " |"
 
 
@@ -54,8 +55,8 @@ def _schedule(run: Run) -> str:
 def _normalization(run: Run) -> str:
     p = run.preprocess
     if p.fit != "none":
-        return {"channel": "mean and deviation of the data", "pixel_mean": "mean of each pixel of the data", "gcn": "contrast",
-                "zca": "contrast, ZCA"}[p.fit]
+        return {"channel": "mean and deviation of the data", "pixel_mean": "mean of each pixel of the data",
+                "gcn": "contrast", "zca": "contrast, ZCA"}[p.fit]
     if p.mean is not None and p.std is not None and len(p.mean) == 1:
         return f"{-p.mean[0] / p.std[0]:.4g} to {(1 - p.mean[0]) / p.std[0]:.4g}"
     return "ImageNet's mean and deviation" if p.std is None else "mean colour"
@@ -64,7 +65,8 @@ def _normalization(run: Run) -> str:
 def _augmentation(run: Run) -> str:
     a = run.augment
     told = (
-        (f"random crop, padded by {a.padding} ({a.padding_mode})" if a.padding else "random crop") if a.crop == "random" else "",
+        (f"random crop, padded by {a.padding} ({a.padding_mode})" if a.padding else "random crop") if a.crop == "random"
+        else "",
         f"short side {a.short_side[0]} to {a.short_side[1]}" if a.short_side else "",
         f"crop of {a.scale[0]:.0%} to {a.scale[1]:.0%} of the area" if a.crop == "resized" else "",
         "flip" if a.flip else "",

@@ -27,7 +27,8 @@ def save(name: str, results: Any) -> Path:
     """Write results/<name>.json."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"machine": machine(), "results": results}, indent=2, ensure_ascii=False) + "\n",
+                    encoding="utf-8")
     return path
 
 

@@ -22,7 +22,8 @@ def read(name: str) -> Tree:
 
 
 def where(machine: Tree) -> str:
-    return f"{machine['cores']} cores of an {machine['processor']}, torch {machine['torch']}, Python {machine['python']}"
+    return (f"{machine['cores']} cores of an {machine['processor']}, torch {machine['torch']}, Python "
+            f"{machine['python']}")
 
 
 def times(value: float | None) -> str:
@@ -30,18 +31,22 @@ def times(value: float | None) -> str:
 
 
 def page() -> str:
-    steps, profiles, inputs = read("train_step")["results"], read("step_profile").get("results", {}), read("input_pipeline")
+    steps, profiles, inputs = (read("train_step")["results"], read("step_profile").get("results", {}),
+                               read("input_pipeline"))
     machines = {where(row["machine"]): None for row in steps.values()}
     return "\n".join([
         "# How fast training is",
         "",
-        "Written by `benchmarks/speed_page.py` from what `benchmarks/train_step.py`, `step_profile.py` and `input_pipeline.py` measured:",
+        "Written by `benchmarks/speed_page.py` from what `benchmarks/train_step.py`, `step_profile.py` and "
+        "`input_pipeline.py` measured:",
         f"on {'; '.join(machines)}. Their docstrings say how.",
         "",
         "## Training steps",
         "",
-        "Images per second against the peers' own code, in alternating rounds, from the same weights on the same images, with the same",
-        "losses. timm's networks are trained eagerly in the plain loop; LeNet-5 and ResNet-20 over whole passes with their data, against",
+        "Images per second against the peers' own code, in alternating rounds, from the same weights on the same "
+        "images, with the same",
+        "losses. timm's networks are trained eagerly in the plain loop; LeNet-5 and ResNet-20 over whole passes with "
+        "their data, against",
         "PIL and a DataLoader. Ours is what `convatlas train` does by default.",
         "",
         *step_table(steps),
@@ -57,22 +62,27 @@ def page() -> str:
         *input_misses(inputs),
         "## What to try",
         "",
-        "`--auto` measures layout, precision and allocator for some seconds on the network itself and says what it chose. By hand: `--amp",
-        "bf16` where the processor multiplies bfloat16 (the first table's last column), `--workers` where decoding takes longer than the",
-        "step, `--cache disk` where the same files are read in run after run. [data.md](data.md) and [scaling.md](scaling.md) say more.",
+        "`--auto` measures layout, precision and allocator for some seconds on the network itself and says what it "
+        "chose. By hand: `--amp",
+        "bf16` where the processor multiplies bfloat16 (the first table's last column), `--workers` where decoding "
+        "takes longer than the",
+        "step, `--cache disk` where the same files are read in run after run. [data.md](data.md) and "
+        "[scaling.md](scaling.md) say more.",
         "",
     ])
 
 
 def step_table(steps: Tree) -> list[str]:
-    lines = ["| network | pixels | batch | theirs, images/s | ours, images/s | ours over theirs | by round | target | bf16 over theirs |",
-             "|---|---|---|---|---|---|---|---|---|"]
+    lines = ["| network | pixels | batch | theirs, images/s | ours, images/s | ours over theirs | by round | target | "
+             "bf16 over theirs |", "|---|---|---|---|---|---|---|---|---|"]
     for row in steps.values():
         theirs, ours, bf16 = (row["sides"][side] for side in ("theirs", "ours", "bf16"))
         spread, target = ours["over_theirs_by_round"], wanted(row)
-        reached = "–" if target is None else f"{target}×, " + ("reached" if ours["over_theirs"] >= target else "**missed**")
-        cells = (row["ours"], row["size"], row["batch"], theirs["images_per_second"], ours["images_per_second"], times(ours["over_theirs"]),
-                 f"{min(spread):.2f} to {max(spread):.2f}", reached, times(bf16["over_theirs"]))
+        reached = ("–" if target is None
+                   else f"{target}×, " + ("reached" if ours["over_theirs"] >= target else "**missed**"))
+        cells = (row["ours"], row["size"], row["batch"], theirs["images_per_second"], ours["images_per_second"],
+                 times(ours["over_theirs"]), f"{min(spread):.2f} to {max(spread):.2f}", reached,
+                 times(bf16["over_theirs"]))
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return lines
 
@@ -90,13 +100,15 @@ def step_misses(steps: Tree, profiles: Tree) -> list[str]:
             continue
         text = f"**{row['ours']} misses {target}×: {times(sides['ours']['over_theirs'])}.**"
         if "theirs, no data" in sides:
-            text += (" What is saved is the data. With batches that are tensors before the clock starts the plain loop itself comes to "
-                     f"{times(sides['theirs, no data']['over_theirs'])}: the most that data which costs nothing can bring.")
+            text += (" What is saved is the data. With batches that are tensors before the clock starts the plain loop "
+                     f"itself comes to {times(sides['theirs, no data']['over_theirs'])}: the most that data which "
+                     "costs nothing can bring.")
         if name in profiles:
             parts = profiles[name]["ours"]["per_cent"]
             shares = ", ".join(f"{kind} {share:g} %" for kind, share in parts.items() if share >= 1)
-            text += (f" Our step ({profiles[name]['ours']['milliseconds_per_step']:g} ms) is, by the profiler: {shares}. "
-                     "The convolutions are the same oneDNN kernels on both sides, and nothing here replaces them.")
+            text += (f" Our step ({profiles[name]['ours']['milliseconds_per_step']:g} ms) is, by the profiler: "
+                     f"{shares}. The convolutions are the same oneDNN kernels on both sides, and nothing here "
+                     "replaces them.")
         if "compiled" in sides:
             text += (f" `--compile` fuses what lies between them: {times(sides['compiled']['over_theirs'])}, after "
                      f"{sides['compiled']['first_round_seconds']:g} s in which it compiles and does a first round.")
@@ -107,9 +119,10 @@ def step_misses(steps: Tree, profiles: Tree) -> list[str]:
 def input_table(results: Tree) -> list[str]:
     lines = ["| case | theirs | ours | ratio | by round | target |", "|---|---|---|---|---|---|"]
     for row in results["rows"]:
-        reached = "–" if row["target"] is None else f"{row['target']}×, " + ("reached" if row["ratio"] >= row["target"] else "**missed**")
-        lines.append(f"| {row['case']} | {row['peer_images_per_s']} | {row['ours_images_per_s']} | {times(row['ratio'])} | "
-                     f"{row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f} | {reached} |")
+        reached = ("–" if row["target"] is None
+                   else f"{row['target']}×, " + ("reached" if row["ratio"] >= row["target"] else "**missed**"))
+        lines.append(f"| {row['case']} | {row['peer_images_per_s']} | {row['ours_images_per_s']} | "
+                     f"{times(row['ratio'])} | {row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f} | {reached} |")
     return lines
 
 
@@ -119,16 +132,19 @@ def input_misses(inputs: Tree) -> list[str]:
     if not missed:
         return []
     alone = next((row for row in results["rows"] if row["case"].startswith("decoding alone")), None)
-    lines = ["**Missed: " + "; ".join(f"{row['case']} ({times(row['ratio'])} of {row['target']}×)" for row in missed) + ".**"]
+    lines = ["**Missed: "
+             + "; ".join(f"{row['case']} ({times(row['ratio'])} of {row['target']}×)" for row in missed) + ".**"]
     if any("2 workers" in row["case"] for row in missed):
-        lines.append(f"With two workers both sides keep the {cores} cores of this machine busy, so the ratio is that of the work per "
-                     "image:\nwithout workers ours decodes with a thread per core, and the peer with one.")
+        lines.append(f"With two workers both sides keep the {cores} cores of this machine busy, so the ratio is that "
+                     "of the work per image:\nwithout workers ours decodes with a thread per core, and the "
+                     "peer with one.")
     if alone is not None:
         share = next((row for row in missed if "2 workers" in row["case"]), None)
         if share is not None:
             part = 100 * share["ours_images_per_s"] / (min(2, cores) * alone["ours_images_per_s"])
-            lines.append(f"Decoding alone, which a relative of libjpeg does on both sides, comes to {alone['peer_images_per_s']} images a "
-                         f"second in one thread of theirs\nand {alone['ours_images_per_s']} of ours: {part:.0f} % of what our workers do.")
+            lines.append("Decoding alone, which a relative of libjpeg does on both sides, comes to "
+                         f"{alone['peer_images_per_s']} images a second in one thread of theirs\nand "
+                         f"{alone['ours_images_per_s']} of ours: {part:.0f} % of what our workers do.")
     return [*lines, ""]
 
 

@@ -2,8 +2,9 @@
 
     uv run python benchmarks/step_profile.py [--only NAME …]
 
-The cases are train_step.py's with whole passes over a data set. Shares are of the operators' own time in torch's profiler, whose
-own cost lies mostly on small operators; milliseconds per step are measured without it. `data` is everything before the step.
+The cases are train_step.py's with whole passes over a data set. Shares are of the operators' own time in torch's
+profiler, whose own cost lies mostly on small operators; milliseconds per step are measured without it. `data` is
+everything before the step.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from report import save
 ROUNDS = 5
 #   kind: beginnings of operators' names, the first that fits counts
 KINDS = {
-    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_convolution", "aten::convolution", "aten::conv2d"),
+    "convolutions": ("aten::mkldnn_convolution", "aten::convolution_backward", "aten::_convolution",
+                     "aten::convolution", "aten::conv2d"),
     "pooling": ("aten::max_pool", "aten::avg_pool", "aten::adaptive_avg_pool", "aten::mean"),
     "activations": ("aten::relu", "aten::clamp_min", "aten::threshold_backward"),
     "linear layers": ("aten::addmm", "aten::mm", "aten::linear"),
@@ -49,9 +51,11 @@ def profiled(rounds: Iterator[int], steps: int) -> dict[str, Any]:
     for event in record.key_averages():
         kind = kind_of(event.key)
         own[kind] = own.get(kind, 0.0) + event.self_cpu_time_total
-    whole, operators = sum(own.values()), sum(event.count for event in record.key_averages() if event.key.startswith("aten::"))
+    whole, operators = sum(own.values()), sum(event.count for event in record.key_averages()
+                                              if event.key.startswith("aten::"))
     shares = {kind: round(100 * value / whole, 1) for kind, value in sorted(own.items(), key=lambda pair: -pair[1])}
-    return {"milliseconds_per_step": round(statistics.median(took), 3), "operators_per_step": round(operators / steps), "per_cent": shares}
+    return {"milliseconds_per_step": round(statistics.median(took), 3), "operators_per_step": round(operators / steps),
+            "per_cent": shares}
 
 
 def main() -> None:
@@ -68,7 +72,8 @@ def main() -> None:
         results[name] = {"theirs": profiled(train_step.theirs(case, 0)[1], case.steps),
                          "ours": profiled(train_step.ours(case, "ours")[1], case.steps)}
         for side, found in results[name].items():
-            print(f"{name} {side}: {found['milliseconds_per_step']} ms a step, {found['operators_per_step']} operators; "
+            print(f"{name} {side}: {found['milliseconds_per_step']} ms a step, "
+                  f"{found['operators_per_step']} operators; "
                   + ", ".join(f"{kind} {share} %" for kind, share in found["per_cent"].items()), flush=True)
     if not options.no_save:
         save("step_profile", results)

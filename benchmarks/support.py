@@ -1,4 +1,6 @@
-"""Every law on every network, and docs/support.md from the results. Interrupt it when you like: it goes on where it stopped.
+"""Every law on every network, and docs/support.md from the results.
+
+Interrupt it when you like: it goes on where it stopped.
 
 uv run python benchmarks/support.py                 # everything that is not known yet (hours on two cores)
 uv run python benchmarks/support.py 'resnet*' 'vgg11'
@@ -29,7 +31,8 @@ def main(words: list[str]) -> None:
 
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     patterns = [word for word in words if not word.startswith("--")] or ["*"]
-    names = sorted((n for n in list_models() if any(fnmatchcase(n, p) for p in patterns)), key=lambda n: registry.VARIANTS[n].params)
+    names = sorted((n for n in list_models() if any(fnmatchcase(n, p) for p in patterns)),
+                   key=lambda n: registry.VARIANTS[n].params)
     if "--page-only" not in words:
         for i, name in enumerate(names, start=1):
             if known.get(name, {}).keys() >= LAWS.keys():
@@ -37,7 +40,8 @@ def main(words: list[str]) -> None:
             print(f"{i}/{len(names)} {name}", flush=True)
             known[name] = known.get(name, {}) | _run(name, [law for law in LAWS if law not in known.get(name, {})])
             RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    PAGE.write_text(_page(known, list(LAWS), {law: (LAWS[law].__doc__ or "").strip() for law in LAWS}, list_models()), encoding="utf-8")
+    PAGE.write_text(_page(known, list(LAWS), {law: (LAWS[law].__doc__ or "").strip() for law in LAWS}, list_models()),
+                    encoding="utf-8")
 
 
 def _run(name: str, laws: list[str]) -> dict[str, str]:
@@ -71,9 +75,9 @@ def _page(known: dict[str, dict[str, str]], laws: list[str], meanings: dict[str,
 
     done = [name for name in names if name in known]
     lines = ["# What every network was seen to do", "",
-             f"Written by `benchmarks/support.py` on {date.today().isoformat()}, {platform.machine()}, Python {platform.python_version()}, "
-             f"torch {torch.__version__}; small random images, float32 on the CPU unless the law says otherwise. "
-             f"{len(done)} of {len(names)} networks have been run.", ""]
+             f"Written by `benchmarks/support.py` on {date.today().isoformat()}, {platform.machine()}, Python "
+             f"{platform.python_version()}, torch {torch.__version__}; small random images, float32 on the CPU unless "
+             f"the law says otherwise. {len(done)} of {len(names)} networks have been run.", ""]
     lines += [f"- **{law}**: {meanings[law]}" for law in laws]
     lines += ["", "| network | " + " | ".join(laws) + " |", "|---" * (len(laws) + 1) + "|"]
     failures = []

@@ -50,7 +50,8 @@ def measure(all_threads: int) -> list[dict[str, float | str]]:
         pairs = [(milliseconds(name, batch, 1), milliseconds(name, batch, all_threads)) for _ in range(5)]
         one, many = (statistics.median(column) for column in zip(*pairs, strict=True))
         rows.append({"network": name, "batch": batch, "forward_macs": batch * layers.macs(create_model(name)),
-                     "one_thread_ms": round(one, 2), "all_threads_ms": round(many, 2), "one_over_all": round(one / many, 2)})
+                     "one_thread_ms": round(one, 2), "all_threads_ms": round(many, 2),
+                     "one_over_all": round(one / many, 2)})
     return rows
 
 
@@ -65,7 +66,8 @@ def main() -> None:
     for title, rows in results.items():
         print(title)
         for row in rows:
-            print("  {network:<18} batch {batch:>3}: {one_thread_ms:>8} ms with one thread, {all_threads_ms:>8} ms with all".format(**row))
+            print("  {network:<18} batch {batch:>3}: {one_thread_ms:>8} ms with one thread, {all_threads_ms:>8} ms "
+                  "with all".format(**row))
     save("threads", {"threads": all_threads, **results})
 
 

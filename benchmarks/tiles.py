@@ -1,11 +1,12 @@
-"""Overlap-tile against MONAI's sliding-window inference on the same network, and an image larger than the memory it may take.
+"""Overlap-tile against MONAI's sliding-window inference on the same network, and an image larger than the memory it may
+take.
 
     uv run --with monai --with tifffile python benchmarks/tiles.py           # ten minutes on two cores
     uv run --with monai --with tifffile python benchmarks/tiles.py 4000      # the comparison only, or 20000: the large image
 
-Both read the image, uint8 on disk, and leave a file of labels. Each measurement is a process of its own; rounds are interleaved,
-times are medians, of the clock and of the processor, all threads together (which other programs on the machine disturb less).
-Peaks are of anonymous memory (RssAnon, every 20 ms); pages of mapped files are counted apart.
+Both read the image, uint8 on disk, and leave a file of labels. Each measurement is a process of its own; rounds are
+interleaved, times are medians, of the clock and of the processor, all threads together (which other programs on the
+machine disturb less). Peaks are of anonymous memory (RssAnon, every 20 ms); pages of mapped files are counted apart.
 """
 
 import json
@@ -113,16 +114,18 @@ def compare(folder: Path) -> dict[str, Any]:
     rows: dict[str, list[dict[str, float]]] = {"ours": [], "monai constant": [], "monai gaussian": []}
     for number in range(ROUNDS):
         for what, found in rows.items():
-            done = subprocess.run(command(what, image, folder / f"{what}{number}"), check=True, capture_output=True, text=True)
+            done = subprocess.run(command(what, image, folder / f"{what}{number}"), check=True,
+                                  capture_output=True, text=True)
             found.append(json.loads(done.stdout.splitlines()[-1]))
             print(f"  {what}: {found[-1]}", flush=True)
-    return {"image": [SIDE, SIDE], "tile": TILE, "overlap": OVERLAP, "widths": WIDTHS, "threads": torch.get_num_threads(), **{
-        what: {"seconds": round(statistics.median(each["seconds"] for each in found), 1),
-               "all_seconds": [round(each["seconds"], 1) for each in found],
-               "processor_seconds": round(statistics.median(each["processor_seconds"] for each in found), 1),
-               "peak_anonymous_mib": round(max(each["RssAnon"] for each in found)),
-               "above_the_start_mib": round(max(each["RssAnon"] - each["before"] for each in found))}
-        for what, found in rows.items()}}
+    return {"image": [SIDE, SIDE], "tile": TILE, "overlap": OVERLAP, "widths": WIDTHS,
+            "threads": torch.get_num_threads(), **{
+                what: {"seconds": round(statistics.median(each["seconds"] for each in found), 1),
+                       "all_seconds": [round(each["seconds"], 1) for each in found],
+                       "processor_seconds": round(statistics.median(each["processor_seconds"] for each in found), 1),
+                       "peak_anonymous_mib": round(max(each["RssAnon"] for each in found)),
+                       "above_the_start_mib": round(max(each["RssAnon"] - each["before"] for each in found))}
+                for what, found in rows.items()}}
 
 
 def huge(folder: Path) -> dict[str, Any]:

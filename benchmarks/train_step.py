@@ -2,12 +2,12 @@
 
     uv run python benchmarks/train_step.py [--only NAME …] [--rounds N]
 
-Each side is a process of its own, for the allocator is set up per process, and works on command while the others wait. All sides
-of a case start from the same weights and see the same images; before the clock starts their losses must agree. `ours` is what
-`convatlas train` does by default, `bf16` the same with --amp bf16; `theirs` the plain loop in plain.py. On whole passes over a data
-set there are more: theirs with two DataLoader workers, and with batches that are tensors already (what remains when data costs
-nothing); and, where there is a C++ compiler, ours with --compile. `CONVATLAS_DATA` names the folder of MNIST; without it the
-digits that come with convatlas stand in.
+Each side is a process of its own, for the allocator is set up per process, and works on command while the others wait.
+All sides of a case start from the same weights and see the same images; before the clock starts their losses must
+agree. `ours` is what `convatlas train` does by default, `bf16` the same with --amp bf16; `theirs` the plain loop in
+plain.py. On whole passes over a data set there are more: theirs with two DataLoader workers, and with batches that are
+tensors already (what remains when data costs nothing); and, where there is a C++ compiler, ours with --compile.
+`CONVATLAS_DATA` names the folder of MNIST; without it the digits that come with convatlas stand in.
 """
 
 import argparse
@@ -27,8 +27,8 @@ from typing import Any
 from report import RESULTS, machine, save
 
 TESTS = Path(__file__).parents[1] / "tests"
-# Steps whose losses are compared. In single precision a sensitive network soon drifts: MobileNetV2's fourth loss differs by 3e-3
-# between two memory layouts, and in double precision not at all.
+# Steps whose losses are compared. In single precision a sensitive network soon drifts: MobileNetV2's fourth loss
+# differs by 3e-3 between two memory layouts, and in double precision not at all.
 CHECKED = 2
 TOLERANCE = 1e-3        # by which ours in fp32 may differ
 
@@ -50,7 +50,8 @@ class Case:
     def sides(self) -> tuple[str, ...]:
         if not self.data:
             return "theirs", "ours", "bf16"
-        return "theirs", "theirs, 2 workers", "theirs, no data", "ours", "bf16", *(("compiled",) if which("c++") else ())
+        return "theirs", "theirs, 2 workers", "theirs, no data", "ours", "bf16", *(("compiled",)
+                                                                                   if which("c++") else ())
 
 
 TIMM = {"norm_eps": 1e-5, "norm_momentum": 0.1, "drop_rate": 0.0}
@@ -61,7 +62,8 @@ CASES = {
     "resnet18":  Case("resnet18",       "resnet18",         1.25, 160,  32, 4),
     "resnet50":  Case("resnet50",       "resnet50",          1.3, 160,  32, 2),
     "mobilenet_v2": Case("mobilenet_v2", "mobilenetv2_100",  1.3, 160,  32, 4, fields=TIMM),
-    "efficientnet_b0": Case("efficientnet_b0", "efficientnet_b0", 1.3, 160, 32, 4, fields={**TIMM, "drop_path_rate": 0.0}),
+    "efficientnet_b0": Case("efficientnet_b0", "efficientnet_b0", 1.3, 160, 32, 4,
+                            fields={**TIMM, "drop_path_rate": 0.0}),
     "densenet121": Case("densenet121",  "densenet121",       1.3, 160,  32, 2),
     "convnext_tiny": Case("convnext_tiny", "convnext_tiny", None, 160,  32, 2, fields={"drop_path_rate": 0.0}),
 }
@@ -77,7 +79,8 @@ def work(name: str, side: str) -> None:
     import resource
 
     case = CASES[name]
-    losses, rounds = theirs(case, 2 if "2" in side else 0, "no data" in side) if side.startswith("theirs") else ours(case, side)
+    losses, rounds = (theirs(case, 2 if "2" in side else 0, "no data" in side) if side.startswith("theirs")
+                      else ours(case, side))
     began = time.perf_counter()
     next(rounds)
     print(json.dumps({"losses": losses, "first_round_seconds": time.perf_counter() - began}), flush=True)
@@ -126,11 +129,14 @@ def batch_of(case: Case) -> tuple[Any, Any]:
     import torch
 
     dice = torch.Generator().manual_seed(1)
-    return torch.randn(case.batch, 3, case.size, case.size, generator=dice), torch.randint(1000, (case.batch,), generator=dice)
+    return (torch.randn(case.batch, 3, case.size, case.size, generator=dice),
+            torch.randint(1000, (case.batch,), generator=dice))
 
 
 def theirs(case: Case, workers: int, ready: bool = False) -> tuple[list[float], Iterator[int]]:
-    """(losses of the first steps, rounds that give their numbers of images); `ready`: every batch is there before the clock starts."""
+    """(losses of the first steps, rounds that give their numbers of images); `ready`: every batch is there before the
+    clock starts.
+    """
     import torch
 
     import plain
@@ -146,8 +152,10 @@ def theirs(case: Case, workers: int, ready: bool = False) -> tuple[list[float], 
         mean, std = NORMALISE[case.data]
         how = {"mean": mean, "std": std, "size": case.size}
         first = case.batch * CHECKED
-        check = plain.batches(images[:first], labels[:first], case.batch, **how, augment=False, shuffle=False, workers=0)
-        data = plain.batches(images, labels, case.batch, **how, augment=case.data == "random", shuffle=True, workers=workers)
+        check = plain.batches(images[:first], labels[:first], case.batch, **how, augment=False,
+                              shuffle=False, workers=0)
+        data = plain.batches(images, labels, case.batch, **how, augment=case.data == "random", shuffle=True,
+                             workers=workers)
         data = list(data) if ready else data
     losses = list(plain.epoch(model, check, optimizer))
 
@@ -190,7 +198,8 @@ def ours(case: Case, side: str) -> tuple[list[float], Iterator[int]]:
     if side == "compiled":
         model.compile()
     alone, tally = World(0, 1, cpu), Tally(cpu)
-    step = Step(model, model, optimizer(model, run.optim), run, per_image(run.loss, model.num_classes), model.num_classes, alone, tally)
+    step = Step(model, model, optimizer(model, run.optim), run, per_image(run.loss, model.num_classes),
+                model.num_classes, alone, tally)
 
     def epoch(batches: Callable[[], Iterator[Batch]]) -> Iterator[float]:
         with threads_for(macs, cpu):
@@ -210,7 +219,8 @@ def ours(case: Case, side: str) -> tuple[list[float], Iterator[int]]:
         mean, std = NORMALISE[case.data]
         preprocess = Preprocess(mean=(mean,), std=(std,), crop_pct=1.0)
         first = case.batch * CHECKED
-        check = Loader(Tensors(images[:first], labels[:first]), make_transform(preprocess, case.size, model.in_chans), case.batch)
+        check = Loader(Tensors(images[:first], labels[:first]),
+                       make_transform(preprocess, case.size, model.in_chans), case.batch)
         losses = list(epoch(lambda: check.epoch(0)))
         transform = make_transform(preprocess, case.size, model.in_chans, run.augment)
         loader = Loader(Tensors(images, labels), transform, case.batch, shuffle=True)
@@ -263,10 +273,12 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     case, load = CASES[name], os.getloadavg()[0]
     sides = {side: Side(name, side) for side in case.sides}
     wanted = sides["theirs"].ready["losses"]
-    apart = {side: max(abs(a - b) / abs(b) for a, b in zip(here.ready["losses"], wanted, strict=True)) for side, here in sides.items()}
+    apart = {side: max(abs(a - b) / abs(b) for a, b in zip(here.ready["losses"], wanted, strict=True))
+             for side, here in sides.items()}
     for side in ("ours", *(side for side in case.sides if side.startswith("theirs"))):
         if apart[side] > TOLERANCE:
-            raise SystemExit(f"{name}: the losses of {side} {sides[side].ready['losses']} are not {wanted}: it is other work")
+            raise SystemExit(f"{name}: the losses of {side} {sides[side].ready['losses']} are not {wanted}: it "
+                             "is other work")
     for number in range(rounds):
         for here in list(sides.values())[:: 1 if number % 2 else -1]:
             here.round()

@@ -1,5 +1,5 @@
-"""Write the end of docs/weights.md: how long loading takes, from results/load.json, and whose weights load, from the tables of names
-and the catalog.
+"""Write the end of docs/weights.md: how long loading takes, from results/load.json, and whose weights load, from the
+tables of names and the catalog.
 
 uv run python benchmarks/weights_page.py
 
@@ -22,22 +22,24 @@ def times() -> str:
     machine = tree["machine"]
     lines = ["## How long it takes", "",
              "Loading a network from a file in the page cache: seconds, and peak memory beyond what the process held",
-             "before, in file sizes; medians of rounds in turns, each a process of its own, equal scores (`benchmarks/load.py`; "
-             f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}).", "",
+             "before, in file sizes; medians of rounds in turns, each a process of its own, equal scores "
+             f"(`benchmarks/load.py`; {machine['processor']}, {machine['cores']} cores, torch {machine['torch']}).", "",
              "| network | MB | file | the library | seconds, ours | theirs | times faster | memory, ours | theirs |",
              "|---|--:|---|---|--:|--:|--:|--:|--:|"]
     for name, rows in tree["results"].items():
         for pair in rows["ratios"]:
             library, _, kind = pair.replace(" / convatlas,", "").partition(" ")
             ours, theirs = rows[f"convatlas, {kind}"], rows[f"{library}, {kind}"]
-            lines.append(f"| `{name}` | {ours['megabytes']:.0f} | {kind} | {library} | {ours['seconds']:.2f} | {theirs['seconds']:.2f} | "
-                         f"{rows['ratios'][pair]:.1f} | {ours['memory']:.2f} | {theirs['memory']:.2f} |")
+            lines.append(f"| `{name}` | {ours['megabytes']:.0f} | {kind} | {library} | {ours['seconds']:.2f} | "
+                         f"{theirs['seconds']:.2f} | {rows['ratios'][pair]:.1f} | {ours['memory']:.2f} | "
+                         f"{theirs['memory']:.2f} |")
     return "\n".join([*lines, ""])
 
 
 def table() -> str:
     """The rows, one per network of another library."""
-    lines = ["## Whose weights load", "", "| library | its network | ours | built with | public weights known |", "|---|---|---|---|---|"]
+    lines = ["## Whose weights load", "", "| library | its network | ours | built with | public weights known |",
+             "|---|---|---|---|---|"]
     for family in families():
         for library in libraries(family):
             for peer in peers_of(family, library):

@@ -22,8 +22,9 @@ sys.exit(code)
 
 with TemporaryDirectory() as place:
     home = Path(place)
-    run = convatlas.Run().change("model.name", "resnet20_cifar", "model.fields", {"in_chans": 1, "image_size": 8}, "data.source", "digits",
-                                 "preprocess.crop_pct", 1.0, "optim.lr", 0.05, "train.epochs", 2)
+    run = convatlas.Run().change("model.name", "resnet20_cifar", "model.fields", {"in_chans": 1, "image_size": 8},
+                                 "data.source", "digits", "preprocess.crop_pct", 1.0, "optim.lr", 0.05,
+                                 "train.epochs", 2)
     trained = convatlas.train(run, out=home / "run")
     print(f"{trained.evaluation.top1:.1%} of {trained.evaluation.count} held-out digits right")
     model = convatlas.fold(convatlas.load(trained.folder).eval())

@@ -1,7 +1,8 @@
-"""A paper's innovation taken away: 56 layers with ResNet's shortcuts and without them (He et al. 2016, figure 6), on digits of 8×8.
+"""A paper's innovation taken away: 56 layers with ResNet's shortcuts and without them (He et al. 2016, figure 6), on
+digits of 8×8.
 
-Both networks of a pair see the same images in the same order. A few short runs show which way it goes, not how far: the paper
-trains for 164 epochs on CIFAR-10.
+Both networks of a pair see the same images in the same order. A few short runs show which way it goes, not how far: the
+paper trains for 164 epochs on CIFAR-10.
 """
 
 import statistics

@@ -11,7 +11,8 @@ from convatlas.parts import GlobalPool, Residual, SqueezeExcite, conv_norm, shor
 
 def block(cin: int, cout: int, stride: int = 1) -> Residual:
     """Two 3×3 convolutions that weigh their channels (SENet), around them a shortcut (ResNet's option B)."""
-    branch = nn.Sequential(conv_norm(cin, cout, 3, stride), conv_norm(cout, cout, 3, act=None), SqueezeExcite(cout, cout // 4))
+    branch = nn.Sequential(conv_norm(cin, cout, 3, stride), conv_norm(cout, cout, 3, act=None),
+                           SqueezeExcite(cout, cout // 4))
     return Residual(branch, shortcut("B", cin, cout, stride), nn.ReLU())
 
 
@@ -24,7 +25,8 @@ torch.manual_seed(0)
 torch.set_num_threads(1)        # for so small a network two threads wait for each other
 digits = open_data(convatlas.Run().data)
 (images, labels), (held, truth) = tensors(digits.train), tensors(digits.val)
-net = nn.Sequential(conv_norm(1, 16, 3), block(16, 16), block(16, 32, 2), GlobalPool("avg"), nn.Flatten(), nn.Linear(32, 10))
+net = nn.Sequential(conv_norm(1, 16, 3), block(16, 16), block(16, 32, 2), GlobalPool("avg"), nn.Flatten(),
+                    nn.Linear(32, 10))
 optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 for epoch in range(4):
     net.train()
@@ -36,4 +38,5 @@ for epoch in range(4):
     net.eval()
     with torch.inference_mode():
         right = (net(held).argmax(1) == truth).float().mean().item()
-    print(f"epoch {epoch + 1}: loss {loss.item():.3f} of the last batch, {right:.1%} of {len(truth)} held-out digits right")
+    print(f"epoch {epoch + 1}: loss {loss.item():.3f} of the last batch, {right:.1%} of {len(truth)} "
+          "held-out digits right")

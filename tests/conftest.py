@@ -1,4 +1,7 @@
-"""Two test workers on two cores: one thread each. The same seed before every test, and the same width of what is printed."""
+"""Two test workers on two cores: one thread each.
+
+The same seed before every test, and the same width of what is printed.
+"""
 
 import os
 from pathlib import Path

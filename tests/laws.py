@@ -1,4 +1,6 @@
-"""What every network must do, as functions of its name: the tests run them on one of each family, `benchmarks/support.py` on all."""
+"""What every network must do, as functions of its name: the tests run them on one of each family,
+`benchmarks/support.py` on all.
+"""
 
 import pickle
 import tempfile
@@ -234,5 +236,5 @@ def _learns(model: Convnet, rate: float) -> bool:
 
 
 LAWS: dict[str, Callable[[str], None]] = {
-    law.__name__: law for law in (gradients, one_image, odd_sizes, channels_last, bfloat16, traced, compiled, exported, onnx, saved,
-                                  folded, pickled, memorised)}
+    law.__name__: law for law in (gradients, one_image, odd_sizes, channels_last, bfloat16, traced, compiled, exported,
+                                  onnx, saved, folded, pickled, memorised)}

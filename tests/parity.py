@@ -64,7 +64,8 @@ def assert_equal_logits(library: str, name: str, ours: str, size: int, fields: M
     with torch.inference_mode():
         expected, scores = theirs(x), mine(x)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-9 * expected.abs().max().item())
-    assert expected.std() > 0 and (expected[0] - expected[1]).abs().max() > 1e-6 * expected.abs().max(), "the comparison is blind"
+    assert (expected.std() > 0
+            and (expected[0] - expected[1]).abs().max() > 1e-6 * expected.abs().max()), "the comparison is blind"
 
 
 def _order(model: nn.Module, x: Tensor) -> list[tuple[str, list[Tensor]]]:
@@ -83,7 +84,8 @@ def _order(model: nn.Module, x: Tensor) -> list[tuple[str, list[Tensor]]]:
 
 
 def _own(module: nn.Module) -> list[Tensor]:
-    buffers = [b for name, b in module.named_buffers(recurse=False) if b is not None and name in ("running_mean", "running_var")]
+    buffers = [b for name, b in module.named_buffers(recurse=False)
+               if b is not None and name in ("running_mean", "running_var")]
     return [*module.parameters(recurse=False), *buffers]
 
 

@@ -1,4 +1,7 @@
-"""The order of rooms: each may import only those before it. `uv run python tests/rooms.py` writes it into docs/architecture.md."""
+"""The order of rooms: each may import only those before it.
+
+`uv run python tests/rooms.py` writes it into docs/architecture.md.
+"""
 
 from pathlib import Path
 
@@ -12,29 +15,33 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "pixels": "a picture file as bytes of pixels, by Pillow",
     "run": "`Run` and its parts: frozen pydantic records; configuration",
     "parts": "one idea of the literature per file; knows only torch",
-    "net": "`Convnet(stem, stages, head)`: the one forward, the one contract; `Segmenter`; the registry of variants; the layer table; "
-           "receptive fields; folding; heads as convolutions",
+    "net": "`Convnet(stem, stages, head)`: the one forward, the one contract; `Segmenter`; the registry of variants; "
+    "the layer table; receptive fields; folding; heads as convolutions",
     "arch": "one architecture per file, which never imports a sibling",
     "facts": "published figures as data, and their check",
     "recipes": "one file per paper: a function that returns a `Run`",
     "runs": "the run folder, in which nothing is lost; an index of many, and how they differ",
-    "data": "data sets, caches, transforms and augmentation, loaders; `shards/`: tar files on a local disk or elsewhere",
-    "weights": "files of weights: ours, which describe themselves; others' read safely, recognised and renamed by tables; public ones by "
-               "name; `checkpoints`: into networks and out",
-    "engine": "the training loop and its step, evaluation, optimisers and schedules, averages, masks, freezing, checkpoints, processes, "
-              "trackers, speed; takes any `nn.Module`",
+    "data": "data sets, caches, transforms and augmentation, loaders; `shards/`: tar files on a local disk or "
+    "elsewhere",
+    "weights": "files of weights: ours, which describe themselves; others' read safely, recognised and renamed by "
+    "tables; public ones by name; `checkpoints`: into networks and out",
+    "engine": "the training loop and its step, evaluation, optimisers and schedules, averages, masks, freezing, "
+    "checkpoints, processes, trackers, speed; takes any `nn.Module`",
     "draw": "the drawing kit: sheets, cells, plots, pieces of HTML",
     "zoo": "create_model, list_models, info, transforms",
-    "evaluation": "judging as the papers did: protocols of crops and scales, ensembles, calibration, statistics, and these "
-                  "as files",
-    "segment": "networks that score pixels: pairs of images and masks, patches, losses' weights, tiles, objects, metrics",
+    "evaluation": "judging as the papers did: protocols of crops and scales, ensembles, calibration, statistics, and "
+    "these as files",
+    "segment": "networks that score pixels: pairs of images and masks, patches, losses' weights, tiles, objects, "
+    "metrics",
     "inspect": "one picture per file of what a network is and does; reports, curves, sheets of images",
-    "deploy": "networks that answer fast: `graph/` (tracing, rewriting, packing), `backends/` (the engines), `native/` (kernels of our own "
-              "in C++, their planner, tuning and files), `int8/`, `bench/`, the deployed folder and its reader without torch",
-    "tasks": "what a network is trained to answer (classes, pixels), as one contract: open, load, judge, report, evaluate, predict, tell",
+    "deploy": "networks that answer fast: `graph/` (tracing, rewriting, packing), `backends/` (the engines), `native/` "
+    "(kernels of our own in C++, their planner, tuning and files), `int8/`, `bench/`, the deployed folder and its "
+    "reader without torch",
+    "tasks": "what a network is trained to answer (classes, pixels), as one contract: open, load, judge, report, "
+    "evaluate, predict, tell",
     "api": "train, evaluate, predict as functions",
-    "integrations": "`import convatlas.timm`: every network under timm's registry; the same training inside Ray Train; a trained network "
-                    "as a folder for a model hub",
+    "integrations": "`import convatlas.timm`: every network under timm's registry; the same training inside Ray Train; "
+    "a trained network as a folder for a model hub",
     "cli": "one command per file; flags become a `Run`; imports torch only inside commands",
     "__main__": "`python -m convatlas`",
     "__init__": "the public names, imported when first used; old module names that still work",
@@ -45,7 +52,8 @@ def table() -> str:
     """The rooms as a Markdown table, in their order."""
     house = Path(__file__).parents[1] / "src" / "convatlas"
     names = {name: f"`{name}/`" if (house / name).is_dir() else f"`{name}.py`" for name in ROOMS}
-    return "\n".join(["| room | what is in it |", "|---|---|", *(f"| {names[name]} | {what} |" for name, what in ROOMS.items()), ""])
+    return "\n".join(["| room | what is in it |", "|---|---|",
+                      *(f"| {names[name]} | {what} |" for name, what in ROOMS.items()), ""])
 
 
 def with_table(page: str) -> str:

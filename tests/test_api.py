@@ -29,7 +29,8 @@ def halves(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(halves, tmp_path_factory) -> convatlas.Trained:
-    run = resolve(recipe("zipcode"), sets=["model.name=lecun1989_net5", f"data.source={halves}", "data.batch_size=4", "train.epochs=6"])
+    run = resolve(recipe("zipcode"), sets=["model.name=lecun1989_net5", f"data.source={halves}", "data.batch_size=4",
+                                           "train.epochs=6"])
     return convatlas.train(run, out=tmp_path_factory.mktemp("runs") / "run")
 
 
@@ -69,7 +70,8 @@ def test_predict_takes_paths_pictures_and_tensors(trained, halves):
 def test_transforms_are_those_of_the_weights(trained, halves):
     model = convatlas.load(trained.folder)
     x = convatlas.transforms(model)(Image.open(halves / "left" / "00.png"))
-    assert x.shape == (1, 16, 16) and x.dtype == torch.float32 and -1 <= x.min() < -0.5 and x.max() <= 1     # zipcode: paper −1
+    # zipcode: paper −1
+    assert x.shape == (1, 16, 16) and x.dtype == torch.float32 and -1 <= x.min() < -0.5 and x.max() <= 1
     fresh = convatlas.create_model("lenet5")
     black = convatlas.transforms(fresh)(torch.zeros(1, 28, 28, dtype=torch.uint8))
     white = convatlas.transforms(fresh)(torch.full((1, 28, 28), 255, dtype=torch.uint8))
@@ -78,8 +80,9 @@ def test_transforms_are_those_of_the_weights(trained, halves):
 
 
 def test_training_begins_from_weights(trained, halves, tmp_path):
-    run = resolve(recipe("zipcode"), sets=["model.name=lecun1989_net5", f"model.weights={trained.folder}", f"data.source={halves}",
-                                           "optim.lr=1e-9", "data.batch_size=40", "train.epochs=1"])
+    run = resolve(recipe("zipcode"), sets=["model.name=lecun1989_net5", f"model.weights={trained.folder}",
+                                           f"data.source={halves}", "optim.lr=1e-9", "data.batch_size=40",
+                                           "train.epochs=1"])
     again = convatlas.train(run, out=tmp_path / "run")
     assert again.evaluation is not None and again.evaluation.top1 == 1.0
 

@@ -7,7 +7,8 @@ from torch import nn
 import convatlas
 from convatlas import ConvatlasError, fully_convolutional
 
-FC = {"alexnet": (227, {"num_classes": 5}), "vgg16": (224, {"num_classes": 5, "fc": 16}), "lenet1": (28, {}), "lenet4": (32, {})}
+FC = {"alexnet": (227, {"num_classes": 5}), "vgg16": (224, {"num_classes": 5, "fc": 16}), "lenet1": (28, {}),
+      "lenet4": (32, {})}
 
 
 def networks(name: str, **fields: object) -> tuple[nn.Module, nn.Module]:
@@ -38,7 +39,8 @@ def test_unpadded_networks_score_each_window_as_if_it_were_cut_out():
         scores = dense(x)
         for i in range(3):
             for j in range(3):
-                torch.testing.assert_close(scores[:, :, i, j], model(x[:, :, 4 * i:4 * i + 28, 4 * j:4 * j + 28]), rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(scores[:, :, i, j], model(x[:, :, 4 * i:4 * i + 28, 4 * j:4 * j + 28]),
+                                           rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name, fields", [("nin_cifar10", {}), ("all_cnn_c", {}), ("resnet20_cifar", {}),

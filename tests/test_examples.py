@@ -26,12 +26,14 @@ def example(name: str) -> Path:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_is_short_named_and_public(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert len(text.splitlines()) <= 40 and f"(examples/{path.name})" in (path.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert (len(text.splitlines()) <= 40
+            and f"(examples/{path.name})" in (path.parents[1] / "README.md").read_text(encoding="utf-8"))
     assert not re.search(r"(import|\.) _\w", text)
 
 
 def test_train_from_parts(tmp_path: Path) -> None:
-    shares = [float(share) for share in re.findall(r"([\d.]+)% of 360 held-out", said(example("train_from_parts"), tmp_path))]
+    shares = [float(share)
+              for share in re.findall(r"([\d.]+)% of 360 held-out", said(example("train_from_parts"), tmp_path))]
     assert len(shares) == 4 and shares[-1] > 90
 
 

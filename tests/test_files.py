@@ -36,7 +36,8 @@ def test_what_the_system_refuses_is_a_sentence(tmp_path):
     with pytest.raises(ConvatlasError, match=r"cannot write .*x\.txt': Not a directory; say --out$"), \
             whole_write(tmp_path / "file" / "x.txt", "say --out"):
         pytest.fail("nothing is computed for a place that cannot be written")
-    with pytest.raises(ConvatlasError, match=r"No such file or directory$"), whole_write(tmp_path / "nowhere" / "x.txt"):
+    with (pytest.raises(ConvatlasError, match=r"No such file or directory$"),
+            whole_write(tmp_path / "nowhere" / "x.txt")):
         pytest.fail("a misspelt folder is not made")
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConvatlasError, match="Is a directory"), whole_write(tmp_path / "folder") as beside:

@@ -25,7 +25,8 @@ MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 
 def picture(mode: str, size: tuple[int, int]) -> Image.Image:
     rng = np.random.default_rng(0)
-    return Image.fromarray(rng.integers(0, 255, (6, 5, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC).convert(mode)
+    return Image.fromarray(rng.integers(0, 255, (6, 5, 3),
+                                        dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC).convert(mode)
 
 
 @pytest.mark.parametrize(("mode", "size", "channels", "crop_pct", "interpolation", "given"), [
@@ -38,7 +39,8 @@ def picture(mode: str, size: tuple[int, int]) -> Image.Image:
 ])
 def test_pictures_are_prepared_as_by_torch(mode, size, channels, crop_pct, interpolation, given):
     mean, std = MEAN[:channels], STD[:channels]
-    transform = make_transform(Preprocess(mean=mean, std=std, crop_pct=crop_pct, interpolation=interpolation), given, channels)
+    transform = make_transform(Preprocess(mean=mean, std=std, crop_pct=crop_pct, interpolation=interpolation),
+                               given, channels)
     image = picture(mode, size)
     about = {"channels": channels, "size": given, "mean": mean, "std": std, "interpolation": interpolation,
              "resize": [max(1, round(side / crop_pct)) for side in given]}
@@ -58,15 +60,16 @@ def test_a_picture_of_the_right_size_is_prepared_bit_for_bit():
 @pytest.mark.parametrize("loss", ["cross_entropy", "map", "mse", "bce"])
 def test_scores_become_the_same_shares(loss):
     scores = torch.randn(5, 7, generator=torch.Generator().manual_seed(0)) * 9
-    assert np.allclose(reader.probabilities(scores.numpy(), loss), losses.probabilities(scores, Loss(name=loss)), atol=1e-6)
+    assert np.allclose(reader.probabilities(scores.numpy(), loss),
+                       losses.probabilities(scores, Loss(name=loss)), atol=1e-6)
 
 
 PROBE = """
 import sys
 from convatlas.cli import main
 code = main(sys.argv[1:])
-print("HEAVY", *sorted({"torch", "torchvision", "openvino_telemetry"} & {name for name, module in sys.modules.items() if module}),
-      file=sys.stderr)
+there = {name for name, module in sys.modules.items() if module}
+print("HEAVY", *sorted({"torch", "torchvision", "openvino_telemetry"} & there), file=sys.stderr)
 raise SystemExit(code)
 """
 
@@ -86,12 +89,13 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
     picture("RGB", (90, 61)).save(files[0])
     files[1].write_bytes(b"no picture")
     picture("L", (40, 40)).save(files[2])
-    done = subprocess.run([sys.executable, "-c", PROBE, "predict", str(tmp_path / "net"), *map(str, files), "--json", "--top-k", "3"],
-                          capture_output=True, text=True, timeout=200)
+    done = subprocess.run([sys.executable, "-c", PROBE, "predict", str(tmp_path / "net"), *map(str, files),
+                           "--json", "--top-k", "3"], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and done.stderr.splitlines()[-1].strip() == "HEAVY", done.stderr
     found = json.loads(done.stdout)["images"]
     assert "in no format that Pillow knows" in found[1]["error"] and "broken.png" in done.stderr
-    assert convatlas.predict(tmp_path / "net", files, top_k=3)[0].classes == tuple(row["class"] for row in found[0]["predictions"])
+    assert convatlas.predict(tmp_path / "net", files, top_k=3)[0].classes == tuple(row["class"]
+                                                                                   for row in found[0]["predictions"])
     for each, expected in zip(found, convatlas.predict(model, files, top_k=3), strict=True):
         assert [row["class"] for row in each["predictions"]] == list(expected.classes)
         assert np.allclose([row["probability"] for row in each["predictions"]], expected.probabilities, atol=5e-3)
@@ -100,7 +104,8 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
     assert reader.answers(tmp_path / "net") and not reader.answers(tmp_path / "net", "cuda")
     about = json.loads((tmp_path / "net" / "deploy.json").read_text())
     inputs = ({"fit": "zca"}, {"interpolation": "nearest"}, {"channels": 4})
-    for change in ({"format": 99}, {"backend": "eager"}, {"input": None}, *({"input": about["input"] | each} for each in inputs)):
+    for change in ({"format": 99}, {"backend": "eager"}, {"input": None},
+                   *({"input": about["input"] | each} for each in inputs)):
         (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | change))
         assert not reader.answers(tmp_path / "net"), change
 
@@ -122,5 +127,6 @@ def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monk
     with pytest.raises(convatlas.ConvatlasError, match=r"laid out for images \(N, 3, 32, 32\), not \(2, 3, 16, 16\)"):
         reader.predict(tmp_path / "net", files)
     (tmp_path / "net" / "deploy.json").write_text(json.dumps(about | {"example": [1, 3, 64, 64]}))
-    with pytest.raises(convatlas.ConvatlasError, match=r"says images of \[3, 64, 64\], the network takes \[3, 32, 32\]"):
+    with pytest.raises(convatlas.ConvatlasError, match=r"says images of \[3, 64, 64\], the network takes "
+                       r"\[3, 32, 32\]"):
         reader.predict(tmp_path / "net", files)

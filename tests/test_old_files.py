@@ -1,4 +1,6 @@
-"""What older versions wrote is read by this one: the archives in tests/old, which tests/old/make.py made with their code."""
+"""What older versions wrote is read by this one: the archives in tests/old, which tests/old/make.py made with their
+code.
+"""
 
 import json
 import re
@@ -96,7 +98,8 @@ def test_deployed_folders_answer_as_they_did(expected, name):
 def test_shards_are_read_and_unfinished_ones_go_on(expected):
     source = read_shards(Path("shards"), Split())
     folder = read_folder(Path("pictures"), Split(0.25, 0))
-    assert source.classes == folder.classes and len(source.train) + len(source.val) == len(folder.train) + len(folder.val)
+    assert (source.classes == folder.classes
+            and len(source.train) + len(source.val) == len(folder.train) + len(folder.val))
     pictures = sorted(source.train.read(i).sum().item() for i in range(len(source.train)))
     assert pictures == sorted(folder.train.read(i).sum().item() for i in range(len(folder.train)))
     first = Path("unfinished/train/shard-000000.tar")
@@ -132,8 +135,8 @@ def test_an_index_of_vectors_is_kept(expected):
 
 def test_an_interrupted_segmentation_goes_on(expected):
     seen = {"segmented": [], "whole": []}
-    found, whole = (segment("runs/unet", ["pairs/images/0.png"], out, tile=16, overlap=8, device="cpu", probabilities=True,
-                            watch=lambda *step, out=out: seen[out].append(step))[0] for out in seen)
+    found, whole = (segment("runs/unet", ["pairs/images/0.png"], out, tile=16, overlap=8, device="cpu",
+                            probabilities=True, watch=lambda *step, out=out: seen[out].append(step))[0] for out in seen)
     assert 0 < len(seen["segmented"]) < len(seen["whole"])
     assert found.labels.read_bytes() == whole.labels.read_bytes()
     np.testing.assert_allclose(np.load(found.probabilities), np.load(whole.probabilities), atol=1e-5)
@@ -176,7 +179,8 @@ def metadata(name):
         content = path.read_bytes()
         size = struct.unpack("<Q", content[:8])[0]
         head = json.loads(content[8:8 + size])
-        head["__metadata__"]["convatlas"] = json.dumps({**json.loads(head["__metadata__"]["convatlas"]), key: 99, "unheard": "of"})
+        head["__metadata__"]["convatlas"] = json.dumps({**json.loads(head["__metadata__"]["convatlas"]), key: 99,
+                                                        "unheard": "of"})
         text = json.dumps(head).encode()
         path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size:])
     return write
@@ -189,21 +193,25 @@ def config(key):
 
 def index():
     model = convatlas.load("runs/channel").eval()
-    return Index(Path("index"), model, make_transform(model.preprocess, model.image_size, model.in_chans, fitted=model.fitted))
+    return Index(Path("index"), model, make_transform(model.preprocess, model.image_size, model.in_chans,
+                                                      fitted=model.fitted))
 
 
 NEWER = {       # what is written by a newer version → and opened by this one
     "weights": (metadata("runs/lenet/model.safetensors"), "format", lambda: convatlas.load("runs/lenet")),
     "run": (config, "format", lambda: run_of("runs/lenet")),
-    "checkpoint": (tree("runs/lenet/checkpoints/step-00000005/state.json"), "format", lambda: newest(Path("runs/lenet"))),
+    "checkpoint": (tree("runs/lenet/checkpoints/step-00000005/state.json"), "format",
+                   lambda: newest(Path("runs/lenet"))),
     "deployed": (tree("deployed/plain/deploy.json"), "format", lambda: convatlas.predict("deployed/plain", NAMES)),
     "native": (tree("deployed/native/native.json"), "format", lambda: stored.load(Path("deployed/native"))),
     "shards": (tree("shards/index.json"), "version", lambda: read_shards(Path("shards"), Split())),
     "unfinished": (first_line("unfinished/.unfinished.jsonl"), "format",
-                   lambda: write_shards(Path("pictures"), Path("unfinished"), **SHARDS, report=lambda done, total: None)),
+                   lambda: write_shards(Path("pictures"), Path("unfinished"), **SHARDS,
+                                        report=lambda done, total: None)),
     "vectors": (tree("index/index.json"), "format", index),
     "segmentation": (first_line("segmented/journal.jsonl"), "format",
-                     lambda: segment("runs/unet", ["pairs/images/0.png"], "segmented", tile=16, overlap=8, probabilities=True)),
+                     lambda: segment("runs/unet", ["pairs/images/0.png"], "segmented", tile=16, overlap=8,
+                                     probabilities=True)),
 }
 
 
@@ -211,7 +219,8 @@ NEWER = {       # what is written by a newer version → and opened by this one
 def test_what_a_newer_version_wrote_is_refused(expected, kind):
     change, key, opened = NEWER[kind]
     change(key)
-    with pytest.raises(ConvatlasError, match=r"has format 99, and convatlas .* reads formats up to 1: update convatlas$"):
+    with pytest.raises(ConvatlasError, match=r"has format 99, and convatlas .* reads formats up to 1: "
+                       r"update convatlas$"):
         opened()
 
 

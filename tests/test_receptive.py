@@ -48,7 +48,8 @@ def test_branches_take_the_union():
     assert [row.receptive_field for row in layer_table(nn.Sequential(Both(), nn.Conv2d(4, 1, 3)), 16, 1)] == [7, 1, 9]
 
 
-@pytest.mark.parametrize(("name", "expected"), [("resnet18", 435), ("resnet50", 427), ("vgg16", 212), ("resnet50_v1", 483)])
+@pytest.mark.parametrize(("name", "expected"), [("resnet18", 435), ("resnet50", 427), ("vgg16", 212),
+                                                ("resnet50_v1", 483)])
 def test_of_known_networks(name, expected):
     """VGG's 212 is printed by the paper's readers; the others are sums of (kernel − 1) times the stride before."""
     rows = [row for row in convatlas.info(name).layers if len(row.output) == 3 and row.output[1] > 1]

@@ -7,17 +7,20 @@ from convatlas import ConvatlasError, recipe, run
 from convatlas.recipes import names
 from convatlas.run import MALFORMED, Group, Optim, Run, Train, Yaml, assignment, parse_yaml, read_yaml
 
-TEXTS = ["off", "a: on", "yes", "true", "1e-3", "1_000", "0o17", "a: 2020-01-01", "{a: 1, b: [x, 'no']}", "a: {b: 1}\nc:\n- d\n", "", "~"]
-MALFORMS = ["train: [", "a: b: c", "a: 1\n\tb: 2", "a: @x", "*x", "'abc", "\x00", "a: \ud800", "a: !!python/object:os.system x",
-            "--- a\n--- b", "a: 2020-13-45", "[" * 3000]
+TEXTS = ["off", "a: on", "yes", "true", "1e-3", "1_000", "0o17", "a: 2020-01-01", "{a: 1, b: [x, 'no']}",
+         "a: {b: 1}\nc:\n- d\n", "", "~"]
+MALFORMS = ["train: [", "a: b: c", "a: 1\n\tb: 2", "a: @x", "*x", "'abc", "\x00", "a: \ud800",
+            "a: !!python/object:os.system x", "--- a\n--- b", "a: 2020-13-45", "[" * 3000]
 
 
 def test_changed_fields_and_no_others():
     before = recipe("alexnet")
     after = before.change("data.source", "digits", "optim.lr", 0.5, "train.ema", None, "model.fields.num_classes", 3,
                           "augment.scale", (0.5, 1.0), "optim.groups", (Group(names="*.bias", lr=2),))
-    assert (after.data.source, after.optim.lr, after.train.ema, after.augment.scale) == ("digits", 0.5, None, (0.5, 1.0))
-    assert after.model.fields == {**before.model.fields, "num_classes": 3} and after.optim.groups == (Group(names="*.bias", lr=2),)
+    assert (after.data.source, after.optim.lr, after.train.ema,
+            after.augment.scale) == ("digits", 0.5, None, (0.5, 1.0))
+    assert (after.model.fields == {**before.model.fields, "num_classes": 3}
+            and after.optim.groups == (Group(names="*.bias", lr=2),))
     assert after.change("data.source", before.data.source, "optim.lr", before.optim.lr, "train.ema", before.train.ema,
                         "model.fields", before.model.fields, "augment.scale", before.augment.scale,
                         "optim.groups", before.optim.groups) == before
@@ -25,10 +28,12 @@ def test_changed_fields_and_no_others():
 
 
 def test_a_value_takes_the_place_of_the_whole_field():
-    run = Run(optim=Optim(name="adam", eps=0.1)).change("model.fields", {"drop_rate": 0.2}).change("model.fields", {"in_chans": 3})
+    run = Run(optim=Optim(name="adam", eps=0.1)).change("model.fields",
+                                                        {"drop_rate": 0.2}).change("model.fields", {"in_chans": 3})
     assert run.model.fields == {"in_chans": 3}
     assert run.change("optim", {"lr": 0.5}).optim == run.change("optim", Optim(lr=0.5)).optim == Optim(lr=0.5)
-    assert run.change("optim", Optim(lr=0.5), "optim.mu", 0.3).optim == Optim(lr=0.5, mu=0.3), "from the left to the right"
+    assert run.change("optim", Optim(lr=0.5), "optim.mu",
+                      0.3).optim == Optim(lr=0.5, mu=0.3), "from the left to the right"
 
 
 @pytest.mark.parametrize(("pairs", "said"), [

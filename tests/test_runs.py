@@ -20,7 +20,8 @@ def make(home, name, accuracies=(0.5, 0.9), *, epochs=None, lr=0.1, checkpoint=N
     (folder / "tb" / f"events.out.tfevents.{began}.host.1.0").touch()
     run = Run(optim=Optim(lr=lr), train=Train(epochs=epochs or len(accuracies), checkpoint_minutes=1))
     (folder / "config.yaml").write_text(run.to_yaml())
-    lines = [f"{e},{10 * e},0.1,{2 / e},{1 / e},{accuracy},{100 * e},{7 * e},3\n" for e, accuracy in enumerate(accuracies, 1)]
+    lines = [f"{e},{10 * e},0.1,{2 / e},{1 / e},{accuracy},{100 * e},{7 * e},3\n"
+             for e, accuracy in enumerate(accuracies, 1)]
     (folder / "metrics.csv").write_text(HEADER + "".join(lines))
     if checkpoint is not None:
         (folder / "checkpoints" / f"step-{checkpoint:08d}").mkdir(parents=True)
@@ -49,7 +50,8 @@ def test_a_run_is_read_with_whatever_columns_it_has(tmp_path):
 def test_a_row_cut_short_is_left_out(tmp_path):
     folder = make(tmp_path, "a")
     with (folder / "metrics.csv").open("a") as file:
-        file.write("3,30,x,1,1,1,1,1,1\n4,40,0.1,1,1,0.99,1,1,3")       # damaged; and no end of line: 3 may be the head of 37
+        # damaged; and no end of line: 3 may be the head of 37
+        file.write("3,30,x,1,1,1,1,1,1\n4,40,0.1,1,1,0.99,1,1,3")
     assert [row["epoch"] for row in rows_of(folder)] == [1, 2]
 
 
@@ -118,15 +120,18 @@ def test_sorting_puts_the_best_first_and_the_unknown_last(tmp_path):
     for name, accuracies, began in (("a", (0.7,), 3), ("b", (0.9, 0.8), 2), ("c", (), 1), ("d", (0.8, 0.8, 0.8), 4)):
         make(tmp_path, name, accuracies, epochs=3, began=began)
     orders = {"val_top1": "bdac", "val_loss": "dabc", "name": "abcd", "started": "dabc"}
-    orders["val_loss"] = "d" + "ab" + "c"       # 1/3, then 1 and 1 (b's best epoch is its first) in the order they were found
+    # 1/3, then 1 and 1 (b's best epoch is its first) in the order they were found
+    orders["val_loss"] = "d" + "ab" + "c"
     for field, order in orders.items():
         assert "".join(names(list_runs([tmp_path], sort=field))) == order, field
     assert "".join(names(list_runs([tmp_path], sort="val_top1", reverse=True))) == "adbc"
 
 
 @pytest.mark.parametrize(("condition", "wanted"), [
-    ("optim.lr=0.1", "a"), ("optim.lr=1e-3", "b"), ("optim.lr!=0.1", "b"), ("val_top1>=0.9", "a"), ("val_top1<0.9", "b"),
-    ("name=a*", "a"), ("name!=a*", "b"), ("model=lenet*", "ab"), ("data.download=false", "ab"), ("train.ema=null", "ab"),
+    ("optim.lr=0.1", "a"), ("optim.lr=1e-3", "b"), ("optim.lr!=0.1", "b"), ("val_top1>=0.9", "a"),
+    ("val_top1<0.9", "b"),
+    ("name=a*", "a"), ("name!=a*", "b"), ("model=lenet*", "ab"), ("data.download=false", "ab"),
+    ("train.ema=null", "ab"),
 ])
 def test_conditions(tmp_path, condition, wanted):
     make(tmp_path, "a", lr=0.1)
@@ -155,7 +160,8 @@ def test_places_that_are_not_there(tmp_path, monkeypatch):
 
 
 def test_comparison_holds_what_differs(tmp_path):
-    folders = make(tmp_path, "a", (0.5, 0.9), lr=0.1), make(tmp_path, "b", (0.95,), lr=0.2), make(tmp_path, "c", (), epochs=1)
+    folders = (make(tmp_path, "a", (0.5, 0.9), lr=0.1), make(tmp_path, "b", (0.95,), lr=0.2),
+               make(tmp_path, "c", (), epochs=1))
     runs = [read(folder) for folder in folders]
     found = compare(runs)
     assert found.fields == {"optim.lr": [0.1, 0.2, 0.1], "train.epochs": [2, 1, 1]}

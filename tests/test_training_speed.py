@@ -26,6 +26,7 @@ def test_a_missed_target_is_explained(monkeypatch):
     profiles = {"lenet5": {"ours": {"milliseconds_per_step": 3.0, "per_cent": {"convolutions": 60.0, "data": 0.4}}}}
     assert "2.2×, **missed**" in here["step_table"]({"lenet5": row})[-1]
     (text, _) = here["step_misses"]({"lenet5": row}, profiles)
-    assert "misses 2.2×: 2.00×" in text and "1.95×" in text and "convolutions 60 %" in text and "data" not in text.split("profiler:")[1]
+    assert ("misses 2.2×: 2.00×" in text and "1.95×" in text and "convolutions 60 %" in text
+            and "data" not in text.split("profiler:")[1])
     assert "2.50×, after 31 s" in text
     assert here["step_misses"]({"lenet5": {**row, "target": 1.9}}, profiles) == []

@@ -38,8 +38,8 @@ _HOME = {
     "load": "weights.checkpoints", "save": "weights.checkpoints", "load_weights": "weights.checkpoints",
     "explain_weights": "weights.checkpoints", "convert_weights": "weights.checkpoints",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
-    "publish": "integrations.hub", "fold": "net.fold", "fully_convolutional": "net.fully_convolutional", "recipe": "recipes",
-    "Run": "run", "ConvatlasError": "errors",
+    "publish": "integrations.hub", "fold": "net.fold", "fully_convolutional": "net.fully_convolutional",
+    "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -70,7 +70,8 @@ class _Moved:
     """Import hook for a module's old name: one module under two names."""
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        return ModuleSpec(fullname, self) if fullname in _MOVED else None      # type: ignore[arg-type]    # typeshed asks for the ABC, whose import takes 10 ms
+        # typeshed asks for the ABC, whose import takes 10 ms
+        return ModuleSpec(fullname, self) if fullname in _MOVED else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> Any:
         module = import_module(_MOVED[spec.name])

@@ -50,17 +50,19 @@ class Trained:
 
     folder: Path
     outcome: Outcome
-    evaluation: Result | None           # of the best weights on the validation images: Evaluation, of pixels segment.validation.PixelResult
+    # of the best weights on the validation images: Evaluation, of pixels segment.validation.PixelResult
+    evaluation: Result | None
     report: Path | None                 # report.html, of pixels segmentation.png
 
 
 def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
           watch: Watch | None = None) -> Trained:
-    """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/, report.html.
+    """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/,
+    report.html.
 
-    `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. `auto` first measures
-    for some seconds which settings of speed are best here and puts them into the run. Under torchrun every process calls this. Data,
-    names and folders are checked before anything is written.
+    `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. `auto`
+    first measures for some seconds which settings of speed are best here and puts them into the run. Under torchrun
+    every process calls this. Data, names and folders are checked before anything is written.
     """
     watch = watch or Silent()
     with world(run.train.device) as here:
@@ -76,7 +78,8 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         def build() -> Convnet:
             torch.manual_seed(run.train.seed)
-            start = run.model.weights if going is None or newest(going) is None else None       # a checkpoint has everything
+            # a checkpoint has everything
+            start = run.model.weights if going is None or newest(going) is None else None
             made: Convnet = create_model(run.model.name, start, download=run.data.download, **run.model.fields)
             return made
 
@@ -102,8 +105,8 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         try:
             with threads_for(macs, here.device):
-                outcome = fit(model, batches, judged, settings, where, world=here, num_classes=model.num_classes, save_best=save_best,
-                              resume=going is not None,
+                outcome = fit(model, batches, judged, settings, where, world=here, num_classes=model.num_classes,
+                              save_best=save_best, resume=going is not None,
                               watch=tracked(watch, run.train.track) if here.main else watch, judge=task.judge)
             if outcome.interrupted:
                 return Trained(where, outcome, None, None)
@@ -130,7 +133,9 @@ def _resolved(run: Run, macs: int, here: World) -> Run:
 
 
 def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
-    """The run with the fields of the weights that it starts from, and their preprocessing unless it has one other than its recipe's."""
+    """The run with the fields of the weights that it starts from, and their preprocessing unless it has one other than
+    its recipe's.
+    """
     if model.card.provenance.report is not None:
         for line in model.card.provenance.report.brief():
             tell(line)
@@ -165,21 +170,24 @@ def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: W
 Model = str | Path | Answers | Candidate
 
 
-def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre", weights: Sequence[float] | None = None,
-             split: Literal["val", "train"] = "val", objects: Literal["none", "components", "watershed"] = "none",
-             masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256, data_dir: str | None = None,
-             download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
+def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
+             weights: Sequence[float] | None = None, split: Literal["val", "train"] = "val",
+             objects: Literal["none", "components", "watershed"] = "none",
+             masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256, data_dir: str
+             | None = None, download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
              watch: Watch | None = None) -> Evaluated | PixelEvaluation:
-    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on the validation part of `data`.
+    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on the validation part
+    of `data`.
 
-    Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each one's figures too.
-    `protocol` names what the network is shown (`evaluation.protocol.PROTOCOLS`), or is one. Classes are matched by name where the weights
-    know theirs. Data without a validation part of its own is measured whole, unless it is what a run was trained on: then its held-out
-    images are. Of a network that segments `data` is images with masks, `masks` what the masks' numbers are, `objects` how objects are
-    found; the result is a `PixelEvaluation`. An option that the network's task does not take is a ConvatlasError.
+    Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each
+    one's figures too. `protocol` names what the network is shown (`evaluation.protocol.PROTOCOLS`), or is one. Classes
+    are matched by name where the weights know theirs. Data without a validation part of its own is measured whole,
+    unless it is what a run was trained on: then its held-out images are. Of a network that segments `data` is images
+    with masks, `masks` what the masks' numbers are, `objects` how objects are found; the result is a `PixelEvaluation`.
+    An option that the network's task does not take is a ConvatlasError.
     """
-    asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks, batch_size, data_dir,
-                  download, workers, strict)
+    asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
+                  batch_size, data_dir, download, workers, strict)
     models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
     candidates = [opened(each, device) for each in models]
     task = task_of(candidates[0].net.name)
@@ -191,12 +199,15 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
         return result
 
 
-def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protocol = "centre", split: Literal["val", "train"] = "val",
-                  batch_size: int = 256, data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0,
+def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
+                  split: Literal["val", "train"] = "val", batch_size: int = 256, data_dir: str | None = None,
+                  download: bool = False, device: str = "auto", workers: int = 0,
                   strict: bool = False, watch: Watch | None = None) -> list[Evaluated]:
-    """`evaluate` of each network that classifies by itself, all on the same images; one that segments is a ConvatlasError."""
-    asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, batch_size=batch_size, data_dir=data_dir,
-                  download=download, workers=workers, strict=strict)
+    """`evaluate` of each network that classifies by itself, all on the same images; one that segments is a
+    ConvatlasError.
+    """
+    asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, batch_size=batch_size,
+                  data_dir=data_dir, download=download, workers=workers, strict=strict)
     candidates = [opened(model, device) for model in models]
     CLASSES.take(candidates)
     with world(device) as here:
@@ -212,8 +223,8 @@ def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: 
             batch_size: int = 64, strict: bool = False) -> list[Prediction]:
     """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
 
-    `model` is as in `evaluate`. A picture that cannot be read has an `error` in place of classes; with `strict` it stops everything. A
-    network that segments is a ConvatlasError: `segment.run.segment` is for it.
+    `model` is as in `evaluate`. A picture that cannot be read has an `error` in place of classes; with `strict` it
+    stops everything. A network that segments is a ConvatlasError: `segment.run.segment` is for it.
     """
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")

@@ -14,7 +14,9 @@ class ConvatlasError(Exception):
 
 
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
-    """The end of an error sentence: `; did you mean 'lenet5' or 'alexnet'?`, or the empty string where nothing is near."""
+    """The end of an error sentence: `; did you mean 'lenet5' or 'alexnet'?`, or the empty string where nothing is near.
+    """
     names = list(known)
-    found = get_close_matches(word, names, n=count, cutoff=0.6) or [name for name in names if word and word in name][:count]
+    found = (get_close_matches(word, names, n=count, cutoff=0.6)
+             or [name for name in names if word and word in name][:count])
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""

@@ -1,4 +1,6 @@
-"""Files and folders: written whole or not at all, their digests and formats, the cache folder, the mark of a deployed folder."""
+"""Files and folders: written whole or not at all, their digests and formats, the cache folder, the mark of a deployed
+folder.
+"""
 
 import hashlib
 import os
@@ -15,11 +17,12 @@ DEPLOYED = "deploy.json"        # marks a deployed folder, and is written last
 @contextmanager
 def whole_write(path: Path, advice: str = "", *, parents: bool = False, sync: bool = False,
                 errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[Path]:
-    """A file beside `path` to be written: it takes its place when the block ends well, and is removed when the block fails.
+    """A file beside `path` to be written: it takes its place when the block ends well, and is removed when the block
+    fails.
 
-    So `path` holds the old file or the new one, never half of one, however many processes write it at once. `parents` makes its
-    folder first, `sync` waits until the disk has the content. Writing that fails with one of `errors` is a ConvatlasError that ends
-    with `advice`.
+    So `path` holds the old file or the new one, never half of one, however many processes write it at once. `parents`
+    makes its folder first, `sync` waits until the disk has the content. Writing that fails with one of `errors` is a
+    ConvatlasError that ends with `advice`.
     """
     beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
@@ -48,13 +51,18 @@ def digest(path: Path) -> str:
 
 
 def check_format(found: object, known: int, where: str) -> None:
-    """Refuse what a newer convatlas wrote: `found` is the format that a file or folder names; None, in the oldest ones, stands for 1."""
+    """Refuse what a newer convatlas wrote: `found` is the format that a file or folder names; None, in the oldest ones,
+    stands for 1.
+    """
     if found is not None and (not isinstance(found, int) or found > known):
-        raise ConvatlasError(f"{where} has format {found!r}, and convatlas {__version__} reads formats up to {known}: update convatlas")
+        raise ConvatlasError(f"{where} has format {found!r}, and convatlas {__version__} reads formats up to {known}: "
+                             "update convatlas")
 
 
 def cache_dir() -> Path:
-    """The user's folder for data sets that were downloaded without a `data_dir`, for compiled kernels and for what was measured."""
+    """The user's folder for data sets that were downloaded without a `data_dir`, for compiled kernels and for what was
+    measured.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "convatlas"
 

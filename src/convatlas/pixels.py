@@ -17,7 +17,8 @@ class UnreadableImage(ConvatlasError):  # noqa: N818 - reads as what it is
 
 
 def unreadable(path: Path, error: Exception) -> UnreadableImage:
-    """The reason why a file is unreadable; on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …"""
+    """The reason why a file is unreadable; on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …
+    """
     if isinstance(error, UnidentifiedImageError):
         reason = "it is in no format that Pillow knows"
     else:
@@ -35,7 +36,8 @@ def read(path: Path) -> NDArray[np.uint8]:
 
 
 def to_array(image: Image.Image) -> NDArray[np.uint8]:
-    """A Pillow image as uint8, turned as its EXIF orientation says: grey kinds (H, W), others RGB (H, W, 3), without alpha.
+    """A Pillow image as uint8, turned as its EXIF orientation says: grey kinds (H, W), others RGB (H, W, 3), without
+    alpha.
 
     Raises UnreadableImage for pixels whose scale is not known.
     """
@@ -43,7 +45,8 @@ def to_array(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode.startswith("I"):              # 'I;16' in its byte orders, and 'I' where Pillow widens 16 bits to 32
         wide: NDArray[Any] = np.asarray(image).astype(np.int64)
         if np.min(wide) < 0 or np.max(wide) > 65535:
-            raise UnreadableImage(f"pixels run from {np.min(wide)} to {np.max(wide)}; save the picture with 8 or 16 bits")
+            raise UnreadableImage(f"pixels run from {np.min(wide)} to {np.max(wide)}; save the picture with 8 or 16 "
+                                  "bits")
         return np.rint(wide / 257).astype(np.uint8)         # 65535 / 257 = 255
     if image.mode == "F":
         raise UnreadableImage("pixels are 32-bit floats, whose scale is not known; save the picture with 8 or 16 bits")

@@ -28,37 +28,46 @@ class Model(Record):
     """The network."""
 
     name: str = "lenet5"
-    fields: dict[str, Any] = Field({}, description="changed fields of its specification, for example {'drop_rate': 0.2}")
-    weights: str | None = Field(None, description="what to start from: a run folder, a file of weights, or a name such as "
-                                "timm/resnet50.a1_in1k")
+    fields: dict[str, Any] = Field({}, description="changed fields of its specification, for example "
+                                   "{'drop_rate': 0.2}")
+    weights: str | None = Field(None, description="what to start from: a run folder, a file of weights, or a name such "
+                                "as timm/resnet50.a1_in1k")
 
 
 class Data(Record):
     """The images, and how they are read."""
 
     source: str = Field("digits", description="a named data set, a folder of images by class, an .npz, or shards")
-    data_dir: str | None = Field(None, description="where a named data set lies: torchvision's layout, or plain idx, npz, or binary files")
+    data_dir: str | None = Field(None, description="where a named data set lies: torchvision's layout, or plain idx, "
+                                 "npz, or binary files")
     download: bool = Field(False, description="let torchvision download a named data set that is absent")
-    val_fraction: float = Field(0.2, gt=0, lt=1, description="share held out, stratified, where the data has no validation part")
+    val_fraction: float = Field(0.2, gt=0, lt=1, description="share held out, stratified, where the data has no "
+                                "validation part")
     batch_size: int = Field(64, ge=1, description="images per optimiser step, over all processes together")
     shuffle: bool = Field(True, description="a new order every epoch; False keeps the order of the files")
-    sampling: Literal["all", "balanced"] = Field("all", description="balanced: every class equally often, however many images it has")
+    sampling: Literal["all", "balanced"] = Field("all", description="balanced: every class equally often, however many "
+                                                 "images it has")
     workers: int = Field(0, ge=0, description="processes that read images from disk")
     cache: Literal["auto", "off", "memory", "disk"] = Field(
-        "auto", description="decode files once and keep the pixels; auto: in memory where they take less than a quarter of what is free")
-    cache_dir: str | None = Field(None, description="where cache = disk keeps its file; the user's cache folder if left out")
+        "auto", description="decode files once and keep the pixels; auto: in memory where they take less than a "
+        "quarter of what is free")
+    cache_dir: str | None = Field(None, description="where cache = disk keeps its file; the user's cache "
+                                  "folder if left out")
     decode: Literal["auto", "full"] = Field(
-        "auto", description="auto: a JPEG at least four times larger than needed is decoded at a half, a quarter or an eighth of its size")
+        "auto", description="auto: a JPEG at least four times larger than needed is decoded at a half, a quarter or an "
+        "eighth of its size")
     strict: bool = Field(False, description="stop at an unreadable image instead of skipping and counting it")
     masks: Literal["auto", "classes", "instances", "binary"] = Field(
-        "auto", description="segmentation: what a mask's numbers are: classes, objects (0 is the background), or 0 and the foreground")
+        "auto", description="segmentation: what a mask's numbers are: classes, objects (0 is the background), or 0 and "
+        "the foreground")
 
 
 class Preprocess(Record):
     """Preprocessing: resize the short side to image_size / crop_pct, crop the centre, normalise.
 
-    `crop_pct` above 1 resizes to less than the input and pads with black (28×28 digits on LeNet-5's 32×32 field: 32/28).
-    Pixels are in [0, 1] before `(x - mean) / std`; `None` stands for ImageNet's values on three channels and 0.5 otherwise.
+    `crop_pct` above 1 resizes to less than the input and pads with black (28×28 digits on LeNet-5's 32×32 field:
+    32/28). Pixels are in [0, 1] before `(x - mean) / std`; `None` stands for ImageNet's values on three channels and
+    0.5 otherwise.
     """
 
     mean: tuple[float, ...] | None = None
@@ -66,18 +75,22 @@ class Preprocess(Record):
     crop_pct: float = Field(0.875, gt=0)
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     fit: Literal["none", "channel", "pixel_mean", "gcn", "zca"] = Field(
-        "none", description="measured on the training images instead, and kept with the weights: mean and deviation per channel; "
-        "the mean of each pixel (then / std); each picture to mean 0 and deviation 1 (global contrast normalisation); that, "
-        "then ZCA whitening")
+        "none", description="measured on the training images instead, and kept with the weights: mean and deviation "
+        "per channel; the mean of each pixel (then / std); each picture to mean 0 and deviation 1 (global contrast "
+        "normalisation); that, then ZCA whitening")
 
 
 class Augment(Record):
-    """Augmentation: all that a training image goes through before normalisation; everything off gives the evaluation transform."""
+    """Augmentation: all that a training image goes through before normalisation; everything off gives the evaluation
+    transform.
+    """
 
     crop: Literal["centre", "random", "resized"] = Field(
-        "centre", description="random: from the image as evaluation resizes it; resized: Inception's random area and aspect")
+        "centre", description="random: from the image as evaluation resizes it; resized: Inception's random "
+        "area and aspect")
     short_side: tuple[int, int] | None = Field(
-        None, description="scale jitter: the image is resized so that its short side is uniform in this range, before a random crop")
+        None, description="scale jitter: the image is resized so that its short side is uniform in this range, before "
+        "a random crop")
     scale: tuple[float, float] = Field((0.08, 1.0), description="share of the area a resized crop keeps")
     ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="aspect of a resized crop")
     padding: int = Field(0, ge=0, description="pixels added on each side before a random crop")
@@ -85,18 +98,24 @@ class Augment(Record):
     flip: float = Field(0.0, ge=0, le=1, description="probability of a mirror image")
     turns: bool = Field(False, description="segmentation: turned by a random multiple of 90 degrees")
     affine: tuple[float, float, float, float] = Field(
-        (0, 0, 0, 0), description="most rotation in degrees, shift as a share of the side, change of scale, shear in degrees")
-    elastic: float = Field(0.0, ge=0, description="U-Net's deformation: deviation in pixels of the displacements on a coarse grid")
+        (0, 0, 0, 0), description="most rotation in degrees, shift as a share of the side, change of scale, "
+        "shear in degrees")
+    elastic: float = Field(0.0, ge=0, description="U-Net's deformation: deviation in pixels of the displacements on "
+                           "a coarse grid")
     elastic_grid: int = Field(3, ge=2, description="points of that grid on each side")
     jitter: tuple[float, float, float, float] = Field(
-        (0, 0, 0, 0), description="most change of brightness, contrast, saturation and hue, as torchvision's ColorJitter, in random order")
-    pca_colour: float = Field(0.0, ge=0, description="AlexNet's colour noise: deviation of the principal components' factors")
+        (0, 0, 0, 0), description="most change of brightness, contrast, saturation and hue, as torchvision's "
+        "ColorJitter, in random order")
+    pca_colour: float = Field(0.0, ge=0, description="AlexNet's colour noise: deviation of the principal "
+                              "components' factors")
     pca_from: Literal["imagenet", "data"] = Field("imagenet", description="whose principal components of colour")
     policy: Literal["none", "trivial", "randaugment", "autoaugment"] = Field(
-        "none", description="TrivialAugment: one random operation of random strength per image; RandAugment; AutoAugment's for ImageNet")
+        "none", description="TrivialAugment: one random operation of random strength per image; RandAugment; "
+        "AutoAugment's for ImageNet")
     policy_ops: int = Field(2, ge=1, description="RandAugment: operations per image")
     policy_magnitude: int = Field(9, ge=0, le=30, description="RandAugment: strength, of 30")
-    erase: float = Field(0.0, ge=0, le=1, description="probability that a random rectangle is erased (after normalisation)")
+    erase: float = Field(0.0, ge=0, le=1, description="probability that a random rectangle is erased (after "
+                         "normalisation)")
     mixup: float = Field(0.0, ge=0, description="alpha of Mixup; 0: off")
     cutmix: float = Field(0.0, ge=0, description="alpha of CutMix; with both, each batch takes one of the two")
     mix_prob: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed at all")
@@ -111,15 +130,20 @@ class Loss(Record):
     add: tuple[Literal["cross_entropy", "dice", "focal", "tversky"], ...] = Field(
         (), description="segmentation: losses that are added to it")
     gamma: float = Field(2.0, ge=0, description="focal: how little pixels count that are right already")
-    alpha: float = Field(0.7, ge=0, le=1, description="tversky: how much a missed pixel costs; a false one costs 1 - alpha")
-    border: float = Field(0.0, ge=0, description="segmentation: w0 of U-Net's weight map, what pixels between touching objects count more")
+    alpha: float = Field(0.7, ge=0, le=1,
+                         description="tversky: how much a missed pixel costs; a false one costs 1 - alpha")
+    border: float = Field(0.0, ge=0, description="segmentation: w0 of U-Net's weight map, what pixels between touching "
+                          "objects count more")
     border_sigma: float = Field(5.0, gt=0, description="its width in pixels")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     rubbish: float = Field(0.1, description="j of LeNet-5's MAP loss, the score of 'none of these'")
     class_weights: Literal["none", "balanced"] | tuple[float, ...] = Field(
-        "none", description="balanced: inverse to the number of training images; or one number per class; scaled to mean 1 over the images")
-    aux_weight: float | None = Field(None, ge=0, description="weight of each side classifier's loss; None: the network's own")
-    pixels: Literal["mean", "sum"] = Field("mean", description="segmentation: a picture's loss is the mean of its pixels, or FCN's sum")
+        "none", description="balanced: inverse to the number of training images; or one number per class; scaled to "
+        "mean 1 over the images")
+    aux_weight: float | None = Field(None, ge=0, description="weight of each side classifier's loss; None: the "
+                                     "network's own")
+    pixels: Literal["mean", "sum"] = Field("mean", description="segmentation: a picture's loss is the mean of its "
+                                           "pixels, or FCN's sum")
     ignore_index: int = Field(255, description="segmentation: the label of pixels that do not count")
 
 
@@ -135,20 +159,24 @@ class Optim(Record):
     """The optimiser."""
 
     name: Literal["sgd", "sgd_caffe", "adam", "adamw", "rmsprop", "rmsprop_tf", "lm"] = Field(
-        "sgd", description="sgd_caffe: the rate is inside the velocity; rmsprop_tf: epsilon inside the root and a mean square that "
-        "starts from one; lm: LeNet-5's stochastic diagonal Levenberg-Marquardt")
+        "sgd", description="sgd_caffe: the rate is inside the velocity; rmsprop_tf: epsilon inside the root and a mean "
+        "square that starts from one; lm: LeNet-5's stochastic diagonal Levenberg-Marquardt")
     lr: float = Field(0.01, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1, description="beta1 of adam and adamw")
     nesterov: bool = False
-    rho: float | None = Field(None, gt=0, lt=1, description="decay of the mean square: adam's beta2 (0.999), rmsprop's alpha (0.9)")
+    rho: float | None = Field(None, gt=0, lt=1, description="decay of the mean square: adam's beta2 (0.999), "
+                              "rmsprop's alpha (0.9)")
     eps: float | None = Field(None, gt=0, description="None: 1e-8 for adam, adamw and rmsprop, 1e-3 for rmsprop_tf")
     mu: float = Field(0.02, gt=0, description="lm: added to the second derivative")
-    samples: int = Field(500, ge=1, description="lm: images from which second derivatives are estimated before each epoch")
+    samples: int = Field(500, ge=1, description="lm: images from which second derivatives are estimated "
+                         "before each epoch")
     weight_decay: float = Field(0.0, ge=0)
-    decay_bias: bool = Field(True, description="False spares biases and other one-dimensional parameters from weight decay")
-    groups: tuple[Group, ...] = Field((), description="parameters that move otherwise; of several patterns the first that matches holds")
-    layer_decay: float = Field(1.0, gt=0, le=1, description="each stage's rate is this times the next one's, the stem's the least: for "
-                               "fine-tuning")
+    decay_bias: bool = Field(True, description="False spares biases and other one-dimensional parameters "
+                             "from weight decay")
+    groups: tuple[Group, ...] = Field((), description="parameters that move otherwise; of several patterns the first "
+                                      "that matches holds")
+    layer_decay: float = Field(1.0, gt=0, le=1, description="each stage's rate is this times the next one's, the "
+                               "stem's the least: for fine-tuning")
     clip_grad: float | None = Field(None, gt=0, description="largest norm of the whole gradient")
     clip_value: float | None = Field(None, gt=0, description="largest absolute value of each gradient")
 
@@ -159,8 +187,8 @@ class Schedule(Record):
     name: Literal["constant", "steps", "exponential", "cosine", "linear", "poly", "plateau"] = "constant"
     steps: tuple[tuple[float, float], ...] = Field(
         (), description="(epoch, factor) pairs: from that epoch on, which may be a fraction, the rate is lr · factor")
-    factor: float = Field(0.1, gt=0, le=1, description="plateau: what the rate is multiplied by when validation stalls; exponential: "
-                          "what it is multiplied by every `every` epochs")
+    factor: float = Field(0.1, gt=0, le=1, description="plateau: what the rate is multiplied by when validation "
+                          "stalls; exponential: what it is multiplied by every `every` epochs")
     every: float = Field(1.0, gt=0, description="exponential: epochs between two falls")
     staircase: bool = Field(True, description="exponential: False falls a little with each step")
     power: float = Field(1.0, gt=0, description="poly: lr · (1 − t)^power")
@@ -176,9 +204,11 @@ class Sparse(Record):
     """Dynamic sparsity (SLaK): weights that stay zero, at places that training moves."""
 
     sparsity: float = Field(0.0, ge=0, lt=1, description="share of the weights that are zero; 0: off")
-    densities: Literal["snip", "uniform"] = Field("snip", description="per layer: by SNIP on one batch, or the same everywhere")
+    densities: Literal["snip", "uniform"] = Field("snip", description="per layer: by SNIP on one batch, or the "
+                                                  "same everywhere")
     every: int = Field(100, ge=1, description="optimiser steps between two rounds of prune-and-grow")
-    rate: float = Field(0.3, ge=0, le=1, description="share of the weights that move in the first round; falls along a cosine")
+    rate: float = Field(0.3, ge=0, le=1, description="share of the weights that move in the first round; falls "
+                        "along a cosine")
     final_rate: float = Field(0.005, ge=0, le=1)
 
 
@@ -188,25 +218,35 @@ class Train(Record):
     epochs: int = Field(10, ge=1)
     seed: int = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    parallel: Literal["ddp", "fsdp"] = Field("ddp", description="under torchrun: replicate the network, or shard it (FSDP2)")
+    parallel: Literal["ddp", "fsdp"] = Field("ddp", description="under torchrun: replicate the network, or "
+                                             "shard it (FSDP2)")
     sync_bn: bool = Field(False, description="under torchrun on GPUs: BatchNorm over the images of all processes")
     amp: Literal["off", "bf16"] = "off"
-    channels_last: bool | None = Field(None, description="memory layout; None: on, except for small networks on the CPU")
+    channels_last: bool | None = Field(None,
+                                       description="memory layout; None: on, except for small networks on the CPU")
     compile: bool = False
     allocator: Literal["auto", "system", "keep"] = Field(
-        "auto", description="keep: on Linux the process keeps freed memory for itself, which is faster and takes more of it; "
-        "auto: keep on the CPU, except for small networks")
-    grad_checkpointing: bool = Field(False, description="recompute each stage in the backward pass: slower, far less memory")
-    accumulate: int = Field(1, ge=1, description="parts in which each batch is computed, one after the other, for less memory")
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of a running average of the weights, which is then validated and kept")
+        "auto", description="keep: on Linux the process keeps freed memory for itself, which is faster and takes more "
+        "of it; auto: keep on the CPU, except for small networks")
+    grad_checkpointing: bool = Field(False, description="recompute each stage in the backward pass: slower, "
+                                     "far less memory")
+    accumulate: int = Field(1, ge=1, description="parts in which each batch is computed, one after the other, "
+                            "for less memory")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of a running average of the weights, which is then "
+                              "validated and kept")
     ema_warmup: bool = Field(True, description="the decay begins lower: min(ema, (1 + t) / (10 + t)) at step t")
-    freeze: tuple[str, ...] = Field((), description="wildcard patterns of parameters that do not move; a stage's name stands for all in it")
-    unfreeze: tuple[tuple[float, str], ...] = Field((), description="(epoch, pattern) pairs: from that epoch on these move after all")
-    on_nan: Literal["stop", "skip"] = Field("stop", description="skip: leave out a step whose loss is not finite, and halve the rate")
+    freeze: tuple[str, ...] = Field((), description="wildcard patterns of parameters that do not move; a stage's name "
+                                    "stands for all in it")
+    unfreeze: tuple[tuple[float, str], ...] = Field((), description="(epoch, pattern) pairs: from that epoch on these "
+                                                    "move after all")
+    on_nan: Literal["stop", "skip"] = Field("stop", description="skip: leave out a step whose loss is not finite, and "
+                                            "halve the rate")
     nan_limit: int = Field(5, ge=1, description="how many steps may be left out before training stops")
-    checkpoint_minutes: float = Field(5.0, gt=0, description="a checkpoint at least this often, besides one every epoch")
+    checkpoint_minutes: float = Field(5.0, gt=0, description="a checkpoint at least this often, besides "
+                                      "one every epoch")
     keep: int = Field(1, ge=1, description="how many checkpoints stay on disk")
-    track: tuple[Literal["wandb", "mlflow"], ...] = Field((), description="trackers that also get the metrics; they are extras to install")
+    track: tuple[Literal["wandb", "mlflow"], ...] = Field((), description="trackers that also get the metrics; they "
+                                                          "are extras to install")
 
 
 class Run(Record):
@@ -226,7 +266,8 @@ class Run(Record):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.schedule.warmup == "constant" and self.schedule.warmup_epochs and not self.schedule.warmup_from:
-            raise ValueError("schedule.warmup = constant stays at schedule.warmup_from, which is 0: set it to the share of the rate")
+            raise ValueError("schedule.warmup = constant stays at schedule.warmup_from, which is 0: set it to the "
+                             "share of the rate")
         epochs = [epoch for epoch, _ in self.schedule.steps]
         if epochs != sorted(set(epochs)):
             raise ValueError(f"schedule.steps must have rising epochs, not {epochs}")
@@ -244,13 +285,14 @@ class Run(Record):
     def change(self, *pairs: Any) -> "Run":
         """The run with other values in some fields: `run.change("data.source", "digits", "optim.lr", 0.1)`.
 
-        Names, dotted, and values take turns. A value is put in place of the whole field: a number, a word, a tuple, None, a
-        mapping or a record, such as `run.change("optim", Optim(name="adam"))`. Raises ConvatlasError for a name without a
-        value, a field that is not there, and a value that the field refuses.
+        Names, dotted, and values take turns. A value is put in place of the whole field: a number, a word, a tuple,
+        None, a mapping or a record, such as `run.change("optim", Optim(name="adam"))`. Raises ConvatlasError for a name
+        without a value, a field that is not there, and a value that the field refuses.
         """
         names, values = pairs[::2], pairs[1::2]
         if len(names) > len(values):
-            raise ConvatlasError(f"Run.change takes a field and its value by turns, and {names[-1]!r} has none after it")
+            raise ConvatlasError(f"Run.change takes a field and its value by turns, and {names[-1]!r} has "
+                                 "none after it")
         tree: Mapping[str, Any] = dict(self)
         for name, value in zip(names, values, strict=True):
             if not isinstance(name, str):
@@ -268,12 +310,14 @@ Yaml.yaml_implicit_resolvers = {
     for sign, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-FAST = type("Fast", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": Yaml.yaml_implicit_resolvers}) if yaml.__with_libyaml__ else Yaml
+FAST = (type("Fast", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": Yaml.yaml_implicit_resolvers})
+        if yaml.__with_libyaml__ else Yaml)
 MALFORMED = (yaml.YAMLError, ValueError, RecursionError)       # ValueError: an impossible date, half a character
 
 
 def read_yaml(text: str) -> Any:
-    """YAML as plain values, eight times faster by libyaml; what that refuses, PyYAML reads again for an error that quotes the line.
+    """YAML as plain values, eight times faster by libyaml; what that refuses, PyYAML reads again for an error that
+    quotes the line.
 
     Raises one of `MALFORMED`.
     """
@@ -291,13 +335,15 @@ def parse_yaml(text: str, where: str) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConvatlasError(f"{where} must be a YAML mapping such as 'train: {{epochs: 5}}', not {type(tree).__name__}")
+        raise ConvatlasError(f"{where} must be a YAML mapping such as 'train: {{epochs: 5}}', not "
+                             f"{type(tree).__name__}")
     check_format(tree.pop("format", None), FORMAT, where)
     return tree
 
 
 def build(tree: Mapping[str, Any], where: str = "the configuration") -> Run:
-    """A Run of nested plain values; each problem names the field, the value and, for an unknown field, the nearest one."""
+    """A Run of nested plain values; each problem names the field, the value and, for an unknown field, the nearest one.
+    """
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
@@ -315,7 +361,8 @@ def _problem(problem: Mapping[str, Any]) -> str:
             continue
         found = record.model_fields[part].annotation
         record = Group if part == "groups" else cast(type[BaseModel], found)
-    return f"there is no field {field!r}" + (nearest(path[-1], record.model_fields) or f"; there are {', '.join(record.model_fields)}")
+    return f"there is no field {field!r}" + (nearest(path[-1], record.model_fields)
+                                             or f"; there are {', '.join(record.model_fields)}")
 
 
 def _put(tree: BaseModel | Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -350,7 +397,8 @@ def assignment(text: str) -> dict[str, Any]:
     return _put({}, path.strip(), leaf)
 
 
-def resolve(recipe: Run, *, config: Path | None = None, flags: Mapping[str, Any] | None = None, sets: Sequence[str] = ()) -> Run:
+def resolve(recipe: Run, *, config: Path | None = None, flags: Mapping[str, Any] | None = None,
+            sets: Sequence[str] = ()) -> Run:
     """The run a command asks for: recipe < config file < flags < `--set`."""
     tree: dict[str, Any] = recipe.model_dump()
     if config is not None:

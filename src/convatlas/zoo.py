@@ -28,8 +28,8 @@ __all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recip
 
 
 @overload
-def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[False] = False, download: bool = False,
-                 **fields: Any) -> Convnet: ...
+def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[False] = False,
+                 download: bool = False, **fields: Any) -> Convnet: ...
 
 
 @overload
@@ -41,11 +41,12 @@ def create_model(name: str, weights: str | Path | None = None, *, features_only:
                  out_indices: Sequence[int] | None = None, download: bool = False, **fields: Any) -> Convnet | Features:
     """The network `name` (`list_models()`), newly initialised as its paper says, in training mode.
 
-    `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what else the
-    architecture has. `weights` is a run folder, a file of ours or of another library's network (.safetensors, .pth, .h5, .npz), or a name
-    of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`, `hf-hub:org/name`), which are fetched only with `download`;
-    then the fields it was trained with hold unless given here. `features_only` leaves out the head and returns the maps at
-    `out_indices` of `feature_info` (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest ones.
+    `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what
+    else the architecture has. `weights` is a run folder, a file of ours or of another library's network (.safetensors,
+    .pth, .h5, .npz), or a name of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`,
+    `hf-hub:org/name`), which are fetched only with `download`; then the fields it was trained with hold unless given
+    here. `features_only` leaves out the head and returns the maps at `out_indices` of `feature_info` (default: all). An
+    unknown name, field, value or index is a ConvatlasError that names the nearest ones.
     """
     if out_indices is not None and not features_only:
         raise ConvatlasError("out_indices chooses among feature maps: it goes with features_only=True")
@@ -63,13 +64,15 @@ def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None
     patterns = [pattern] if isinstance(pattern, str) else list(pattern)
     families = sorted({variant.family for variant in registry.VARIANTS.values()})
     if family is not None and family not in families:
-        raise ConvatlasError(f"there is no family {family!r}{nearest(family, families) or '; there are ' + ', '.join(families)}")
+        raise ConvatlasError("there is no family "
+                             f"{family!r}{nearest(family, families) or '; there are ' + ', '.join(families)}")
     if fidelity not in (None, "paper", "authors", "field"):
         raise ConvatlasError(f"fidelity {fidelity!r} is refused: it is 'paper', 'authors' or 'field'")
     return sorted(
         v.name for v in registry.VARIANTS.values()
         if any(fnmatchcase(name, p) for name in (v.name, *v.aliases) for p in patterns)
-        and family in (None, v.family) and fidelity in (None, v.fidelity) and (max_params is None or v.params <= max_params)
+        and family in (None, v.family) and fidelity in (None, v.fidelity)
+        and (max_params is None or v.params <= max_params)
     )
 
 
@@ -100,14 +103,16 @@ class Info:
 
     def __str__(self) -> str:
         wide = max((len(layer.name) for layer in self.layers), default=0)
-        rows = [f"  {x.name:<{wide}}  {x.kind:<18} {'×'.join(map(str, x.output)):<12} {x.kernel:<9} {x.params:>12,} {x.macs:>15,}"
-                for x in self.layers]
-        return "\n".join([f"{self.name}: {self.title}", f"Idea: {self.idea}", f"Mirrors: {self.mirrors}", f"Departs: {self.departs}",
-                          *rows, f"  {self.params:,} parameters, {self.macs:,} multiply-adds, {self.connections:,} connections"])
+        rows = [f"  {x.name:<{wide}}  {x.kind:<18} {'×'.join(map(str, x.output)):<12} {x.kernel:<9} {x.params:>12,} "
+                f"{x.macs:>15,}" for x in self.layers]
+        return "\n".join(
+            [f"{self.name}: {self.title}", f"Idea: {self.idea}", f"Mirrors: {self.mirrors}", f"Departs: {self.departs}",
+             *rows, f"  {self.params:,} parameters, {self.macs:,} multiply-adds, {self.connections:,} connections"])
 
 
 def info(name: str | Path, **fields: Any) -> Info:
-    """Everything known of a variant, or of the network in a run folder: layer table, idea, departures, checked facts."""
+    """Everything known of a variant, or of the network in a run folder: layer table, idea, departures, checked facts.
+    """
     source = Path(name)
     if isinstance(name, Path) or (source.exists() and str(name) not in registry.VARIANTS):
         card = weights.read_card(source)
@@ -117,9 +122,9 @@ def info(name: str | Path, **fields: Any) -> Info:
     with torch.device("meta"):
         table = layer_table(spec.build())
     about = describe(found)
-    return Info(found.name, found.family, about["title"], about["Idea"], about["Mirrors"], about["Departs"], found.fidelity,
-                found.recipe, found.aliases, spec, table, sum(x.params for x in table), sum(x.macs for x in table),
-                sum(x.connections for x in table), facts.check([found.name]))
+    return Info(found.name, found.family, about["title"], about["Idea"], about["Mirrors"], about["Departs"],
+                found.fidelity, found.recipe, found.aliases, spec, table, sum(x.params for x in table),
+                sum(x.macs for x in table), sum(x.connections for x in table), facts.check([found.name]))
 
 
 def describe(found: registry.Variant) -> dict[str, str]:
@@ -127,19 +132,21 @@ def describe(found: registry.Variant) -> dict[str, str]:
     text = sys.modules[type(found.spec).__module__].__doc__ or ""
     title, *rest = re.split(r"^(Idea|Mirrors|Departs)\s+", text, flags=re.MULTILINE)
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
-    return {"title": " ".join(title.split()), **{key: " ".join(sections.get(key, "").split()) for key in ("Idea", "Mirrors", "Departs")}}
+    return {"title": " ".join(title.split()), **{key: " ".join(sections.get(key, "").split())
+                                                 for key in ("Idea", "Mirrors", "Departs")}}
 
 
 def transforms(model: Answers, train: bool = False) -> "Transform":
     """The callable that turns a PIL image or uint8 tensor (C, H, W) into the model's input, float32 (in_chans, h, w).
 
-    As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on the training
-    images is not known of a network without weights: ImageNet's figures stand in.
+    As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on
+    the training images is not known of a network without weights: ImageNet's figures stand in.
     """
     from .data import make_transform  # a tenth of a second that building a network spares
     from .data.normalization import MEASURED  # likewise
 
-    (preprocess, _), augment, fitted = weights.conventions(model.card), recipe_for(model.name).augment, model.card.fitted
+    (preprocess, _), augment, fitted = (weights.conventions(model.card), recipe_for(model.name).augment,
+                                        model.card.fitted)
     if not fitted:
         preprocess = preprocess.model_copy(update={"fit": "none"}) if preprocess.fit in MEASURED else preprocess
         augment = augment.model_copy(update={"pca_from": "imagenet"})

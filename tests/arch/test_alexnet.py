@@ -69,7 +69,8 @@ def started():
 
 
 def test_weights_start_as_section_5_says(started):
-    layers = {name.rpartition(".")[2]: m for name, m in started.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)}
+    layers = {name.rpartition(".")[2]: m for name, m in started.named_modules()
+              if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)}
     assert len(layers) == 8
     for name, layer in layers.items():
         assert abs(layer.weight.std().item() - 0.01) < 5e-4 and abs(layer.weight.mean().item()) < 5e-4, name
@@ -85,7 +86,8 @@ def test_other_sizes_are_pooled_to_six(started):
 def test_torchvisions_alexnet_has_our_logits():
     from torchvision.models import alexnet
 
-    theirs, ours = alexnet(num_classes=10).double().eval(), convatlas.create_model("alexnet_owt", num_classes=10).double().eval()
+    theirs, ours = alexnet(num_classes=10).double().eval(), convatlas.create_model("alexnet_owt",
+                                                                                   num_classes=10).double().eval()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.02)
     state = theirs.state_dict()

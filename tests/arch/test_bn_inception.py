@@ -1,4 +1,6 @@
-"""BN-Inception: its modules written out again with torch's functions, Google's padding, stem and widths, its initialisation."""
+"""BN-Inception: its modules written out again with torch's functions, Google's padding, stem and widths, its
+initialisation.
+"""
 
 import pytest
 import torch
@@ -39,9 +41,11 @@ def written_out(state, x):
         for name in names.split():
             path = f"stages.{stage}.inception_{name}"
             gated = f"{path}.excite.reduce.weight" in state
-            x = module(state, path + ".paths" * gated, x, stride=2 if name in ("3c", "4e") else 1, pool="max" if name == "5b" else "avg")
+            x = module(state, path + ".paths" * gated, x, stride=2 if name in ("3c", "4e") else 1,
+                       pool="max" if name == "5b" else "avg")
             if gated:
-                s = F.relu(F.conv2d(x.mean((2, 3), keepdim=True), *(state[f"{path}.excite.reduce.{k}"] for k in ("weight", "bias"))))
+                s = F.relu(F.conv2d(x.mean((2, 3), keepdim=True),
+                                    *(state[f"{path}.excite.reduce.{k}"] for k in ("weight", "bias"))))
                 x = x * torch.sigmoid(F.conv2d(s, *(state[f"{path}.excite.expand.{k}"] for k in ("weight", "bias"))))
     return F.linear(x.mean((2, 3)), state["head.classifier.weight"], state["head.classifier.bias"])
 
@@ -79,7 +83,8 @@ def test_same_is_tensorflows(randomly):
     model = randomly("bn_inception", padding="same").eval()
     state, x = model.state_dict(), torch.randn(1, 192, 8, 8, dtype=torch.float64)
     with torch.inference_mode():
-        torch.testing.assert_close(model.stages[1].inception_3a(x), module(state, "stages.1.inception_3a", x, same=True))
+        torch.testing.assert_close(model.stages[1].inception_3a(x),
+                                   module(state, "stages.1.inception_3a", x, same=True))
         image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
         shifted = F.conv2d(F.pad(image, (2, 3, 2, 3)), state["stem.conv1.conv.weight"], None, 2)
         torch.testing.assert_close(model.stem.conv1.conv(image), shifted)
@@ -96,7 +101,8 @@ def test_stems_and_widths():
     weights = sum(m.weight.numel() for m in trunk if isinstance(m, nn.Conv2d))
     channels = sum(m.num_features for m in trunk if isinstance(m, nn.BatchNorm2d)) - 64
     assert weights + 3 * channels + 64 == 10_173_112
-    assert [f["num_chs"] for f in small.feature_info] == [320, 608, 1024] and [f["reduction"] for f in small.feature_info] == [1, 2, 4]
+    assert ([f["num_chs"] for f in small.feature_info] == [320, 608, 1024]
+            and [f["reduction"] for f in small.feature_info] == [1, 2, 4])
     assert half.stages[1].inception_3a.excite.reduce.out_channels == 256 // 32
 
 
@@ -105,10 +111,12 @@ def test_weights_start_as_in_googles_release():
     model = convatlas.create_model("bn_inception", drop_rate=0.25)
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            std = 0.09 if name.endswith(".reduce.conv") else 0.1 if name.endswith(("proj.conv", "reduce2.conv")) else None
+            std = (0.09 if name.endswith(".reduce.conv") else 0.1
+                   if name.endswith(("proj.conv", "reduce2.conv")) else None)
             if std is None:
                 std = (2.6 / layer.weight[0].numel()) ** 0.5
             assert layer.weight.abs().max() <= 2 * std + 1e-6, name
-            assert abs(layer.weight.std().item() / std - 0.88) < 0.02, name        # what truncation at two deviations leaves
+            # what truncation at two deviations leaves
+            assert abs(layer.weight.std().item() / std - 0.88) < 0.02, name
     assert {(m.eps, m.momentum) for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {(1e-3, 3e-4)}
     assert model.head.classifier.bias.eq(0).all() and model.head.hidden.drop.p == 0.25

@@ -1,4 +1,6 @@
-"""ConvNeXt: torchvision's and timm's equal ours, also the isotropic ones' blocks; initialisation and rates as published."""
+"""ConvNeXt: torchvision's and timm's equal ours, also the isotropic ones' blocks; initialisation and rates as
+published.
+"""
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from parity import assert_equal_logits, randomized, transplant
 
 SIZES = ("tiny", "small", "base", "large")
 PEERS = [
-    *(("torchvision", f"convnext_{size}", f"convnext_{size}", {"layer_scale": 0.5}, {"layer_scale": 0.5}) for size in SIZES),
-    *(("timm", f"convnext_{size}", f"convnext_{size}", {"layer_scale": 0.5}, {"ls_init_value": 0.5}) for size in (*SIZES, "xlarge")),
+    *(("torchvision", f"convnext_{size}", f"convnext_{size}", {"layer_scale": 0.5}, {"layer_scale": 0.5})
+      for size in SIZES),
+    *(("timm", f"convnext_{size}", f"convnext_{size}", {"layer_scale": 0.5}, {"ls_init_value": 0.5})
+      for size in (*SIZES, "xlarge")),
 ]
 
 
@@ -31,8 +35,8 @@ def test_isotropic_is_timms_blocks_behind_one_another():
     from timm.models.convnext import ConvNeXtBlock
 
     blocks = [ConvNeXtBlock(48, ls_init_value=None) for _ in range(3)]
-    theirs = randomized(nn.Sequential(nn.Conv2d(3, 48, 16, 16), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(48, eps=1e-6),
-                                      nn.Linear(48, 10)).double())
+    theirs = randomized(nn.Sequential(nn.Conv2d(3, 48, 16, 16), *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                                      nn.LayerNorm(48, eps=1e-6), nn.Linear(48, 10)).double())
     ours = convatlas.create_model("convnext_isotropic_small", channels=48, blocks=3, num_classes=10).double().eval()
     x = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     transplant(theirs, ours, x)
@@ -43,13 +47,14 @@ def test_isotropic_is_timms_blocks_behind_one_another():
 
 def test_only_the_large_isotropic_one_has_layer_scale():
     with torch.device("meta"):
-        scaled = {size: any(isinstance(m, LayerScale) for m in convatlas.create_model(f"convnext_isotropic_{size}").modules())
-                  for size in ("small", "base", "large")}
+        scaled = {size: any(isinstance(m, LayerScale) for m in convatlas.create_model(f"convnext_isotropic_{size}")
+                            .modules()) for size in ("small", "base", "large")}
     assert scaled == {"small": False, "base": False, "large": True}
 
 
 @pytest.mark.parametrize(("name", "peak"), [
-    ("convnext_tiny", 0.1), ("convnext_small", 0.4), ("convnext_base", 0.5), ("convnext_large", 0.5), ("convnext_xlarge", 0.2),
+    ("convnext_tiny", 0.1), ("convnext_small", 0.4), ("convnext_base", 0.5), ("convnext_large", 0.5),
+    ("convnext_xlarge", 0.2),
     ("convnext_isotropic_small", 0.1), ("convnext_isotropic_base", 0.2), ("convnext_isotropic_large", 0.5)])
 def test_rates_rise_evenly_to_the_peak(name, peak):
     with torch.device("meta"):
@@ -60,7 +65,8 @@ def test_rates_rise_evenly_to_the_peak(name, peak):
 
 def test_weights_start_as_published():
     torch.manual_seed(0)
-    for model in (convatlas.create_model("convnext_tiny"), convatlas.create_model("convnext_isotropic_small", blocks=2)):
+    for model in (convatlas.create_model("convnext_tiny"),
+                  convatlas.create_model("convnext_isotropic_small", blocks=2)):
         layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
         weights = torch.cat([m.weight.flatten() for m in layers])
         assert abs(weights.std().item() - 0.02) < 1e-4 and abs(weights.mean().item()) < 1e-4
@@ -78,8 +84,8 @@ def test_a_new_classifier_starts_likewise():
 
 def test_fields():
     with torch.device("meta"):
-        model = convatlas.create_model("convnext_tiny", stem="cifar", kernel=5, layer_scale=0.0, norm_eps=1e-5, global_pool="catavgmax",
-                                       num_classes=10)
+        model = convatlas.create_model("convnext_tiny", stem="cifar", kernel=5, layer_scale=0.0, norm_eps=1e-5,
+                                       global_pool="catavgmax", num_classes=10)
         assert model.stem(torch.empty(1, 3, 32, 32)).shape == (1, 96, 32, 32)
         assert model(torch.empty(1, 3, 32, 32)).shape == (1, 10) and model.head_hidden_size == 2 * 768
         bare = convatlas.create_model("convnext_tiny", global_pool="none", num_classes=0)

@@ -1,4 +1,6 @@
-"""DenseNet: torchvision's and timm's logits, recomputation that changes nothing, counts by hand for CIFAR, initialisation."""
+"""DenseNet: torchvision's and timm's logits, recomputation that changes nothing, counts by hand for CIFAR,
+initialisation.
+"""
 
 from math import sqrt
 
@@ -24,14 +26,16 @@ PEERS = [
 ]
 
 
-@pytest.mark.parametrize("library, peer, ours, fields, kwargs", [PEERS[0], *(pytest.param(*row, marks=slow) for row in PEERS[1:])])
+@pytest.mark.parametrize("library, peer, ours, fields, kwargs",
+                         [PEERS[0], *(pytest.param(*row, marks=slow) for row in PEERS[1:])])
 def test_the_peer_has_our_logits(library, peer, ours, fields, kwargs):
     assert_equal_logits(library, peer, ours, 64, fields, kwargs)
 
 
 def small(**fields):
     torch.manual_seed(0)
-    return convatlas.create_model("densenet121", layers=(2, 3, 2, 2), growth=8, stem_channels=16, num_classes=5, **fields).double()
+    return convatlas.create_model("densenet121", layers=(2, 3, 2, 2), growth=8, stem_channels=16, num_classes=5,
+                                  **fields).double()
 
 
 @pytest.mark.parametrize("fields", [{}, {"bottleneck": False}, {"drop_rate": 0.3}])
@@ -81,7 +85,8 @@ def test_order_lets_the_first_convolution_meet_the_second_norm():
     layer = dense_layer(16, 4)
     assert list(dict(layer.named_children())) == ["norm1", "act1", "conv1", "norm2", "act2", "conv2"]
     assert (layer.conv1.out_channels, layer.conv2.kernel_size, layer.conv2.out_channels) == (16, (3, 3), 4)
-    assert list(dict(dense_layer(16, 4, bottleneck=False, dropout=0.2).named_children())) == ["norm1", "act1", "conv1", "drop1"]
+    assert list(dict(dense_layer(16, 4, bottleneck=False, dropout=0.2).named_children())) == ["norm1", "act1",
+                                                                                              "conv1", "drop1"]
 
 
 def test_dropout_follows_every_convolution_but_the_first():

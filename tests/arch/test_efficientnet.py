@@ -1,4 +1,6 @@
-"""EfficientNet: its peers' scores, compound scaling, the blocks, stochastic depth, initialisation, and what each field does."""
+"""EfficientNet: its peers' scores, compound scaling, the blocks, stochastic depth, initialisation, and what each field
+does.
+"""
 
 from math import ceil, sqrt
 
@@ -13,13 +15,15 @@ from parity import assert_equal_logits, randomized
 PEERS = [
     *(("timm", f"efficientnet_b{i}", f"efficientnet_b{i}", {"norm_eps": 1e-5}, {}) for i in range(8)),
     *(("timm", f"tf_efficientnet_b{i}", f"efficientnet_b{i}", {"padding": "same"}, {}) for i in range(8)),
-    *(("torchvision", f"efficientnet_b{i}", f"efficientnet_b{i}", {"norm_eps": 1e-5 if i < 5 else 1e-3}, {}) for i in range(8)),
+    *(("torchvision", f"efficientnet_b{i}", f"efficientnet_b{i}", {"norm_eps": 1e-5 if i < 5 else 1e-3}, {})
+      for i in range(8)),
     ("timm", "efficientnet_b0", "efficientnet_b0", {"norm_eps": 1e-5, "output_stride": 16}, {"output_stride": 16}),
 ]
 
 
 def lively(model):
-    """Weights that keep a signal's size: as a peer initialises them, the image's share fades beside the norms' biases."""
+    """Weights that keep a signal's size: as a peer initialises them, the image's share fades beside the norms' biases.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
@@ -43,7 +47,8 @@ def test_any_width_and_depth(width, depth):
     model = meta(width=width, depth=depth)
     assert [len(stage) for stage in model.stages] == [ceil(depth * n) for n in (1, 2, 2, 3, 3, 4, 1)]
     projections = [getattr(stage[0], "branch", stage[0]).project for stage in model.stages]
-    assert [p.conv.out_channels for p in projections] == [round_channels(width * c) for c in (16, 24, 40, 80, 112, 192, 320)]
+    assert [p.conv.out_channels for p in projections] == [round_channels(width * c)
+                                                          for c in (16, 24, 40, 80, 112, 192, 320)]
     assert model.head_hidden_size == round_channels(1280 * width)
 
 
@@ -51,7 +56,8 @@ def test_squeezed_channels_are_a_quarter_of_the_blocks_input():
     model = meta("efficientnet_b3")
     gates = [(m.expand.out_channels, m.reduce.out_channels) for m in model.modules() if isinstance(m, SqueezeExcite)]
     assert gates[0] == (40, 10) and gates[1] == (24, 6) and gates[2] == (6 * 24, 6)
-    assert all(isinstance(m.act, nn.SiLU) and isinstance(m.gate, nn.Sigmoid) for m in model.modules() if isinstance(m, SqueezeExcite))
+    assert all(isinstance(m.act, nn.SiLU) and isinstance(m.gate, nn.Sigmoid) for m in model.modules()
+               if isinstance(m, SqueezeExcite))
 
 
 def test_stochastic_depth_falls_short_of_its_peak_and_only_where_there_is_a_shortcut():
@@ -73,7 +79,8 @@ def test_initialisation_is_the_authors():
     assert depthwise.weight.std().item() == pytest.approx(sqrt(2 / 9), rel=0.05)
     weight = model.get_classifier().weight
     assert weight.abs().max() <= 1 / 20 and weight.std().item() == pytest.approx(1 / 20 / sqrt(3), rel=0.01)
-    assert all((m.bias == 0).all() for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m.bias is not None)
+    assert all((m.bias == 0).all() for m in model.modules()
+               if isinstance(m, nn.Conv2d | nn.Linear) and m.bias is not None)
 
 
 def test_constants_and_rates():

@@ -1,4 +1,6 @@
-"""FCN: bilinear kernels, alignment of every score map with the image, the classifier slid over the image, staged training."""
+"""FCN: bilinear kernels, alignment of every score map with the image, the classifier slid over the image, staged
+training.
+"""
 
 import pytest
 import torch
@@ -9,7 +11,8 @@ from convatlas.arch.fcn import FCN, Scores, convolution
 from convatlas.parts import bilinear_up
 
 #   backbone, stride → (pixels per cell, image coordinate of cell 0's centre) of fc7, pool4, pool3
-VGG16 = ((32, 12.5), (16, 7.5 - 99), (8, 3.5 - 99))     # conv1_1 pads 99 more than it usually does, fc6 begins 3 cells in
+# conv1_1 pads 99 more than it usually does, fc6 begins 3 cells in
+VGG16 = ((32, 12.5), (16, 7.5 - 99), (8, 3.5 - 99))
 ALEXNET = ((32, 13.0),)                                 # conv1 centre 5 − 100, each pool's 1 cell in, fc6's 2.5
 
 
@@ -20,14 +23,16 @@ def test_bilinear_kernels_interpolate(kernel, stride):
     border = (kernel - stride) // 2
     ours = up(x)[:, :, border:-border, border:-border]
     torchs = F.interpolate(x, scale_factor=stride, mode="bilinear", align_corners=False)
-    inner = (..., slice(stride, -stride), slice(stride, -stride))       # torch repeats the border, a convolution sees zeros
+    # torch repeats the border, a convolution sees zeros
+    inner = (..., slice(stride, -stride), slice(stride, -stride))
     torch.testing.assert_close(ours[inner], torchs[inner])
 
 
 def test_the_odd_kernel_interpolates_too():
     ramp = torch.arange(6.0).expand(1, 1, 6, 6)
     y = bilinear_up(1, 63, 32, learned=False)(ramp)[0, 0, 100]
-    torch.testing.assert_close(y[31 : 31 + 5 * 32 + 1], torch.arange(0, 5 * 32 + 1) / 32)      # cell i is centred on 32i + 31
+    # cell i is centred on 32i + 31
+    torch.testing.assert_close(y[31 : 31 + 5 * 32 + 1], torch.arange(0, 5 * 32 + 1) / 32)
 
 
 def cells(count, step, first):
@@ -97,7 +102,8 @@ def test_which_upsampling_is_trained():
             net = convatlas.create_model("fcn8s_vgg16", upsampling=upsampling)
         return [name for name, up in net.head.classifier.up.items() if up.weight.requires_grad]
 
-    assert (trained("fixed"), trained("paper"), trained("learned")) == ([], ["pool4", "pool3"], ["pool4", "pool3", "image"])
+    assert (trained("fixed"), trained("paper"), trained("learned")) == ([], ["pool4", "pool3"],
+                                                                        ["pool4", "pool3", "image"])
 
 
 def test_layers_are_initialised_and_pooled_as_published():
@@ -124,7 +130,7 @@ def test_stages_of_training_hand_on_what_was_learned():
     assert torch.equal(scores.score["fc7"].weight, coarse.get_classifier().score["fc7"].weight)
     assert not scores.score["pool4"].weight.any() and scores.up["image"].weight.shape[-1] == 32
     x = torch.randn(1, 3, 64, 64)
-    with torch.inference_mode():        # until pool4 has learned, the scores are the coarse network's, smoothed another way
+    with torch.inference_mode():    # until pool4 has learned, the scores are the coarse network's, smoothed another way
         ours, theirs = fine(x).flatten(), coarse(x).flatten()
     assert torch.corrcoef(torch.stack((ours, theirs)))[0, 1] > 0.99
     with pytest.raises(convatlas.ConvatlasError, match="cannot begin from fcn32s_alexnet"):

@@ -1,4 +1,5 @@
-"""GoogLeNet against torchvision's rebuilt to the paper's letter, its BatchNorm variant against torchvision's as it is."""
+"""GoogLeNet against torchvision's rebuilt to the paper's letter, its BatchNorm variant against torchvision's as it is.
+"""
 
 from importlib import import_module
 
@@ -12,7 +13,8 @@ from parity import assert_equal_logits, peer, randomized, transplant
 
 PEERS = [
     ("torchvision", "googlenet", "googlenet_bn", {"aux": False}, {"aux_logits": False, "init_weights": False}),
-    pytest.param("torchvision", "googlenet", "googlenet_bn", {}, {"aux_logits": True, "init_weights": False}, marks=pytest.mark.slow),
+    pytest.param("torchvision", "googlenet", "googlenet_bn", {}, {"aux_logits": True, "init_weights": False},
+                 marks=pytest.mark.slow),
 ]
 
 
@@ -25,7 +27,8 @@ def lrn():
 
 
 def torchvisions_made_true_to_the_paper():
-    """No BatchNorm, biases, 5×5 kernels, response normalisation, a 3×3 last pool, side classifiers behind 5×5/3 means."""
+    """No BatchNorm, biases, 5×5 kernels, response normalisation, a 3×3 last pool, side classifiers behind 5×5/3 means.
+    """
     module = import_module("torchvision.models.googlenet")     # as an attribute the name is the function's
 
     class Inception(module.Inception):
@@ -54,7 +57,7 @@ def assert_close(ours, theirs):
 
 def assert_all_scores_equal(theirs, mine, x):
     transplant(theirs, mine, x[..., :64, :64])
-    theirs.training = True         # itself only, its layers stay in eval mode: it then gives the side classifiers' scores
+    theirs.training = True      # itself only, its layers stay in eval mode: it then gives the side classifiers' scores
     with torch.inference_mode():
         expected, (scores, sides) = theirs(x), mine.forward_aux(x)
     assert list(sides) == ["4a", "4d"]
@@ -64,7 +67,8 @@ def assert_all_scores_equal(theirs, mine, x):
 
 def test_the_papers_network_and_its_side_classifiers():
     mine = convatlas.create_model("googlenet").double().eval()
-    assert_all_scores_equal(torchvisions_made_true_to_the_paper(), mine, 50 * torch.randn(2, 3, 224, 224, dtype=torch.float64))
+    assert_all_scores_equal(torchvisions_made_true_to_the_paper(), mine,
+                            50 * torch.randn(2, 3, 224, 224, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(("library", "name", "ours", "fields", "kwargs"), PEERS)

@@ -11,7 +11,8 @@ import convatlas
 from convatlas.parts import Conv, Residual, Scale, SqueezeExcite, draw, drawn, scaled_residual
 from parity import peer, transplant
 
-NAMES = ["inception_v4", "inception_resnet_v1", "inception_resnet_v2", "inception_resnet_v2_paper", "se_inception_resnet_v2"]
+NAMES = ["inception_v4", "inception_resnet_v1", "inception_resnet_v2", "inception_resnet_v2_paper",
+         "se_inception_resnet_v2"]
 slow = pytest.mark.slow
 PEERS = [
     ("timm", "inception_v4", "inception_v4", {}, {}),
@@ -19,11 +20,13 @@ PEERS = [
 ]
 
 
-@pytest.mark.parametrize("library, name, ours, fields, kwargs", [PEERS[0], *(pytest.param(*row, marks=slow) for row in PEERS[1:])])
+@pytest.mark.parametrize("library, name, ours, fields, kwargs",
+                         [PEERS[0], *(pytest.param(*row, marks=slow) for row in PEERS[1:])])
 def test_the_peer_has_our_logits(library, name, ours, fields, kwargs):
     theirs, mine = peer(library, name, kwargs), convatlas.create_model(ours, **fields).double().eval()
     for conv in (m for m in theirs.modules() if isinstance(m, nn.Conv2d)):
-        nn.init.kaiming_normal_(conv.weight)        # as the peer begins, little of the image reaches the end of so deep a network
+        # as the peer begins, little of the image reaches the end of so deep a network
+        nn.init.kaiming_normal_(conv.weight)
     x = torch.randn(2, 3, 96, 96, dtype=torch.float64)
     transplant(theirs, mine, x)
     with torch.inference_mode():
@@ -40,7 +43,8 @@ def meta(name, **fields):
 
 def test_a_scaled_residual_is_relu_of_x_plus_scale_times_branch():
     torch.manual_seed(0)
-    block = scaled_residual(6, {"one": (Conv(4, 1),), "three": (Conv(2, 1), Conv(3, 3))}, 0.17, squeezed=3).double().eval()
+    block = scaled_residual(6, {"one": (Conv(4, 1),), "three": (Conv(2, 1), Conv(3, 3))}, 0.17,
+                            squeezed=3).double().eval()
     x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
     y = block.branch.expand(block.branch.paths(x))
     excite = block.branch.excite
@@ -65,7 +69,8 @@ def test_blocks_and_scales(name, blocks, scales):
     stages = [[m.branch.scale.factor for m in stage.blocks] for stage in model.stages[1:4]]
     assert stages == [[scale] * times for scale, times in zip(scales, blocks, strict=True)]
     half = meta(name, scales=(0.5, 0.5, 0.5))
-    assert {m.factor for m in half.modules() if isinstance(m, Scale)} == ({0.5, 1.0} if name == "inception_resnet_v2" else {0.5})
+    assert {m.factor for m in half.modules() if isinstance(m, Scale)} == ({0.5, 1.0}
+                                                                          if name == "inception_resnet_v2" else {0.5})
 
 
 def test_the_codes_last_module_is_neither_scaled_nor_rectified():
@@ -114,7 +119,8 @@ def test_whatever_strides_is_unpadded(name):
 
 def test_weights_start_as_in_the_released_code():
     torch.manual_seed(0)
-    for conv in (m for m in convatlas.create_model("inception_v4").modules() if isinstance(m, nn.Conv2d) and m.weight.numel() > 20_000):
+    for conv in (m for m in convatlas.create_model("inception_v4").modules()
+                 if isinstance(m, nn.Conv2d) and m.weight.numel() > 20_000):
         std = sqrt(2 / conv.weight[0].numel())
         assert abs(conv.weight.std().item() / std - 1) < 0.03
         assert 2.2 * std < conv.weight.abs().max() < 2 * sqrt(1.3) * std * 1.0001

@@ -1,4 +1,5 @@
-"""RepLKNet and SLaK: their block written out again, their branches as fewer convolutions, their tables counted by hand."""
+"""RepLKNet and SLaK: their block written out again, their branches as fewer convolutions, their tables counted by hand.
+"""
 
 import pytest
 import torch
@@ -105,7 +106,8 @@ def test_slak_counted_by_hand(name, channels, blocks, nonzero):
             size //= 2
             weights, others, macs = weights + 4 * cin * cout, others + 2 * cin + cout, macs + 4 * cin * cout * size**2
         block = cout * (10 * kernel + 25) + 8 * cout**2
-        weights, others, macs = weights + repeats * block, others + repeats * 14 * cout, macs + repeats * block * size**2
+        weights, others, macs = (weights + repeats * block, others + repeats * 14 * cout,
+                                 macs + repeats * block * size**2)
         cin = cout
     weights, others, macs = weights + 1000 * cin, others + 2 * cin + 1000, macs + 1000 * cin
     assert (weights + others, macs) == (registry.variant(name).params, registry.variant(name).macs)
@@ -118,7 +120,8 @@ def test_rates_rise_evenly_to_the_peak(name, peak):
     with torch.device("meta"):
         model = convatlas.create_model(name)
     rates = [m.drop.rate if isinstance(m.drop, DropPath) else 0.0 for m in model.modules() if isinstance(m, Residual)]
-    rates = rates[::2] if name.startswith("replknet") else rates        # a RepLK block and its feed-forward net share one rate
+    # a RepLK block and its feed-forward net share one rate
+    rates = rates[::2] if name.startswith("replknet") else rates
     assert rates == pytest.approx([peak * i / (len(rates) - 1) for i in range(len(rates))])
 
 
@@ -126,8 +129,8 @@ def test_fields():
     with torch.device("meta"):
         model = convatlas.create_model("replknet_31b", stem="cifar", small=None, norm_eps=1e-3)
         assert model.stem(torch.empty(1, 3, 32, 32)).shape == (1, 128, 32, 32)
-        whole = convatlas.create_model("slak_tiny", stem="cifar", strips=False, width=1.0, blocks=(1, 1, 1, 1), norm_eps=1e-3,
-                                       global_pool="catavgmax")
+        whole = convatlas.create_model("slak_tiny", stem="cifar", strips=False, width=1.0, blocks=(1, 1, 1, 1),
+                                       norm_eps=1e-3, global_pool="catavgmax")
         assert whole.stem(torch.empty(1, 3, 32, 32)).shape == (1, 96, 32, 32)
         assert whole(torch.empty(1, 3, 32, 32)).shape == (1, 1000)
     for net in (model, whole):
@@ -142,6 +145,7 @@ def test_weights_start_as_published():
     layers = [m for m in slak.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert abs(torch.cat([m.weight.flatten() for m in layers]).std().item() - 0.02) < 1e-4
     assert all(m.bias is None or m.bias.eq(0).all() for m in layers)
-    conv = convatlas.create_model("replknet_31b", channels=(8, 16, 32, 512), blocks=(1, 1, 1, 1)).stages[3].blocks[1].branch.conv1
+    conv = convatlas.create_model("replknet_31b", channels=(8, 16, 32, 512),
+                                  blocks=(1, 1, 1, 1)).stages[3].blocks[1].branch.conv1
     bound = conv.in_channels ** -0.5
     assert conv.weight.abs().max() <= bound and abs(conv.weight.std().item() - bound / 3**0.5) < 1e-2 * bound

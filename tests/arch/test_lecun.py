@@ -35,8 +35,8 @@ def test_lenet5_equals_its_formulas():
         return 1.7159 * torch.tanh(2 / 3 * a)
 
     def subsample(x, w, b):
-        return torch.stack([(x[:, :, 0::2, 0::2] + x[:, :, 0::2, 1::2] + x[:, :, 1::2, 0::2] + x[:, :, 1::2, 1::2])[:, c] * w[c, 0, 0]
-                            + b[c, 0, 0] for c in range(x.shape[1])], dim=1)
+        return torch.stack([(x[:, :, 0::2, 0::2] + x[:, :, 0::2, 1::2] + x[:, :, 1::2, 0::2]
+                             + x[:, :, 1::2, 1::2])[:, c] * w[c, 0, 0] + b[c, 0, 0] for c in range(x.shape[1])], dim=1)
 
     c1 = squash(torch.nn.functional.conv2d(x, p["stages.0.c1.weight"], p["stages.0.c1.bias"]))
     s2 = squash(subsample(c1, p["stages.1.s2.weight"], p["stages.1.s2.bias"]))
@@ -89,7 +89,8 @@ def test_shared_kernels_with_unit_biases_equal_a_loop(border):
                 expected[:, i, y, z] = part.bias[i, y, z]
                 for j in row:
                     link = sum(map(len, table[:i])) + row.index(j)
-                    expected[:, i, y, z] += (padded[:, j, 2 * y:2 * y + 5, 2 * z:2 * z + 5] * part.weight[link]).sum((1, 2))
+                    expected[:, i, y, z] += (padded[:, j, 2 * y:2 * y + 5, 2 * z:2 * z + 5]
+                                             * part.weight[link]).sum((1, 2))
     torch.testing.assert_close(part(x), expected)
 
 

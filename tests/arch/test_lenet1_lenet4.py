@@ -13,7 +13,8 @@ def squash(a):
 
 def subsample(x, part):
     total = x[:, :, 0::2, 0::2] + x[:, :, 0::2, 1::2] + x[:, :, 1::2, 0::2] + x[:, :, 1::2, 1::2]
-    return squash(torch.stack([total[:, c] * part.weight[c, 0, 0] + part.bias[c, 0, 0] for c in range(x.shape[1])], dim=1))
+    return squash(torch.stack([total[:, c] * part.weight[c, 0, 0] + part.bias[c, 0, 0] for c in range(x.shape[1])],
+                              dim=1))
 
 
 def connect(x, table, part):

@@ -1,4 +1,5 @@
-"""MobileNet v1 to v3: their peers' scores, the width rule, the blocks' order, initialisation, and what each field does."""
+"""MobileNet v1 to v3: their peers' scores, the width rule, the blocks' order, initialisation, and what each field does.
+"""
 
 import pytest
 import torch
@@ -36,7 +37,8 @@ FAST = ("mobilenetv1_100", "mobilenetv2_035", "tf_mobilenetv3_small_075", "tf_mo
 
 
 def lively(model):
-    """Weights that keep a signal's size: as a peer initialises them, the image's share fades beside the norms' biases."""
+    """Weights that keep a signal's size: as a peer initialises them, the image's share fades beside the norms' biases.
+    """
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
@@ -55,7 +57,8 @@ def test_peer_computes_the_same(library, peer, ours, fields, kwargs, monkeypatch
     assert_equal_logits(library, peer, ours, 70, fields, kwargs)
 
 
-@pytest.mark.parametrize(("wanted", "rounded"), [(1, 8), (8, 8), (11.2, 16), (12, 16), (20, 24), (18, 24), (33.6, 32), (44, 48), (36, 40)])
+@pytest.mark.parametrize(("wanted", "rounded"), [(1, 8), (8, 8), (11.2, 16), (12, 16), (20, 24), (18, 24), (33.6, 32),
+                                                 (44, 48), (36, 40)])
 def test_widths_are_multiples_of_eight_that_lose_at_most_a_tenth(wanted, rounded):
     assert round_channels(wanted) == rounded
     assert rounded % 8 == 0 and rounded >= 0.9 * wanted
@@ -93,14 +96,17 @@ def test_v2_last_convolution_grows_but_never_shrinks(alpha, channels):
 
 
 def test_v2_blocks():
-    """Shortcuts exactly where stride is 1 and the channels stay; no activation after a projection; t = 1 expands nothing."""
+    """Shortcuts exactly where stride is 1 and the channels stay; no activation after a projection; t = 1 expands
+    nothing.
+    """
     model = meta("mobilenet_v2")
     assert [[isinstance(block, Residual) for block in stage] for stage in model.stages] == [
         [i > 0 for i in range(n)] for n in (1, 2, 3, 4, 3, 3, 1)]
     assert list(dict(model.stages[0][0].named_children())) == ["depthwise", "project"]
     branch = model.stages[1][1].branch
     assert list(dict(branch.named_children())) == ["expand", "depthwise", "project"]
-    assert [list(dict(part.named_children())) for part in branch] == [["conv", "norm", "act"], ["conv", "norm", "act"], ["conv", "norm"]]
+    assert [list(dict(part.named_children())) for part in branch] == [["conv", "norm", "act"], ["conv", "norm", "act"],
+                                                                      ["conv", "norm"]]
     assert isinstance(branch.expand.act, nn.ReLU6) and isinstance(model.stages[1][1].act, nn.Identity)
 
 
@@ -144,7 +150,8 @@ def test_initialisation_is_tf_slims(name):
     weights = torch.cat([m.weight.flatten() for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
     assert weights.abs().max() <= 0.18
     assert abs(weights.mean()) < 1e-3 and weights.std().item() == pytest.approx(0.8796 * 0.09, rel=5e-3)
-    assert all((m.bias == 0).all() for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear) and m.bias is not None)
+    assert all((m.bias == 0).all() for m in model.modules()
+               if isinstance(m, nn.Conv2d | nn.Linear) and m.bias is not None)
 
 
 @pytest.mark.parametrize(("name", "momentum", "drop"), [
@@ -164,7 +171,8 @@ def test_constants(name, momentum, drop):
 def test_output_stride_cifar_stem_and_padding(name):
     image = torch.empty(2, 3, 224, 224, device="meta")
     for stride in (8, 16, 32):
-        assert meta(name, output_stride=stride).eval().forward_features(image).shape[2:] == (224 // stride, 224 // stride)
+        assert meta(name,
+                    output_stride=stride).eval().forward_features(image).shape[2:] == (224 // stride, 224 // stride)
     small = meta(name, stem="cifar").eval()
     assert small.stem.conv.stride == (1, 1) and small.stem(image).shape[2:] == (224, 224)
     assert [f["reduction"] for f in small.feature_info] == [1, 2, 4, 8, 16]

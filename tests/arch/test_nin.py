@@ -21,7 +21,8 @@ def test_cifar_network_equals_its_formula():
         return x
 
     a = mlpconv(x, 2, 0, 0)
-    a = F.max_pool2d(F.pad(a, (0, 1, 0, 1), value=-1e9), 3, 2)      # Caffe rounds up: the last window hangs over the edge
+    # Caffe rounds up: the last window hangs over the edge
+    a = F.max_pool2d(F.pad(a, (0, 1, 0, 1), value=-1e9), 3, 2)
     a = mlpconv(a, 2, 0, 0)
     ones = F.pad(torch.ones_like(a), (0, 1, 0, 1))
     a = F.avg_pool2d(F.pad(a, (0, 1, 0, 1)), 3, 2) / F.avg_pool2d(ones, 3, 2)

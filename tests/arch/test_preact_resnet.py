@@ -14,7 +14,8 @@ PEERS = [
     ("timm", "resnetv2_34", "resnetv2_34", {}, {}),
     ("timm", "resnetv2_50", "resnetv2_50", {}, {}),
     ("timm", "resnetv2_50", "resnetv2_50", {"output_stride": 16}, {"output_stride": 16}),
-    ("timm", "resnetv2_50", "resnetv2_50", {"output_stride": 8, "global_pool": "max"}, {"output_stride": 8, "global_pool": "max"}),
+    ("timm", "resnetv2_50", "resnetv2_50", {"output_stride": 8, "global_pool": "max"},
+     {"output_stride": 8, "global_pool": "max"}),
     ("timm", "resnetv2_101", "resnetv2_101", {}, {}),
     ("timm", "resnetv2_152", "resnetv2_152", {}, {}),
 ]
@@ -27,7 +28,8 @@ def test_peers_have_our_scores(library, name, ours, fields, kwargs):
     x = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     transplant(theirs, mine, x)
     first = mine.stages[0][1]
-    if mine.spec.table.unit == "bottleneck":        # timm runs the shortcut first, and here it has the shape of the last convolution
+    # timm runs the shortcut first, and here it has the shape of the last convolution
+    if mine.spec.table.unit == "bottleneck":
         conv3, shortcut = first.branch.conv3.weight, first.shortcut.weight
         conv3.data, shortcut.data = shortcut.data, conv3.data
     with torch.inference_mode():
@@ -47,7 +49,8 @@ def test_the_first_activation_is_right_after_conv1():
     x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     y = F.max_pool2d(F.relu(bn(model.stem.norm, F.conv2d(x, model.stem.conv.weight, None, 2, 3))), 3, 2, 1)
     branch = model.stages[0][1].branch
-    z = F.conv2d(F.relu(bn(branch.norm2, F.conv2d(y, branch.conv1.weight, None, 1, 1))), branch.conv2.weight, None, 1, 1)
+    z = F.conv2d(F.relu(bn(branch.norm2, F.conv2d(y, branch.conv1.weight, None, 1, 1))), branch.conv2.weight, None, 1,
+                 1)
     torch.testing.assert_close(model.stages[0][:2](model.stem(x)), y + z, rtol=1e-10, atol=1e-10)
 
 
@@ -55,13 +58,15 @@ def test_where_shapes_change_the_shortcut_reads_the_activated_map():
     unit = randomized(convatlas.create_model("preact_resnet18").double()).stages[1][0]
     x = torch.randn(1, 64, 8, 8, dtype=torch.float64)
     a = F.relu(bn(unit.pre.norm, x))
-    y = F.conv2d(F.relu(bn(unit.branch.norm2, F.conv2d(a, unit.branch.conv1.weight, None, 2, 1))), unit.branch.conv2.weight, None, 1, 1)
+    y = F.conv2d(F.relu(bn(unit.branch.norm2, F.conv2d(a, unit.branch.conv1.weight, None, 2, 1))),
+                 unit.branch.conv2.weight, None, 1, 1)
     torch.testing.assert_close(unit(x), y + F.conv2d(a, unit.shortcut.weight, None, 2), rtol=1e-10, atol=1e-10)
 
 
 def test_timms_first_activation_is_after_the_pool():
     model = convatlas.create_model("resnetv2_18")
-    assert list(dict(model.stem.named_children())) == ["conv"] and "norm1" in dict(model.stages[0][1].branch.named_children())
+    assert (list(dict(model.stem.named_children())) == ["conv"]
+            and "norm1" in dict(model.stages[0][1].branch.named_children()))
 
 
 @pytest.mark.parametrize("stride", [8, 16, 32])

@@ -10,14 +10,16 @@ from convatlas.parts import RepConv
 from parity import assert_equal_logits, randomized
 
 PEERS = [("timm", name, name, {}, {}) for name in (
-    "repvgg_a0", "repvgg_a1", "repvgg_a2", "repvgg_b0", "repvgg_b1", "repvgg_b1g4", "repvgg_b2", "repvgg_b2g4", "repvgg_b3", "repvgg_b3g4")]
+    "repvgg_a0", "repvgg_a1", "repvgg_a2", "repvgg_b0", "repvgg_b1", "repvgg_b1g4", "repvgg_b2", "repvgg_b2g4",
+    "repvgg_b3", "repvgg_b3g4")]
 A, B = (2, 4, 14, 1), (4, 6, 16, 1)
 TABLE_3 = {"a0": (A, 0.75, 2.5), "a1": (A, 1, 2.5), "a2": (A, 1.5, 2.75),
            "b0": (B, 1, 2.5), "b1": (B, 2, 4), "b2": (B, 2.5, 5), "b3": (B, 3, 5)}
 NAMES = convatlas.list_models("repvgg_*")
 
 
-@pytest.mark.parametrize("row", [PEERS[0], *(pytest.param(row, marks=pytest.mark.slow) for row in PEERS[1:])], ids=lambda row: row[1])
+@pytest.mark.parametrize("row", [PEERS[0], *(pytest.param(row, marks=pytest.mark.slow) for row in PEERS[1:])],
+                         ids=lambda row: row[1])
 def test_timm_has_our_scores(row):
     library, name, ours, fields, kwargs = row
     assert_equal_logits(library, name, ours, 64, fields, kwargs)
@@ -28,7 +30,8 @@ def test_branches_fold_into_one_convolution(cin, cout, stride, groups):
     conv = randomized(RepConv(cin, cout, 3, stride, groups=groups).double())
     assert ("skip" in dict(conv.named_children())) == (cin == cout and stride == 1)
     folded = conv.folded()
-    assert type(folded) is nn.Conv2d and folded.kernel_size == (3, 3) and folded.bias is not None and folded.groups == groups
+    assert (type(folded) is nn.Conv2d and folded.kernel_size == (3, 3) and folded.bias is not None
+            and folded.groups == groups)
     x = torch.randn(2, cin, 9, 8, dtype=torch.float64)
     with torch.inference_mode():
         torch.testing.assert_close(folded(x), conv(x), rtol=1e-12, atol=1e-12)
@@ -91,6 +94,7 @@ def test_weights_start_as_torch_starts_them():
     model = convatlas.create_model("repvgg_a0", num_classes=10)
     conv = model.stages[2][1].conv.large.conv
     bound = 1 / (conv.weight[0].numel() ** 0.5)
-    assert 0.99 * bound < conv.weight.abs().max() <= bound and abs(conv.weight.std().item() - bound / 3**0.5) < 1e-2 * bound
+    assert (0.99 * bound < conv.weight.abs().max() <= bound
+            and abs(conv.weight.std().item() - bound / 3**0.5) < 1e-2 * bound)
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(m.weight.eq(1).all() and m.bias.eq(0).all() and m.momentum == 0.1 for m in norms)

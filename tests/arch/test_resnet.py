@@ -1,4 +1,6 @@
-"""ResNet: peers' logits, Torch's initialisation, the three shortcuts, where a bottleneck strides, dilation instead of stride."""
+"""ResNet: peers' logits, Torch's initialisation, the three shortcuts, where a bottleneck strides, dilation instead of
+stride.
+"""
 
 from math import sqrt
 
@@ -52,7 +54,8 @@ def test_weights_start_as_in_the_torch_release(name):
         assert conv.bias is None or not conv.bias.any()
     fc = model.get_classifier()
     assert not fc.bias.any()
-    assert fc.weight.abs().max() <= 1 / sqrt(fc.in_features) and abs(fc.weight.std() * sqrt(3 * fc.in_features) - 1) < 0.05
+    assert (fc.weight.abs().max() <= 1 / sqrt(fc.in_features)
+            and abs(fc.weight.std() * sqrt(3 * fc.in_features) - 1) < 0.05)
 
 
 def test_option_a_pads_zeros_where_the_shape_changes():
@@ -62,8 +65,9 @@ def test_option_a_pads_zeros_where_the_shape_changes():
     torch.testing.assert_close(block(x), F.relu(block.branch(x) + padded))
 
 
-@pytest.mark.parametrize(("name", "option", "projections"), [("resnet34", "A", 0), ("resnet34", "B", 3), ("resnet34", "C", 16),
-                                                             ("resnet50", "B", 4), ("resnet50", "C", 16)])
+@pytest.mark.parametrize(("name", "option", "projections"),
+                         [("resnet34", "A", 0), ("resnet34", "B", 3), ("resnet34", "C", 16),
+                          ("resnet50", "B", 4), ("resnet50", "C", 16)])
 def test_projections(name, option, projections):
     blocks = [m for m in meta(name, shortcut=option).modules() if isinstance(m, Residual)]
     assert sum(isinstance(b.shortcut, nn.Sequential) for b in blocks) == projections and len(blocks) == 16
@@ -94,14 +98,16 @@ def test_where_a_bottleneck_strides(name, reduce, conv):
 def test_output_stride(name, output_stride):
     model = meta(name, output_stride=output_stride)
     assert model.feature_info[-1]["reduction"] == output_stride
-    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in meta(name).state_dict().items()}
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape
+                                                                   for k, v in meta(name).state_dict().items()}
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "se_resnet50", "senet154"])
 def test_cifar_stem_reduces_nothing(name):
     model = meta(name, stem="cifar")
     assert [f["reduction"] for f in model.feature_info] == [1, 2, 4, 8]
-    assert model.stem.conv.kernel_size == (3, 3) and model.stem.conv.out_channels == meta(name).feature_info[0]["num_chs"]
+    assert (model.stem.conv.kernel_size == (3, 3)
+            and model.stem.conv.out_channels == meta(name).feature_info[0]["num_chs"])
     assert not any(isinstance(m, nn.MaxPool2d) for m in model.modules())
 
 

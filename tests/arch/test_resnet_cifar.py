@@ -38,7 +38,8 @@ def test_option_a_pads_with_zeros(small):
     torch.testing.assert_close(block(x), F.relu(y + padded), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize(("option", "projections", "more"), [("A", 0, 0), ("B", 2, 2752), ("C", 9, 2752 + 3 * 288 + 2 * 1088 + 2 * 4224)])
+@pytest.mark.parametrize(("option", "projections", "more"),
+                         [("A", 0, 0), ("B", 2, 2752), ("C", 9, 2752 + 3 * 288 + 2 * 1088 + 2 * 4224)])
 def test_options(option, projections, more):
     """B adds 16·32 + 32·64 weights and two normalisations; C one more projection in each of the other seven blocks."""
     with torch.device("meta"):
@@ -53,7 +54,8 @@ def test_a_plain_block_adds_nothing():
     plain = randomized(convatlas.create_model("plain20_cifar").double())
     x = torch.randn(2, 16, 8, 8, dtype=torch.float64)
     block = plain.stages[0][0]
-    torch.testing.assert_close(block(x), F.relu(conv_bn(block.conv2, F.relu(conv_bn(block.conv1, x)))), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(block(x), F.relu(conv_bn(block.conv2, F.relu(conv_bn(block.conv1, x)))),
+                               rtol=1e-12, atol=1e-12)
 
 
 def test_squeeze_and_excitation_ends_each_branch():
@@ -71,4 +73,5 @@ def test_weights_start_as_he_says():
             expected = sqrt(2 / (9 * conv.out_channels))
             assert abs(conv.weight.std().item() / expected - 1) < 0.12, name
     fc = model.get_classifier()
-    assert fc.bias.eq(0).all() and fc.weight.abs().max() <= 1 / 8 and abs(fc.weight.std().item() * 8 * sqrt(3) - 1) < 0.1
+    assert (fc.bias.eq(0).all() and fc.weight.abs().max() <= 1 / 8
+            and abs(fc.weight.std().item() * 8 * sqrt(3) - 1) < 0.1)

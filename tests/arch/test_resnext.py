@@ -42,7 +42,8 @@ def by_hand(depths, groups, width, imagenet):
         for j in range(depth):
             after = side // 2 if i and j == 0 else side
             grouped, projection = 9 * inner * inner // groups, (cin * cout if j == 0 else 0)
-            params += cin * inner + grouped + inner * cout + projection + 2 * (2 * inner + cout + (cout if j == 0 else 0))
+            params += (cin * inner + grouped + inner * cout + projection
+                       + 2 * (2 * inner + cout + (cout if j == 0 else 0)))
             macs += cin * inner * side**2 + (grouped + inner * cout + projection) * after**2
             side, cin = after, cout
     return params + (cin + 1) * classes, macs + cin * classes
@@ -58,7 +59,10 @@ def test_counts_by_hand(name):
 
 
 def test_a_block_is_the_sum_of_its_paths():
-    """Figure 3(a): C paths of 1×1, 3×3 and 1×1 added, against 3(c), which we build. Normalisation acts on each path's maps."""
+    """Figure 3(a): C paths of 1×1, 3×3 and 1×1 added, against 3(c), which we build.
+
+    Normalisation acts on each path's maps.
+    """
     block = convatlas.create_model("resnext29_8x64d_cifar", groups=4, width=8).stages[0][1].double().eval()
     x, branch, width = torch.randn(2, 256, 6, 6, dtype=torch.float64), block.branch, 8
     paths = 0

@@ -78,7 +78,8 @@ def test_identity():
     first, last = stage(excite={"position": "identity"})
     way = first.shortcut.way(X)
     y = first(X)
-    torch.testing.assert_close(y, F.relu(first.branch.conv2(first.branch.conv1(X)) + way * _gates(first.shortcut.se, way)))
+    torch.testing.assert_close(y,
+                               F.relu(first.branch.conv2(first.branch.conv1(X)) + way * _gates(first.shortcut.se, way)))
     torch.testing.assert_close(last(y), F.relu(last.branch(y) + y * _gates(last.shortcut.se, y)))
 
 
@@ -121,7 +122,8 @@ def test_reduction_bias_and_stages():
     counts = [sum(isinstance(m, SqueezeExcite) for m in stage.modules()) for stage in model.stages]
     assert counts == [0, 4, 0, 3]
     layers = [m for m in model.modules() if isinstance(m, SqueezeExcite)]
-    assert all(m.reduce.out_channels * 8 == m.reduce.in_channels and m.reduce.bias is None and m.expand.bias is None for m in layers)
+    assert all(m.reduce.out_channels * 8 == m.reduce.in_channels and m.reduce.bias is None and m.expand.bias is None
+               for m in layers)
 
 
 @pytest.mark.parametrize("position", ["standard", "pre", "post", "identity"])

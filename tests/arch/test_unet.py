@@ -37,7 +37,8 @@ def figure_1(state, x, valid, batch_norm):
         y = F.conv_transpose2d(y, state[f"{up}.weight"], state[f"{up}.bias"], stride=2)
         rows, columns = across.shape[2] - y.shape[2], across.shape[3] - y.shape[3]
         if valid:
-            across = across[:, :, rows // 2 : across.shape[2] - rows // 2, columns // 2 : across.shape[3] - columns // 2]
+            across = across[:, :, rows // 2 : across.shape[2] - rows // 2,
+                            columns // 2 : across.shape[3] - columns // 2]
         else:
             y = F.pad(y, (0, columns, 0, rows))
         y = conv(conv(torch.cat((y, across), 1), f"head.hidden.levels.{i}.convs.0"), f"head.hidden.levels.{i}.convs.1")
@@ -50,7 +51,8 @@ def test_forward_is_figure_1(name, size):
     x = torch.randn(2, net.in_chans, *size, dtype=torch.float64)
     with torch.inference_mode():
         scores = net(x)
-        torch.testing.assert_close(scores, figure_1(net.state_dict(), x, name == "unet", name == "unet_same"), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(scores, figure_1(net.state_dict(), x, name == "unet", name == "unet_same"),
+                                   rtol=1e-10, atol=1e-10)
     assert scores.shape[2:] == net.output_size(*size) == ((4, 36) if name == "unet" else size)
     assert scores.std() > 0
 
@@ -72,7 +74,8 @@ def test_sizes_are_those_that_halve_evenly():
     assert [net.output_size(side, side) for side in (188, 204, 572)] == [(4, 4), (20, 20), (388, 388)]
     assert [side for side in range(150, 240) if net.accepts((side, side))] == [188, 204, 220, 236]
     for attempt in (lambda: net.output_size(580, 572), lambda: net(torch.empty(1, 1, 580, 572, device="meta"))):
-        with pytest.raises(convatlas.ConvatlasError, match=r"188, 204, 220, … pixels, not 580×572: .* 572×572 or 588×572"):
+        with pytest.raises(convatlas.ConvatlasError, match=r"188, 204, 220, … pixels, not 580×572: .* "
+                           r"572×572 or 588×572"):
             attempt()
     with pytest.raises(convatlas.ConvatlasError, match=r"nearest, 188×188$"):
         net.check_image_size((20, 20))

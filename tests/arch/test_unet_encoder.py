@@ -1,4 +1,5 @@
-"""U-Net on encoders: any size, which trunks it takes, weights from a trained classifier, the decoder written out again."""
+"""U-Net on encoders: any size, which trunks it takes, weights from a trained classifier, the decoder written out again.
+"""
 
 import pytest
 import torch

@@ -23,7 +23,8 @@ from laws import LAWS, build, images
 
 GOLDEN = yaml.safe_load((Path(__file__).parents[1] / "golden" / "state_dict.yaml").read_text(encoding="utf-8"))
 VARIANTS = sorted(registry.VARIANTS) if zoo.arch else []
-SMALLEST = sorted({v.family: v.name for v in sorted(registry.VARIANTS.values(), key=lambda v: -v.macs)}.values())      # one per family
+# one per family
+SMALLEST = sorted({v.family: v.name for v in sorted(registry.VARIANTS.values(), key=lambda v: -v.macs)}.values())
 SMALL = [name for name in SMALLEST if registry.VARIANTS[name].params < 1_000_000]
 LIGHT = 20_000_000      # parameters, above which a family's laws are checked by `-m slow` only
 COSTLY = dict.fromkeys(("compiled", "exported", "onnx", "memorised"), 1_500_000)        # the same for these laws
@@ -62,7 +63,8 @@ def test_macs_equal_torchs_own_counter_where_it_can_count(name):
 @pytest.mark.parametrize("name", VARIANTS)
 def test_contract(name):
     model = meta(name)
-    assert layers.params(model) == registry.VARIANTS[name].params        # the facts' check compares the layers' sums, and multiply-adds
+    # the facts' check compares the layers' sums, and multiply-adds
+    assert layers.params(model) == registry.VARIANTS[name].params
     x = image(model)
     maps = shaped(model.features, x)
     assert [m.shape[1] for m in maps] == [f["num_chs"] for f in model.feature_info]

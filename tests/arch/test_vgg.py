@@ -20,11 +20,13 @@ def test_torchvision_has_our_logits(library, theirs, ours, fields, kwargs):
     assert_equal_logits(library, theirs, ours, 64, fields, kwargs)
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("vgg11", "vgg16_bn") else pytest.mark.slow) for name in NAMES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in ("vgg11", "vgg16_bn") else pytest.mark.slow)
+                                  for name in NAMES])
 def test_timm_with_a_thin_head_has_our_logits(name):
     """timm writes fc6 as a 7×7 convolution: the tensors are ours in the same order, in another shape."""
     theirs = timm.create_model(name)
-    theirs.pre_logits.fc1, theirs.pre_logits.fc2, theirs.head.fc = nn.Conv2d(512, 32, 7), nn.Conv2d(32, 32, 1), nn.Linear(32, 7)
+    theirs.pre_logits.fc1, theirs.pre_logits.fc2, theirs.head.fc = (nn.Conv2d(512, 32, 7), nn.Conv2d(32, 32, 1),
+                                                                    nn.Linear(32, 7))
     randomized(theirs.double())
     ours = convatlas.create_model(name, **THIN).double().eval()
     mine, his = ours.state_dict(), theirs.state_dict()

@@ -27,7 +27,8 @@ def test_units(stage, cin, stride):
     a = act(first.pre.norm, x)
     y = F.conv2d(a, first.shortcut.weight, None, stride) + branch(first.branch, a, stride)
     torch.testing.assert_close(first(x), y, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(second(y), y + branch(second.branch, act(second.branch.norm1, y), 1), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(second(y), y + branch(second.branch, act(second.branch.norm1, y), 1),
+                               rtol=1e-10, atol=1e-10)
 
 
 def test_nothing_is_projected_where_the_width_stays():
@@ -40,7 +41,8 @@ def test_dropout_stands_between_the_convolutions():
     with torch.device("meta"):
         model = convatlas.create_model("wide_resnet28_10_cifar", drop_rate=0.3)
         without = convatlas.create_model("wide_resnet28_10_cifar")
-    assert list(dict(model.stages[0][1].branch.named_children())) == ["norm1", "act1", "conv1", "norm2", "act2", "drop2", "conv2"]
+    assert list(dict(model.stages[0][1].branch.named_children())) == ["norm1", "act1", "conv1", "norm2", "act2",
+                                                                      "drop2", "conv2"]
     drops = [m for m in model.stages.modules() if isinstance(m, torch.nn.Dropout)]
     assert [m.p for m in drops] == 12 * [0.3]
     assert list(model.state_dict()) == list(without.state_dict())

@@ -19,21 +19,24 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 def cli() -> Cli:
     """`cli("train", "lenet5", cwd=…)`: the finished process, its text in stdout and stderr."""
     def run(*words: object, cwd: Path | None = None, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], cwd=cwd, capture_output=True, text=True,
-                              timeout=timeout, env=environment())
+        return subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], cwd=cwd, capture_output=True,
+                              text=True, timeout=timeout, env=environment())
     return run
 
 
 @pytest.fixture(scope="session")
 def interrupted() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`interrupted(folder, words, reached, sign)`: `convatlas train WORDS --out FOLDER`, sent a signal once `reached()`.
+    """`interrupted(folder, words, reached, sign)`: `convatlas train WORDS --out FOLDER`, sent a signal once
+    `reached()`.
 
     A run that had ended before the signal came is begun anew: no machine is so slow that this decides a test.
     """
-    def run(folder: Path, words: list[object], reached: Callable[[], bool], sign: int) -> subprocess.CompletedProcess[str]:
+    def run(folder: Path, words: list[object], reached: Callable[[], bool],
+            sign: int) -> subprocess.CompletedProcess[str]:
         for _ in range(5):
             shutil.rmtree(folder, ignore_errors=True)
-            process = subprocess.Popen([sys.executable, "-m", "convatlas", "train", *map(str, words), "--out", str(folder)],
+            process = subprocess.Popen([sys.executable, "-m", "convatlas", "train",
+                                        *map(str, words), "--out", str(folder)],
                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
             while process.poll() is None and not reached():
                 time.sleep(0.02)
@@ -83,6 +86,7 @@ def stripes(tmp_path) -> Path:
         (tmp_path / "stripes" / name).mkdir(parents=True)
         for i in range(12):
             wave = np.sin((np.arange(24) + dice.integers(8)) * 2 * np.pi / 8) > 0
-            picture = np.broadcast_to(wave[:, None] if axis == 0 else wave[None, :], (24, 24)) * 200 + dice.integers(0, 50, (24, 24))
+            picture = np.broadcast_to(wave[:, None] if axis == 0 else wave[None, :],
+                                      (24, 24)) * 200 + dice.integers(0, 50, (24, 24))
             Image.fromarray(picture.astype(np.uint8)).save(tmp_path / "stripes" / name / f"{i:02}.png")
     return tmp_path / "stripes"

@@ -1,4 +1,6 @@
-"""Every mistake ends with one sentence that names the value and the remedy, a non-zero code, no traceback, nothing lost."""
+"""Every mistake ends with one sentence that names the value and the remedy, a non-zero code, no traceback, nothing
+lost.
+"""
 
 import shutil
 
@@ -108,8 +110,9 @@ def test_an_out_that_cannot_be_written(inside, tmp_path):
 
 
 def test_nan_loss_stops_with_advice_and_keeps_the_checkpoints(inside, tmp_path):
-    sentence = refused(inside("train", "lenet5_modern", "digits", "--recipe", "lenet5", "--set", "loss.name=cross_entropy", "--lr", "1e20",
-                           "--epochs", 2, "--out", tmp_path / "run"), "finite", "--lr")
+    sentence = refused(inside("train", "lenet5_modern", "digits", "--recipe", "lenet5", "--set",
+                           "loss.name=cross_entropy", "--lr", "1e20", "--epochs", 2, "--out", tmp_path / "run"),
+                       "finite", "--lr")
     assert "epoch 1" in sentence
 
 
@@ -118,7 +121,8 @@ def test_resume_refuses_to_become_another_run(inside, trained):
 
 
 def test_a_checkpoint_of_another_model(inside, trained, tmp_path):
-    refused(inside("train", "lenet5_modern", "digits", "--weights", trained, "--out", tmp_path / "run"), "'lenet5'", "'lenet5_modern'")
+    refused(inside("train", "lenet5_modern", "digits", "--weights", trained, "--out", tmp_path / "run"), "'lenet5'",
+            "'lenet5_modern'")
     assert not (tmp_path / "run").exists()
 
 

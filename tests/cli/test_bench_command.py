@@ -23,11 +23,13 @@ def test_wrong_words(inside, words, said):
 def test_what_is_kept_is_shown_and_not_measured_again(inside, tmp_path):
     kept = tmp_path / "kept.json"
     kept.write_text(json.dumps({"machine": {}, "comparisons": [plain(DONE)]}), encoding="utf-8")
-    done = inside("bench", "lenet5", "--batch", "1", "--against", "openvino", "--keep", kept, "--out", tmp_path / "speed.svg")
+    done = inside("bench", "lenet5", "--batch", "1", "--against", "openvino", "--keep", kept,
+                  "--out", tmp_path / "speed.svg")
     assert done.returncode == 0, done.stderr
     assert "3.00×" in done.stdout and "50.00 %" in done.stdout and "openvino needs openvino" in done.stdout
     assert "already" in done.stderr and (tmp_path / "speed.svg").read_text().startswith("<?xml")
-    shown = json.loads(inside("bench", "lenet5", "--batch", "1", "--against", "openvino", "--keep", kept, "--json").stdout)
+    shown = json.loads(inside("bench", "lenet5", "--batch", "1", "--against", "openvino", "--keep", kept,
+                              "--json").stdout)
     assert shown["comparisons"][0]["sides"][1]["ratio"] == 3.0 and shown["machine"]["threads"] >= 1
     kept.write_text("[]", encoding="utf-8")
     refused = inside("bench", "lenet5", "--keep", kept)

@@ -14,7 +14,8 @@ def show(*words):
 
 def test_a_folder_by_its_recipe(stripes, tmp_path):
     out = tmp_path / "sheet.png"
-    done = show(stripes, "--recipe", "modern", "--rows", 2, "--out", out, "--set", "augment.cutmix=1", "--set", "preprocess.fit=zca")
+    done = show(stripes, "--recipe", "modern", "--rows", 2, "--out", out, "--set", "augment.cutmix=1",
+                "--set", "preprocess.fit=zca")
     assert done.exit_code == 0
     assert "modern on stripes, input 1×32×32: random crops of 25 to 100 % of the area" in done.stdout
     assert "CutMix, α = 1" in done.stdout and "ZCA whitening" in done.stdout and f"written to {out}" in done.stdout

@@ -47,7 +47,8 @@ def test_a_deployed_folder_is_judged_and_asked_like_a_run(backend, inside, weigh
     assert judged[1]["loss"] == pytest.approx(judged[0]["loss"], rel=1e-4) and judged[1]["run"] == str(tmp_path / "net")
     assert convatlas.evaluate([weights, tmp_path / "net"], "digits").evaluation.top1 == judged[0]["top1"]
     Image.linear_gradient("L").resize((28, 28)).save(tmp_path / "picture.png")
-    said = [json.loads(inside("predict", each, tmp_path / "picture.png", "--json").stdout) for each in (weights, tmp_path / "net")]
+    said = [json.loads(inside("predict", each, tmp_path / "picture.png", "--json").stdout)
+            for each in (weights, tmp_path / "net")]
     ours, theirs = (document["images"][0]["predictions"] for document in said)
     assert [row["class"] for row in ours] == [row["class"] for row in theirs] and len(ours) == 5
     assert [row["probability"] for row in ours] == pytest.approx([row["probability"] for row in theirs], abs=1e-3)
@@ -61,7 +62,8 @@ def test_a_file_is_exported_and_measured(inside, weights, tmp_path):
     pytest.importorskip("onnxruntime")
     done = inside("export", weights, tmp_path / "net.onnx", "--json")
     told = json.loads(done.stdout)
-    assert told["bytes"] == (tmp_path / "net.onnx").stat().st_size > 200_000 and told["format"] == "onnx" and 0 <= told["difference"] < 1e-5
+    assert (told["bytes"] == (tmp_path / "net.onnx").stat().st_size > 200_000 and told["format"] == "onnx"
+            and 0 <= told["difference"] < 1e-5)
     shown = inside("export", weights, tmp_path / "net.pt2")
     assert shown.returncode == 0 and "(torch," in shown.stdout
     wrong = inside("export", weights, tmp_path / "net.tflite")

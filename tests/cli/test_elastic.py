@@ -17,11 +17,11 @@ CLOCKS = ("images_per_second", "seconds")
 
 
 def launch(folder, *, restarts=3):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts),
-               "-m", "convatlas", "train", "lenet5_modern", "digits", "--epochs", "3", "--out", str(folder), "--recipe", "lenet5",
-               "--set", "train.checkpoint_minutes=0.001", "--set", "train.ema=0.9"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"})
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts",
+               str(restarts), "-m", "convatlas", "train", "lenet5_modern", "digits", "--epochs", "3", "--out",
+               str(folder), "--recipe", "lenet5", "--set", "train.checkpoint_minutes=0.001", "--set", "train.ema=0.9"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"})
 
 
 def workers(parent):
@@ -37,7 +37,8 @@ def workers(parent):
 
 
 def curves(folder):
-    return [{key: value for key, value in row.items() if key not in CLOCKS} for row in read_rows(folder / "metrics.csv")]
+    return [{key: value for key, value in row.items() if key not in CLOCKS}
+            for row in read_rows(folder / "metrics.csv")]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for the processes in /proc")

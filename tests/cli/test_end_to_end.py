@@ -30,7 +30,8 @@ def tensors(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_folder_holds_what_it_should(trained):
-    assert {p.name for p in trained.iterdir()} == {"config.yaml", "metrics.csv", "model.safetensors", "checkpoints", "tb", "report.html"}
+    assert {p.name for p in trained.iterdir()} == {"config.yaml", "metrics.csv", "model.safetensors", "checkpoints",
+                                                   "tb", "report.html"}
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["recipe"] == "lenet5" and config["model"]["name"] == "lenet5" and config["data"]["source"] == "digits"
     assert config["train"]["epochs"] == 3 and config["loss"]["name"] == "map"
@@ -42,7 +43,8 @@ def test_a_run_folder_holds_what_it_should(trained):
     assert meta["model"] == "lenet5" and meta["classes"] == [str(i) for i in range(10)] and meta["data"] == "digits"
     assert any(p.name.startswith("events.out.tfevents") for p in (trained / "tb").iterdir())
     report = (trained / "report.html").read_text()
-    assert "<svg" in report and "data:image/png;base64" in report and "http://" not in report.replace("http://www.w3.org", "")
+    assert ("<svg" in report and "data:image/png;base64" in report
+            and "http://" not in report.replace("http://www.w3.org", ""))
     for path in trained.rglob("*"):
         assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth", ".distcp"), path
         assert not path.is_file() or path.read_bytes()[:1] != b"\x80", f"{path} looks like a pickle"
@@ -109,8 +111,8 @@ def test_a_folder_of_images(inside, stripes, tmp_path):
 
 def test_alexnet_recipe_takes_a_step(inside, stripes, tmp_path):
     """AlexNet at a small size, through its own recipe: colour noise, crops, plateau."""
-    done = inside("train", "alexnet_owt", stripes, "--recipe", "alexnet", "--image-size", 64, "--epochs", 1, "--batch-size", 16,
-               "--out", tmp_path / "run")
+    done = inside("train", "alexnet_owt", stripes, "--recipe", "alexnet", "--image-size", 64, "--epochs", 1,
+               "--batch-size", 16, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
 
 
@@ -134,7 +136,8 @@ def test_two_processes_under_torchrun_give_the_run_of_one(trained, tmp_path):
     """LeNet-5 has no BatchNorm and no dropout: the same curve up to rounding."""
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "convatlas",
              "train", "lenet5", "digits", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     one, two = rows(trained)[0], rows(tmp_path / "run")[0]
     assert float(two["train_loss"]) == pytest.approx(float(one["train_loss"]), rel=1e-3)
@@ -143,7 +146,7 @@ def test_two_processes_under_torchrun_give_the_run_of_one(trained, tmp_path):
 
 @pytest.mark.data
 def test_mnist_from_plain_files(cli, data_dir, tmp_path):
-    done = cli("train", "lenet5_modern", "mnist", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 256, "--recipe", "lenet5",
-               "--set", "loss.name=cross_entropy", "--lr", 0.002, "--out", tmp_path / "run")
+    done = cli("train", "lenet5_modern", "mnist", "--data-dir", data_dir, "--epochs", 1, "--batch-size", 256,
+               "--recipe", "lenet5", "--set", "loss.name=cross_entropy", "--lr", 0.002, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[0]["val_top1"]) > 0.9

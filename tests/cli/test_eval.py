@@ -32,7 +32,8 @@ def test_figures_and_files(inside, trained, tmp_path):
     found = read(inside("eval", trained, "digits", "--json", "--top-k", 2, "--out", tmp_path / "judged"))
     low, high = found["top1_interval"]
     assert low < found["top1"] < high and found["top1"] <= found["top2"] <= found["top5"]
-    assert found["preprocess"].startswith("short side 28: the centre (32×32, black where the picture ends); bilinear; (x − 0.07843)")
+    assert found["preprocess"].startswith("short side 28: the centre (32×32, black where the picture ends); bilinear; "
+                                          "(x − 0.07843)")
     assert len(found["classes"]) == 10 and sum(row["count"] for row in found["classes"]) == 360
 
     files = {path.name: path for path in (tmp_path / "judged").iterdir()}
@@ -45,7 +46,8 @@ def test_figures_and_files(inside, trained, tmp_path):
     assert len(rows) == 360 and sum(int(row["right"]) for row in rows) == np.trace(counts)
     assert all((row["true"] == row["predicted"]) == (row["right"] == "1") for row in rows)
     calibration = json.loads(files["calibration.json"].read_text())
-    assert calibration["error"] == found["calibration_error"] and sum(part["count"] for part in calibration["bins"]) == 360
+    assert (calibration["error"] == found["calibration_error"]
+            and sum(part["count"] for part in calibration["bins"]) == 360)
     for name in ("confusion.png", "calibration.png"):
         with Image.open(files[name]) as picture:
             assert min(picture.size) > 400
@@ -54,7 +56,8 @@ def test_figures_and_files(inside, trained, tmp_path):
 def test_what_a_person_sees(inside, trained):
     done = inside("eval", trained, "digits", "--top-k", 3)
     assert done.returncode == 0 and "top-3" in done.stdout and "top-5" not in done.stdout
-    for word in ("360 images", "images/s", "short side 28", "top-1", "with 95 % confidence", "loss", "(map)", "calibration error"):
+    for word in ("360 images", "images/s", "short side 28", "top-1", "with 95 % confidence", "loss", "(map)",
+                 "calibration error"):
         assert word in done.stdout, word
 
 
@@ -62,9 +65,12 @@ def test_protocols_by_name_and_by_parts(inside, trained):
     named = read(inside("eval", trained, "digits", "--protocol", "alexnet-10crop", "--json"))
     parts = read(inside("eval", trained, "digits", "--scales", 37, "--crops", 10, "--json"))
     assert named["protocol"]["scales"] == [37] and named["protocol"] == parts["protocol"]
-    assert {key: named[key] for key in ("top1", "loss", "top5")} == {key: parts[key] for key in ("top1", "loss", "top5")}
-    changed = read(inside("eval", trained, "digits", "--protocol", "alexnet-10crop", "--no-flip", "--crop-pct", "0.8", "--json"))
-    assert changed["protocol"]["scales"] == [40] and not changed["protocol"]["flip"] and changed["protocol"]["crops"] == 5
+    assert {key: named[key] for key in ("top1", "loss", "top5")} == {key: parts[key]
+                                                                     for key in ("top1", "loss", "top5")}
+    changed = read(inside("eval", trained, "digits", "--protocol", "alexnet-10crop", "--no-flip", "--crop-pct",
+                          "0.8", "--json"))
+    assert (changed["protocol"]["scales"] == [40] and not changed["protocol"]["flip"]
+            and changed["protocol"]["crops"] == 5)
 
 
 def test_an_ensemble(inside, trained, other):
@@ -125,9 +131,12 @@ def test_weights_of_torchvision(inside, tmp_path):
 
 def test_two_processes_give_the_result_of_one(inside, trained):
     """The last batches are not full, and one process has nothing to do in the last of them."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "convatlas", "eval",
-             str(trained), "digits", "--device", "cpu", "--protocol", "alexnet-10crop", "--batch-size", "101", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "convatlas",
+             "eval", str(trained), "digits", "--device", "cpu", "--protocol", "alexnet-10crop",
+             "--batch-size", "101", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=240,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"})
     two, one = read(done), read(inside("eval", trained, "digits", "--protocol", "alexnet-10crop", "--json"))
-    assert two["count"] == 360 and two["classes"] == one["classes"] and two["top1"] == one["top1"] and two["top5"] == one["top5"]
+    assert (two["count"] == 360 and two["classes"] == one["classes"] and two["top1"] == one["top1"]
+            and two["top5"] == one["top5"])
     assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)

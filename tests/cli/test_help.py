@@ -13,7 +13,8 @@ from convatlas import __version__, run
 from convatlas.cli import app, main, paths, plan
 from convatlas.errors import ConvatlasError
 
-COMMANDS = ("train", "eval", "predict", "deploy", "export", "list", "info", "compare", "facts", "recipe", "recipe list", "recipe show")
+COMMANDS = ("train", "eval", "predict", "deploy", "export", "list", "info", "compare", "facts", "recipe",
+            "recipe list", "recipe show")
 
 # Runs the command line, then says on stderr's last line which heavy modules it pulled in.
 PROBE = """
@@ -318,5 +319,5 @@ def test_a_class_named_like_an_emoji_stays_a_word(capsys: pytest.CaptureFixture[
 
 
 def test_the_app_has_every_command() -> None:
-    assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "segment", "deploy", "export", "bench", "publish", "list",
-                                                   "info", "compare", "facts"}
+    assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "segment", "deploy", "export", "bench",
+                                                   "publish", "list", "info", "compare", "facts"}

@@ -1,4 +1,6 @@
-"""`convatlas inspect` as a user runs it: what does not fit is told in one sentence, pictures of any size and mode are taken."""
+"""`convatlas inspect` as a user runs it: what does not fit is told in one sentence, pictures of any size and mode are
+taken.
+"""
 
 import json
 from dataclasses import replace
@@ -41,12 +43,14 @@ def told(done):
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["gates", "lenet5", "digits"], "lenet5 has no squeeze-and-excitation, so there are no gates to look at; networks that have: se_"),
+    (["gates", "lenet5", "digits"],
+     "lenet5 has no squeeze-and-excitation, so there are no gates to look at; networks that have: se_"),
     (["gates", "NET", "PETS", "--layer", "stages.0.0.branch.exite"], "did you mean 'stages.0.0.branch.excite'"),
     (["gates", "NET", "PETS", "--class", "catt"], "no class 'catt'; did you mean 'cat'"),
     (["dense", "lenet5"], "lenet5 has no dense blocks"),
     (["same-as-fc", "lenet5"], "lenet5 has no 1×1 convolution"),
-    (["activations", "NET", "PETS/cat/L.png", "--layer", "stage.0"], "no layer 'stage.0' in resnet20_cifar; did you mean 'stages.0'"),
+    (["activations", "NET", "PETS/cat/L.png", "--layer", "stage.0"],
+     "no layer 'stage.0' in resnet20_cifar; did you mean 'stages.0'"),
     (["filters", "NET", "--layer", "stem.cnov"], "did you mean 'stem.conv'"),
     (["filters", "NET", "--layer", "stem.act"], "which has no kernels"),
     (["receptive-field", "NET", "--layer", "stages.7"], "did you mean 'stages.2'"),
@@ -67,7 +71,8 @@ def test_what_does_not_fit_is_told(inside, net, pets, tmp_path, words, said):
 
 def test_a_layer_for_saliency_that_does_not_exist(inside, net, pets, tmp_path):
     pytest.importorskip("captum")
-    done = inside("inspect", "saliency", net, pets / "cat" / "P.png", "--layer", "stages.22", "--out", tmp_path / "x.png")
+    done = inside("inspect", "saliency", net, pets / "cat" / "P.png", "--layer", "stages.22",
+                  "--out", tmp_path / "x.png")
     assert done.returncode == 2 and "did you mean 'stages.2'" in told(done)
 
 
@@ -76,7 +81,8 @@ def test_pictures_of_mixed_sizes_and_modes(inside, net, pets, tmp_path):
     assert done.returncode == 0 and min(json.loads(done.stdout)["networks"]["net.safetensors"].values()) > 0
     done = inside("inspect", "gates", net, pets, "--out", tmp_path / "g.png", "--json")
     assert [row["images"] for row in json.loads(done.stdout)["layers"][0]["classes"]] == [6, 6, 6]
-    done = inside("inspect", "receptive-field", net, "--data", pets, "--images", 18, "--out", tmp_path / "f.png", "--json")
+    done = inside("inspect", "receptive-field", net, "--data", pets, "--images", 18,
+                  "--out", tmp_path / "f.png", "--json")
     assert json.loads(done.stdout)[0]["image"] == [32, 32]
     assert "<svg" in (tmp_path / "r.svg").read_text() and (tmp_path / "g.png").read_bytes().startswith(b"\x89PNG")
 
@@ -84,11 +90,13 @@ def test_pictures_of_mixed_sizes_and_modes(inside, net, pets, tmp_path):
 def test_eval_takes_mixed_pictures_and_says_which_classes_it_does_not_know(inside, net, pets):
     done = inside("eval", net, pets, "--json")
     found = json.loads(done.stdout)
-    assert found["count"] == 12 and {row["class"]: row["count"] for row in found["classes"] if row["count"]} == {"Cat": 6, "dog": 6}
+    assert (found["count"] == 12
+            and {row["class"]: row["count"] for row in found["classes"] if row["count"]} == {"Cat": 6, "dog": 6})
     for said in ("'cat' is taken for the model's 'Cat'", "6 of 18 images are left out: the model does not know 'wolf'"):
         assert said in told(done)
     done = inside("eval", net, pets, "--strict")
-    assert done.returncode == 2 and "classes that the model does not know: 'wolf'; it knows 'Cat', 'dog', 'bird'" in told(done)
+    assert (done.returncode == 2
+            and "classes that the model does not know: 'wolf'; it knows 'Cat', 'dog', 'bird'" in told(done))
 
 
 def test_eval_of_a_folder_of_one_image(inside, net, pets, tmp_path):
@@ -96,7 +104,8 @@ def test_eval_of_a_folder_of_one_image(inside, net, pets, tmp_path):
     (tmp_path / "one" / "dog" / "1.png").write_bytes((pets / "dog" / "RGB.png").read_bytes())
     done = inside("eval", net, tmp_path / "one", "--json")
     found = json.loads(done.stdout)
-    assert found["count"] == 1 and found["top1_interval"][1] - found["top1_interval"][0] > 0.75      # one image says little
+    # one image says little
+    assert found["count"] == 1 and found["top1_interval"][1] - found["top1_interval"][0] > 0.75
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])

@@ -1,4 +1,6 @@
-"""kill -9 at any moment, a full disk, a damaged checkpoint: nothing is lost, and the rest of the run is what it would have been."""
+"""kill -9 at any moment, a full disk, a damaged checkpoint: nothing is lost, and the rest of the run is what it would
+have been.
+"""
 
 import os
 import random
@@ -16,7 +18,8 @@ from safetensors.torch import load_file
 from convatlas.engine.records import read_rows
 
 CLOCKS = ("images_per_second", "seconds")
-EVERYTHING = [      # random augmentation, dropout, BatchNorm, an average, mixing, balanced sampling, parts of batches, masks
+# random augmentation, dropout, BatchNorm, an average, mixing, balanced sampling, parts of batches, masks
+EVERYTHING = [
     "--recipe", "modern", "--epochs", "2", "--batch-size", "8", "--ema", "0.9", "--mixup", "0.2", "--accumulate", "2",
     "--set", "train.checkpoint_minutes=0.0005", "--set", "data.sampling=balanced",
     "--set", "model.fields.drop_rate=0.2", "--set", "model.fields.widen=1",
@@ -44,8 +47,9 @@ def start(*words, limit=None):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        [sys.executable, "-m", "convatlas", "train", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        start_new_session=True, preexec_fn=small_files if limit else None, env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
+        [sys.executable, "-m", "convatlas", "train", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, start_new_session=True, preexec_fn=small_files if limit else None,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1"},
     )
 
 
@@ -56,7 +60,8 @@ def finished(job):
 
 
 def curves(folder):
-    return [{key: value for key, value in row.items() if key not in CLOCKS} for row in read_rows(folder / "metrics.csv")]
+    return [{key: value for key, value in row.items() if key not in CLOCKS}
+            for row in read_rows(folder / "metrics.csv")]
 
 
 def same(a, b):
@@ -88,7 +93,7 @@ def get_on(job, folder):
 def test_killed_again_and_again_it_is_the_run_of_one_that_nobody_killed(photos, whole, tmp_path, workers, kills):
     network = ["wide_resnet16_4_cifar", photos, "--workers", workers, *EVERYTHING]
     dice = random.Random(workers)
-    for attempt in range(5):                                # where it ended before it could be killed twice, from the beginning
+    for attempt in range(5):                        # where it ended before it could be killed twice, from the beginning
         folder, killed = tmp_path / f"killed{attempt}", 0
         job = start(*network, "--out", folder)
         while killed < kills and get_on(job, folder):

@@ -17,7 +17,8 @@ def home(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(Run(optim=Optim(lr=lr), train=Train(epochs=2)).to_yaml())
         rows = [f"{e},{e * 10},{1 / e},{1 / e},{accuracy},99,{e * 60}\n" for e, accuracy in enumerate(accuracies, 1)]
-        (folder / "metrics.csv").write_text("epoch,step,train_loss,val_loss,val_top1,images_per_second,seconds\n" + "".join(rows))
+        (folder / "metrics.csv").write_text("epoch,step,train_loss,val_loss,val_top1,images_per_second,seconds\n"
+                                            + "".join(rows))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,12 +37,14 @@ def test_list(home, capsys, monkeypatch):
     rows = [line for line in lines if line and line[0] in "ab"]
     assert [row[0] for row in rows] == ["b", "a"]
     assert "87.50" in rows[0] and "2/2" in rows[0] and "2:00" in rows[0] and "done" in rows[0]
-    assert " a " in say(capsys, monkeypatch) and " b " not in say(capsys, monkeypatch, "list", "--where", "optim.lr=0.1")
+    assert (" a " in say(capsys, monkeypatch)
+            and " b " not in say(capsys, monkeypatch, "list", "--where", "optim.lr=0.1"))
 
 
 def test_json(home, capsys, monkeypatch):
     found = json.loads(say(capsys, monkeypatch, "list", "--json", "--sort", "name"))
-    assert [(run["name"], run["best"]["val_top1"], run["config"]["optim"]["lr"]) for run in found] == [("a", 0.75, 0.1), ("b", 0.875, 0.2)]
+    assert [(run["name"], run["best"]["val_top1"], run["config"]["optim"]["lr"]) for run in found] == [
+        ("a", 0.75, 0.1), ("b", 0.875, 0.2)]
     side = json.loads(say(capsys, monkeypatch, "compare", "a", "b", "--json"))
     assert side["fields"] == {"optim.lr": [0.1, 0.2]} and side["best"]["val_top1"] == [1]
     assert json.loads(say(capsys, monkeypatch, "show", "b", "--json"))["changes"]["optim.lr"]["here"] == 0.2

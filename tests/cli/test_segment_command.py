@@ -22,14 +22,15 @@ def run(tmp_path):
 
 
 def test_labels_probabilities_overlay(inside, run):
-    done = inside("segment", "net.safetensors", "in", "--out", "out", "--tile", 48, "--overlap", 8, "--batch-size", 2, "--tta", "flips",
-                  "--probabilities", "--overlay", "--json", cwd=run)
+    done = inside("segment", "net.safetensors", "in", "--out", "out", "--tile", 48, "--overlap", 8, "--batch-size", 2,
+                  "--tta", "flips", "--probabilities", "--overlay", "--json", cwd=run)
     assert done.returncode == 0, done.stderr
     first, second = json.loads(done.stdout)["images"]
     assert [first["labels"], second["overlay"]] == ["out/a.labels.png", "out/b.overlay.png"]
     assert np.load(run / first["probabilities"]).shape == (2, 50, 70) and sum(second["pixels"]) == 33 * 90
     assert sorted(path.name for path in (run / "out").iterdir()) == [
-        "a.labels.png", "a.overlay.png", "a.probabilities.npy", "areas.csv", "b.labels.png", "b.overlay.png", "b.probabilities.npy"]
+        "a.labels.png", "a.overlay.png", "a.probabilities.npy", "areas.csv", "b.labels.png", "b.overlay.png",
+        "b.probabilities.npy"]
     table = inside("segment", "net.safetensors", "in/a.png", "--out", "other", cwd=run)
     assert table.returncode == 0 and "in/a.png" in table.stdout and "%" in table.stdout
 

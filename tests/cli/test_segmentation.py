@@ -18,8 +18,8 @@ from convatlas import ConvatlasError
 from convatlas.engine.records import read_rows
 from convatlas.run import Preprocess, resolve
 
-SMALL = ("--set", "model.fields.widths=[4, 8]", "--set", "model.fields.padding=same", "--image-size", 64, "--batch-size", 2, "--lr", 0.05,
-         "--set", "optim.momentum=0.9", "--set", "loss.border=2")
+SMALL = ("--set", "model.fields.widths=[4, 8]", "--set", "model.fields.padding=same", "--image-size", 64,
+         "--batch-size", 2, "--lr", 0.05, "--set", "optim.momentum=0.9", "--set", "loss.border=2")
 
 
 @pytest.fixture(scope="module")
@@ -47,13 +47,15 @@ def run(discs, cli, tmp_path_factory):
     folder = tmp_path_factory.mktemp("seg") / "run"
     done = cli("train", "unet", discs, *SMALL, "--epochs", 6, "--out", folder)
     assert done.returncode == 0, done.stderr
-    assert "val IoU" in done.stdout and "objects, each with a number" in done.stdout and "segmentation.png" in done.stdout
+    assert ("val IoU" in done.stdout and "objects, each with a number" in done.stdout
+            and "segmentation.png" in done.stdout)
     return folder
 
 
 def test_it_learns_and_leaves_a_picture(run):
     rows = read_rows(run / "metrics.csv")
-    assert len(rows) == 6 and max(row["val_iou"] for row in rows) > 0.8 and rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert (len(rows) == 6 and max(row["val_iou"] for row in rows) > 0.8
+            and rows[-1]["train_loss"] < rows[0]["train_loss"])
     assert Image.open(run / "segmentation.png").width > 800
 
 
@@ -72,8 +74,8 @@ def test_two_processes_learn_what_one_does(discs, tmp_path, cli):
     """Without dropout, which each process draws for itself."""
     words = ["train", "unet", discs, *SMALL, "--set", "model.fields.drop_rate=0", "--epochs", 2, "--out"]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "convatlas"]
-    done = subprocess.run([str(word) for word in (*launch, *words, tmp_path / "two")], env={**os.environ, "OMP_NUM_THREADS": "1"},
-                          capture_output=True, text=True)
+    done = subprocess.run([str(word) for word in (*launch, *words, tmp_path / "two")],
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert cli(*words, tmp_path / "one").returncode == 0
     for one, two in zip(*(read_rows(tmp_path / name / "metrics.csv") for name in ("one", "two")), strict=True):
@@ -87,7 +89,8 @@ def test_a_network_on_a_trained_encoder(discs, cli, tmp_path):
     classifier.card = replace(classifier.card, preprocess=Preprocess(mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2)))
     weights = convatlas.save(classifier, tmp_path / "c.safetensors")
     done = cli("train", "unet_resnet34", discs, "--weights", weights, "--set", "model.fields.encoder=resnet20_cifar",
-               "--set", "model.fields.decoder_widths=[8, 6]", *SMALL[4:8], "--lr", 1e-9, "--epochs", 1, "--out", tmp_path / "run")
+               "--set", "model.fields.decoder_widths=[8, 6]", *SMALL[4:8], "--lr", 1e-9, "--epochs", 1,
+               "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "c.safetensors" in done.stdout and "grey images are repeated on three channels" in done.stdout
     net = convatlas.load(tmp_path / "run")
@@ -101,7 +104,8 @@ def test_fcn_is_trained_by_its_recipe(discs, cli, tmp_path):
     done = cli("train", "fcn32s_alexnet", discs, "--image-size", 64, "--epochs", 1, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     row, = read_rows(tmp_path / "run" / "metrics.csv")
-    assert 0.9 < row["train_loss"] / (64 * 64 * math.log(2)) < 0.999, "a sum over the pixels, of scores that begin at zero, and fall"
+    assert 0.9 < row["train_loss"] / (64 * 64 * math.log(2)) < 0.999, ("a sum over the pixels, of scores that begin at "
+                                                                       "zero, and fall")
 
 
 def test_it_is_judged_as_papers_do(run, discs, inside):
@@ -117,7 +121,8 @@ def test_it_is_judged_as_papers_do(run, discs, inside):
 
 
 def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
-    done = inside("segment", run, discs / "images" / "04.png", "--out", tmp_path / "out", "--instances", "watershed", "--overlay")
+    done = inside("segment", run, discs / "images" / "04.png", "--out", tmp_path / "out",
+                  "--instances", "watershed", "--overlay")
     assert done.returncode == 0, done.stderr
     labels = np.asarray(Image.open(tmp_path / "out" / "04.labels.png"))
     truth = np.asarray(Image.open(discs / "labels" / "04.png")) > 0
@@ -129,7 +134,8 @@ def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
 
 
 @pytest.mark.parametrize(("words", "sentence"), [
-    (("--set", "augment.policy=trivial"), "augment.policy = 'trivial' is refused, for unet segments: it is for classifying images"),
+    (("--set", "augment.policy=trivial"),
+     "augment.policy = 'trivial' is refused, for unet segments: it is for classifying images"),
     (("--mixup", 0.2), "augment.mixup = 0.2 is refused"),
     (("--cache", "disk"), "data.cache = 'disk' is refused"),
     (("--set", "loss.name=bce"), "loss.name = 'bce' is refused"),
@@ -137,18 +143,22 @@ def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
     (("--image-size", "45", "--set", "model.fields.padding=valid"), "pad or crop them to the nearest"),
 ])
 def test_what_cannot_be_is_told(discs, tmp_path, inside, words, sentence):
-    done = inside("train", "unet", discs, "--epochs", 1, *SMALL[:4], "--image-size", 64, *words, "--out", tmp_path / "x")
+    done = inside("train", "unet", discs, "--epochs", 1, *SMALL[:4], "--image-size", 64, *words,
+                  "--out", tmp_path / "x")
     assert done.returncode == 2 and sentence in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("words", [
-    ("--protocol", "centre"), ("--scales", 64), ("--crops", 5), ("--flip",), ("--dense",), ("--crop-pct", 0.9), ("--image-size", 64),
-    ("--ensemble",), ("--shares", 1), ("--batch-size", 256), ("--workers", 0), ("--data-dir", "."), ("--download",), ("--top-k", 5),
+    ("--protocol", "centre"), ("--scales", 64), ("--crops", 5), ("--flip",), ("--dense",), ("--crop-pct", 0.9),
+    ("--image-size", 64),
+    ("--ensemble",), ("--shares", 1), ("--batch-size", 256), ("--workers", 0), ("--data-dir", "."), ("--download",),
+    ("--top-k", 5),
 ])
 def test_what_judging_pixels_does_not_take_is_refused_by_name(run, discs, tmp_path, inside, words):
     """Though it be the default."""
     done = inside("eval", run, discs, *words, "--out", tmp_path / "out")
-    assert done.returncode == 2 and f"{words[0]} is refused for a network that segments" in done.stderr and not done.stdout
+    assert (done.returncode == 2 and f"{words[0]} is refused for a network that segments" in done.stderr
+            and not done.stdout)
     assert not (tmp_path / "out").exists()
 
 
@@ -162,7 +172,8 @@ def test_figures_of_pixels_are_written(run, discs, tmp_path, inside):
     assert list(csv.DictReader(files["classes.csv"].open())) == [
         {name: str(row[name]) for name in ("class", "iou", "dice")} for row in found["classes"]]
     header, *matrix = csv.reader(files["confusion.csv"].open())
-    assert header[1:] == ["background", "object"] and [[int(cell) for cell in row[1:]] for row in matrix] == found["confusion"]
+    assert (header[1:] == ["background", "object"]
+            and [[int(cell) for cell in row[1:]] for row in matrix] == found["confusion"])
 
 
 def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
@@ -171,7 +182,8 @@ def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
     (tmp_path / "discs" / "images" / "09.png").write_bytes((discs / "images" / "09.png").read_bytes()[:60])
     done = inside("eval", run, tmp_path / "discs", "--json")
     assert done.returncode == 0 and json.loads(done.stdout)["skipped"] == 1 and json.loads(done.stdout)["images"] == 2
-    for words in (("eval", run, tmp_path / "discs"), ("train", "unet", tmp_path / "discs", *SMALL, "--epochs", 1, "--out", tmp_path / "x")):
+    for words in (("eval", run, tmp_path / "discs"), ("train", "unet", tmp_path / "discs", *SMALL, "--epochs", 1,
+                                                      "--out", tmp_path / "x")):
         done = inside(*words, "--strict")
         assert done.returncode == 2 and "09.png" in done.stderr, done.stderr
 
@@ -182,18 +194,20 @@ def test_in_python(run, discs):
     assert found.metrics.mean_iou == pytest.approx(best, abs=1e-9)
     assert found.classes == ("background", "object") and found.objects == "components"
     assert convatlas.evaluate(convatlas.load(run), str(discs), split="train").judged.count == 12
-    for options, name in (({"protocol": "alexnet-10crop"}, "protocol"), ({"weights": [1]}, "weights"), ({"workers": 2}, "workers")):
+    for options, name in (({"protocol": "alexnet-10crop"}, "protocol"), ({"weights": [1]}, "weights"),
+                          ({"workers": 2}, "workers")):
         with pytest.raises(ConvatlasError, match=f"{name} is refused for a network that segments"):
             convatlas.evaluate(run, str(discs), **options)
-    with pytest.raises(ConvatlasError, match=r"`convatlas segment RUN IMAGE… --out DIR`.*convatlas\.segment\.run\.segment"):
+    with pytest.raises(ConvatlasError, match=r"`convatlas segment RUN IMAGE… --out "
+                       r"DIR`.*convatlas\.segment\.run\.segment"):
         convatlas.predict(run, [discs / "images" / "04.png"])
 
 
 def test_it_is_judged_on_what_it_held_out(discs, tmp_path):
     """As the run's val_fraction said, not as the default would."""
     run = resolve(convatlas.recipe("unet"), sets=[
-        "model.fields={widths: [4, 8], padding: same, image_size: 64}", f"data.source={discs}", "data.val_fraction=0.5", "train.epochs=1",
-        "train.seed=3"])
+        "model.fields={widths: [4, 8], padding: same, image_size: 64}", f"data.source={discs}", "data.val_fraction=0.5",
+        "train.epochs=1", "train.seed=3"])
     trained = convatlas.train(run, out=tmp_path / "run")
     assert trained.evaluation.count == 7 and convatlas.evaluate(tmp_path / "run", str(discs)).judged.count == 7
     assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).judged.count == 3
@@ -203,7 +217,8 @@ def test_it_is_judged_on_what_it_held_out(discs, tmp_path):
                                    ("neighbours", "{run}", "{image}", "--among", "{folder}")])
 def test_what_looks_at_classes_is_not_for_pixels(run, discs, tmp_path, inside, words):
     image = discs / "images" / "04.png"
-    done = inside("inspect", *(word.format(run=run, image=image, folder=image.parent) for word in words), "--out", tmp_path / "a.png")
+    done = inside("inspect", *(word.format(run=run, image=image, folder=image.parent) for word in words),
+                  "--out", tmp_path / "a.png")
     assert done.returncode == 2 and "`convatlas inspect segmentation`" in done.stderr
 
 

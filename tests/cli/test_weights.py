@@ -44,11 +44,14 @@ def theirs(library: str) -> tuple[nn.Module, str]:
 
 @pytest.mark.parametrize("library", ["torchvision", "timm"])
 def test_a_peer_s_checkpoint_is_fine_tuned_and_given_back(library, stripes, tmp_path, inside):
-    """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own code."""
+    """A file of theirs, fine-tuned on a folder, evaluated, asked, written under their names, and loaded by their own
+    code.
+    """
     peer, ours = theirs(library)
     torch.save({"state_dict": randomized(peer).state_dict(), "epoch": 3}, tmp_path / "theirs.pth")
-    done = inside("train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0",
-                  "--lr-head", "10x", "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
+    done = inside(
+        "train", ours, stripes, "--weights", "theirs.pth", "--recipe", "finetune", "--freeze", "stem,stages.0",
+        "--lr-head", "10x", "--layer-decay", 0.8, "--epochs", 1, "--image-size", 32, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "newly initialised" in done.stdout and f"{library}'s" in done.stdout
     frozen = next(iter(peer.state_dict().values()))
@@ -108,7 +111,8 @@ def test_names_are_looked_up_in_the_caches(inside, tmp_path, monkeypatch, words)
 def test_the_known_public_weights_are_listed(inside):
     done = inside("list", "--pretrained", "resnet50", "--json")
     rows = {row["id"]: row for row in json.loads(done.stdout)}
-    assert rows["torchvision/IMAGENET1K_V2"]["top1"] == 80.858 and rows["timm/resnet50.a1_in1k"]["licence"] == "apache-2.0"
+    assert (rows["torchvision/IMAGENET1K_V2"]["top1"] == 80.858
+            and rows["timm/resnet50.a1_in1k"]["licence"] == "apache-2.0")
     assert "80.86 %" in inside("list", "--pretrained", "resnet50").stdout
     assert "no public weights" in inside("list", "--pretrained", "lenet5").stderr
 
@@ -129,9 +133,12 @@ def test_what_is_not_there_is_told(inside, stripes, tmp_path, monkeypatch, words
 
 
 def test_a_run_that_goes_on_does_not_need_the_file_it_began_from(stripes, tmp_path, inside):
-    """Interrupted after an epoch, the file gone: the checkpoint has everything, and the run's own fields say what it was built with."""
+    """Interrupted after an epoch, the file gone: the checkpoint has everything, and the run's own fields say what it
+    was built with.
+    """
     torch.save(randomized(theirs("timm")[0]).state_dict(), tmp_path / "start.pth")
-    words = ("train", "mobilenet_v2_035", stripes, "--image-size", 32, "--out", tmp_path / "run", "--recipe", "finetune")
+    words = ("train", "mobilenet_v2_035", stripes, "--image-size", 32, "--out", tmp_path / "run",
+             "--recipe", "finetune")
     assert inside(*words, "--weights", tmp_path / "start.pth", "--epochs", 1).returncode == 0
     (tmp_path / "start.pth").unlink()
     done = inside("train", "--resume", tmp_path / "run", "--epochs", 2)

@@ -1,4 +1,6 @@
-"""Every augmentation against a slow, explicit reference, and the law of batches: a picture gets the same alone and among others."""
+"""Every augmentation against a slow, explicit reference, and the law of batches: a picture gets the same alone and
+among others.
+"""
 
 import math
 
@@ -17,7 +19,8 @@ SEEDS = draws.image_seeds(3, 0, torch.arange(40))
 
 
 def noise(n=40, c=3, h=12, w=17):
-    return torch.randint(0, 256, (n, c, h, w), dtype=torch.uint8, generator=torch.Generator().manual_seed(n + c + h + w))
+    return torch.randint(0, 256, (n, c, h, w), dtype=torch.uint8,
+                         generator=torch.Generator().manual_seed(n + c + h + w))
 
 
 # --- the law ----------------------------------------------------------------------------------------------------------
@@ -39,8 +42,8 @@ AUGMENTS = {
     "autoaugment": Augment(policy="autoaugment"),
     "erase": Augment(erase=0.7),
     "whole": Augment(crop="random", padding=2, flip=0.5, affine=(9, 0.1, 0.1, 5), elastic=1, pca_colour=0.1, erase=0.5),
-    "everything": Augment(crop="resized", flip=0.5, affine=(9, 0.1, 0.1, 5), elastic=1, jitter=(0.4, 0.4, 0.4, 0.1), pca_colour=0.1,
-                          policy="trivial", erase=0.5),
+    "everything": Augment(crop="resized", flip=0.5, affine=(9, 0.1, 0.1, 5), elastic=1, jitter=(0.4, 0.4, 0.4, 0.1),
+                          pca_colour=0.1, policy="trivial", erase=0.5),
 }
 FOR_COLOR = {"pca", "whole", "everything"}
 NOT_FOR_FOUR = {"jitter", "trivial", "randaugment", "autoaugment"}
@@ -153,7 +156,8 @@ def test_scale_jitter_resizes_the_short_side_and_crops():
     sides = how.short_sides((20, 33), SEEDS)
     assert min(sides) <= 22 and max(sides) >= 31 and len(set(sides)) > 8
     out = transform.batch(pictures, SEEDS)
-    for picture, side, place, ours in zip(pictures, sides, draws.uniforms(SEEDS, 2, "window").tolist(), out, strict=True):
+    for picture, side, place, ours in zip(pictures, sides, draws.uniforms(SEEDS, 2, "window").tolist(),
+                                          out, strict=True):
         resized = F.resize(picture, [side], antialias=True)
         assert resized.shape[1] == side
         top, left = int(place[0] * (side - 19)), int(place[1] * (resized.shape[2] - 19))
@@ -211,7 +215,8 @@ def test_a_resized_crop_is_the_box_resized():
 
     pictures = noise(40, 3, 30, 40)
     out = make_transform(PLAIN, 16, 3, Augment(crop="resized")).batch(pictures, SEEDS)
-    for picture, box, ours in zip(pictures, how.inception_boxes((30, 40), (0.08, 1), (3 / 4, 4 / 3), SEEDS).tolist(), out, strict=True):
+    for picture, box, ours in zip(pictures, how.inception_boxes((30, 40), (0.08, 1), (3 / 4, 4 / 3), SEEDS).tolist(),
+                                  out, strict=True):
         assert torch.equal(ours, F.resized_crop(picture, *box, [16, 16], antialias=True) / 255)
 
 
@@ -317,7 +322,8 @@ def test_a_field_of_zeros_changes_nothing_and_one_of_whole_pixels_shifts():
     assert torch.equal(how.deform(pictures, field, "nearest"), pictures)
     field[:, 0], field[:, 1] = 2, -1        # what is seen lies 2 to the right and 1 above
     shifted = how.deform(pictures, field, "nearest")
-    assert torch.equal(shifted[:, :, 1:, :7], pictures[:, :, :8, 2:]) and not shifted[:, :, 0].any() and not shifted[:, :, :, 7:].any()
+    assert (torch.equal(shifted[:, :, 1:, :7], pictures[:, :, :8, 2:]) and not shifted[:, :, 0].any()
+            and not shifted[:, :, :, 7:].any())
     with pytest.raises(ValueError, match="need a field"):
         how.deform(pictures, field[:1])
 
@@ -357,7 +363,8 @@ def test_colour_noise_by_loops():
 
 def test_colour_noise_of_ones_own_data():
     values, vectors = torch.tensor([0.5, 0.0, 0.0]), torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
-    transform = make_transform(PLAIN, 1, 3, Augment(pca_colour=1.0, pca_from="data"), fitted={"pca_values": values, "pca_vectors": vectors})
+    transform = make_transform(PLAIN, 1, 3, Augment(pca_colour=1.0, pca_from="data"),
+                               fitted={"pca_values": values, "pca_vectors": vectors})
     out = transform.batch(torch.zeros(40, 3, 1, 1, dtype=torch.uint8), SEEDS)[:, :, 0, 0]
     assert torch.allclose(out[:, 1], draws.normals(SEEDS, 3, "pca")[:, 0] / 2) and not out[:, [0, 2]].any()
 
@@ -366,7 +373,8 @@ def test_colour_noise_of_ones_own_data():
 def test_policies_are_torchvisions(name):
     from torchvision.transforms import v2
 
-    policy = {"trivial": v2.TrivialAugmentWide(), "randaugment": v2.RandAugment(3, 12), "autoaugment": v2.AutoAugment()}[name]
+    policy = {"trivial": v2.TrivialAugmentWide(), "randaugment": v2.RandAugment(3, 12),
+              "autoaugment": v2.AutoAugment()}[name]
     pictures = noise(40, 3, 32, 32)
     ours = make_transform(PLAIN, 32, 3, Augment(policy=name, policy_ops=3, policy_magnitude=12)).batch(pictures, SEEDS)
     assert (ours != pictures / 255).flatten(1).any(1).sum() > 15

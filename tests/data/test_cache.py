@@ -44,7 +44,8 @@ def equal(first, second):
 @pytest.mark.parametrize("cache", ["auto", "memory", "disk"])
 def test_pixels_are_the_same(files, tmp_path, cache):
     found = prepared(Subset(files, torch.tensor([7, 4, 1, 2])), Data(cache=cache, cache_dir=str(tmp_path / "c")), STILL)
-    assert isinstance(found, Cached) and equal(Subset(files, torch.tensor([7, 4, 1, 2])), found) and found.images is None
+    assert (isinstance(found, Cached) and equal(Subset(files, torch.tensor([7, 4, 1, 2])), found)
+            and found.images is None)
     assert equal(found, pickle.loads(pickle.dumps(found))), "as a worker that is spawned gets it"
 
 
@@ -53,7 +54,8 @@ def test_one_size_goes_in_whole_batches(files):
     found = prepared(own, Data(cache="memory"), STILL)
     assert found.images.shape == (4, 1, 12, 10)
     moving = make_transform(Preprocess(crop_pct=1.0), 8, 3, Augment(crop="random", padding=2, flip=0.5))
-    for a, b in zip(Loader(own, moving, 3, shuffle=True).epoch(1), Loader(found, moving, 3, shuffle=True).epoch(1), strict=True):
+    for a, b in zip(Loader(own, moving, 3, shuffle=True).epoch(1),
+                    Loader(found, moving, 3, shuffle=True).epoch(1), strict=True):
         assert torch.equal(a.images, b.images) and torch.equal(a.indices, b.indices)
 
 
@@ -101,8 +103,8 @@ def test_large_jpegs_are_decoded_small(tmp_path):
     pixels = np.stack([x * 2, y * 3, x + y], -1).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
     files = Files([tmp_path / "a.jpg"], torch.zeros(1))
-    shapes = [tuple(prepared(files, Data(cache="off", decode=decode), make_transform(Preprocess(crop_pct=1.0), side, 3)).read(0).shape)
-              for decode, side in (("auto", 8), ("auto", 20), ("auto", 21), ("full", 8))]
+    shapes = [tuple(prepared(files, Data(cache="off", decode=decode), make_transform(Preprocess(crop_pct=1.0), side, 3))
+                    .read(0).shape) for decode, side in (("auto", 8), ("auto", 20), ("auto", 21), ("full", 8))]
     assert shapes == [(3, 20, 24), (3, 40, 48), (3, 80, 96), (3, 80, 96)]
     crop = make_transform(Preprocess(), 100, 3, Augment(crop="resized", scale=(0.25, 1), ratio=(0.64, 1)))
     assert module.short_side(crop) == 250

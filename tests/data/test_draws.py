@@ -55,7 +55,8 @@ def test_a_picture_draws_the_same_alone_and_in_a_batch():
 
 
 def test_no_two_pictures_of_a_run_share_a_seed():
-    seeds = torch.cat([draws.image_seeds(seed, epoch, torch.arange(1000)) for seed in range(-5, 5) for epoch in range(10)])
+    seeds = torch.cat([draws.image_seeds(seed, epoch, torch.arange(1000)) for seed in range(-5, 5)
+                       for epoch in range(10)])
     assert seeds.min() >= 0 and len(seeds.unique()) == 100_000
 
 

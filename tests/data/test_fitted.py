@@ -55,7 +55,8 @@ def test_mean_and_deviation_of_each_channel():
         values = [float(value) / 255 for picture in pixels for value in picture[channel].flatten()]
         mean = sum(values) / len(values)
         assert float(found["mean"][channel]) == pytest.approx(mean, rel=1e-6)
-        assert float(found["std"][channel]) == pytest.approx((sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5, rel=1e-6)
+        assert (float(found["std"][channel])
+                == pytest.approx((sum((v - mean) ** 2 for v in values) / len(values)) ** 0.5, rel=1e-6))
     done = normalization.apply("channel", pixels.float() / 255, found)
     assert torch.allclose(done.mean((0, 2, 3)), torch.zeros(3), atol=1e-5)
     assert torch.allclose(done.std((0, 2, 3), correction=0), torch.ones(3), atol=1e-5)
@@ -71,9 +72,11 @@ def test_the_mean_picture():
     found = fit("pixel_mean", pixels)["mean"]
     assert found.shape == (3, 6, 5) and found.dtype == torch.float32
     assert float(found[2, 4, 1]) == pytest.approx(sum(float(p[2, 4, 1]) / 255 for p in pixels) / len(pixels), rel=1e-6)
-    raw = normalization.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}, std=(1 / 255,))      # as AlexNet's: 0 … 255 less the mean
+    # as AlexNet's: 0 … 255 less the mean
+    raw = normalization.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}, std=(1 / 255,))
     assert torch.allclose(raw, pixels[7].float() - found * 255, atol=1e-3)
-    assert torch.equal(normalization.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}), pixels[7].float() / 255 - found)
+    assert torch.equal(normalization.apply("pixel_mean", pixels[7].float() / 255, {"mean": found}),
+                       pixels[7].float() / 255 - found)
 
 
 def test_contrast_normalisation():
@@ -124,7 +127,8 @@ def test_whitening_is_scikit_learns_components_scaled_and_turned_back():
     pca = PCA().fit(rows)
     variances = pca.explained_variance_ * 199 / 200         # scikit-learn divides by n − 1
     expected = pca.transform(rows) / (variances + 0.1) ** 0.5 @ pca.components_
-    np.testing.assert_allclose(normalization.apply("zca", pixels.float() / 255, fit("zca", pixels)).flatten(1).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(normalization.apply("zca", pixels.float() / 255, fit("zca", pixels)).flatten(1).numpy(),
+                               expected, atol=1e-5)
 
 
 def test_components_of_colour():
@@ -135,7 +139,8 @@ def test_components_of_colour():
                                @ found["pca_vectors"].double().numpy().T, atol=1e-6)
     assert found["pca_values"].tolist() == sorted(found["pca_values"].tolist(), reverse=True)
     pca = PCA().fit(rows)
-    np.testing.assert_allclose(found["pca_values"].numpy() * len(rows) / (len(rows) - 1), pca.explained_variance_, rtol=1e-4)
+    np.testing.assert_allclose(found["pca_values"].numpy() * len(rows) / (len(rows) - 1),
+                               pca.explained_variance_, rtol=1e-4)
     np.testing.assert_allclose(np.abs(found["pca_vectors"].numpy().T @ pca.components_.T), np.eye(3), atol=1e-4)
 
 
@@ -185,7 +190,8 @@ def test_unreadable_pictures_are_left_out():
     found = fitted.fit(Preprocess(fit="pixel_mean"), Augment(), broken, unit)
     assert torch.equal(found["mean"], fit("pixel_mean", pixels[::2])["mean"])
     with pytest.raises(ConvatlasError, match="none of 2 training images can be read"):
-        fitted.fit(Preprocess(fit="channel"), Augment(), Broken(pixels[:2], torch.zeros(2, dtype=torch.int64)), too_long)
+        fitted.fit(Preprocess(fit="channel"), Augment(),
+                   Broken(pixels[:2], torch.zeros(2, dtype=torch.int64)), too_long)
 
 
 def too_long(picture):

@@ -126,7 +126,8 @@ def test_a_file_that_is_no_data(tmp_path):
         open_data(Data(source=str(tmp_path / "x.csv")))
 
 
-@pytest.mark.parametrize("table", ["file,label\n1.png,cat;dog\n2.png,\n3.png,dog\n", "file,cat,dog\n1.png,1,1\n2.png,0,0\n3.png,0,1\n"])
+@pytest.mark.parametrize("table", ["file,label\n1.png,cat;dog\n2.png,\n3.png,dog\n",
+                                   "file,cat,dog\n1.png,1,1\n2.png,0,0\n3.png,0,1\n"])
 def test_a_table_gives_several_labels(tmp_path, table):
     for part in ("train", "val"):
         put(tmp_path / part, "1.png", "2.png", "3.png")
@@ -145,8 +146,9 @@ def test_one_table_is_split(tmp_path):
 
 
 @pytest.mark.parametrize(("table", "said"), [
-    ("name,label\n", "begins with 'name,label'"), ("file,label\n9.png,a\n", "no file"), ("file,label\n1.png,a\n1.png,b\n", "second time"),
-    ("file,a,b\n1.png,1,2\n", "holds '2'"), ("file,a,b\n1.png,1\n", "2 fields"), ("file,label\n", "names no image"),
+    ("name,label\n", "begins with 'name,label'"), ("file,label\n9.png,a\n", "no file"),
+    ("file,label\n1.png,a\n1.png,b\n", "second time"), ("file,a,b\n1.png,1,2\n", "holds '2'"),
+    ("file,a,b\n1.png,1\n", "2 fields"), ("file,label\n", "names no image"),
     ("file,label\n1.png,\n", "names no label")])
 def test_what_is_wrong_with_a_table_is_said(tmp_path, table, said):
     put(tmp_path, "1.png")

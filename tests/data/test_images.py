@@ -124,7 +124,8 @@ def test_jpegs_are_as_pillow_shows_them(tmp_path, mode, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     y, x = np.mgrid[:60, :77]
-    Image.fromarray(np.stack([x * 3, y * 4, 255 - x - y], -1).astype(np.uint8)).convert(mode).save(tmp_path / "x.jpg", exif=exif)
+    Image.fromarray(np.stack([x * 3, y * 4, 255 - x - y], -1).astype(np.uint8)).convert(mode).save(
+        tmp_path / "x.jpg", exif=exif)
     with Image.open(tmp_path / "x.jpg") as image:
         wanted = to_tensor(image)
     found = read_image(tmp_path / "x.jpg")
@@ -139,7 +140,8 @@ def jpeg(mode="RGB", size=(77, 60), **options):
     return file.getvalue()
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"comment": b"by hand"}, {"subsampling": 0}, {"quality": 5}])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}, {"comment": b"by hand"},
+                                     {"subsampling": 0}, {"quality": 5}])
 def test_a_plain_jpeg_needs_no_pillow(monkeypatch, options):
     content = jpeg(**options)
     with Image.open(BytesIO(content)) as image:
@@ -156,8 +158,8 @@ def test_what_there_is_to_judge_is_left_to_pillow():
     plain = jpeg()
     late = plain.index(b"\xff\xda")       # EXIF may also come last
     extra = b"\xff\xe1" + (10).to_bytes(2, "big") + b"Exif\0\0.."
-    others = [jpeg(exif=exif), jpeg(icc_profile=b"profile"), jpeg("CMYK"), b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", plain[:100],
-              plain[:late] + extra + plain[late:]]
+    others = [jpeg(exif=exif), jpeg(icc_profile=b"profile"), jpeg("CMYK"), b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n",
+              plain[:100], plain[:late] + extra + plain[late:]]
     assert [plain_size(content) for content in others] == [None] * len(others)
     sizes = plain.index(b"\xff\xc0") + 5
     assert plain_size(plain[:sizes] + b"\xff\xff\xff\xff" + plain[sizes + 4 :]) is None, "a decompression bomb"

@@ -181,7 +181,8 @@ def test_labels_of_any_kind_come_along(folder):
     labels = torch.rand(12, 5)
     batches = list(Loader(Files(folder.paths, labels), STILL, 2).epoch(0))
     assert torch.equal(batches[0].labels, labels[:2])
-    assert batches[1].labels.shape == (1, 5) and not batches[1].labels.any() and batches[1].labels.dtype == torch.float32
+    assert (batches[1].labels.shape == (1, 5) and not batches[1].labels.any()
+            and batches[1].labels.dtype == torch.float32)
 
 
 def test_workers_stay_and_an_epoch_left_early_leaves_nothing_behind():
@@ -195,7 +196,8 @@ def test_workers_stay_and_an_epoch_left_early_leaves_nothing_behind():
 
 def toy_of(n):
     generator = torch.Generator().manual_seed(n)
-    return Tensors(torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=generator), torch.arange(n) % 3, "toy")
+    return Tensors(torch.randint(0, 256, (n, 1, 8, 8), dtype=torch.uint8, generator=generator),
+                   torch.arange(n) % 3, "toy")
 
 
 def test_a_set_may_have_an_order_of_its_own():
@@ -204,7 +206,8 @@ def test_a_set_may_have_an_order_of_its_own():
             return torch.arange(len(self) - 1, -1, -1)
 
     images = Backwards(toy(), torch.arange(7))
-    assert torch.cat([b.indices for b in Loader(images, STILL, 3, shuffle=True).epoch(0)]).tolist() == [6, 5, 4, 3, 2, 1, 0]
+    assert torch.cat([b.indices
+                      for b in Loader(images, STILL, 3, shuffle=True).epoch(0)]).tolist() == [6, 5, 4, 3, 2, 1, 0]
     assert torch.cat([b.indices for b in Loader(images, STILL, 3).epoch(0)]).tolist() == [0, 1, 2, 3, 4, 5, 6]
 
 
@@ -235,9 +238,11 @@ def go_over(number):
         batches.close()
         print("stopped", number, flush=True)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)        # a shell's background job, and what it starts, begins with it ignored
+# A shell's background job, and what it starts, begins with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 born = []
-os.register_at_fork(after_in_child=lambda: born or os.killpg(0, signal.SIGINT), after_in_parent=lambda: born.append(True))
+os.register_at_fork(after_in_child=lambda: born or os.killpg(0, signal.SIGINT),
+                    after_in_parent=lambda: born.append(True))
 images = Tensors(torch.zeros(4000, 1, 8, 8, dtype=torch.uint8), torch.zeros(4000))
 for number in (1, 2):
     go_over(number)
@@ -248,9 +253,11 @@ for number in (1, 2):
 def test_ctrl_c_ends_the_workers_quietly():
     """First from a worker that has only just been born and does not ignore it yet, then while batches come."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=pipe, stderr=pipe, text=True,
+                               start_new_session=True)
     try:
-        assert [process.stdout.readline() for _ in range(2)] == ["stopped 1\n", "going; []\n"], "and the data package imports neither"
+        assert [process.stdout.readline() for _ in range(2)] == ["stopped 1\n",
+                                                                 "going; []\n"], "and the data package imports neither"
         os.killpg(process.pid, signal.SIGINT)       # as a terminal does: to the process and to its workers
         out, err = process.communicate()
     finally:

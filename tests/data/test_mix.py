@@ -50,7 +50,8 @@ def test_cutmix_against_loops():
             assert all(torch.equal(mixed[i, :, y, x], images[i - 1, :, y, x]) for y, x in taken)
             rows, columns = {y for y, _ in taken}, {x for _, x in taken}
             assert len(taken) == len(rows) * len(columns)
-            assert not taken or (max(rows) - min(rows) + 1, max(columns) - min(columns) + 1) == (len(rows), len(columns))
+            assert (not taken
+                    or (max(rows) - min(rows) + 1, max(columns) - min(columns) + 1) == (len(rows), len(columns)))
             expected = [0.0] * CLASSES
             expected[int(labels[i])] += 1 - len(taken) / 63
             expected[int(labels[i - 1])] += len(taken) / 63
@@ -64,7 +65,8 @@ def test_the_box_is_as_large_as_lambda_says():
     images, labels = torch.zeros(2, 1, 100, 100), torch.tensor([0, 1])
     images[1] = 1
     areas = [float(mix(images, labels, 2, Augment(cutmix=1.0), seed)[0][0].mean()) for seed in range(400)]
-    # E[area] = E[(1 − λ)] less what is outside: per side, of a box of width r around a uniform centre, r − r²/4 stays inside
+    # E[area] = E[(1 − λ)] less what is outside: per side, of a box of width r around a uniform centre, r − r²/4 stays
+    # inside
     expected = sum((math.sqrt(t) - t / 4) ** 2 for t in (k / 1000 for k in range(1001))) / 1001
     assert sum(areas) / 400 == pytest.approx(expected, abs=0.03)
 
@@ -115,7 +117,8 @@ def test_a_batch_of_one_stays_what_it_is():
     images, labels = batch(n=1)
     for augment in (Augment(mixup=0.4), Augment(cutmix=1.0)):
         mixed, targets = mix(images, labels, CLASSES, augment, 0)
-        assert torch.allclose(mixed, images) and targets.argmax(1).equal(labels) and float(targets.max()) == pytest.approx(1)
+        assert (torch.allclose(mixed, images) and targets.argmax(1).equal(labels)
+                and float(targets.max()) == pytest.approx(1))
 
 
 def test_labels_of_pixels_are_refused():

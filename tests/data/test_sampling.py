@@ -39,7 +39,8 @@ def test_in_batches_a_picture_drawn_again_is_augmented_anew():
     moving = make_transform(Preprocess(mean=(0,), std=(1,), crop_pct=1), 8, 1, Augment(crop="random", padding=4))
     whole = list(Loader(images, moving, 8, sampling="balanced").epoch(2))
     again = list(Loader(images, moving, 8, sampling="balanced", workers=1).epoch(2, start=3))
-    assert all(torch.equal(a, b) for x, y in zip(whole[3:], again, strict=True) for a, b in zip(x[:3], y[:3], strict=True))
+    assert all(torch.equal(a, b) for x, y in zip(whole[3:], again, strict=True)
+               for a, b in zip(x[:3], y[:3], strict=True))
     seen = torch.cat([b.images for b in whole])[torch.cat([b.indices for b in whole]) == 59]
     assert len(seen) >= 6 and len(seen.flatten(1).unique(dim=0)) > 1
 

@@ -67,7 +67,8 @@ def contents(images):
 
 
 def digests(path):
-    return {str(each.relative_to(path)): hashlib.sha256(each.read_bytes()).hexdigest() for each in path.rglob("*") if each.is_file()}
+    return {str(each.relative_to(path)): hashlib.sha256(each.read_bytes()).hexdigest() for each in path.rglob("*")
+            if each.is_file()}
 
 
 def test_every_file_arrives_byte_for_byte_with_its_class_in_its_part(folder, out):
@@ -115,7 +116,8 @@ def test_without_a_part_of_its_own_a_stratified_share_is_held_out_or_none(folder
     some = read_shards(tmp_path / "some", Split())
     plain = read_folder(folder / "train", Split(0.2, 0))
     assert torch.bincount(some.val.labels).tolist() == torch.bincount(plain.val.labels).tolist() == [3, 3, 3]
-    assert sorted(some.val.content(i) for i in range(9)) == sorted(plain.val.base.paths[i].read_bytes() for i in plain.val.indices)
+    assert sorted(some.val.content(i) for i in range(9)) == sorted(plain.val.base.paths[i].read_bytes()
+                                                                   for i in plain.val.indices)
 
     index = written(folder / "train", tmp_path / "none", val_fraction=0)
     none = read_shards(tmp_path / "none", Split(0.3))
@@ -197,7 +199,8 @@ def test_an_interrupted_run_goes_on_and_keeps_what_is_whole(folder, out, tmp_pat
         written(folder, path, report=lambda done, total: stop(done / 1.5, total))
     written(folder, path)
     assert digests(path) == digests(out)
-    assert [each.stat().st_mtime_ns == before[each] for each in finished] == [True, False] + [True] * (len(finished) - 2)
+    assert [each.stat().st_mtime_ns == before[each] for each in finished] == [True,
+                                                                              False] + [True] * (len(finished) - 2)
 
 
 def test_unfinished_shards_of_something_else_are_not_gone_on_with(folder, tmp_path):
@@ -246,7 +249,8 @@ def test_a_missing_or_truncated_shard_is_named(copied):
     victim = copied / "train" / "shard-000002.tar"
     content = victim.read_bytes()
     victim.write_bytes(content[:-512])
-    with pytest.raises(ConvatlasError, match=rf"shard-000002\.tar' has {len(content) - 512} bytes, {len(content)} are expected"):
+    with pytest.raises(ConvatlasError, match=fr"shard-000002\.tar' has {len(content) - 512} bytes, {len(content)} "
+                       r"are expected"):
         read_shards(copied, Split())
     victim.unlink()
     with pytest.raises(ConvatlasError, match=r"shard-000002\.tar' cannot be opened: No such file"):
@@ -269,8 +273,8 @@ def test_a_damaged_picture_is_named_and_skipped(copied):
     ("index.json", b"{", r"index\.json is not an index that this version reads: the file: Invalid JSON"),
     ("index.json", b'{"format": "other", "classes": [], "parts": {}}', r"this version reads: format: "),
     ("index.json", b'{"version": 2, "classes": [], "parts": {}}', r"format 2, .* update convatlas"),
-    ("index.json", b'{"classes": [], "parts": {"train": [{"file": "../x.tar", "images": 1, "bytes": 1, "sha256": ""}]}}',
-     r"parts\.train\.0\.file"),
+    ("index.json", b'{"classes": [], "parts": {"train": [{"file": "../x.tar", "images": 1, "bytes": 1, "sha256": '
+     b'""}]}}', r"parts\.train\.0\.file"),
     ("index.json", b'{"classes": [], "parts": {}}', r"no part 'train'"),
     ("index.npz", b"no archive", "cannot read the index of the shards"),
 ])

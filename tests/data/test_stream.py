@@ -144,7 +144,8 @@ def test_the_order_comes_from_the_seed_and_the_epoch(out):
     starts = np.array(stream.starts)
     shards = [int(np.searchsorted(starts, index, side="right")) - 1 for index in orders[0]]
     runs = [shard for shard, before in zip(shards, [None, *shards], strict=False) if shard != before]
-    assert len(runs) == len(set(runs)) == len(stream.counts) > 3 and runs != sorted(runs)       # one after the other, mixed
+    # one after the other, mixed
+    assert len(runs) == len(set(runs)) == len(stream.counts) > 3 and runs != sorted(runs)
     first = [index for index in orders[0] if stream.starts[0] <= index < stream.starts[1]]
     within = [first, *[[i for i in orders[0] if a <= i < b] for a, b in pairwise(starts)]]
     assert any(order != sorted(order) for order in within)
@@ -164,7 +165,8 @@ def test_resuming_gives_bit_for_bit_the_rest_from_any_step(out, rank, world):
 def test_workers_change_nothing_and_the_global_generator_is_left_alone(out):
     stream = opened(out).train
     state = torch.get_rng_state()
-    alone, helped = (list(StreamLoader(stream, MOVING, 6, shuffle=True, workers=workers).epoch(0)) for workers in (0, 2))
+    alone, helped = (list(StreamLoader(stream, MOVING, 6, shuffle=True, workers=workers).epoch(0))
+                     for workers in (0, 2))
     assert same(alone, helped) and torch.equal(torch.get_rng_state(), state)
 
 
@@ -210,12 +212,14 @@ def test_shards_without_an_index_are_counted_once_and_the_last_are_held_out(out,
     assert len(source.val.counts) == round(0.3 * count) and "held out" in source.notes[0]
     local = read_shards(out, Split()).train
     assert torch.equal(torch.cat([source.train.labels, source.val.labels]), local.labels)
-    assert torch.equal(source.train.read(9), local.read(9)) and torch.equal(source.val.read(1), local.read(len(source.train) + 1))
+    assert (torch.equal(source.train.read(9), local.read(9))
+            and torch.equal(source.val.read(1), local.read(len(source.train) + 1)))
     caplog.clear()
     braces = f"{foreign}/{{000..{count - 1:03d}}}.tar"
     again = open_stream(braces, Split(for_eval=True))
     assert not caplog.records and len(again.val) == COUNT
-    assert same(list(StreamLoader(again.val, STILL, 9).epoch(0)), list(StreamLoader(opened(out).train, STILL, 9).epoch(0)))
+    assert same(list(StreamLoader(again.val, STILL, 9).epoch(0)),
+                list(StreamLoader(opened(out).train, STILL, 9).epoch(0)))
 
 
 def test_patterns():
@@ -259,7 +263,8 @@ def test_a_truncated_missing_or_exchanged_shard_stops_the_epoch_with_its_name(ou
     content = victim.read_bytes()
     loader = StreamLoader(opened(copied).train, STILL, 6)
     assert len(list(loader.epoch(0))) == 8
-    for damaged, said in ((content[:1500], "cannot be read"), ((copied / "train" / "shard-000002.tar").read_bytes(), "index it again"),
+    for damaged, said in ((content[:1500], "cannot be read"),
+                          ((copied / "train" / "shard-000002.tar").read_bytes(), "index it again"),
                           (bytes(10240), "index it again")):
         victim.write_bytes(damaged)
         with pytest.raises(ConvatlasError, match=rf"shard-000003\.tar'.*{said}"):

@@ -17,7 +17,8 @@ from convatlas.deploy.machine import OPERATIONS, SIDE, matrix_product
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
     """A network's weights for all sides, images of 64×64 in batches of 2."""
-    about = {"model": "resnet18", "image_size": 64, "folder": str(tmp_path_factory.mktemp("bench")), "libraries": ["timm", "torchvision"]}
+    about = {"model": "resnet18", "image_size": 64, "folder": str(tmp_path_factory.mktemp("bench")),
+             "libraries": ["timm", "torchvision"]}
     return about | prepare(about) | {"batch": 2}
 
 
@@ -43,7 +44,8 @@ def test_a_settled_network_does_something_in_every_layer():
     with torch.inference_mode():
         net(torch.randn(8, 3, 32, 32))
     assert len(widths) > 10 and min(widths) > 0.3 and max(widths) < 3
-    assert all(module.momentum == 0.1 and not module.training for module in net.modules() if isinstance(module, nn.BatchNorm2d))
+    assert all(module.momentum == 0.1 and not module.training for module in net.modules()
+               if isinstance(module, nn.BatchNorm2d))
 
 
 def test_a_network_that_no_library_has_is_compared_with_itself_and_files_keep_their_weights(tmp_path):
@@ -93,14 +95,16 @@ def test_what_is_not_equal_is_refused(tmp_path):
         save_file({"scores": scores + off}, tmp_path / f"{name}-1.scores")
     save_file({"scores": torch.zeros(1, 3)}, tmp_path / "compile-1.scores")
     found = house._differences(given, ["ours", "timm", "openvino", "compile"])
-    assert found["ours"] == 0 and abs(found["timm"] - 5e-4) < 1e-6 and not found["openvino"] <= 1 and found["compile"] == float("inf")
+    assert (found["ours"] == 0 and abs(found["timm"] - 5e-4) < 1e-6 and not found["openvino"] <= 1
+            and found["compile"] == float("inf"))
 
 
 def test_a_comparison_can_be_written_read_and_drawn():
     sides = (Side("ours", 0.1, 0.09, (0.1, 0.2), 10.0, 1.0, (1.0,), 0.3, 1.0, 5, 0.0, 0.0),
              Side("timm", 0.2, 0.19, (0.2, 0.3), 5.0, 2.0, (2.0,), 0.1),
              Side("openvino", 0.05, 0.05, (0.05, 0.05), 20.0, 0.5, (0.5,), 0.6), Side("torchvision", refused="no"))
-    compared = Comparison("resnet18", "resnet18", 2, (64, 64), 10, {"timm": "resnet18"}, "eager", ({"name": "eager"},), 1e9, 1, sides)
+    compared = Comparison("resnet18", "resnet18", 2, (64, 64), 10, {"timm": "resnet18"}, "eager",
+                          ({"name": "eager"},), 1e9, 1, sides)
     assert again(json.loads(json.dumps(plain(compared)))) == compared
     assert compared.eager is sides[1] and compared.best_engine is sides[2] and compared.side("torchvision") is None
     axes = draw([compared]).axes[0]
@@ -114,11 +118,13 @@ def test_what_is_known_is_not_measured_again():
     known = [Comparison("lenet5", "lenet5", 1, (32, 32), 10, {}, "eager", (), 1e9, 1, sides)]
     assert bench("lenet5", (1,), ("timm",), known=known, image_size=32) == []
     assert not any(house._covers(known[0], *other) for other in (
-        ("lenet5", 2, None, ("timm",)), ("lenet4", 1, None, ("timm",)), ("lenet5", 1, 28, ("timm",)), ("lenet5", 1, None, ("openvino",))))
+        ("lenet5", 2, None, ("timm",)), ("lenet4", 1, None, ("timm",)), ("lenet5", 1, 28, ("timm",)),
+        ("lenet5", 1, None, ("openvino",))))
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ({"against": ("tensorrt",)}, "tensorrt is unknown"), ({"rounds": 0}, "must be positive"), ({"batches": (0,)}, "must be positive")])
+    ({"against": ("tensorrt",)}, "tensorrt is unknown"), ({"rounds": 0}, "must be positive"),
+    ({"batches": (0,)}, "must be positive")])
 def test_wrong_words_are_told_before_any_work(words, said):
     with pytest.raises(convatlas.ConvatlasError, match=said):
         bench("lenet5", **words)
@@ -134,9 +140,12 @@ def test_sides_in_their_processes_are_compared():
     pytest.importorskip("openvino")
     told: list[str] = []
     found, = bench("lenet5", (4,), ("openvino",), backend="eager", rounds=2, seconds=0.05, tell=told.append)
-    assert [each.name for each in found.sides] == ["ours", "convatlas", "openvino"] and told[-1].endswith("round 2 of 2")
-    assert all(each.refused is None and each.difference <= 1e-4 and each.latency > 0 and len(each.ratios) == 2 for each in found.sides)
-    assert found.backend == "eager" and not found.peers and found.matrix_rate > 1e8 and found.best_engine.name == "openvino"
+    assert ([each.name for each in found.sides] == ["ours", "convatlas", "openvino"]
+            and told[-1].endswith("round 2 of 2"))
+    assert all(each.refused is None and each.difference <= 1e-4 and each.latency > 0 and len(each.ratios) == 2
+               for each in found.sides)
+    assert (found.backend == "eager" and not found.peers and found.matrix_rate > 1e8
+            and found.best_engine.name == "openvino")
 
 
 def test_a_side_runs_the_library_model(job):

@@ -50,7 +50,8 @@ def test_folder_page_and_predict_agree(name, model, tmp_path):
     with torch.inference_mode():
         expected = model(x)
         torch.testing.assert_close(net(x), expected, rtol=0, atol=1e-4 * expected.abs().max().item())
-    assert net.card.classes == model.card.classes and net.card.preprocess == model.card.preprocess and net.image_size == model.image_size
+    assert (net.card.classes == model.card.classes and net.card.preprocess == model.card.preprocess
+            and net.image_size == model.image_size)
     photo = picture(tmp_path / "photo.png", (90, 61))
     ours, theirs = convatlas.predict(model, [photo])[0], convatlas.predict(net, [photo])[0]
     assert ours.classes == theirs.classes and np.allclose(ours.probabilities, theirs.probabilities, atol=1e-4)
@@ -62,14 +63,16 @@ def test_folder_page_and_predict_agree(name, model, tmp_path):
         scores = model(convatlas.transforms(model)(Image.open(photo))[None])[0]
     best = scores.topk(5)
     assert [label for label, _ in printed] == [model.card.classes[i] for i in best.indices]
-    largest = scores.abs().max().item()     # Pillow and torchvision round a resized pixel to neighbouring bytes at times
+    # Pillow and torchvision round a resized pixel to neighbouring bytes at times
+    largest = scores.abs().max().item()
     assert np.allclose([score for _, score in printed], best.values, atol=5e-3 * largest)
 
 
 def page(folder, photo) -> list[tuple[str, float]]:
     """What the program on the folder's page prints, run by itself in the folder."""
     program = re.search(r"```python\n(.*?)\n```", (folder / "README.md").read_text(encoding="utf-8"), re.S)[1]
-    told = subprocess.run([sys.executable, "-c", program, str(photo)], cwd=folder, capture_output=True, text=True, timeout=200)
+    told = subprocess.run([sys.executable, "-c", program, str(photo)], cwd=folder, capture_output=True,
+                          text=True, timeout=200)
     assert told.returncode == 0, told.stderr
     return [(label, float(score)) for score, label in (line.split(" ", 1) for line in told.stdout.splitlines())]
 
@@ -84,7 +87,8 @@ def test_the_engine_is_written_once_and_leaves_nothing_of_the_network_before(mod
     try:
         for batch, files in ((4, {"parts.json"}), (1, set())):
             deploy(model, tmp_path / "net", "onnxruntime", batch=batch, force=True)
-            assert {path.name for path in (tmp_path / "net").iterdir()} == {"model.onnx", "deploy.json", "README.md"} | files
+            assert {path.name for path in (tmp_path / "net").iterdir()} == {"model.onnx", "deploy.json",
+                                                                            "README.md"} | files
     finally:
         torch.set_num_threads(1)
     assert len(written) == 2
@@ -118,7 +122,8 @@ def test_what_was_measured_on_the_training_images_goes_along(model, tmp_path):
     deploy(model, tmp_path / "net", "onnxruntime")
     net, photo = deployed(tmp_path / "net"), picture(tmp_path / "photo.png", (40, 40))
     assert net.card.fitted.keys() == model.card.fitted.keys()
-    assert np.allclose(convatlas.predict(net, [photo])[0].probabilities, convatlas.predict(model, [photo])[0].probabilities, atol=1e-5)
+    assert np.allclose(convatlas.predict(net, [photo])[0].probabilities,
+                       convatlas.predict(model, [photo])[0].probabilities, atol=1e-5)
 
 
 def test_several_crops_are_judged_as_of_the_network(model, tmp_path):

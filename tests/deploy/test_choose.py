@@ -25,7 +25,8 @@ def model():
 SLOW = ("compile", "aot")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BACKENDS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+                                  for name in BACKENDS])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_every_backend_gives_the_network_s_scores_for_any_batch(name, precision, model):
     if BACKENDS[name].missing():
@@ -84,7 +85,8 @@ def test_wrong_scores_failures_and_absent_packages_are_refused_with_their_reason
     x = images(model, 1)
     report = choose.optimize(model, x, candidates=("wrong", "eager", "broken", "absent"), seconds=0, cache=False).report
     reasons = {c.name: c.refused for c in report.candidates}
-    assert report.chosen == "eager" and "differs by 1.0e-02" in reasons["wrong"] and "no such operator" in reasons["broken"]
+    assert (report.chosen == "eager" and "differs by 1.0e-02" in reasons["wrong"]
+            and "no such operator" in reasons["broken"])
     assert "pip install 'convatlas[engine]'" in reasons["absent"]
     with pytest.raises(convatlas.ConvatlasError, match=r"no backend runs resnet20_cifar.*wrong: differs"):
         choose.optimize(model, x, candidates=("wrong", "broken"), cache=False)

@@ -59,8 +59,10 @@ def test_training_mode_is_refused_and_the_original_untouched():
     with pytest.raises(convatlas.ConvatlasError, match=r"resnet20_cifar is in training mode.*model\.eval\(\)"):
         convatlas.fold(model)
     small = convatlas.fold(randomized(model))
-    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules()) and not any(isinstance(m, nn.BatchNorm2d) for m in small.modules())
-    assert small.card.folded.relative < 1e-4 and small.card.folded.layers[1] < small.card.folded.layers[0] and model.card.folded is None
+    assert (any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+            and not any(isinstance(m, nn.BatchNorm2d) for m in small.modules()))
+    assert (small.card.folded.relative < 1e-4 and small.card.folded.layers[1] < small.card.folded.layers[0]
+            and model.card.folded is None)
 
 
 def test_a_folded_repvgg_is_plain_and_can_be_read_again(tmp_path):

@@ -35,9 +35,11 @@ class Block(nn.Module):
 
 
 @pytest.mark.parametrize(("net", "fused"), [
-    (Block(), 2), (Block("read twice"), 0), (Block("broadcast"), 1), (Block("two convolutions"), 2), (Block(groups=2), 1),
+    (Block(), 2), (Block("read twice"), 0), (Block("broadcast"), 1), (Block("two convolutions"), 2),
+    (Block(groups=2), 1),
     (nn.Sequential(nn.Conv2d(4, 6, 3, (1, 2), (0, 1)), nn.ReLU(), nn.Conv2d(6, 4, 1), nn.SiLU()), 1),
-    (nn.Sequential(nn.Conv2d(4, 6, 3, dilation=2), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1, padding_mode="circular"), nn.ReLU()), 0),
+    (nn.Sequential(nn.Conv2d(4, 6, 3, dilation=2), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1, padding_mode="circular"),
+                   nn.ReLU()), 0),
 ])
 def test_the_same_result_from_fewer_layers(net, fused):
     x = torch.randn(2, 4, 9, 8)
@@ -54,7 +56,8 @@ def test_residuals_of_whole_networks_are_fused():
     with torch.inference_mode():
         fused = fuse(rewrite(model, join=True), x)
         torch.testing.assert_close(fused(x), model(x), rtol=0, atol=1e-4 * model(x).abs().max().item())
-    assert sum(isinstance(module, ConvReLU) for module in fused.modules()) == 19        # all but the three shortcuts and the head
+    # all but the three shortcuts and the head
+    assert sum(isinstance(module, ConvReLU) for module in fused.modules()) == 19
 
 
 def test_what_cannot_be_traced_stays():
@@ -73,12 +76,14 @@ def test_the_operator_is_what_torch_takes_it_for(where, other):
     rest = torch.randn(2, 16, 5, 4) if other else None
     dtype = torch.float32 if where == "cpu" else torch.bfloat16
     given = [each if each is None else each.to(where, dtype) for each in (x, weight, bias, rest)]
-    given = [each.contiguous(memory_format=torch.channels_last) if each is not None and each.ndim == 4 else each for each in given]
+    given = [each.contiguous(memory_format=torch.channels_last) if each is not None and each.ndim == 4 else each
+             for each in given]
     torch.library.opcheck(conv_relu, (*given, [2, 2], [1, 1]), test_utils=("test_schema", "test_faketensor"))
     expected = nn.functional.conv2d(given[0].float(), given[1].float(), given[2].float(), 2, 1)
     expected = torch.relu(expected if rest is None else expected + given[3].float())
     close = 1e-5 if where == "cpu" else 0.02
-    torch.testing.assert_close(conv_relu(*given, [2, 2], [1, 1]).float(), expected, rtol=close, atol=close * expected.max().item())
+    torch.testing.assert_close(conv_relu(*given, [2, 2], [1, 1]).float(), expected, rtol=close,
+                               atol=close * expected.max().item())
 
 
 def test_the_cpu_and_full_precision_go_on_without():

@@ -77,15 +77,16 @@ class Last(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm, self.expand, self.act, self.reduce = nn.LayerNorm(channels), nn.Linear(channels, 50), nn.GELU(), nn.Linear(50, channels)
+        self.norm, self.expand, self.act, self.reduce = (nn.LayerNorm(channels), nn.Linear(channels, 50), nn.GELU(),
+                                                         nn.Linear(50, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.reduce(self.act(self.expand(self.norm(x.permute(0, 2, 3, 1)))))
         return x + y.permute(0, 3, 1, 2)
 
 
-def conv(c: int, k: int, size: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1, groups: int = 1, act: nn.Module | None = None,
-         padding: int | tuple[int, int] | None = None) -> nn.Sequential:
+def conv(c: int, k: int, size: int | tuple[int, int] = 3, stride: int | tuple[int, int] = 1, groups: int = 1,
+         act: nn.Module | None = None, padding: int | tuple[int, int] | None = None) -> nn.Sequential:
     high, wide = (size, size) if isinstance(size, int) else size
     around = (high // 2, wide // 2) if padding is None else padding
     return nn.Sequential(nn.Conv2d(c, k, size, stride, around, groups=groups), act or nn.ReLU())
@@ -94,19 +95,23 @@ def conv(c: int, k: int, size: int | tuple[int, int] = 3, stride: int | tuple[in
 NETWORKS = {
     "winograd": [conv(16, 24), conv(24, 70, act=nn.SiLU()), Sum(conv(70, 70, act=nn.Identity()), nn.Identity())],
     "winograd without padding": [conv(16, 33, padding=0)],
-    "strides": [conv(16, 20, stride=2), conv(20, 20, (1, 7)), conv(20, 30, (7, 1), (1, 2)), conv(30, 8, 1, 2, act=nn.Tanh())],
+    "strides": [conv(16, 20, stride=2), conv(20, 20, (1, 7)), conv(20, 30, (7, 1), (1, 2)),
+                conv(30, 8, 1, 2, act=nn.Tanh())],
     "large kernels": [conv(16, 16, 5), conv(16, 40, 7, 2, act=nn.Hardswish())],
     "groups of 4": [conv(16, 64, 1), conv(64, 64, groups=16), conv(64, 64, stride=2, groups=16)],
     "groups of 10": [conv(16, 30, 1), conv(30, 60, groups=3)],
     "groups of 16 and more": [conv(16, 96, 1), conv(96, 144, groups=3)],
-    "depthwise": [conv(16, 16, groups=16, act=nn.ReLU6()), conv(16, 16, 5, 2, groups=16), conv(16, 16, (9, 11), groups=16)],
+    "depthwise": [conv(16, 16, groups=16, act=nn.ReLU6()), conv(16, 16, 5, 2, groups=16),
+                  conv(16, 16, (9, 11), groups=16)],
     "depthwise, odd channels": [conv(16, 19, 1), conv(19, 19, 13, groups=19), conv(19, 38, groups=19)],
     "pools": [nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(3, 1, 1), nn.AvgPool2d(3, 2, 1, count_include_pad=False),
               nn.MaxPool2d(2, 1, 1)],
     "adaptive": [nn.AdaptiveAvgPool2d((6, 11)), nn.AdaptiveAvgPool2d((3, 1))],
-    "joined": [Sum(conv(16, 32), conv(16, 16, 1), Sum(conv(16, 48, 1), conv(16, 7, 1), join=True), join=True), conv(103, 9)],
+    "joined": [Sum(conv(16, 32), conv(16, 16, 1), Sum(conv(16, 48, 1), conv(16, 7, 1), join=True), join=True),
+               conv(103, 9)],
     "joined, odd channels": [Sum(conv(16, 7), conv(16, 9, 1), conv(16, 16), join=True), conv(32, 9)],
-    "added": [Sum(nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)), Sum(conv(16, 16), conv(16, 16, 1, act=nn.Identity()), act=nn.Sigmoid())],
+    "added": [Sum(nn.MaxPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1)),
+              Sum(conv(16, 16), conv(16, 16, 1, act=nn.Identity()), act=nn.Sigmoid())],
     "gate": [Gate(16), conv(16, 40, 1), Gate(40)],
     "BatchNorm": [nn.BatchNorm2d(16), nn.ReLU(), nn.Conv2d(16, 21, 1), nn.BatchNorm2d(21), nn.ReLU(), conv(21, 8, 3)],
     "dense": [DenseBlock([nn.Sequential(nn.BatchNorm2d(c), nn.ReLU(), conv(c, 24, 1), nn.Conv2d(24, 16, 3, padding=1))
@@ -145,8 +150,8 @@ def network(name: str, flat: bool = False) -> nn.Module:
     body = nn.Sequential(conv(3, 16), *NETWORKS[name])
     with torch.inference_mode():
         _, c, h, w = body(torch.zeros(1, 3, 12, 11)).shape
-    head = [nn.Flatten(), nn.Linear(c * h * w, 21), nn.ReLU(), nn.Linear(21, 5)] if flat else [nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                                                                                             nn.Linear(c, 5)]
+    head = ([nn.Flatten(), nn.Linear(c * h * w, 21), nn.ReLU(), nn.Linear(21, 5)] if flat
+            else [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, 5)])
     return randomized(nn.Sequential(body, *head)).eval()
 
 
@@ -161,7 +166,8 @@ def test_tuning_keeps_the_result_and_remembers_what_it_found(name):
     native.tune(x.numpy())
     with torch.inference_mode():
         close(native(x), net(x))
-    assert native.parts[4] in (1, 2, 4) and any(kind.startswith("winograd") or tile for kind, tile, _, _ in native.choices.values())
+    assert (native.parts[4] in (1, 2, 4)
+            and any(kind.startswith("winograd") or tile for kind, tile, _, _ in native.choices.values()))
     again = Network(net, (3, 12, 11), 2, native.parts, native.choices)
     torch.testing.assert_close(again(x), native(x), rtol=0, atol=0)
 
@@ -204,24 +210,31 @@ def changes() -> list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], None
 
     short = np.zeros((16, 3, 3, 2), np.float32)
     return [
-        ("a kind", step(0, "kind", "jump")), ("an activation", step(0, "activation", "relu7")), ("a kernel", step(0, "kernel", [5, 5])),
-        ("a stride", step(0, "stride", [0, 1])), ("padding", step(0, "padding", [1, 3])), ("a group", step(1, "groups", 3)),
+        ("a kind", step(0, "kind", "jump")), ("an activation", step(0, "activation", "relu7")),
+        ("a kernel", step(0, "kernel", [5, 5])),
+        ("a stride", step(0, "stride", [0, 1])), ("padding", step(0, "padding", [1, 3])),
+        ("a group", step(1, "groups", 3)),
         ("no second map", step(5, "other", None)), ("a map of no buffer", place(0, "result", 0, None)),
         ("height", place(0, "result", 1, 99)), ("fewer channels read", place(1, "source", 3, 5)),
         ("a channel before", place(1, "source", 4, -1)),
-        ("a channel behind", place(1, "source", 4, 1)), ("a huge map", place(0, "source", 1, 2 ** 40)), ("no pixels", buffer(0, 3)),
-        ("a short stride", buffer(1, 4)), ("another's memory", buffer(2, 7)), ("a true number", place(0, "source", 1, True)),
+        ("a channel behind", place(1, "source", 4, 1)), ("a huge map", place(0, "source", 1, 2 ** 40)),
+        ("no pixels", buffer(0, 3)),
+        ("a short stride", buffer(1, 4)), ("another's memory", buffer(2, 7)),
+        ("a true number", place(0, "source", 1, True)),
         ("a small weight", array("0.weight", short)), ("no weight", lambda tree, arrays: arrays.pop("0.weight")),
         ("a double weight", array("0.bias", np.zeros(16))), ("a short bias", array("0.bias", np.zeros(5, np.float32))),
-        ("no steps", lambda tree, arrays: tree.update(steps=[])), ("no buffers", lambda tree, arrays: tree.pop("buffers")),
+        ("no steps", lambda tree, arrays: tree.update(steps=[])),
+        ("no buffers", lambda tree, arrays: tree.pop("buffers")),
         ("another's name", lambda tree, arrays: tree["steps"][4].update(name=tree["steps"][3]["name"])),
-        ("no scores", lambda tree, arrays: tree["steps"].pop()), ("no start", lambda tree, arrays: tree["steps"].pop(0)),
+        ("no scores", lambda tree, arrays: tree["steps"].pop()),
+        ("no start", lambda tree, arrays: tree["steps"].pop(0)),
     ]
 
 
 @pytest.mark.parametrize("change", [pytest.param(change, id=name) for name, change in changes()])
 def test_steps_that_would_lead_astray_are_refused(change):
-    net = randomized(nn.Sequential(conv(3, 16), conv(16, 16, groups=16), Gate(16), nn.Flatten(), nn.Linear(16 * 132, 5))).eval()
+    net = randomized(nn.Sequential(conv(3, 16), conv(16, 16, groups=16), Gate(16), nn.Flatten(),
+                                   nn.Linear(16 * 132, 5))).eval()
     tree, arrays = written(plan(net, (3, 12, 11)))
     assert [row["kind"] for row in tree["steps"]][:5] == ["conv", "depthwise", "mean", "conv", "conv"]
     tree = json.loads(json.dumps(tree))
@@ -264,8 +277,9 @@ def test_older_instructions_give_the_same(monkeypatch):
 
 
 @pytest.mark.parametrize(("layer", "reason"), [
-    (nn.Conv2d(16, 16, 3, dilation=2), "no dilation"), (nn.PReLU(), "no PReLU"), (nn.Upsample(scale_factor=2), "no Upsample"),
-    (nn.AvgPool2d(2, divisor_override=3), "no divisor_override"), (nn.AdaptiveAvgPool2d(5), "does not pool 12 × 11 to 5 × 5")])
+    (nn.Conv2d(16, 16, 3, dilation=2), "no dilation"), (nn.PReLU(), "no PReLU"),
+    (nn.Upsample(scale_factor=2), "no Upsample"), (nn.AvgPool2d(2, divisor_override=3), "no divisor_override"),
+    (nn.AdaptiveAvgPool2d(5), "does not pool 12 × 11 to 5 × 5")])
 def test_what_is_not_known_is_refused_by_its_name(layer, reason):
     with pytest.raises(UnsupportedError, match=reason):
         Network(nn.Sequential(conv(3, 16), layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 12, 11), 2)
@@ -325,8 +339,10 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
     run("deploy", "net.safetensors", "--out", "fast", "--backend", "native", "--batch", "2")
     tuned = json.loads((tmp_path / "fast" / "native.json").read_text(encoding="utf-8"))
     assert tuned["threads"] >= 1 and tuned["layers"]
-    ours, plain = (json.loads(run("predict", which, "a.png", "--json", "--top-k", "3")) for which in ("fast", "net.safetensors"))
-    ours, plain = ([(each["class"], each["probability"]) for each in found["images"][0]["predictions"]] for found in (ours, plain))
+    ours, plain = (json.loads(run("predict", which, "a.png", "--json", "--top-k", "3"))
+                   for which in ("fast", "net.safetensors"))
+    ours, plain = ([(each["class"], each["probability"]) for each in found["images"][0]["predictions"]]
+                   for found in (ours, plain))
     assert [name for name, _ in ours] == [name for name, _ in plain]
     assert [share for _, share in ours] == pytest.approx([share for _, share in plain], rel=1e-3)
     (tmp_path / "fast" / "native.json").write_text('{"threads": 2}')
@@ -334,7 +350,8 @@ def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
         convatlas.deploy.deployed(tmp_path / "fast")
 
 
-@pytest.mark.parametrize(("what", "here"), [("struct Step", "kind"), ("enum Kind", "conv"), ("enum Activation", "none")])
+@pytest.mark.parametrize(("what", "here"), [("struct Step", "kind"), ("enum Kind", "conv"),
+                                            ("enum Activation", "none")])
 def test_sources_in_another_order_are_refused(monkeypatch, what, here):
     def names_in(asked: str) -> tuple[str, ...]:
         first, second, *rest = build.names_in(asked)
@@ -342,5 +359,6 @@ def test_sources_in_another_order_are_refused(monkeypatch, what, here):
 
     engine.check_order.__wrapped__()
     monkeypatch.setattr(engine, "names_in", names_in)
-    with pytest.raises(convatlas.ConvatlasError, match=f"{what} has [a-z0-9]+ where convatlas.deploy.native has {here}"):
+    with pytest.raises(convatlas.ConvatlasError, match=f"{what} has [a-z0-9]+ where "
+                       f"convatlas.deploy.native has {here}"):
         engine.check_order.__wrapped__()

@@ -87,7 +87,8 @@ def test_a_dense_block_fills_one_map(name):
     blocks = [block for block in model.modules() if isinstance(block, DenseBlock)]
     assert not any(kind.startswith(("cat", "relu", "ReLU")) for kind in found)
     assert sum(kind.startswith("_room") for kind in found) == len(blocks)
-    assert sum(kind.startswith("_put") for kind in found) == found.count("Affine") == len(blocks) + sum(map(len, blocks))
+    assert sum(kind.startswith("_put")
+               for kind in found) == found.count("Affine") == len(blocks) + sum(map(len, blocks))
     with torch.inference_mode():
         for images in (x, x[:, :, :32, :48]):           # also what it was not packed for
             wanted = model(images)

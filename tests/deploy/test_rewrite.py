@@ -23,11 +23,12 @@ CHAINS = {
     "layer scale goes into the linear layer before it": (
         nn.Sequential(nn.Linear(6, 5), LayerScale(5, 0.3)), (2, 3, 4, 6), lambda c: isinstance(c[1], nn.Identity)),
     "an average pool passes in front of a pointwise convolution": (
-        nn.Sequential(nn.Conv2d(6, 5, 1), nn.Dropout(0.5), nn.AvgPool2d(2)), (2, 6, 5, 5), lambda c: isinstance(c[0], nn.AvgPool2d)),
+        nn.Sequential(nn.Conv2d(6, 5, 1), nn.Dropout(0.5), nn.AvgPool2d(2)), (2, 6, 5, 5),
+        lambda c: isinstance(c[0], nn.AvgPool2d)),
     "but not in front of a larger one": (
         nn.Sequential(nn.Conv2d(6, 5, 3), nn.AvgPool2d(2)), (2, 6, 5, 5), lambda c: isinstance(c[1], nn.AvgPool2d)),
-    "nor a pool that counts its border": (
-        nn.Sequential(nn.Conv2d(6, 5, 1), nn.AvgPool2d(2, padding=1)), (2, 6, 4, 4), lambda c: isinstance(c[1], nn.AvgPool2d)),
+    "nor a pool that counts its border": (nn.Sequential(nn.Conv2d(6, 5, 1), nn.AvgPool2d(2, padding=1)), (2, 6, 4, 4),
+                                          lambda c: isinstance(c[1], nn.AvgPool2d)),
 }
 
 
@@ -71,8 +72,8 @@ def families() -> list[str]:
     return sorted({registry.variant(name).family: name for name in large_first}.values())
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if registry.variant(name).params > 30_000_000 else [])
-                                  for name in families()])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if registry.variant(name).params
+                                               > 30_000_000 else []) for name in families()])
 def test_every_family_keeps_its_scores_rewritten_and_packed(name):
     model = randomized(build(name).double())
     x = images(model, 2).double()

@@ -14,7 +14,8 @@ from parity import randomized
 
 
 @pytest.mark.parametrize(("batch", "threads", "found"), [
-    (1, 2, [1]), (2, 2, [2]), (4, 2, [4, 2, 1]), (16, 2, [16, 8, 4, 1]), (5, 2, [5]), (16, 1, [16]), (12, 4, [12, 3, 1])])
+    (1, 2, [1]), (2, 2, [2]), (4, 2, [4, 2, 1]), (16, 2, [16, 8, 4, 1]), (5, 2, [5]), (16, 1, [16]),
+    (12, 4, [12, 3, 1])])
 def test_which_batches_can_be_cut(batch, threads, found):
     assert ways(batch, threads) == found
 
@@ -44,8 +45,10 @@ def test_each_image_keeps_its_scores(engine, part, tmp_path):
         (tmp_path / FILE).write_text(json.dumps({"batch": 8, "threads": 2, "part": part}))
         scores = backend.open(tmp_path, x, "fp32")
         for count in (8, 5, 1, 8):      # those that can be shared equally, and others
-            torch.testing.assert_close(scores(x[:count]), expected[:count], rtol=0, atol=1e-5 * expected.abs().max().item())
+            torch.testing.assert_close(scores(x[:count]), expected[:count], rtol=0,
+                                       atol=1e-5 * expected.abs().max().item())
         kept, _ = scores(x), scores(-x)
-        torch.testing.assert_close(kept, expected, rtol=0, atol=1e-5 * expected.abs().max().item())      # a later call leaves it alone
+        # a later call leaves it alone
+        torch.testing.assert_close(kept, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
     finally:
         torch.set_num_threads(1)

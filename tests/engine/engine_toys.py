@@ -87,7 +87,9 @@ class Loader:
 
 
 def network(kind: str) -> nn.Module:
-    """plain: the same on any number of processes; noisy: BatchNorm and dropout; normed: BatchNorm; frozen: noisy, first layer fixed."""
+    """plain: the same on any number of processes; noisy: BatchNorm and dropout; normed: BatchNorm; frozen: noisy, first
+    layer fixed.
+    """
     torch.manual_seed(7)
     norm = nn.Identity() if kind == "plain" else nn.BatchNorm2d(6)
     drop = nn.Identity() if kind in ("plain", "normed") else nn.Dropout(0.3)

@@ -21,7 +21,8 @@ def fake(tried: list[Train], *, layout: float = 1.0, amp: float = 1.0, compiled:
         return [one(train) for train in settings]
 
     def one(train: Train) -> Measured:
-        gain = (layout if train.channels_last else 1) * (amp if train.amp == "bf16" else 1) * (compiled if train.compile else 1)
+        gain = (layout if train.channels_last else 1) * (amp if train.amp == "bf16"
+                                                         else 1) * (compiled if train.compile else 1)
         return Measured(1 / gain, (2.0, loss if train.amp == "bf16" else 2.0), faults)
 
     return measure
@@ -34,7 +35,8 @@ def _unchanged_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auto, "fault_seconds", lambda: 1e-6)
 
 
-def chosen(device: torch.device = CPU, train: Train | None = None, **gains: float) -> tuple[Train, list[Train], list[str]]:
+def chosen(device: torch.device = CPU, train: Train | None = None,
+           **gains: float) -> tuple[Train, list[Train], list[str]]:
     tried: list[Train] = []
     told: list[str] = []
     run = Run(train=train or Train())
@@ -99,7 +101,8 @@ def test_really_measures_and_leaves_the_generator(monkeypatch: pytest.MonkeyPatc
     assert torch.equal(torch.get_rng_state(), before)
     assert len(told) == 3 and all("×" in text for text in told[1:])
     changed = {"channels_last", "amp", "allocator"}
-    assert found.channels_last is not None and found.model_dump(exclude=changed) == run.train.model_dump(exclude=changed)
+    assert (found.channels_last is not None
+            and found.model_dump(exclude=changed) == run.train.model_dump(exclude=changed))
 
 
 def test_a_trial_is_the_loops_step() -> None:

@@ -1,4 +1,6 @@
-"""Second derivatives against slow ones: finite differences where LeCun's rule is exact, explicit Jacobians where it is not."""
+"""Second derivatives against slow ones: finite differences where LeCun's rule is exact, explicit Jacobians where it is
+not.
+"""
 
 import time
 
@@ -47,18 +49,22 @@ def test_of_the_last_layer_it_is_the_hessians_diagonal(loss):
     net, images = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.randn(3, 1, 2, 2)
     found = estimate(net, [(images, LABELS)], loss_of(loss))
     for name, parameter in net.named_parameters():
-        torch.testing.assert_close(found[name], finite_differences(net, images, loss_of(loss), parameter), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], finite_differences(net, images, loss_of(loss), parameter),
+                                   rtol=1e-4, atol=1e-6)
 
 
 def test_before_rbf_units_too():
     net, images = nn.Sequential(nn.Flatten(), nn.Linear(4, 5), RBF(torch.randn(3, 5).sign())), torch.randn(3, 1, 2, 2)
     found = estimate(net, [(images, LABELS)], loss_of("map"))
     for name, parameter in net.named_parameters():
-        torch.testing.assert_close(found[name], finite_differences(net, images, loss_of("map"), parameter), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(found[name], finite_differences(net, images, loss_of("map"), parameter),
+                                   rtol=1e-4, atol=1e-6)
 
 
 class Unshared(nn.Module):
-    """One layer of `module` with a weight for each connection: Σ over (unit, input) of u · x, and how many share each w."""
+    """One layer of `module` with a weight for each connection: Σ over (unit, input) of u · x, and how many share each
+    w.
+    """
 
     def __init__(self, module, shape):
         super().__init__()
@@ -69,11 +75,13 @@ class Unshared(nn.Module):
 
 
 def links(module, weight, shape):
-    """Which connections have which weight, (outputs, inputs, weights) of 0 and 1: the derivative of the linear map by the weights."""
+    """Which connections have which weight, (outputs, inputs, weights) of 0 and 1: the derivative of the linear map by
+    the weights.
+    """
     def matrix(values):
         calls = torch.func.functional_call(module, {"weight": values}, (torch.zeros(1, *shape),))
-        return jacobian(lambda x: torch.func.functional_call(module, {"weight": values}, (x[None],))[0].flatten(), torch.zeros(shape),
-                        create_graph=True).flatten(1) + 0 * calls.sum()
+        return jacobian(lambda x: torch.func.functional_call(module, {"weight": values}, (x[None],))[0].flatten(),
+                        torch.zeros(shape), create_graph=True).flatten(1) + 0 * calls.sum()
 
     return jacobian(matrix, weight.detach().clone()).flatten(2)
 
@@ -97,9 +105,10 @@ def test_a_shared_weight_has_the_sum_over_its_connections(layer, side):
 
     found = estimate(net, [(images, LABELS)], squared)
     apart = Unshared(layer, images.shape[1:])
-    by_link = finite_differences(apart, images, squared, apart.matrix)             # one second derivative for each connection
+    by_link = finite_differences(apart, images, squared, apart.matrix)      # one second derivative for each connection
     expected = torch.einsum("oi,oiw->w", by_link, links(layer, layer.weight, images.shape[1:]))
-    torch.testing.assert_close(found["weight" if "weight" in found else "0.weight"].flatten(), expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found["weight" if "weight" in found else "0.weight"].flatten(), expected,
+                               rtol=1e-4, atol=1e-6)
     units = layer(images)[0].numel() / layer.bias.numel()
     torch.testing.assert_close(found["0.bias"], torch.full_like(layer.bias, units))      # ∂²E/∂y² = 1 at each unit
 
@@ -107,15 +116,16 @@ def test_a_shared_weight_has_the_sum_over_its_connections(layer, side):
 def test_a_border_is_an_input():
     layer = TableConv2d(1, ((0,),), 3, 1, 1, border=-3.0)
     image = torch.full((1, 1, 1, 1), 2.0)
-    found = estimate(nn.Sequential(layer, nn.Flatten()), [(image, LABELS[:1])], lambda scores, _: 0.5 * scores.square().sum(dim=1))
+    found = estimate(nn.Sequential(layer, nn.Flatten()), [(image, LABELS[:1])],
+                     lambda scores, _: 0.5 * scores.square().sum(dim=1))
     expected = torch.full((1, 3, 3), 9.0)
     expected[0, 1, 1] = 4
     torch.testing.assert_close(found["0.weight"], expected)
 
 
 def test_layer_by_layer_with_explicit_jacobians():
-    layers = [nn.Conv2d(1, 2, 3), ScaledTanh(), Subsample2d(2), ScaledTanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 4),
-              ScaledTanh(), nn.Linear(4, 3)]
+    layers = [nn.Conv2d(1, 2, 3), ScaledTanh(), Subsample2d(2), ScaledTanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+              nn.Linear(2, 4), ScaledTanh(), nn.Linear(4, 3)]
     net, images = nn.Sequential(*layers), torch.randn(3, 1, 6, 6)
     found = estimate(net, [(images[:2], LABELS[:2]), (images[2:], LABELS[2:])], loss_of("cross_entropy"))
 
@@ -166,5 +176,6 @@ def test_lecuns_networks(name, loss):
     began = time.perf_counter()
     found = estimate(net, [(images, labels)], per_image(run.Loss(name=loss), 10))
     assert time.perf_counter() - began < 10
-    assert {name: value.shape for name, value in found.items()} == {name: value.shape for name, value in net.named_parameters()}
+    assert {name: value.shape for name, value in found.items()} == {name: value.shape
+                                                                    for name, value in net.named_parameters()}
     assert all(bool((value >= 0).all()) and float(value.max()) > 0 for value in found.values())

@@ -114,12 +114,16 @@ def they_normalize_as_one_by_shares(many, one, processes):
     """BatchNorm over each process's share is one process that computes the batch share by share."""
     engine_toys.train(one, HERE, net="normed", shares=processes, train__accumulate=processes)
     a, b = newest(many), newest(one)
-    moving = [name for name in a if name.startswith(("model.", "optim.")) and "running" not in name and "tracked" not in name]
+    moving = [name for name in a if name.startswith(("model.", "optim.")) and "running" not in name
+              and "tracked" not in name]
     assert len(moving) == 16 and max(float((a[name] - b[name]).abs().max()) for name in moving) < 1e-6
-    apart, whole = engine_toys.train(one.with_name("whole-normed"), HERE, net="normed")[0], load_file(one / "model.safetensors")
-    assert float((apart.state_dict()["0.weight"] - whole["0.weight"]).abs().max()) > 1e-4, "shares of the batch make a difference"
+    apart, whole = engine_toys.train(one.with_name("whole-normed"), HERE,
+                                     net="normed")[0], load_file(one / "model.safetensors")
+    assert float((apart.state_dict()["0.weight"]
+                  - whole["0.weight"]).abs().max()) > 1e-4, "shares of the batch make a difference"
     for ours, theirs in zip(read_rows(many / "metrics.csv"), read_rows(one / "metrics.csv"), strict=True):
-        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-6) and ours["train_top1"] == theirs["train_top1"]
+        assert (ours["train_loss"] == pytest.approx(theirs["train_loss"], abs=1e-6)
+                and ours["train_top1"] == theirs["train_top1"])
 
 
 def each_validation_image_counts_once_everywhere(two, one):
@@ -149,8 +153,8 @@ def one_goes_on_from_two(folder):
 @pytest.mark.slow
 def test_three_processes(tmp_path):
     # With two, a sum does not depend on the order; with three it does.
-    jobs = [["whole", {}], ["halves", {"stop": 8, "stop_rank": 2}], ["halves", {"resume": True}], ["plain", {"net": "plain"}],
-            ["normed", {"net": "normed"}]]
+    jobs = [["whole", {}], ["halves", {"stop": 8, "stop_rank": 2}], ["halves", {"resume": True}],
+            ["plain", {"net": "plain"}], ["normed", {"net": "normed"}]]
     codes, errors = together(3, engine_toys.__file__, json.dumps([[str(tmp_path / name), over] for name, over in jobs]))
     assert codes == [0, 0, 0], "\n".join(errors)[-4000:]
     assert same(tmp_path / "whole", tmp_path / "halves")

@@ -35,7 +35,8 @@ def test_the_recursion(warmup):
         decay = min(0.5, done / (9 + done)) if warmup else 0.5      # 0.1, 0.18, 0.25 … 0.5 from the ninth step on
         average.after_step(done)
         for name, value in net.state_dict().items():
-            expected[name] = decay * expected[name] + (1 - decay) * value if value.is_floating_point() else value.clone()
+            expected[name] = (decay * expected[name] + (1 - decay) * value if value.is_floating_point()
+                              else value.clone())
 
     train(net, after)
     torch.testing.assert_close(average.tensors(), expected)

@@ -18,7 +18,8 @@ PICTURES = engine_toys.Pictures(37, seed=2)
 
 def measured(keep_scores=False):
     model = engine_toys.network("noisy").train()
-    found = evaluate(model, engine_toys.Loader(PICTURES, 16), run.Loss(), HERE, engine_toys.CLASSES, keep_scores=keep_scores)
+    found = evaluate(model, engine_toys.Loader(PICTURES, 16), run.Loss(), HERE, engine_toys.CLASSES,
+                     keep_scores=keep_scores)
     assert model.training       # as it was
     return found
 
@@ -40,7 +41,8 @@ def test_figures_are_those_of_the_scores():
 def test_scores_that_are_there_are_judged_alike():
     found = measured(keep_scores=True)
     order = torch.randperm(37)
-    again = evaluation_of(found.scores[order], found.labels[order], found.indices[order], run.Loss(), skipped=2, seconds=1.0)
+    again = evaluation_of(found.scores[order], found.labels[order], found.indices[order], run.Loss(),
+                          skipped=2, seconds=1.0)
     for field in fields(found):
         a, b = getattr(found, field.name), getattr(again, field.name)
         if field.name in ("skipped", "images_per_second"):

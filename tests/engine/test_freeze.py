@@ -46,12 +46,14 @@ def test_a_modules_name_stands_for_all_in_it_and_no_more():
 def test_wildcards():
     net = network()
     assert freeze(net, ["stages.[2-4]", "*.bias"]) == [
-        name for name, _ in net.named_parameters() if name.endswith(".bias") or name.startswith(("stages.2.", "stages.3.", "stages.4."))
+        name for name, _ in net.named_parameters()
+        if name.endswith(".bias") or name.startswith(("stages.2.", "stages.3.", "stages.4."))
     ]
 
 
 def test_a_pattern_without_a_match_names_the_nearest():
-    with pytest.raises(ConvatlasError, match=r"train.freeze: no parameter of the network is named 'stages.12'; did you mean 'stages.2'"):
+    with pytest.raises(ConvatlasError, match=r"train.freeze: no parameter of the network is named 'stages.12'; did you "
+                       r"mean 'stages.2'"):
         freeze(network(), ["stem", "stages.12"])
     with pytest.raises(ConvatlasError, match=r"train.unfreeze: .* 'xyz'; there are stem, stages, head"):
         Freezing(network(), run.Train(unfreeze=((1, "xyz"),)))

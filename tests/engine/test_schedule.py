@@ -22,7 +22,8 @@ def test_constant():
 
 def firsts(schedule, epochs, base, steps=3):
     """The rate at the beginning of each epoch."""
-    return [learning_rate(schedule, base, epoch=epoch, step=0, steps=steps, epochs=epochs, plateau=START) for epoch in range(epochs)]
+    return [learning_rate(schedule, base, epoch=epoch, step=0, steps=steps, epochs=epochs, plateau=START)
+            for epoch in range(epochs)]
 
 
 def test_lenet5s_five_steps():
@@ -31,13 +32,15 @@ def test_lenet5s_five_steps():
 
 
 def test_cifar_resnets_iterations():
-    # He et al. 2016: 64 000 steps of 128 images, a tenth from step 32 000, a hundredth from 48 000; 391 steps an epoch here
+    # He et al. 2016: 64 000 steps of 128 images, a tenth from step 32 000, a hundredth from 48 000; 391 steps an epoch
+    # here
     schedule = run.Schedule(name="steps", steps=((32_000 / 391, 0.1), (48_000 / 391, 0.01)))
 
     def at(done):
         return learning_rate(schedule, 0.1, epoch=done // 391, step=done % 391, steps=391, epochs=164, plateau=START)
 
-    assert [at(done) for done in (0, 31_999, 32_000, 47_999, 48_000, 63_999)] == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+    assert [at(done) for done in (0, 31_999, 32_000, 47_999, 48_000, 63_999)] == pytest.approx([0.1, 0.1, 0.01,
+                                                                                                0.01, 0.001, 0.001])
 
 
 def test_inceptions_falls():
@@ -95,7 +98,8 @@ def test_cosine_starts_where_warm_up_ends():
         (run.Schedule(name="linear"), [1, 0.75, 0.5, 0.25]),
         (run.Schedule(name="linear", final=0.2), [1, 0.8, 0.6, 0.4]),
         (run.Schedule(name="poly", power=2), [1, 0.5625, 0.25, 0.0625]),
-        (run.Schedule(name="poly", power=0.5, final=0.5), [1, *(0.5 + 0.5 * math.sqrt(left) for left in (0.75, 0.5, 0.25))]),
+        (run.Schedule(name="poly", power=0.5, final=0.5),
+         [1, *(0.5 + 0.5 * math.sqrt(left) for left in (0.75, 0.5, 0.25))]),
         (run.Schedule(name="cosine", final=0.5), [1, *(0.75 + 0.25 * math.cos(math.pi * t / 4) for t in (1, 2, 3))]),
     ],
 )

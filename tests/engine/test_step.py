@@ -1,4 +1,6 @@
-"""What one optimiser step can be made of: parts, weights of classes, running averages, masks, steps left out, want of memory."""
+"""What one optimiser step can be made of: parts, weights of classes, running averages, masks, steps left out, want of
+memory.
+"""
 
 import json
 
@@ -22,7 +24,8 @@ CLOCKS = ("images_per_second", "seconds")
 
 
 def curves(folder):
-    return [{key: value for key, value in row.items() if key not in CLOCKS} for row in read_rows(folder / "metrics.csv")]
+    return [{key: value for key, value in row.items() if key not in CLOCKS}
+            for row in read_rows(folder / "metrics.csv")]
 
 
 def same_weights(a, b):
@@ -44,7 +47,8 @@ NEW = [
     {"train__ema": 0.99, "train__ema_warmup": False, "train__accumulate": 3},
     {"optim__name": "sgd_caffe", "schedule__name": "exponential", "schedule__factor": 0.9},
     {"optim__name": "rmsprop_tf", "optim__lr": 0.003, "schedule__name": "poly"},
-    {"optim__groups": [{"names": "*.bias", "lr": 2, "weight_decay": 0}], "schedule__name": "steps", "schedule__steps": [[0.5, 0.1]]},
+    {"optim__groups": [{"names": "*.bias", "lr": 2, "weight_decay": 0}], "schedule__name": "steps",
+     "schedule__steps": [[0.5, 0.1]]},
     {"augment__mixup": 0.3, "augment__cutmix": 1.0, "loss__label_smoothing": 0.1},
     {"loss__name": "bce", "loss__class_weights": "balanced"},
     {"sparse__sparsity": 0.5, "sparse__every": 4},
@@ -77,7 +81,8 @@ def test_the_average_is_judged_and_kept(tmp_path):
     assert not any(torch.equal(kept[name], weight) for name, weight in live.state_dict().items())
     judged = engine_toys.network("plain")
     judged.load_state_dict(kept)
-    again = evaluate(judged, engine_toys.Loader(engine_toys.Pictures(37, seed=2), 16), run.Loss(), HERE, engine_toys.CLASSES)
+    again = evaluate(judged, engine_toys.Loader(engine_toys.Pictures(37, seed=2), 16), run.Loss(), HERE,
+                     engine_toys.CLASSES)
     assert again.loss == pytest.approx(outcome.best["val_loss"], rel=1e-6)
 
 
@@ -113,7 +118,8 @@ def test_the_masks_hold_on_the_average_that_is_judged_and_kept(tmp_path):
 def test_frozen_weights_do_not_move_before_their_time(tmp_path):
     first = engine_toys.network("noisy").state_dict()
     notes = engine_toys.Notes()
-    moved, _ = engine_toys.train(tmp_path / "thawed", HERE, train__freeze=["0"], train__unfreeze=[[1, "0"]], watch=notes)
+    moved, _ = engine_toys.train(tmp_path / "thawed", HERE, train__freeze=["0"],
+                                 train__unfreeze=[[1, "0"]], watch=notes)
     assert not torch.equal(moved.state_dict()["0.weight"], first["0.weight"])
     assert any("0.weight" in text for text in notes.told)
     still, _ = engine_toys.train(tmp_path / "frozen", HERE, train__freeze=["0"], optim__weight_decay=0.1)
@@ -187,7 +193,8 @@ def test_class_weights():
     plain, weighed = (per_image(run.Loss(), 2, w)(scores, labels) for w in (None, weights))
     torch.testing.assert_close(weighed, plain * weights[labels])
     several = torch.tensor([[1.0, 0], [1, 1], [0, 0], [1, 0]])
-    assert class_weights(run.Loss(name="bce", class_weights="balanced"), several, 2).tolist() == pytest.approx([1 / 3, 3])
+    assert class_weights(run.Loss(name="bce", class_weights="balanced"), several,
+                         2).tolist() == pytest.approx([1 / 3, 3])
 
 
 def test_targets_of_every_kind():
@@ -198,10 +205,12 @@ def test_targets_of_every_kind():
     maps = torch.stack([torch.tensor([[0, 0], [1, 0]])])
     pixels = nn.functional.one_hot(maps, 3).movedim(-1, 1) * 9.0
     assert right(pixels, torch.tensor([[[0, 0], [1, 2]]])).tolist() == [0.75]
-    summed, mean = (per_image(run.Loss(pixels=how, ignore_index=2), 3)(pixels, torch.tensor([[[0, 0], [1, 2]]])) for how in ("sum", "mean"))
+    summed, mean = (per_image(run.Loss(pixels=how, ignore_index=2), 3)(pixels, torch.tensor([[[0, 0], [1, 2]]]))
+                    for how in ("sum", "mean"))
     torch.testing.assert_close(summed, mean * 3)
     many = torch.randn(2, 300)
-    torch.testing.assert_close(per_image(run.Loss(), 300)(many, torch.tensor([255, 7])), -many.log_softmax(1)[[0, 1], [255, 7]])
+    torch.testing.assert_close(per_image(run.Loss(), 300)(many, torch.tensor([255, 7])),
+                               -many.log_softmax(1)[[0, 1], [255, 7]])
     hard, soft = torch.tensor([0, 2]), torch.tensor([[1.0, 0, 0], [0, 0, 1]])
     for name in ("cross_entropy", "bce", "mse"):
         loss = per_image(run.Loss(name=name, label_smoothing=0.1), 3)

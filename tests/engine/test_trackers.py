@@ -134,11 +134,13 @@ def steps(log):
         if 32768 - at % 32768 < 7:                      # too little room for a header: filled up
             at += 32768 - at % 32768
             continue
-        length, kind = struct.unpack_from("<HB", data, at + 4)      # after the checksum; 1 whole, 2 first, 3 middle, 4 last
+        # after the checksum; 1 whole, 2 first, 3 middle, 4 last
+        length, kind = struct.unpack_from("<HB", data, at + 4)
         whole += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
             record, whole = Record.FromString(whole), b""
             if record.HasField("history"):
-                found += [int(item.value_json) for item in record.history.item if (item.key or ".".join(item.nested_key)) == "step"]
+                found += [int(item.value_json) for item in record.history.item
+                          if (item.key or ".".join(item.nested_key)) == "step"]
     return found

@@ -110,7 +110,8 @@ def test_stopped_and_resumed_equals_undisturbed(whole, tmp_path, stop):
     [
         {"optim__name": "adamw", "optim__decay_bias": False, "schedule__name": "cosine", "schedule__warmup_epochs": 1},
         {"optim__name": "rmsprop", "optim__lr": 0.003, "schedule__name": "plateau", "schedule__patience": 1},
-        {"optim__lr": 1e-9, "schedule__name": "plateau", "schedule__patience": 1},      # accuracy stalls, the rate falls
+        # accuracy stalls, the rate falls
+        {"optim__lr": 1e-9, "schedule__name": "plateau", "schedule__patience": 1},
         {"train__channels_last": True, "optim__name": "adam", "optim__lr": 0.01},
         {"train__amp": "bf16", "optim__clip_grad": 0.5, "optim__momentum": 0.0},
         {"net": "frozen", "loss__name": "map", "optim__nesterov": True},
@@ -128,7 +129,8 @@ def test_resume_is_exact_for_every_optimiser_and_layout(tmp_path, over):
 def test_the_figures_of_an_epoch_are_means_over_its_images(tmp_path):
     still = {"net": "plain", "noise": 0.0, "optim__lr": 1e-12, "optim__momentum": 0.0}
     model, _ = engine_toys.train(tmp_path, HERE, **still)
-    seen = evaluate(model, engine_toys.Loader(engine_toys.Pictures(90, seed=1), 7), run.Loss(), HERE, engine_toys.CLASSES)
+    seen = evaluate(model, engine_toys.Loader(engine_toys.Pictures(90, seed=1), 7), run.Loss(), HERE,
+                    engine_toys.CLASSES)
     for row in read_rows(tmp_path / "metrics.csv"):
         assert row["train_loss"] == pytest.approx(seen.loss, rel=1e-6)
         assert row["train_top1"] == pytest.approx(seen.top1)
@@ -258,7 +260,8 @@ def test_a_checkpoint_that_does_not_fit(tmp_path, over, said):
 def test_the_days_clock_may_jump(whole, tmp_path, monkeypatch):
     """Back by a day, on by a month, at every look."""
     jumps = iter(range(10**6))
-    monkeypatch.setattr(time, "time", lambda: 1.7e9 + (-1) ** next(jumps) * 86_400.0 * random.Random(next(jumps)).randrange(30))
+    monkeypatch.setattr(time, "time", lambda: 1.7e9
+                        + (-1) ** next(jumps) * 86_400.0 * random.Random(next(jumps)).randrange(30))
     model, outcome = engine_toys.train(tmp_path, HERE, train__checkpoint_minutes=0.001)
     assert same_weights(whole[1], model) and curves(whole[0]) == curves(tmp_path)
     seconds = [row["seconds"] for row in read_rows(tmp_path / "metrics.csv")]
@@ -391,7 +394,8 @@ def test_the_loader_of_the_data_package(tmp_path):
             Loader(source.val, make_transform(run.Preprocess(crop_pct=1.0), 8, 1), 256),
         ]
         (tmp_path / folder).mkdir(exist_ok=True)
-        net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Dropout(), nn.Linear(216, 10))
+        net = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Dropout(),
+                            nn.Linear(216, 10))
         watch = Stops(stop) if stop else engine_toys.Silent()
         config = engine_toys.settings(train__checkpoint_minutes=1e-6)
         kept = {"save_best": lambda state, row: None, "watch": watch, "resume": resume}

@@ -77,7 +77,8 @@ def test_a_weight_of_one_is_the_member(pets):
     nets = [network(1), network(2)]
     found = convatlas.evaluate(nets, str(pets), weights=[0, 3], protocol="alexnet-10crop")
     torch.testing.assert_close(found.probabilities, found.members[1].probabilities, atol=1e-6, rtol=1e-5)
-    assert found.protocol.views == 10 and not torch.allclose(found.probabilities, found.members[0].probabilities, atol=1e-3)
+    assert (found.protocol.views == 10
+            and not torch.allclose(found.probabilities, found.members[0].probabilities, atol=1e-3))
 
 
 def test_members_know_classes_in_any_order(pets):
@@ -89,7 +90,8 @@ def test_members_know_classes_in_any_order(pets):
             tensor.copy_(tensor[[2, 0, 1]])
     both = convatlas.evaluate([straight, turned], str(pets))
     assert both.classes == NAMES
-    torch.testing.assert_close(both.probabilities, convatlas.evaluate(straight, str(pets)).probabilities, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(both.probabilities, convatlas.evaluate(straight, str(pets)).probabilities,
+                               atol=1e-6, rtol=1e-5)
     assert both.members[1].evaluation.top1 == both.members[0].evaluation.top1
 
 
@@ -165,7 +167,8 @@ def test_runs_that_held_out_other_images_are_refused(pets, tmp_path):
 def test_several_labels_per_image(tmp_path):
     dice = np.random.default_rng(0)
     labels = dice.integers(0, 2, (8, 3))
-    np.savez(tmp_path / "several.npz", images=dice.integers(0, 256, (8, 16, 16), dtype=np.uint8), labels=labels, classes=np.array(NAMES))
+    np.savez(tmp_path / "several.npz", images=dice.integers(0, 256, (8, 16, 16), dtype=np.uint8), labels=labels,
+             classes=np.array(NAMES))
     nets = [network(seed, loss="bce") for seed in (1, 2)]
     found = convatlas.evaluate(nets, str(tmp_path / "several.npz"), protocol="alexnet-10crop")
     mean = sum(member.probabilities for member in found.members) / 2

@@ -24,7 +24,8 @@ def pictures(tmp_path_factory):
     for name, sizes in (("a", [(40, 61), (55, 38)]), ("b", [(44, 44), (70, 39)])):
         (folder / name).mkdir(parents=True)
         for i, (h, w) in enumerate(sizes):
-            smooth = Image.fromarray(dice.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize((w, h), Image.Resampling.BICUBIC)
+            smooth = Image.fromarray(dice.integers(0, 256, (6, 6, 3),
+                                                   dtype=np.uint8)).resize((w, h), Image.Resampling.BICUBIC)
             smooth.save(folder / name / f"{i}.png")
     return folder
 
@@ -39,7 +40,8 @@ def network(kind):
     net = convatlas.create_model(name, **fields)
     net.card = replace(net.card, preprocess=Preprocess(crop_pct=1.0))
     with torch.no_grad():
-        net.head.classifier.weight.mul_(40 if kind == "crops" else 0.5)      # so that pictures differ in what is said of them
+        # so that pictures differ in what is said of them
+        net.head.classifier.weight.mul_(40 if kind == "crops" else 0.5)
     return net.eval()
 
 
@@ -59,7 +61,8 @@ def square(picture, where=0.5):
 def five(picture, side):
     s = picture.size[0]
     far, middle = s - side, round((s - side) / 2)
-    return [picture.crop((x, y, x + side, y + side)) for x, y in ((0, 0), (far, 0), (0, far), (far, far), (middle, middle))]
+    return [picture.crop((x, y, x + side, y + side))
+            for x, y in ((0, 0), (far, 0), (0, far), (far, far), (middle, middle))]
 
 
 def mirrored(pictures):
@@ -97,7 +100,9 @@ def judged(net, folder, protocol, **options):
 
 
 def close(found, expected):
-    """Pillow and torchvision round a resized pixel differently now and then: far less than what tells the pictures apart."""
+    """Pillow and torchvision round a resized pixel differently now and then: far less than what tells the pictures
+    apart.
+    """
     apart = torch.stack(expected).std(0).max().item()
     assert apart > 0.02
     torch.testing.assert_close(found.probabilities, torch.stack(expected), atol=0.03 * apart, rtol=0)
@@ -127,8 +132,8 @@ def test_googlenet(pictures):
 
 def test_vgg(pictures):
     net = network("crops")
-    expected = [torch.stack([windows(net, each, 4).softmax(0) for short in (28, 32, 36) for each in mirrored([resized(picture, short)])])
-                .mean(0) for picture in files(pictures)]
+    expected = [torch.stack([windows(net, each, 4).softmax(0) for short in (28, 32, 36)
+                             for each in mirrored([resized(picture, short)])]).mean(0) for picture in files(pictures)]
     found = judged(net, pictures, "vgg-dense", batch_size=2)
     assert found.protocol.views == 6 and found.protocol.scales == (28, 32, 36)
     close(found, expected)
@@ -137,7 +142,8 @@ def test_vgg(pictures):
 def test_resnet(pictures):
     net = network("pooled")
     sides = tuple(round(scale * 32 / 224) for scale in (224, 256, 384, 480, 640))
-    expected = [torch.stack([scores(net, resized(picture, short)) for short in sides]).mean(0).softmax(0) for picture in files(pictures)]
+    expected = [torch.stack([scores(net, resized(picture, short)) for short in sides]).mean(0).softmax(0)
+                for picture in files(pictures)]
     found = judged(net, pictures, "resnet-multiscale", batch_size=4)
     assert found.protocol.scales == sides
     close(found, expected)
@@ -154,8 +160,10 @@ def test_parts(pictures):
     once = [center(resized(picture, 35), 28) for picture in files(pictures)]
     close(judged(net, pictures, Protocol(crop_pct=0.8)), [posteriors(net, [view]) for view in once])
     close(judged(net, pictures, Protocol(scales=(35,))), [posteriors(net, [view]) for view in once])
-    close(judged(net, pictures, Protocol(crop_pct=0.8, flip=True)), [posteriors(net, mirrored([view])) for view in once])
-    scales = [posteriors(net, [center(resized(picture, short), 28) for short in (30, 41)]) for picture in files(pictures)]
+    close(judged(net, pictures, Protocol(crop_pct=0.8, flip=True)),
+          [posteriors(net, mirrored([view])) for view in once])
+    scales = [posteriors(net, [center(resized(picture, short), 28) for short in (30, 41)])
+              for picture in files(pictures)]
     close(judged(net, pictures, Protocol(scales=(30, 41))), scales)
 
 
@@ -178,7 +186,8 @@ def test_the_loss_is_that_of_the_averaged_probabilities(pictures):
 def test_sub_batches_and_workers_change_nothing(pictures, protocol):
     net = network("crops")
     whole = judged(net, pictures, protocol, batch_size=256).evaluation.scores
-    torch.testing.assert_close(judged(net, pictures, protocol, batch_size=1).evaluation.scores, whole, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(judged(net, pictures, protocol, batch_size=1).evaluation.scores, whole,
+                               atol=1e-5, rtol=1e-5)
     assert torch.equal(judged(net, pictures, protocol, batch_size=256, workers=1).evaluation.scores, whole)
 
 
@@ -205,16 +214,19 @@ def test_a_mean_picture_becomes_a_mean_colour_for_whole_pictures():
 def test_shards_are_read_too(pictures, tmp_path):
     from convatlas.data.shards.writer import write_shards
 
-    write_shards(pictures, tmp_path / "shards", shard_bytes=2**20, val_fraction=0, seed=0, report=lambda done, total: None)
+    write_shards(pictures, tmp_path / "shards", shard_bytes=2**20, val_fraction=0, seed=0,
+                 report=lambda done, total: None)
     net = network("crops")
     found = convatlas.evaluate(net, str(tmp_path / "shards"), protocol="alexnet-10crop")
-    expected = judged(net, pictures, "alexnet-10crop").probabilities        # in the folder's order; the shards have a shuffled one
+    # in the folder's order; the shards have a shuffled one
+    expected = judged(net, pictures, "alexnet-10crop").probabilities
     torch.testing.assert_close(*(each[each[:, 0].argsort()] for each in (found.probabilities, expected)))
 
 
 def test_crops_larger_than_the_picture_are_black_around_it(pictures):
     net = network("crops")
-    found = views(torch.full((3, 40, 40), 255, dtype=torch.uint8), transforms(net), Protocol(scales=(20,), crops=6).resolved((28, 28), 1.0))
+    found = views(torch.full((3, 40, 40), 255, dtype=torch.uint8), transforms(net),
+                  Protocol(scales=(20,), crops=6).resolved((28, 28), 1.0))
     black = tensor(net, Image.new("RGB", (1, 1)))[:, 0, 0]
     assert len(found) == 6
     for view in found:
@@ -255,8 +267,8 @@ def test_what_does_not_fit_is_told(pictures):
 def test_a_protocol_reads_as_a_sentence():
     said = {name: str(protocol.resolved((224, 224), 0.875)) for name, protocol in PROTOCOLS.items()}
     assert said["centre"] == "short side 256: the centre (224×224)"
-    assert said["alexnet-10crop"] == ("short side 256: the four corners and the centre of the central square (224×224), "
-                                      "each also mirrored; probabilities of 10 views averaged")
+    assert said["alexnet-10crop"] == ("short side 256: the four corners and the centre of the central square "
+                                      "(224×224), each also mirrored; probabilities of 10 views averaged")
     assert "256, 288, 320, 352" in said["googlenet-144crop"] and "144 views" in said["googlenet-144crop"]
     assert said["vgg-dense"].startswith("short side 224, 256, 288: the whole picture, each also mirrored")
     assert said["resnet-multiscale"].endswith("scores of 5 views averaged")

@@ -31,9 +31,11 @@ def test_wilson_ends_exactly_at_nothing_and_all():
 
 
 def test_mcnemar_is_as_printed():
-    assert mcnemar(1, 1, 7, 12).p == pytest.approx(0.0703, abs=5e-5)        # Fagerland, Lydersen and Laake 2013, exact conditional
+    # Fagerland, Lydersen and Laake 2013, exact conditional
+    assert mcnemar(1, 1, 7, 12).p == pytest.approx(0.0703, abs=5e-5)
     assert mcnemar(0, 1, 9, 0).p == pytest.approx(22 / 1024) and mcnemar(0, 0, 5, 0).p == pytest.approx(2 / 32)
-    assert mcnemar(0, 5, 20, 0).p == pytest.approx(0.00511, abs=5e-6)       # (15 - 1)² / 25 = 7.84, one degree of freedom
+    # (15 - 1)² / 25 = 7.84, one degree of freedom
+    assert mcnemar(0, 5, 20, 0).p == pytest.approx(0.00511, abs=5e-6)
 
 
 @pytest.mark.parametrize("only_a, only_b", [(0, 0), (3, 3), (0, 9), (20, 4), (12, 12)])
@@ -65,7 +67,8 @@ def test_calibration_error_is_the_sum_over_bins():
     expected, counts = 0.0, []
     for i in range(10):
         inside = [(row.max().item(), row.argmax().item() == label)
-                  for row, label in zip(log_probabilities.exp(), labels.tolist(), strict=True) if i / 10 < row.max().item() <= (i + 1) / 10]
+                  for row, label in zip(log_probabilities.exp(), labels.tolist(), strict=True)
+                  if i / 10 < row.max().item() <= (i + 1) / 10]
         counts.append(len(inside))
         expected += abs(sum(sure for sure, _ in inside) - sum(right for _, right in inside)) / len(labels)
     assert found.error == pytest.approx(expected) and expected > 0.03

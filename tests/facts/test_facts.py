@@ -9,7 +9,9 @@ from convatlas.net import registry
 
 
 def test_everything_published_agrees_or_is_explained():
-    """One test, for the verdicts take long: nothing built disagrees, and what is explained is contested and does differ."""
+    """One test, for the verdicts take long: nothing built disagrees, and what is explained is contested and does
+    differ.
+    """
     assert arch
     verdicts = facts.check()
     assert [v for v in verdicts if v.verdict == "mismatch"] == []
@@ -17,13 +19,14 @@ def test_everything_published_agrees_or_is_explained():
     assert sum(v.verdict == "match" for v in verdicts) > 120
     explained = [v for v in verdicts if v.verdict == "explained"]
     assert all(v.note and v.published != v.computed for v in explained)
-    assert {(f.variant, str(f.value)) for f in published() if f.contested} == {(v.name, str(v.published)) for v in explained}
+    assert {(f.variant, str(f.value)) for f in published()
+            if f.contested} == {(v.name, str(v.published)) for v in explained}
     absent = {v.name for v in verdicts if v.verdict == "not built here"}
     assert absent == {f.variant for f in published()} - set(registry.VARIANTS)
 
 
-@pytest.mark.parametrize("fact", [f for f in published() if f.variant in ("lenet5", "lecun1989_zipcode") and f.fact in checker.COMPUTE],
-                         ids=lambda f: f"{f.variant}-{f.fact}-{f.layer}")
+@pytest.mark.parametrize("fact", [f for f in published() if f.variant in ("lenet5", "lecun1989_zipcode")
+                                  and f.fact in checker.COMPUTE], ids=lambda f: f"{f.variant}-{f.fact}-{f.layer}")
 def test_a_wrong_figure_is_found(fact: Fact, monkeypatch):
     wrong = [x + 1 for x in fact.value] if isinstance(fact.value, list) else fact.value + 1
     monkeypatch.setattr(checker, "published", lambda: (fact.model_copy(update={"value": wrong}),))
@@ -37,7 +40,8 @@ def test_an_unknown_kind_of_figure_is_no_silent_pass(monkeypatch):
 
 
 def test_an_unknown_layer_is_no_silent_pass(monkeypatch):
-    monkeypatch.setattr(checker, "published", lambda: (Fact(variant="lenet5", fact="params", layer="c4", value=1, source="a slip"),))
+    monkeypatch.setattr(checker, "published",
+                        lambda: (Fact(variant="lenet5", fact="params", layer="c4", value=1, source="a slip"),))
     with pytest.raises(LookupError, match="c4"):
         facts.check(["lenet5"])
 

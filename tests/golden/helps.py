@@ -25,7 +25,8 @@ def helps() -> dict[str, str]:
 def _commands(app: Typer, name: str = "") -> Iterator[tuple[str, Callable[..., Any] | None, str]]:
     yield name, app.registered_callback.callback if app.registered_callback else None, str(app.info.help or "")
     for command in app.registered_commands:
-        yield f"{name} {command.name or command.callback.__name__}".strip(), command.callback, str(command.short_help or "")
+        yield (f"{name} {command.name or command.callback.__name__}".strip(), command.callback,
+               str(command.short_help or ""))
     for group in app.registered_groups:
         yield from ((full, call, brief if full != group.name else str(group.short_help or brief))
                     for full, call, brief in _commands(group.typer_instance, group.name))

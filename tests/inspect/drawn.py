@@ -10,7 +10,8 @@ def words(figure):
 
 def ticks(axes):
     """The labels of the ticks within the axes' limits."""
-    sides = ((axes.get_xticks(), axes.get_xticklabels(), axes.get_xlim()), (axes.get_yticks(), axes.get_yticklabels(), axes.get_ylim()))
+    sides = ((axes.get_xticks(), axes.get_xticklabels(), axes.get_xlim()),
+             (axes.get_yticks(), axes.get_yticklabels(), axes.get_ylim()))
     return [label for places, labels, ends in sides for place, label in zip(places, labels, strict=True)
             if axes.axison and min(ends) <= place <= max(ends)]
 
@@ -23,8 +24,9 @@ def assert_readable(figure):
     shown = [text for text in all_of_it if text.get_text() and text.get_visible()]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in shown]
     for name, box in boxes:
-        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, f"{name!r} is cut off"
+        assert (box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1
+                and box.y1 <= figure.bbox.y1), f"{name!r} is cut off"
     low, high = (np.array([getattr(box, side) for _, box in boxes]) for side in ("min", "max"))
-    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)           # (n, n, 2): of every two, wide and high
+    shared = np.minimum(high[:, None], high) - np.maximum(low[:, None], low)    # (n, n, 2): of every two, wide and high
     over = np.triu((shared[..., 0] >= 2) & (shared[..., 1] >= 3), 1)
     assert not over.any(), " lies over ".join(repr(boxes[i][0]) for i in np.argwhere(over)[0])

@@ -38,7 +38,8 @@ def test_any_layer_by_name_a_vector_too():
     first, vector = activations(model, x, ["stages.0.c1", "head.hidden"])
     with torch.no_grad():
         torch.testing.assert_close(first.values, model.get_submodule("stages.0.c1")(x[None])[0])
-        torch.testing.assert_close(vector.values[:, 0, 0], model.forward_head(model.forward_features(x[None]), pre_logits=True)[0])
+        torch.testing.assert_close(vector.values[:, 0, 0],
+                                   model.forward_head(model.forward_features(x[None]), pre_logits=True)[0])
 
 
 def test_a_network_in_training_is_looked_at_as_it_predicts_and_left_as_it_was():

@@ -21,8 +21,8 @@ from convatlas.net.layers import layer_table
                                    {"kernel": 51, "cin": 32, "cout": 32, "size": 56}])
 def test_formulas_say_what_is_counted(given):
     numbers = {"kernel": 3, "cin": 512, "cout": 512, "size": 14, "groups": 32, "reduction": 4, "strip": 5} | given
-    symbols = {"D_K": numbers["kernel"], "M": numbers["cin"], "N": numbers["cout"], "B": numbers["cout"] // numbers["reduction"],
-               "g": numbers["groups"], "s": numbers["strip"]}
+    symbols = {"D_K": numbers["kernel"], "M": numbers["cin"], "N": numbers["cout"],
+               "B": numbers["cout"] // numbers["reduction"], "g": numbers["groups"], "s": numbers["strip"]}
     for form in forms(**given):
         text = re.sub(r"D_K|[MNBgs]", lambda found: str(symbols[found[0]]), form.formula)
         assert eval(text.replace("²", "**2").replace("·", "*").replace("−", "-")) == form.params, form.name
@@ -30,21 +30,24 @@ def test_formulas_say_what_is_counted(given):
 
 def test_layers_of_those_shapes_are_counted_alike():
     for form in forms(7, 64, 96, 12, groups=4, reduction=3):
-        chain = [nn.Conv2d(c.cin, c.cout, (c.high, c.wide), padding="same", groups=c.groups, bias=False) for c in form.layers]
+        chain = [nn.Conv2d(c.cin, c.cout, (c.high, c.wide), padding="same", groups=c.groups, bias=False)
+                 for c in form.layers]
         rows = [layer_table(conv, 12, conv.in_channels)[0] for conv in chain]
         assert (sum(row.params for row in rows), sum(row.macs for row in rows)) == (form.params, form.macs), form.name
 
 
 def test_two_3x3_see_as_much_as_one_5x5_for_less():
     ways = {form.name: form.params for form in forms(5)}
-    assert ways["2 times 3×3"] / ways["standard"] == pytest.approx(18 / 25)        # Simonyan & Zisserman 2015; Szegedy et al. 2016
+    # Simonyan & Zisserman 2015; Szegedy et al. 2016
+    assert ways["2 times 3×3"] / ways["standard"] == pytest.approx(18 / 25)
     assert ways["5×1, then 1×5"] / ways["standard"] == pytest.approx(10 / 25)
 
 
 @pytest.mark.parametrize(("kernel", "cout"), [(3, 512), (3, 64), (5, 128), (31, 1024)])
 def test_depthwise_separable_costs_one_nth_and_one_kernel_th(kernel, cout):
     ways = {form.name: form.macs for form in forms(kernel, 256, cout)}
-    assert ways["depthwise separable"] / ways["standard"] == pytest.approx(1 / cout + 1 / kernel**2)    # Howard et al. 2017, section 3.1
+    # Howard et al. 2017, section 3.1
+    assert ways["depthwise separable"] / ways["standard"] == pytest.approx(1 / cout + 1 / kernel**2)
 
 
 @pytest.mark.parametrize("line", [line for _, lines in TABLES.values() for line in lines], ids=lambda line: line.label)
@@ -52,7 +55,8 @@ def test_tables_are_what_was_published_and_what_is_counted(line):
     macs, params = computed(line)
     said = {(fact.fact.removesuffix("_without_aux"), str(fact.value)): fact.contested for fact in published()
             if fact.variant == line.variant and fact.fields == line.fields}
-    assert agrees(macs, line.macs) or said["macs", str(round(line.macs * 1e6))]         # printed otherwise: the facts say why
+    # printed otherwise: the facts say why
+    assert agrees(macs, line.macs) or said["macs", str(round(line.macs * 1e6))]
     if not line.fields:
         assert ("macs", str(round(line.macs * 1e6))) in said and ("params", str(round(line.params * 1e6))) in said
     assert agrees(params, line.params) or line.label == "GoogleNet"
@@ -67,16 +71,19 @@ def test_table_3_and_the_shares_of_table_2():
         found = [row for row in layer_table(convatlas.create_model("mobilenet_v1")) if row.macs]
     whole = sum(row.macs for row in found)
     rules = (lambda row: row.kernel == "1×1", lambda row: " g" in row.kernel, lambda row: row.kind == "Linear")
-    assert [round(100 * sum(row.macs for row in found if rule(row)) / whole, 2) for rule in rules] == [94.86, 3.06, 0.18]
+    assert [round(100 * sum(row.macs for row in found if rule(row)) / whole, 2) for rule in rules] == [94.86, 3.06,
+                                                                                                       0.18]
 
 
-@pytest.mark.parametrize(("count", "millions", "same"), [(568_740_352, 569, True), (290_675_200, 290, False), (470_072, 0.5, True),
-                                                         (4_867_293_184, 4866, False), (52_283_392, 52.3, True)])
+@pytest.mark.parametrize(("count", "millions", "same"),
+                         [(568_740_352, 569, True), (290_675_200, 290, False), (470_072, 0.5, True),
+                          (4_867_293_184, 4866, False), (52_283_392, 52.3, True)])
 def test_rounding_is_that_of_the_print(count, millions, same):
     assert agrees(count, millions) is same
 
 
-@pytest.mark.parametrize(("given", "said"), [({"cin": 100}, "groups = 32"), ({"cout": 30, "cin": 32, "groups": 1}, "reduction = 4"),
+@pytest.mark.parametrize(("given", "said"), [({"cin": 100}, "groups = 32"),
+                                             ({"cout": 30, "cin": 32, "groups": 1}, "reduction = 4"),
                                              ({"kernel": 0}, "kernel = 0")])
 def test_numbers_that_do_not_fit_are_told(given, said):
     with pytest.raises(ConvatlasError, match=said):
@@ -99,9 +106,11 @@ def test_pictures_can_be_read():
 def test_the_command(tmp_path, capsys):
     command(kernel=5, cin=64, cout=64, groups=4, out=tmp_path / "a.png", json=True)
     ways = json.loads(capsys.readouterr().out)
-    assert ways[0]["name"] == "standard" and ways[0]["params"] == 25 * 64 * 64 and (tmp_path / "a.png").stat().st_size > 10_000
+    assert (ways[0]["name"] == "standard" and ways[0]["params"] == 25 * 64 * 64
+            and (tmp_path / "a.png").stat().st_size > 10_000)
     command("lenet5", out=tmp_path / "b.svg", json=True)
-    assert sum(stage["params"] for stage in json.loads(capsys.readouterr().out)) == 60_000 and (tmp_path / "b.svg").exists()
+    assert (sum(stage["params"] for stage in json.loads(capsys.readouterr().out)) == 60_000
+            and (tmp_path / "b.svg").exists())
     command(tables=True)
     assert "Table 8" in capsys.readouterr().out
     with pytest.raises(ConvatlasError, match="gif"):

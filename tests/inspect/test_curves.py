@@ -42,7 +42,8 @@ def test_what_runs_to_the_right():
 def test_smoothing_keeps_the_raw_line():
     axes = overlay({"one": rows(0.5, 0.9, 0.8)}, ["val_top1"], smooth=0.5).axes[0]
     np.testing.assert_allclose(line(axes, PALETTE[0]).get_ydata(), [50, 70 / 3, 150 / 7])
-    assert any(np.allclose(each.get_ydata(), [50, 10, 20]) for each in axes.lines if len(each.get_ydata()) == 3 and each.get_alpha())
+    assert any(np.allclose(each.get_ydata(), [50, 10, 20]) for each in axes.lines
+               if len(each.get_ydata()) == 3 and each.get_alpha())
     assert smoothed([2, math.nan, 2], 0.9) == pytest.approx([2, 2, 2])
     assert math.isnan(smoothed([math.nan], 0.9)[0])
 
@@ -58,14 +59,16 @@ def test_names_are_kept_apart_and_move_little():
 
 def test_a_shared_date_is_not_repeated():
     def ends(*names):
-        return [text for text in texts(overlay(dict.fromkeys(names, rows(0.5)), ["val_top1"]).axes[0]) if "50 %" in text]
+        return [text for text in texts(overlay(dict.fromkeys(names, rows(0.5)), ["val_top1"]).axes[0])
+                if "50 %" in text]
 
     assert ends("2026-11-23-a", "2026-11-23-b") == ["a  50 %", "b  50 %"]
     assert ends("2026-11-23-a", "2026-11-24-b") == ["2026-11-23-a  50 %", "2026-11-24-b  50 %"]
 
 
 def test_many_runs_and_lonely_points_are_drawn():
-    runs = {f"run {i}": rows(*[0.5 + 0.02 * i] * 3) for i in range(20)} | {"new": rows(0.4), "empty": [], "lost": rows(math.nan, math.nan)}
+    runs = {f"run {i}": rows(*[0.5 + 0.02 * i] * 3) for i in range(20)} | {"new": rows(0.4), "empty": [],
+                                                                           "lost": rows(math.nan, math.nan)}
     axes = overlay(runs, ["val_top1"]).axes[0]
     assert sum("run" in text for text in texts(axes)) == 20
     assert not any("empty" in text or "lost" in text for text in texts(axes))

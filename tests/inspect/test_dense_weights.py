@@ -54,7 +54,8 @@ def test_a_network_without_dense_blocks_names_some_that_have():
             assert len(dense_weights(create_model(name))) > 1
 
 
-@pytest.mark.parametrize(("name", "fields"), [("densenet_40_12_cifar", {}), ("densenet121", {}), ("densenet121", {"layers": (1,)})])
+@pytest.mark.parametrize(("name", "fields"), [("densenet_40_12_cifar", {}), ("densenet121", {}),
+                                              ("densenet121", {"layers": (1,)})])
 def test_the_picture(name, fields):
     found = dense_weights(create_model(name, **fields))
     figure = draw(found, f"What the layers of {name} read")
@@ -72,5 +73,6 @@ def test_the_command(tmp_path, capsys):
     command("densenet_40_12_cifar", out=tmp_path / "dense.pdf", json=True)
     told = json.loads(capsys.readouterr().out)
     assert (tmp_path / "dense.pdf").read_bytes().startswith(b"%PDF")
-    assert [block["read_by"] for block in told["blocks"]] == ["stages.1.reduce.conv", "stages.2.reduce.conv", "head.classifier"]
+    assert [block["read_by"] for block in told["blocks"]] == ["stages.1.reduce.conv", "stages.2.reduce.conv",
+                                                              "head.classifier"]
     assert told["blocks"][0]["weights"][12][0] is None and len(told["blocks"][0]["weights"]) == 13

@@ -1,4 +1,6 @@
-"""The drawing of a network: what it says of it, and that every variant can be drawn without words that leave the sheet or meet."""
+"""The drawing of a network: what it says of it, and that every variant can be drawn without words that leave the sheet
+or meet.
+"""
 
 import dataclasses
 import io
@@ -23,12 +25,14 @@ def parts(name: str, **fields) -> Anatomy:
 
 def rows(found: Anatomy) -> list[tuple]:
     """(layer, or × and the number of repeats; channels; size) of every unit."""
-    return [(f"×{unit.repeat}" if unit.is_block else next(steps(unit.last)).text, unit.channels, unit.size) for unit in found.units]
+    return [(f"×{unit.repeat}" if unit.is_block else next(steps(unit.last)).text, unit.channels, unit.size)
+            for unit in found.units]
 
 
 def test_lenet5_is_drawn_layer_by_layer_as_in_its_figure_2():
     assert rows(parts("lenet5")) == [
-        ("conv 5×5", 6, (28, 28)), ("subsample 2×2", 6, (14, 14)), ("conv 5×5", 16, (10, 10)), ("subsample 2×2", 16, (5, 5)),
+        ("conv 5×5", 6, (28, 28)), ("subsample 2×2", 6, (14, 14)), ("conv 5×5", 16, (10, 10)),
+        ("subsample 2×2", 16, (5, 5)),
         ("conv 5×5", 120, (1, 1)), ("fully connected", 84, None), ("RBF distance", 10, None)]
 
 
@@ -38,9 +42,11 @@ def test_alexnet_names_what_follows_each_layer_and_its_groups():
     assert (second.text, second.after) == ("conv 5×5, 2 groups", ("ReLU", "LRN"))
 
 
-@pytest.mark.parametrize(("name", "repeats"), [      # Table 1 of the ResNet paper; of DenseNet's; of EfficientNet's, times 3.1
-    ("resnet18", [2, 2, 2, 2]), ("resnet50", [3, 4, 6, 3]), ("densenet121", [6, 1, 12, 1, 24, 1, 16]), ("preact_resnet50", [3, 4, 6, 3]),
-    ("efficientnet_b7", [4, 7, 7, 10, 10, 13, 4]), ("mobilenet_v2", [1, 2, 3, 4, 3, 3, 1]), ("convnext_tiny", [3, 3, 9, 3])])
+# Table 1 of the ResNet paper; of DenseNet's; of EfficientNet's, times 3.1
+@pytest.mark.parametrize(("name", "repeats"), [
+    ("resnet18", [2, 2, 2, 2]), ("resnet50", [3, 4, 6, 3]), ("densenet121", [6, 1, 12, 1, 24, 1, 16]),
+    ("preact_resnet50", [3, 4, 6, 3]), ("efficientnet_b7", [4, 7, 7, 10, 10, 13, 4]),
+    ("mobilenet_v2", [1, 2, 3, 4, 3, 3, 1]), ("convnext_tiny", [3, 3, 9, 3])])
 def test_repeated_blocks_are_folded_as_the_papers_tables_count_them(name, repeats):
     assert [unit.repeat for unit in parts(name).units if unit.is_block] == repeats
 
@@ -49,15 +55,18 @@ def test_a_block_that_repeats_shows_its_skip_and_remembers_that_the_first_projec
     stage = next(unit for unit in parts("resnet50").units if unit.repeat == 4)
     first, last = (chain[0] for chain in (stage.first, stage.last))
     assert isinstance(first, Fork) and isinstance(last, Fork) and first.join == last.join == "add"
-    assert [step.text for step in first.paths[1]] == ["conv 1×1"] and first.paths[1][0].stride == 2 and last.paths[1] == ()
+    assert ([step.text for step in first.paths[1]] == ["conv 1×1"] and first.paths[1][0].stride == 2
+            and last.paths[1] == ())
     assert [step.channels for step in steps(stage.last)] == [128, 128, 512]
     assert kind_of(stage.first) == kind_of(stage.last)
 
 
 def test_modules_of_different_widths_are_not_folded_but_are_of_one_kind():
     modules = [unit for unit in parts("googlenet").units if unit.is_block]
-    assert len(modules) == 9 and {unit.repeat for unit in modules} == {1} and len({kind_of(unit.last) for unit in modules}) == 1
-    assert [unit.channels for unit in modules] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]      # Table 1, output size
+    assert (len(modules) == 9 and {unit.repeat for unit in modules} == {1}
+            and len({kind_of(unit.last) for unit in modules}) == 1)
+    # Table 1, output size
+    assert [unit.channels for unit in modules] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
 
 
 def test_side_classifiers_stand_after_4a_and_4d():
@@ -76,7 +85,8 @@ def test_pairs_of_blocks_that_follow_one_another_are_bracketed():
 def test_the_links_of_a_u_join_maps_of_one_level():
     found = parts("unet")
     ends = [(found.units[link.source].size, found.units[link.target].size) for link in found.links]
-    assert ends == [((64, 64), (56, 56)), ((136, 136), (104, 104)), ((280, 280), (200, 200)), ((568, 568), (392, 392))]   # Figure 1
+    # Figure 1
+    assert ends == [((64, 64), (56, 56)), ((136, 136), (104, 104)), ((280, 280), (200, 200)), ((568, 568), (392, 392))]
     assert not any(unit.is_block for unit in found.units)
 
 
@@ -93,12 +103,14 @@ def test_the_picture_says_its_size_in_numbers():
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=[] if name in FAMILIES.values() and name != "resnet1202_cifar" else pytest.mark.slow) for name in VARIANTS])
+    pytest.param(name, marks=[] if name in FAMILIES.values() and name != "resnet1202_cifar" else pytest.mark.slow)
+    for name in VARIANTS])
 def test_every_variant_is_drawn_inside_the_sheet_without_words_that_overlap(name):
     found = parts(name)
     figure = draw(found, f"{name} as it is")
     output = found.units[-1]
-    assert output.channels == VARIANTS[name].spec.num_classes and (found.params, found.macs) == (VARIANTS[name].params, VARIANTS[name].macs)
+    assert (output.channels == VARIANTS[name].spec.num_classes
+            and (found.params, found.macs) == (VARIANTS[name].params, VARIANTS[name].macs))
     boxes = extents(figure)
     wide, high = figure.canvas.get_width_height()
     for text, box in boxes:

@@ -56,7 +56,8 @@ def test_what_cannot_be_drawn_is_refused():
     model = create_model("resnet20_cifar")
     with pytest.raises(ConvatlasError, match=r"no layer 'stem.cnov'.*did you mean 'stem.conv'"):
         filters(model, "stem.cnov")
-    with pytest.raises(ConvatlasError, match=r"'stem.act' of resnet20_cifar is a ReLU, which has no kernels.*'stem.conv'"):
+    with pytest.raises(ConvatlasError, match=r"'stem.act' of resnet20_cifar is a ReLU, which has no "
+                       r"kernels.*'stem.conv'"):
         filters(model, "stem.act")
 
 
@@ -65,7 +66,8 @@ def test_the_picture_of_a_first_layer():
     found = filters(model)
     figure = draw(found, "alexnet")
     assert_readable(figure)
-    assert words(figure)[:2] == ["First layer of alexnet", "stem.conv1: 96 kernels of 11×11 pixels, red, green and blue"]
+    assert words(figure)[:2] == ["First layer of alexnet",
+                                 "stem.conv1: 96 kernels of 11×11 pixels, red, green and blue"]
     shown = pictures(figure)
     assert len(shown) == 96 and len(pictures(draw(found, "alexnet", limit=7))) == 7
     weights = found.weights[5].numpy()
@@ -75,7 +77,8 @@ def test_the_picture_of_a_first_layer():
 
 @pytest.mark.parametrize(("name", "fields", "layer", "count"), [
     ("lenet5", {}, None, 6), ("lenet5", {}, "stages.1.c3", 60), ("resnet20_cifar", {"in_chans": 4}, None, 64),
-    ("mobilenet_v1", {}, "stages.0.0.depthwise.conv", 32), ("vgg11", {}, "stages.1.conv1", 256), ("lecun1989_net1", {}, None, 10),
+    ("mobilenet_v1", {}, "stages.0.0.depthwise.conv", 32), ("vgg11", {}, "stages.1.conv1", 256),
+    ("lecun1989_net1", {}, None, 10),
 ])
 def test_every_kind_of_layer_can_be_drawn(name, fields, layer, count):
     model = create_model(name, **fields)

@@ -85,7 +85,8 @@ def test_some_images_are_spread_evenly():
     assert spread(images(15), 3) == [0, 7, 14] and spread(images(15), 1) == [0]
     assert spread(images(4), 9) == spread(images(4), None) == [0, 1, 2, 3]
     model = network()
-    assert gates(model, images(15), CLASSES, transforms(model), count=3)[0].counts.tolist() == [1, 1, 1, 0]       # labels 0, 1, 2
+    # labels 0, 1, 2
+    assert gates(model, images(15), CLASSES, transforms(model), count=3)[0].counts.tolist() == [1, 1, 1, 0]
 
 
 def test_a_network_without_gates_names_some_that_have():
@@ -108,7 +109,8 @@ def test_the_picture_shows_the_last_gate_of_each_stage():
     everything, cat, *_ = graph.get_lines()
     np.testing.assert_allclose(everything.get_ydata(), found[1].all_mean)
     np.testing.assert_allclose(cat.get_ydata(), found[1].mean[0])
-    assert len([each for each in graph.collections if isinstance(each, PolyCollection)]) == 1      # the deviation over all images
+    # the deviation over all images
+    assert len([each for each in graph.collections if isinstance(each, PolyCollection)]) == 1
 
 
 def test_chosen_classes_and_layers():
@@ -124,8 +126,9 @@ def test_chosen_classes_and_layers():
 
 
 def test_many_channels_are_thinned_and_long_names_clipped():
-    wide = Gates("stages.3.2.block.branch.se", ("a class with a name that goes on and on", "b"), 7, torch.tensor([3, 4]),
-                 torch.rand(2, 2048).double(), torch.rand(2, 2048).double(), torch.rand(2048).double(), torch.rand(2048).double())
+    wide = Gates("stages.3.2.block.branch.se", ("a class with a name that goes on and on", "b"),
+                 7, torch.tensor([3, 4]), torch.rand(2, 2048).double(), torch.rand(2, 2048).double(),
+                 torch.rand(2048).double(), torch.rand(2048).double())
     figure = draw([wide], "Gates")
     assert_readable(figure)
     assert len(figure.axes[1].get_lines()[0].get_xdata()) == 50
@@ -137,8 +140,8 @@ def test_the_command(tmp_path, capsys):
     model = network(in_chans=1, table=((8, 8, 1),))
     model.reset_classifier(10)
     save(model, tmp_path / "net.safetensors")
-    command(str(tmp_path / "net.safetensors"), "digits", classes=["3"], layers=None, count=40, batch_size=16, device="cpu",
-            out=tmp_path / "gates.png", json=True)
+    command(str(tmp_path / "net.safetensors"), "digits", classes=["3"], layers=None, count=40, batch_size=16,
+            device="cpu", out=tmp_path / "gates.png", json=True)
     told = json.loads(capsys.readouterr().out)
     assert (tmp_path / "gates.png").stat().st_size > 10_000
     assert [len(layer["mean"]) for layer in told["layers"]] == [8, 8]

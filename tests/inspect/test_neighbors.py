@@ -1,4 +1,6 @@
-"""Neighbours: every vector compared, against sums in double precision; the index on disk as pictures come, change, go and break."""
+"""Neighbours: every vector compared, against sums in double precision; the index on disk as pictures come, change, go
+and break.
+"""
 
 import json
 import os
@@ -26,8 +28,8 @@ def by_hand(queries, vectors, k, metric):
     """Distances (Q, k) and numbers, one pair after the other in double precision."""
     rows = []
     for query in queries.double():
-        apart = [(1 - float(query @ x / query.norm() / x.norm()) if metric == "cosine" else float((query - x).norm()), i)
-                 for i, x in enumerate(vectors.double())]
+        apart = [(1 - float(query @ x / query.norm() / x.norm()) if metric == "cosine" else float((query - x).norm()),
+                  i) for i, x in enumerate(vectors.double())]
         rows.append(sorted(apart)[:k])
     return torch.tensor([[d for d, _ in row] for row in rows]), torch.tensor([[i for _, i in row] for row in rows])
 
@@ -49,7 +51,8 @@ def _faiss():
 @pytest.mark.parametrize("block", [2**25, 600])         # floats: all at once, and 40 vectors at a time
 def test_nearest_is_what_comparing_every_pair_finds(tmp_path, monkeypatch, metric, block, engine):
     monkeypatch.setattr(searching, "BLOCK", block)
-    vectors, queries = torch.rand(301, 12) + 3, torch.rand(3, 12) + 3          # far from zero: products are large, differences small
+    # far from zero: products are large, differences small
+    vectors, queries = torch.rand(301, 12) + 3, torch.rand(3, 12) + 3
     vectors[170] = vectors[9] = queries[1] * 1.0001                             # two equal ones, in blocks of their own
     distances, numbers = nearest(queries, stored(tmp_path / "v.f32", vectors), 7, metric, engine)
     expected, which = by_hand(queries, vectors, 7, metric)
@@ -104,7 +107,8 @@ def expected(model, folder):
 
 
 def holds(index, vectors):
-    found = dict(zip(index.names(range(index.vectors.count)), index.vectors.chosen(torch.arange(index.vectors.count)), strict=True))
+    found = dict(zip(index.names(range(index.vectors.count)),
+                     index.vectors.chosen(torch.arange(index.vectors.count)), strict=True))
     assert found.keys() == vectors.keys()
     for name, vector in found.items():
         torch.testing.assert_close(vector, vectors[name])
@@ -123,7 +127,8 @@ def test_an_index_follows_its_pictures(model, photos, tmp_path):
     (photos / "a" / "0-L.png").unlink()
     Image.new("L", (33, 30), 77).save(photos / "b" / "1-RGB.png")
     assert update() == Changes(kept=4, added=2, dropped=2, skipped=1)
-    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["index.json", "rows-1.jsonl", "vectors-1.f32"]
+    assert sorted(path.name for path in (tmp_path / "index").iterdir()) == ["index.json", "rows-1.jsonl",
+                                                                            "vectors-1.f32"]
 
 
 def test_only_what_is_new_runs_through_the_network(model, photos, tmp_path):
@@ -187,7 +192,8 @@ def test_neighbours_of_pictures(model, photos, metric):
     names = sorted(vectors)
     queries = Files([photos / "a" / "0-L.png", photos / "a" / "broken.png", photos / "b" / "3-P.png"], torch.zeros(3))
     result = neighbors(model, queries, opened(photos), transforms(model), k=3, metric=metric)
-    assert result.names == (str(photos / "a" / "0-L.png"), str(photos / "b" / "3-P.png"))       # the broken one is left out
+    # the broken one is left out
+    assert result.names == (str(photos / "a" / "0-L.png"), str(photos / "b" / "3-P.png"))
     for name, row in zip(result.names, result.found, strict=True):
         others = [other for other in names if other != name]                # a picture is not its own neighbour
         distances, numbers = by_hand(vectors[name][None], torch.stack([vectors[other] for other in others]), 3, metric)
@@ -196,7 +202,8 @@ def test_neighbours_of_pictures(model, photos, metric):
     figure = draw(result, "What lenet1 takes for alike")
     assert_readable(figure)
     assert len(figure.axes) == 2 * (1 + 3)
-    assert any("nearest of 6 pictures" in text for text in words(figure)) and {"a/0-L.png", "b/3-P.png"} <= set(words(figure))
+    assert (any("nearest of 6 pictures" in text for text in words(figure))
+            and {"a/0-L.png", "b/3-P.png"} <= set(words(figure)))
 
 
 def test_a_folder_of_one_image(model, photos, tmp_path):
@@ -217,8 +224,8 @@ def test_the_command(model, photos, tmp_path, capsys):
     from convatlas.cli import main
 
     save(model, tmp_path / "net.safetensors")
-    asked = ["inspect", "neighbours", str(tmp_path / "net.safetensors"), str(photos / "b"), "--among", str(photos), "-k", "2",
-             "--index", str(tmp_path / "index"), "--out", str(tmp_path / "alike.svg"), "--json"]
+    asked = ["inspect", "neighbours", str(tmp_path / "net.safetensors"), str(photos / "b"), "--among", str(photos),
+             "-k", "2", "--index", str(tmp_path / "index"), "--out", str(tmp_path / "alike.svg"), "--json"]
     assert main(asked) == 0
     told = capsys.readouterr()
     found = json.loads(told.out)
@@ -233,5 +240,6 @@ def test_the_command(model, photos, tmp_path, capsys):
         assert min(picture.size) > 400
     (tmp_path / "one").mkdir()
     (photos / "a" / "0-L.png").rename(tmp_path / "one" / "0.png")
-    assert main([*asked[:3], str(tmp_path / "one"), "--among", str(tmp_path / "one"), "--out", str(tmp_path / "x.png")]) == 2
+    assert main([*asked[:3], str(tmp_path / "one"), "--among", str(tmp_path / "one"),
+                 "--out", str(tmp_path / "x.png")]) == 2
     assert "look among more pictures" in capsys.readouterr().err and not (tmp_path / "x.png").exists()

@@ -14,7 +14,8 @@ from convatlas.draw.plots import COLORS, best_row, confusion, curves, filter_pic
 
 def rows(count, **changed):
     base = {"lr": 0.1, "train_loss": 1.0, "train_top1": 0.5, "val_loss": 1.0, "val_top1": 0.5}
-    return [{"epoch": e, **base, **{name: values[e - 1] for name, values in changed.items()}} for e in range(1, count + 1)]
+    return [{"epoch": e, **base, **{name: values[e - 1] for name, values in changed.items()}}
+            for e in range(1, count + 1)]
 
 
 def texts(axes):
@@ -129,11 +130,12 @@ def test_matplotlib_is_left_as_it_was_and_imported_late():
     code = ("import sys, torch; from convatlas.inspect import report, plots; assert 'matplotlib' not in sys.modules\n"
             "import matplotlib as m; m.rcParams['lines.linewidth'] = 7\n"
             "plots.svg(plots.confusion(torch.eye(3, dtype=torch.int64), list('abc')), 'c', 't')\n"
-            "assert m.rcParams['lines.linewidth'] == 7 and m.rcParams['svg.fonttype'] == 'path' and not m.rcParams['svg.hashsalt']\n"
-            "assert 'matplotlib.pyplot' not in sys.modules")
+            "assert m.rcParams['lines.linewidth'] == 7 and m.rcParams['svg.fonttype'] == 'path' and not "
+            "m.rcParams['svg.hashsalt']\nassert 'matplotlib.pyplot' not in sys.modules")
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("seconds, said", [(8.44, "8.4 s"), (59.97, "1 min 00 s"), (192, "3 min 12 s"), (7500, "2 h 05 min")])
+@pytest.mark.parametrize("seconds, said", [(8.44, "8.4 s"), (59.97, "1 min 00 s"), (192, "3 min 12 s"),
+                                           (7500, "2 h 05 min")])
 def test_durations(seconds, said):
     assert duration(seconds) == said

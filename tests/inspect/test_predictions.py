@@ -1,4 +1,6 @@
-"""The sheet of predictions: its numbers beside the network run by hand, its bars, and what it says of classes it does not know."""
+"""The sheet of predictions: its numbers beside the network run by hand, its bars, and what it says of classes it does
+not know.
+"""
 
 import json
 from dataclasses import replace
@@ -44,8 +46,10 @@ def test_bars_are_the_networks_probabilities(model):
     for i, guess in enumerate(found):
         best = shares[i].argsort(descending=True)
         truth = i % 4
-        assert guess.name == data.name(i) and guess.truth == CLASSES[truth] and torch.equal(guess.pixels, data.images[i])
-        assert guess.classes == tuple(CLASSES[k] for k in best[:3]) and guess.probabilities == pytest.approx(shares[i][best[:3]].tolist())
+        assert (guess.name == data.name(i) and guess.truth == CLASSES[truth]
+                and torch.equal(guess.pixels, data.images[i]))
+        assert (guess.classes == tuple(CLASSES[k] for k in best[:3])
+                and guess.probabilities == pytest.approx(shares[i][best[:3]].tolist()))
         assert guess.truth_probability == pytest.approx(shares[i, truth].item())
         assert guess.truth_rank == best.tolist().index(truth) + 1 and guess.right == (best[0] == truth)
 
@@ -55,8 +59,10 @@ def test_a_seed_chooses_and_mistakes_can_be_asked_for(model):
     wrong = [i for i, share in enumerate(by_hand(model, data)) if share.argmax() != i % 4]
     chosen = [guess.name for guess in predictions(model, data, transforms(model), classes=CLASSES, count=5, seed=1)]
     assert len(set(chosen)) == 5
-    assert chosen == [guess.name for guess in predictions(model, data, transforms(model), classes=CLASSES, count=5, seed=1)]
-    assert chosen != [guess.name for guess in predictions(model, data, transforms(model), classes=CLASSES, count=5, seed=2)]
+    assert chosen == [guess.name
+                      for guess in predictions(model, data, transforms(model), classes=CLASSES, count=5, seed=1)]
+    assert chosen != [guess.name
+                      for guess in predictions(model, data, transforms(model), classes=CLASSES, count=5, seed=2)]
     mistakes = predictions(model, data, transforms(model), classes=CLASSES, wrong=True, batch_size=3)
     assert [guess.name for guess in mistakes] == [data.name(i) for i in wrong] and 0 < len(wrong) < 24
     some = predictions(model, data, transforms(model), classes=CLASSES, count=2, seed=3, wrong=True)
@@ -69,12 +75,14 @@ def test_the_loss_says_what_scores_mean(model):
     with torch.no_grad():
         shares = model(transforms(model)(data.images)).sigmoid()
     for i, guess in enumerate(predictions(model, data, transforms(model), top=1)):
-        assert guess.probabilities[0] == pytest.approx(shares[i].max().item()) and guess.truth is None and guess.right is None
+        assert (guess.probabilities[0] == pytest.approx(shares[i].max().item()) and guess.truth is None
+                and guess.right is None)
 
 
 def test_a_class_that_the_network_does_not_know(model):
     found = predictions(model, images(4), transforms(model), classes=("cat", "dog", "ship", "wolf"))
-    assert (found[3].truth, found[3].truth_rank, found[3].truth_probability, found[3].right) == ("wolf", None, None, False)
+    assert (found[3].truth, found[3].truth_rank, found[3].truth_probability,
+            found[3].right) == ("wolf", None, None, False)
     assert "not a class of the network" in words(draw(found, "title"))
 
 
@@ -114,13 +122,15 @@ def test_the_command_matches_classes_by_name_and_reads_pictures_of_any_kind(mode
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(dice.integers(0, 256, (20 + 9 * i, 60 - 5 * i, 3), dtype=np.uint8)).convert(mode).save(path)
     save(model, tmp_path / "net.safetensors")
-    asked = ["inspect", "predictions", str(tmp_path / "net.safetensors"), "--out", str(tmp_path / "sheet.svg"), "--json"]
+    asked = ["inspect", "predictions", str(tmp_path / "net.safetensors"),
+             "--out", str(tmp_path / "sheet.svg"), "--json"]
     assert main([*asked, "--data", str(folder)]) == 0
     told = capsys.readouterr()
     rows = json.loads(told.out)["images"]
     assert sorted(row["truth"] for row in rows) == ["cat"] * 3 + ["wolf"] * 3
     assert all((row["truth_rank"] is None) == (row["truth"] == "wolf") for row in rows)
-    assert "'Cat' is taken for the model's 'cat'" in told.err and "does not know 1 of the 2 classes of the data: 'wolf'" in told.err
+    assert ("'Cat' is taken for the model's 'cat'" in told.err
+            and "does not know 1 of the 2 classes of the data: 'wolf'" in told.err)
     assert "<svg" in (tmp_path / "sheet.svg").read_text()
     (folder / "broken.jpg").write_bytes(b"no picture")
     assert main([*asked, str(folder), str(folder / "Cat" / "0.png")]) == 0

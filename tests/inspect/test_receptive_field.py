@@ -17,7 +17,9 @@ from convatlas.net.model import Convnet, pooled
 
 
 def seen(model, layer, size, side):
-    """Pixels from first to last, along rows (side 2) or columns (side 3), that reach the middle unit of the map: NaN spreads to it."""
+    """Pixels from first to last, along rows (side 2) or columns (side 3), that reach the middle unit of the map: NaN
+    spreads to it.
+    """
     kept = []
     hook = dict(model.named_modules())[layer].register_forward_hook(lambda _module, _args, output: kept.append(output))
     images = torch.zeros(size, model.in_chans, size, size)
@@ -32,7 +34,8 @@ def seen(model, layer, size, side):
 
 
 @pytest.mark.parametrize(("name", "layer", "size"), [
-    ("lenet5", "stages.1", 32), ("resnet18", "stages.1", 96), ("googlenet", "stages.1", 96), ("densenet_40_12_cifar", "stages.0", 32),
+    ("lenet5", "stages.1", 32), ("resnet18", "stages.1", 96), ("googlenet", "stages.1", 96),
+    ("densenet_40_12_cifar", "stages.0", 32),
     ("mobilenet_v1", "stages.2", 64), ("vgg11", "stages.2", 64), ("mobilenet_v2", "stages.1", 64),
 ])
 def test_the_box_is_where_pixels_reach_the_unit(name, layer, size):

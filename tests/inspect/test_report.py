@@ -70,7 +70,8 @@ def evaluation(labels, wrong, classes, skipped=0, outputs=None):
     predictions[:wrong] = (labels[:wrong] + 1) % classes
     share = 1 - wrong / max(len(labels), 1)
     return Evaluation(0.05, share, 1.0, len(labels), skipped, confusion(labels, predictions, outputs or classes),
-                      torch.arange(len(labels)), labels, predictions, predictions == labels, torch.linspace(0.5, 0.9, len(labels)), 1000.0)
+                      torch.arange(len(labels)), labels, predictions, predictions == labels,
+                      torch.linspace(0.5, 0.9, len(labels)), 1000.0)
 
 
 def metrics(folder, epochs):
@@ -78,7 +79,8 @@ def metrics(folder, epochs):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         for epoch in range(1, epochs + 1):
-            top1 = 0.9 + 0.01 * min(epoch, 5)      # the best epoch is the fifth: the later ones equal it with a worse loss
+            # the best epoch is the fifth: the later ones equal it with a worse loss
+            top1 = 0.9 + 0.01 * min(epoch, 5)
             val_loss = 1 / epoch if epoch <= 5 else 0.5
             row = (epoch, epoch * 23, 0.1 / epoch, 1 / epoch, top1, val_loss, top1, 1, 900, epoch * 40)
             writer.writerow(dict(zip(COLUMNS, row, strict=True)))
@@ -97,7 +99,8 @@ def write(tmp_path):
             evaluation=evaluation(pictures.labels, wrong, classes, skipped, outputs), images=pictures,
             classes=names or [f"class {i}" for i in range(classes)],
             filters=torch.randn(filters) if filters else None, facts=facts or {"Departs": "Nothing."})
-        assert path == tmp_path / "report.html" and sorted(p.name for p in tmp_path.iterdir()) == ["metrics.csv", "report.html"]
+        assert (path == tmp_path / "report.html"
+                and sorted(p.name for p in tmp_path.iterdir()) == ["metrics.csv", "report.html"])
         text = path.read_text(encoding="utf-8")
         return Page(text), text
 
@@ -168,7 +171,8 @@ def test_hostile_names_are_only_text(write):
     assert "\x00" not in text
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"onload=\"x", "'></svg><i>", "{{ 7 * 7 }}", "a & b", "`rm`"])
+@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "\"onload=\"x", "'></svg><i>", "{{ 7 * 7 }}",
+                                  "a & b", "`rm`"])
 def test_a_name_is_shown_as_it_is_wherever_it_stands(write, name):
     page, _ = write(names=[name, *"bcdefghij"], title=name, facts={name: "x"}, run=Run(data=Data(source=f"x{name}")),
                     layers=[Layer(name, name, (1,), name, 1, 1, 1)], pictures=images(60, name=name))
@@ -237,7 +241,7 @@ def test_large_pictures_become_small(write, channels):
 @pytest.mark.parametrize("filters, said", [
     ((6, 1, 5, 5), "All 6 filters of stem.conv, 5×5 pixels: grey is zero"),
     ((100, 3, 5, 5), "The first 96 of 100 filters of stem.conv, 5×5 pixels: red, green and blue"),
-    ((2, 16, 3, 3), "All 2 filters, 3×3 pixels: the mean over 16 channels"),        # 3×3 is not the first layer's kernel
+    ((2, 16, 3, 3), "All 2 filters, 3×3 pixels: the mean over 16 channels"),    # 3×3 is not the first layer's kernel
 ])
 def test_filters(write, filters, said):
     page, text = write(filters=filters)
@@ -258,7 +262,8 @@ def test_confusion_to_twenty_classes_has_numbers_and_a_table(write):
 def test_per_class_figures(write):
     # 6 pictures of each class; class 0 is once taken for class 1, nothing else
     drawn = section(write(count=60, wrong=1)[1], "Confusion")
-    row = {cells[0]: cells[1:] for cells in (re.findall(r"<td[^>]*>(.*?)</td>", line) for line in drawn.split("<tr>")[2:])}
+    row = {cells[0]: cells[1:]
+           for cells in (re.findall(r"<td[^>]*>(.*?)</td>", line) for line in drawn.split("<tr>")[2:])}
     assert row["class 0"] == ["6", "83.3 %", "1", "100.0 %", ""]
     assert row["class 1"] == ["6", "100.0 %", "", "85.7 %", "1"]
 
@@ -274,13 +279,15 @@ def test_many_classes_are_a_heat_map_and_the_most_confused_pairs(write, classes)
 def test_two_hundred_classes_are_a_table(write):
     page, text = write(count=400, wrong=80, classes=200, size=4)
     drawn = section(text, "Confusion")
-    assert "<svg" not in drawn and "200 classes are too many to draw" in page.said and "Most confused: 12 of 80 pairs" in page.said
+    assert ("<svg" not in drawn and "200 classes are too many to draw" in page.said
+            and "Most confused: 12 of 80 pairs" in page.said)
 
 
 def test_outputs_beyond_the_data_s_classes_show_only_where_they_are_used(write):
     assert "output" not in section(write(classes=10, outputs=1000)[1], "Confusion").replace("what the network", "")
     pictures = images(60, classes=12)
-    drawn = section(write(classes=12, names=[f"class {i}" for i in range(10)], pictures=pictures, outputs=1000)[1], "Confusion")
+    drawn = section(write(classes=12, names=[f"class {i}" for i in range(10)], pictures=pictures,
+                          outputs=1000)[1], "Confusion")
     assert "output 11" in drawn and "output 12" not in drawn
 
 
@@ -307,7 +314,8 @@ def test_layer_table_has_totals_and_shares(write):
 
 def test_configuration_is_folded_and_complete(write):
     page, text = write(run=Run(data=Data(source="a/<b>x</b>")))
-    assert "<details>" in section(text, "Configuration") and "label_smoothing: 0.0" in page.said and "source: a/<b>x</b>" in page.said
+    assert ("<details>" in section(text, "Configuration") and "label_smoothing: 0.0" in page.said
+            and "source: a/<b>x</b>" in page.said)
     assert "<code>pool</code>" in text      # of the idea
 
 
@@ -322,5 +330,5 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path):
     pictures = images(10)
     with pytest.raises(ConvatlasError, match=r"cannot write .*report.html"):
         write_report(tmp_path / "absent", run=Run(), title="t", idea="i", layers=LAYERS,
-                     evaluation=evaluation(pictures.labels, 0, 10), images=pictures, classes=[str(i) for i in range(10)],
-                     filters=None, facts={})
+                     evaluation=evaluation(pictures.labels, 0, 10), images=pictures,
+                     classes=[str(i) for i in range(10)], filters=None, facts={})

@@ -38,7 +38,8 @@ def test_after_normalisation_and_before_the_nonlinearity(name):
             branch, prefix = (block, f"stages.{i}.{j}") if plain else (block.branch, f"stages.{i}.{j}.branch")
             z = y
             for conv in ("conv1", "conv2"):
-                z = expected[f"{prefix}.{conv}.conv"] = branch.get_submodule(conv).norm(branch.get_submodule(conv).conv(torch.relu(z)))
+                z = expected[f"{prefix}.{conv}.conv"] = branch.get_submodule(conv).norm(
+                    branch.get_submodule(conv).conv(torch.relu(z)))
             y = torch.relu(z if plain else z + block.shortcut(y))
     found = residuals(model, data, transforms(model), batch_size=4)
     assert found.layers == tuple(expected) and found.residual == (name == "resnet20_cifar")
@@ -64,7 +65,8 @@ def test_where_nothing_normalises_a_response_it_is_the_convolution_s_own():
     unit, x = model.stages[0][0], model.stem(transforms(model)(data.images))
     assert "stages.0.0.branch.conv2" in found.layers and len(found.layers) == 7
     last = unit.branch(unit.pre(x))         # the branch ends in its second convolution
-    assert found.std[found.layers.index("stages.0.0.branch.conv2")].item() == pytest.approx(last.std(correction=0).item(), rel=1e-4)
+    assert (found.std[found.layers.index("stages.0.0.branch.conv2")].item()
+            == pytest.approx(last.std(correction=0).item(), rel=1e-4))
 
 
 def test_a_constant_response_has_no_deviation():
@@ -90,7 +92,8 @@ def test_the_picture_has_both_orders_and_tells_networks_apart():
     assert [line.get_ydata().tolist() for line in ranked.get_lines()] == [[3, 2, 1], pytest.approx([1, 0.7, 0.5, 0.2])]
     assert [line.get_linestyle() for line in order.get_lines()] == ["--", "-"]
     assert any(text == "runs/plain: 3 layers, mean 2.00 (no shortcuts)" for text in words(figure))
-    assert_readable(draw({f"network {i} of a very long name that has to be cut somewhere": found["runs/plain"] for i in range(9)}))
+    assert_readable(draw({f"network {i} of a very long name that has to be cut somewhere": found["runs/plain"]
+                          for i in range(9)}))
 
 
 def test_the_command_compares_networks(tmp_path, capsys):

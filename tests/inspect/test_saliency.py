@@ -48,7 +48,8 @@ def test_integrated_gradients_are_a_fine_sum_and_complete(captum, model):
     for shares in (torch.arange(steps) + 0.5).div(steps).split(100):         # the midpoint rule
         along = (shares.view(-1, 1, 1, 1) * X).requires_grad_()
         total += torch.autograd.grad(model(along)[:, 1].sum(), along)[0].sum(0) / steps
-    torch.testing.assert_close(found.integrated, (total * X).sum(0), atol=0.02 * (total * X).sum(0).abs().max().item(), rtol=0)
+    torch.testing.assert_close(found.integrated, (total * X).sum(0),
+                               atol=0.02 * (total * X).sum(0).abs().max().item(), rtol=0)
     with torch.no_grad():
         difference = (model(X[None]) - model(torch.zeros(1, 3, 32, 32)))[0, 1].item()
     assert found.integrated.sum().item() == pytest.approx(difference, abs=0.01 * max(1, abs(difference)))
@@ -82,7 +83,8 @@ def test_unknown_classes_and_layers(captum, model):
         saliency(model, X, 4)
     with pytest.raises(ConvatlasError, match=r"did you mean 'stages.2'"):
         saliency(model, X, layer="stage.2")
-    with pytest.raises(ConvatlasError, match=r"more than one pixel, which 'head.classifier' of resnet20_cifar does not give"):
+    with pytest.raises(ConvatlasError, match=r"more than one pixel, which 'head.classifier' of resnet20_cifar "
+                       r"does not give"):
         saliency(model, X, layer="head.classifier")
 
 
@@ -94,7 +96,8 @@ def test_without_captum_it_says_what_to_install(model, monkeypatch):
 
 def test_the_picture_names_class_probability_and_what_is_asked(captum, model):
     found = saliency(model, X)
-    figure = draw(found, np.zeros((32, 32, 3), np.uint8), "resnet20_cifar", "a-photograph-with-a-very-long-name-from-a-camera.jpg")
+    figure = draw(found, np.zeros((32, 32, 3), np.uint8), "resnet20_cifar",
+                  "a-photograph-with-a-very-long-name-from-a-camera.jpg")
     assert_readable(figure)
     assert words(figure)[0] == f"Why resnet20_cifar says {found.predicted}" and len(figure.axes[0].get_images()) == 4
     assert any(f"{found.predicted} ({100 * found.certainty:.1f} %)" in text for text in words(figure))

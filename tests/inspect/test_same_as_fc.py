@@ -49,7 +49,8 @@ def test_pictures_can_be_read(shape):
     found = same_as_fc(*shape)
     figure = draw(found)
     assert_readable(figure)
-    assert sum(word == "→" for word in words(figure)) == 2 and "computed both ways, the largest difference is 0" in words(figure)
+    assert (sum(word == "→" for word in words(figure)) == 2
+            and "computed both ways, the largest difference is 0" in words(figure))
 
 
 def test_the_command(tmp_path, capsys):

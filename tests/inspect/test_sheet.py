@@ -50,9 +50,11 @@ def test_what_is_on_in_words(augment, words):
 
 def test_every_augmentation_has_words():
     """Whatever is switched on changes what is said: a field that is forgotten here fails."""
-    on = {"crop": "random", "short_side": (8, 9), "flip": 1.0, "affine": (1, 1, 0.5, 1), "elastic": 1.0, "jitter": (1, 1, 1, 0.5),
-          "pca_colour": 0.1, "policy": "trivial", "erase": 1.0, "mixup": 1.0, "cutmix": 1.0, "turns": True}
-    means_of = {"scale", "ratio", "padding", "padding_mode", "elastic_grid", "pca_from", "policy_ops", "policy_magnitude", "mix_prob"}
+    on = {"crop": "random", "short_side": (8, 9), "flip": 1.0, "affine": (1, 1, 0.5, 1), "elastic": 1.0,
+          "jitter": (1, 1, 1, 0.5), "pca_colour": 0.1, "policy": "trivial", "erase": 1.0, "mixup": 1.0,
+          "cutmix": 1.0, "turns": True}
+    means_of = {"scale", "ratio", "padding", "padding_mode", "elastic_grid", "pca_from", "policy_ops",
+                "policy_magnitude", "mix_prob"}
     assert on.keys() | means_of == Augment.model_fields.keys()
     for name, value in on.items():
         assert in_words(Augment(**{name: value}), Preprocess()) != ["no augmentation"], name
@@ -100,9 +102,11 @@ def test_a_row_holds_the_original_and_what_the_loader_would_give_the_network():
         np.testing.assert_array_equal(found[9 * row], original)
         versions = [np.asarray(version) for version in found[9 * row + 1 : 9 * row + 9]]
         mirrored = [not np.array_equal(version, original) for version in versions]
-        assert all(np.array_equal(version, original[:, ::-1]) for version, turned in zip(versions, mirrored, strict=True) if turned)
+        assert all(np.array_equal(version, original[:, ::-1])
+                   for version, turned in zip(versions, mirrored, strict=True) if turned)
         assert texts[4 + row] == "abc"[int(images.labels[index])]
-    assert sum(not np.array_equal(found[9 * row + k], found[9 * row]) for row in range(3) for k in range(1, 9)) in range(4, 21)
+    assert sum(not np.array_equal(found[9 * row + k], found[9 * row]) for row in range(3)
+               for k in range(1, 9)) in range(4, 21)
 
 
 def test_without_chance_there_is_one_version():

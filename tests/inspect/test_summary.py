@@ -23,8 +23,8 @@ def on_meta(name, **fields):
         return convatlas.create_model(name, **fields)
 
 
-@pytest.mark.parametrize("name", ["lenet5_modern", "alexnet", "googlenet", "resnext50_32x4d", "densenet_40_12_cifar", "efficientnet_b0",
-                                  "unet", "convnext_tiny", "slak_tiny"])
+@pytest.mark.parametrize("name", ["lenet5_modern", "alexnet", "googlenet", "resnext50_32x4d", "densenet_40_12_cifar",
+                                  "efficientnet_b0", "unet", "convnext_tiny", "slak_tiny"])
 def test_multiply_adds_are_half_of_torchs_operations(name):
     model = on_meta(name).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -38,9 +38,11 @@ def test_what_holds_others_counts_them(name):
     assert sum(row.params for row in stages(found)) == found.params
     aux = sum(row.macs for row in stages(found) if row.name.startswith("aux."))
     assert sum(row.macs for row in stages(found)) - aux == found.macs
-    assert 0.99 * found.made <= sum(row.made for row in stages(found)) <= found.made         # GoogLeNet stacks its three scores
+    # GoogLeNet stacks its three scores
+    assert 0.99 * found.made <= sum(row.made for row in stages(found)) <= found.made
     for row in found.rows:
-        within = [other for other in found.rows if other.name.startswith(row.name + ".") and other.depth == row.depth + 1]
+        within = [other for other in found.rows
+                  if other.name.startswith(row.name + ".") and other.depth == row.depth + 1]
         assert not within or sum(other.macs for other in within) == row.macs
         assert row.kept <= row.made
 
@@ -96,13 +98,15 @@ def test_peak_memory_is_as_predicted_within_15_percent(name, batch, fields, opti
     step()                                                          # makes the optimiser's state
     optimizer.zero_grad()
     fixed = sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers(), images))
-    states = sum(value.nbytes for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value) and value.ndim)
+    states = sum(value.nbytes for state in optimizer.state.values() for value in state.values()
+                 if torch.is_tensor(value) and value.ndim)
     assert needs.weights + needs.images == fixed and needs.states == states
     assert needs.training == pytest.approx(peak(step) + fixed + states, rel=0.15)
     optimizer.zero_grad()
     model.eval()
     with torch.no_grad():
-        assert needs.inference == pytest.approx(peak(lambda: model(images)) + fixed, rel=0.2)       # small: kernels' own workspace shows
+        # small: kernels' own workspace shows
+        assert needs.inference == pytest.approx(peak(lambda: model(images)) + fixed, rel=0.2)
 
 
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilenet_v2"])
@@ -127,7 +131,8 @@ def test_memory_leaves_the_network_as_it_was():
     model = convatlas.create_model("resnet20_cifar").eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     small, large = memory(model, 8), memory(model, 16)
-    assert not any(module.training for module in model.modules()) and not any(module._forward_hooks for module in model.modules())
+    assert (not any(module.training for module in model.modules())
+            and not any(module._forward_hooks for module in model.modules()))
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert large.images == 2 * small.images and 1.9 < sum(large.kept.values()) / sum(small.kept.values()) < 2.1
     assert small.gradients == sum(weight.nbytes for weight in model.parameters())
@@ -161,7 +166,8 @@ def test_info_has_columns_for_memory_and_receptive_field(capsys):
     assert all(word in text for word in ("made", "kept", "sees", "stride", "offset", "memory at most"))
     assert main(["info", "lenet5", "--memory", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["memory"]["batch_size"] == 32 and told["layers"][0]["made"] == 32 * 6 * 28 * 28 * 4 and told["layers"][0]["offset"] == 0
+    assert (told["memory"]["batch_size"] == 32 and told["layers"][0]["made"] == 32 * 6 * 28 * 28 * 4
+            and told["layers"][0]["offset"] == 0)
 
 
 @pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (1536, "1.5 KiB"), (5 * 2**20, "5 MiB"),

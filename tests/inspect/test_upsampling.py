@@ -54,8 +54,8 @@ def test_what_cannot_be_done_is_told():
         draw(upsampling(torch.ones(9, 9)))
 
 
-@pytest.mark.parametrize(("kernel", "stride", "said"), [(3, 2, "2 does not divide 3"), (4, 2, "2 divides 4"), (1, 1, "1 divides 1"),
-                                                        (2, 3, "3 does not divide 2")])
+@pytest.mark.parametrize(("kernel", "stride", "said"), [(3, 2, "2 does not divide 3"), (4, 2, "2 divides 4"),
+                                                        (1, 1, "1 divides 1"), (2, 3, "3 does not divide 2")])
 def test_pictures_can_be_read(kernel, stride, said):
     figure = draw(upsampling(kernel=kernel, stride=stride))
     assert_readable(figure)
@@ -65,4 +65,5 @@ def test_pictures_can_be_read(kernel, stride, said):
 def test_the_command(tmp_path, capsys):
     command(out=tmp_path / "up.png", json=True)
     told = json.loads(capsys.readouterr().out)
-    assert told["checkerboard"] is True and told["overlaps"][2][2] == 4 and (tmp_path / "up.png").stat().st_size > 10_000
+    assert (told["checkerboard"] is True and told["overlaps"][2][2] == 4
+            and (tmp_path / "up.png").stat().st_size > 10_000)

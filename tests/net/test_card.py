@@ -27,7 +27,8 @@ def model():
     torch.manual_seed(0)
     made = convatlas.create_model("resnet20_cifar", n=1, num_classes=3)
     made(torch.randn(16, 3, 32, 32))        # running statistics worth the name
-    made.card = replace(made.card, classes=NAMES, preprocess=Preprocess(fit="pixel_mean", crop_pct=1.0), loss=Loss(name="bce"),
+    made.card = replace(made.card, classes=NAMES, preprocess=Preprocess(fit="pixel_mean", crop_pct=1.0),
+                        loss=Loss(name="bce"),
                         fitted={"mean": torch.rand(3, 32, 32)}, provenance=Provenance("pets", {"val_top1": 0.5}))
     return made.eval()
 
@@ -35,18 +36,21 @@ def model():
 def alike(one: Card, other: Card) -> bool:
     """Whether two cards say the same of networks and pictures; provenance apart."""
     names = ("model", "spec", "registered", "fields", "classes", "preprocess", "loss")
-    fitted = one.fitted.keys() == other.fitted.keys() and all(torch.equal(one.fitted[name], other.fitted[name]) for name in one.fitted)
+    fitted = (one.fitted.keys() == other.fitted.keys()
+              and all(torch.equal(one.fitted[name], other.fitted[name]) for name in one.fitted))
     return fitted and all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def test_it_says_what_the_network_is(model):
-    assert model.card.fields == {"n": 1, "num_classes": 3} and (model.name, model.spec) == (model.card.model, model.card.spec)
+    assert (model.card.fields == {"n": 1, "num_classes": 3}
+            and (model.name, model.spec) == (model.card.model, model.card.spec))
     assert str(model.card).splitlines() == [
         "network      resnet20_cifar n=1 num_classes=3", "classes      3: cat, dog, ü",
         "preprocess   crop_pct=1.0 interpolation=bilinear fit=pixel_mean", "fitted       mean", "loss         name=bce",
         "trained on   pets", "measured     val_top1=0.5"]
     new = convatlas.create_model("lenet5").card
-    assert str(new) == "network      lenet5\nclasses      without names\npreprocess   as its recipe says" and new.fields == {}
+    assert (str(new) == "network      lenet5\nclasses      without names\npreprocess   as its recipe says"
+            and new.fields == {})
 
 
 def test_it_cannot_be_changed_but_replaced(model):
@@ -68,9 +72,12 @@ def test_a_file_keeps_it(model, tmp_path):
     weights.save(tmp_path / "model.safetensors", model.state_dict(), model.card)
     read, loaded = weights.read_card(tmp_path / "model.safetensors"), convatlas.load(tmp_path / "model.safetensors")
     assert alike(read, model.card) and alike(loaded.card, model.card)
-    assert (read.provenance.data, read.provenance.metrics) == ("pets", {"val_top1": 0.5}) and read.provenance.versions["torch"]
-    assert replace(loaded.card.provenance, report=None) == read.provenance and loaded.card.provenance.report.network == model.name
-    again = weights.read_card(convatlas.save(loaded, tmp_path / "again.safetensors"))      # which may have been trained since
+    assert ((read.provenance.data, read.provenance.metrics) == ("pets", {"val_top1": 0.5})
+            and read.provenance.versions["torch"])
+    assert (replace(loaded.card.provenance, report=None) == read.provenance
+            and loaded.card.provenance.report.network == model.name)
+    # which may have been trained since
+    again = weights.read_card(convatlas.save(loaded, tmp_path / "again.safetensors"))
     assert alike(again, model.card) and (again.provenance.data, again.provenance.metrics) == ("", {})
 
 
@@ -83,7 +90,8 @@ def test_what_the_recipe_says_is_written_down(tmp_path):
 def test_an_older_file_under_an_alias_is_its_network_s(tmp_path):
     alias, name = next(iter(registry.ALIASES.items()))
     model = convatlas.create_model(name, num_classes=2)
-    save_file(model.state_dict(), tmp_path / "old.safetensors", {KEY: Meta(model=alias, fields={"num_classes": 2}).model_dump_json()})
+    save_file(model.state_dict(), tmp_path / "old.safetensors",
+              {KEY: Meta(model=alias, fields={"num_classes": 2}).model_dump_json()})
     assert weights.read_card(tmp_path / "old.safetensors").model == name
     assert convatlas.create_model(name, tmp_path / "old.safetensors").num_classes == 2
 
@@ -92,7 +100,8 @@ def test_a_deployed_folder_keeps_it(model, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     deploy(model, tmp_path / "net", "eager", image_size=40)
     net = deployed(tmp_path / "net")
-    assert alike(net.card, replace(model.card, spec=replace(model.spec, image_size=40))) and model.image_size == (32, 32)
+    assert (alike(net.card, replace(model.card, spec=replace(model.spec, image_size=40)))
+            and model.image_size == (32, 32))
     assert (net.name, net.num_classes, net.in_chans, net.image_size) == (model.name, 3, 3, (40, 40))
 
 
@@ -110,7 +119,8 @@ def test_another_classifier_has_no_names_yet(model):
     model.reset_classifier(3)
     assert model.card.classes == NAMES
     model.reset_classifier(5)
-    assert model.card.classes == () and model.card.fields == {"n": 1, "num_classes": 5} and model.card.preprocess == before.preprocess
+    assert (model.card.classes == () and model.card.fields == {"n": 1, "num_classes": 5}
+            and model.card.preprocess == before.preprocess)
     assert before.classes == NAMES and before.spec.num_classes == 3
 
 

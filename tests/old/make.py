@@ -2,8 +2,9 @@
 
     cd CHECKOUT-OF-THE-OLD-VERSION; uv run python .../tests/old/make.py .../tests/old/VERSION-DATE.tar.xz
 
-It is run with the code of the version whose files are wanted, once; an archive never changes afterwards. Paths in the files are
-relative to the archive's root, so they hold wherever it is unpacked and entered. `expected.json` has what that version answered.
+It is run with the code of the version whose files are wanted, once; an archive never changes afterwards. Paths in the
+files are relative to the archive's root, so they hold wherever it is unpacked and entered. `expected.json` has what
+that version answered.
 """
 
 import json
@@ -27,7 +28,8 @@ from convatlas.segment.run import segment
 
 WHEN = 1_790_000_000        # seconds: the files' time of change, part of what shards and indexes know them by
 GRAY = {"num_classes": 3, "in_chans": 1}
-DENSE = Model(name="densenet_40_12_cifar", fields={"layers": 1, "growth": 4, "stem_channels": 4, "image_size": 8, **GRAY})
+DENSE = Model(name="densenet_40_12_cifar", fields={"layers": 1, "growth": 4, "stem_channels": 4,
+                                                   "image_size": 8, **GRAY})
 PICTURES = Data(source="pictures", batch_size=4, val_fraction=0.25)
 
 
@@ -52,7 +54,9 @@ def pictures() -> None:
 
 
 class Stopping:
-    """A Watch that presses Ctrl-C after the first epoch: the run stops after a step of the second, with a checkpoint of it."""
+    """A Watch that presses Ctrl-C after the first epoch: the run stops after a step of the second, with a checkpoint of
+    it.
+    """
 
     def start(self, run, folder, first_epoch, steps): ...
     def step(self, epoch, step, images, loss, accuracy, images_per_second): ...
@@ -67,7 +71,8 @@ class Stopping:
 def runs() -> None:
     """runs/: whole ones, and interrupted ones to go on with."""
     def train(name: str, run: Run, stop: bool = False) -> None:
-        run = run.model_copy(update={"train": run.train.model_copy(update={"device": "cpu", "epochs": 2 if stop else 1})})
+        run = run.model_copy(
+            update={"train": run.train.model_copy(update={"device": "cpu", "epochs": 2 if stop else 1})})
         trained = convatlas.train(run, out=Path("runs") / name, watch=Stopping() if stop else None)
         assert trained.outcome.interrupted == stop
         shutil.rmtree(Path("runs") / name / "tb")
@@ -80,10 +85,12 @@ def runs() -> None:
     train("channel", dense.model_copy(update={"preprocess": Preprocess(fit="channel")}))
     train("zca", dense.model_copy(update={"preprocess": Preprocess(fit="zca"), "augment": Augment(flip=0.5)}))
     train("sparse", dense.model_copy(update={
-        "optim": Optim(name="adamw", lr=1e-3), "sparse": Sparse(sparsity=0.5, every=2), "train": Train(ema=0.9)}), stop=True)
-    unet = Model(name="unet", fields={"widths": [4, 8], "padding": "same", "num_classes": 2, "in_chans": 1, "image_size": 32})
-    train("unet", Run(model=unet, data=Data(source="pairs", batch_size=2, val_fraction=0.3), loss=Loss(class_weights="balanced"),
-                      optim=Optim(lr=0.01)))
+        "optim": Optim(name="adamw", lr=1e-3), "sparse": Sparse(sparsity=0.5, every=2), "train": Train(ema=0.9)}),
+          stop=True)
+    unet = Model(name="unet", fields={"widths": [4, 8], "padding": "same", "num_classes": 2, "in_chans": 1,
+                                      "image_size": 32})
+    train("unet", Run(model=unet, data=Data(source="pairs", batch_size=2, val_fraction=0.3),
+                      loss=Loss(class_weights="balanced"), optim=Optim(lr=0.01)))
     convatlas.save(convatlas.fold(convatlas.load("runs/channel")), "folded.safetensors")
     convatlas.publish("runs/channel", "published")
 
@@ -93,7 +100,8 @@ def deployed() -> None:
     deploy("runs/lenet", "deployed/plain", "onnxruntime")
     for backend in ("eager", "onnxruntime", "openvino", "native"):
         deploy("runs/channel", f"deployed/{backend}", backend)
-    deploy("runs/channel", "deployed/int8", "onnxruntime", "int8", calibrate="pictures", calibration_count=8, evaluate="pictures")
+    deploy("runs/channel", "deployed/int8", "onnxruntime", "int8", calibrate="pictures", calibration_count=8,
+           evaluate="pictures")
     os.environ["XDG_CACHE_HOME"] = "cache"
     optimize(convatlas.load("runs/channel").eval(), torch.zeros(1, 1, 8, 8), candidates=("eager",), seconds=0.1)
 
@@ -144,7 +152,8 @@ def answers() -> dict[str, object]:
         with torch.inference_mode():
             found[source] = net(torch.stack([show(Image.open(name)) for name in names])).tolist()
     for folder in sorted(map(str, Path("deployed").iterdir())):
-        found[folder] = [dict(zip(each.classes, each.probabilities, strict=True)) for each in convatlas.predict(folder, names)]
+        found[folder] = [dict(zip(each.classes, each.probabilities, strict=True))
+                         for each in convatlas.predict(folder, names)]
     net = convatlas.load("runs/unet").eval()
     with torch.inference_mode():
         x = torch.from_numpy(np.array(Image.open("pairs/images/0.png"))).float().div(255)[None, None]

@@ -1,4 +1,6 @@
-"""Sparse training: counts that never change, weights that stay zero, densities by importance, resumption without a trace."""
+"""Sparse training: counts that never change, weights that stay zero, densities by importance, resumption without a
+trace.
+"""
 
 from math import ceil
 
@@ -11,7 +13,8 @@ from convatlas.parts import Masks, cosine_rate, snip_densities, sparsifiable
 
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 20), nn.ReLU(), nn.Linear(20, 4))
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 16, 20),
+                         nn.ReLU(), nn.Linear(20, 4))
 
 
 def step(model, optimizer, masks, seed):
@@ -101,7 +104,8 @@ def test_pruning_takes_the_smallest_and_growing_keeps_the_number(rate):
     for name, mask in masks.masks.items():
         number = ceil(rate * int(before[name].sum()))
         assert mask.sum() == before[name].sum()
-        large = values[name].abs() >= values[name][before[name]].abs().sort().values[number] if rate < 1 else torch.zeros_like(mask)
+        large = (values[name].abs() >= values[name][before[name]].abs().sort().values[number] if rate < 1
+                 else torch.zeros_like(mask))
         assert mask[before[name] & large].all()         # the largest stay
         new = mask & ~before[name]
         assert new.any() == (number > 0) and masks.weights[name][new].eq(0).all()
@@ -141,7 +145,8 @@ def test_resumed_equals_uninterrupted():
     resumed.load_state_dict(weights)        # the other masks had zeroed some of them
     second.load_state_dict(saved)
     train(resumed, later, second, range(3, 8))
-    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), resumed.state_dict().values(), strict=True))
+    assert all(torch.equal(a, b)
+               for a, b in zip(model.state_dict().values(), resumed.state_dict().values(), strict=True))
     assert all(torch.equal(second.masks[name], mask) for name, mask in masks.masks.items())
 
 

@@ -14,7 +14,8 @@ from convatlas.net import registry
 from convatlas.recipes import about, names, recipe
 from convatlas.run import Run
 
-ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}      # named by --recipe: no network is trained so by itself
+# named by --recipe: no network is trained so by itself
+ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}
 MODERN = {"lenet5_modern"}      # networks of no paper
 NETWORKS = convatlas.list_models()
 
@@ -106,7 +107,8 @@ def test_a_network_has_a_recipe_of_its_own(name):
 def test_the_chief_figures_are_the_papers(name):
     run = recipe(name)
     optimizer, rate, momentum, decay, images, passes = PUBLISHED[name]
-    assert (run.optim.name, run.optim.lr, run.optim.momentum, run.optim.weight_decay) == (optimizer, rate, momentum, decay)
+    assert (run.optim.name, run.optim.lr, run.optim.momentum,
+            run.optim.weight_decay) == (optimizer, rate, momentum, decay)
     assert (run.data.batch_size, run.train.epochs) == (images, math.ceil(passes))
 
 
@@ -196,18 +198,19 @@ def test_every_recipe_has_a_small_network():
     assert set(names()) == SMALL.keys() | PIXELWISE.keys()
 
 
-@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in SMALL])
+@pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+                                  for name in SMALL])
 def test_two_steps(name, tmp_path):
     network, fields = SMALL[name]
     images = min(recipe(name).data.batch_size, 4)
     dice = np.random.default_rng(0)
     count = max(2 * images, 4)      # each class has one
     pixels = dice.integers(0, 256, (count + 2, 40, 40, 3), dtype=np.uint8)
-    np.savez(tmp_path / "four.npz", x_train=pixels[2:], y_train=np.arange(count) % 4, x_test=pixels[:2], y_test=np.arange(2),
-             classes=np.array(["north", "east", "south", "west"]))
+    np.savez(tmp_path / "four.npz", x_train=pixels[2:], y_train=np.arange(count) % 4, x_test=pixels[:2],
+             y_test=np.arange(2), classes=np.array(["north", "east", "south", "west"]))
     run = recipe(name)
-    run = run.change("model.name", network, "model.fields", run.model.fields | fields, "data.source", str(tmp_path / "four.npz"),
-                     "data.batch_size", images, "train.epochs", 1, "train.device", "cpu")
+    run = run.change("model.name", network, "model.fields", run.model.fields | fields, "data.source",
+                     str(tmp_path / "four.npz"), "data.batch_size", images, "train.epochs", 1, "train.device", "cpu")
     trained = convatlas.train(run, out=tmp_path / "run")
 
     row = list(csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines()))[-1]
@@ -227,19 +230,23 @@ def test_two_steps_on_pixels(name, tmp_path):
     network, fields, images = PIXELWISE[name]
     dice = np.random.default_rng(0)
     for part, count in (("train", 2 * images), ("val", 1)):
-        for kind, pixels in (("images", dice.integers(0, 256, (count, 64, 64, 3))), ("masks", dice.integers(0, 3, (count, 64, 64)))):
+        for kind, pixels in (("images", dice.integers(0, 256, (count, 64, 64, 3))),
+                             ("masks", dice.integers(0, 3, (count, 64, 64)))):
             (tmp_path / "cells" / part / kind).mkdir(parents=True)
             for number, each in enumerate(pixels.astype(np.uint8)):
                 Image.fromarray(each).save(tmp_path / "cells" / part / kind / f"{number}.png")
     run = recipe(name)
     run = run.change("model.name", network, "model.fields", run.model.fields | fields | {"in_chans": 3},
                      "data.source", str(tmp_path / "cells"), "data.batch_size", images,
-                     "data.masks", "instances" if run.loss.border else "classes", "train.epochs", 1, "train.device", "cpu")
+                     "data.masks", "instances" if run.loss.border else "classes", "train.epochs", 1,
+                     "train.device", "cpu")
     trained = convatlas.train(run, out=tmp_path / "run")
     (row,) = csv.DictReader((tmp_path / "run" / "metrics.csv").read_text().splitlines())
-    assert int(float(row["step"])) == 2 and math.isfinite(float(row["train_loss"])) and math.isfinite(float(row["val_loss"]))
+    assert (int(float(row["step"])) == 2 and math.isfinite(float(row["train_loss"]))
+            and math.isfinite(float(row["val_loss"])))
     torch.manual_seed(run.train.seed)
-    start = convatlas.create_model(network, num_classes=convatlas.load(trained.folder).num_classes, **run.model.fields).state_dict()
+    start = convatlas.create_model(network, num_classes=convatlas.load(trained.folder).num_classes,
+                                   **run.model.fields).state_dict()
     after = convatlas.load(trained.folder).state_dict()
     assert start.keys() == after.keys() and any(not torch.equal(start[key], after[key]) for key in start)
 

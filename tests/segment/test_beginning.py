@@ -32,7 +32,8 @@ def test_a_file_of_ours_fills_the_encoder(classifier):
             torch.testing.assert_close(ours, theirs)
     assert net.num_classes == 3 and net(x).shape == (1, 3, 36, 28) and net.card.preprocess == trained.card.preprocess
     gray = convatlas.create_model("unet_resnet34", path, in_chans=1, **SMALL)
-    torch.testing.assert_close(gray.stem.state_dict()["conv.weight"], net.stem.state_dict()["conv.weight"].sum(1, keepdim=True))
+    torch.testing.assert_close(gray.stem.state_dict()["conv.weight"],
+                               net.stem.state_dict()["conv.weight"].sum(1, keepdim=True))
 
 
 def test_a_file_of_another_library_fills_it_too(resnet):
@@ -62,9 +63,11 @@ def test_what_does_not_fit_is_told(classifier, tmp_path):
     path = classifier[1]
     with pytest.raises(convatlas.ConvatlasError, match="resnet20_cifar is not the encoder of this unet_resnet34"):
         convatlas.create_model("unet_resnet34", path, encoder="resnet32_cifar")
-    with pytest.raises(convatlas.ConvatlasError, match="unet cannot begin from resnet20_cifar: there is no classifier inside it"):
+    with pytest.raises(convatlas.ConvatlasError, match="unet cannot begin from resnet20_cifar: there is no "
+                       "classifier inside it"):
         convatlas.create_model("unet", path)
-    with pytest.raises(convatlas.ConvatlasError, match=r"fcn32s_alexnet cannot begin .*: inside it is alexnet for 3 channels"):
+    with pytest.raises(convatlas.ConvatlasError, match=r"fcn32s_alexnet cannot begin .*: inside it is alexnet "
+                       r"for 3 channels"):
         convatlas.create_model("fcn32s_alexnet", path)
     coarse = convatlas.save(convatlas.create_model("unet", widths=(3, 4)), tmp_path / "coarse.safetensors")
     with pytest.raises(convatlas.ConvatlasError, match="has 5 classes, unet 2"):

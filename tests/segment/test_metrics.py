@@ -32,7 +32,8 @@ def test_pixel_scores_are_scikit_learn_s():
     assert found.mean_iou == pytest.approx(jaccard_score(true, guess, average="macro"))
     assert found.weighted_iou == pytest.approx(jaccard_score(true, guess, average="weighted"))
     assert found.dice == pytest.approx(f1_score(true, guess, average=None))
-    assert pixel_metrics(torch.tensor([[5, 0, 0], [0, 5, 0], [0, 0, 0]])).mean_iou == 1       # a class that is nowhere counts not
+    # a class that is nowhere counts not
+    assert pixel_metrics(torch.tensor([[5, 0, 0], [0, 5, 0], [0, 0, 0]])).mean_iou == 1
 
 
 def test_rand_error_counts_pairs_of_pixels():
@@ -81,7 +82,8 @@ def test_losses_of_pixels_against_loops(loss):
         pixels = [(y, x) for y in range(4) for x in range(5) if classes[n, y, x] != 255]
         if loss.name in ("cross_entropy", "focal"):
             power = loss.gamma if loss.name == "focal" else 0
-            total = sum(-weights[n, y, x] * (1 - p[classes[n, y, x], y, x]) ** power * p[classes[n, y, x], y, x].log() for y, x in pixels)
+            total = sum(-weights[n, y, x] * (1 - p[classes[n, y, x], y, x]) ** power * p[classes[n, y, x], y, x].log()
+                        for y, x in pixels)
             expected.append(total / len(pixels))
             continue
         parts = []
@@ -98,7 +100,8 @@ def test_losses_of_pixels_against_loops(loss):
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal"])
 def test_classes_weigh_and_ignored_pixels_are_left_out(name):
-    """Against torch's cross-entropy of the pixels that count, one by one; classes that are ignored may have any number."""
+    """Against torch's cross-entropy of the pixels that count, one by one; classes that are ignored may have any number.
+    """
     scores, classes = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randint(0, 3, (2, 4, 5))
     classes[1, 2:] = 9
     weights, gamma = torch.tensor([0.2, 1.0, 3.0], dtype=torch.float64), 0.0 if name == "cross_entropy" else 2.0

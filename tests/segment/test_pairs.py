@@ -46,7 +46,8 @@ def test_binary_masks(tmp_path):
     assert torch.equal(pairs.train.classes_of(0) > 0, torch.from_numpy(some([0, 255]) > 0))
 
 
-@pytest.mark.parametrize(("dtype", "suffix"), [(np.uint8, ".png"), (np.uint16, ".png"), (np.uint16, ".tif"), (np.int32, ".tif")])
+@pytest.mark.parametrize(("dtype", "suffix"), [(np.uint8, ".png"), (np.uint16, ".png"), (np.uint16, ".tif"),
+                                               (np.int32, ".tif")])
 def test_instances_in_8_and_16_bit(tmp_path, dtype, suffix):
     masks = [some(range(1, count), dtype) for count in (3, 4, 5, 3, 6)]
     pairs = opened(folder(tmp_path, masks, "labels", suffix))
@@ -111,12 +112,14 @@ def test_masks_can_be_told_what_they_are(tmp_path):
 def test_label_values_that_were_not_learned_are_listed(tmp_path):
     folder(tmp_path / "train", [some([1, 2, 255]), some([2])])
     folder(tmp_path / "val", [some([1]), some([7, 1, 4]), some([9])])
-    with pytest.raises(ConvatlasError, match=r"01\.png' and 1 more holds 4, 7 and 9, and those of the training part 0 to 2, or 255"):
+    with pytest.raises(ConvatlasError, match=r"01\.png' and 1 more holds 4, 7 and 9, and those of the training part 0 "
+                       r"to 2, or 255"):
         opened(tmp_path, masks="classes")
     folder(tmp_path / "val", [some([1]), some([2, 255]), some([0])])
     assert len(opened(tmp_path, masks="classes").val) == 3
     soft = opened(folder(tmp_path / "soft", [some([128, 255])] * 5))       # the smoothed outline of a binary mask
-    assert soft.notes[1].startswith("Of them 0 and 128 occur") and opened(tmp_path / "soft", masks="binary").classes[1:] == ("object",)
+    assert (soft.notes[1].startswith("Of them 0 and 128 occur")
+            and opened(tmp_path / "soft", masks="binary").classes[1:] == ("object",))
 
 
 def test_what_is_wrong_is_told(tmp_path):

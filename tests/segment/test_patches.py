@@ -76,7 +76,9 @@ def test_deformation_moves_both_alike():
 
 
 def test_elastic_deformation_against_a_loop():
-    """U-Net section 3.1: Gaussian displacements at 3×3 points, cubic convolution between them, the picture read bilinearly there."""
+    """U-Net section 3.1: Gaussian displacements at 3×3 points, cubic convolution between them, the picture read
+    bilinearly there.
+    """
     high, wide = 21, 17
     seed = torch.tensor([5])
     coarse = normals(seed, 18, "elastic").view(2, 3, 3).double() * 2.5
@@ -136,8 +138,10 @@ def test_the_weight_map_is_the_paper_s():
             if instances[y, x]:
                 assert found[y, x] == 0
                 continue
-            distances = sorted(min(math.hypot(y - int(a), x - int(b)) for a, b in (instances == k).nonzero()) for k in (1, 2, 3))
-            assert found[y, x].item() == pytest.approx(10 * math.exp(-((distances[0] + distances[1]) ** 2) / 50), abs=1e-6)
+            distances = sorted(min(math.hypot(y - int(a), x - int(b)) for a, b in (instances == k).nonzero())
+                               for k in (1, 2, 3))
+            assert found[y, x].item() == pytest.approx(10 * math.exp(-((distances[0] + distances[1]) ** 2) / 50),
+                                                       abs=1e-6)
     assert border_weights(torch.zeros(5, 5, dtype=torch.int64)).max() == 0
     assert border_weights((instances == 1).long()).max() == 0       # of one cell there is no second nearest
 
@@ -187,7 +191,8 @@ def test_judging_counts_pixels_and_leaves_out_those_that_do_not_count():
         with torch.inference_mode():
             scores = net(images.pixels(index)[None])
         losses.append(torch.nn.functional.cross_entropy(scores, pairs.classes_of(index)[None], ignore_index=255).item())
-        for true, guess in zip(pairs.classes_of(index).flatten().tolist(), scores[0].argmax(0).flatten().tolist(), strict=True):
+        for true, guess in zip(pairs.classes_of(index).flatten().tolist(),
+                               scores[0].argmax(0).flatten().tolist(), strict=True):
             if true != 255:
                 table[true, guess] += 1
     assert torch.equal(found.confusion, table) and found.count == 3

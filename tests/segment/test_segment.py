@@ -31,7 +31,8 @@ def net():
 @pytest.fixture(scope="module")
 def pixels():
     noise = torch.rand(1, 3, 22, 19, generator=torch.Generator().manual_seed(1))
-    return (255 * torch.nn.functional.interpolate(noise, size=(203, 181), mode="bilinear")[0]).byte().permute(1, 2, 0).numpy()
+    return (255 * torch.nn.functional.interpolate(noise, size=(203, 181),
+                                                  mode="bilinear")[0]).byte().permute(1, 2, 0).numpy()
 
 
 @pytest.fixture
@@ -48,7 +49,8 @@ def files(tmp_path, pixels):
 def expected(net, pixels):
     """The labels from the whole picture at once."""
     with torch.inference_mode():
-        return net(convatlas.transforms(net).normalized(torch.from_numpy(pixels).permute(2, 0, 1) / 255.0)[None])[0].softmax(0)
+        return net(convatlas.transforms(net).normalized(torch.from_numpy(pixels).permute(2, 0, 1)
+                                                        / 255.0)[None])[0].softmax(0)
 
 
 def test_every_kind_of_file_gives_the_whole_pictures_labels(net, pixels, files, tmp_path):
@@ -56,7 +58,8 @@ def test_every_kind_of_file_gives_the_whole_pictures_labels(net, pixels, files, 
     labels = shares.argmax(0).numpy().astype(np.uint8)
     assert 0.02 < labels.mean() < 0.98
     found = segment(net, files, tmp_path / "out", tile=112, probabilities=True, overlay=True)
-    assert [each.labels.name for each in found] == ["a.labels.png", "b.labels.tif", "c.labels.npy", "d.labels.npy", "e.labels.npy"]
+    assert [each.labels.name for each in found] == ["a.labels.png", "b.labels.tif", "c.labels.npy",
+                                                    "d.labels.npy", "e.labels.npy"]
     for each in found:
         got = np.load(each.labels) if each.labels.suffix == ".npy" else np.asarray(Image.open(each.labels))
         assert got.dtype == np.uint8 and (got == labels).mean() > 0.9999
@@ -65,7 +68,8 @@ def test_every_kind_of_file_gives_the_whole_pictures_labels(net, pixels, files, 
     assert not (tmp_path / "out" / "journal.jsonl").exists() and not list((tmp_path / "out").glob(".*"))
     shown = np.asarray(Image.open(found[0].overlay)).astype(int)
     assert shown.shape == pixels.shape and (shown[labels == 0] == pixels[labels == 0]).all()
-    np.testing.assert_allclose(shown[labels == 1], 0.55 * pixels[labels == 1] + 0.45 * np.array([230, 75, 53]), atol=0.51)
+    np.testing.assert_allclose(shown[labels == 1], 0.55 * pixels[labels == 1] + 0.45 * np.array([230, 75, 53]),
+                               atol=0.51)
     rows = list(csv.DictReader((tmp_path / "out" / "areas.csv").open()))
     assert len(rows) == 10 and int(rows[0]["pixels"]) + int(rows[1]["pixels"]) == labels.size
 
@@ -76,9 +80,11 @@ def test_instances_and_their_table(net, pixels, tmp_path, how):
     found, = segment(net, [pixels], tmp_path, tile=112, instances=how)
     labels, objects = (np.asarray(Image.open(path)) for path in (found.labels, found.instances))
     rows = list(csv.DictReader(found.instances.with_suffix(".csv").open()))
-    assert objects.dtype == np.int32 and found.count == len(rows) == objects.max() > 1 and not objects[labels == 0].any()
+    assert (objects.dtype == np.int32 and found.count == len(rows) == objects.max() > 1
+            and not objects[labels == 0].any())
     if how == "components":
-        whole = [region.area for region in measure.regionprops(measure.label(labels, connectivity=2)) if region.area >= 10]
+        whole = [region.area for region in measure.regionprops(measure.label(labels, connectivity=2))
+                 if region.area >= 10]
         assert sorted(whole) == sorted(int(row["area"]) for row in rows)
     for row, region in zip(rows, measure.regionprops(objects), strict=True):
         assert (int(row["object"]), int(row["area"]), row["class"]) == (region.label, region.area, "1")
@@ -124,7 +130,8 @@ def test_large_tiffs_are_mapped(net, pixels, tmp_path, compression, monkeypatch)
     assert (tifffile.imread(found.labels) == expected(net, pixels).argmax(0).numpy()).mean() > 0.9999
     whole = (tmp_path / "t.tif").read_bytes()
     (tmp_path / "t.tif").write_bytes(whole[: len(whole) // 2 if compression is None else len(whole) - 100])
-    with pytest.raises(convatlas.ConvatlasError, match=r"t\.tif' is truncated: its pixels end" if compression is None else r"t\.tif'"):
+    with pytest.raises(convatlas.ConvatlasError, match=r"t\.tif' is truncated: its pixels end" if compression is None
+                       else r"t\.tif'"):
         segment(net, [tmp_path / "t.tif"], tmp_path / "out", tile=112, strict=True)
 
 
@@ -144,7 +151,8 @@ def as_many_threads():
 
 def test_a_killed_run_goes_on_and_gives_the_same(net, files, tmp_path):
     weights = convatlas.save(net, tmp_path / "net.safetensors")
-    straight = segment(weights, files[:1], tmp_path / "straight", tile=96, overlap=32, probabilities=True, device="cpu")[0]
+    straight = segment(weights, files[:1], tmp_path / "straight", tile=96, overlap=32, probabilities=True,
+                       device="cpu")[0]
     words = [sys.executable, "-c", INTERRUPTED, str(weights), str(files[0]), str(tmp_path / "out")]
     assert subprocess.run([*words, "5"], env=as_many_threads()).returncode == 9
     journal = (tmp_path / "out" / "journal.jsonl").read_text().splitlines()
@@ -164,9 +172,10 @@ def test_a_killed_run_goes_on_and_gives_the_same(net, files, tmp_path):
 @pytest.mark.slow
 def test_several_processes_share_the_bands(net, files, tmp_path):
     weights = convatlas.save(net, tmp_path / "net.safetensors")
-    straight = segment(weights, files[2:3], tmp_path / "straight", tile=96, overlap=32, probabilities=True, device="cpu")[0]
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python", sys.executable,
-             "-c", INTERRUPTED, str(weights), str(files[2]), str(tmp_path / "out"), "-1"]
+    straight = segment(weights, files[2:3], tmp_path / "straight", tile=96, overlap=32, probabilities=True,
+                       device="cpu")[0]
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+             "--no-python", sys.executable, "-c", INTERRUPTED, str(weights), str(files[2]), str(tmp_path / "out"), "-1"]
     done = subprocess.run(words, env=as_many_threads(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "c.labels.npy").read_bytes() == straight.labels.read_bytes()
@@ -188,7 +197,8 @@ def test_images_that_cannot_be(net, tmp_path, image, sentence):
     with pytest.raises(convatlas.ConvatlasError) as caught:
         segment(net, [image], tmp_path, tile=64, strict=True)
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
-    right, = segment(net, [np.zeros((8, 9, 3), np.uint8)], tmp_path, tile=64)      # nothing was done that stands in the way
+    # nothing was done that stands in the way
+    right, = segment(net, [np.zeros((8, 9, 3), np.uint8)], tmp_path, tile=64)
     assert sum(right.pixels) == 72
 
 
@@ -197,9 +207,11 @@ def test_one_bad_image_does_not_stop_the_others(net, files, tmp_path):
     (tmp_path / "small.png").write_bytes(b"")
     Image.new("RGB", (3, 2)).save(tmp_path / "small.png")
     (tmp_path / "cut.tif").write_bytes(files[1].read_bytes()[:-4000])
-    bad, cut, small = segment(net, [tmp_path / "broken.png", tmp_path / "cut.tif", tmp_path / "small.png"], tmp_path / "out", tile=64)
+    bad, cut, small = segment(net, [tmp_path / "broken.png", tmp_path / "cut.tif", tmp_path / "small.png"],
+                              tmp_path / "out", tile=64)
     assert "broken.png" in bad.error and bad.labels is None and "cut.tif" in cut.error and cut.labels is None
-    assert small.error is None and Image.open(small.labels).size == (3, 2), "smaller than a tile, and than the network's least"
+    assert small.error is None and Image.open(small.labels).size == (3, 2), ("smaller than a tile, and than the "
+                                                                             "network's least")
 
 
 def test_other_refusals(net, files, tmp_path):

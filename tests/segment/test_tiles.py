@@ -20,11 +20,14 @@ def tiny(name="unet", widths=TINY, **fields):
 
 
 def integers(net):
-    """Small whole numbers for weights, few of them not 0: sums stay exact in float64 (below 2⁵³), in whatever order they are taken."""
+    """Small whole numbers for weights, few of them not 0: sums stay exact in float64 (below 2⁵³), in whatever order
+    they are taken.
+    """
     dice = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for tensor in net.parameters():
-            tensor.copy_(torch.randint(-1, 2, tensor.shape, generator=dice) * (torch.rand(tensor.shape, generator=dice) < 0.6))
+            tensor.copy_(torch.randint(-1, 2, tensor.shape, generator=dice)
+                         * (torch.rand(tensor.shape, generator=dice) < 0.6))
     return net
 
 
@@ -46,7 +49,8 @@ def tiled(net, image, cut, bands=None, batch_size=1):
     return out
 
 
-@pytest.mark.parametrize(("tile", "size"), [(300, (301, 433)), (316, (97, 350)), (204, (13, 7)), (204, (1, 40)), (204, (35, 61))])
+@pytest.mark.parametrize(("tile", "size"), [(300, (301, 433)), (316, (97, 350)), (204, (13, 7)),
+                                            (204, (1, 40)), (204, (35, 61))])
 def test_tiles_equal_the_whole_image_exactly(tile, size):
     net = integers(tiny()).eval()
     image = torch.randint(-3, 4, (1, *size)).double()
@@ -67,7 +71,8 @@ def test_tiles_equal_the_whole_image_with_any_weights(name, widths, tile, size):
     with torch.inference_mode():
         cut = tiling(net, size, tile)
         assert cut.count > 1
-        torch.testing.assert_close(tiled(net, image, cut, batch_size=2), whole(net, image, cut.border), rtol=0, atol=1e-12)
+        torch.testing.assert_close(tiled(net, image, cut, batch_size=2), whole(net, image, cut.border),
+                                   rtol=0, atol=1e-12)
 
 
 def test_deeper_networks_overlap_by_a_quarter_and_are_blended():
@@ -84,7 +89,8 @@ def test_deeper_networks_overlap_by_a_quarter_and_are_blended():
         blended, expected = tiled(net, image, cut), whole(net, image, 0)
         abrupt = tiled(net, image, tiling(net, (200, 200), 128, 0))
     seams = [span.start for span in cut.rows[1:]]
-    jump = [(x - expected)[:, seams].sub((x - expected)[:, [s - 1 for s in seams]]).abs().mean() for x in (blended, abrupt)]
+    jump = [(x - expected)[:, seams].sub((x - expected)[:, [s - 1 for s in seams]]).abs().mean()
+            for x in (blended, abrupt)]
     assert (blended - expected).abs().mean() < (abrupt - expected).abs().mean() / 2 and jump[0] < jump[1]
 
 
@@ -103,7 +109,8 @@ def test_bands_do_not_depend_on_what_was_computed_before(name, widths, tile):
 
 def test_a_deep_encoder_takes_tiles_of_any_image():
     torch.manual_seed(0)
-    net = convatlas.create_model("unet_mobilenet_v2", encoder_fields=(("width", 0.25),), decoder_widths=(8, 8, 6, 6, 4)).double().eval()
+    net = convatlas.create_model("unet_mobilenet_v2", encoder_fields=(("width", 0.25),),
+                                 decoder_widths=(8, 8, 6, 6, 4)).double().eval()
     image = torch.randn(3, 150, 331, dtype=torch.float64)
     with torch.inference_mode():
         found = tiled(net, image, tiling(net, (150, 331), 128), batch_size=4)
@@ -113,7 +120,8 @@ def test_a_deep_encoder_takes_tiles_of_any_image():
 
 
 def test_what_a_score_depends_on_is_the_receptive_field():
-    """3×3 convolutions add one pixel each at their level's stride, transposed ones of 2×2 none beyond their own cell."""
+    """3×3 convolutions add one pixel each at their level's stride, transposed ones of 2×2 none beyond their own cell.
+    """
     net = tiny("unet_same", (2, 3))
     # top: 2 convolutions; bottom: 2 at stride 2; top again: 2. A cell of the bottom map sees 2·2 pixels beyond it
     image = torch.zeros(1, 3, 32, 32, dtype=torch.float64, requires_grad=True)
@@ -138,9 +146,10 @@ def test_memory_is_predicted():
     assert 64 <= tile_for_memory(net, 4) <= 2048 and tile_for_memory(net, 4096) <= tile_for_memory(net)
 
 
-@pytest.mark.parametrize(("tile", "overlap", "sentence"), [(12, None, "tile = 12 is too small for unet_same: .* at least 16"),
-                                                           (64, 48, "overlap = 48 is refused for tiles of 64: from 0 to 32"),
-                                                           (64, -1, "overlap = -1"), (16, None, "at least 32")])
+@pytest.mark.parametrize(("tile", "overlap", "sentence"),
+                         [(12, None, "tile = 12 is too small for unet_same: .* at least 16"),
+                          (64, 48, "overlap = 48 is refused for tiles of 64: from 0 to 32"),
+                          (64, -1, "overlap = -1"), (16, None, "at least 32")])
 def test_impossible_plans(tile, overlap, sentence):
     with pytest.raises(convatlas.ConvatlasError, match=sentence):
         tiling(tiny("unet_same"), (100, 100), tile, overlap)
@@ -153,7 +162,8 @@ def test_the_eight_symmetries():
     x = torch.arange(12.0).reshape(1, 3, 4)
     assert len({tuple(s.apply(x).flatten().tolist()) + tuple(s.apply(x).shape) for s in EIGHT}) == 8
     assert all(torch.equal(s.undo(s.apply(x)), x) for s in EIGHT)
-    assert {name: len(chosen) for name, chosen in CHOICES.items()} == {"none": 1, "flips": 4, "rotations": 4, "rotations7": 7, "all": 8}
+    assert {name: len(chosen) for name, chosen in CHOICES.items()} == {"none": 1, "flips": 4, "rotations": 4,
+                                                                       "rotations7": 7, "all": 8}
     assert EIGHT[0] not in CHOICES["rotations7"]
     assert {tuple(s.apply(x).flatten().tolist()) for s in CHOICES["flips"]} == {
         tuple(y.flatten().tolist()) for y in (x, x.flip(1), x.flip(2), x.flip(1, 2))}

@@ -7,7 +7,9 @@ from convatlas.segment.warping import warped, warping_error
 
 
 def topology(mask):
-    """(objects, backgrounds): objects over edges, what is between them over corners; both of the image with a frame of background."""
+    """(objects, backgrounds): objects over edges, what is between them over corners; both of the image with a frame of
+    background.
+    """
     from skimage.measure import label
 
     framed = np.pad(mask, 1)
@@ -36,13 +38,15 @@ def test_topology_is_kept_and_nothing_simple_is_left(seed):
 
 def test_a_border_drawn_elsewhere_is_no_error():
     truth = discs((14, 14, 9), (26, 34, 8))
-    assert warping_error(truth, discs((15, 16, 8), (25, 33, 10))) == 0 < (truth != discs((15, 16, 8), (25, 33, 10))).mean()
+    assert warping_error(truth,
+                         discs((15, 16, 8), (25, 33, 10))) == 0 < (truth != discs((15, 16, 8), (25, 33, 10))).mean()
     assert warping_error(truth, truth) == 0
 
 
 @pytest.mark.parametrize(("truth", "found"), [
-    (discs((14, 14, 9), (14, 34, 9)), discs((14, 14, 9), (14, 34, 9)) | (np.indices((40, 48))[0] == 14) & (np.indices((40, 48))[1] < 35)),
-    (discs((20, 20, 9)), discs((20, 20, 9)) & ~discs((20, 20, 3))), (discs((20, 20, 9)), discs((20, 20, 9)) | discs((5, 40, 2))),
+    (discs((14, 14, 9), (14, 34, 9)), discs((14, 14, 9), (14, 34, 9)) | (np.indices((40, 48))[0] == 14)
+     & (np.indices((40, 48))[1] < 35)), (discs((20, 20, 9)), discs((20, 20, 9)) & ~discs((20, 20, 3))),
+    (discs((20, 20, 9)), discs((20, 20, 9)) | discs((5, 40, 2))),
     (discs((20, 20, 9), (5, 40, 2)), discs((20, 20, 9)))], ids=["merged", "hole", "one too many", "missed"])
 def test_errors_of_topology_remain(truth, found):
     """Two cells joined by a bridge cost a pixel of it; a hole, a speck and a lost cell what cannot be warped away."""

@@ -8,14 +8,16 @@ from convatlas.run import Run, merge, resolve
 from convatlas.tasks import CLASSES, PIXELS, Asked, task_of
 
 OTHER = {       # a value that is not the default, of every setting that one of the tasks refuses
-    "data.data_dir": ".", "data.download": True, "data.sampling": "balanced", "data.cache": "off", "data.cache_dir": ".",
-    "data.masks": "binary", "preprocess.fit": "gcn", "preprocess.crop_pct": 0.5, "preprocess.interpolation": "bicubic",
-    "augment.crop": "resized", "augment.padding": 4, "augment.short_side": (8, 16), "augment.scale": (0.5, 1.0),
+    "data.data_dir": ".", "data.download": True, "data.sampling": "balanced", "data.cache": "off",
+    "data.cache_dir": ".", "data.masks": "binary", "preprocess.fit": "gcn", "preprocess.crop_pct": 0.5,
+    "preprocess.interpolation": "bicubic", "augment.crop": "resized", "augment.padding": 4,
+    "augment.short_side": (8, 16), "augment.scale": (0.5, 1.0),
     "augment.ratio": (1.0, 1.0),
-    "augment.turns": True, "augment.pca_colour": 0.1, "augment.pca_from": "data", "augment.policy": "trivial", "augment.policy_ops": 3,
-    "augment.policy_magnitude": 3, "augment.erase": 0.1, "augment.mixup": 0.2, "augment.cutmix": 1.0, "augment.mix_prob": 0.5,
-    "loss.add": ("dice",), "loss.gamma": 1.0, "loss.alpha": 0.5, "loss.border": 1.0, "loss.border_sigma": 2.0, "loss.pixels": "sum",
-    "loss.ignore_index": 0, "loss.rubbish": 1.0, "loss.aux_weight": 0.1,
+    "augment.turns": True, "augment.pca_colour": 0.1, "augment.pca_from": "data", "augment.policy": "trivial",
+    "augment.policy_ops": 3, "augment.policy_magnitude": 3, "augment.erase": 0.1, "augment.mixup": 0.2,
+    "augment.cutmix": 1.0, "augment.mix_prob": 0.5, "loss.add": ("dice",), "loss.gamma": 1.0, "loss.alpha": 0.5,
+    "loss.border": 1.0, "loss.border_sigma": 2.0, "loss.pixels": "sum", "loss.ignore_index": 0, "loss.rubbish": 1.0,
+    "loss.aux_weight": 0.1,
 }
 ALLOWED = {     # refused of one value only: what else is done anyway, and what is refused
     (PIXELS, "data.decode"): ("full", None), (PIXELS, "augment.padding_mode"): ("reflect", None),
@@ -53,8 +55,11 @@ def test_every_network_takes_its_own_recipe():
 
 
 def test_preprocessing_may_come_with_the_weights():
-    """What a classifier's weights say of crops has no meaning for pixels, and is there all the same; they may be downloaded."""
-    begun = ["model.weights=some.safetensors", "preprocess.crop_pct=0.95", "preprocess.interpolation=bicubic", "data.download=true"]
+    """What a classifier's weights say of crops has no meaning for pixels, and is there all the same; they may be
+    downloaded.
+    """
+    begun = ["model.weights=some.safetensors", "preprocess.crop_pct=0.95", "preprocess.interpolation=bicubic",
+             "data.download=true"]
     PIXELS.check(resolve(recipe("unet"), sets=begun))
     for field in ("preprocess.crop_pct", "preprocess.interpolation", "data.download"):
         with pytest.raises(ConvatlasError, match=f"{field} = .* is refused"):
@@ -62,8 +67,9 @@ def test_preprocessing_may_come_with_the_weights():
 
 
 def test_words_of_an_evaluation_are_checked():
-    for options, sentence in (({"split": "vall"}, "split 'vall' is refused.*'val'"), ({"objects": "blobs"}, "objects 'blobs'"),
-                              ({"masks": "class"}, "masks 'class'")):
+    for options, sentence in (({"split": "vall"}, "split 'vall' is refused.*'val'"),
+                              ({"objects": "blobs"}, "objects 'blobs'"), ({"masks": "class"}, "masks 'class'")):
         with pytest.raises(ConvatlasError, match=sentence):
             Asked("digits", **options)
-    assert Asked("digits").changed == set() and Asked("digits", workers=2, objects="components").changed == {"workers", "objects"}
+    assert (Asked("digits").changed == set()
+            and Asked("digits", workers=2, objects="components").changed == {"workers", "objects"})

@@ -22,9 +22,11 @@ from convatlas.weights import checkpoints, files, foreign, tables
 from parity import randomized
 
 LIBRARIES = ("torchvision", "timm")     # releases of others: test_releases.py
-PEERS = [(family, peer) for family, library in tables.every() if library in LIBRARIES for peer in tables.peers(family, library)]
-LIGHT = {"resnet18", "mobilenet_v2", "mobilenetv2_035", "mobilenetv3_small_075", "densenet121", "googlenet", "efficientnet_b0",
-         "tf_efficientnet_b0", "repvgg_a0", "mobilenetv1_100", "seresnet18", "resnetv2_18", "mobilenet_v3_small"}
+PEERS = [(family, peer) for family, library in tables.every() if library in LIBRARIES
+         for peer in tables.peers(family, library)]
+LIGHT = {"resnet18", "mobilenet_v2", "mobilenetv2_035", "mobilenetv3_small_075", "densenet121", "googlenet",
+         "efficientnet_b0", "tf_efficientnet_b0", "repvgg_a0", "mobilenetv1_100", "seresnet18", "resnetv2_18",
+         "mobilenet_v3_small"}
 
 
 def network(peer, **over):
@@ -44,7 +46,8 @@ def label(peer):
 
 @pytest.mark.parametrize(("family", "peer"), PEERS, ids=[label(peer) for _, peer in PEERS])
 def test_every_name_has_one_place(family, peer):
-    """On the meta device: each tensor of theirs is one of ours, with the same numbers in it, and none of ours is left."""
+    """On the meta device: each tensor of theirs is one of ours, with the same numbers in it, and none of ours is left.
+    """
     ours = weights.blank(lambda: registry.build(peer.ours, peer.fields))
     theirs = weights.blank(lambda: checkpoints._peer(peer, ours)).state_dict()
     ours = ours.state_dict()
@@ -88,12 +91,13 @@ def test_another_number_of_classes_and_channels(resnet):
     ours = convatlas.create_model("resnet18", weights=path, num_classes=7, in_chans=1)
     report = convatlas.load_weights(ours, path)
     kept = {row.ours: row.why for row in report.rows if row.what == "kept"}
-    assert set(kept) == {"head.classifier.weight", "head.classifier.bias"} and "1000 classes" in kept["head.classifier.bias"]
+    assert (set(kept) == {"head.classifier.weight", "head.classifier.bias"}
+            and "1000 classes" in kept["head.classifier.bias"])
     gray = torch.randn(2, 1, 64, 64)
     with torch.inference_mode():
         expected = nn.Sequential(*list(model.children())[:-1])(gray.repeat(1, 3, 1, 1)).flatten(1)
-        torch.testing.assert_close(ours.eval().forward_head(ours.forward_features(gray), pre_logits=True).flatten(1), expected,
-                                   rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.eval().forward_head(ours.forward_features(gray), pre_logits=True).flatten(1),
+                                   expected, rtol=1e-4, atol=1e-4)
     assert ours(gray).shape == (2, 7)
     four = foreign.channels(model.conv1.weight, 4)
     torch.testing.assert_close(four[:, 3], model.conv1.weight[:, 0] * 0.75)
@@ -111,7 +115,8 @@ def test_wrappers_are_seen_through(resnet, tmp_path, wrap):
     model, _ = resnet
     torch.save(wrap(model.state_dict()), tmp_path / "wrapped.pth.tar")
     loaded = convatlas.create_model("resnet18", weights=tmp_path / "wrapped.pth.tar")
-    assert torch.equal(loaded.stem[0].weight if isinstance(loaded.stem, nn.Sequential) else loaded.stem.conv.weight, model.conv1.weight)
+    assert torch.equal(loaded.stem[0].weight if isinstance(loaded.stem, nn.Sequential) else loaded.stem.conv.weight,
+                       model.conv1.weight)
     assert files.read(tmp_path / "wrapped.pth.tar").notes
 
 
@@ -133,7 +138,8 @@ def test_networks_that_differ_in_constants_only_are_never_guessed(tmp_path):
     loaded = convatlas.create_model("efficientnet_b0", weights=named)
     assert loaded.spec.padding == "same"
     assert any("same tensors" in note for note in convatlas.explain_weights(named, "efficientnet_b0").notes)
-    assert convatlas.create_model("efficientnet_b0", weights=tmp_path / "mystery.safetensors", padding="same").spec.padding == "same"
+    assert convatlas.create_model("efficientnet_b0", weights=tmp_path / "mystery.safetensors",
+                                  padding="same").spec.padding == "same"
     plain = convatlas.create_model("efficientnet_b0")
     with pytest.raises(ConvatlasError, match="padding = 'same'"):
         convatlas.load_weights(plain, named)
@@ -201,7 +207,9 @@ def test_hostile_safetensors_give_a_sentence(tmp_path, data):
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "npz"])
 def test_a_file_with_changed_bytes_loads_or_is_refused_in_a_sentence(tmp_path, kind):
-    """Nothing but a network or ConvatlasError comes of it, whichever bytes of the head, the pickle or the directory are wrong."""
+    """Nothing but a network or ConvatlasError comes of it, whichever bytes of the head, the pickle or the directory are
+    wrong.
+    """
     model, path = convatlas.create_model("lenet5_modern", num_classes=2), tmp_path / f"fuzz.{kind}"
     tensors = model.state_dict()
     write = {"safetensors": lambda: save_file(tensors, path), "pth": lambda: torch.save(tensors, path),
@@ -211,7 +219,8 @@ def test_a_file_with_changed_bytes_loads_or_is_refused_in_a_sentence(tmp_path, k
     refused = 0
     for _ in range(150):
         data = bytearray(whole)
-        at = draw.choice([draw.randrange(min(len(data), 700)), len(data) - 1 - draw.randrange(1200), draw.randrange(len(data))])
+        at = draw.choice([draw.randrange(min(len(data), 700)), len(data) - 1 - draw.randrange(1200),
+                          draw.randrange(len(data))])
         data[at:at + draw.choice([0, 1, 1, 8])] = draw.randbytes(draw.choice([0, 1, 1, 8]))
         path.write_bytes(data)
         try:

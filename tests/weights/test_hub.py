@@ -38,7 +38,8 @@ def test_timm_s_weights_come_with_their_preprocessing(cache, resnet):
     snapshot = repository(cache, "timm/resnet18.a1_in1k")
     save_file(model.state_dict(), snapshot / "model.safetensors")
     (snapshot / "config.json").write_text(json.dumps({
-        "architecture": "resnet18", "num_classes": 1000, "pretrained_cfg": {"tag": "a1_in1k", "input_size": [3, 224, 224]}}))
+        "architecture": "resnet18", "num_classes": 1000,
+        "pretrained_cfg": {"tag": "a1_in1k", "input_size": [3, 224, 224]}}))
     for name in ("timm/resnet18.a1_in1k", "hf-hub:timm/resnet18.a1_in1k"):
         ours = convatlas.create_model("resnet18", weights=name)
         assert torch.equal(ours.head.classifier.bias, model.fc.bias)

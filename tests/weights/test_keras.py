@@ -1,4 +1,6 @@
-"""Keras's .h5 files load: both of its forms, in its own layout, and what computes the same; what is no such file is refused."""
+"""Keras's .h5 files load: both of its forms, in its own layout, and what computes the same; what is no such file is
+refused.
+"""
 
 import os
 import random
@@ -18,13 +20,14 @@ from convatlas.weights import files, tables
 from parity import randomized
 
 h5py = pytest.importorskip("h5py")
-PEERS = [(family, peer) for family, library in tables.every() if library == "keras" for peer in tables.peers(family, library)]
+PEERS = [(family, peer) for family, library in tables.every() if library == "keras"
+         for peer in tables.peers(family, library)]
 LIGHT = {"MobileNet-0.25", "MobileNetV2-0.35", "MobileNetV3Small-0.75", "DenseNet121"}
 SIZES = {"vgg": 224, "inception_v3": 107, "inception_resnet_v2": 107}
 LARGEST = {"ConvNeXtLarge", "ConvNeXtXLarge"}       # gigabytes; their names differ from the others' by one word
 
 
-# -- files written here, by the rules of Keras told again ----------------------------------------------------------------
+# -- files written here, by the rules of Keras told again --------------------------------------------------------------
 
 
 def separable(spec):
@@ -44,10 +47,12 @@ def numbers(module, kind):
     """[(variable, array)] of a layer as Keras keeps it."""
     if kind == "batch_normalization":
         return list(zip(("gamma", "beta", "moving_mean", "moving_variance"),
-                        (t.numpy() for t in (module.weight.data, module.bias.data, module.running_mean, module.running_var)), strict=True))
+                        (t.numpy() for t in (module.weight.data, module.bias.data, module.running_mean,
+                                             module.running_var)), strict=True))
     weight = module.weight.data.numpy()
     if kind == "depthwise_conv2d":
-        array = np.stack([np.stack([weight[c, 0, i, :] for c in range(len(weight))], -1) for i in range(weight.shape[2])])[..., None]
+        array = np.stack([np.stack([weight[c, 0, i, :] for c in range(len(weight))], -1)
+                          for i in range(weight.shape[2])])[..., None]
     elif isinstance(module, nn.Linear):     # a 1×1 convolution there
         array = weight.T[None, None]
     else:
@@ -111,7 +116,8 @@ def same(loaded, model):
         assert torch.equal(loaded(x), model(x))
 
 
-@pytest.mark.parametrize("how", [{}, {"style": "keras 3"}, {"inside": "model_weights"}, {"compression": "gzip", "shuffle": True}])
+@pytest.mark.parametrize("how", [{}, {"style": "keras 3"}, {"inside": "model_weights"},
+                                 {"compression": "gzip", "shuffle": True}])
 def test_layers_by_names(mobilenet, tmp_path, how):
     legacy(tmp_path / "x.h5", [("input_1", []), *plain(mobilenet)], **how)
     same(convatlas.load(tmp_path / "x.h5"), mobilenet)
@@ -130,7 +136,8 @@ def test_one_class_is_no_depthwise_layer(tmp_path):
 
 def test_half_precision_and_other_byte_order(mobilenet, tmp_path):
     for dtype in ("<f2", ">f4"):
-        layers = [(name, [(leaf, array.astype(dtype)) for leaf, array in variables]) for name, variables in plain(mobilenet)]
+        layers = [(name, [(leaf, array.astype(dtype)) for leaf, array in variables])
+                  for name, variables in plain(mobilenet)]
         legacy(tmp_path / "x.h5", layers)
         loaded = convatlas.load(tmp_path / "x.h5")
         torch.testing.assert_close(loaded.stem.conv.weight, mobilenet.stem.conv.weight, rtol=1e-3, atol=1e-3)
@@ -153,13 +160,13 @@ def test_a_bias_before_batchnorm_goes_into_its_mean(tmp_path):
     legacy(tmp_path / "x.h5", [("a_conv", numbers(conv, "conv2d")), ("b_conv", numbers(conv, "conv2d")),
                                ("a_bn", numbers(norm, "batch_normalization"))])
     found = files.read(tmp_path / "x.h5")
-    assert set(found.tensors) == {"a_conv.weight", "b_conv.weight", "b_conv.bias", "a_bn.weight", "a_bn.bias", "a_bn.running_mean",
-                                  "a_bn.running_var"}
+    assert set(found.tensors) == {"a_conv.weight", "b_conv.weight", "b_conv.bias", "a_bn.weight", "a_bn.bias",
+                                  "a_bn.running_mean", "a_bn.running_var"}
     assert torch.equal(found.tensors["a_bn.running_mean"], norm.running_mean - conv.bias)
     assert any("1 convolutions have a bias" in note for note in found.notes)
     x, t = torch.randn(2, 3, 9, 9, dtype=torch.float64), found.tensors
-    ours = nn.functional.batch_norm(nn.functional.conv2d(x, t["a_conv.weight"]), t["a_bn.running_mean"], t["a_bn.running_var"],
-                                    t["a_bn.weight"], t["a_bn.bias"], eps=1e-3)
+    ours = nn.functional.batch_norm(nn.functional.conv2d(x, t["a_conv.weight"]), t["a_bn.running_mean"],
+                                    t["a_bn.running_var"], t["a_bn.weight"], t["a_bn.bias"], eps=1e-3)
     torch.testing.assert_close(ours, norm(conv(x)), rtol=0, atol=1e-14)
 
 
@@ -188,11 +195,13 @@ def test_layers_named_by_class_count_from_0_and_norms_without_scale(tmp_path):
     arrays = {i: rng.normal(size=(1, 1, 2, 3)).astype("f4") for i in (2, 9, 11)}
     mean, spread, beta = rng.normal(size=(3, 3)).astype("f4")
     legacy(tmp_path / "x.h5", [*((f"conv2d_{i}", [("kernel", arrays[i])]) for i in (11, 2, 9)),
-                               ("batch_normalization_7", [("beta", beta), ("moving_mean", mean), ("moving_variance", spread)])])
+                               ("batch_normalization_7", [("beta", beta), ("moving_mean", mean),
+                                                          ("moving_variance", spread)])])
     t = files.read(tmp_path / "x.h5").tensors
     for place, i in enumerate((2, 9, 11)):
         assert np.array_equal(t[f"conv2d_{place}.weight"].numpy(), np.einsum("hwio->oihw", arrays[i]))
-    assert torch.equal(t["batch_normalization_0.weight"], torch.ones(3)) and t["batch_normalization_0.bias"].tolist() == beta.tolist()
+    assert (torch.equal(t["batch_normalization_0.weight"], torch.ones(3))
+            and t["batch_normalization_0.bias"].tolist() == beta.tolist())
 
 
 def test_names_of_the_first_keras(tmp_path):
@@ -204,10 +213,11 @@ def test_names_of_the_first_keras(tmp_path):
         group.attrs["weight_names"] = [b"block1_conv1_W_1:0", b"block1_conv1_b_1:0"]
         group["block1_conv1_W_1:0"], group["block1_conv1_b_1:0"] = kernel, bias
     found = files.read(tmp_path / "x.h5").tensors
-    assert set(found) == {"block1_conv1.weight", "block1_conv1.bias"} and found["block1_conv1.weight"].shape == (4, 2, 3, 3)
+    assert (set(found) == {"block1_conv1.weight", "block1_conv1.bias"}
+            and found["block1_conv1.weight"].shape == (4, 2, 3, 3))
 
 
-# -- what is refused -----------------------------------------------------------------------------------------------------
+# -- what is refused ---------------------------------------------------------------------------------------------------
 
 
 def refused(path, match):
@@ -225,8 +235,8 @@ def test_unknown_names_are_not_paired_by_order(mobilenet, tmp_path):
 def test_damaged_files(mobilenet, tmp_path):
     legacy(tmp_path / "whole.h5", plain(mobilenet))
     whole = (tmp_path / "whole.h5").read_bytes()
-    for name, data in {"cut.h5": whole[: len(whole) // 2], "noise.h5": os.urandom(5000), "empty.h5": b"", "head.h5": whole[:8],
-                       "tail.h5": whole[:8] + os.urandom(5000)}.items():
+    for name, data in {"cut.h5": whole[: len(whole) // 2], "noise.h5": os.urandom(5000), "empty.h5": b"",
+                       "head.h5": whole[:8], "tail.h5": whole[:8] + os.urandom(5000)}.items():
         (tmp_path / name).write_bytes(data)
         refused(tmp_path / name, name.replace(".", r"\."))
 
@@ -259,17 +269,21 @@ def one(path, make):
 
 
 @pytest.mark.parametrize(("make", "match"), [
-    (lambda group: group.__setitem__("kernel", h5py.ExternalLink("other.h5", "/kernel")), "link to elsewhere .ExternalLink"),
+    (lambda group: group.__setitem__("kernel", h5py.ExternalLink("other.h5", "/kernel")),
+     "link to elsewhere .ExternalLink"),
     (lambda group: group.__setitem__("kernel", h5py.SoftLink("/b")), "link to elsewhere .SoftLink"),
     (lambda group: None, "'kernel' is missing"),
     (lambda group: group.create_group("kernel"), "no array of plain numbers"),
-    (lambda group: group.create_dataset("kernel", data=["text"], dtype=h5py.string_dtype()), "no array of plain numbers"),
+    (lambda group: group.create_dataset("kernel", data=["text"], dtype=h5py.string_dtype()),
+     "no array of plain numbers"),
     (lambda group: group.create_dataset("kernel", (3,), dtype=h5py.ref_dtype), "no array of plain numbers"),
     (lambda group: group.create_dataset("kernel", data=np.zeros(3, [("x", "f4")])), "no array of plain numbers"),
-    (lambda group: group.create_dataset("kernel", (2,), "f4", external=[("elsewhere.bin", 0, 8)]), "lies in another file"),
-    (lambda group: group.create_dataset("kernel", (2**40, 2**10), "f4", chunks=(1024, 1024), compression="gzip"), "claims to hold"),
-    (lambda group: group.create_dataset("kernel", (1, 1), "f4", chunks=(2**15, 2**14), maxshape=(None, None), compression="gzip"),
+    (lambda group: group.create_dataset("kernel", (2,), "f4", external=[("elsewhere.bin", 0, 8)]),
+     "lies in another file"),
+    (lambda group: group.create_dataset("kernel", (2**40, 2**10), "f4", chunks=(1024, 1024), compression="gzip"),
      "claims to hold"),
+    (lambda group: group.create_dataset("kernel", (1, 1), "f4", chunks=(2**15, 2**14), maxshape=(None, None),
+                                        compression="gzip"), "claims to hold"),
 ], ids=["external", "soft", "missing", "group", "text", "reference", "compound", "elsewhere", "terabytes", "chunk"])
 def test_what_is_no_array_of_this_file(tmp_path, make, match):
     one(tmp_path / "x.h5", make)
@@ -315,14 +329,16 @@ def test_without_h5py(mobilenet, tmp_path, monkeypatch):
         convatlas.load(tmp_path / "x.h5")
 
 
-# -- Keras itself --------------------------------------------------------------------------------------------------------
+# -- Keras itself ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("family", "peer"), [
     pytest.param(family, peer, id=peer.name, marks=[] if peer.name in LIGHT else pytest.mark.slow)
     for family, peer in PEERS if peer.name not in LARGEST])
 def test_scores_are_keras_s(family, peer, tmp_path, monkeypatch):
-    """In both forms of its files, as near as float32's rounding allows; pip install keras, which the project does not need."""
+    """In both forms of its files, as near as float32's rounding allows; pip install keras, which the project does not
+    need.
+    """
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     keras = pytest.importorskip("keras")
     rng, size = np.random.default_rng(0), SIZES.get(family, 64)
@@ -337,10 +353,12 @@ def test_scores_are_keras_s(family, peer, tmp_path, monkeypatch):
             variable.assign(rng.normal(0, 0.1, shape))
         elif leaf == "kernel":
             fan = np.prod(shape[:2] if len(shape) == 4 and shape[3] == 1 else shape[:-1])
-            variable.assign(rng.normal(0, ((1.5 if family == "efficientnet" else 2) / fan) ** 0.5, shape))      # neither fading nor chaotic
+            # neither fading nor chaotic
+            variable.assign(rng.normal(0, ((1.5 if family == "efficientnet" else 2) / fan) ** 0.5, shape))
     x = rng.normal(size=(2, size, size, 3)).astype("f4")
     with torch.no_grad():
-        expected = model(torch.from_numpy(x) * (255 if family == "efficientnet" else 1), training=False).cpu()     # which divides by it
+        # which divides by it
+        expected = model(torch.from_numpy(x) * (255 if family == "efficientnet" else 1), training=False).cpu()
     spread, largest = (expected[0] - expected[1]).abs().max().item(), expected.abs().max().item()
     assert spread > 1e-4 * largest, "the comparison is blind"
     for name, save in (("x.h5", model.save), ("x.weights.h5", model.save_weights)):
@@ -348,7 +366,8 @@ def test_scores_are_keras_s(family, peer, tmp_path, monkeypatch):
         ours = convatlas.load(tmp_path / name)
         assert ours.card.provenance.report.network == peer.ours
         assert all(getattr(ours.spec, field) == value for field, value in peer.fields.items())
-        assert {row.theirs.partition(".")[0] for row in ours.card.provenance.report.rows if row.what == "left out"} <= {"normalization_0"}
+        assert {row.theirs.partition(".")[0] for row in ours.card.provenance.report.rows
+                if row.what == "left out"} <= {"normalization_0"}
         with torch.inference_mode():
             scores = ours(torch.from_numpy(x).permute(0, 3, 1, 2))
         torch.testing.assert_close(scores, expected, rtol=0, atol=min(1e-3 * largest, 0.05 * spread))
@@ -359,6 +378,8 @@ def test_scores_are_keras_s(family, peer, tmp_path, monkeypatch):
 def test_every_tensor_of_ours_has_a_name_there(family, peer):
     """Some rule of the table ends at each; of each family, its last network."""
     rules = tables.rules(family, "keras", peer.name)
-    ends = [re.compile("".join(re.escape(part) if isinstance(part, str) else r"\d+" for part in rule.ours)) for rule in rules]
+    ends = [re.compile("".join(re.escape(part) if isinstance(part, str) else r"\d+" for part in rule.ours))
+            for rule in rules]
     places = weights.blank(lambda: registry.build(peer.ours, peer.fields)).state_dict()
-    assert not [name for name in places if not any(end.fullmatch(name) or end.fullmatch(name.rpartition(".")[0]) for end in ends)]
+    assert not [name for name in places
+                if not any(end.fullmatch(name) or end.fullmatch(name.rpartition(".")[0]) for end in ends)]

@@ -28,7 +28,8 @@ def test_a_file_comes_back_whole(saved):
     for source in (folder, folder / "model.safetensors", str(folder)):
         back = convatlas.load(source)
         assert (back.name, back.num_classes, back.card.classes) == ("lenet5_modern", 3, ("a", "b", "ü"))
-        assert back.card.preprocess == Preprocess(crop_pct=1.0) and back.card.loss == Loss(name="mse") and not back.training
+        assert (back.card.preprocess == Preprocess(crop_pct=1.0) and back.card.loss == Loss(name="mse")
+                and not back.training)
         x = torch.randn(2, 1, 32, 32)
         assert torch.equal(back(x), model.eval()(x))
     assert sorted(p.name for p in folder.iterdir()) == ["model.safetensors"]        # nothing half-written left behind
@@ -54,10 +55,12 @@ def test_other_classes_and_channels_are_adapted_and_told(saved):
     adapted = [name for name, (what, _) in done.items() if what == "adapted"]
     assert len(adapted) == 1 and model.card.classes == ()
     first, kernel = trained.state_dict()[adapted[0]], model.state_dict()[adapted[0]]
-    torch.testing.assert_close(kernel.sum(1, keepdim=True), first)      # a grey picture on three channels gives what it gave
+    # a grey picture on three channels gives what it gave
+    torch.testing.assert_close(kernel.sum(1, keepdim=True), first)
 
 
-@pytest.mark.parametrize(("drop", "more", "sentence"), [(1, {}, "is missing"), (0, {"more": torch.zeros(1)}, "more is not in the network")])
+@pytest.mark.parametrize(("drop", "more", "sentence"),
+                         [(1, {}, "is missing"), (0, {"more": torch.zeros(1)}, "more is not in the network")])
 def test_tensors_of_another_network_under_our_name_are_refused(saved, tmp_path, drop, more, sentence):
     _, model = saved
     tensors = dict(list(model.state_dict().items())[drop:]) | more
@@ -74,9 +77,11 @@ def header(text: bytes) -> bytes:
     (b"", "not a readable safetensors file"),
     (b"\x80\x04\x95pickle", "not a readable safetensors file"),
     (header(b"{}"), "holds no tensors by name"),
-    (header(json.dumps({"x": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}).encode()), "not a readable"),
+    (header(json.dumps({"x": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}}).encode()),
+     "not a readable"),
     (header(json.dumps({"__metadata__": {"convatlas": "{"}}).encode()), "does not understand"),
-    (header(json.dumps({"__metadata__": {"convatlas": '{"model": "lenet5", "surprise": 1}'}}).encode()), "does not understand"),
+    (header(json.dumps({"__metadata__": {"convatlas": '{"model": "lenet5", "surprise": 1}'}}).encode()),
+     "does not understand"),
 ])
 def test_malformed_files_are_refused(tmp_path, content, sentence):
     path = tmp_path / "model.safetensors"
@@ -116,11 +121,13 @@ def test_what_was_fitted_travels_beside_the_network(saved):
     back = weights.read_card(folder / "with.safetensors").fitted
     assert back.keys() == fitted.keys() and all(torch.equal(back[name], fitted[name]) for name in fitted)
     x = torch.randn(2, 1, 32, 32)
-    assert torch.equal(convatlas.load(folder / "with.safetensors")(x), model.eval()(x))      # the network gets its own tensors only
+    # the network gets its own tensors only
+    assert torch.equal(convatlas.load(folder / "with.safetensors")(x), model.eval()(x))
     assert weights.read_card(folder).fitted == {}
 
 
-@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle", header(b"{}"), header(b'{"__metadata__": {"convatlas": "{"}}')])
+@pytest.mark.parametrize("content", [b"", b"\x80\x04\x95pickle", header(b"{}"),
+                                     header(b'{"__metadata__": {"convatlas": "{"}}')])
 def test_malformed_files_have_no_card(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ConvatlasError, match=r"model\.safetensors"):

@@ -1,6 +1,8 @@
-"""Well-known releases other than torchvision's and timm's: their networks, told again with their names, and ours compute the same.
+"""Well-known releases other than torchvision's and timm's: their networks, told again with their names, and ours
+compute the same.
 
-Each network below has the attribute names, the order and the constants of the release's code; its sizes come from our specification.
+Each network below has the attribute names, the order and the constants of the release's code; its sizes come from our
+specification.
 """
 
 from collections import OrderedDict
@@ -56,7 +58,7 @@ class Pooled(nn.Module):
         return getattr(self, name)(x.mean((2, 3)))
 
 
-# -- residual networks ---------------------------------------------------------------------------------------------------
+# -- residual networks -------------------------------------------------------------------------------------------------
 
 
 class ResidualBlock(nn.Module):
@@ -101,7 +103,8 @@ def akamaster_resnet(spec):
     model = ResNet(spec, 16, [(16, spec.n, 1), (32, spec.n, 2), (64, spec.n, 2)], (3, 3), "shortcut", "linear")
     for stage in (model.layer2, model.layer3):
         around = stage[0].conv2.out_channels // 4
-        stage[0].shortcut = Slot(lambda x, around=around: nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, around, around)))
+        stage[0].shortcut = Slot(lambda x, around=around: nn.functional.pad(x[:, :, ::2, ::2],
+                                                                            (0, 0, 0, 0, around, around)))
     return model
 
 
@@ -128,9 +131,11 @@ class WeiaicunzaiBlock(nn.Module):
     def __init__(self, cin, cout, stride, basic):
         super().__init__()
         inner = cout // 4
-        sizes = [(cin, cout, 3, stride), (cout, cout, 3)] if basic else [(cin, inner), (inner, inner, 3, stride), (inner, cout)]
+        sizes = ([(cin, cout, 3, stride), (cout, cout, 3)] if basic
+                 else [(cin, inner), (inner, inner, 3, stride), (inner, cout)])
         self.residual_function = stack(*[[conv(*size), nn.BatchNorm2d(size[1]), nn.ReLU()] for size in sizes])[:-1]
-        self.shortcut = stack(conv(cin, cout, 1, stride), nn.BatchNorm2d(cout)) if stride != 1 or cin != cout else stack()
+        self.shortcut = (stack(conv(cin, cout, 1, stride), nn.BatchNorm2d(cout))
+                         if stride != 1 or cin != cout else stack())
 
     def forward(self, x):
         return (self.residual_function(x) + self.shortcut(x)).relu()
@@ -141,7 +146,8 @@ class WeiaicunzaiResNet(Pooled):
         super().__init__()
         plan, basic = wide_plan(spec), spec.table.block == "basic"
         self.conv1 = stack(conv(3, 64, 3), nn.BatchNorm2d(64), nn.ReLU())
-        self.conv2_x, self.conv3_x, self.conv4_x, self.conv5_x = map(stack, blocks(lambda *s: WeiaicunzaiBlock(*s, basic), 64, plan))
+        self.conv2_x, self.conv3_x, self.conv4_x, self.conv5_x = map(
+            stack, blocks(lambda *s: WeiaicunzaiBlock(*s, basic), 64, plan))
         self.fc = nn.Linear(plan[-1][0], spec.num_classes)
 
     def forward(self, x):
@@ -181,7 +187,8 @@ class Prlz77Block(nn.Module):
         self.conv_reduce, self.bn_reduce = conv(cin, inner), nn.BatchNorm2d(inner)
         self.conv_conv, self.bn = conv(inner, inner, 3, stride, groups), nn.BatchNorm2d(inner)
         self.conv_expand, self.bn_expand = conv(inner, cout), nn.BatchNorm2d(cout)
-        self.shortcut = conv_bn(cin, cout, 1, stride, names=("shortcut_conv", "shortcut_bn")) if cin != cout else stack()
+        self.shortcut = (conv_bn(cin, cout, 1, stride, names=("shortcut_conv", "shortcut_bn"))
+                         if cin != cout else stack())
 
     def forward(self, x):
         y = self.bn(self.conv_conv(self.bn_reduce(self.conv_reduce(x)).relu())).relu()
@@ -192,13 +199,16 @@ class Prlz77ResNeXt(Pooled):
     def __init__(self, spec):
         super().__init__()
         self.conv_1_3x3, self.bn_1 = conv(3, 64, 3), nn.BatchNorm2d(64)
-        stages = blocks(lambda *s: Prlz77Block(*s, spec.groups, spec.width), 64, [(256 * 2**i, spec.blocks, 1 + (i > 0)) for i in range(3)])
+        stages = blocks(lambda *s: Prlz77Block(*s, spec.groups, spec.width), 64,
+                        [(256 * 2**i, spec.blocks, 1 + (i > 0)) for i in range(3)])
         self.stage_1, self.stage_2, self.stage_3 = (
-            named(*((f"stage_{i + 1}_bottleneck_{j}", block) for j, block in enumerate(stage))) for i, stage in enumerate(stages))
+            named(*((f"stage_{i + 1}_bottleneck_{j}", block) for j, block in enumerate(stage)))
+            for i, stage in enumerate(stages))
         self.classifier = nn.Linear(1024, spec.num_classes)
 
     def forward(self, x):
-        return self.classify(self.stage_3(self.stage_2(self.stage_1(self.bn_1(self.conv_1_3x3(x)).relu()))), "classifier")
+        return self.classify(self.stage_3(self.stage_2(self.stage_1(self.bn_1(self.conv_1_3x3(x)).relu()))),
+                             "classifier")
 
 
 class Sum(nn.Sequential):
@@ -219,14 +229,15 @@ class CadeneResNeXt(Pooled):
         plan = [(256 * 2**i, count, 1 if i == 0 else 2) for i, count in enumerate(spec.depths)]
         inner = spec.groups * spec.width       # of the first stage
         stages = blocks(lambda *sizes: cadene_block(*sizes, spec.groups, inner * sizes[1] // 256), 64, plan)
-        self.features = stack(conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1), *map(stack, stages))
+        self.features = stack(conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+                              *map(stack, stages))
         self.last_linear = nn.Linear(2048, spec.num_classes)
 
     def forward(self, x):
         return self.classify(self.features(x), "last_linear")
 
 
-# -- Inception -----------------------------------------------------------------------------------------------------------
+# -- Inception ---------------------------------------------------------------------------------------------------------
 
 
 class BasicConv(nn.Module):
@@ -277,19 +288,23 @@ class ScaledBlock(Branches):
 class CadeneInceptionResNetV2(Pooled):
     def __init__(self, spec):
         super().__init__()
-        self.conv2d_1a, self.conv2d_2a, self.conv2d_2b = BasicConv(3, 32, 3, 2, True), BasicConv(32, 32, 3, 1, True), BasicConv(32, 64, 3)
-        self.conv2d_3b, self.conv2d_4a, self.pool = BasicConv(64, 80), BasicConv(80, 192, 3, 1, True), nn.MaxPool2d(3, 2)
+        self.conv2d_1a, self.conv2d_2a, self.conv2d_2b = (BasicConv(3, 32, 3, 2, True), BasicConv(32, 32, 3, 1, True),
+                                                          BasicConv(32, 64, 3))
+        self.conv2d_3b, self.conv2d_4a, self.pool = (BasicConv(64, 80), BasicConv(80, 192, 3, 1, True),
+                                                     nn.MaxPool2d(3, 2))
         average = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
         self.mixed_5b = Branches(chain(192, (96,)), chain(192, (48,), (64, 5)), chain(192, (64,), (96, 3), (96, 3)),
                                  stack(average, BasicConv(192, 64)))
-        self.mixed_6a = Branches(chain(320, (384, 3, 2, True)), chain(320, (256,), (256, 3), (384, 3, 2, True)), self.pool)
+        self.mixed_6a = Branches(chain(320, (384, 3, 2, True)),
+                                 chain(320, (256,), (256, 3), (384, 3, 2, True)), self.pool)
         self.mixed_7a = Branches(chain(1088, (256,), (384, 3, 2, True)), chain(1088, (256,), (288, 3, 2, True)),
                                  chain(1088, (256,), (288, 3), (320, 3, 2, True)), self.pool)
         block35 = 320, 0.17, [(32,)], [(32,), (32, 3)], [(32,), (48, 3), (64, 3)]
         block17 = 1088, 0.1, [(192,)], [(128,), (160, (1, 7)), (192, (7, 1))]
         block8 = 2080, 0.2, [(192,)], [(192,), (224, (1, 3)), (256, (3, 1))]
         repeats = zip((block35, block17, block8), spec.blocks, strict=True)
-        self.repeat, self.repeat_1, self.repeat_2 = (stack([ScaledBlock(*block) for _ in range(count)]) for block, count in repeats)
+        self.repeat, self.repeat_1, self.repeat_2 = (stack([ScaledBlock(*block) for _ in range(count)])
+                                                     for block, count in repeats)
         self.block8 = ScaledBlock(2080, 1.0, *block8[2:], act=False)
         self.conv2d_7b, self.last_linear = BasicConv(2080, 1536), nn.Linear(1536, spec.num_classes)
 
@@ -325,8 +340,8 @@ class AndreasveitDenseNet(Pooled):
             width += spec.layers * growth
             if i < 3:
                 out = int(width * spec.compression)
-                setattr(self, f"trans{i}", named(("bn1", nn.BatchNorm2d(width)), ("relu", nn.ReLU()), ("conv1", conv(width, out)),
-                                                 ("pool", nn.AvgPool2d(2))))
+                setattr(self, f"trans{i}", named(("bn1", nn.BatchNorm2d(width)), ("relu", nn.ReLU()),
+                                                 ("conv1", conv(width, out)), ("pool", nn.AvgPool2d(2))))
                 width = out
         self.bn1, self.fc = nn.BatchNorm2d(width), nn.Linear(width, spec.num_classes)
 
@@ -335,7 +350,7 @@ class AndreasveitDenseNet(Pooled):
         return self.classify(self.bn1(self.block3(x)).relu(), "fc")
 
 
-# -- the authors' own ----------------------------------------------------------------------------------------------------
+# -- the authors' own --------------------------------------------------------------------------------------------------
 
 
 class RepVGGBlock(nn.Module):
@@ -415,8 +430,9 @@ class ConvNeXtIsotropic(nn.Module):
         super().__init__()
         width = spec.channels
         self.stem = nn.Conv2d(3, width, 16, 16)
-        self.blocks = stack([ConvNeXtBlock(width, spec.layer_scale > 0, ("dwconv", conv(width, width, 7, groups=width, bias=True)))
-                             for _ in range(spec.blocks)])
+        self.blocks = stack(
+            [ConvNeXtBlock(width, spec.layer_scale > 0, ("dwconv", conv(width, width, 7, groups=width, bias=True)))
+             for _ in range(spec.blocks)])
         self.norm, self.head = nn.LayerNorm(width, eps=1e-6), nn.Linear(width, spec.num_classes)
 
     def forward(self, x):
@@ -435,7 +451,8 @@ class Strips(nn.Module):
 
 def slak(spec):
     widths = [int(width * spec.width) for width in spec.channels]
-    return ConvNeXt(spec, widths, lambda i, width: ConvNeXtBlock(width, True, ("large_kernel", Strips(width, spec.kernels[i], spec.small))))
+    return ConvNeXt(spec, widths, lambda i, width: ConvNeXtBlock(
+        width, True, ("large_kernel", Strips(width, spec.kernels[i], spec.small))))
 
 
 class LargeKernel(nn.Module):
@@ -451,7 +468,8 @@ class LargeKernel(nn.Module):
 class RepLKBlock(nn.Module):
     def __init__(self, width, inner, kernel, small):
         super().__init__()
-        self.prelkb_bn, self.pw1, self.pw2 = nn.BatchNorm2d(width), conv_bn(width, inner, act=nn.ReLU()), conv_bn(inner, width)
+        self.prelkb_bn, self.pw1, self.pw2 = (nn.BatchNorm2d(width), conv_bn(width, inner, act=nn.ReLU()),
+                                              conv_bn(inner, width))
         self.large_kernel = LargeKernel(inner, kernel, small)
 
     def forward(self, x):
@@ -475,9 +493,10 @@ class RepLKNet(Pooled):
         self.stem = stack(conv_bn(3, first, 3, 2, act=relu), conv_bn(first, first, 3, groups=first, act=relu),
                           conv_bn(first, first, act=relu), conv_bn(first, first, 3, 2, first, act=relu))
         self.stages = nn.ModuleList(named(("blocks", stack(*[
-            [RepLKBlock(width, int(width * spec.inner), kernel, spec.small), RepLKFeedForward(width)] for _ in range(count)])))
-            for width, kernel, count in zip(widths, spec.kernels, spec.blocks, strict=True))
-        self.transitions = nn.ModuleList(stack(conv_bn(a, b, act=relu), conv_bn(b, b, 3, 2, b, act=relu)) for a, b in pairwise(widths))
+            [RepLKBlock(width, int(width * spec.inner), kernel, spec.small), RepLKFeedForward(width)]
+            for _ in range(count)]))) for width, kernel, count in zip(widths, spec.kernels, spec.blocks, strict=True))
+        self.transitions = nn.ModuleList(stack(conv_bn(a, b, act=relu), conv_bn(b, b, 3, 2, b, act=relu))
+                                         for a, b in pairwise(widths))
         self.norm, self.head = nn.BatchNorm2d(widths[-1]), nn.Linear(widths[-1], spec.num_classes)
 
     def forward(self, x):
@@ -487,7 +506,7 @@ class RepLKNet(Pooled):
         return self.classify(self.norm(x), "head")
 
 
-# -- mobile networks -----------------------------------------------------------------------------------------------------
+# -- mobile networks ---------------------------------------------------------------------------------------------------
 
 
 def divisible(width, by=8):
@@ -531,16 +550,19 @@ class MBConv(nn.Module):
 
 class LukemelasEfficientNet(Pooled):
     STAGES = (      # kernel, expansion, channels, blocks, stride
-        (3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 3, 2), (5, 6, 112, 3, 1), (5, 6, 192, 4, 2), (3, 6, 320, 1, 1))
+        (3, 1, 16, 1, 1), (3, 6, 24, 2, 2), (5, 6, 40, 2, 2), (3, 6, 80, 3, 2), (5, 6, 112, 3, 1), (5, 6, 192, 4, 2),
+        (3, 6, 320, 1, 1))
 
     def __init__(self, spec):
         super().__init__()
         stem, last = divisible(32 * spec.width), divisible(1280 * spec.width)
         self._conv_stem, self._bn0 = SameConv(3, stem, 3, 2, bias=False), tf_bn(stem)
-        plan = [(divisible(channels * spec.width), ceil(count * spec.depth), stride) for *_, channels, count, stride in self.STAGES]
+        plan = [(divisible(channels * spec.width), ceil(count * spec.depth), stride)
+                for *_, channels, count, stride in self.STAGES]
         sizes = blocks(lambda *sizes: sizes, stem, plan)
         self._blocks = stack([MBConv(*each, kernel, expand)
-                              for stage, (kernel, expand, *_) in zip(sizes, self.STAGES, strict=True) for each in stage])
+                              for stage, (kernel, expand, *_) in zip(sizes, self.STAGES, strict=True)
+                              for each in stage])
         self._conv_head, self._bn1 = SameConv(plan[-1][0], last, 1, bias=False), tf_bn(last)
         self._fc = nn.Linear(last, spec.num_classes)
 
@@ -565,7 +587,8 @@ class InvertedResidual(nn.Module):
 class MobileNetV2(Pooled):
     """`within`: whether the last convolution is one of the features, as in tonylins' code."""
 
-    STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))     # channels, blocks, stride
+    # channels, blocks, stride
+    STAGES = ((16, 1, 1), (24, 2, 2), (32, 3, 2), (64, 4, 2), (96, 3, 1), (160, 3, 2), (320, 1, 1))
 
     def __init__(self, spec, within):
         super().__init__()
@@ -574,7 +597,8 @@ class MobileNetV2(Pooled):
         first, *rest = blocks(lambda *sizes: sizes, stem, plan)
         features = [InvertedResidual(*first[0], 1), *(InvertedResidual(*sizes, 6) for stage in rest for sizes in stage)]
         end = stack(conv(plan[-1][0], last), nn.BatchNorm2d(last), nn.ReLU6())
-        self.features = stack(stack(conv(3, stem, 3, 2), nn.BatchNorm2d(stem), nn.ReLU6()), features, [end] if within else [])
+        self.features = stack(stack(conv(3, stem, 3, 2), nn.BatchNorm2d(stem), nn.ReLU6()), features,
+                              [end] if within else [])
         self.conv = nn.Identity() if within else end
         self.classifier = nn.Linear(last, spec.num_classes)
 
@@ -588,15 +612,17 @@ class Wjc852456MobileNet(Pooled):
         sizes = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1)]
         plan = [(int(width * spec.width), 1, stride) for width, stride in sizes]
         stem = int(32 * spec.width)
-        self.model = stack(stack(conv(3, stem, 3, 2), nn.BatchNorm2d(stem), nn.ReLU()), *blocks(lambda cin, cout, stride: stack(
-            conv(cin, cin, 3, stride, cin), nn.BatchNorm2d(cin), nn.ReLU(), conv(cin, cout), nn.BatchNorm2d(cout), nn.ReLU()), stem, plan))
+        self.model = stack(stack(conv(3, stem, 3, 2), nn.BatchNorm2d(stem), nn.ReLU()),
+                           *blocks(lambda cin, cout, stride: stack(
+                               conv(cin, cin, 3, stride, cin), nn.BatchNorm2d(cin), nn.ReLU(), conv(cin, cout),
+                               nn.BatchNorm2d(cout), nn.ReLU()), stem, plan))
         self.fc = nn.Linear(plan[-1][0], spec.num_classes)
 
     def forward(self, x):
         return self.classify(self.model(x), "fc")
 
 
-# -- segmentation --------------------------------------------------------------------------------------------------------
+# -- segmentation ------------------------------------------------------------------------------------------------------
 
 
 class WkentaroFCN(nn.Module):
@@ -610,7 +636,8 @@ class WkentaroFCN(nn.Module):
             for j, width in enumerate(widths):
                 setattr(self, f"conv{i + 1}_{j + 1}", nn.Conv2d(cin, width, 3, padding=100 if cin == 3 else 1))
                 cin = width
-        self.fc6, self.fc7, self.score_fr = nn.Conv2d(512, 4096, 7), nn.Conv2d(4096, 4096, 1), nn.Conv2d(4096, classes, 1)
+        self.fc6, self.fc7, self.score_fr = (nn.Conv2d(512, 4096, 7), nn.Conv2d(4096, 4096, 1),
+                                             nn.Conv2d(4096, classes, 1))
         up = lambda stride: nn.ConvTranspose2d(classes, classes, 2 * stride, stride, bias=False)     # noqa: E731
         if self.stride < 32:
             self.score_pool4, self.upscore2 = nn.Conv2d(512, classes, 1), up(2)
@@ -637,7 +664,7 @@ class WkentaroFCN(nn.Module):
         return getattr(self, self.last)(x)[:, :, off:off + image.shape[2], off:off + image.shape[3]]
 
 
-# -- the comparison ------------------------------------------------------------------------------------------------------
+# -- the comparison ----------------------------------------------------------------------------------------------------
 
 
 class Release(NamedTuple):
@@ -657,15 +684,19 @@ RELEASES = {    # family, library
     ("resnext_cifar", "ResNeXt.pytorch"): Release(Prlz77ResNeXt, "resnext29_8x64d", {"width": 4}, 32),
     ("densenet_cifar", "densenet-pytorch"): Release(AndreasveitDenseNet, "DenseNet-BC-100-12", {"layers": 4}, 32),
     ("resnext", "pretrained-models.pytorch"): Release(CadeneResNeXt, "resnext101_32x4d", {"depths": (1, 2, 1, 1)}, 64),
-    ("inception_resnet_v2", "pretrained-models.pytorch"): Release(CadeneInceptionResNetV2, "inceptionresnetv2", {"blocks": (1, 2, 1)}, 107),
+    ("inception_resnet_v2", "pretrained-models.pytorch"): Release(CadeneInceptionResNetV2, "inceptionresnetv2",
+                                                                  {"blocks": (1, 2, 1)}, 107),
     ("repvgg", "authors"): Release(RepVGG, "RepVGG-B1g4", {"a": 0.5, "b": 0.5, "layers": (2, 2, 3, 1)}, 64),
     ("convnext", "authors"): Release(convnext, "convnext_tiny", NARROW, 64),
-    ("convnext_isotropic", "authors"): Release(ConvNeXtIsotropic, "convnext_isotropic_large", {"channels": 16, "blocks": 3}, 64),
+    ("convnext_isotropic", "authors"): Release(ConvNeXtIsotropic, "convnext_isotropic_large",
+                                               {"channels": 16, "blocks": 3}, 64),
     ("slak", "authors"): Release(slak, "SLaK_tiny", NARROW, 64),
     ("replknet", "authors"): Release(RepLKNet, "RepLKNet-31B", NARROW, 64),
     ("efficientnet", "efficientnet_pytorch"): Release(LukemelasEfficientNet, "efficientnet-b0", {}, 64),
-    ("mobilenet_v2", "pytorch-mobilenet-v2"): Release(lambda spec: MobileNetV2(spec, within=True), "mobilenetv2_1.0", {}, 64),
-    ("mobilenet_v2", "mobilenetv2.pytorch"): Release(lambda spec: MobileNetV2(spec, within=False), "mobilenetv2_0.35", {}, 64),
+    ("mobilenet_v2", "pytorch-mobilenet-v2"): Release(lambda spec: MobileNetV2(spec, within=True), "mobilenetv2_1.0",
+                                                      {}, 64),
+    ("mobilenet_v2", "mobilenetv2.pytorch"): Release(lambda spec: MobileNetV2(spec, within=False), "mobilenetv2_0.35",
+                                                     {}, 64),
     ("mobilenet_v1", "pytorch-mobilenet-v1"): Release(Wjc852456MobileNet, "mobilenet", {"width": 0.25}, 64),
     ("fcn", "pytorch-fcn"): Release(WkentaroFCN, "fcn8s-atonce", {}, 40),
 }
@@ -689,8 +720,8 @@ def test_every_section_has_a_release():
 
 
 @pytest.mark.parametrize(("key", "peer"), [
-    pytest.param(key, peer, id=f"{'-'.join(key)}-{peer.name}", marks=pytest.mark.slow if peer.name == "resnet1202" else [])
-    for key, peer in PEERS])
+    pytest.param(key, peer, id=f"{'-'.join(key)}-{peer.name}", marks=pytest.mark.slow if peer.name == "resnet1202"
+                 else []) for key, peer in PEERS])
 def test_every_name_has_one_place(key, peer):
     weights.blank(lambda: both(key, peer, {}))
 
@@ -704,8 +735,8 @@ def test_a_file_of_it_is_recognised(key):
     assert (found.peer, found.left) == (peer, ())
 
 
-@pytest.mark.parametrize("key", [pytest.param(key, marks=pytest.mark.slow if key[0] == "fcn" else []) for key in RELEASES],
-                         ids=["-".join(key) for key in RELEASES])
+@pytest.mark.parametrize("key", [pytest.param(key, marks=pytest.mark.slow if key[0] == "fcn" else [])
+                                 for key in RELEASES], ids=["-".join(key) for key in RELEASES])
 def test_scores_are_equal(key):
     """In float64, the release's random weights in our network."""
     release = RELEASES[key]
@@ -713,7 +744,8 @@ def test_scores_are_equal(key):
     theirs, ours, pairs = both(key, peer, release.fields)
     theirs, ours = randomized(theirs.double()), ours.double().eval()
     places = ours.state_dict()
-    ours.load_state_dict({pairs[name]: tensor.reshape(places[pairs[name]].shape) for name, tensor in theirs.state_dict().items()})
+    ours.load_state_dict({pairs[name]: tensor.reshape(places[pairs[name]].shape)
+                          for name, tensor in theirs.state_dict().items()})
     x = torch.randn(2, 3, release.size, release.size, dtype=torch.float64)
     with torch.inference_mode():
         expected, scores = theirs(x), ours(x)

@@ -1,4 +1,5 @@
-"""AlexNet — Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012.
+"""AlexNet — Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS
+2012.
 
 Idea    A large convolutional network made trainable: rectified linear units, two GPUs, and dropout against overfitting;
         it won the 2012 ImageNet challenge by ten points.
@@ -25,7 +26,8 @@ class Row(NamedTuple):
     stride: int
     pad: int
     groups: int     # 2: each GPU's kernels read that GPU's maps only
-    bias: float     # section 5: 1 in conv2, conv4, conv5 and the hidden fully connected layers "accelerates early learning"
+    # section 5: 1 in conv2, conv4, conv5 and the hidden fully connected layers "accelerates early learning"
+    bias: float
 
 
 SECTION_3_5 = (   # kernels size stride pad groups bias
@@ -66,8 +68,9 @@ class AlexNet:
         """Input (N, 3, 227, 227), raw 0–255 pixels less their mean; scores (N, 1000)."""
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in self.layers())
         fc = OrderedDict(pool=nn.AdaptiveAvgPool2d(6), flatten=nn.Flatten(),
-                         fc6=gaussian_linear(self.table[-1].kernels * 36, 4096, 1.0), act6=self.squash(), drop6=nn.Dropout(self.drop_rate),
-                         fc7=gaussian_linear(4096, 4096, 1.0), act7=self.squash(), drop7=nn.Dropout(self.drop_rate))
+                         fc6=gaussian_linear(self.table[-1].kernels * 36, 4096, 1.0), act6=self.squash(),
+                         drop6=nn.Dropout(self.drop_rate), fc7=gaussian_linear(4096, 4096, 1.0), act7=self.squash(),
+                         drop7=nn.Dropout(self.drop_rate))
         return Convnet(self, stem, stages, Head(nn.Sequential(fc), 4096, self.num_classes, gaussian_linear))
 
     def layers(self) -> list[list[tuple[str, nn.Module]]]:

@@ -3,7 +3,8 @@
 Idea    One tower instead of two half-connected ones, so that data and model parallelism can be mixed: fewer kernels in
         conv1, conv4 and conv5, no groups, no response normalisation.
 Mirrors torchvision's `alexnet`, which has this network's kernels 64-192-384-256-256; its weights load.
-Departs From the 2012 network in all of the above (that one is `alexnet`); from the 2014 text as torchvision does: dropout
+Departs From the 2012 network in all of the above (that one is `alexnet`); from the 2014 text as torchvision does:
+dropout
         comes before fc6 and fc7 instead of after, conv4 has 256 kernels, weights start as torch's layers do.
 """
 
@@ -51,7 +52,8 @@ class AlexNetOWT:
         for i, row in enumerate(TABLE, start=1):
             if i == 1 and self.stem == "cifar":
                 row = row._replace(kernel=3, stride=1, pad=1)
-            parts[-1] += [(f"conv{i}", nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad)), (f"act{i}", nn.ReLU())]
+            parts[-1] += [(f"conv{i}", nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad)),
+                          (f"act{i}", nn.ReLU())]
             if row.pooled:
                 parts.append([(f"pool{i}", nn.MaxPool2d(3, 2))])
             cin = row.kernels

@@ -1,12 +1,14 @@
 """BN-Inception — Ioffe & Szegedy, "Batch Normalization: Accelerating Deep Network Training …", ICML 2015.
 
 Idea    Normalise every convolution's output over the batch: learning rates rise thirtyfold, dropout and response
-        normalisation go. The network is GoogLeNet with two 3×3 convolutions in the place of each 5×5, also called Inception-v2.
-Mirrors Figure 5 (the appendix): one row per module, and its widths as the SE-BN-Inception release repeats them. se_bn_inception
-        scales each module's maps by a gate of ratio 16 (Hu et al. 2018, Figure 2).
-Departs Figure 5 prints 1024 maps for 4e, but its widths sum to 1056. The first convolution is full, as in that release, not Google's
-        separable one (`separable_stem`). Google's BatchNorm has no γ, ours does; ε, the decay 0.9997 and the initial weights
-        are Google's. Max-pools round up; "symmetric" counts the zeros at a border into a mean as Caffe does, "same" does not.
+        normalisation go. The network is GoogLeNet with two 3×3 convolutions in the place of each 5×5, also called
+        Inception-v2.
+Mirrors Figure 5 (the appendix): one row per module, and its widths as the SE-BN-Inception release repeats them.
+        se_bn_inception scales each module's maps by a gate of ratio 16 (Hu et al. 2018, Figure 2).
+Departs Figure 5 prints 1024 maps for 4e, but its widths sum to 1056. The first convolution is full, as in that release,
+        not Google's separable one (`separable_stem`). Google's BatchNorm has no γ, ours does; ε, the decay 0.9997 and
+        the initial weights are Google's. Max-pools round up; "symmetric" counts the zeros at a border into a mean as
+        Caffe does, "same" does not.
 """
 
 from collections import OrderedDict
@@ -19,7 +21,18 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, Parallel, PoolKind, SameMaxPool2d, conv2d, conv_norm, every_conv_, linear, truncated_normal_, variance_scaling_
+from ..parts import (
+    Excite,
+    Parallel,
+    PoolKind,
+    SameMaxPool2d,
+    conv2d,
+    conv_norm,
+    every_conv_,
+    linear,
+    truncated_normal_,
+    variance_scaling_,
+)
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm, ReLU as the fields say
 
@@ -62,7 +75,8 @@ def inception(cin: int, row: Row, conv: Conv, count_zeros: bool) -> Parallel:
     paths["three"] = nn.Sequential(OrderedDict(
         reduce=conv(cin, row.reduce3, 1), conv=conv(row.reduce3, row.three, 3, row.stride)))
     paths["stacked"] = nn.Sequential(OrderedDict(
-        reduce=conv(cin, row.reduce33, 1), conv1=conv(row.reduce33, row.stacked, 3), conv2=conv(row.stacked, row.stacked, 3, row.stride)))
+        reduce=conv(cin, row.reduce33, 1), conv1=conv(row.reduce33, row.stacked, 3),
+        conv2=conv(row.stacked, row.stacked, 3, row.stride)))
     if row.pool == "avg":
         pool: nn.Module = nn.AvgPool2d(3, 1, 1, count_include_pad=count_zeros)
     else:
@@ -113,11 +127,12 @@ class BNInception:
                 module = nn.Sequential(OrderedDict(paths=module, excite=self.excite.layer(cin)))
             parts[-1].append((f"inception_{row.name}", module))
         stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
-        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
-                                                  classifier=linear(variance_scaling_)))
+        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
+                                                  drop_rate=self.drop_rate, classifier=linear(variance_scaling_)))
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
-        """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2."""
+        """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.
+        """
         if self.stem == "cifar":
             return [[("conv", conv(self.in_chans, 192, 3))], []]
         conv1: list[tuple[str, nn.Module]] = [("conv1", conv(self.in_chans, 64, 7, 2))]

@@ -1,9 +1,9 @@
 """ConvNeXt — Liu, Mao, Wu, Feichtenhofer, Darrell & Xie, "A ConvNet for the 2020s", CVPR 2022.
 
-Idea    A ResNet walked step by step towards Swin: patches for a stem, depthwise 7×7, an inverted bottleneck, one GELU and
-        one LayerNorm per block. It beats Swin: the design mattered, attention did not.
-Mirrors Section 3 (channels C and blocks B of each variant), Figure 4 (the block), Table 9 (its last column), Table 5 of the
-        appendix (initialisation N(0, 0.02²), layer scale 10⁻⁶, rates of stochastic depth).
+Idea    A ResNet walked step by step towards Swin: patches for a stem, depthwise 7×7, an inverted bottleneck, one GELU
+        and one LayerNorm per block. It beats Swin: the design mattered, attention did not.
+Mirrors Section 3 (channels C and blocks B of each variant), Figure 4 (the block), Table 9 (its last column), Table 5 of
+        the appendix (initialisation N(0, 0.02²), layer scale 10⁻⁶, rates of stochastic depth).
 Departs Nothing.
 """
 
@@ -38,7 +38,8 @@ class ConvNeXt:
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224), scores (N, 1000)."""
         cin, rates, eps = self.channels[0], ramp(self.drop_path_rate, sum(self.blocks), reach=True), self.norm_eps
-        patches = nn.Conv2d(self.in_chans, cin, 4, 4) if self.stem == "imagenet" else nn.Conv2d(self.in_chans, cin, 3, padding=1)
+        patches = (nn.Conv2d(self.in_chans, cin, 4, 4) if self.stem == "imagenet"
+                   else nn.Conv2d(self.in_chans, cin, 3, padding=1))
         stem = nn.Sequential(OrderedDict(conv=patches, norm=LayerNorm2d(cin, eps)))
         stages: list[nn.Module] = []
         for cout, blocks in zip(self.channels, self.blocks, strict=True):

@@ -1,8 +1,8 @@
 """Isotropic ConvNeXt — Liu, Mao, Wu, Feichtenhofer, Darrell & Xie, "A ConvNet for the 2020s", CVPR 2022, section 3.3.
 
 Idea    ConvNeXt's block in a network of one resolution, as ViT has: does the block carry without a pyramid? It does.
-Mirrors Table 2: ViT's widths and one and a half times its blocks, 14×14 maps from patches of 16×16. Only the large one has
-        layer scale, which the others train without.
+Mirrors Table 2: ViT's widths and one and a half times its blocks, 14×14 maps from patches of 16×16. Only the large one
+        has layer scale, which the others train without.
 Departs Nothing.
 """
 
@@ -36,7 +36,8 @@ class ConvNeXtIsotropic:
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224), scores (N, 1000)."""
         width, rates, eps = self.channels, ramp(self.drop_path_rate, self.blocks, reach=True), self.norm_eps
-        patches = nn.Conv2d(self.in_chans, width, 16, 16) if self.stem == "imagenet" else nn.Conv2d(self.in_chans, width, 3, padding=1)
+        patches = (nn.Conv2d(self.in_chans, width, 16, 16) if self.stem == "imagenet"
+                   else nn.Conv2d(self.in_chans, width, 3, padding=1))
         blocks = nn.Sequential(*(
             convnext_block(conv2d(width, width, 7, groups=width, bias=True), width,
                            layer_scale=self.layer_scale, drop=next(rates), eps=eps) for _ in range(self.blocks)))

@@ -1,9 +1,10 @@
 """DenseNet — Huang, Liu, van der Maaten & Weinberger, "Densely Connected Convolutional Networks", CVPR 2017.
 
-Idea    x_l = H_l([x_0, …, x_{l−1}]) (eq. 2): each layer reads every earlier map of its block and adds k maps of its own,
-        so that narrow layers suffice and gradients reach all of them directly.
-Mirrors Table 1, DenseNet-BC: layers per block, bottleneck 4k, compression θ = 0.5; 161 (k = 48) is from the first version.
-Departs Nothing. `recompute` trades time for memory and changes no result; `drop_rate` follows each convolution but the first,
+Idea    x_l = H_l([x_0, …, x_{l−1}]) (eq. 2): each layer reads every earlier map of its block and adds k maps of its
+        own, so that narrow layers suffice and gradients reach all of them directly.
+Mirrors Table 1, DenseNet-BC: layers per block, bottleneck 4k, compression θ = 0.5; 161 (k = 48) is from the first
+version. Departs Nothing. `recompute` trades time for memory and changes no result; `drop_rate` follows each convolution
+but the first,
         as on CIFAR, and is 0 for ImageNet; `densenet264d` is the field's, with three 3×3 convolutions for the 7×7 one.
 """
 
@@ -51,14 +52,17 @@ class DenseNet:
             elif self.stem != "cifar":
                 stage["reduce"] = nn.MaxPool2d(3, 2, 1)
             widths = range(cin, cin + depth * self.growth, self.growth)
-            stage["layers"] = DenseBlock([dense_layer(width, self.growth, bottleneck=self.bottleneck, dropout=self.drop_rate, norm=norm)
-                                          for width in widths], self.recompute)
+            stage["layers"] = DenseBlock(
+                [dense_layer(width, self.growth, bottleneck=self.bottleneck, dropout=self.drop_rate, norm=norm)
+                 for width in widths], self.recompute)
             cin += depth * self.growth
             if len(stages) + 1 == len(self.layers):
                 stage.update(norm=norm(cin), act=nn.ReLU())
             stages.append(nn.Sequential(stage))
-        classifier = linear(partial(nn.init.kaiming_uniform_, a=sqrt(5)))      # U(−1/√cin, 1/√cin) and bias 0, as in the Torch release
-        model = Convnet(self, self.first(), stages, pooled(cin, self.num_classes, pool=self.global_pool, classifier=classifier))
+        # U(−1/√cin, 1/√cin) and bias 0, as in the Torch release
+        classifier = linear(partial(nn.init.kaiming_uniform_, a=sqrt(5)))
+        model = Convnet(self, self.first(), stages, pooled(cin, self.num_classes, pool=self.global_pool,
+                                                           classifier=classifier))
         he_normal_(model)
         return model
 
@@ -77,6 +81,7 @@ register("densenet121", DenseNet((6, 12, 24, 16)), params=7_978_856, macs=2_834_
 register("densenet169", DenseNet((6, 12, 32, 32)), params=14_149_480, macs=3_359_843_328, recipe="densenet")
 register("densenet201", DenseNet((6, 12, 48, 32)), params=20_013_928, macs=4_291_365_888, recipe="densenet")
 register("densenet264", DenseNet((6, 12, 64, 48)), params=33_337_704, macs=5_751_653_376, recipe="densenet")
-register("densenet161", DenseNet((6, 12, 36, 24), growth=48, stem_channels=96), params=28_681_000, macs=7_727_907_072, recipe="densenet")
+register("densenet161", DenseNet((6, 12, 36, 24), growth=48, stem_channels=96), params=28_681_000, macs=7_727_907_072,
+         recipe="densenet")
 register("densenet264d", DenseNet((6, 12, 64, 48), growth=48, stem_channels=96, stem="deep"),
          params=72_736_216, macs=13_470_266_880, fidelity="field", recipe="densenet")

@@ -1,11 +1,11 @@
 """DenseNet for CIFAR — Huang, Liu, van der Maaten & Weinberger, "Densely Connected Convolutional Networks", CVPR 2017.
 
-Idea    Three dense blocks at 32, 16 and 8 pixels, of equal length; with bottlenecks and compression (BC) a network of 250
-        layers is accurate on CIFAR with a third of its rivals' parameters.
-Mirrors Section 3, "Implementation Details", and Table 2: a network of depth L has (L − 4)/3 layers per block, (L − 4)/6 with
-        bottlenecks, for those are two convolutions deep.
-Departs Nothing. The released Torch code begins with 2k maps in the basic networks too (`stem_channels=24` for k = 12), which
-        does not give the parameters of Table 2. Results without augmentation had `drop_rate=0.2`.
+Idea    Three dense blocks at 32, 16 and 8 pixels, of equal length; with bottlenecks and compression (BC) a network of
+        250 layers is accurate on CIFAR with a third of its rivals' parameters.
+Mirrors Section 3, "Implementation Details", and Table 2: a network of depth L has (L − 4)/3 layers per block, (L − 4)/6
+        with bottlenecks, for those are two convolutions deep.
+Departs Nothing. The released Torch code begins with 2k maps in the basic networks too (`stem_channels=24` for k = 12),
+        which does not give the parameters of Table 2. Results without augmentation had `drop_rate=0.2`.
 """
 
 from collections import OrderedDict
@@ -40,7 +40,8 @@ class DenseNetCifar:
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32), scores (N, 10)."""
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        stem = conv2d(self.in_chans, self.stem_channels, 3)       # neither normalised nor rectified: the first layer does both
+        # neither normalised nor rectified: the first layer does both
+        stem = conv2d(self.in_chans, self.stem_channels, 3)
         stages: list[nn.Module] = []
         cin = self.stem_channels
         for i in range(3):
@@ -49,13 +50,15 @@ class DenseNetCifar:
                 cin, wide = floor(cin * self.compression), cin
                 stage["reduce"] = transition(wide, cin, dropout=self.drop_rate, norm=norm)
             widths = range(cin, cin + self.layers * self.growth, self.growth)
-            stage["layers"] = DenseBlock([dense_layer(width, self.growth, bottleneck=self.bottleneck, dropout=self.drop_rate, norm=norm)
-                                          for width in widths], self.recompute)
+            stage["layers"] = DenseBlock(
+                [dense_layer(width, self.growth, bottleneck=self.bottleneck, dropout=self.drop_rate, norm=norm)
+                 for width in widths], self.recompute)
             cin += self.layers * self.growth
             if i == 2:
                 stage.update(norm=norm(cin), act=nn.ReLU())
             stages.append(nn.Sequential(stage))
-        classifier = linear(partial(nn.init.kaiming_uniform_, a=sqrt(5)))      # U(−1/√cin, 1/√cin) and bias 0, as in the Torch release
+        # U(−1/√cin, 1/√cin) and bias 0, as in the Torch release
+        classifier = linear(partial(nn.init.kaiming_uniform_, a=sqrt(5)))
         model = Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool, classifier=classifier))
         he_normal_(model)
         return model

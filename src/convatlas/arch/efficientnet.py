@@ -3,9 +3,10 @@
 Idea    Scale depth, width and resolution together (d = α^φ, w = β^φ, r = γ^φ with α·β²·γ² ≈ 2, eq. 3), starting from a
         small searched network of inverted residuals with squeeze-and-excitation.
 Mirrors Table 1 row by row, resolutions included: a stage's stride is its resolution over the next row's.
-Departs B1 to B7 have the authors' published coefficients, which no common φ gives (B7 is 2.0, 3.1 and 600, not 1.95, 3.58
-        and 596). Channels that are squeezed are a quarter of a block's input, not of its expanded map, as in the authors'
-        code. Padding is symmetric unless `padding="same"`, TensorFlow's.
+Departs B1 to B7 have the authors' published coefficients, which no common φ gives (B7 is 2.0, 3.1 and 600, not 1.95,
+3.58
+        and 596). Channels that are squeezed are a quarter of a block's input, not of its expanded map, as in the
+        authors' code. Padding is symmetric unless `padding="same"`, TensorFlow's.
 """
 
 from dataclasses import dataclass
@@ -83,12 +84,13 @@ class EfficientNet:
             cout = round_channels(row.channels * self.width)
             blocks: list[nn.Module] = []
             for _ in range(layers):
-                blocks.append(block(cin, row.expand * cin, cout, row.kernel, 1 if blocks else stride, dilation=rest if blocks else first,
-                                    squeezed=max(1, cin // 4), drop=next(drops)))
+                blocks.append(block(cin, row.expand * cin, cout, row.kernel, 1 if blocks else stride,
+                                    dilation=rest if blocks else first, squeezed=max(1, cin // 4), drop=next(drops)))
                 cin = cout
             stages.append(nn.Sequential(*blocks))
         wide = round_channels(end.channels * self.width)
-        head = pooled(wide, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(fan_out_uniform_),
+        head = pooled(wide, self.num_classes, pool=self.global_pool,
+                      drop_rate=self.drop_rate, classifier=linear(fan_out_uniform_),
                       before={"expand": conv_norm(cin, wide, end.kernel, norm=norm, act=nn.SiLU)})
         net = Convnet(self, stem, stages, head)
         fan_out_init_(net)
@@ -99,8 +101,13 @@ class EfficientNet:
 register("efficientnet_b0", EfficientNet(1.0, 1.0, 224, 0.2), params=5_288_548, macs=385_814_752, recipe="efficientnet")
 register("efficientnet_b1", EfficientNet(1.0, 1.1, 240, 0.2), params=7_794_184, macs=686_802_832, recipe="efficientnet")
 register("efficientnet_b2", EfficientNet(1.1, 1.2, 260, 0.3), params=9_109_994, macs=993_561_872, recipe="efficientnet")
-register("efficientnet_b3", EfficientNet(1.2, 1.4, 300, 0.3), params=12_233_232, macs=1_827_141_392, recipe="efficientnet")
-register("efficientnet_b4", EfficientNet(1.4, 1.8, 380, 0.4), params=19_341_616, macs=4_393_771_024, recipe="efficientnet")
-register("efficientnet_b5", EfficientNet(1.6, 2.2, 456, 0.4), params=30_389_784, macs=10_266_384_752, recipe="efficientnet")
-register("efficientnet_b6", EfficientNet(1.8, 2.6, 528, 0.5), params=43_040_704, macs=19_067_593_536, recipe="efficientnet")
-register("efficientnet_b7", EfficientNet(2.0, 3.1, 600, 0.5), params=66_347_960, macs=37_745_884_192, recipe="efficientnet")
+register("efficientnet_b3", EfficientNet(1.2, 1.4, 300, 0.3), params=12_233_232, macs=1_827_141_392,
+         recipe="efficientnet")
+register("efficientnet_b4", EfficientNet(1.4, 1.8, 380, 0.4), params=19_341_616, macs=4_393_771_024,
+         recipe="efficientnet")
+register("efficientnet_b5", EfficientNet(1.6, 2.2, 456, 0.4), params=30_389_784, macs=10_266_384_752,
+         recipe="efficientnet")
+register("efficientnet_b6", EfficientNet(1.8, 2.6, 528, 0.5), params=43_040_704, macs=19_067_593_536,
+         recipe="efficientnet")
+register("efficientnet_b7", EfficientNet(2.0, 3.1, 600, 0.5), params=66_347_960, macs=37_745_884_192,
+         recipe="efficientnet")

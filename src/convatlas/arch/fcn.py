@@ -1,11 +1,12 @@
 """FCN — Long, Shelhamer & Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015.
 
-Idea    A classifier's fully connected layers are convolutions as large as their input: slid over a larger image they give
-        a coarse map of scores, which finer maps refine and bilinear up-sampling returns to the image's size.
+Idea    A classifier's fully connected layers are convolutions as large as their input: slid over a larger image they
+        give a coarse map of scores, which finer maps refine and bilinear up-sampling returns to the image's size.
 Mirrors Section 4.2, Figure 3 and the authors' VOC networks: strides, kernels and crops of every up-sampling.
-Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the paper, and so we, learn those in between and
-        fix the last. FCN-AlexNet normalises as our `alexnet` does, the authors' as Caffe's does (k = 1, α divided by 5).
-        The backbone begins as its own paper says, where the authors begin with its trained weights.
+Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the paper, and so we, learn those in between
+and
+        fix the last. FCN-AlexNet normalises as our `alexnet` does, the authors' as Caffe's does (k = 1, α divided by
+        5). The backbone begins as its own paper says, where the authors begin with its trained weights.
 """
 
 from collections import OrderedDict
@@ -58,14 +59,16 @@ def zero_score(cin: int, classes: int) -> nn.Conv2d:
 
 
 class Scores(nn.Module):
-    """Scores of the coarsest map, doubled and added to those of each finer one, at last enlarged to (N, classes, H, W)."""
+    """Scores of the coarsest map, doubled and added to those of each finer one, at last enlarged to (N, classes, H, W).
+    """
 
     def __init__(self, spec: "FCN", _: int, classes: int) -> None:
         super().__init__()
         kernel, self.crops = spec.row
         self.scales = [skip.scale if spec.fusion == "at_once" else 1.0 for skip in spec.skips]
         self.score = nn.ModuleDict({skip.name: zero_score(skip.channels, classes) for skip in spec.skips})
-        self.up = nn.ModuleDict({skip.name: bilinear_up(classes, 4, 2, learned=spec.upsampling != "fixed") for skip in spec.skips[1:]})
+        self.up = nn.ModuleDict({skip.name: bilinear_up(classes, 4, 2, learned=spec.upsampling != "fixed")
+                                 for skip in spec.skips[1:]})
         self.up["image"] = bilinear_up(classes, kernel, spec.stride, learned=spec.upsampling == "learned")
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -127,9 +130,11 @@ class FCN:
         first.padding = (100, 100)              # so that the smallest image leaves something for fc6
         fc6, fc7 = (module for module in net.head.modules() if isinstance(module, nn.Linear))
         # pools as stages of their own: pool3 and pool4 are maps that scores read
-        stages = [part for stage in net.stages for part in (cast(nn.Sequential, stage)[:1], cast(nn.Sequential, stage)[1:]) if len(part)]
+        stages = [part for stage in net.stages
+                  for part in (cast(nn.Sequential, stage)[:1], cast(nn.Sequential, stage)[1:]) if len(part)]
         cin = [module for module in net.stages.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
-        top = OrderedDict(pool=stages.pop()[0], fc6=convolution(fc6, cin), act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
+        top = OrderedDict(pool=stages.pop()[0], fc6=convolution(fc6, cin),
+                          act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
                           fc7=convolution(fc7, 4096), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
         return Segmenter(self, net.stem, [*stages, nn.Sequential(top)], Skips(self), encoder=self.backbone)
 

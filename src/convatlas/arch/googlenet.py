@@ -2,10 +2,12 @@
 
 Idea    A layer looks at several scales at once: 1×1, 3×3, 5×5 and pooling side by side, each large kernel behind a 1×1
         convolution that makes it affordable. Two side classifiers help the gradient reach the first half.
-Mirrors Table 1: one row per module, 1×1 | 3×3 reduce, 3×3 | 5×5 reduce, 5×5 | pool projection; section 5 for the side classifiers.
-Departs What the paper leaves open is the Caffe release's: poolings round up, response normalisation with k = 1 and α = 1e-4
+Mirrors Table 1: one row per module, 1×1 | 3×3 reduce, 3×3 | 5×5 reduce, 5×5 | pool projection; section 5 for the side
+classifiers. Departs What the paper leaves open is the Caffe release's: poolings round up, response normalisation with k
+= 1 and α = 1e-4
         divided by n, Xavier weights, biases 0.2. Table 1 prints 2.7K parameters for the first convolution, which only a
-        separable one has; like the release, ours is a full 7×7. A side classifier's map of another size is pooled to 4×4.
+        separable one has; like the release, ours is a full 7×7. A side classifier's map of another size is pooled to
+        4×4.
 """
 
 from collections import OrderedDict
@@ -21,7 +23,8 @@ from ..parts import LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv
 
 class Row(NamedTuple):
     name: str
-    opens: Literal["", "pool", "stage"]     # before it: nothing, a max-pool, or the end of a stage for a side classifier
+    # before it: nothing, a max-pool, or the end of a stage for a side classifier
+    opens: Literal["", "pool", "stage"]
     point: int
     reduce3: int
     three: int
@@ -108,11 +111,13 @@ class GoogLeNet:
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin)
         stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(xavier_))
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=linear(xavier_))
         return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
 
     def stem_layers(self) -> list[list[tuple[str, nn.Module]]]:
-        """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2."""
+        """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.
+        """
         if self.stem == "cifar":
             return [[("conv", conv(self.in_chans, 192, 3))], []]
         norm1, norm2 = ([(name, lrn())] if self.lrn else [] for name in ("norm1", "norm2"))
@@ -122,8 +127,9 @@ class GoogLeNet:
 
     def side(self, at: int, cin: int) -> AuxHead:
         """Section 5: average pooling to 4×4, 128 1×1 filters, 1024 units, dropout."""
-        layers = OrderedDict(pool=nn.AvgPool2d(5, 3, ceil_mode=True), fit=nn.AdaptiveAvgPool2d(4), reduce=conv(cin, 128, 1),
-                             flatten=nn.Flatten(), fc=nn.Linear(128 * 16, 1024), act=nn.ReLU(), drop=nn.Dropout(self.aux_drop_rate))
+        layers = OrderedDict(pool=nn.AvgPool2d(5, 3, ceil_mode=True), fit=nn.AdaptiveAvgPool2d(4),
+                             reduce=conv(cin, 128, 1), flatten=nn.Flatten(), fc=nn.Linear(128 * 16, 1024),
+                             act=nn.ReLU(), drop=nn.Dropout(self.aux_drop_rate))
         return AuxHead(at, initialize(nn.Sequential(layers)), 1024, self.num_classes, linear(xavier_))
 
 

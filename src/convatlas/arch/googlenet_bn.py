@@ -1,11 +1,12 @@
-"""GoogLeNet with BatchNorm — Ioffe & Szegedy, "Batch Normalization", ICML 2015, on Szegedy et al., CVPR 2015; torchvision's `googlenet`.
+"""GoogLeNet with BatchNorm — Ioffe & Szegedy, "Batch Normalization", ICML 2015, on Szegedy et al., CVPR 2015;
+torchvision's `googlenet`.
 
 Idea    GoogLeNet's modules with BatchNorm behind every convolution in the place of response normalisation: what most
         people load when they ask for GoogLeNet.
-Mirrors Table 1 of "Going Deeper with Convolutions", with the 3×3 kernels that Google's released code and torchvision have
-        where the table says 5×5.
-Departs From the paper: those kernels, BatchNorm without biases, a 2×2 last max-pool, dropout 0.2. From torchvision: nothing;
-        its normalisation of the input belongs to the weights.
+Mirrors Table 1 of "Going Deeper with Convolutions", with the 3×3 kernels that Google's released code and torchvision
+        have where the table says 5×5.
+Departs From the paper: those kernels, BatchNorm without biases, a 2×2 last max-pool, dropout 0.2. From torchvision:
+        nothing; its normalisation of the input belongs to the weights.
 """
 
 from collections import OrderedDict
@@ -60,7 +61,8 @@ def inception(cin: int, row: Row, conv: Conv) -> Parallel:
     return Parallel({
         "point": conv(cin, row.point, 1),
         "three": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce3, 1), conv=conv(row.reduce3, row.three, 3))),
-        "five": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce5, 1), conv=conv(row.reduce5, row.five, 3))),     # 3, not 5
+        # 3, not 5
+        "five": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce5, 1), conv=conv(row.reduce5, row.five, 3))),
         "pool": nn.Sequential(OrderedDict(pool=nn.MaxPool2d(3, 1, 1), proj=conv(cin, row.proj, 1))),
     })
 
@@ -111,7 +113,8 @@ class GoogLeNetBN:
         return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
-        """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2."""
+        """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.
+        """
         if self.stem == "cifar":
             return [[("conv", conv(self.in_chans, 192, 3))], []]
         return [[("conv1", conv(self.in_chans, 64, 7, 2))],

@@ -1,12 +1,12 @@
 """Inception-ResNet-v1 — Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
 Connections on Learning", AAAI 2017.
 
-Idea    Inception modules that learn residuals: cheaper paths, a linear 1×1 convolution back to the input's width, the sum
-        rectified; at the cost of Inception-v3 it trains far faster.
+Idea    Inception modules that learn residuals: cheaper paths, a linear 1×1 convolution back to the input's width, the
+        sum rectified; at the cost of Inception-v3 it trains far faster.
 Mirrors Figures 10 to 15 and Table 1 (k = 192, l = 192, m = 256, n = 384).
-Departs The paper scales residuals by 0.1 to 0.3 and does not say where by which; the factors are those of the authors' code for
-        version 2, whose initialisation and normalisation this has too. There is no `padding` field: whatever strides is
-        unpadded in the paper too.
+Departs The paper scales residuals by 0.1 to 0.3 and does not say where by which; the factors are those of the authors'
+        code for version 2, whose initialisation and normalisation this has too. There is no `padding` field: whatever
+        strides is unpadded in the paper too.
 """
 
 from collections import OrderedDict
@@ -78,7 +78,8 @@ class InceptionResNetV1:
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum)
         cifar = self.stem == "cifar"
         first: Boxes = (Conv(256, 3),) if cifar else FIGURE_14[0]
-        early: Boxes = () if cifar else FIGURE_14[1]    # nothing is left of it: stages.0 and the first reduction pass x on
+        # nothing is left of it: stages.0 and the first reduction pass x on
+        early: Boxes = () if cifar else FIGURE_14[1]
         cin = drawn(self.in_chans, first)
         stages: list[nn.Module] = [draw(cin, early, norm)]
         cin = drawn(cin, early)
@@ -87,7 +88,8 @@ class InceptionResNetV1:
             cin, wide = drawn(cin, reduce), cin
             blocks = [scaled_residual(cin, row.module, scale, norm=norm) for _ in range(row.times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(nn.init.xavier_uniform_))
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
         return model

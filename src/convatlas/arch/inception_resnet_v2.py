@@ -1,11 +1,12 @@
 """Inception-ResNet-v2 — Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
 Connections on Learning", AAAI 2017.
 
-Idea    Inception-ResNet at the cost of Inception-v4: wider modules, and residuals scaled down before they are added, without
-        which networks of more than a thousand maps died early in training.
+Idea    Inception-ResNet at the cost of Inception-v4: wider modules, and residuals scaled down before they are added,
+        without which networks of more than a thousand maps died early in training.
 Mirrors `inception_resnet_v2_paper` Figures 3 and 15 to 19 and Table 1 (k = 256, l = 256, m = 384, n = 384);
-        `inception_resnet_v2` the authors' TensorFlow code, which is what the field means by the name: twice as many modules,
-        another stem, and after the last stage one more module, neither scaled nor rectified, and a 1×1 convolution.
+        `inception_resnet_v2` the authors' TensorFlow code, which is what the field means by the name: twice as many
+        modules, another stem, and after the last stage one more module, neither scaled nor rectified, and a 1×1
+        convolution.
 Departs From the figures: "1154" is read as 1152 and "2048" as 2144, for a sum needs equal widths. From the code: its
         normalisations have no scale γ, and it adds a side classifier; here, as in the field, there is γ and no side
         classifier. `excite` is from Hu et al. 2018. There is no `padding` field: whatever strides is unpadded.
@@ -20,7 +21,20 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import FIGURE_3, Boxes, Conv, Excite, Figure, PoolKind, draw, drawn, every_conv_, figure_7, linear, scaled_residual
+from ..parts import (
+    FIGURE_3,
+    Boxes,
+    Conv,
+    Excite,
+    Figure,
+    PoolKind,
+    draw,
+    drawn,
+    every_conv_,
+    figure_7,
+    linear,
+    scaled_residual,
+)
 
 CODE_STEM: tuple[Boxes, Boxes, Boxes] = (       # cut where it reduces
     (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),        # 299 → 147 pixels
@@ -99,13 +113,16 @@ class InceptionResNetV2:
             plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, excite=self.excite)
             stages.append(nn.Sequential(OrderedDict(block=plain, last=draw(cin, (Conv(1536, 1),), norm))))
             cin = 1536
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(nn.init.xavier_uniform_))
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
         return model
 
 
-register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors", recipe="inception_v4")
-register("inception_resnet_v2_paper", InceptionResNetV2("paper", (5, 10, 5)), params=32_433_928, macs=9_257_953_632, recipe="inception_v4")
+register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors",
+         recipe="inception_v4")
+register("inception_resnet_v2_paper", InceptionResNetV2("paper", (5, 10, 5)), params=32_433_928, macs=9_257_953_632,
+         recipe="inception_v4")
 register("se_inception_resnet_v2", InceptionResNetV2(excite=Excite()),
          params=64_387_444, macs=13_164_289_376, recipe="senet")

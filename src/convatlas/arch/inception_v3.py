@@ -1,10 +1,14 @@
-"""Inception-v3 — Szegedy, Vanhoucke, Ioffe, Shlens & Wojna, "Rethinking the Inception Architecture for Computer Vision", CVPR 2016.
+"""Inception-v3 — Szegedy, Vanhoucke, Ioffe, Shlens & Wojna, "Rethinking the Inception Architecture for Computer
+Vision", CVPR 2016.
 
-Idea    Large kernels become several small ones, 7×7 a 1×7 and a 7×1; strided convolutions and pooling side by side shrink a grid.
-Mirrors The released code, TF-slim's `inception_v3`, module by module under its names (5b to 7c), with the side classifier behind 6e.
-Departs Table 1 prints another stem and 3, 5 and 2 modules between reductions; the release has what stands here. Its BatchNorm has
-        no γ, ours does. Every strided layer is unpadded, so `padding` tells one thing only: "symmetric" counts the zeros at a border
-        into a 3×3 mean, as torchvision and timm do, "same" does not, as the release. A side map of another size is pooled to 5×5.
+Idea    Large kernels become several small ones, 7×7 a 1×7 and a 7×1; strided convolutions and pooling side by side
+        shrink a grid.
+Mirrors The released code, TF-slim's `inception_v3`, module by module under its names (5b to 7c), with the side
+classifier behind 6e. Departs Table 1 prints another stem and 3, 5 and 2 modules between reductions; the release has
+what stands here. Its BatchNorm has
+        no γ, ours does. Every strided layer is unpadded, so `padding` tells one thing only: "symmetric" counts the
+        zeros at a border into a 3×3 mean, as torchvision and timm do, "same" does not, as the release. A side map of
+        another size is pooled to 5×5.
 """
 
 from collections import OrderedDict
@@ -23,8 +27,8 @@ Conv = Callable[..., nn.Sequential]     # `unit` with the network's norm
 Mean = Callable[[], nn.Module]          # a pool path's 3×3 average
 
 
-def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, norm: MakeNorm, padding: Padding = "symmetric",
-         std: float = 0.1) -> nn.Sequential:
+def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, norm: MakeNorm,
+         padding: Padding = "symmetric", std: float = 0.1) -> nn.Sequential:
     layers = conv_norm(cin, cout, kernel, stride, padding=padding, norm=norm)
     truncated_normal_(layers.get_submodule("conv").get_parameter("weight"), std)
     return layers
@@ -55,11 +59,13 @@ def reduce_35(cin: int, cout: int, conv: Conv, mean: Mean) -> Parallel:
     })
 
 
-def figure_6(cin: int, c7: int, conv: Conv, mean: Mean) -> Parallel:       # on the 17×17 grid, n = 7; c7 is the width between the factors
+# on the 17×17 grid, n = 7; c7 is the width between the factors
+def figure_6(cin: int, c7: int, conv: Conv, mean: Mean) -> Parallel:
     return Parallel({
         "point": conv(cin, 192, 1),
         "seven": chain(conv(cin, c7, 1), conv(c7, c7, (1, 7)), conv(c7, 192, (7, 1))),
-        "stacked": chain(conv(cin, c7, 1), conv(c7, c7, (7, 1)), conv(c7, c7, (1, 7)), conv(c7, c7, (7, 1)), conv(c7, 192, (1, 7))),
+        "stacked": chain(conv(cin, c7, 1), conv(c7, c7, (7, 1)), conv(c7, c7, (1, 7)), conv(c7, c7, (7, 1)),
+                         conv(c7, 192, (1, 7))),
         "pool": chain(mean(), conv(cin, 192, 1)),
     })
 
@@ -67,12 +73,14 @@ def figure_6(cin: int, c7: int, conv: Conv, mean: Mean) -> Parallel:       # on 
 def reduce_17(cin: int, cout: int, conv: Conv, mean: Mean) -> Parallel:
     return Parallel({
         "three": chain(conv(cin, 192, 1), conv(192, cout, 3, 2, padding="valid")),
-        "seven": chain(conv(cin, 192, 1), conv(192, 192, (1, 7)), conv(192, 192, (7, 1)), conv(192, 192, 3, 2, padding="valid")),
+        "seven": chain(conv(cin, 192, 1), conv(192, 192, (1, 7)), conv(192, 192, (7, 1)),
+                       conv(192, 192, 3, 2, padding="valid")),
         "pool": nn.MaxPool2d(3, 2),
     })
 
 
-def figure_7(cin: int, point: int, conv: Conv, mean: Mean) -> Parallel:    # on the 8×8 grid: many features at few positions
+# on the 8×8 grid: many features at few positions
+def figure_7(cin: int, point: int, conv: Conv, mean: Mean) -> Parallel:
     return Parallel({
         "point": conv(cin, point, 1),
         "three": chain(conv(cin, 384, 1), split(384, 384, conv)),
@@ -141,16 +149,19 @@ class InceptionV3:
         """1a to 2b | pool, 3b, 4a | pool; for small images one 3×3 convolution as wide as 4a."""
         if self.stem == "cifar":
             return [[("conv", conv(self.in_chans, 192, 3))], []]
-        return [[("conv_1a", conv(self.in_chans, 32, 3, 2, padding="valid")), ("conv_2a", conv(32, 32, 3, padding="valid")),
-                 ("conv_2b", conv(32, 64, 3))],
-                [("pool", nn.MaxPool2d(3, 2)), ("conv_3b", conv(64, 80, 1)), ("conv_4a", conv(80, 192, 3, padding="valid"))],
+        return [[("conv_1a", conv(self.in_chans, 32, 3, 2, padding="valid")),
+                 ("conv_2a", conv(32, 32, 3, padding="valid")), ("conv_2b", conv(32, 64, 3))],
+                [("pool", nn.MaxPool2d(3, 2)), ("conv_3b", conv(64, 80, 1)),
+                 ("conv_4a", conv(80, 192, 3, padding="valid"))],
                 [("pool", nn.MaxPool2d(3, 2))]]
 
     def side(self, at: int, cin: int, conv: Conv) -> AuxHead:
         """Means to 5×5, 128 1×1 filters, one 5×5 convolution over the whole map."""
-        hidden = nn.Sequential(OrderedDict(pool=nn.AvgPool2d(5, 3), fit=nn.AdaptiveAvgPool2d(5), reduce=conv(cin, 128, 1),
+        hidden = nn.Sequential(OrderedDict(pool=nn.AvgPool2d(5, 3), fit=nn.AdaptiveAvgPool2d(5),
+                                           reduce=conv(cin, 128, 1),
                                            conv=conv(128, 768, 5, padding="valid", std=0.01), flatten=nn.Flatten()))
         return AuxHead(at, hidden, 768, self.num_classes, linear(partial(truncated_normal_, std=0.001)))
 
 
-register("inception_v3", InceptionV3(), params=27_161_264, macs=5_713_216_096, fidelity="authors", recipe="inception_v3")
+register("inception_v3", InceptionV3(), params=27_161_264, macs=5_713_216_096, fidelity="authors",
+         recipe="inception_v3")

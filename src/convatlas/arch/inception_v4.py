@@ -1,12 +1,12 @@
-"""Inception-v4 — Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual Connections
-on Learning", AAAI 2017.
+"""Inception-v4 — Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
+Connections on Learning", AAAI 2017.
 
-Idea    A uniform Inception, freed of what the earlier ones owed to training on many machines: a deeper stem with parallel
-        reductions, then three kinds of modules, each with a reduction of its own in between.
+Idea    A uniform Inception, freed of what the earlier ones owed to training on many machines: a deeper stem with
+        parallel reductions, then three kinds of modules, each with a reduction of its own in between.
 Mirrors Figures 3 to 9 and Table 1 (k = 192, l = 224, m = 256, n = 384).
-Departs Where a pair of 1×7 and 7×1 (1×3 and 3×1) kernels may stand in either order, it is the released code's. That code
-        gives its normalisations no scale γ and adds a side classifier; here, as in the field, there is γ and no side
-        classifier. There is no `padding` field: whatever strides is unpadded in the paper too.
+Departs Where a pair of 1×7 and 7×1 (1×3 and 3×1) kernels may stand in either order, it is the released code's. That
+        code gives its normalisations no scale γ and adds a side classifier; here, as in the field, there is γ and no
+        side classifier. There is no `padding` field: whatever strides is unpadded in the paper too.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,20 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import FIGURE_3, Boxes, Conv, Figure, PoolKind, draw, drawn, every_conv_, figure_7, linear, parallel, variance_scaling_
+from ..parts import (
+    FIGURE_3,
+    Boxes,
+    Conv,
+    Figure,
+    PoolKind,
+    draw,
+    drawn,
+    every_conv_,
+    figure_7,
+    linear,
+    parallel,
+    variance_scaling_,
+)
 
 FIGURE_4: Figure = {        # Inception-A
     "one": (Conv(96, 1),),
@@ -35,7 +48,8 @@ FIGURE_5: Figure = {        # Inception-B
 FIGURE_6: Figure = {        # Inception-C
     "one": (Conv(256, 1),),
     "three": (Conv(384, 1), {"wide": (Conv(256, (1, 3)),), "high": (Conv(256, (3, 1)),)}),
-    "twice": (Conv(384, 1), Conv(448, (3, 1)), Conv(512, (1, 3)), {"wide": (Conv(256, (1, 3)),), "high": (Conv(256, (3, 1)),)}),
+    "twice": (Conv(384, 1), Conv(448, (3, 1)), Conv(512, (1, 3)),
+              {"wide": (Conv(256, (1, 3)),), "high": (Conv(256, (3, 1)),)}),
     "pool": ("avg", Conv(256, 1)),
 }
 FIGURE_8: Figure = {        # Reduction-B
@@ -74,7 +88,8 @@ class InceptionV4:
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum)
         cifar = self.stem == "cifar"
         first: Boxes = (Conv(384, 3),) if cifar else FIGURE_3[0]
-        early: Boxes = () if cifar else FIGURE_3[1]     # nothing is left of it: stages.0 and the first reduction pass x on
+        # nothing is left of it: stages.0 and the first reduction pass x on
+        early: Boxes = () if cifar else FIGURE_3[1]
         cin = drawn(self.in_chans, first)
         stages: list[nn.Module] = [draw(cin, early, norm)]
         cin = drawn(cin, early)
@@ -83,7 +98,8 @@ class InceptionV4:
             cin, wide = drawn(cin, reduce), cin
             blocks = [parallel(cin, row.module, norm) for _ in range(row.times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=linear(nn.init.xavier_uniform_))
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, variance_scaling_)
         return model

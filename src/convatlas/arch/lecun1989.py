@@ -43,8 +43,8 @@ class LeCun1989:
         stages: list[nn.Module] = []
         for maps, kernel, shared in self.table:
             high, wide, border = (high + 1) // 2, (wide + 1) // 2, kernel // 2
-            layer = (TableConv2d(cin, [range(cin)] * maps, kernel, 2, border, border=BACKGROUND, units=(high, wide)) if shared
-                     else LocalConv2d(cin, maps, kernel, 2, border, (high, wide), border=BACKGROUND))
+            layer = (TableConv2d(cin, [range(cin)] * maps, kernel, 2, border, border=BACKGROUND, units=(high, wide))
+                     if shared else LocalConv2d(cin, maps, kernel, 2, border, (high, wide), border=BACKGROUND))
             stages.append(nn.Sequential(OrderedDict(conv=layer, act=ScaledTanh())))
             cin = maps
         width = cin * high * wide

@@ -41,7 +41,8 @@ class LeNet1:
     image_size: int | tuple[int, int] = 28
 
     def build(self) -> Convnet:
-        """Input (N, 1, 28, 28), a digit of 16×16 in its middle, paper −1 and ink 1; scores (N, 10), trained towards ±1."""
+        """Input (N, 1, 28, 28), a digit of 16×16 in its middle, paper −1 and ink 1; scores (N, 10), trained towards ±1.
+        """
         h3 = len(self.table)
         stages = [
             nn.Sequential(OrderedDict(h1=conv(self.in_chans, self.h1), act1=ScaledTanh())),            # 24×24

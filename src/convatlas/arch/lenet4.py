@@ -1,9 +1,10 @@
-"""LeNet-4 — Bottou et al., "Comparison of Classifier Methods: A Case Study in Handwritten Digit Recognition", ICPR 1994.
+"""LeNet-4 — Bottou et al., "Comparison of Classifier Methods: A Case Study in Handwritten Digit Recognition", ICPR
+1994.
 
-Idea    LeNet-1 outgrown by its data: a larger input, more maps, and a hidden layer between the last maps and the outputs.
-        LeCun et al. 1998 compare it, alone and boosted, with LeNet-5.
-Mirrors The text's list: 4 first-level maps, 8 subsampled maps, two for each of them, 16 maps, 16 subsampled maps, 120 hidden
-        units, 10 outputs.
+Idea    LeNet-1 outgrown by its data: a larger input, more maps, and a hidden layer between the last maps and the
+        outputs. LeCun et al. 1998 compare it, alone and boosted, with LeNet-5.
+Mirrors The text's list: 4 first-level maps, 8 subsampled maps, two for each of them, 16 maps, 16 subsampled maps, 120
+        hidden units, 10 outputs.
 Departs Nothing more was published. Which of the 8 maps each of the 16 reads is ours: three, which gives the 260 000
         connections that are printed. The 17 000 parameters that are printed too cannot be met with 120 hidden units
         that read all of 16 maps of 5×5. An image of another size than 32×32 is averaged to those 5×5.
@@ -50,8 +51,10 @@ class LeNet4:
                                       c3=TableConv2d(s2, self.table, 5), act3=ScaledTanh())),     # 10×10
             nn.Sequential(OrderedDict(s4=Subsample2d(c3), act4=ScaledTanh())),                    # 5×5
         ]
-        f5 = OrderedDict(pool=nn.AdaptiveAvgPool2d(5), flatten=nn.Flatten(), f5=lecun_linear(25 * c3, self.hidden), act5=ScaledTanh())
-        return Convnet(self, None, stages, Head(nn.Sequential(f5), self.hidden, self.num_classes, lecun_linear, ScaledTanh()))
+        f5 = OrderedDict(pool=nn.AdaptiveAvgPool2d(5), flatten=nn.Flatten(), f5=lecun_linear(25 * c3, self.hidden),
+                         act5=ScaledTanh())
+        return Convnet(self, None, stages, Head(nn.Sequential(f5), self.hidden, self.num_classes,
+                                                lecun_linear, ScaledTanh()))
 
 
 register("lenet4", LeNet4(), params=50_698, macs=247_600, recipe="zipcode")

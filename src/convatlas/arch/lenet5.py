@@ -1,4 +1,5 @@
-"""LeNet-5 — LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE, 1998.
+"""LeNet-5 — LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE,
+1998.
 
 Idea    Alternate convolution and subsampling until each map is one pixel: features grow more, positions matter less;
         the outputs measure the distance to a stylised picture of each class, so that "none of these" has a meaning.
@@ -54,7 +55,8 @@ def rbf(width: int, classes: int) -> RBF:
     """The output layer: the digits' bitmaps for ten classes, seeded ±1 codes for any other number."""
     if (width, classes) == (84, 10):
         return RBF(bitmaps().to(torch.get_default_device()))
-    logging.getLogger("convatlas").warning("LeNet-5 has bitmaps for ten digits only: its %d classes get ±1 codes from seed 0", classes)
+    logging.getLogger("convatlas").warning("LeNet-5 has bitmaps for ten digits only: its %d classes get ±1 codes from "
+                                           "seed 0", classes)
     return RBF(random_codes(classes, width).to(torch.get_default_device()))
 
 
@@ -78,7 +80,8 @@ class LeNet5:
             nn.Sequential(OrderedDict([*self.reduce("2", 6), ("c3", c3), ("act3", self.squash())])),            # 10×10
             nn.Sequential(OrderedDict([*self.reduce("4", 16), ("c5", self.conv(16, 120)), ("act5", self.squash())])),
         ]
-        f6 = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), f6=self.linear(120, 84), act6=self.squash())
+        f6 = OrderedDict(pool=nn.AdaptiveAvgPool2d(1), flatten=nn.Flatten(), f6=self.linear(120, 84),
+                         act6=self.squash())
         head = Head(nn.Sequential(f6), 84, self.num_classes, rbf if self.output == "rbf" else self.linear)
         return Convnet(self, None, stages, head)
 

@@ -1,13 +1,14 @@
-"""MobileNet — Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications", arXiv:1704.04861, 2017.
+"""MobileNet — Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
+arXiv:1704.04861, 2017.
 
 Idea    A convolution in two steps: depthwise (one filter per channel), then pointwise (1×1 over the channels), for an
         eighth of the cost; two numbers, width and resolution, trade accuracy for speed.
-Mirrors Table 1, pairs of equal layers in one row; section 3.3's width multiplier; Table 4's full convolutions and Table 5's
-        shallow network; from Hu et al. 2018, Table 3, SE-MobileNet.
+Mirrors Table 1, pairs of equal layers in one row; section 3.3's width multiplier; Table 4's full convolutions and Table
+        5's shallow network; from Hu et al. 2018, Table 3, SE-MobileNet.
 Departs The last depthwise layer strides by 1, as its printed 7×7 maps need, not by the printed 2. Multiplied widths are
         rounded as in MobileNetV2 (no difference at the published ones). Padding is symmetric unless `padding="same"`,
-        TensorFlow's. Constants that the paper leaves out (initialisation, BatchNorm, dropout) are TF-slim's; its ReLU6 is
-        `act="relu6"`.
+        TensorFlow's. Constants that the paper leaves out (initialisation, BatchNorm, dropout) are TF-slim's; its ReLU6
+        is `act="relu6"`.
 """
 
 from collections import OrderedDict
@@ -96,6 +97,7 @@ register("mobilenet_v1", MobileNetV1(), params=4_231_976, macs=568_740_352, reci
 register("mobilenet_v1_075", MobileNetV1(0.75), params=2_585_560, macs=325_400_448, recipe="mobilenet_v1")
 register("mobilenet_v1_050", MobileNetV1(0.5), params=1_331_592, macs=149_497_088, recipe="mobilenet_v1")
 register("mobilenet_v1_025", MobileNetV1(0.25), params=470_072, macs=41_030_272, recipe="mobilenet_v1")
-register("mobilenet_v1_full", MobileNetV1(separable=False), params=29_294_088, macs=4_867_293_184, recipe="mobilenet_v1")
+register("mobilenet_v1_full", MobileNetV1(separable=False), params=29_294_088, macs=4_867_293_184,
+         recipe="mobilenet_v1")
 register("mobilenet_v1_shallow", MobileNetV1(table=SHALLOW), params=2_887_976, macs=307_323_392, recipe="mobilenet_v1")
 register("se_mobilenet_v1", MobileNetV1(excite=Excite()), params=4_718_044, macs=569_220_096, recipe="senet")

@@ -1,7 +1,8 @@
-"""MobileNetV2 — Sandler, Howard, Zhu, Zhmoginov & Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018.
+"""MobileNetV2 — Sandler, Howard, Zhu, Zhmoginov & Chen, "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR
+2018.
 
-Idea    Shortcuts between thin layers: a block expands its few channels sixfold, filters them depthwise, and projects back
-        linearly, since a ReLU on a thin layer destroys what it carries.
+Idea    Shortcuts between thin layers: a block expands its few channels sixfold, filters them depthwise, and projects
+        back linearly, since a ReLU on a thin layer destroys what it carries.
 Mirrors Table 2, with its columns t, c, n and s, and the block of Figure 4d. Width multipliers below 1 leave the last
         convolution's 1280 channels (section 6.1).
 Departs The classifier is a linear layer on the pooled vector, not a 1×1 convolution: the same function. Padding is
@@ -78,8 +79,13 @@ class MobileNetV2:
         return net
 
 
-register("mobilenet_v2", MobileNetV2(), params=3_504_872, macs=300_774_272, aliases=("mobilenetv2_100",), recipe="mobilenet_v2")
-register("mobilenet_v2_140", MobileNetV2(1.4), params=6_108_776, macs=582_195_824, aliases=("mobilenetv2_140",), recipe="mobilenet_v2")
-register("mobilenet_v2_075", MobileNetV2(0.75), params=2_636_424, macs=209_069_792, aliases=("mobilenetv2_075",), recipe="mobilenet_v2")
-register("mobilenet_v2_050", MobileNetV2(0.5), params=1_968_680, macs=97_131_840, aliases=("mobilenetv2_050",), recipe="mobilenet_v2")
-register("mobilenet_v2_035", MobileNetV2(0.35), params=1_677_128, macs=59_285_808, aliases=("mobilenetv2_035",), recipe="mobilenet_v2")
+register("mobilenet_v2", MobileNetV2(), params=3_504_872, macs=300_774_272, aliases=("mobilenetv2_100",),
+         recipe="mobilenet_v2")
+register("mobilenet_v2_140", MobileNetV2(1.4), params=6_108_776, macs=582_195_824, aliases=("mobilenetv2_140",),
+         recipe="mobilenet_v2")
+register("mobilenet_v2_075", MobileNetV2(0.75), params=2_636_424, macs=209_069_792, aliases=("mobilenetv2_075",),
+         recipe="mobilenet_v2")
+register("mobilenet_v2_050", MobileNetV2(0.5), params=1_968_680, macs=97_131_840, aliases=("mobilenetv2_050",),
+         recipe="mobilenet_v2")
+register("mobilenet_v2_035", MobileNetV2(0.35), params=1_677_128, macs=59_285_808, aliases=("mobilenetv2_035",),
+         recipe="mobilenet_v2")

@@ -2,12 +2,12 @@
 
 Idea    Layers found by search on a phone's measured latency, then cut by hand: squeeze-and-excitation on the expanded
         channels, the cheap hard-swish in the deep half, and a last stage that pools before it widens.
-Mirrors Tables 1 and 2, a block per row; the authors' minimalistic models, without squeeze-and-excitation, hard-swish and
-        5×5 kernels (`minimal`).
-Departs The small network is the released one: 1024 units before the classifier and no squeeze-and-excitation on the last
-        convolution. Table 2's tick is `head_se=True`, its first version's width `head=1280`. A width multiplier scales a
-        block's expansion with its input, and leaves `head` if below 1, as the released code does. Padding is symmetric
-        unless `padding="same"`, TensorFlow's. The initialisation is TF-slim's.
+Mirrors Tables 1 and 2, a block per row; the authors' minimalistic models, without squeeze-and-excitation, hard-swish
+        and 5×5 kernels (`minimal`).
+Departs The small network is the released one: 1024 units before the classifier and no squeeze-and-excitation on the
+        last convolution. Table 2's tick is `head_se=True`, its first version's width `head=1280`. A width multiplier
+        scales a block's expansion with its input, and leaves `head` if below 1, as the released code does. Padding is
+        symmetric unless `padding="same"`, TensorFlow's. The initialisation is TF-slim's.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,17 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import GlobalPool, PoolKind, SqueezeExcite, conv_norm, dilate, inverted_residual, round_channels, slim_init_, slim_linear
+from ..parts import (
+    GlobalPool,
+    PoolKind,
+    SqueezeExcite,
+    conv_norm,
+    dilate,
+    inverted_residual,
+    round_channels,
+    slim_init_,
+    slim_linear,
+)
 
 
 class Row(NamedTuple):
@@ -124,7 +134,8 @@ class MobileNetV3:
         return [list(self.table[i:j]) for i, j in zip(starts, [*starts[1:], None], strict=True)]
 
 
-register("mobilenet_v3_large", MobileNetV3(), params=5_483_032, macs=216_589_760, aliases=("mobilenetv3_large_100",), recipe="mobilenet_v3")
+register("mobilenet_v3_large", MobileNetV3(), params=5_483_032, macs=216_589_760, aliases=("mobilenetv3_large_100",),
+         recipe="mobilenet_v3")
 register("mobilenet_v3_large_075", MobileNetV3(width=0.75),
          params=3_993_528, macs=154_560_624, aliases=("mobilenetv3_large_075",), recipe="mobilenet_v3")
 register("mobilenet_v3_large_minimal", MobileNetV3(minimal=True),

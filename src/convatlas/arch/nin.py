@@ -1,9 +1,11 @@
 """Network in Network — Lin, Chen & Yan, "Network In Network", ICLR 2014.
 
-Idea    A small perceptron slides over the map instead of a linear kernel: a convolution followed by two 1×1 convolutions;
-        and no fully connected layers: the last perceptron gives one map per class, whose mean is the class's score.
+Idea    A small perceptron slides over the map instead of a linear kernel: a convolution followed by two 1×1
+        convolutions; and no fully connected layers: the last perceptron gives one map per class, whose mean is the
+        class's score.
 Mirrors The authors' configurations for CIFAR-10, CIFAR-100 and, in Caffe's model zoo, ImageNet: the paper has no table.
-Departs The paper's text says max-pooling throughout; the authors' CIFAR networks average in the second pooling, and so do
+Departs The paper's text says max-pooling throughout; the authors' CIFAR networks average in the second pooling, and so
+do
         these (`pool2="max"` is the text's). ReLU follows the score maps too, as in the authors' files.
 """
 
@@ -79,7 +81,8 @@ class NiN:
                 layers["pool"] = nn.AvgPool2d(3, 2, ceil_mode=True) if average else nn.MaxPool2d(3, 2, ceil_mode=True)
             if number in self.drop_before:
                 layers["drop"] = nn.Dropout(self.drop_rate)
-            layers["conv"], layers["act"] = conv(cin, row.kernels, row.std[0], row.kernel, row.stride, row.pad), nn.ReLU()
+            layers["conv"], layers["act"] = conv(cin, row.kernels, row.std[0], row.kernel, row.stride,
+                                                 row.pad), nn.ReLU()
             cin = row.kernels
             for i, (cout, std) in enumerate(zip(row.perceptron, row.std[1:], strict=False), start=1):
                 layers[f"cccp{i}"], layers[f"act{i}"] = conv(cin, cout, std), nn.ReLU()

@@ -41,7 +41,9 @@ COLUMNS = {         # conv2_x … conv5_x
 
 @dataclass(frozen=True)
 class PreactResNet:
-    """`activate` says where the first norm and ReLU stand: at the end of the stem, or in the first unit, after the max-pool."""
+    """`activate` says where the first norm and ReLU stand: at the end of the stem, or in the first unit, after the
+    max-pool.
+    """
 
     table: Column = COLUMNS[50]
     activate: Literal["stem", "unit"] = "stem"
@@ -55,10 +57,13 @@ class PreactResNet:
     image_size: int | tuple[int, int] = 224
 
     def build(self) -> Convnet:
-        """Input (N, 3, 224, 224); maps of 64 channels at 112, then sums, not yet activated, at 56, 28, 14 and 7; scores (N, 1000)."""
+        """Input (N, 3, 224, 224); maps of 64 channels at 112, then sums, not yet activated, at 56, 28, 14 and 7; scores
+        (N, 1000).
+        """
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
         small = self.stem == "cifar"
-        stem: OrderedDict[str, nn.Module] = OrderedDict(conv=conv2d(self.in_chans, 64, 3) if small else conv2d(self.in_chans, 64, 7, 2))
+        stem: OrderedDict[str, nn.Module] = OrderedDict(conv=conv2d(self.in_chans, 64, 3) if small
+                                                        else conv2d(self.in_chans, 64, 7, 2))
         if self.activate == "stem":
             stem.update(norm=norm(64), act=nn.ReLU())
         stages, cin = [], 64
@@ -70,11 +75,12 @@ class PreactResNet:
             cout = 64 * 2**i if self.table.unit == "basic" else 256 * 2**i
             for j in range(units):
                 activated = i == j == 0 and self.activate == "stem"
-                stage[str(j)] = self.unit(cin, cout, stride if j == 0 else 1, (first if j == 0 else rest, rest), activated)
+                stage[str(j)] = self.unit(cin, cout, stride if j == 0 else 1,
+                                          (first if j == 0 else rest, rest), activated)
                 cin = cout
             stages.append(nn.Sequential(stage))
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, before={"norm": norm(cin), "act": nn.ReLU()},
-                      classifier=torch_linear)
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      before={"norm": norm(cin), "act": nn.ReLU()}, classifier=torch_linear)
         model = Convnet(self, nn.Sequential(stem), stages, head)
         he_normal_(model)
         return model
@@ -92,16 +98,25 @@ class PreactResNet:
         return preact_unit(layers, projection, shared=projection is not None and not activated)
 
 
-register("preact_resnet18", PreactResNet(COLUMNS[18]), params=11_687_720, macs=1_814_073_344, fidelity="authors", recipe="preact_resnet")
-register("preact_resnet34", PreactResNet(COLUMNS[34]), params=21_795_880, macs=3_663_761_408, fidelity="authors", recipe="preact_resnet")
-register("preact_resnet50", PreactResNet(COLUMNS[50]), params=25_549_352, macs=4_089_184_256, fidelity="authors", recipe="preact_resnet")
-register("preact_resnet101", PreactResNet(COLUMNS[101]), params=44_541_480, macs=7_801_405_440, fidelity="authors", recipe="preact_resnet")
-register("preact_resnet152", PreactResNet(COLUMNS[152]), params=60_185_128, macs=11_513_626_624, fidelity="authors", recipe="preact_resnet")
-register("preact_resnet200", PreactResNet(COLUMNS[200]), params=64_666_152, macs=15_007_481_856, fidelity="authors", recipe="preact_resnet")
+register("preact_resnet18", PreactResNet(COLUMNS[18]), params=11_687_720, macs=1_814_073_344, fidelity="authors",
+         recipe="preact_resnet")
+register("preact_resnet34", PreactResNet(COLUMNS[34]), params=21_795_880, macs=3_663_761_408, fidelity="authors",
+         recipe="preact_resnet")
+register("preact_resnet50", PreactResNet(COLUMNS[50]), params=25_549_352, macs=4_089_184_256, fidelity="authors",
+         recipe="preact_resnet")
+register("preact_resnet101", PreactResNet(COLUMNS[101]), params=44_541_480, macs=7_801_405_440, fidelity="authors",
+         recipe="preact_resnet")
+register("preact_resnet152", PreactResNet(COLUMNS[152]), params=60_185_128, macs=11_513_626_624, fidelity="authors",
+         recipe="preact_resnet")
+register("preact_resnet200", PreactResNet(COLUMNS[200]), params=64_666_152, macs=15_007_481_856, fidelity="authors",
+         recipe="preact_resnet")
 
-register("resnetv2_18", PreactResNet(COLUMNS[18], "unit"), params=11_687_720, macs=1_814_073_344, fidelity="field", recipe="preact_resnet")
-register("resnetv2_34", PreactResNet(COLUMNS[34], "unit"), params=21_795_880, macs=3_663_761_408, fidelity="field", recipe="preact_resnet")
-register("resnetv2_50", PreactResNet(COLUMNS[50], "unit"), params=25_549_352, macs=4_089_184_256, fidelity="field", recipe="preact_resnet")
+register("resnetv2_18", PreactResNet(COLUMNS[18], "unit"), params=11_687_720, macs=1_814_073_344, fidelity="field",
+         recipe="preact_resnet")
+register("resnetv2_34", PreactResNet(COLUMNS[34], "unit"), params=21_795_880, macs=3_663_761_408, fidelity="field",
+         recipe="preact_resnet")
+register("resnetv2_50", PreactResNet(COLUMNS[50], "unit"), params=25_549_352, macs=4_089_184_256, fidelity="field",
+         recipe="preact_resnet")
 register("resnetv2_101", PreactResNet(COLUMNS[101], "unit"),
          params=44_541_480, macs=7_801_405_440, fidelity="field", recipe="preact_resnet")
 register("resnetv2_152", PreactResNet(COLUMNS[152], "unit"),

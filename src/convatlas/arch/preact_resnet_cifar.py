@@ -1,7 +1,7 @@
 """Pre-activation CIFAR ResNet — He, Zhang, Ren & Sun, "Identity Mappings in Deep Residual Networks", ECCV 2016.
 
-Idea    With normalisation and ReLU before each convolution, nothing stands on the shortcut, and a signal passes unchanged
-        from any unit to any other: a network of 1001 layers trains, and better than one of 164.
+Idea    With normalisation and ReLU before each convolution, nothing stands on the shortcut, and a signal passes
+        unchanged from any unit to any other: a network of 1001 layers trains, and better than one of 164.
 Mirrors The authors' resnet-pre-act.lua: 9n+2 layers, three stages of n bottlenecks, which stride in their first 1×1.
 Departs ResNet-110, which that code does not have, keeps the two 3×3 convolutions and option A of the 2015 network; its
         stages begin like the bottlenecks'. `excite` adds squeeze-and-excitation at the end of each branch; the
@@ -53,7 +53,8 @@ class PreactResNetCifar:
             first = self.residual(width, cout, row.stride, first=True)
             stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, first=False) for _ in range(self.n - 1))))
             width = cout
-        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()}, classifier=torch_linear)
+        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
+                      classifier=torch_linear)
         model = Convnet(self, stem, stages, head)
         he_normal_(model)
         return model
@@ -73,8 +74,10 @@ class PreactResNetCifar:
 
 register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"),
          params=1_727_962, macs=252_887_680, fidelity="authors", recipe="preact_resnet_cifar")
-register("preact_resnet164_cifar", PreactResNetCifar(18), params=1_703_258, macs=244_500_992, recipe="preact_resnet_cifar")
-register("preact_resnet1001_cifar", PreactResNetCifar(111), params=10_327_706, macs=1_487_849_984, recipe="preact_resnet_cifar")
+register("preact_resnet164_cifar", PreactResNetCifar(18), params=1_703_258, macs=244_500_992,
+         recipe="preact_resnet_cifar")
+register("preact_resnet1001_cifar", PreactResNetCifar(111), params=10_327_706, macs=1_487_849_984,
+         recipe="preact_resnet_cifar")
 
 register("se_preact_resnet110_cifar", PreactResNetCifar(18, "basic", Excite()), params=1_742_200, macs=252_899_776,
          aliases=("se_resnet110_cifar",), recipe="preact_resnet_cifar")

@@ -1,9 +1,10 @@
-"""RepLKNet — Ding, Zhang, Han & Ding, "Scaling Up Your Kernels to 31x31: Revisiting Large Kernel Design in CNNs", CVPR 2022.
+"""RepLKNet — Ding, Zhang, Han & Ding, "Scaling Up Your Kernels to 31x31: Revisiting Large Kernel Design in CNNs", CVPR
+2022.
 
-Idea    A few very large depthwise kernels see more than many small ones. A 5×5 beside each helps it to train, and is added
-        into its centre afterwards, as in RepVGG (`convatlas.fold`).
-Mirrors Figure 4 (stem, blocks, transitions) and section 4 (kernels K, blocks B, channels C of 31B, 31L and XL); a block of
-        B is a RepLK block and a ConvFFN. Weights start as torch starts them, as in the authors' code.
+Idea    A few very large depthwise kernels see more than many small ones. A 5×5 beside each helps it to train, and is
+        added into its centre afterwards, as in RepVGG (`convatlas.fold`).
+Mirrors Figure 4 (stem, blocks, transitions) and section 4 (kernels K, blocks B, channels C of 31B, 31L and XL); a block
+        of B is a RepLK block and a ConvFFN. Weights start as torch starts them, as in the authors' code.
 Departs Nothing. The paper's BatchNorm is synchronised between devices: an option of training, not of the network.
 """
 
@@ -66,11 +67,13 @@ class RepLKNet:
             pairs: list[nn.Module] = []
             for _ in range(blocks):
                 drop = next(rates)
-                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, drop, norm), conv_ffn(cout, 4 * cout, drop, norm)]
+                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, drop, norm),
+                          conv_ffn(cout, 4 * cout, drop, norm)]
             layers["blocks"] = nn.Sequential(*pairs)
             stages.append(nn.Sequential(layers))
             cin = cout
-        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, before={"norm": norm(cin)})
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      before={"norm": norm(cin)})
         return Convnet(self, self.first(norm), stages, head)
 
     def first(self, norm: MakeNorm) -> nn.Module:
@@ -79,7 +82,8 @@ class RepLKNet:
         if self.stem == "cifar":
             return conv_norm(self.in_chans, width, 3, norm=norm)
         return nn.Sequential(OrderedDict(
-            reduce1=conv_norm(self.in_chans, width, 3, 2, norm=norm), depthwise=conv_norm(width, width, 3, groups=width, norm=norm),
+            reduce1=conv_norm(self.in_chans, width, 3, 2, norm=norm),
+            depthwise=conv_norm(width, width, 3, groups=width, norm=norm),
             mix=conv_norm(width, width, 1, norm=norm), reduce2=conv_norm(width, width, 3, 2, groups=width, norm=norm)))
 
 

@@ -1,7 +1,7 @@
 """RepVGG — Ding, Zhang, Ma, Han, Ding & Sun, "RepVGG: Making VGG-style ConvNets Great Again", CVPR 2021.
 
-Idea    A plain stack of 3×3 convolutions and ReLUs is the fastest network to run but hard to train: so train each with a
-        1×1 and an identity branch beside it, then add all three up into one 3×3. `convatlas.fold` does that, exactly.
+Idea    A plain stack of 3×3 convolutions and ReLUs is the fastest network to run but hard to train: so train each with
+        a 1×1 and an identity branch beside it, then add all three up into one 3×3. `convatlas.fold` does that, exactly.
 Mirrors Table 2 (layers per stage), Table 3 (width multipliers a and b), Figure 4 (the branches), section 3.4 (every
         second layer of the g2 and g4 models is grouped). Weights start as torch starts them, as in the authors' code.
 Departs Nothing.
@@ -24,7 +24,9 @@ B = (4, 6, 16, 1)
 
 @dataclass(frozen=True)
 class RepVGG:
-    """`a` widens the first stages, `b` the last; every layer of an even number, from the second on, has `groups` groups."""
+    """`a` widens the first stages, `b` the last; every layer of an even number, from the second on, has `groups`
+    groups.
+    """
 
     layers: tuple[int, int, int, int]
     a: float
@@ -54,7 +56,8 @@ class RepVGG:
                 stage.append(layer(RepConv(cin, cout, 3, 2 if i == 0 else 1, groups=groups, norm=norm)))
                 cin = cout
             stages.append(nn.Sequential(*stage))
-        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate))
+        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
+                                                  drop_rate=self.drop_rate))
 
 
 def layer(conv: RepConv) -> nn.Sequential:

@@ -1,13 +1,14 @@
 """ResNet — He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
 
-Idea    A stack of layers learns what to add to its input, F(x) = H(x) − x: a deeper network can fall back to the identity
-        and no longer trains worse than a shallow one.
+Idea    A stack of layers learns what to add to its input, F(x) = H(x) − x: a deeper network can fall back to the
+        identity and no longer trains worse than a shallow one.
 Mirrors Table 1: blocks per stage for every depth; section 3.3 and 4.1: shortcut options A (zeros), B (projections where
         shapes change), C (projections everywhere) and none, the plain networks.
-Departs Bottlenecks stride in their 3×3 as in Facebook's release, the field's ResNet-50 ("v1.5"); the `_v1` variants stride
-        in the first 1×1 as the paper does. 18 and 34 layers project where shapes change (option B, Table 3), where Table 2
-        pads zeros. Weights begin as in that release (fan-out), a classifier's bias at zero. The max-pool pads one pixel on
-        every side; the authors' Caffe files pad none and round up (`stem_pool="ceil"`). resnet200 is not the paper's.
+Departs Bottlenecks stride in their 3×3 as in Facebook's release, the field's ResNet-50 ("v1.5"); the `_v1` variants
+        stride in the first 1×1 as the paper does. 18 and 34 layers project where shapes change (option B, Table 3),
+        where Table 2 pads zeros. Weights begin as in that release (fan-out), a classifier's bias at zero. The max-pool
+        pads one pixel on every side; the authors' Caffe files pad none and round up (`stem_pool="ceil"`). resnet200 is
+        not the paper's.
 """
 
 from dataclasses import dataclass

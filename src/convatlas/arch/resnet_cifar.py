@@ -4,9 +4,9 @@ Idea    Layers learn what to add to their input instead of a whole new map, so t
         shown on small images with 20 to 1202 layers of three widths, each beside a plain network of the same size.
 Mirrors The table of section 4.2: 6n+2 layers, three stages of n blocks of two 3×3 convolutions.
 Departs Option A's zeros stand behind the old channels, where the paper does not say; the order of channels is free, and
-        `shortcut="A_around"` puts half of them in front, as the common ports to PyTorch do. The classifier begins as Torch's
-        (uniform weights, zero biases), which the paper does not state. `excite` adds squeeze-and-excitation at the end
-        of each branch (Hu et al. 2018).
+        `shortcut="A_around"` puts half of them in front, as the common ports to PyTorch do. The classifier begins as
+        Torch's (uniform weights, zero biases), which the paper does not state. `excite` adds squeeze-and-excitation at
+        the end of each branch (Hu et al. 2018).
 """
 
 from collections import OrderedDict

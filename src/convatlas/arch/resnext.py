@@ -2,10 +2,11 @@
 
 Idea    A block adds up many narrow transformations of one shape; their number, the cardinality, is a third dimension
         beside depth and width, and a better use of the same parameters.
-Mirrors Table 1 (blocks per stage), Table 2 (cardinality × width that cost as much as ResNet's 64), Table 4 (twice the cost);
-        the block is Figure 3(c), a 3×3 convolution in groups. The `se_` networks are Table 2 of Hu et al. 2018.
-Departs ResNeXt-101 32×8d is a later release's, not the paper's. The max-pool pads one pixel on every side; the authors of
-        squeeze-and-excitation released theirs with Caffe's, which pads none and rounds up (`_v1`, `stem_pool="ceil"`).
+Mirrors Table 1 (blocks per stage), Table 2 (cardinality × width that cost as much as ResNet's 64), Table 4 (twice the
+        cost); the block is Figure 3(c), a 3×3 convolution in groups. The `se_` networks are Table 2 of Hu et al. 2018.
+Departs ResNeXt-101 32×8d is a later release's, not the paper's. The max-pool pads one pixel on every side; the authors
+        of squeeze-and-excitation released theirs with Caffe's, which pads none and rounds up (`_v1`,
+        `stem_pool="ceil"`).
 """
 
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ TABLE_1 = {
 
 @dataclass(frozen=True)
 class ResNeXt:
-    """`groups` is the cardinality C, `width` the channels d of each group in the first stage: 32×4d is 32 groups of 4."""
+    """`groups` is the cardinality C, `width` the channels d of each group in the first stage: 32×4d is 32 groups of 4.
+    """
 
     depths: Depth = TABLE_1[50]
     groups: int = 32
@@ -69,7 +71,8 @@ register("resnext101_32x4d", ResNeXt(TABLE_1[101], 32, 4), params=44_177_704, ma
 # Table 4: twice as costly as ResNet-101
 register("resnext101_2x64d", ResNeXt(TABLE_1[101], 2, 64), params=84_198_184, macs=15_123_087_360, recipe="resnext")
 register("resnext101_64x4d", ResNeXt(TABLE_1[101], 64, 4), params=83_455_272, macs=15_460_270_080, recipe="resnext")
-register("resnext101_32x8d", ResNeXt(TABLE_1[101], 32, 8), params=88_791_336, macs=16_414_015_488, fidelity="field", recipe="resnext")
+register("resnext101_32x8d", ResNeXt(TABLE_1[101], 32, 8), params=88_791_336, macs=16_414_015_488, fidelity="field",
+         recipe="resnext")
 
 # with squeeze-and-excitation
 register("se_resnext50_32x4d", ResNeXt(TABLE_1[50], 32, 4, BlockExcite()), params=27_559_896, macs=4_232_994_816,

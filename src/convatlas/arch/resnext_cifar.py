@@ -1,8 +1,11 @@
-"""ResNeXt for CIFAR — Xie, Girshick, Dollár, Tu & He, "Aggregated Residual Transformations for Deep Neural Networks", CVPR 2017.
+"""ResNeXt for CIFAR — Xie, Girshick, Dollár, Tu & He, "Aggregated Residual Transformations for Deep Neural Networks",
+CVPR 2017.
 
-Idea    Cardinality, the number of parallel transformations in a block, helps more than width also where images are small.
-Mirrors Section 5.3 and Table 7: three stages of three blocks, 29 layers, 8 or 16 groups of 64 channels in the first stage.
-Departs The blocks normalise and rectify after their convolutions, as released; the text says before, and the authors' notes
+Idea    Cardinality, the number of parallel transformations in a block, helps more than width also where images are
+        small.
+Mirrors Section 5.3 and Table 7: three stages of three blocks, 29 layers, 8 or 16 groups of 64 channels in the first
+stage. Departs The blocks normalise and rectify after their convolutions, as released; the text says before, and the
+authors' notes
         find the released order better.
 """
 
@@ -44,4 +47,5 @@ class ResNeXtCifar:
 
 
 register("resnext29_8x64d_cifar", ResNeXtCifar(groups=8), params=34_426_698, macs=5_387_266_048, recipe="resnext_cifar")
-register("resnext29_16x64d_cifar", ResNeXtCifar(groups=16), params=68_155_210, macs=10_688_866_304, recipe="resnext_cifar")
+register("resnext29_16x64d_cifar", ResNeXtCifar(groups=16), params=68_155_210, macs=10_688_866_304,
+         recipe="resnext_cifar")

@@ -2,12 +2,13 @@
 
 Idea    A block looks at the whole image (squeeze) and weighs each of its channels by what it saw (excitation): a factor
         between 0 and 1 that costs next to nothing. The challenge's winner of 2017.
-Mirrors Table 1 and 2 (SE-ResNets); sections 6.1 to 6.5, the ablations: reduction ratio, squeeze, gate, stages, position;
-        SENet-154 as in the appendix and the authors' release.
-Departs The plain SE-ResNets stride in the 3×3 and pad the max-pool, as the field does; the `_v1` variants are the authors'
-        release: stride in the first 1×1, Caffe's max-pool. SE on the identity follows a projection where there is one; in
-        the 3×3 position it follows the ReLU. The two fully connected layers have biases as released; the ablations of 2020
-        ran without (`excite.bias`). 18 and 34 layers are not the paper's. Weights begin as ResNet's (fan-out).
+Mirrors Table 1 and 2 (SE-ResNets); sections 6.1 to 6.5, the ablations: reduction ratio, squeeze, gate, stages,
+        position; SENet-154 as in the appendix and the authors' release.
+Departs The plain SE-ResNets stride in the 3×3 and pad the max-pool, as the field does; the `_v1` variants are the
+        authors' release: stride in the first 1×1, Caffe's max-pool. SE on the identity follows a projection where there
+        is one; in the 3×3 position it follows the ReLU. The two fully connected layers have biases as released; the
+        ablations of 2020 ran without (`excite.bias`). 18 and 34 layers are not the paper's. Weights begin as ResNet's
+        (fan-out).
 """
 
 from collections import OrderedDict
@@ -20,7 +21,18 @@ from torch import nn
 from ..net.model import Convnet
 from ..net.registry import register
 from ..net.resnets import residual_net
-from ..parts import BlockExcite, MakeNorm, PoolKind, Residual, StemPool, StrideOn, basic, bottleneck, conv_norm, shortcut
+from ..parts import (
+    BlockExcite,
+    MakeNorm,
+    PoolKind,
+    Residual,
+    StemPool,
+    StrideOn,
+    basic,
+    bottleneck,
+    conv_norm,
+    shortcut,
+)
 
 
 class Net(NamedTuple):
@@ -31,7 +43,8 @@ class Net(NamedTuple):
     conv5: int
     groups: int = 1
     width: int = 64         # channels of each group in conv2
-    deep: bool = False      # SENet-154: three 3×3 in the stem, first 1×1 of half the width, 3×3 projections from conv3 on
+    # SENet-154: three 3×3 in the stem, first 1×1 of half the width, 3×3 projections from conv3 on
+    deep: bool = False
 
 
 NETS = {          # block        blocks         groups
@@ -100,8 +113,8 @@ class SENet:
             return conv_norm(self.in_chans, 128 if self.net.deep else 64, 3, norm=norm)
         if not self.net.deep:
             return conv_norm(self.in_chans, 64, 7, 2, norm=norm)
-        return nn.Sequential(OrderedDict(conv1=conv_norm(self.in_chans, 64, 3, 2, norm=norm), conv2=conv_norm(64, 64, 3, norm=norm),
-                                         conv3=conv_norm(64, 128, 3, norm=norm)))
+        return nn.Sequential(OrderedDict(conv1=conv_norm(self.in_chans, 64, 3, 2, norm=norm),
+                                         conv2=conv_norm(64, 64, 3, norm=norm), conv3=conv_norm(64, 128, 3, norm=norm)))
 
 
 def released(depth: int) -> SENet:
@@ -111,7 +124,8 @@ def released(depth: int) -> SENet:
 
 register("se_resnet18", SENet(NETS[18]), params=11_778_592, macs=1_814_160_384, fidelity="field", recipe="senet")
 register("se_resnet34", SENet(NETS[34]), params=21_958_868, macs=3_663_918_592, fidelity="field", recipe="senet")
-register("se_resnet50", SENet(NETS[50]), params=28_088_024, macs=4_091_699_200, fidelity="field", aliases=("seresnet50",), recipe="senet")
+register("se_resnet50", SENet(NETS[50]), params=28_088_024, macs=4_091_699_200, fidelity="field",
+         aliases=("seresnet50",), recipe="senet")
 register("se_resnet101", SENet(NETS[101]),
          params=49_326_872, macs=7_806_148_608, fidelity="field", aliases=("seresnet101",), recipe="senet")
 register("se_resnet152", SENet(NETS[152]),

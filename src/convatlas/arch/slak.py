@@ -1,11 +1,13 @@
 """SLaK — Liu et al., "More ConvNets in the 2020s: Scaling up Kernels Beyond 51×51 using Sparsity", ICLR 2023.
 
-Idea    ConvNeXt with 51×51 kernels, made affordable twice: each is the sum of two strips, 51×5 and 5×51, and a 5×5; and 40 %
-        of all weights stay zero, at places that move in training (`parts.Masks`), which pays for 1.3 times the width.
+Idea    ConvNeXt with 51×51 kernels, made affordable twice: each is the sum of two strips, 51×5 and 5×51, and a 5×5; and
+        40 % of all weights stay zero, at places that move in training (`parts.Masks`), which pays for 1.3 times the
+        width.
 Mirrors Section 4 (the strips, the sparsity) and the authors' code (kernels 51, 49, 47, 13 of the four stages, 1.3 times
         ConvNeXt's channels, its blocks and its rates of stochastic depth).
 Departs The network is dense: the masks belong to training, and `params` counts their zeros. Channels are cut off, not
-        rounded, after the width factor, as in the authors' code; their BatchNorm is synchronised between devices, ours is not.
+        rounded, after the width factor, as in the authors' code; their BatchNorm is synchronised between devices, ours
+        is not.
 """
 
 from collections import OrderedDict
@@ -46,7 +48,8 @@ class SLaK:
         rates = ramp(self.drop_path_rate, sum(self.blocks), reach=True)
         widths = [int(channels * self.width) for channels in self.channels]
         cin = widths[0]
-        patches = nn.Conv2d(self.in_chans, cin, 4, 4) if self.stem == "imagenet" else nn.Conv2d(self.in_chans, cin, 3, padding=1)
+        patches = (nn.Conv2d(self.in_chans, cin, 4, 4) if self.stem == "imagenet"
+                   else nn.Conv2d(self.in_chans, cin, 3, padding=1))
         stem = nn.Sequential(OrderedDict(conv=patches, norm=LayerNorm2d(cin)))
         stages: list[nn.Module] = []
         for cout, kernel, blocks in zip(widths, self.kernels, self.blocks, strict=True):

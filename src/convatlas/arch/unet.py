@@ -2,8 +2,9 @@
 
 Idea    A contracting path sees what is there, an expanding path says where: each of its levels gets the map of the same
         resolution handed across, so that few training images are enough for sharp outlines.
-Mirrors Figure 1: channels per level, valid 3×3 convolutions, 2×2 max-pools and up-convolutions, copies cropped at the centre.
-Departs The paper names no dropout rate or place but "the end of the contracting path": 0.5 after its last two levels, as in
+Mirrors Figure 1: channels per level, valid 3×3 convolutions, 2×2 max-pools and up-convolutions, copies cropped at the
+centre. Departs The paper names no dropout rate or place but "the end of the contracting path": 0.5 after its last two
+levels, as in
         the authors' release. The release also keeps 128 channels in the last up-convolution and rectifies after each
         (`up="release"`); Figure 1 halves and draws no rectifier. `unet_same` is how the field builds it today: padded
         convolutions with BatchNorm, three input channels, scores as large as the image.
@@ -26,7 +27,8 @@ FIGURE_1 = (64, 128, 256, 512, 1024)     # channels per level, from the top of t
 
 
 class UpLevel(nn.Module):
-    """Up-convolution, the copy from across beside it, two convolutions. x (N, cin, H, W), across (N, cout, ≥2H, ≥2W)."""
+    """Up-convolution, the copy from across beside it, two convolutions. x (N, cin, H, W), across (N, cout, ≥2H, ≥2W).
+    """
 
     def __init__(self, up: nn.Module, convs: nn.Module, valid: bool) -> None:
         super().__init__()
@@ -95,12 +97,14 @@ class UNet:
         he_normal_(nn.ModuleList([stem, *stages, path]), "fan_in")
         # going down, two 3×3 convolutions take 4 pixels from each level, and each must then halve without remainder
         step, rest = (2**down, 4 * (2**down - 1)) if self.padding == "valid" else (1, 0)
-        return Segmenter(self, stem, stages, Decoder(path, self.widths[0], self.num_classes, scores), step=step, rest=rest)
+        return Segmenter(self, stem, stages, Decoder(path, self.widths[0], self.num_classes, scores),
+                         step=step, rest=rest)
 
     def convs(self, cin: int, cout: int) -> nn.Sequential:
         padding: Padding = "valid" if self.padding == "valid" else "symmetric"
         norm: MakeNorm | None = nn.BatchNorm2d if self.norm == "batch" else None
-        return nn.Sequential(conv_norm(cin, cout, 3, padding=padding, norm=norm), conv_norm(cout, cout, 3, padding=padding, norm=norm))
+        return nn.Sequential(conv_norm(cin, cout, 3, padding=padding, norm=norm),
+                             conv_norm(cout, cout, 3, padding=padding, norm=norm))
 
     def up_level(self, cin: int, cout: int, top: bool) -> UpLevel:
         release = self.up == "release"
@@ -109,5 +113,5 @@ class UNet:
 
 
 register("unet", UNet(), params=31_030_658, macs=150_428_424_448, recipe="unet")
-register("unet_same", UNet(padding="same", norm="batch", in_chans=3, image_size=512), params=31_037_698, macs=192_686_325_760,
-         fidelity="field", recipe="unet")
+register("unet_same", UNet(padding="same", norm="batch", in_chans=3, image_size=512), params=31_037_698,
+         macs=192_686_325_760, fidelity="field", recipe="unet")

@@ -1,12 +1,15 @@
-"""U-Net on any classifier's trunk — after Ronneberger, Fischer & Brox, MICCAI 2015; the form that the field settled on (about 2018).
+"""U-Net on any classifier's trunk — after Ronneberger, Fischer & Brox, MICCAI 2015; the form that the field settled on
+(about 2018).
 
-Idea    A trained classifier already knows how to contract an image: its maps take the place of the left half of the U, and
-        only the right half has to be learned from masks.
-Mirrors The decoder of Yakubovskiy's segmentation_models_pytorch, "Unet": each level doubles by nearest neighbours, gets the
-        map of the same resolution beside it, and convolves twice with BatchNorm; the last levels have no map to get.
-Departs From the paper: up-sampling without weights in place of up-convolutions, padding, scores from a 3×3 convolution. From
-        the library: any image size (edges are repeated up to the trunk's stride, and the scores cropped), any trunk of ours
-        whose maps halve, the maps being its last at each resolution; He initialisation throughout the decoder.
+Idea    A trained classifier already knows how to contract an image: its maps take the place of the left half of the U,
+        and only the right half has to be learned from masks.
+Mirrors The decoder of Yakubovskiy's segmentation_models_pytorch, "Unet": each level doubles by nearest neighbours, gets
+        the map of the same resolution beside it, and convolves twice with BatchNorm; the last levels have no map to
+        get.
+Departs From the paper: up-sampling without weights in place of up-convolutions, padding, scores from a 3×3 convolution.
+        From the library: any image size (edges are repeated up to the trunk's stride, and the scores cropped), any
+        trunk of ours whose maps halve, the maps being its last at each resolution; He initialisation throughout the
+        decoder.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,7 +43,9 @@ class Level(nn.Module):
 
 
 class Levels(nn.Module):
-    """From the trunk's maps to one as large as the image; `at[i]` is the index of the map that level i gets, None for none."""
+    """From the trunk's maps to one as large as the image; `at[i]` is the index of the map that level i gets, None for
+    none.
+    """
 
     def __init__(self, levels: Sequence[Level], at: Sequence[int | None]) -> None:
         super().__init__()
@@ -64,11 +69,15 @@ class OnEncoder(Segmenter):
     """A Segmenter whose images are padded at the bottom and right to multiples of `stride` by repeating their edges."""
 
     def __init__(self, spec: "EncoderUNet", encoder: Convnet, decoder: Decoder, stride: int) -> None:
-        super().__init__(spec, encoder.stem, list(encoder.stages), decoder, encoder=encoder.name, encoder_fields=dict(spec.encoder_fields))
+        super().__init__(spec, encoder.stem, list(encoder.stages), decoder, encoder=encoder.name,
+                         encoder_fields=dict(spec.encoder_fields))
         self.stride = stride
 
     def load_encoder(self, encoder: Convnet) -> None:
-        """Begin from a trained classifier: its stem and stages are copied, its head is left. Another network is a ConvatlasError."""
+        """Begin from a trained classifier: its stem and stages are copied, its head is left.
+
+        Another network is a ConvatlasError.
+        """
         trunk = {name: tensor for name, tensor in encoder.state_dict().items() if name.startswith(("stem.", "stages."))}
         own = {name: tensor for name, tensor in self.state_dict().items() if name.startswith(("stem.", "stages."))}
         odd = sorted(name for name in own.keys() | trunk.keys()
@@ -86,8 +95,8 @@ class OnEncoder(Segmenter):
 class EncoderUNet:
     """`encoder` is the name of any classifier here, `encoder_fields` what to change of it, as pairs of field and value.
 
-    `decoder_widths` are the channels of each level from the smallest map to the image; an encoder that halves fewer times
-    takes the last of them.
+    `decoder_widths` are the channels of each level from the smallest map to the image; an encoder that halves fewer
+    times takes the last of them.
     """
 
     encoder: str = "resnet34"
@@ -104,8 +113,8 @@ class EncoderUNet:
         stride = max(taps)
         reductions = [stride >> i for i in range(1, stride.bit_length())]           # after each level
         if len(reductions) > len(self.decoder_widths):
-            raise ConvatlasError(f"EncoderUNet: decoder_widths = {self.decoder_widths} are too few: {self.encoder} halves the image "
-                                 f"{len(reductions)} times, and each needs one")
+            raise ConvatlasError(f"EncoderUNet: decoder_widths = {self.decoder_widths} are too few: {self.encoder} "
+                                 f"halves the image {len(reductions)} times, and each needs one")
         skips = [taps.get(reduction, (None, 0)) for reduction in reductions]
         widths = [taps[stride][1], *self.decoder_widths[-len(reductions):]]
         levels = [Level(cin, skip, cout) for (cin, cout), (_, skip) in zip(pairwise(widths), skips, strict=True)]
@@ -119,9 +128,10 @@ class EncoderUNet:
         stride = max((reduction for *_, reduction in found), default=1)
         side = 2 * stride * -(-max(pair(encoder.image_size)) // stride)
         shapes = encoder.shapes((side, side)) if stride > 1 and encoder.accepts((side, side)) else []
-        if not shapes or any(reduction.bit_count() != 1 or shapes[index][1] * reduction != side for index, _, _, reduction in found):
-            raise ConvatlasError(f"EncoderUNet: encoder = {self.encoder!r} is refused: its maps are not exactly 1/2, 1/4, 1/8 … of the "
-                                 "image, as those of resnet34, vgg16_bn and efficientnet_b0 are")
+        if not shapes or any(reduction.bit_count() != 1 or shapes[index][1] * reduction != side
+                             for index, _, _, reduction in found):
+            raise ConvatlasError(f"EncoderUNet: encoder = {self.encoder!r} is refused: its maps are not exactly 1/2, "
+                                 "1/4, 1/8 … of the image, as those of resnet34, vgg16_bn and efficientnet_b0 are")
         return {reduction: (index, chs) for index, _, chs, reduction in found}
 
 
@@ -132,6 +142,9 @@ def scores(cin: int, classes: int) -> nn.Conv2d:
 
 
 register("unet_resnet34", EncoderUNet(), params=24_436_514, macs=31_293_702_144, fidelity="field", recipe="unet")
-register("unet_efficientnet_b0", EncoderUNet("efficientnet_b0"), params=5_834_846, macs=11_565_167_104, fidelity="field", recipe="unet")
-register("unet_mobilenet_v2", EncoderUNet("mobilenet_v2"), params=4_005_090, macs=11_048_026_112, fidelity="field", recipe="unet")
-register("unet_convnext_tiny", EncoderUNet("convnext_tiny"), params=31_928_898, macs=35_730_948_096, fidelity="field", recipe="unet")
+register("unet_efficientnet_b0", EncoderUNet("efficientnet_b0"), params=5_834_846, macs=11_565_167_104,
+         fidelity="field", recipe="unet")
+register("unet_mobilenet_v2", EncoderUNet("mobilenet_v2"), params=4_005_090, macs=11_048_026_112,
+         fidelity="field", recipe="unet")
+register("unet_convnext_tiny", EncoderUNet("convnext_tiny"), params=31_928_898, macs=35_730_948_096,
+         fidelity="field", recipe="unet")

@@ -4,9 +4,10 @@ Idea    Depth out of one repeated move: small 3×3 convolutions, then a pooling 
         doubles the channels. Two 3×3 kernels see what one 5×5 sees, with fewer weights and one nonlinearity more.
 Mirrors Table 1, columns A, A-LRN, B, C, D and E: kernel sizes of the convolutions, block by block.
 Departs Columns B to E begin from Glorot & Bengio's scaling, which the paper's section 3.1 names as good enough; its own
-        results began from A's trained layers. The networks with BatchNorm are the field's (torchvision): convolutions keep
-        their biases, weights as He et al. 2015. `se_vgg16` puts Hu et al. 2018's block after each activation; its paper
-        says where, not with which biases: both layers have them. An image of another size is pooled to 7×7 before fc6.
+        results began from A's trained layers. The networks with BatchNorm are the field's (torchvision): convolutions
+        keep their biases, weights as He et al. 2015. `se_vgg16` puts Hu et al. 2018's block after each activation; its
+        paper says where, not with which biases: both layers have them. An image of another size is pooled to 7×7 before
+        fc6.
 """
 
 from collections import OrderedDict
@@ -33,7 +34,9 @@ E = ((3, 3),  (3, 3),  (3, 3, 3, 3),  (3, 3, 3, 3),  (3, 3, 3, 3))
 
 @dataclass(frozen=True)
 class VGG:
-    """`pool` "conv" replaces each max-pool by a 3×3 convolution of stride 2, as All-CNN does; `fc` is the width of fc6 and fc7."""
+    """`pool` "conv" replaces each max-pool by a 3×3 convolution of stride 2, as All-CNN does; `fc` is the width of fc6
+    and fc7.
+    """
 
     table: tuple[Block, ...] = D
     batch_norm: bool = False
@@ -58,7 +61,7 @@ class VGG:
                 cin = cout
             if self.lrn and len(blocks) == 1:
                 blocks[-1]["lrn"] = LocalResponseNorm()
-            blocks.append(self.reduce(cout))        # a block's pooling begins the next stage; pool5 is a stage of its own
+            blocks.append(self.reduce(cout))    # a block's pooling begins the next stage; pool5 is a stage of its own
         stem, *stages = (nn.Sequential(block) for block in blocks)
 
         fc = linear(nn.init.xavier_uniform_ if self.init == "glorot" else partial(nn.init.normal_, std=0.01))
@@ -69,9 +72,11 @@ class VGG:
         self.initialize(net)
         return net
 
-    def conv(self, cin: int, cout: int, kernel: int, stride: int = 1, *, number: str = "") -> "OrderedDict[str, nn.Module]":
+    def conv(self, cin: int, cout: int, kernel: int, stride: int = 1, *,
+             number: str = "") -> "OrderedDict[str, nn.Module]":
         """Convolution → (norm →) ReLU (→ squeeze and excite), named conv1, norm1, act1, se1."""
-        layers: OrderedDict[str, nn.Module] = OrderedDict({f"conv{number}": nn.Conv2d(cin, cout, kernel, stride, kernel // 2)})
+        layers: OrderedDict[str, nn.Module] = OrderedDict(
+            {f"conv{number}": nn.Conv2d(cin, cout, kernel, stride, kernel // 2)})
         if self.batch_norm:
             layers[f"norm{number}"] = nn.BatchNorm2d(cout, self.norm_eps)
         layers[f"act{number}"] = nn.ReLU()

@@ -32,7 +32,8 @@ TABLE_1 = (   # output filters stride
 
 @dataclass(frozen=True)
 class WideResNet:
-    """WRN-`depth`-`widen`; the depth is 6N+4, which counts the three 1×1 convolutions on shortcuts but no classifier."""
+    """WRN-`depth`-`widen`; the depth is 6N+4, which counts the three 1×1 convolutions on shortcuts but no classifier.
+    """
 
     depth: int
     widen: int
@@ -53,7 +54,8 @@ class WideResNet:
             first = self.unit(width, cout, row.stride)
             stages.append(nn.Sequential(first, *(self.unit(cout, cout, 1) for _ in range(units - 1))))
             width = cout
-        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()}, classifier=torch_linear)
+        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
+                      classifier=torch_linear)
         model = Convnet(self, stem, stages, head)
         he_normal_(model, "fan_in")
         return model
@@ -70,16 +72,21 @@ class WideResNet:
 
 register("wide_resnet16_4_cifar", WideResNet(16, 4), params=2_748_890, macs=392_612_352, recipe="wide_resnet_cifar")
 register("wide_resnet16_8_cifar", WideResNet(16, 8), params=10_961_370, macs=1_548_145_664, recipe="wide_resnet_cifar")
-register("wide_resnet16_10_cifar", WideResNet(16, 10), params=17_116_634, macs=2_412_173_568, recipe="wide_resnet_cifar")
+register("wide_resnet16_10_cifar", WideResNet(16, 10), params=17_116_634, macs=2_412_173_568,
+         recipe="wide_resnet_cifar")
 register("wide_resnet22_8_cifar", WideResNet(22, 8), params=17_158_106, macs=2_454_115_328, recipe="wide_resnet_cifar")
-register("wide_resnet22_10_cifar", WideResNet(22, 10), params=26_797_914, macs=3_827_751_168, recipe="wide_resnet_cifar")
+register("wide_resnet22_10_cifar", WideResNet(22, 10), params=26_797_914, macs=3_827_751_168,
+         recipe="wide_resnet_cifar")
 register("wide_resnet28_2_cifar", WideResNet(28, 2), params=1_467_610, macs=214_353_152, recipe="wide_resnet_cifar")
-register("wide_resnet28_10_cifar", WideResNet(28, 10), params=36_479_194, macs=5_243_328_768, recipe="wide_resnet_cifar")
-register("wide_resnet28_12_cifar", WideResNet(28, 12), params=52_517_850, macs=7_543_905_792, recipe="wide_resnet_cifar")
+register("wide_resnet28_10_cifar", WideResNet(28, 10), params=36_479_194, macs=5_243_328_768,
+         recipe="wide_resnet_cifar")
+register("wide_resnet28_12_cifar", WideResNet(28, 12), params=52_517_850, macs=7_543_905_792,
+         recipe="wide_resnet_cifar")
 register("wide_resnet40_1_cifar", WideResNet(40, 1), params=563_930, macs=83_280_512, recipe="wide_resnet_cifar")
 register("wide_resnet40_2_cifar", WideResNet(40, 2), params=2_243_546, macs=327_599_360, recipe="wide_resnet_cifar")
 register("wide_resnet40_4_cifar", WideResNet(40, 4), params=8_949_210, macs=1_298_582_016, recipe="wide_resnet_cifar")
 register("wide_resnet40_8_cifar", WideResNet(40, 8), params=35_748_314, macs=5_172_024_320, recipe="wide_resnet_cifar")
-register("wide_resnet40_10_cifar", WideResNet(40, 10), params=55_841_754, macs=8_074_483_968, recipe="wide_resnet_cifar")
+register("wide_resnet40_10_cifar", WideResNet(40, 10), params=55_841_754, macs=8_074_483_968,
+         recipe="wide_resnet_cifar")
 register("se_wide_resnet16_8_cifar", WideResNet(16, 8, excite=Excite()),
          params=11_049_290, macs=1_548_231_680, recipe="wide_resnet_cifar")

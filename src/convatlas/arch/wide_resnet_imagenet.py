@@ -1,9 +1,10 @@
 """Wide bottleneck ResNet — Zagoruyko & Komodakis, "Wide Residual Networks", BMVC 2016, the part on ImageNet.
 
-Idea    ResNet-50 with the inner convolutions of its bottlenecks twice as wide is better than ResNet-152, with a third of
-        the layers, and faster.
+Idea    ResNet-50 with the inner convolutions of its bottlenecks twice as wide is better than ResNet-152, with a third
+        of the layers, and faster.
 Mirrors WRN-50-2-bottleneck of the table of ImageNet results; but for the widths it is ResNet, ReLU after the addition.
-Departs Bottlenecks stride in their 3×3, as the Torch code that the authors began from and as torchvision does. WRN-101-2 is
+Departs Bottlenecks stride in their 3×3, as the Torch code that the authors began from and as torchvision does.
+WRN-101-2 is
         torchvision's, not the paper's.
 """
 
@@ -51,6 +52,7 @@ class WideResNetImageNet:
         return residual_net(self, partial(bottleneck, width=64 * self.widen), self.depths)
 
 
-register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120, recipe="wide_resnet")
+register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120,
+         recipe="wide_resnet")
 register("wide_resnet101_2", WideResNetImageNet(DEPTHS[101]),
          params=126_886_696, macs=22_753_050_624, fidelity="field", recipe="wide_resnet")

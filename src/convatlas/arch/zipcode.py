@@ -4,7 +4,8 @@ Idea    The first convolutional network trained end to end on real mail: feature
         every second position, so that 64 660 connections need only 9 760 free parameters.
 Mirrors Section 3.3 and Figure 3: H1 12@8×8, H2 12@4×4, H3 30, output 10.
 Departs Which 8 of H1's 12 maps a map of H2 reads was never published; this is the scheme of a known reproduction: three
-        groups of four H2 maps read H1 maps 0–7, 4–11 and 0–3 with 8–11. The border of H2's input is −1 like the image's.
+        groups of four H2 maps read H1 maps 0–7, 4–11 and 0–3 with 8–11. The border of H2's input is −1 like the
+        image's.
 """
 
 from collections import OrderedDict
@@ -39,7 +40,9 @@ class ZipcodeNet:
             conv = TableConv2d(cin, table, 5, 2, 2, border=BACKGROUND, units=(high, wide))
             stages.append(nn.Sequential(OrderedDict(conv=conv, act=ScaledTanh())))
         h3 = OrderedDict(flatten=nn.Flatten(), h3=lecun_linear(len(H2_READS) * high * wide, self.h3), act=ScaledTanh())
-        return Convnet(self, None, stages, Head(nn.Sequential(h3), self.h3, self.num_classes, lecun_linear, ScaledTanh()))
+        return Convnet(self, None, stages, Head(nn.Sequential(h3), self.h3, self.num_classes,
+                                                lecun_linear, ScaledTanh()))
 
 
-register("lecun1989_zipcode", ZipcodeNet(), params=9_760, macs=63_660, recipe="zipcode", aliases=("zipcode_net", "lenet1989"))
+register("lecun1989_zipcode", ZipcodeNet(), params=9_760, macs=63_660, recipe="zipcode",
+         aliases=("zipcode_net", "lenet1989"))

@@ -53,8 +53,10 @@ COMMANDS = (
 for _name, _function, _panel, _brief in COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_brief)(_function)
 data.command("shard")(shard)
-app.add_typer(data, name="data", rich_help_panel=WORK, short_help="Look at data as a network sees it; write it as shards.")
-app.add_typer(inspect, name="inspect", rich_help_panel=LOOK, short_help="Look inside a network: pictures of what it is and does.")
+app.add_typer(data, name="data", rich_help_panel=WORK, short_help="Look at data as a network sees it; write "
+              "it as shards.")
+app.add_typer(inspect, name="inspect", rich_help_panel=LOOK, short_help="Look inside a network: pictures of what "
+              "it is and does.")
 app.add_typer(weights, name="weights", rich_help_panel=LOOK, short_help="Explain and convert files of weights.")
 app.add_typer(runs, name="runs", rich_help_panel=LOOK, short_help="List, compare and plot training runs.")
 app.add_typer(recipe, name="recipe", rich_help_panel=LOOK, short_help="Show how papers trained their networks.")

@@ -25,25 +25,32 @@ def bench(
     models: Annotated[list[str], argument("MODEL", "Names (convatlas list), run folders or files of weights.")],
     against: Annotated[str, option(
         "--against", panel=PEERS, metavar="PEER,…", show_default=True,
-        help="timm, torchvision: their own model as its user gets it; onnxruntime, openvino, compile: that model run by an engine.",
+        help="timm, torchvision: their own model as its user gets it; onnxruntime, openvino, compile: that model run "
+        "by an engine.",
     )] = "timm,torchvision,onnxruntime,openvino",
-    batch: Annotated[str, option("--batch", "-b", panel=SPEED, metavar="N,…", show_default=True, help="Images at a time.")] = "1,16",
+    batch: Annotated[str, option("--batch", "-b", panel=SPEED, metavar="N,…", show_default=True,
+                                 help="Images at a time.")] = "1,16",
     image_size: Annotated[int | None, option(
-        "--image-size", panel=SPEED, metavar="PIXELS", parser=COUNT, help="Side of the images; left out: the network's own.")] = None,
+        "--image-size", panel=SPEED, metavar="PIXELS", parser=COUNT,
+        help="Side of the images; left out: the network's own.")] = None,
     backend: Annotated[BackendName, option(
         "--backend", panel=SPEED, help="What runs ours; [bold]auto[/] takes the fastest.", show_default=True)] = "auto",
-    rounds: Annotated[int, option("--rounds", panel=SPEED, parser=COUNT, show_default=True, help="Turns that each side has.")] = 5,
-    seconds: Annotated[float, option("--seconds", panel=SPEED, parser=REAL, show_default=True, help="Length of a turn.")] = 0.7,
+    rounds: Annotated[int, option("--rounds", panel=SPEED, parser=COUNT, show_default=True,
+                                  help="Turns that each side has.")] = 5,
+    seconds: Annotated[float, option("--seconds", panel=SPEED, parser=REAL, show_default=True,
+                                     help="Length of a turn.")] = 0.7,
     keep: Annotated[Path | None, option(
-        "--keep", panel=OUTPUT, metavar="FILE",
-        help="Keep each comparison in this .json file as soon as it is made; those that are there are not made again.")] = None,
+        "--keep", panel=OUTPUT, metavar="FILE", help="Keep each comparison in this .json file as soon as it is made; "
+        "those that are there are not made again.")] = None,
     out: Out = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure how fast a network answers as deployed here, beside its peers with the same weights: in turns, in one run.
+    """Measure how fast a network answers as deployed here, beside its peers with the same weights: in turns, in one
+    run.
 
-    What gives other scores is not compared. Ratio: how many times faster ours is; matrix rate: share of a large matrix product's.
+    What gives other scores is not compared. Ratio: how many times faster ours is; matrix rate: share of a large matrix
+    product's.
 
     [bold]Examples[/]
       convatlas bench resnet50
@@ -67,8 +74,8 @@ def bench(
 
     peers = [word.strip() for word in against.split(",") if word.strip()]
     for model in models:
-        new = measure(model, batches, peers, image_size=image_size, backend=backend, rounds=rounds, seconds=seconds, known=known,
-                      tell=lambda line: console.plain(line, to=console.err), done=done)
+        new = measure(model, batches, peers, image_size=image_size, backend=backend, rounds=rounds, seconds=seconds,
+                      known=known, tell=lambda line: console.plain(line, to=console.err), done=done)
         if len(new) < len(batches):
             console.plain(f"{model}: the rest is in {keep} already", to=console.err)
     everything = list(made.values())
@@ -97,8 +104,8 @@ def _count(word: str) -> int:
 def _picture(out: Path) -> Path:
     path = out.expanduser()
     if path.suffix not in FORMATS or not path.parent.is_dir():
-        raise ConvatlasError(f"--out {str(path)!r} is refused: it is a file in a folder that is there, whose name ends in "
-                             f"{', '.join(FORMATS)}")
+        raise ConvatlasError(f"--out {str(path)!r} is refused: it is a file in a folder that is there, whose name ends "
+                             f"in {', '.join(FORMATS)}")
     return path
 
 
@@ -134,5 +141,6 @@ def _row(side: "Side") -> tuple[str, ...]:
     if side.latency is None or side.spread is None:
         return side.name, *[""] * 7, escape(side.refused or "")
     memory = "" if side.memory is None else f"{side.memory / 1e6:.0f}"
-    return (side.name, f"{side.latency * 1e3:.2f}", f"{side.spread[0] * 1e3:.2f}–{side.spread[1] * 1e3:.2f}", f"{side.throughput:.1f}",
-            "" if side.name == "ours" else f"{side.ratio:.2f}×", console.percent(side.share or 0.0), memory, f"{side.setup:.1f}", "")
+    return (side.name, f"{side.latency * 1e3:.2f}", f"{side.spread[0] * 1e3:.2f}–{side.spread[1] * 1e3:.2f}",
+            f"{side.throughput:.1f}", "" if side.name == "ours" else f"{side.ratio:.2f}×",
+            console.percent(side.share or 0.0), memory, f"{side.setup:.1f}", "")

@@ -61,17 +61,19 @@ def _figures(found: "Info") -> dict[str, Any]:
     size = found.spec.image_size
     high, wide = (size, size) if isinstance(size, int) else size
     values = sum(prod(layer.output) for layer in found.layers if not layer.name.startswith("aux."))
-    return {"params": found.params, "macs": found.macs, "depth": found.depth, "activations": round(values * 4 / 2**20, 1),
-            "input": f"{found.spec.in_chans}×{high}×{wide}", "receptive field": maps[-1] if maps else None,
-            "paper": found.title.rstrip("."), "fidelity": found.fidelity}
+    return {"params": found.params, "macs": found.macs, "depth": found.depth,
+            "activations": round(values * 4 / 2**20, 1), "input": f"{found.spec.in_chans}×{high}×{wide}",
+            "receptive field": maps[-1] if maps else None, "paper": found.title.rstrip("."), "fidelity": found.fidelity}
 
 
 def _differing(found: list["Info"]) -> dict[str, list[Any]]:
-    """Fields of the specifications that are not the same in all, and their values ('–' where there is no such field)."""
+    """Fields of the specifications that are not the same in all, and their values ('–' where there is no such field).
+    """
     from ..net.registry import plain
 
     specs = [plain(each.spec) for each in found]
-    fields = dict.fromkeys(field for spec in specs for field in spec if field not in ("num_classes", "in_chans", "image_size"))
+    fields = dict.fromkeys(field for spec in specs for field in spec
+                           if field not in ("num_classes", "in_chans", "image_size"))
     rows = {field: [spec.get(field, "–") for spec in specs] for field in fields}
     return {field: values for field, values in rows.items() if any(value != values[0] for value in values)}
 
@@ -80,5 +82,6 @@ def _shown(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, list):
-        return "table of " + str(len(value)) + " rows" if value and isinstance(value[0], list) else ", ".join(map(str, value))
+        return ("table of " + str(len(value)) + " rows" if value and isinstance(value[0], list)
+                else ", ".join(map(str, value)))
     return console.exact(value) if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -26,7 +26,8 @@ WIDE = 240      # columns of a table that goes into a file or a pipe, where noth
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     free = not stream.isatty() and "COLUMNS" not in os.environ
-    return Console(stderr=stderr, width=WIDE if free else None, highlight=False, emoji=False)      # :dog: may be a class
+    # :dog: may be a class
+    return Console(stderr=stderr, width=WIDE if free else None, highlight=False, emoji=False)
 
 
 out, err = _console(stderr=False), _console(stderr=True)
@@ -70,7 +71,8 @@ def _finite(tree: Any) -> Any:
 def bar(share: float, width: int = 20) -> Text:
     """A probability as a bar of `width` cells at most."""
     full = round(share * width)
-    return Text("━" * full, style="green") + Text("·" * (width - full), style="bright_black")     # to be read without colour too
+    # to be read without colour too
+    return Text("━" * full, style="green") + Text("·" * (width - full), style="bright_black")
 
 
 def table(*headers: str) -> Table:

@@ -6,7 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import console
-from .options import COUNT, DATA, DATA_HELP, FIELD, NATURAL, OUTPUT, TRAINING, DataDir, Debug, Download, argument, option
+from .options import (
+    COUNT,
+    DATA,
+    DATA_HELP,
+    FIELD,
+    NATURAL,
+    OUTPUT,
+    TRAINING,
+    DataDir,
+    Debug,
+    Download,
+    argument,
+    option,
+)
 
 if TYPE_CHECKING:
     from ..data import ImageSet
@@ -29,14 +42,14 @@ def show(
     source: Annotated[str, argument("DATA", DATA_HELP)],
     seed: Annotated[int, option("--seed", panel=DATA, parser=NATURAL, help="Other pictures, other chance.")] = 0,
     debug: Debug = False,
-
     data_dir: DataDir = None,
     download: Download = False,
     image_size: Annotated[str | None, option(
-        "--image-size", panel=DATA, metavar="N|HxW", help="Pixels of the network's input; left out: as the network has it.")] = None,
+        "--image-size", panel=DATA, metavar="N|HxW", help="Pixels of the network's input; left out: as the network has "
+        "it.")] = None,
     in_chans: Annotated[int | None, option(
-        "--in-chans", panel=DATA, parser=COUNT, help="Channels of the input; left out: the network's, or the pictures' own.")] = None,
-
+        "--in-chans", panel=DATA, parser=COUNT, help="Channels of the input; left out: the network's, or the pictures' "
+        "own.")] = None,
     model: Annotated[str | None, option(
         "--model", panel=TRAINING, metavar="NAME", help="The network whose input and recipe to take.")] = None,
     recipe: Annotated[str | None, option(
@@ -45,8 +58,8 @@ def show(
     sets: Annotated[list[str] | None, option(
         "--set", panel=TRAINING, metavar=FIELD,
         help="Any field of a run, such as [bold]augment.flip=0.5[/]; repeatable.")] = None,
-
-    rows: Annotated[int, option("--rows", panel=OUTPUT, parser=COUNT, help="Training pictures, one per row.", show_default=True)] = 6,
+    rows: Annotated[int, option("--rows", panel=OUTPUT, parser=COUNT, help="Training pictures, one per row.",
+                                show_default=True)] = 6,
     out: Annotated[Path, option("--out", panel=OUTPUT, metavar="FILE", help="A .png or .svg file.",
                                 show_default=True)] = Path("augmented.png"),
 ) -> None:
@@ -64,7 +77,8 @@ def show(
     if out.suffix.lower() not in (".png", ".svg"):
         raise ConvatlasError(f"--out {str(out)!r} is refused: a sheet is written as .png or .svg")
     flags = [("model.name", model), ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
-             ("data.source", source), ("data.data_dir", data_dir), ("data.download", download or None), ("train.seed", seed)]
+             ("data.source", source), ("data.data_dir", data_dir), ("data.download", download or None),
+             ("train.seed", seed)]
     run = requested(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
 
     with console.loading():
@@ -79,7 +93,8 @@ def show(
             network = create_model(run.model.name, **run.model.fields)
     opened = open_data(run.data, seed=run.train.seed)
     channels = network.in_chans if model or in_chans else _channels(opened.train, network.in_chans)
-    found = fitted.fit(run.preprocess, run.augment, opened.train, fitted.unnormalized(run.preprocess, network.image_size, channels),
+    found = fitted.fit(run.preprocess, run.augment, opened.train,
+                       fitted.unnormalized(run.preprocess, network.image_size, channels),
                        tell=lambda sentence: console.plain(sentence, to=console.err))
     transform = make_transform(run.preprocess, network.image_size, channels, run.augment, fitted=found)
     words = sheet.in_words(run.augment, run.preprocess)

@@ -45,46 +45,48 @@ def evaluate(
     models: Annotated[list[Path], argument(
         "MODEL", "A run folder, a deployed folder, or a file of weights: convatlas', torchvision's or timm's.")],
     data: Annotated[str, argument("DATA", DATA_HELP)],
-
     split: Annotated[Literal["val", "train"], typer.Option(
         "--split", help="The part held out, or the part to train on.", rich_help_panel=DATA)] = "val",
     data_dir: DataDir = None,
     download: Download = False,
     strict: Strict = False,
-
-    protocol: Annotated[Name, option("--protocol", panel=SHOWN, help="As a paper judged its networks.", show_default=True)] = "centre",
+    protocol: Annotated[Name, option("--protocol", panel=SHOWN, help="As a paper judged its networks.",
+                                     show_default=True)] = "centre",
     crop_pct: Annotated[float | None, option(
-        "--crop-pct", panel=SHOWN, metavar="SHARE", parser=REAL, help="Share of the picture's short side that a crop takes.")] = None,
+        "--crop-pct", panel=SHOWN, metavar="SHARE", parser=REAL,
+        help="Share of the picture's short side that a crop takes.")] = None,
     scales: Annotated[str | None, option(
-        "--scales", panel=SHOWN, metavar="N,…", help="Short sides in pixels to which pictures are resized, instead.")] = None,
+        "--scales", panel=SHOWN, metavar="N,…", help="Short sides in pixels to which pictures are resized, "
+        "instead.")] = None,
     crops: Annotated[Literal["1", "5", "10"] | None, option(
         "--crops", panel=SHOWN, help="The centre; the corners too; these also mirrored.")] = None,
     flip: Annotated[bool | None, typer.Option(
         "--flip/--no-flip", rich_help_panel=SHOWN, show_default=False, help="Each view also mirrored.")] = None,
-    dense: Annotated[bool, switch("--dense", panel=SHOWN, help="Whole pictures, by the network as a convolution.")] = False,
+    dense: Annotated[bool, switch("--dense", panel=SHOWN, help="Whole pictures, by the network as a "
+                                  "convolution.")] = False,
     image_size: Annotated[str | None, option(
         "--image-size", panel=SHOWN, metavar="N|HxW", help="Pixels of the network's input.")] = None,
-
-    ensemble: Annotated[bool, switch("--ensemble", panel=TOGETHER, help="Average the probabilities of all MODELs.")] = False,
+    ensemble: Annotated[bool, switch("--ensemble", panel=TOGETHER,
+                                     help="Average the probabilities of all MODELs.")] = False,
     shares: Annotated[str | None, option(
-        "--shares", "--weights", panel=TOGETHER, metavar="W,…", help="A number for each MODEL; left out: all alike.")] = None,
-
+        "--shares", "--weights", panel=TOGETHER, metavar="W,…",
+        help="A number for each MODEL; left out: all alike.")] = None,
     objects: Annotated[Literal["none", "components", "watershed"], option(
-        "--objects", panel=SHOWN, help="Of networks that segment: find objects in their pixels, and judge those too.")] = "none",
-
+        "--objects", panel=SHOWN, help="Of networks that segment: find objects in their pixels, and judge those "
+        "too.")] = "none",
     batch_size: BatchSize = 256,
     device: Device = "auto",
     workers: Workers = 0,
     debug: Debug = False,
-
     top_k: Annotated[int, option("--top-k", "-k", panel=OUTPUT, parser=COUNT, show_default=True,
                                  help="Also count an image as right whose class is among the best K.")] = 5,
-    out: Annotated[Path | None, option("--out", "-o", panel=OUTPUT, metavar="DIR",
-                                       help="Write confusion matrix, predictions and calibration there (CSV, JSON, PNG).")] = None,
+    out: Annotated[Path | None, option("--out", "-o", panel=OUTPUT, metavar="DIR", help="Write confusion matrix, "
+                                       "predictions and calibration there (CSV, JSON, PNG).")] = None,
     json: Json = False,
 ) -> None:
-    """Measure a trained network on labelled images: top-1 with its confidence interval, top-k, loss, calibration, and every
-    class's precision (of the images called so, the share that are) and recall (of the images that are, the share called so).
+    """Measure a trained network on labelled images: top-1 with its confidence interval, top-k, loss, calibration, and
+    every class's precision (of the images called so, the share that are) and recall (of the images that are, the share
+    called so).
 
     [bold]Examples[/]
       convatlas eval runs/2026-11-23-lenet5-digits digits
@@ -98,8 +100,10 @@ def evaluate(
     for model in models:
         saved(model)
     if len(models) > 1 and not ensemble:
-        raise typer.BadParameter(f"{len(models)} networks are given: --ensemble averages their probabilities", param_hint="MODEL")
-    shown = _protocol(protocol, crop_pct=crop_pct, scales=scales, crops=crops, flip=flip, dense=dense, image_size=image_size)
+        raise typer.BadParameter(f"{len(models)} networks are given: --ensemble averages their probabilities",
+                                 param_hint="MODEL")
+    shown = _protocol(protocol, crop_pct=crop_pct, scales=scales, crops=crops, flip=flip, dense=dense,
+                      image_size=image_size)
     weights = None if shares is None else _numbers(shares, float, "--shares")
     with console.loading():
         from ..api import evaluate as measure
@@ -115,8 +119,9 @@ def evaluate(
         make_folder(out)
     watch = Progress(console.err) if speaks else None       # stdout is for the result
     try:
-        found = measure(candidates, data, protocol=shown, weights=weights, split=split, objects=objects, batch_size=batch_size,
-                        data_dir=data_dir, download=download, device=device, workers=workers, strict=strict, watch=watch)
+        found = measure(candidates, data, protocol=shown, weights=weights, split=split, objects=objects,
+                        batch_size=batch_size, data_dir=data_dir, download=download, device=device, workers=workers,
+                        strict=strict, watch=watch)
     finally:
         if watch is not None:
             watch.close()
@@ -125,7 +130,8 @@ def evaluate(
     for path in task.write(found, out) if out is not None else ():
         console.plain(f"written: {path}", to=console.err)
     if json:
-        console.document({"run": " + ".join(map(str, models)), "data": found.data, "split": split, **task.figures(found, top_k)})
+        console.document({"run": " + ".join(map(str, models)), "data": found.data, "split": split,
+                          **task.figures(found, top_k)})
     else:
         _show(f"[bold]{escape(found.model)}[/] on {escape(found.data)}, {PARTS[split]} part", task.told(found, top_k))
 
@@ -136,8 +142,8 @@ def _given(context: typer.Context) -> set[str]:
     return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
-def _protocol(name: str, *, crop_pct: float | None, scales: str | None, crops: str | None, flip: bool | None, dense: bool,
-              image_size: str | None) -> "Protocol":
+def _protocol(name: str, *, crop_pct: float | None, scales: str | None, crops: str | None, flip: bool | None,
+              dense: bool, image_size: str | None) -> "Protocol":
     """The protocol of that name, with the parts that are given put in."""
     from ..evaluation.protocol import changed, named
     from .requested import image_size as size
@@ -180,5 +186,6 @@ def _show(title: str, told: "Told") -> None:
 def _table(rows: "Rows") -> Table:
     table = console.table(*rows.headers)
     for row in rows.rows:
-        table.add_row(*(escape(cell) if isinstance(cell, str) else "" if math.isnan(cell) else console.bar(cell) for cell in row))
+        table.add_row(*(escape(cell) if isinstance(cell, str) else "" if math.isnan(cell) else console.bar(cell)
+                        for cell in row))
     return table

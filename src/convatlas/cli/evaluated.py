@@ -25,8 +25,8 @@ def evaluate_runs(folders: Sequence[str], data: str, data_dir: str | None, devic
         watch.close()
     return {
         "data": found[0].data,
-        "runs": [{"run": each.model, "count": each.evaluation.count, "top1": each.evaluation.top1, "top1_interval": each.interval}
-                 for each in found],
+        "runs": [{"run": each.model, "count": each.evaluation.count, "top1": each.evaluation.top1,
+                  "top1_interval": each.interval} for each in found],
         "mcnemar": [{"a": a.model, "b": b.model, **asdict(compare(a, b))} for a, b in combinations(found, 2)],
     }
 
@@ -41,5 +41,6 @@ def show_evaluated(judged: dict[str, Any]) -> None:
     console.out.print(table)
     for test in judged["mcnemar"]:
         how = "exact" if test["exact"] else "chi-squared"
-        console.plain(f"Only {test['a']} is right on {test['only_a']} images, only {test['b']} on {test['only_b']}. Were both equally "
-                      f"good, so uneven a split had probability {test['p']:.2g} (McNemar's test, {how}).")
+        console.plain(f"Only {test['a']} is right on {test['only_a']} images, only {test['b']} on {test['only_b']}. "
+                      f"Were both equally good, so uneven a split had probability {test['p']:.2g} (McNemar's "
+                      f"test, {how}).")

@@ -12,14 +12,15 @@ from .options import OUTPUT, Debug, Json, argument, option
 
 def export(
     model: Network,
-    file: Annotated[Path, argument("FILE", "The file to write: .onnx, .pt2 (torch.export), .xml (OpenVINO) or .pte (ExecuTorch).")],
+    file: Annotated[Path, argument("FILE", "The file to write: .onnx, .pt2 (torch.export), .xml (OpenVINO) or .pte "
+                                   "(ExecuTorch).")],
     format: Annotated[Literal["onnx", "torch", "openvino", "executorch"] | None, option(
         "--format", panel=OUTPUT, help="What to write; left out: what FILE's suffix says.")] = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a network as a file that other programs run, read it back with its engine, and compare the scores. It takes images
-    (batch, channels, height, width) that are resized and normalised already: any batch, of ExecuTorch one.
+    """Write a network as a file that other programs run, read it back with its engine, and compare the scores. It takes
+    images (batch, channels, height, width) that are resized and normalised already: any batch, of ExecuTorch one.
 
     [bold]Examples[/]
       convatlas export runs/2026-11-24-resnet18-flowers flowers.onnx
@@ -31,7 +32,8 @@ def export(
 
     done = write(network(model), file, format)
     if as_json:
-        console.document({"file": str(done.path), "format": done.format, "bytes": done.size, "difference": done.difference})
+        console.document({"file": str(done.path), "format": done.format, "bytes": done.size,
+                          "difference": done.difference})
         return
-    console.out.print(f"written: {escape(str(done.path))} ({done.format}, {console.short(done.size)}B; its scores differ by at most "
-                      f"{done.difference:.1e} of the largest)", soft_wrap=True)
+    console.out.print(f"written: {escape(str(done.path))} ({done.format}, {console.short(done.size)}B; its scores "
+                      f"differ by at most {done.difference:.1e} of the largest)", soft_wrap=True)

@@ -56,8 +56,8 @@ def facts(
     else:
         console.out.print(judged(verdicts, named=True))
         checked = sum(verdict.computed is not None for verdict in verdicts)
-        console.out.print(f"{len(verdicts)} published figures, {checked} of them checked ({checked / max(len(verdicts), 1):.0%}): "
-                          f"{_counted(verdicts)}")
+        console.out.print(f"{len(verdicts)} published figures, {checked} of them checked "
+                          f"({checked / max(len(verdicts), 1):.0%}): {_counted(verdicts)}")
     if check and wrong:
         console.error(f"what was published and what is built differ: {'; '.join(wrong)}")
         raise typer.Exit(1)

@@ -30,10 +30,11 @@ def info(
     sets: Annotated[list[str] | None, option(
         "--set", panel=COMMON, metavar=FIELD,
         help="A field of the network, such as [bold]num_classes=10[/]; repeatable.")] = None,
-    memory: Annotated[bool, switch("--memory", panel=OUTPUT, help=f"Tell the memory that a batch of {BATCH} images makes and keeps in "
-                                   "each layer, and what predicting and training need.")] = False,
-    receptive_field: Annotated[bool, switch("--receptive-field", panel=OUTPUT, help="Tell how many pixels of the image a unit of each "
-                                            "layer sees, and from where on: unit i from stride · i + offset.")] = False,
+    memory: Annotated[bool, switch("--memory", panel=OUTPUT, help=f"Tell the memory that a batch of {BATCH} images "
+                                   "makes and keeps in each layer, and what predicting and training need.")] = False,
+    receptive_field: Annotated[bool, switch("--receptive-field", panel=OUTPUT,
+                                            help="Tell how many pixels of the image a unit of each layer sees, and "
+                                            "from where on: unit i from stride · i + offset.")] = False,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -92,7 +93,8 @@ def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
                "stride": row.sight and row.sight[0].stride, "offset": row.sight and row.sight[0].low,
                **({} if needs is None else {"made": needs.made.get(row.name, 0), "kept": needs.kept.get(row.name, 0)})}
               for row in found.layers]
-    peak = {} if needs is None else {"memory": {"batch_size": BATCH, "predicting": needs.inference, "training": needs.training}}
+    peak = ({} if needs is None
+            else {"memory": {"batch_size": BATCH, "predicting": needs.inference, "training": needs.training}})
     return {**peak, "name": found.name, "aliases": found.aliases, "family": found.family, "title": found.title,
             "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs, "fidelity": found.fidelity,
             "recipe": found.recipe, "spec": plain(found.spec), "params": found.params, "macs": found.macs,
@@ -129,7 +131,8 @@ def _layers(found: "Info", needs: "Memory | None", receptive_field: bool) -> Non
         bytes_ = () if needs is None else (needs.made.get(row.name, 0), needs.kept.get(row.name, 0))
         table.add_row(escape(row.name), row.kind, "×".join(map(str, row.output)), row.kernel,
                       console.exact(row.params) if row.params else "", console.exact(row.macs) if row.macs else "",
-                      *(size(count) if count else "" for count in bytes_), *(sight(row.sight) if receptive_field else ()))
+                      *(size(count) if count else "" for count in bytes_),
+                      *(sight(row.sight) if receptive_field else ()))
     table.add_section()
     table.add_row("total", "", "", "", console.exact(found.params), console.exact(found.macs), style="bold")
     console.out.print(table)

@@ -20,7 +20,8 @@ from .inspections.upsampling import upsampling
 
 inspect = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-NETWORK, WEIGHTS, IMAGES, IDEAS = "The network", "What it has learnt", "What it does with images", "Ideas"      # panels of --help
+# panels of --help
+NETWORK, WEIGHTS, IMAGES, IDEAS = "The network", "What it has learnt", "What it does with images", "Ideas"
 COMMANDS = (
     ("summary", summary, NETWORK, "Layer by layer: shapes, cost, memory, receptive field."),
     ("diagram", diagram, NETWORK, "The architecture, drawn as papers draw them."),

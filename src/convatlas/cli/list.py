@@ -23,7 +23,8 @@ def list_models(
         "--fidelity", panel=FILTERS,
         help="As the paper printed it, as its authors released it, or as the field uses it.")] = None,
     pretrained: Annotated[bool, switch(
-        "--pretrained", panel=FILTERS, help="The public weights that are known of them, as [bold]--weights[/] takes them.")] = False,
+        "--pretrained", panel=FILTERS, help="The public weights that are known of them, as [bold]--weights[/] takes "
+        "them.")] = False,
     debug: Debug = False,
     names: Annotated[bool, switch("--names", panel=OUTPUT, help="Print the names alone, one per line.")] = False,
     json: Json = False,
@@ -91,10 +92,11 @@ def _pretrained(found: list[str], names: bool, json: bool) -> None:
         table = console.table("network", "weights", ">classes", ">top-1", ">top-5", ">input", "licence")
         for each in rows:
             told = ("–" if value is None else f"{value:.2f} %" for value in (each.top1, each.top5))
-            table.add_row(f"[bold cyan]{each.ours}[/]", each.id, str(each.classes), *told, str(each.image_size), each.licence)
+            table.add_row(f"[bold cyan]{each.ours}[/]", each.id, str(each.classes), *told,
+                          str(each.image_size), each.licence)
         console.out.print(table)
-        console.plain("Accuracies are as those who trained them report them. Nothing is downloaded unless asked (--download).",
-                      to=console.err)
+        console.plain("Accuracies are as those who trained them report them. Nothing is downloaded unless asked "
+                      "(--download).", to=console.err)
 
 
 def _table(variants: list["Variant"]) -> None:

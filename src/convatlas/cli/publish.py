@@ -14,8 +14,10 @@ def publish(
     run: Annotated[Path, argument("RUN", "A run folder, or a .safetensors file from one.")],
     out: Annotated[Path, argument("DIR", "The folder to write.")],
     licence: Annotated[str | None, option(
-        "--licence", "--license", panel=OUTPUT, metavar="ID", help="Under which others may use it, such as mit or cc-by-4.0.")] = None,
-    name: Annotated[str | None, option("--name", panel=OUTPUT, help="What it is called; left out: as the folder.")] = None,
+        "--licence", "--license", panel=OUTPUT, metavar="ID", help="Under which others may use it, such as mit or "
+        "cc-by-4.0.")] = None,
+    name: Annotated[str | None, option("--name", panel=OUTPUT,
+                                       help="What it is called; left out: as the folder.")] = None,
     force: Annotated[bool, switch("--force", panel=OUTPUT, help="Replace a published network that is there.")] = False,
     debug: Debug = False,
 ) -> None:

@@ -47,7 +47,8 @@ def list_recipes(debug: Debug = False, json: Json = False) -> None:
 @recipe.command("show")
 def show(
     name: Annotated[str, argument("NAME", "A name that [bold]convatlas recipe list[/] shows.")],
-    full: Annotated[bool, switch("--full", panel=COMMON, help="Every field, also those that the recipe leaves as they are.")] = False,
+    full: Annotated[bool, switch("--full", panel=COMMON, help="Every field, also those that the recipe leaves as they "
+                                 "are.")] = False,
     debug: Debug = False,
 ) -> None:
     """Print a recipe as YAML that `convatlas train --config` reads, with its source in the comment above it."""

@@ -27,7 +27,8 @@ def requested(flags: Flags, *, recipe: str | None, config: Path | None, sets: Se
     else:
         raise ConvatlasError("no network is named: say which, for example `convatlas train lenet5 digits`"
                              " (`convatlas list` shows all)")
-    return resolve(base.change("data.source", "digits"), config=config, flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets)
+    return resolve(base.change("data.source", "digits"), config=config,
+                   flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets)
 
 
 def resumed(folder: Path, flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:

@@ -39,12 +39,15 @@ def top(context: typer.Context) -> None:
 
 @runs.command("list")
 def list_all(
-    places: Annotated[list[str] | None, argument("DIR", "Run folders, or folders with runs in them. Left out: runs/.")] = None,
-    model: Annotated[str | None, option("--model", panel=FILTERS, metavar="NAME", help="Only this network; * for any letters.")] = None,
-    data: Annotated[str | None, option("--data", panel=FILTERS, metavar="NAME", help="Only this data; * for any letters.")] = None,
+    places: Annotated[list[str] | None, argument(
+        "DIR", "Run folders, or folders with runs in them. Left out: runs/.")] = None,
+    model: Annotated[str | None, option("--model", panel=FILTERS, metavar="NAME",
+                                        help="Only this network; * for any letters.")] = None,
+    data: Annotated[str | None, option("--data", panel=FILTERS, metavar="NAME",
+                                       help="Only this data; * for any letters.")] = None,
     where: Annotated[list[str] | None, option(
-        "--where", panel=FILTERS, metavar="FIELD=VALUE",
-        help="Only where a field of the configuration or a column of metrics.csv is this; also != < <= > >=. Repeatable.")] = None,
+        "--where", panel=FILTERS, metavar="FIELD=VALUE", help="Only where a field of the configuration or a column of "
+        "metrics.csv is this; also != < <= > >=. Repeatable.")] = None,
     sort: Annotated[str, option(
         "--sort", panel=OUTPUT, metavar="FIELD", show_default=True,
         help="Any field: name, val_top1, seconds, optim.lr …; numbers best or latest first.")] = "started",
@@ -77,12 +80,15 @@ def list_all(
 def _table(found: list["Stored"]) -> None:
     from ..runs.index import value_of
 
-    table = console.table("run", "model", "data", "recipe", ">epochs", ">val acc", ">val loss", ">time", ">images/s", "state", "started")
+    table = console.table("run", "model", "data", "recipe", ">epochs", ">val acc", ">val loss", ">time", ">images/s",
+                          "state", "started")
     for run in found:
         state = run.state()
-        table.add_row(f"[bold cyan]{escape(run.name)}[/]", *(escape(_shown(value_of(run, name))) for name in ("model", "data", "recipe")),
+        table.add_row(f"[bold cyan]{escape(run.name)}[/]",
+                      *(escape(_shown(value_of(run, name))) for name in ("model", "data", "recipe")),
                       f"{run.epochs}/{run.wanted or '–'}",
-                      *(_figure(name, value_of(run, name)) for name in ("val_top1", "val_loss", "seconds", "images_per_second")),
+                      *(_figure(name, value_of(run, name))
+                        for name in ("val_top1", "val_loss", "seconds", "images_per_second")),
                       f"[{COLORS[state]}]{state}[/]", _date(run.began))
     console.out.print(table)
 
@@ -90,8 +96,8 @@ def _table(found: list["Stored"]) -> None:
 def _plain(run: "Stored") -> dict[str, Any]:
     from ..runs.index import SHORT
 
-    return {**{name: value(run) for name, value in SHORT.items()}, "best": run.best, "last": run.last, "problem": run.problem,
-            "config": run.config}
+    return {**{name: value(run) for name, value in SHORT.items()}, "best": run.best, "last": run.last,
+            "problem": run.problem, "config": run.config}
 
 
 @runs.command("show")
@@ -107,8 +113,8 @@ def show(
     base, fields = changes(run)
     sizes = files(run)
     if json:
-        console.document({**_plain(run), "changes": {field: {"there": old, "here": new} for field, (old, new) in fields.items()},
-                          "files": sizes})
+        console.document({**_plain(run), "changes": {field: {"there": old, "here": new}
+                                                     for field, (old, new) in fields.items()}, "files": sizes})
         return
     facts = console.table("figure", ">best epoch", ">last epoch")
     for column in dict.fromkeys((*run.best, *run.last)):
@@ -132,7 +138,8 @@ def show(
 @runs.command("compare")
 def compare(
     names: Annotated[list[str], argument(
-        "RUN", "Run folders, or names of folders below runs/; after them DATA, if they are to be judged on the same images.")],
+        "RUN", "Run folders, or names of folders below runs/; after them DATA, if they are to be judged on the same "
+        "images.")],
     data_dir: DataDir = None,
     device: Device = "auto",
     workers: Workers = 0,
@@ -140,8 +147,8 @@ def compare(
     json: Json = False,
 ) -> None:
     """Put runs side by side: the fields in which their configurations differ, and their figures in their best epochs.
-    The best of each figure is marked with a star. With DATA as the last word each is judged on it, and McNemar's test says for
-    every two whether they differ: it counts the images on which only one of them is right.
+    The best of each figure is marked with a star. With DATA as the last word each is judged on it, and McNemar's test
+    says for every two whether they differ: it counts the images on which only one of them is right.
 
     [bold]Examples[/]
       convatlas runs compare 2026-11-23-lenet5-digits 2026-11-23-lenet5-digits-2
@@ -152,7 +159,8 @@ def compare(
 
     data = names[-1] if len(names) > 2 and not _is_run(names[-1]) else None
     found = put([find(name) for name in names if name != data])
-    judged = evaluate_runs([run.folder for run in found.runs], data, data_dir, device, workers) if data is not None else None
+    judged = (evaluate_runs([run.folder for run in found.runs], data, data_dir, device, workers)
+              if data is not None else None)
     if json:
         console.document({"runs": [run.folder for run in found.runs], "fields": found.fields, "figures": found.figures,
                           "best": found.best, **({} if judged is None else {"judged": judged})})
@@ -180,14 +188,16 @@ def _is_run(name: str) -> bool:
 def plot(
     names: Names,
     metric: Annotated[str, option(
-        "--metric", panel=OUTPUT, metavar="NAME,…", show_default=True, help="Columns of metrics.csv, a graph for each.")] = METRICS,
+        "--metric", panel=OUTPUT, metavar="NAME,…", show_default=True,
+        help="Columns of metrics.csv, a graph for each.")] = METRICS,
     x: Annotated[Literal["epoch", "step", "seconds"], option(
         "--x", panel=OUTPUT, help="What runs to the right.", show_default=True)] = "epoch",
     smooth: Annotated[float, option(
         "--smooth", panel=OUTPUT, parser=REAL,
         help="From 0 to below 1: share of the past in a running mean; the raw line stays, pale.")] = 0.0,
     out: Annotated[Path, option(
-        "--out", panel=OUTPUT, metavar="FILE", show_default=True, help="Where to write: .png, .svg or .pdf.")] = Path("curves.png"),
+        "--out", panel=OUTPUT, metavar="FILE", show_default=True,
+        help="Where to write: .png, .svg or .pdf.")] = Path("curves.png"),
     debug: Debug = False,
 ) -> None:
     """Overlay the curves of runs in one picture, the best epoch of each marked.
@@ -198,7 +208,8 @@ def plot(
     """
     from ..runs.index import find, rows_of
 
-    found = {run.name if names.count(run.name) < 2 else run.folder: rows_of(Path(run.folder)) for run in map(find, names)}
+    found = {run.name if names.count(run.name) < 2 else run.folder: rows_of(Path(run.folder))
+             for run in map(find, names)}
     with console.loading():
         from ..inspect.curves import save
     save(found, out, [name.strip() for name in metric.split(",") if name.strip()], x=x, smooth=smooth)

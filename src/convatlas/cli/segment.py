@@ -16,27 +16,34 @@ if TYPE_CHECKING:
 
 def segment(
     run: Annotated[Path, argument("RUN", "A run folder of a network that segments, or a .safetensors file from one.")],
-    images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns; pictures, TIFF, .npy and Zarr of any size.")],
+    images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns; pictures, TIFF, .npy and Zarr "
+                                          "of any size.")],
     out: Annotated[Path, option("--out", "-o", panel=OUTPUT, metavar="DIR", help="The folder for the results.")],
     probabilities: Annotated[bool, switch(
-        "--probabilities", panel=OUTPUT, help="Also the probability of every class at every pixel, as .npy or Zarr.")] = False,
-    overlay: Annotated[bool, switch("--overlay", panel=OUTPUT, help="Also the image with its classes in colour.")] = False,
+        "--probabilities", panel=OUTPUT, help="Also the probability of every class at every pixel, as .npy or "
+        "Zarr.")] = False,
+    overlay: Annotated[bool, switch("--overlay", panel=OUTPUT,
+                                    help="Also the image with its classes in colour.")] = False,
     instances: Annotated[Literal["none", "components", "watershed"], option(
-        "--instances", panel=OUTPUT, help="Also single objects and a table of them: what hangs together, or that cut at waists.")] = "none",
+        "--instances", panel=OUTPUT, help="Also single objects and a table of them: what hangs together, or that cut "
+        "at waists.")] = "none",
     tile: Annotated[int | None, option(
-        "--tile", panel=SPEED, parser=COUNT, help="Side in pixels of what the network gets at once; else as memory allows.")] = None,
+        "--tile", panel=SPEED, parser=COUNT, help="Side in pixels of what the network gets at once; else as memory "
+        "allows.")] = None,
     overlap: Annotated[int | None, option(
-        "--overlap", panel=SPEED, parser=NATURAL, help="Pixels that tiles of a padded network share; else as its depth asks.")] = None,
+        "--overlap", panel=SPEED, parser=NATURAL, help="Pixels that tiles of a padded network share; else as its depth "
+        "asks.")] = None,
     batch_size: BatchSize = 1,
     tta: Annotated[Literal["none", "flips", "rotations", "rotations7", "all"], option(
-        "--tta", panel=SPEED, help="Average over 4 flips, 4 rotations, the 7 other symmetries of a square, or all 8.")] = "none",
+        "--tta", panel=SPEED, help="Average over 4 flips, 4 rotations, the 7 other symmetries of a square, or all "
+        "8.")] = "none",
     strict: Strict = False,
     device: Device = "auto",
     debug: Debug = False,
     json: Json = False,
 ) -> None:
-    """Say for every pixel of an image what it belongs to. Images may be larger than memory; one command started again after an
-    interruption goes on, and under torchrun several processes share the tiles.
+    """Say for every pixel of an image what it belongs to. Images may be larger than memory; one command started again
+    after an interruption goes on, and under torchrun several processes share the tiles.
 
     [bold]Examples[/]
       convatlas segment runs/unet-cells nuclei/ --out masks --overlay
@@ -52,8 +59,9 @@ def segment(
     files = [file for word in images for file in ([word] if is_zarr(Path(word)) else pictures([word]))]
     bar = _Bar()
     try:
-        found = label(run, files, out, tile=tile, overlap=overlap, tta=tta, probabilities=probabilities, overlay=overlay,
-                      instances=instances, batch_size=batch_size, device=device, strict=strict, watch=bar)
+        found = label(run, files, out, tile=tile, overlap=overlap, tta=tta, probabilities=probabilities,
+                      overlay=overlay, instances=instances, batch_size=batch_size, device=device,
+                      strict=strict, watch=bar)
     finally:
         bar.close()
     failed = [each.error for each in found if each.error is not None]
@@ -78,7 +86,8 @@ class _Bar:
         self.live.start()
 
     def __call__(self, image: str, done: int, total: int) -> None:
-        self.live.update(self.row, description=escape(f"{Path(image).name}, tile {done} of {total}"), completed=done, total=total)
+        self.live.update(self.row, description=escape(f"{Path(image).name}, tile {done} of {total}"),
+                         completed=done, total=total)
 
     def close(self) -> None:
         self.live.stop()
@@ -90,5 +99,6 @@ def _table(found: list["Finished"]) -> None:
     table = console.table("image", "labels", ">objects", ">share of each class")
     for each in found:
         shares = "  ".join(console.percent(pixels / sum(each.pixels)) for pixels in each.pixels)
-        table.add_row(escape(each.image), escape(str(each.labels)), "" if each.count is None else str(each.count), shares)
+        table.add_row(escape(each.image), escape(str(each.labels)),
+                      "" if each.count is None else str(each.count), shares)
     console.out.print(table)

@@ -15,12 +15,14 @@ QUIET = 10.0        # seconds between two lines where there is no terminal
 
 
 def shard(
-    folder: Annotated[Path, argument("FOLDER", "A folder with one sub-folder of images per class, or train/ and val/ of such.")],
-    out: Annotated[Path, argument("OUT", "Where the shards go: a new or empty folder, or one that an interrupted run began.")],
+    folder: Annotated[Path, argument("FOLDER", "A folder with one sub-folder of images per class, or train/ and val/ "
+                                     "of such.")],
+    out: Annotated[Path, argument("OUT", "Where the shards go: a new or empty folder, or one that an interrupted run "
+                                  "began.")],
     shard_mb: Annotated[float, option("--shard-mb", panel=DATA, parser=REAL, show_default=True,
                                       help="Size of a shard in MB, about.")] = 512,
-    val: Annotated[float, option("--val", panel=DATA, metavar="SHARE", parser=REAL, show_default=True,
-                                 help="Share of each class that becomes the validation part, where FOLDER has none; 0: none.")] = 0.2,
+    val: Annotated[float, option("--val", panel=DATA, metavar="SHARE", parser=REAL, show_default=True, help="Share of "
+                                 "each class that becomes the validation part, where FOLDER has none; 0: none.")] = 0.2,
     seed: Annotated[int, option("--seed", panel=DATA, parser=WHOLE, show_default=True,
                                 help="What shuffles the images and chooses those for validation.")] = 0,
     debug: Debug = False,
@@ -43,7 +45,8 @@ def shard(
     if shard_mb <= 0:
         raise ConvatlasError(f"--shard-mb {shard_mb:g} is refused: it must be above 0")
     if out.resolve().is_relative_to(folder.resolve()):
-        raise ConvatlasError(f"{str(out)!r} lies in {str(folder)!r}, where it would be taken for images; choose another place")
+        raise ConvatlasError(f"{str(out)!r} lies in {str(folder)!r}, where it would be taken for images; choose "
+                             "another place")
 
     with console.loading():
         from ..data.shards.writer import write_shards
@@ -67,7 +70,8 @@ def shard(
         return
     table = console.table("part", ">shards", ">images", ">MB")
     for row in rows:
-        table.add_row(str(row["part"]), *(console.exact(int(row[key])) for key in ("shards", "images")), f"{int(row['bytes']) / 1e6:.1f}")
+        table.add_row(str(row["part"]), *(console.exact(int(row[key])) for key in ("shards", "images")),
+                      f"{int(row['bytes']) / 1e6:.1f}")
     console.out.print(table)
-    console.out.print(f"[bold]{escape(str(out))}[/]: {len(index.classes)} classes. Next: convatlas train MODEL {escape(str(out))}",
-                      soft_wrap=True)
+    console.out.print(f"[bold]{escape(str(out))}[/]: {len(index.classes)} classes. Next: convatlas train MODEL "
+                      f"{escape(str(out))}", soft_wrap=True)

@@ -42,14 +42,12 @@ ScheduleName = Literal["constant", "steps", "exponential", "cosine", "linear", "
 def train(
     model: Annotated[str | None, argument("MODEL", "A name that [bold]convatlas list[/] shows.")] = None,
     data: Annotated[str | None, argument("DATA", f"{DATA_HELP} Left out: digits.")] = None,
-
     device: Annotated[DeviceName | None, option("--device", panel=COMMON, help=DEVICE_HELP)] = None,
     workers: Annotated[int | None, option(
         "--workers", panel=COMMON, parser=WHOLE, help="Processes that read images.")] = None,
     seed: Annotated[int | None, option(
         "--seed", panel=COMMON, parser=WHOLE, help="The same seed gives the same run.")] = None,
     debug: Debug = False,
-
     data_dir: DataDir = None,
     download: Download = False,
     image_size: Annotated[str | None, option(
@@ -59,9 +57,9 @@ def train(
         "--in-chans", panel=DATA, parser=WHOLE,
         help="Channels of the input: 1 grey, 3 colour; images are converted.")] = None,
     cache: Annotated[Literal["auto", "off", "memory", "disk"] | None, option(
-        "--cache", panel=DATA, help="Decode image files once and keep the pixels: in memory where they fit (auto), or on disk.")] = None,
+        "--cache", panel=DATA, help="Decode image files once and keep the pixels: in memory where they fit (auto), or "
+        "on disk.")] = None,
     strict: Strict = False,
-
     recipe: Annotated[str | None, option(
         "--recipe", panel=TRAINING, metavar="NAME",
         help="Another recipe than the network's own; [bold]convatlas recipe list[/] shows all.")] = None,
@@ -76,34 +74,41 @@ def train(
     lr: Annotated[float | None, option(
         "--lr", panel=TRAINING, parser=REAL, help="Learning rate at its highest.")] = None,
     optimizer: Annotated[Optimizer | None, option(
-        "--optimizer", panel=TRAINING, metavar="NAME",
-        help="sgd, adam, adamw, rmsprop; sgd_caffe and rmsprop_tf as Caffe and TensorFlow have them; lm: LeNet-5's.")] = None,
+        "--optimizer", panel=TRAINING, metavar="NAME", help="sgd, adam, adamw, rmsprop; sgd_caffe and rmsprop_tf as "
+        "Caffe and TensorFlow have them; lm: LeNet-5's.")] = None,
     schedule: Annotated[ScheduleName | None, option(
         "--schedule", panel=TRAINING, metavar="NAME",
         help="How the rate falls: constant, steps, exponential, cosine, linear, poly or plateau.")] = None,
     warmup_epochs: Annotated[float | None, option(
-        "--warmup-epochs", panel=TRAINING, parser=REAL, help="Epochs over which the rate rises at the beginning.")] = None,
+        "--warmup-epochs", panel=TRAINING, parser=REAL, help="Epochs over which the rate rises at the "
+        "beginning.")] = None,
     weight_decay: Annotated[float | None, option(
         "--weight-decay", panel=TRAINING, parser=REAL, help="Pull of the weights towards zero.")] = None,
     label_smoothing: Annotated[float | None, option(
-        "--label-smoothing", panel=TRAINING, parser=REAL, help="Share of the target given to all classes alike.")] = None,
+        "--label-smoothing", panel=TRAINING, parser=REAL, help="Share of the target given to all classes "
+        "alike.")] = None,
     mixup: Annotated[float | None, option("--mixup", panel=TRAINING, parser=REAL, help="Alpha of Mixup.")] = None,
     cutmix: Annotated[float | None, option("--cutmix", panel=TRAINING, parser=REAL, help="Alpha of CutMix.")] = None,
     ema: Annotated[float | None, option(
-        "--ema", panel=TRAINING, parser=REAL, help="Validate and keep a running average of the weights with this decay.")] = None,
+        "--ema", panel=TRAINING, parser=REAL, help="Validate and keep a running average of the weights with this "
+        "decay.")] = None,
     clip_grad: Annotated[float | None, option(
         "--clip-grad", panel=TRAINING, parser=REAL, help="Largest norm of the gradient.")] = None,
     freeze: Annotated[str | None, option(
         "--freeze", panel=TRAINING, metavar="NAMES",
         help="Parts that do not move, with commas between them, such as stem,stages.0.")] = None,
     lr_head: Annotated[float | None, option(
-        "--lr-head", panel=TRAINING, metavar="Nx", parser=times, help="The new classifier's rate, such as 10x that of the rest.")] = None,
+        "--lr-head", panel=TRAINING, metavar="Nx", parser=times,
+        help="The new classifier's rate, such as 10x that of the rest.")] = None,
     layer_decay: Annotated[float | None, option(
-        "--layer-decay", panel=TRAINING, parser=REAL, help="Each stage's rate is this times the next one's, such as 0.7.")] = None,
+        "--layer-decay", panel=TRAINING, parser=REAL, help="Each stage's rate is this times the next one's, such as "
+        "0.7.")] = None,
     accumulate: Annotated[int | None, option(
-        "--accumulate", panel=SPEED, parser=WHOLE, help="Compute each batch in this many parts, for less memory.")] = None,
+        "--accumulate", panel=SPEED, parser=WHOLE, help="Compute each batch in this many parts, for less "
+        "memory.")] = None,
     auto: Annotated[bool, switch(
-        "--auto", panel=SPEED, help="Measure for some seconds which of the settings below are fastest here, and use them.")] = False,
+        "--auto", panel=SPEED, help="Measure for some seconds which of the settings below are fastest here, and use "
+        "them.")] = False,
     amp: Annotated[Literal["off", "bf16"] | None, option(
         "--amp", panel=SPEED, help="bf16: compute in bfloat16 where it is safe.")] = None,
     channels_last: Annotated[bool | None, typer.Option(
@@ -115,19 +120,19 @@ def train(
     weights: Annotated[str | None, option(
         "--weights", panel=TRAINING, metavar="PATH|NAME",
         help="Begin from the weights of a run folder, of a file of torchvision's or timm's network, or of a name that "
-             "[bold]convatlas list --pretrained[/] shows.")] = None,
+        "[bold]convatlas list --pretrained[/] shows.")] = None,
     parallel: Annotated[Literal["ddp", "fsdp"] | None, option(
         "--parallel", panel=SPEED, help="Under torchrun: copy the network to every process, or shard it.")] = None,
     sets: Annotated[list[str] | None, option(
         "--set", panel=TRAINING, metavar=FIELD,
         help="Any field of a run, such as [bold]augment.flip=0.5[/]; repeatable.")] = None,
-
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="DIR", help="The run folder; left out: runs/DATE-MODEL-DATA.")] = None,
     force: Annotated[bool, switch(
         "--force", panel=OUTPUT, help="Replace a run that is already in that folder.")] = False,
     track: Annotated[str | None, option(
-        "--track", panel=OUTPUT, metavar="NAMES", help="Send the metrics to wandb or mlflow as well (extras to install).")] = None,
+        "--track", panel=OUTPUT, metavar="NAMES", help="Send the metrics to wandb or mlflow as well (extras to "
+        "install).")] = None,
     resume: Annotated[Path | None, option(
         "--resume", panel=OUTPUT, metavar="RUN",
         help="Go on with an interrupted run; MODEL and DATA come from it.")] = None,
@@ -150,14 +155,18 @@ def train(
         ("model.name", model), ("model.weights", weights),
         ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
         ("data.source", data), ("data.data_dir", data_dir), ("data.download", download or None),
-        ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers), ("data.cache", cache),
+        ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers),
+        ("data.cache", cache),
         ("augment.mixup", mixup), ("augment.cutmix", cutmix), ("loss.label_smoothing", label_smoothing),
-        ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay), ("optim.clip_grad", clip_grad),
-        ("optim.layer_decay", layer_decay), ("optim.groups", None if lr_head is None else [{"names": "head.classifier", "lr": lr_head}]),
+        ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay),
+        ("optim.clip_grad", clip_grad),
+        ("optim.layer_decay", layer_decay),
+        ("optim.groups", None if lr_head is None else [{"names": "head.classifier", "lr": lr_head}]),
         ("schedule.name", schedule), ("schedule.warmup_epochs", warmup_epochs),
         ("train.epochs", epochs), ("train.seed", seed), ("train.device", device), ("train.ema", ema),
         ("train.freeze", _names(freeze)), ("train.accumulate", accumulate), ("train.track", _names(track)),
-        ("train.parallel", parallel), ("train.amp", amp), ("train.channels_last", channels_last), ("train.compile", compile),
+        ("train.parallel", parallel), ("train.amp", amp), ("train.channels_last", channels_last),
+        ("train.compile", compile),
     ]
     if resume is None:
         run = requested(flags, recipe=recipe, config=config, sets=sets or ())
@@ -203,11 +212,12 @@ def _tell(run: "Run", trained: "Trained") -> None:
     task, outcome, folder = task_of(run.model.name), trained.outcome, str(trained.folder)
     lines = [""]
     if outcome.interrupted:
-        lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {run.train.epochs} epochs; a checkpoint is written",
-                  f"go on    convatlas train --resume {escape(folder)}"]
+        lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {run.train.epochs} epochs; a checkpoint is "
+                  "written", f"go on    convatlas train --resume {escape(folder)}"]
     elif trained.evaluation is not None:
         best = task.best(trained.evaluation)
-        lines.append(f"{best.label:<8} [bold green]{best.figure}[/]{best.text}, after epoch {outcome.best_epoch} of {run.train.epochs}")
+        lines.append(f"{best.label:<8} [bold green]{best.figure}[/]{best.text}, after epoch {outcome.best_epoch} of "
+                     f"{run.train.epochs}")
     if outcome.skipped:
         lines.append(f"skipped  {outcome.skipped} images that could not be read")
     lines.append(f"run      {escape(folder)}  ({console.duration(outcome.seconds)} of training)")

@@ -11,9 +11,11 @@ from .options import OUTPUT, TRAINING, Debug, Json, argument, option, switch
 
 weights = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
-Model = Annotated[str | None, option("--model", panel=TRAINING, metavar="NAME", help="Which network it is; left out: all are tried.")]
+Model = Annotated[str | None, option("--model", panel=TRAINING, metavar="NAME",
+                                     help="Which network it is; left out: all are tried.")]
 
-Download = Annotated[bool, switch("--download", panel=TRAINING, help="Fetch weights that are named and not in the cache.")]
+Download = Annotated[bool, switch("--download", panel=TRAINING,
+                                  help="Fetch weights that are named and not in the cache.")]
 SOURCE = "A run folder, a .safetensors, .pth, .h5 or .npz file, or a name such as timm/resnet50.a1_in1k."
 
 
@@ -43,10 +45,11 @@ def explain(
     report = explain_weights(file, model, download=download)
     if json:
         rows = [{"ours": row.ours, "theirs": row.theirs, "what": row.what, "why": row.why} for row in report.rows]
-        console.document({"file": report.where, "network": report.network, "source": report.source, "notes": list(report.notes),
-                          "tensors": rows})
+        console.document({"file": report.where, "network": report.network, "source": report.source,
+                          "notes": list(report.notes), "tensors": rows})
         return
-    console.out.print(f"[bold]{escape(report.where)}[/]: {escape(report.source)}, which is {escape(report.network)} here", soft_wrap=True)
+    console.out.print(f"[bold]{escape(report.where)}[/]: {escape(report.source)}, which is {escape(report.network)} "
+                      "here", soft_wrap=True)
     for note in report.notes:
         console.out.print(f"  {escape(note)}", soft_wrap=True)
     table = console.table("here", "there", "what", "why")
@@ -60,7 +63,8 @@ def explain(
 def convert(
     source: Annotated[str, argument("IN", SOURCE)],
     target: Annotated[Path, argument("OUT", "The file to write: .safetensors, or .pth.")],
-    to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT, help="Whose names the tensors get.")],
+    to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT,
+                                                                      help="Whose names the tensors get.")],
     model: Model = None,
     download: Download = False,
     debug: Debug = False,

@@ -25,8 +25,8 @@ def read_npz(path: Path, split: Split, classes: tuple[str, ...] = ()) -> Source:
     """Open an `.npz`; `classes` names the labels where they are known beforehand, else its own array `classes` may.
 
     Pictures are (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1, 3 or 4, as uint8 or as floats in 0..1; labels are
-    integers 0..K-1, or several per picture as 0 and 1 in (N, K). Training prefers the archive's validation arrays over its
-    test arrays, evaluation the reverse.
+    integers 0..K-1, or several per picture as 0 and 1 in (N, K). Training prefers the archive's validation arrays over
+    its test arrays, evaluation the reverse.
     """
     arrays = _load(path)
     train = _part(arrays, TRAIN, path)
@@ -57,7 +57,8 @@ def single_labels(labels: Tensor, where: str) -> tuple[str, ...]:
     """A sentence if labels (N, K) might as well be class numbers."""
     if (labels.sum(1) != 1).any():
         return ()
-    return (f"In {where} every picture has exactly one label. If they exclude each other, give one class per picture instead.",)
+    return (f"In {where} every picture has exactly one label. If they exclude each other, give one class per "
+            "picture instead.",)
 
 
 def _check_classes(train: Tensors, names: Sequence[str], path: Path) -> None:

@@ -1,8 +1,8 @@
 """Augmentations as published, each for a whole batch at once.
 
-A function takes pictures (n, C, H, W) and one seed per picture, int64 (n,); what happens to a picture depends on it and its
-seed only. So one picture is a batch of one, and gets bit for bit what it gets among others: nothing here sums over a batch,
-or uses matrix products, whose rounding changes with the number of rows.
+A function takes pictures (n, C, H, W) and one seed per picture, int64 (n,); what happens to a picture depends on it and
+its seed only. So one picture is a batch of one, and gets bit for bit what it gets among others: nothing here sums over
+a batch, or uses matrix products, whose rounding changes with the number of rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +47,8 @@ def windows(pixels: Tensor, size: tuple[int, int], seeds: Tensor) -> Tensor:
     h, w = size
     top = below(places[:, 0], pixels.shape[-2] - h + 1).numpy()
     left = below(places[:, 1], pixels.shape[-1] - w + 1).numpy()
-    every = np.lib.stride_tricks.sliding_window_view(pixels.numpy(), (h, w), axis=(2, 3))   # a view: (n, C, tops, lefts, h, w)
+    # a view: (n, C, tops, lefts, h, w)
+    every = np.lib.stride_tricks.sliding_window_view(pixels.numpy(), (h, w), axis=(2, 3))
     return torch.from_numpy(every[np.arange(len(pixels)), :, top, left])
 
 
@@ -70,7 +71,8 @@ def boxes(
 ) -> tuple[Tensor, Tensor]:
     """Rectangles inside (h, w): (top, left, height, width) as int64 (n, 4), and whether one of ten tries fitted, (n,).
 
-    `size` is one for all, or int64 (n, 2). The share of the area is uniform, the logarithm of width / height too, and so is the place.
+    `size` is one for all, or int64 (n, 2). The share of the area is uniform, the logarithm of width / height too, and
+    so is the place.
     """
     h, w = _sides(size)
     draws = uniforms(seeds, 2 * TRIES + 2, salt)
@@ -80,17 +82,22 @@ def boxes(
     fits = (heights > 0) & (heights <= h) & (widths > 0) & (widths <= w)
     first = fits.int().argmax(1, keepdim=True)
     height, width = heights.gather(1, first), widths.gather(1, first)
-    top, left = below(draws[:, -2:-1], (h - height + 1).clamp(min=1)), below(draws[:, -1:], (w - width + 1).clamp(min=1))
+    top, left = below(draws[:, -2:-1], (h - height + 1).clamp(min=1)), below(draws[:, -1:],
+                                                                             (w - width + 1).clamp(min=1))
     return torch.cat([top, left, height, width], 1), fits.any(1)
 
 
 def inception_boxes(
     size: tuple[int, int] | Tensor, scale: tuple[float, float], ratio: tuple[float, float], seeds: Tensor
 ) -> Tensor:
-    """GoogLeNet's crops, int64 (n, 4); where no try fits, the largest centre crop whose aspect is within `ratio`. `size` as in `boxes`."""
+    """GoogLeNet's crops, int64 (n, 4); where no try fits, the largest centre crop whose aspect is within `ratio`.
+
+    `size` as in `boxes`.
+    """
     h, w = _sides(size)
     found, fits = boxes(size, scale, ratio, seeds, "resized crop")
-    width, height = torch.minimum(w, (h.double() * ratio[1]).round().long()), torch.minimum(h, (w.double() / ratio[0]).round().long())
+    width, height = (torch.minimum(w, (h.double() * ratio[1]).round().long()),
+                     torch.minimum(h, (w.double() / ratio[0]).round().long()))
     center = torch.cat([(h - height) // 2, (w - width) // 2, height, width], 1)
     return torch.where(fits[:, None], found, center)
 
@@ -112,8 +119,10 @@ def affine_field(most: tuple[float, float, float, float], size: tuple[int, int],
     """
     h, w = size
     rotation, shift, scale, shear = most
-    largest = torch.tensor([np.radians(rotation), np.radians(shear), shift * w, shift * h, scale, scale], dtype=torch.float64)
-    angle, slant, right, down, wider, higher = (between(uniforms(seeds, 6, "affine"), -1, 1) * largest).T[:, :, None, None]
+    largest = torch.tensor([np.radians(rotation), np.radians(shear), shift * w, shift * h, scale, scale],
+                           dtype=torch.float64)
+    angle, slant, right, down, wider, higher = (between(uniforms(seeds, 6, "affine"), -1,
+                                                        1) * largest).T[:, :, None, None]
     y, x = _center_grid(h, w)
     x_moved, y_moved = x - right, y - down          # backwards: unshift, unrotate, unshear, unscale
     x_turned = angle.cos() * x_moved + angle.sin() * y_moved
@@ -133,13 +142,15 @@ def displacement(seeds: Tensor, grid: int, sigma: float, size: tuple[int, int]) 
     return nn.interpolate(coarse, size, mode="bicubic", align_corners=True)
 
 
-def deform(images: Tensor, field: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear", border: Border = "black") -> Tensor:
+def deform(images: Tensor, field: Tensor, mode: Literal["bilinear", "nearest"] = "bilinear",
+           border: Border = "black") -> Tensor:
     """Pictures (n, C, H, W) read at each pixel's place plus `field` (n, 2, H, W), dx then dy; keeps the dtype.
 
     A label map takes the same field and mode="nearest": labels are then moved, never mixed.
     """
     if field.shape != (len(images), 2, *images.shape[-2:]):
-        raise ValueError(f"images {tuple(images.shape)} need a field (n, 2, H, W) of their size, not {tuple(field.shape)}")
+        raise ValueError(f"images {tuple(images.shape)} need a field (n, 2, H, W) of their size, not "
+                         f"{tuple(field.shape)}")
     h, w = images.shape[-2:]
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     scaled = torch.stack([(x + field[:, 0]) * 2 / max(w - 1, 1) - 1, (y + field[:, 1]) * 2 / max(h - 1, 1) - 1], -1)
@@ -158,7 +169,8 @@ def _center_grid(h: int, w: int) -> tuple[Tensor, Tensor]:
 
 
 def jittered(pixels: Tensor, most: tuple[float, float, float, float], seeds: Tensor) -> Tensor:
-    """Photometric distortion: brightness, contrast, saturation and hue of each picture changed, in random order; on uint8.
+    """Photometric distortion: brightness, contrast, saturation and hue of each picture changed, in random order; on
+    uint8.
 
     As torchvision's ColorJitter: the first three times a factor up to 1 ± their value, hue turned by up to ± its value.
     """
@@ -191,7 +203,8 @@ def color_noise(deviation: float, values: Tensor, vectors: Tensor, seeds: Tensor
 
 
 def by_policy(pixels: Tensor, policy: Callable[[Tensor], Tensor], seeds: Tensor) -> Tensor:
-    """Each picture through one of torchvision's policies, whose draws from torch's global generator come from its seed."""
+    """Each picture through one of torchvision's policies, whose draws from torch's global generator come from its seed.
+    """
     done = []
     with torch.random.fork_rng(devices=[]):
         for picture, seed in zip(pixels, derived(seeds, "policy").tolist(), strict=True):

@@ -11,14 +11,15 @@ from .shards.stream_loader import StreamLoader
 from .transform import Transform
 
 
-def batches(images: ImageSet, transform: Transform, batch_size: int, data: Data, *, rank: int, world: int, seed: int = 0,
-            shuffle: bool = False, sampling: Literal["all", "balanced"] = "all") -> Loader | StreamLoader:
+def batches(images: ImageSet, transform: Transform, batch_size: int, data: Data, *,
+            rank: int, world: int, seed: int = 0, shuffle: bool = False,
+            sampling: Literal["all", "balanced"] = "all") -> Loader | StreamLoader:
     """Process `rank`'s share, of `world` processes, read as `data` says (workers, strict)."""
     if isinstance(images, Stream):
         if sampling == "balanced":
-            raise ConvatlasError("data.sampling = balanced takes any image at any time, and shards are read one after the other: "
-                                 "weigh the classes with loss.class_weights=balanced instead")
-        return StreamLoader(images, transform, batch_size, seed=seed, shuffle=shuffle, rank=rank, world=world, workers=data.workers,
-                            strict=data.strict)
+            raise ConvatlasError("data.sampling = balanced takes any image at any time, and shards are read one after "
+                                 "the other: weigh the classes with loss.class_weights=balanced instead")
+        return StreamLoader(images, transform, batch_size, seed=seed, shuffle=shuffle, rank=rank, world=world,
+                            workers=data.workers, strict=data.strict)
     return Loader(images, transform, batch_size, seed=seed, shuffle=shuffle, sampling=sampling, rank=rank, world=world,
                   workers=data.workers, strict=data.strict)

@@ -32,7 +32,8 @@ TELL = 10.0                     # seconds between two reports of progress
 def prepared(
     images: ImageSet, config: Data, transform: Transform, tell: Callable[[str], None] = print, *, processes: int = 1
 ) -> ImageSet:
-    """The set as it is best read by `transform`: files cached as `data.cache` says, and scaled down as `data.decode` does.
+    """The set as it is best read by `transform`: files cached as `data.cache` says, and scaled down as `data.decode`
+    does.
 
     Sets that are not files come back unchanged. `processes` of this machine will each do this; `tell` gets sentences
     about what takes long. Raises ConvatlasError where the cache cannot be written.
@@ -79,8 +80,8 @@ class Table(NamedTuple):
 class Cached:
     """Files with their pixels: uint8, one picture (C, H, W) after the other; reads as `files` does, bit for bit.
 
-    `images` is the whole as (N, C, H, W) where all have one shape, and None otherwise. `path` is the file that holds the
-    pixels, if any: then each process maps it for itself.
+    `images` is the whole as (N, C, H, W) where all have one shape, and None otherwise. `path` is the file that holds
+    the pixels, if any: then each process maps it for itself.
     """
 
     def __init__(self, files: Files, table: Table, pixels: Tensor, path: Path | None = None):
@@ -109,7 +110,8 @@ class Cached:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is None:
             return Cached, (self.files, self.table, self._pixels)
-        return _reopened, (self.files, self.table, len(self._pixels), self.path)     # a worker maps the file, and gets no copy
+        # a worker maps the file, and gets no copy
+        return _reopened, (self.files, self.table, len(self._pixels), self.path)
 
 
 def in_memory(files: Files, tell: Callable[[str], None]) -> Cached:
@@ -123,8 +125,8 @@ def in_memory(files: Files, tell: Callable[[str], None]) -> Cached:
 def on_disk(files: Files, folder: Path, tell: Callable[[str], None]) -> Cached:
     """Decode all files into one file in `folder`, unless a run before has done so with the same files.
 
-    Its name is a digest of everything that decides its pixels: paths, sizes and times of the files, what they are scaled
-    to, and the versions of the decoders. It appears under that name only when it is whole.
+    Its name is a digest of everything that decides its pixels: paths, sizes and times of the files, what they are
+    scaled to, and the versions of the decoders. It appears under that name only when it is whole.
     """
     path = folder / f"{_digest(files)}.pixels"
     found = _opened(files, path)
@@ -137,7 +139,8 @@ def on_disk(files: Files, folder: Path, tell: Callable[[str], None]) -> Cached:
         sink.write(written + len(written).to_bytes(8, "big") + MAGIC)
     written_whole = _opened(files, path)
     if written_whole is None:
-        raise ConvatlasError(f"the cache {str(path)!r} changed while it was being written; start again, or set data.cache to off")
+        raise ConvatlasError(f"the cache {str(path)!r} changed while it was being written; start again, or set "
+                             "data.cache to off")
     return written_whole
 
 
@@ -150,7 +153,8 @@ def expected_bytes(files: Files) -> int:
 
 def available_bytes() -> int:
     """Memory that can be taken without swapping, the limit of a container included; 0 where the system does not say."""
-    found = [_meminfo(Path("/proc/meminfo")), *(_cgroup(Path(folder)) for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"))]
+    found = [_meminfo(Path("/proc/meminfo")), *(_cgroup(Path(folder))
+                                                for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"))]
     return min((each for each in found if each is not None), default=_pages())
 
 
@@ -226,14 +230,16 @@ def _opened(files: Files, path: Path) -> Cached | None:
             return None
     if format_ not in ([], [FORMAT]):       # made anew: the files are still there
         return None
-    table = Table(tuple(Shape(*shape) for shape in shapes), {int(index): reason for index, reason in unreadable.items()})
+    table = Table(tuple(Shape(*shape) for shape in shapes),
+                  {int(index): reason for index, reason in unreadable.items()})
     if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:
         return None
     return _reopened(files, table, size, path)
 
 
 def _reopened(files: Files, table: Table, size: int, path: Path) -> Cached:
-    pixels = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8) if size else torch.empty(0, dtype=torch.uint8)
+    pixels = (torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8) if size
+              else torch.empty(0, dtype=torch.uint8))
     return Cached(files, table, pixels, path)
 
 

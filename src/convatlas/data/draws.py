@@ -1,8 +1,8 @@
 """Random numbers for whole batches that depend only on each picture's own seed and on what they are drawn for.
 
-SplitMix64 (Steele, Lea and Flood, 2014) used as a counter-based generator: number k of a stream is a hash of the stream's
-start plus k steps. Torch's generators make one stream each, one number after the other; here a batch of a thousand pictures
-has a thousand streams, and picture 17 gets the same numbers alone, in any batch, in any worker.
+SplitMix64 (Steele, Lea and Flood, 2014) used as a counter-based generator: number k of a stream is a hash of the
+stream's start plus k steps. Torch's generators make one stream each, one number after the other; here a batch of a
+thousand pictures has a thousand streams, and picture 17 gets the same numbers alone, in any batch, in any worker.
 """
 
 import hashlib
@@ -52,7 +52,10 @@ def between(uniform: Tensor, low: float, high: float) -> Tensor:
 
 
 def below(uniform: Tensor, count: int | Tensor) -> Tensor:
-    """One of the integers 0 … count − 1, from [0, 1): int64. In float64, for float32 would round up to `count` at times."""
+    """One of the integers 0 … count − 1, from [0, 1): int64.
+
+    In float64, for float32 would round up to `count` at times.
+    """
     return (uniform.double() * count).long()
 
 

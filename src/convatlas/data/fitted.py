@@ -1,11 +1,12 @@
-"""Preprocessing that is measured on the training images: means, contrast normalisation, whitening, components of colour.
+"""Preprocessing that is measured on the training images: means, contrast normalisation, whitening, components of
+colour.
 
-`fit` measures once, `normalization.apply` uses what it found; the tensors travel with the weights, so that evaluation sees the same.
-Pixels are in [0, 1] throughout.
+`fit` measures once, `normalization.apply` uses what it found; the tensors travel with the weights, so that evaluation
+sees the same. Pixels are in [0, 1] throughout.
 
 Global contrast normalisation is Goodfellow's (Maxout, 2013; in pylearn2), which Network in Network, All-CNN and Wide
-ResNet took over: a picture less its mean, divided by its length / 55. That length is √(C·h·w) times its deviation, so on
-CIFAR's 3·32·32 values their 55 means a deviation of 0.992; ours is 1, for pictures of any size.
+ResNet took over: a picture less its mean, divided by its length / 55. That length is √(C·h·w) times its deviation, so
+on CIFAR's 3·32·32 values their 55 means a deviation of 0.992; ours is 1, for pictures of any size.
 """
 
 import time
@@ -30,12 +31,14 @@ TELL_EVERY = 30.0           # seconds
 
 def unnormalized(preprocess: Preprocess, image_size: int | tuple[int, int], in_chans: int) -> Transform:
     """The evaluation's transform up to pixels in [0, 1], through which `fit` looks."""
-    return make_transform(preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,), "fit": "none"}), image_size, in_chans)
+    return make_transform(preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,), "fit": "none"}),
+                          image_size, in_chans)
 
 
 def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: Callable[[Tensor], Tensor],
         tell: Callable[[str], None] | None = None) -> dict[str, Tensor]:
-    """Measurements on the training `images` that `preprocess.fit` and `augment.pca_from` = data ask for: float32 tensors by name.
+    """Measurements on the training `images` that `preprocess.fit` and `augment.pca_from` = data ask for: float32
+    tensors by name.
 
     channel: mean, std (C,). pixel_mean: mean (C, h, w). zca: mean (D,) and whitening (D, D) with D = C·h·w. Colours:
     pca_values (3,), pca_vectors (3, 3), one in each column. Empty where there is nothing to measure. `transform` makes
@@ -58,7 +61,8 @@ def fit(preprocess: Preprocess, augment: Augment, images: ImageSet, transform: C
     return {name: tensor.float().contiguous() for name, tensor in found.items()}
 
 
-def _chunks(images: ImageSet, chosen: list[int], transform: Callable[[Tensor], Tensor], tell: Callable[[str], None]) -> Iterator[Tensor]:
+def _chunks(images: ImageSet, chosen: list[int], transform: Callable[[Tensor], Tensor],
+            tell: Callable[[str], None]) -> Iterator[Tensor]:
     """The pictures that can be read, transformed: float32 (n, C, h, w)."""
     done, read, told = list[Tensor](), 0, time.monotonic()
     for number, index in enumerate(chosen):
@@ -90,7 +94,8 @@ class _Measure(Protocol):
 
 
 class _Moments:
-    """Number, sum and sum of products of vectors (n, D); all in float64, where E[xxᵀ] − mmᵀ loses nothing that counts."""
+    """Number, sum and sum of products of vectors (n, D); all in float64, where E[xxᵀ] − mmᵀ loses nothing that counts.
+    """
 
     def __init__(self) -> None:
         self.count = 0
@@ -146,8 +151,8 @@ class _Zca:
         values = pictures[0].numel()
         if values > ZCA_VALUES:
             shape = "×".join(map(str, pictures.shape[1:]))
-            raise ConvatlasError(f"preprocess.fit = 'zca' is refused for an input of {shape}: whitening is a matrix of {values}², "
-                                 f"{4 * values**2:,} bytes; use 'gcn', or an image_size of 64 or less")
+            raise ConvatlasError(f"preprocess.fit = 'zca' is refused for an input of {shape}: whitening is a matrix of "
+                                 f"{values}², {4 * values**2:,} bytes; use 'gcn', or an image_size of 64 or less")
         self.moments.add(contrast(pictures).flatten(1))
 
     def result(self) -> dict[str, Tensor]:
@@ -164,8 +169,8 @@ class _Colors:
 
     def add(self, pictures: Tensor) -> None:
         if pictures.shape[1] != 3:
-            raise ConvatlasError(f"augment.pca_from = 'data' needs red, green and blue, not {pictures.shape[1]} channels; "
-                                 "set augment.pca_colour to 0")
+            raise ConvatlasError(f"augment.pca_from = 'data' needs red, green and blue, not {pictures.shape[1]} "
+                                 "channels; set augment.pca_colour to 0")
         self.moments.add(_pixels(pictures))
 
     def result(self) -> dict[str, Tensor]:

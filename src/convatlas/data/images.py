@@ -22,7 +22,8 @@ class ImageSet(Protocol):
 
     @property
     def labels(self) -> Tensor:
-        """The pictures' labels: their class, int64 (N,); each of several labels, float32 (N, K) of 0 and 1; or (N, …)."""
+        """The pictures' labels: their class, int64 (N,); each of several labels, float32 (N, K) of 0 and 1; or (N, …).
+        """
         ...
 
     def __len__(self) -> int: ...
@@ -113,9 +114,9 @@ class Source:
 def read_image(path: Path, least: int | None = None) -> Tensor:
     """A picture file as uint8 (1 or 3, H, W), turned as its EXIF orientation says; raises UnreadableImage.
 
-    With `least`, a JPEG whose short side is at least four times that is decoded at a half, a quarter or an eighth of its
-    size, so that twice `least` remains. Measured for `least` = 256 on textures of 1024×1360 and 2048×2720, then resized
-    to 256: 1.3 and 2.2 times as fast, and pixels differ by 0.4 of 255 in the mean, by 3 at most.
+    With `least`, a JPEG whose short side is at least four times that is decoded at a half, a quarter or an eighth of
+    its size, so that twice `least` remains. Measured for `least` = 256 on textures of 1024×1360 and 2048×2720, then
+    resized to 256: 1.3 and 2.2 times as fast, and pixels differ by 0.4 of 255 in the mean, by 3 at most.
     """
     try:
         return decode(path.read_bytes(), least)

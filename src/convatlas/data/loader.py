@@ -50,9 +50,9 @@ class Loader:
     Each global batch, the short last one included, is split contiguously over the processes; one that gets no image, or
     none that can be read, yields a single filler, so that all stay in step. Unreadable images are left out and noted in
     `skipped` (index -> reason); with `strict` they raise. `sampling="balanced"` draws every class equally often
-    (`sampling.balanced`), always shuffled. `workers` processes read and transform images ahead and stay for the next epoch;
-    so a loader serves one epoch at a time. A set in memory is transformed in whole batches; where the transform is
-    not random and the result takes less than 1 GiB, once, by the main process.
+    (`sampling.balanced`), always shuffled. `workers` processes read and transform images ahead and stay for the next
+    epoch; so a loader serves one epoch at a time. A set in memory is transformed in whole batches; where the transform
+    is not random and the result takes less than 1 GiB, once, by the main process.
     """
 
     def __init__(
@@ -168,7 +168,8 @@ class _Reader(Dataset["Read[Tensor] | ConvatlasError"]):
         indices = draws % len(self.images)
         seeds = image_seeds(self.seed, epoch, draws)
         if len(indices) and _in_memory(self.images):
-            return Read(self.transform.batch(_pictures(self.images, indices), seeds), self.images.labels[indices], indices, {})
+            return Read(self.transform.batch(_pictures(self.images, indices), seeds),
+                        self.images.labels[indices], indices, {})
         images, places, reasons = together(self.transform, self._pictures(indices.tolist()), seeds)
         unreadable = {int(indices[place]): reason for place, reason in reasons.items()}
         if not places:
@@ -198,7 +199,9 @@ class _Reader(Dataset["Read[Tensor] | ConvatlasError"]):
 def together(
     transform: Transform, pictures: Iterator[Tensor | UnreadableImage], seeds: Tensor
 ) -> tuple[Tensor, list[int], dict[int, str]]:
-    """As many pictures as seeds, transformed a few at a time: float32 (m, C, h, w), their places, and why others are missing."""
+    """As many pictures as seeds, transformed a few at a time: float32 (m, C, h, w), their places, and why others are
+    missing.
+    """
     done, places, reasons = [], [], dict[int, str]()
     for first in range(0, len(seeds), GROUP):
         here = dict(enumerate(islice(pictures, GROUP), first))
@@ -212,12 +215,15 @@ def together(
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
-    """One after the other; in a worker in memory that the main process sees, so that nothing is copied on the way to it."""
+    """One after the other; in a worker in memory that the main process sees, so that nothing is copied on the way to
+    it.
+    """
     if get_worker_info() is None or not parts:
         return torch.cat(parts) if parts else torch.empty(0)
     shape = (sum(map(len, parts)), *parts[0].shape[1:])
     size = math.prod(shape) * parts[0].element_size()
-    shared = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]     # as torch's default_collate does
+    # as torch's default_collate does
+    shared = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     whole = torch.empty(0, dtype=parts[0].dtype).set_(shared, 0, shape, torch.empty(shape, device="meta").stride())
     return torch.cat(parts, out=whole)
 

@@ -29,12 +29,16 @@ class Read(NamedTuple, Generic[Images]):
 
 
 def filler(images: Images, labels: Tensor, unreadable: dict[int, str]) -> Read[Images]:
-    """A stand-in for a share without a readable image, so that all processes stay in step: one of `images`, labelled as `labels` are."""
+    """A stand-in for a share without a readable image, so that all processes stay in step: one of `images`, labelled as
+    `labels` are.
+    """
     return Read(images, labels.new_zeros(1, *labels.shape[1:]), torch.full((1,), -1), unreadable)
 
 
 def skip(skipped: dict[int, str], unreadable: Mapping[int, str], count: int, strict: bool) -> None:
-    """Note in `skipped` what could not be read, of `count` images in all; a ConvatlasError if none could, or one with `strict`."""
+    """Note in `skipped` what could not be read, of `count` images in all; a ConvatlasError if none could, or one with
+    `strict`.
+    """
     for index, reason in unreadable.items():
         if strict:
             raise UnreadableImage(f"{reason}; without strict it would be skipped")
@@ -46,7 +50,9 @@ def skip(skipped: dict[int, str], unreadable: Mapping[int, str], count: int, str
 
 
 def started(batches: "DataLoader[Any]") -> Iterator[Any]:
-    """Its batches, once its workers have started; an error that a worker returns is raised here, for it would add its traceback."""
+    """Its batches, once its workers have started; an error that a worker returns is raised here, for it would add its
+    traceback.
+    """
     with _interrupts_held():
         coming = iter(batches)
     for read in coming:
@@ -62,7 +68,8 @@ def start_worker(number: int) -> None:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C waits until the end, lest it hit a worker that does not ignore it yet, or torch half way through starting them.
+    """Ctrl-C waits until the end, lest it hit a worker that does not ignore it yet, or torch half way through starting
+    them.
 
     A handler, not a mask: a mask holds in one thread only, and torch has others that the signal may come to.
     """

@@ -20,7 +20,8 @@ def permutation(count: int, *numbers: int) -> Tensor:
 
 
 def balanced(labels: Tensor, seed: int, epoch: int) -> Tensor:
-    """Class-balanced sampling: as many draws as pictures, every class equally often; labels (N,) -> int64 (N,), shuffled.
+    """Class-balanced sampling: as many draws as pictures, every class equally often; labels (N,) -> int64 (N,),
+    shuffled.
 
     Draws are dealt to the K classes in turn, on through all epochs: in each epoch, and in all so far, two classes
     differ by one draw at most, which is what is left over where K does not divide N. A class deals its pictures in a
@@ -29,8 +30,8 @@ def balanced(labels: Tensor, seed: int, epoch: int) -> Tensor:
     index is the remainder modulo N, and each time it is augmented anew.
     """
     if labels.dim() != 1:
-        raise ConvatlasError("data.sampling = balanced needs one class per image, and these have several labels or label maps; "
-                             "set it to all")
+        raise ConvatlasError("data.sampling = balanced needs one class per image, and these have several labels or "
+                             "label maps; set it to all")
     count = len(labels)
     classes, sizes = torch.unique(labels, return_counts=True)
     members = torch.split(labels.argsort(stable=True), sizes.tolist())

@@ -32,7 +32,8 @@ class Split:
         kept, held = stratified(strata, self.val_fraction, self.seed)
         if not len(held):
             raise ConvatlasError(f"{where} has one image per class, so none can be held out for validation; add images")
-        lone = [] if multi_label else [label for number, label in enumerate(classes) if (images.labels == number).sum() == 1]
+        lone = [] if multi_label else [label for number, label in enumerate(classes)
+                                       if (images.labels == number).sum() == 1]
         if lone:
             notes = (*notes, f"One image only, trained on and never judged: {', '.join(map(repr, lone))}.")
         return Source(name, classes, Subset(images, kept), Subset(images, held), notes, multi_label)

@@ -63,7 +63,8 @@ def read_table(path: Path) -> Table:
             raise ConvatlasError(f"{where}: {row[0]!r} comes a second time; give all its labels in one line")
         if not by_name and not {*cells} <= {"0", "1"}:
             raise ConvatlasError(f"{where} holds {', '.join(sorted({*cells} - {'0', '1'}))!r}; each class has 0 or 1")
-        names = cells[0].split(";") if by_name else [name for name, cell in zip(columns[1:], cells, strict=True) if cell == "1"]
+        names = (cells[0].split(";") if by_name
+                 else [name for name, cell in zip(columns[1:], cells, strict=True) if cell == "1"])
         files[file] = frozenset(name.strip() for name in names if name.strip())
     classes = tuple(sorted(frozenset().union(*files.values()))) if by_name else columns[1:]
     if not files or not classes:

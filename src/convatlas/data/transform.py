@@ -1,4 +1,6 @@
-"""From pictures to a network's input: resize, crop, augment, normalise; one seed per picture decides all that is random."""
+"""From pictures to a network's input: resize, crop, augment, normalise; one seed per picture decides all that is
+random.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,13 +52,14 @@ class Transform:
     def random(self) -> bool:
         """False: the same picture gives the same result every time."""
         a = self.augment
-        return a.crop != "centre" or a.policy != "none" or any([a.flip, *a.affine, a.elastic, *a.jitter, a.pca_colour, a.erase])
+        return (a.crop != "centre" or a.policy != "none"
+                or any([a.flip, *a.affine, a.elastic, *a.jitter, a.pca_colour, a.erase]))
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
         """A Pillow image or uint8 (C, H, W) -> float32 (in_chans, h, w); where not random, also (N, C, H, W) at once.
 
-        Where random, the seed comes from torch's global generator. Raises ConvatlasError where the channels do not fit, and
-        UnreadableImage where the picture is too elongated to be resized.
+        Where random, the seed comes from torch's global generator. Raises ConvatlasError where the channels do not fit,
+        and UnreadableImage where the picture is too elongated to be resized.
         """
         if isinstance(image, Tensor) and image.dim() == 4 and not self.random:
             return self.batch(image, torch.zeros(len(image), dtype=torch.int64))
@@ -70,7 +73,8 @@ class Transform:
         return self.batch(pixels[None], torch.tensor([seed]))[0]
 
     def batch(self, images: Tensor, seeds: Tensor) -> Tensor:
-        """uint8 (n, C, H, W), seeds int64 (n,) -> float32 (n, in_chans, h, w): bit for bit what `seeded` gives of each."""
+        """uint8 (n, C, H, W), seeds int64 (n,) -> float32 (n, in_chans, h, w): bit for bit what `seeded` gives of each.
+        """
         if images.dtype != torch.uint8 or images.dim() != 4:
             raise ConvatlasError(f"pictures are uint8 (n, C, H, W), not {images.dtype} {tuple(images.shape)}")
         if seeds.dtype != torch.int64 or seeds.shape != images.shape[:1]:
@@ -78,7 +82,8 @@ class Transform:
         return self._finished(_CROPS[self.augment.crop](self, as_channels(images, self.in_chans), seeds), seeds)
 
     def each(self, pictures: Sequence[Tensor], seeds: Tensor) -> tuple[Tensor, dict[int, UnreadableImage]]:
-        """Pictures uint8 (C, H, W) of any sizes, seeds int64 (n,): bit for bit what `seeded` gives of each, (m, in_chans, h, w).
+        """Pictures uint8 (C, H, W) of any sizes, seeds int64 (n,): bit for bit what `seeded` gives of each, (m,
+        in_chans, h, w).
 
         Those too elongated to be resized are left out, and come second, by their place. Everything but the crops is
         done to all at once: what is drawn for one picture takes a tenth of its time.
@@ -92,7 +97,8 @@ class Transform:
         for place, picture in enumerate(pictures):
             pixels = as_channels(picture[None], self.in_chans)
             try:
-                crops.append(_box(self, pixels, boxes[place]) if boxes else _CROPS[a.crop](self, pixels, seeds[place : place + 1]))
+                crops.append(_box(self, pixels, boxes[place]) if boxes
+                             else _CROPS[a.crop](self, pixels, seeds[place : place + 1]))
                 kept.append(place)
             except UnreadableImage as error:
                 refused[place] = error
@@ -133,7 +139,9 @@ class Transform:
         return torch.tensor(EIGENVALUES), torch.tensor(EIGENVECTORS)
 
     def normalized(self, values: Tensor) -> Tensor:
-        """Pixels from 0 to 1, (n, in_chans, h, w), as the network takes them; overwrites `values` where nothing was fitted."""
+        """Pixels from 0 to 1, (n, in_chans, h, w), as the network takes them; overwrites `values` where nothing was
+        fitted.
+        """
         if self.fit != "none":
             return apply(self.fit, values, self.fitted, self.std)
         return values.sub_(torch.tensor(self.mean).view(-1, 1, 1)).div_(torch.tensor(self.std).view(-1, 1, 1))
@@ -157,31 +165,39 @@ def make_transform(
     size = (image_size, image_size) if isinstance(image_size, int) else (image_size[0], image_size[1])
     augment, fitted = augment or Augment(), fitted or {}
     _check(preprocess, augment, in_chans, fitted)
-    std = _per_channel("std", (1.0,) if preprocess.std is None and preprocess.fit != "none" else preprocess.std, IMAGENET_STD, in_chans)
+    std = _per_channel("std", (1.0,) if preprocess.std is None and preprocess.fit != "none" else preprocess.std,
+                       IMAGENET_STD, in_chans)
     if min(std) <= 0:
         raise ConvatlasError(f"preprocess.std must be above 0, not {std}")
     mean = _per_channel("mean", preprocess.mean, IMAGENET_MEAN, in_chans)
-    return Transform(size, in_chans, mean, std, preprocess.crop_pct, preprocess.interpolation, augment, preprocess.fit, fitted)
+    return Transform(size, in_chans, mean, std, preprocess.crop_pct, preprocess.interpolation, augment,
+                     preprocess.fit, fitted)
 
 
 def _check(preprocess: Preprocess, a: Augment, channels: int, fitted: Mapping[str, Tensor]) -> None:
     """Raise ConvatlasError at the first setting that cannot be."""
     side, (_, shift, scale, shear) = a.short_side, a.affine
     wrong = {
-        f"augment.pca_colour needs red, green and blue, not {channels} channels; set it to 0": a.pca_colour and channels != 3,
-        f"augment.policy works on one or three channels, not on {channels}; set it to none": a.policy != "none" and channels not in (1, 3),
-        f"augment.jitter works on one or three channels, not on {channels}; set it to 0, 0, 0, 0": any(a.jitter) and channels not in (1, 3),
-        f"augment.jitter must be at least 0, and its hue at most 0.5, not {a.jitter}": min(a.jitter) < 0 or a.jitter[3] > 0.5,
-        f"augment.affine must be at least 0, its shift at most 1, its scale below 1 and its shear below 90 degrees, not {a.affine}":
-            min(a.affine) < 0 or scale >= 1 or shear >= 90 or shift > 1,
+        f"augment.pca_colour needs red, green and blue, not {channels} channels; set it to 0": a.pca_colour
+        and channels != 3,
+        f"augment.policy works on one or three channels, not on {channels}; set it to none": a.policy != "none"
+        and channels not in (1, 3),
+        f"augment.jitter works on one or three channels, not on {channels}; set it to 0, 0, 0, 0": any(a.jitter)
+        and channels not in (1, 3),
+        f"augment.jitter must be at least 0, and its hue at most 0.5, not {a.jitter}": min(a.jitter) < 0
+        or a.jitter[3] > 0.5,
+        "augment.affine must be at least 0, its shift at most 1, its scale below 1 and its shear below 90 degrees, not "
+        f"{a.affine}": min(a.affine) < 0 or scale >= 1 or shear >= 90 or shift > 1,
         f"augment.short_side needs augment.crop = random, not {a.crop}": side and a.crop != "random",
-        f"augment.short_side must be two sizes, the smaller one first, not {side}": side and not 1 <= side[0] <= side[1],
-        f"augment.scale must be two shares of the area, 0 < low <= high <= 1, not {a.scale}": not 0 < a.scale[0] <= a.scale[1] <= 1,
+        f"augment.short_side must be two sizes, the smaller one first, not {side}": side
+        and not 1 <= side[0] <= side[1],
+        f"augment.scale must be two shares of the area, 0 < low <= high <= 1, not {a.scale}": not 0 < a.scale[0]
+        <= a.scale[1] <= 1,
         f"augment.ratio must be two aspects, 0 < low <= high, not {a.ratio}": not 0 < a.ratio[0] <= a.ratio[1],
         f"preprocess.fit = {preprocess.fit} needs what was measured on the training images; give `fitted`":
-            preprocess.fit in MEASURED and not fitted,
+        preprocess.fit in MEASURED and not fitted,
         "augment.pca_from = data needs the colours measured on the training images; give `fitted`":
-            a.pca_colour and a.pca_from == "data" and "pca_values" not in fitted,
+        a.pca_colour and a.pca_from == "data" and "pca_values" not in fitted,
     }
     for sentence, found in wrong.items():
         if found:
@@ -256,8 +272,8 @@ def _center_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
 def _random_crop(transform: Transform, pixels: Tensor, seeds: Tensor) -> Tensor:
     """Any window of the picture, as evaluation resizes it or with the short side that `short_side` draws.
 
-    It is first made as large as the crop and then gets `padding` on each side: where it is fitted to the crop or to less,
-    `padding` is thus the largest shift in pixels.
+    It is first made as large as the crop and then gets `padding` on each side: where it is fitted to the crop or to
+    less, `padding` is thus the largest shift in pixels.
     """
     if transform.augment.short_side is None:
         return _window(transform, _fitted(transform, pixels), seeds)

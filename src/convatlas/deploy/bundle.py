@@ -1,4 +1,6 @@
-"""A folder that answers: the network for one engine, what it must know of pictures and classes, and a page that says how it is used."""
+"""A folder that answers: the network for one engine, what it must know of pictures and classes, and a page that says
+how it is used.
+"""
 
 import json
 import shutil
@@ -55,36 +57,40 @@ class Deployed(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The scores; images of another shape are a ConvatlasError."""
         if x.ndim != 4 or tuple(x.shape[1:]) != (self.in_chans, *self.image_size):
-            raise ConvatlasError(f"{self.name} was deployed for images (N, {self.in_chans}, {self.image_size[0]}, {self.image_size[1]}), "
-                                 f"not {tuple(x.shape)}")
+            raise ConvatlasError(f"{self.name} was deployed for images (N, {self.in_chans}, {self.image_size[0]}, "
+                                 f"{self.image_size[1]}), not {tuple(x.shape)}")
         return self.run(x.to(self.device)).to(x.device)
 
     def check_image_size(self, size: tuple[int, int] | None = None) -> None:
         """A ConvatlasError, if `size` is not the one it was deployed for."""
         if size is not None and tuple(size) != self.image_size:
-            raise ConvatlasError(f"{self.name} was deployed for images of {by(self.image_size)}, not {by(size)}: deploy it with "
-                                 f"--image-size {size[0]}")
+            raise ConvatlasError(f"{self.name} was deployed for images of {by(self.image_size)}, not {by(size)}: "
+                                 f"deploy it with --image-size {size[0]}")
 
 
-def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", precision: Precision = "fp32", batch: int = 1, *,
-           image_size: int | tuple[int, int] | None = None, candidates: Sequence[str] = CANDIDATES, force: bool = False,
-           calibrate: Pictures | None = None, calibration_count: int = COUNT, evaluate: Labeled | None = None,
+def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", precision: Precision = "fp32",
+           batch: int = 1, *, image_size: int | tuple[int, int] | None = None, candidates: Sequence[str] = CANDIDATES,
+           force: bool = False, calibrate: Pictures | None = None, calibration_count: int = COUNT,
+           evaluate: Labeled | None = None,
            max_drop: str | float | None = None, sensitivity: bool = False, data_dir: str | None = None,
            tell: Tell = quiet) -> Report:
-    """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was measured.
+    """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was
+    measured.
 
-    `backend`, `precision` and `candidates` are as for `optimize`; `batch` is what it is made fast for: any number of images is answered.
-    Precision int8 is made by `quantize` from the pictures `calibrate`, of which `calibration_count` are used, and judged on `evaluate`;
-    of a run folder both are the run's own data where they are left out. `max_drop`, `sensitivity` and `data_dir` are as there.
-    The folder is opened again and compared with the network before deploy.json, which marks it as whole, is written. Raises
-    ConvatlasError for a folder that holds other things and, without `force`, for one that holds a deployed network.
+    `backend`, `precision` and `candidates` are as for `optimize`; `batch` is what it is made fast for: any number of
+    images is answered. Precision int8 is made by `quantize` from the pictures `calibrate`, of which `calibration_count`
+    are used, and judged on `evaluate`; of a run folder both are the run's own data where they are left out. `max_drop`,
+    `sensitivity` and `data_dir` are as there. The folder is opened again and compared with the network before
+    deploy.json, which marks it as whole, is written. Raises ConvatlasError for a folder that holds other things and,
+    without `force`, for one that holds a deployed network.
     """
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
     if registry.variant(net.name).segments:
-        raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: convatlas.export writes it as a file")
+        raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: convatlas.export "
+                             "writes it as a file")
     if image_size is not None:
         net.check_image_size(pair(image_size))
         net = _of_size(net, image_size)
@@ -98,7 +104,8 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
                               sensitivity=sensitivity, batch=batch, candidates=names, data_dir=data_dir, tell=tell)
             report = made.report
         else:
-            _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop, "sensitivity": sensitivity or None})
+            _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop,
+                        "sensitivity": sensitivity or None})
             report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates, tell=tell).report
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +118,8 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
 
 
 def deployed(folder: str | Path, device: str | torch.device | None = None) -> Deployed:
-    """The network in a folder that `deploy` wrote, ready to answer on `device`; a ConvatlasError says what the folder lacks.
+    """The network in a folder that `deploy` wrote, ready to answer on `device`; a ConvatlasError says what the folder
+    lacks.
 
     Without `device` it answers on the GPU, where there is one and the folder's backend runs there, else on the CPU.
     """
@@ -133,8 +141,11 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     return Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
 
 
-def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, example: Tensor, precision: Precision) -> None:
-    """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it writes."""
+def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, example: Tensor,
+          precision: Precision) -> None:
+    """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it
+    writes.
+    """
     (folder / SPLIT).unlink(missing_ok=True)        # another network's, where a folder is written anew
     if made is not None:
         for name, content in made.files.items():
@@ -149,12 +160,14 @@ def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, examp
         (folder / FITTED).write_bytes(to_bytes(dict(net.card.fitted)))
 
 
-def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet, example: Tensor, precision: Precision) -> None:
+def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet, example: Tensor,
+              precision: Precision) -> None:
     """The page and deploy.json, once the engine has read its files back and answered as it must."""
     engine = backend_of(report.chosen)
     error = difference(made or net, example, engine.open(folder, example, precision)(example))
     if not error <= TOLERANCE["fp32" if made else precision]:
-        raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the largest output")
+        raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the "
+                             "largest output")
     if made is not None:        # random images say nothing about int8: take what was found on the calibration images
         error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
     about = _about(net, report, precision, example, engine.file, error)
@@ -162,25 +175,25 @@ def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet
     (folder / DEPLOYED).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _quantized(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None, evaluate: Labeled | None, *,
-               count: int, max_drop: str | float | None, sensitivity: bool, batch: int, candidates: Sequence[str],
-               data_dir: str | None, tell: Tell) -> Quantized:
+def _quantized(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None,
+               evaluate: Labeled | None, *, count: int, max_drop: str | float | None, sensitivity: bool, batch: int,
+               candidates: Sequence[str], data_dir: str | None, tell: Tell) -> Quantized:
     """`net` in int8; of a run folder the run's data stands in where no pictures are given."""
     if not isinstance(model, Convnet):
         calibrate, evaluate = of_run(model, calibrate, evaluate)
     if calibrate is None:
-        raise ConvatlasError("int8 needs pictures to calibrate with: give --calibrate DATA (calibrate=…), a folder of pictures like those "
-                             "to come or a named data set")
-    return quantize(net, calibrate, backend, count=count, evaluate=evaluate, max_drop=max_drop, sensitivity=sensitivity, batch=batch,
-                    candidates=candidates, data_dir=data_dir, tell=tell)
+        raise ConvatlasError("int8 needs pictures to calibrate with: give --calibrate DATA (calibrate=…), a folder of "
+                             "pictures like those to come or a named data set")
+    return quantize(net, calibrate, backend, count=count, evaluate=evaluate, max_drop=max_drop, sensitivity=sensitivity,
+                    batch=batch, candidates=candidates, data_dir=data_dir, tell=tell)
 
 
 def _only_int8(given: Mapping[str, object]) -> None:
     """A ConvatlasError for what only quantising takes."""
     wrong = [name for name, value in given.items() if value is not None]
     if wrong:
-        raise ConvatlasError(f"{' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for precision int8, which was not asked for: "
-                             "add --precision int8")
+        raise ConvatlasError(f"{' and '.join(wrong)} {'is' if len(wrong) == 1 else 'are'} for precision int8, which "
+                             "was not asked for: add --precision int8")
 
 
 def _free(folder: Path, force: bool) -> Path:
@@ -190,7 +203,8 @@ def _free(folder: Path, force: bool) -> Path:
         if not is_deployed(folder):
             raise ConvatlasError(f"--out {str(folder)!r} holds other things than a deployed network: name a new folder")
         if not force:
-            raise ConvatlasError(f"--out {str(folder)!r} holds a deployed network already: replace it with --force, or name another folder")
+            raise ConvatlasError(f"--out {str(folder)!r} holds a deployed network already: replace it with --force, or "
+                                 "name another folder")
     return folder
 
 
@@ -216,15 +230,18 @@ def read_back(about: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Card:
                    preprocess=Preprocess(**about["preprocess"]), loss=Loss(**about["loss"]))
 
 
-def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str, error: float) -> dict[str, Any]:
+def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str,
+           error: float) -> dict[str, Any]:
     """The contents of deploy.json. `input` is what a program without convatlas needs to prepare a picture."""
     shown = transforms(net)
     size = shown.size
     return {
-        "format": FORMAT, **written(net.card, shown.fit), "backend": report.chosen, "file": file, "precision": precision,
+        "format": FORMAT, **written(net.card, shown.fit), "backend": report.chosen, "file": file,
+        "precision": precision,
         "example": list(example.shape), "difference": error, "macs": macs(net),
-        "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean), "std": list(shown.std),
-                  "resize": [max(1, round(side / shown.crop_pct)) for side in size], "interpolation": shown.interpolation},
+        "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean),
+                  "std": list(shown.std), "resize": [max(1, round(side / shown.crop_pct)) for side in size],
+                  "interpolation": shown.interpolation},
         "measured": [asdict(candidate) for candidate in report.candidates],
         "int8": None if report.int8 is None else asdict(report.int8),
         "versions": versions(PACKAGES),

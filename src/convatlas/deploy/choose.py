@@ -36,7 +36,9 @@ SETTLING = 0.05         # seconds of a turn that are not counted, at least
 
 @dataclass(frozen=True)
 class Candidate:
-    """One backend, as measured on the example; `refused` says why it cannot be taken, and what is None was not measured then."""
+    """One backend, as measured on the example; `refused` says why it cannot be taken, and what is None was not measured
+    then.
+    """
 
     name: str
     latency: float | None = None        # seconds per call, the median
@@ -50,8 +52,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of `optimize` or `quantize`: every candidate, which was taken, whether that was known from an earlier time, and what
-    quantising did.
+    """The outcome of `optimize` or `quantize`: every candidate, which was taken, whether that was known from an earlier
+    time, and what quantising did.
     """
 
     candidates: tuple[Candidate, ...]
@@ -68,15 +70,18 @@ class Report:
     def __str__(self) -> str:
         rows = [COLUMNS, *self.rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows) + (
-            "" if self.int8 is None else f"\n\n{self.int8}")
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+                         for row in rows) + ("" if self.int8 is None else f"\n\n{self.int8}")
 
 
 COLUMNS = ("backend", "ms", "images/s", "set-up s", "error", "memory MB", "file MB", "")
 
 
 class Optimized(nn.Module):
-    """A network's scores by its fastest backend; `report` says which and how fast. Input and output are the network's."""
+    """A network's scores by its fastest backend; `report` says which and how fast.
+
+    Input and output are the network's.
+    """
 
     def __init__(self, predictor: Predictor, report: Report) -> None:
         super().__init__()
@@ -91,13 +96,14 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
              candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimized:
     """The network as a callable with the same inputs and outputs that answers as fast as this machine allows.
 
-    `example` is a batch like those that will come, on the device where they will be. auto measures the `candidates` that are installed in
-    turns, `seconds` in all, leaves out those whose scores differ by more than TOLERANCE of the largest, takes the fastest, and remembers
-    that for this network on this machine, unless `cache` is off. A named backend is measured and checked as well. Raises
-    ConvatlasError where none is left, with each one's reason.
+    `example` is a batch like those that will come, on the device where they will be. auto measures the `candidates`
+    that are installed in turns, `seconds` in all, leaves out those whose scores differ by more than TOLERANCE of the
+    largest, takes the fastest, and remembers that for this network on this machine, unless `cache` is off. A named
+    backend is measured and checked as well. Raises ConvatlasError where none is left, with each one's reason.
     """
     with TemporaryDirectory() as work:
-        return optimize_in(Path(work), model, example, backend, precision, candidates=candidates, seconds=seconds, cache=cache)
+        return optimize_in(Path(work), model, example, backend, precision, candidates=candidates,
+                           seconds=seconds, cache=cache)
 
 
 def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
@@ -112,10 +118,11 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     if backend != "auto":
         backend_of(backend).check(example, precision)
     if precision == "int8":
-        raise ConvatlasError("int8 needs pictures to calibrate with: use convatlas.deploy.quantize(model, images), or deploy(…, "
-                             "precision='int8', calibrate=…)")
+        raise ConvatlasError("int8 needs pictures to calibrate with: use convatlas.deploy.quantize(model, images), or "
+                             "deploy(…, precision='int8', calibrate=…)")
     use("auto", macs(model) * len(example), example.device)
-    kept = cache_dir() / "deploy" / f"{_fingerprint(model, example, precision, names)}.json" if cache and backend == "auto" else None
+    kept = (cache_dir() / "deploy" / f"{_fingerprint(model, example, precision, names)}.json"
+            if cache and backend == "auto" else None)
     if kept is not None and (known := _read(kept)) is not None:
         built = _built(work, model, example, known.chosen, precision, tell)
         if isinstance(built, _Ready):
@@ -123,10 +130,12 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     tried = [_built(work, model, example, name, precision, tell) for name in names]
     ready = [each for each in tried if isinstance(each, _Ready)]
     tell(f"{', '.join(each.candidate.name for each in ready)}: measured in turns")
-    timed = {c.name: c for c in measured([each.candidate for each in ready], [each.predictor for each in ready], example, seconds)}
+    timed = {c.name: c for c in measured([each.candidate for each in ready], [each.predictor for each in ready],
+                                         example, seconds)}
     table = tuple(timed[each.candidate.name] if isinstance(each, _Ready) else each for each in tried)
     if not ready:
-        raise ConvatlasError(f"no backend runs {model.name} in {precision}: " + "; ".join(f"{c.name}: {c.refused}" for c in table))
+        raise ConvatlasError(f"no backend runs {model.name} in {precision}: "
+                             + "; ".join(f"{c.name}: {c.refused}" for c in table))
     best = min(ready, key=lambda each: timed[each.candidate.name].latency or 0.0)
     report = Report(table, best.candidate.name)
     if kept is not None:
@@ -142,7 +151,8 @@ class _Ready:
     predictor: Predictor
 
 
-def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision, tell: Tell) -> "_Ready | Candidate":
+def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision,
+           tell: Tell) -> "_Ready | Candidate":
     """Set up and compared with the network; or why not."""
     backend = BACKENDS[name]
     if reason := backend.refusal(example, precision):
@@ -165,8 +175,8 @@ def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Pr
     memory = None if before is None or after is None else max(0, after - before)
     candidate = Candidate(name, setup=setup, error=off, memory=memory, size=size)
     if not off <= TOLERANCE[precision]:     # not a number is refused too
-        return Candidate(name, setup=setup, error=off, memory=memory, size=size,
-                         refused=f"differs by {off:.1e} of the largest output; {precision} allows {TOLERANCE[precision]:g}")
+        return Candidate(name, setup=setup, error=off, memory=memory, size=size, refused=f"differs by {off:.1e} of the "
+                         f"largest output; {precision} allows {TOLERANCE[precision]:g}")
     return _Ready(candidate, scores)
 
 
@@ -176,7 +186,8 @@ def setup_failure(name: str, error: Exception) -> Candidate:
     return Candidate(name, refused=f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
-def measured(candidates: Sequence[Candidate], calls: Sequence[Predictor], example: Tensor, seconds: float) -> list[Candidate]:
+def measured(candidates: Sequence[Candidate], calls: Sequence[Predictor], example: Tensor,
+             seconds: float) -> list[Candidate]:
     """The candidates with the times of their calls."""
     return [_timed(candidate, spent, len(example))
             for candidate, spent in zip(candidates, _measure(calls, example, seconds), strict=True)]

@@ -25,7 +25,8 @@ Format = Literal["onnx", "torch", "openvino", "executorch"]
 class Exported:
     """A file that was written, read back by its engine, and compared with the network.
 
-    `size` is bytes on disk (OpenVINO's two files together), `difference` the scores' largest, relative to the largest score.
+    `size` is bytes on disk (OpenVINO's two files together), `difference` the scores' largest, relative to the largest
+    score.
     """
 
     path: Path
@@ -35,11 +36,13 @@ class Exported:
 
 
 def export(model: Convnet, path: str | Path, format: Format | None = None) -> Exported:
-    """Write `model` for images (batch, in_chans, h, w) of its size, any batch, and check that the file gives the same scores.
+    """Write `model` for images (batch, in_chans, h, w) of its size, any batch, and check that the file gives the same
+    scores.
 
-    onnx: input `image`, output `scores`, weights inside (.onnx); torch: a torch.export program (.pt2); openvino: .xml with its .bin;
-    executorch: a .pte for XNNPACK, of batch 1. Without `format` the suffix says which. The network is folded and rewritten first. Raises
-    ConvatlasError where a package is missing, for another suffix, and where the scores read back differ by more than 1e-4 of the largest.
+    onnx: input `image`, output `scores`, weights inside (.onnx); torch: a torch.export program (.pt2); openvino: .xml
+    with its .bin; executorch: a .pte for XNNPACK, of batch 1. Without `format` the suffix says which. The network is
+    folded and rewritten first. Raises ConvatlasError where a package is missing, for another suffix, and where the
+    scores read back differ by more than 1e-4 of the largest.
     """
     target = Path(path).expanduser()
     kind = _format(target, format)
@@ -61,7 +64,8 @@ def export(model: Convnet, path: str | Path, format: Format | None = None) -> Ex
         raise ConvatlasError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
     off = difference(model, images, read(target, images))
     if not off <= TOLERANCE["fp32"]:
-        raise ConvatlasError(f"{str(target)!r} gives scores that differ by {off:.1e} of the largest: it is not {model.name}")
+        raise ConvatlasError(f"{str(target)!r} gives scores that differ by {off:.1e} of the largest: it is not "
+                             f"{model.name}")
     files = [target, target.with_suffix(".bin")] if kind == "openvino" else [target]
     return Exported(target, kind, sum(file.stat().st_size for file in files), off)
 
@@ -115,7 +119,8 @@ def _read_executorch(path: Path, images: Tensor) -> Tensor:
 Write = Callable[[Convnet, Tensor, Path], None]
 Read = Callable[[Path, Tensor], Tensor]
 
-FORMATS: dict[Format, tuple[str, tuple[str, ...], str, Write, Read]] = {     # suffix, packages, their extra, writer, reader
+# suffix, packages, their extra, writer, reader
+FORMATS: dict[Format, tuple[str, tuple[str, ...], str, Write, Read]] = {
     "onnx": (".onnx", BACKENDS["onnxruntime"].requires, "onnx", write_onnx, _read_onnx),
     "torch": (".pt2", (), "", _write_torch, _read_torch),
     "openvino": (".xml", ("openvino",), "openvino", write_ir, _read_openvino),

@@ -34,11 +34,12 @@ def matrix_product() -> Callable[[], Tensor]:
     return product
 
 
-def about(packages: Sequence[str] = ("convatlas", "torch", "timm", "torchvision", "onnxruntime", "openvino")) -> dict[str, Any]:
+def about(packages: Sequence[str] = ("convatlas", "torch", "timm", "torchvision", "onnxruntime",
+                                     "openvino")) -> dict[str, Any]:
     """Processor, cores, system and the versions that a measurement depends on."""
     return {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-            "instructions": torch.backends.cpu.get_cpu_capability(), "system": f"{platform.system()} {platform.machine()}",
-            "python": platform.python_version(), **versions(packages)}
+            "instructions": torch.backends.cpu.get_cpu_capability(), "system": f"{platform.system()} "
+            f"{platform.machine()}", "python": platform.python_version(), **versions(packages)}
 
 
 def processor() -> str:
@@ -47,7 +48,8 @@ def processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+                platform.processor())
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

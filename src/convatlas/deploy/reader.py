@@ -39,7 +39,9 @@ class Prediction:
 
 
 def answers(folder: str | Path, device: str = "auto") -> bool:
-    """True if `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured prepares its pictures."""
+    """True if `predict` can answer from `folder`: its engine is here, runs on the CPU alone, and nothing measured
+    prepares its pictures.
+    """
     if device not in ("auto", "cpu") or not is_deployed(folder):
         return False
     try:
@@ -81,9 +83,10 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
 
 
 def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
-    """Pixels (H, W) or (H, W, 3) as the network takes them: float32 (channels, h, w). `given` is `input` in deploy.json.
+    """Pixels (H, W) or (H, W, 3) as the network takes them: float32 (channels, h, w).
 
-    Fitted into `resize`, the centre of `size` taken, black where the picture ends before, normalised: `data/transform.py` on Pillow.
+    `given` is `input` in deploy.json. Fitted into `resize`, the centre of `size` taken, black where the picture ends
+    before, normalised: `data/transform.py` on Pillow.
     """
     import numpy as np
     from PIL import Image
@@ -98,13 +101,15 @@ def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
     if size[0] * size[1] > MAX_PIXELS:
         raise UnreadableImage(f"a picture of {high}×{wide} pixels is too long to be resized")
     if size != (high, wide):
-        pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1], Image.Resampling[given["interpolation"].upper()]))
+        pixels = np.asarray(Image.fromarray(pixels).resize(size[::-1],
+                                                           Image.Resampling[given["interpolation"].upper()]))
     field = np.zeros((h, w, *pixels.shape[2:]), np.uint8)
     (top, to_top), (left, to_left) = _start(size[0], h), _start(size[1], w)
     part = pixels[top:top + h, left:left + w]
     field[to_top:to_top + part.shape[0], to_left:to_left + part.shape[1]] = part
     mean, std = np.array(given["mean"], np.float32), np.array(given["std"], np.float32)
-    values: Floats = (field.reshape(h, w, -1).astype(np.float32) / np.float32(255) - mean) / std      # grey: on all the network's channels
+    # grey: on all the network's channels
+    values: Floats = (field.reshape(h, w, -1).astype(np.float32) / np.float32(255) - mean) / std
     return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
@@ -129,8 +134,11 @@ def probabilities(scores: "Floats", loss: str) -> "Floats":
 
 
 def silent() -> Any:
-    """The package openvino, whose telemetry is off: a stand-in that sends nothing is in its place before it is imported."""
-    sys.modules.setdefault("openvino_telemetry", None)      # type: ignore[arg-type]    # importing it then fails, and nothing is sent
+    """The package openvino, whose telemetry is off: a stand-in that sends nothing is in its place before it is
+    imported.
+    """
+    # importing it then fails, and nothing is sent
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
     return openvino
@@ -177,8 +185,8 @@ def _native(folder: Path, about: Mapping[str, Any], count: int) -> Run:
 
     network, batch = load(folder, _threads(), few=count < MANY), max(1, int(about["example"][0]))
     if network.size != tuple(about["example"][1:]):
-        raise ConvatlasError(f"{str(folder)!r}: {DEPLOYED} says images of {about['example'][1:]}, the network takes {list(network.size)}: "
-                             "deploy it again")
+        raise ConvatlasError(f"{str(folder)!r}: {DEPLOYED} says images of {about['example'][1:]}, the network takes "
+                             f"{list(network.size)}: deploy it again")
     return lambda x: np.concatenate([network(x[start : start + batch]) for start in range(0, len(x), batch)])
 
 
@@ -189,8 +197,8 @@ def _onnxruntime(folder: Path, about: Mapping[str, Any], count: int) -> Run:
 
 def _openvino(folder: Path, about: Mapping[str, Any], count: int) -> Run:
     core = openvino_core()
-    settings = {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY",
-                **({"INFERENCE_NUM_THREADS": _threads()} if _threads() else {})}
+    settings = {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32",
+                "PERFORMANCE_HINT": "LATENCY", **({"INFERENCE_NUM_THREADS": _threads()} if _threads() else {})}
 
     made: dict[tuple[int, ...], Any] = {}
 

@@ -1,4 +1,5 @@
-"""The page in a deployed folder: what it is, and a program that uses it with nothing but its engine, NumPy and Pillow."""
+"""The page in a deployed folder: what it is, and a program that uses it with nothing but its engine, NumPy and Pillow.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,10 +49,10 @@ def readme(about: Mapping[str, Any]) -> str:
     return "\n".join([
         f"# {about['model']}, deployed", "",
         f"{about['file']} runs in {about['backend']}, {about['precision']}, on images of {shape}; "
-        f"{len(about['classes']) or 'unnamed'} classes. Its scores differ from the network's by at most {about['difference']:.1e} "
-        f"of the largest, on {'a random batch' if about['precision'] != 'int8' else 'pictures that calibrated it'}. "
-        "deploy.json says the rest.",
-        "", "```bash", "convatlas predict . photo.jpg", "```", "",
+        f"{len(about['classes']) or 'unnamed'} classes. Its scores differ from the network's by "
+        f"at most {about['difference']:.1e} of the largest, "
+        f"on {'a random batch' if about['precision'] != 'int8' else 'pictures that calibrated it'}. "
+        "deploy.json says the rest.", "", "```bash", "convatlas predict . photo.jpg", "```", "",
         f"Or in this folder, as a program of its own (`pip install {packages}`):", "", "```python", program, "```", ""])
 
 

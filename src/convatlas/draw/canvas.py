@@ -102,7 +102,8 @@ def save(figure: "Figure", path: Path) -> None:
     kind = path.suffix.lower()[1:]
     try:
         with defaults(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")       # a class name in signs that the font lacks
+            # a class name in signs that the font lacks
+            warnings.filterwarnings("ignore", message="Glyph .* missing")
             figure.savefig(path, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
     except OSError as error:
         raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error

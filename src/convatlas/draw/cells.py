@@ -16,7 +16,9 @@ EMPTY = "#eceff3"
 
 def cells(axes: "Axes", values: Tensor, x: float, y: float, *, marked: Collection[tuple[int, int]] = (),
           faint: Collection[tuple[int, int]] = (), shades: Tensor | None = None) -> None:
-    """(h, w) as a grid from the upper left corner (x, y): `marked` cells in colour, `faint` ones grey; `shades` from 0 to 1 colour all."""
+    """(h, w) as a grid from the upper left corner (x, y): `marked` cells in colour, `faint` ones grey; `shades` from 0
+    to 1 colour all.
+    """
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Rectangle
 
@@ -30,4 +32,5 @@ def cells(axes: "Axes", values: Tensor, x: float, y: float, *, marked: Collectio
             axes.add_patch(Rectangle(corner, CELL, CELL, facecolor=mixed, edgecolor=COLORS["train"], linewidth=0.8))
             text = f"{value:.4g}".replace("-", "−")
             color = "soft" if (i, j) in faint else "paper" if strength > 0.7 else "ink"
-            axes.text(*middle, text, ha="center", va="center_baseline", fontsize=11 if len(text) < 4 else 8.5, color=COLORS[color])
+            axes.text(*middle, text, ha="center", va="center_baseline", fontsize=11 if len(text) < 4 else 8.5,
+                      color=COLORS[color])

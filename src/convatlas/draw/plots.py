@@ -81,7 +81,8 @@ def curves(rows: Sequence[Mapping[str, float]], panels: Sequence[str] = ("loss",
 
 def _draw(axes: "Axes", rows: Sequence[Mapping[str, float]], panel: Panel, margin: float) -> None:
     epochs, best = [row["epoch"] for row in rows], best_row(rows)
-    lines = [[100 * (1 - row[column]) if panel.kind == "error" else row[column] for row in rows] for column, _, _ in panel.lines]
+    lines = [[100 * (1 - row[column]) if panel.kind == "error" else row[column] for row in rows]
+             for column, _, _ in panel.lines]
     main, color = lines[-1], COLORS[panel.lines[-1][2]]
     unit = " %" if panel.kind == "error" else ""
     _scale(axes, epochs, [value for line in lines for value in line if math.isfinite(value)], panel, unit)

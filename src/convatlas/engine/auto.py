@@ -47,11 +47,12 @@ Measure = Callable[[Sequence[Train]], list[Measured]]       # of several setting
 
 def choose(make: Callable[[], Convnet], run: Run, batch: int, device: torch.device, tell: Callable[[str], None],
            measure: Measure | None = None) -> Train:
-    """`run.train` with the layout, precision, compiler and allocator under which a step of `batch` images is fastest here.
+    """`run.train` with the layout, precision, compiler and allocator under which a step of `batch` images is fastest
+    here.
 
-    `make` builds the network; `batch` are the images one process computes at once. What `run.train` sets already is not tried.
-    `tell` gets a sentence for each question. Random generators, and so the run, stay as they were; what the allocator keeps
-    is kept from now on, as it would be in the run. `measure` stands in for the real measurement.
+    `make` builds the network; `batch` are the images one process computes at once. What `run.train` sets already is not
+    tried. `tell` gets a sentence for each question. Random generators, and so the run, stay as they were; what the
+    allocator keeps is kept from now on, as it would be in the run. `measure` stands in for the real measurement.
     """
     measure = measure or Trials(make, run, batch, device, tell)
     train = run.train
@@ -87,22 +88,25 @@ def _allocator(measured: Measured, tell: Callable[[str], None]) -> str:
     each = fault_seconds()
     share = measured.faults * each / measured.seconds
     found = "keep" if share >= FAULT_SHARE and allocator.keep() else "system"
-    tell(f"allocator: {measured.faults:,.0f} page faults a step, {1e6 * each:.1f} µs each, take {100 * share:.1f} % of its time: {found}.")
+    tell(f"allocator: {measured.faults:,.0f} page faults a step, {1e6 * each:.1f} µs each, take {100 * share:.1f} % of "
+         f"its time: {found}.")
     return found
 
 
 def _times(before: Measured, after: Measured) -> str:
-    return f"{1000 * after.seconds:.3g} ms a step instead of {1000 * before.seconds:.3g} ({before.seconds / after.seconds:.2f}×)"
+    return (f"{1000 * after.seconds:.3g} ms a step instead of {1000 * before.seconds:.3g} "
+            f"({before.seconds / after.seconds:.2f}×)")
 
 
 class Trials:
     """Trial runs: the run's own steps on random images, at a hundredth of its learning rate.
 
-    At the full rate, which a run often reaches only after a warm-up, losses of two precisions part for no fault of theirs.
+    At the full rate, which a run often reaches only after a warm-up, losses of two precisions part for no fault of
+    theirs.
     """
 
-    def __init__(self, make: Callable[[], Convnet], run: Run, batch: int, device: torch.device, tell: Callable[[str], None],
-                 seconds: float | None = None) -> None:
+    def __init__(self, make: Callable[[], Convnet], run: Run, batch: int, device: torch.device,
+                 tell: Callable[[str], None], seconds: float | None = None) -> None:
         self.make, self.device, self.seconds = make, device, SECONDS if seconds is None else seconds
         self.run = run.change("optim.lr", run.optim.lr / 100)
         with torch.random.fork_rng(devices=[]):
@@ -145,7 +149,8 @@ class Trials:
                     World(0, 1, self.device))
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
         images = torch.randn(self.batch, model.in_chans, *model.image_size)
-        batch = Batch(images, torch.randint(model.num_classes, (self.batch, *size)), torch.arange(self.batch), self.batch)
+        batch = Batch(images, torch.randint(model.num_classes, (self.batch, *size)),
+                      torch.arange(self.batch), self.batch)
 
         def loss() -> float:
             before = step.tally.sums[0].item()

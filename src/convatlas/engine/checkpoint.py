@@ -57,7 +57,8 @@ class Saved:
 
     def extras(self, kind: str) -> dict[str, Tensor]:
         """The tensors that `save` was given as `extras[kind]`; none where there were none."""
-        return {name.removeprefix(f"{kind}."): tensor for name, tensor in self.tensors.items() if name.startswith(f"{kind}.")}
+        return {name.removeprefix(f"{kind}."): tensor for name, tensor in self.tensors.items()
+                if name.startswith(f"{kind}.")}
 
 
 def weights(model: nn.Module) -> dict[str, Tensor]:
@@ -89,8 +90,8 @@ def save(
     """Write a checkpoint of `progress` and, once it is verified, delete all but the newest `keep`.
 
     All processes call it together. `tally` is this process's running sums. `facts` must be the same on resume:
-    seed, steps_per_epoch, optim (its name). `extras` are further tensors by kind (ema, sparse), the same in all processes or
-    sharded. Raises ConvatlasError where the disk refuses; earlier checkpoints stay.
+    seed, steps_per_epoch, optim (its name). `extras` are further tensors by kind (ema, sparse), the same in all
+    processes or sharded. Raises ConvatlasError where the disk refuses; earlier checkpoints stay.
     """
     tensors = {f"model.{name}": tensor for name, tensor in weights(model).items()}
     for extra, parts in (extras or {}).items():

@@ -1,12 +1,12 @@
 """The diagonal of the second derivative of the loss, by LeCun's backward pass (LeCun et al. 1998, appendix C).
 
-As in the paper: the Gauss-Newton part only (no second derivative of a squashing function), off-diagonal terms dropped in
-each layer, and of a shared weight the sum over the connections that share it, without their products. A layer y = f(x) then
-passes back ∂²E/∂x_i² = Σ_j (∂y_j/∂x_i)² ∂²E/∂y_j². Each layer's output is replaced by one of the same value whose
-derivatives are these squares, so that autograd's ordinary backward pass is LeCun's.
+As in the paper: the Gauss-Newton part only (no second derivative of a squashing function), off-diagonal terms dropped
+in each layer, and of a shared weight the sum over the connections that share it, without their products. A layer y =
+f(x) then passes back ∂²E/∂x_i² = Σ_j (∂y_j/∂x_i)² ∂²E/∂y_j². Each layer's output is replaced by one of the same value
+whose derivatives are these squares, so that autograd's ordinary backward pass is LeCun's.
 
-It begins with the exact ∂²E/∂y² of the loss, in which RBF units count as part of the loss: far from every class the MAP loss
-is linear in their distances, and all its curvature is the distances' own.
+It begins with the exact ∂²E/∂y² of the loss, in which RBF units count as part of the loss: far from every class the MAP
+loss is linear in their distances, and all its curvature is the distances' own.
 """
 
 import copy
@@ -57,18 +57,21 @@ class Curvature(Listener):
 
 
 def estimate(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], loss_of: PerImage) -> dict[str, Tensor]:
-    """Mean over images of ∂²E/∂w² of every parameter that requires a gradient, by its name, each of the parameter's shape.
+    """Mean over images of ∂²E/∂w² of every parameter that requires a gradient, by its name, each of the parameter's
+    shape.
 
-    `batches` are images (N, C, H, W) with labels (N,) on the model's device; `loss_of` gives each image's loss from scores
-    and labels. The model is left as it was, in evaluation mode while it is measured. Raises ConvatlasError for a layer that is
-    not in LeCun's networks or (ReLU, max-pooling) in what the field makes of them, and where there is no image.
+    `batches` are images (N, C, H, W) with labels (N,) on the model's device; `loss_of` gives each image's loss from
+    scores and labels. The model is left as it was, in evaluation mode while it is measured. Raises ConvatlasError for a
+    layer that is not in LeCun's networks or (ReLU, max-pooling) in what the field makes of them, and where there is no
+    image.
     """
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
     rbf = next((module for module in model.modules() if isinstance(module, RBF)), None)
     ends: list[Tensor] = []             # what the RBF units of the batch at hand read
     count, training = 0, model.training
-    hooks = [module.register_forward_hook(_squared(module)) for module in model.modules() if next(module.children(), None) is None]
+    hooks = [module.register_forward_hook(_squared(module)) for module in model.modules()
+             if next(module.children(), None) is None]
     if rbf is not None:
         hooks.append(rbf.register_forward_pre_hook(lambda _, inputs: ends.append(inputs[0])))
     try:
@@ -112,7 +115,8 @@ def _squared(module: nn.Module) -> Hook:
 
     def products(x: Tensor) -> Tensor:
         weights: dict[str, Tensor] = dict(module.named_parameters())
-        fixed = {name: weight.detach().square() if name == "weight" else torch.zeros_like(weight) for name, weight in weights.items()}
+        fixed = {name: weight.detach().square() if name == "weight" else torch.zeros_like(weight)
+                 for name, weight in weights.items()}
         of_input: Tensor = functional_call(bare, fixed, (x,))                           # Σ w² x : derivatives w² of x
         of_weights: Tensor = functional_call(bare, weights, (x.detach().square(),))     # Σ w x² + b : x² of w, 1 of b
         return of_input + of_weights
@@ -138,8 +142,8 @@ def _squared(module: nn.Module) -> Hook:
             return output
         if rule is None:
             raise ConvatlasError(
-                f"second derivatives are known of LeCun's layers, not of {type(module).__name__}; optim.name = lm is for the "
-                "networks of 1989 to 1998, choose another optimiser"
+                f"second derivatives are known of LeCun's layers, not of {type(module).__name__}; optim.name = lm is "
+                "for the networks of 1989 to 1998, choose another optimiser"
             )
         surrogate = rule(inputs[0])
         return output.detach() + (surrogate - surrogate.detach())

@@ -130,10 +130,12 @@ def share_buffers(world: World, model: nn.Module) -> None:
 
 
 def synchronized(model: nn.Module, world: World) -> None:
-    """Let the network's BatchNorm layers normalise over the images of all processes (train.sync_bn), in place; on GPUs only."""
+    """Let the network's BatchNorm layers normalise over the images of all processes (train.sync_bn), in place; on GPUs
+    only.
+    """
     if world.device.type != "cuda":
-        raise ConvatlasError(f"train.sync_bn needs GPUs: PyTorch's SyncBatchNorm does not work on {world.device.type}; leave it off, and "
-                             "each process normalises over its own images")
+        raise ConvatlasError(f"train.sync_bn needs GPUs: PyTorch's SyncBatchNorm does not work on {world.device.type}; "
+                             "leave it off, and each process normalises over its own images")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)   # type: ignore[no-untyped-call]
 
 

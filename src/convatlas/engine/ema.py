@@ -40,7 +40,8 @@ class Average(Listener):
     def after_step(self, done: int) -> None:
         """Take in the weights after optimiser step `done` of the run, counted from 1."""
         decay = min(self.decay, done / (9 + done)) if self.warmup else self.decay
-        kinds: dict[type, tuple[list[Tensor], list[Tensor]]] = {}      # under FSDP2 buffers are not sharded: one call for each kind
+        # under FSDP2 buffers are not sharded: one call for each kind
+        kinds: dict[type, tuple[list[Tensor], list[Tensor]]] = {}
         for name, value in self.model.state_dict().items():
             if value.is_floating_point():
                 averages, weights = kinds.setdefault(type(value), ([], []))

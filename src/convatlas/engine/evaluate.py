@@ -109,8 +109,11 @@ def measure(
     return _summary(gathered, num_classes, len(unreadable(world, loader)), time.perf_counter() - began, keep_scores)
 
 
-def evaluation_of(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, *, skipped: int, seconds: float) -> Evaluation:
-    """The evaluation of scores (N, K) that are there already, with `Evaluation`'s labels and indices; nothing is computed twice."""
+def evaluation_of(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, *, skipped: int,
+                  seconds: float) -> Evaluation:
+    """The evaluation of scores (N, K) that are there already, with `Evaluation`'s labels and indices; nothing is
+    computed twice.
+    """
     return _summary(_judged(scores, labels, indices, loss, True), scores.shape[1], skipped, seconds, True)
 
 
@@ -123,7 +126,8 @@ def _judged(scores: Tensor, labels: Tensor, indices: Tensor, loss: run.Loss, kee
     return (*column, scores) if labels.ndim == 2 or keep_scores else column
 
 
-def _summary(columns: Sequence[Tensor], num_classes: int, skipped: int, seconds: float, keep_scores: bool) -> Evaluation:
+def _summary(columns: Sequence[Tensor], num_classes: int, skipped: int, seconds: float,
+             keep_scores: bool) -> Evaluation:
     # In the order of the images, and summed in double precision: the same for any number of processes.
     order = columns[0].argsort()
     indices, labels, predictions, correct, in_top5, confidence, losses, *scored = (column[order] for column in columns)

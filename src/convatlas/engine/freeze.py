@@ -15,7 +15,8 @@ from .step import Step
 def matching(model: nn.Module, pattern: str, field: str) -> set[str]:
     """The names of the parameters that `pattern` stands for: a wildcard of their names, or of a module with all in it.
 
-    `*.bias`, `stages.0`, `head`. One that stands for nothing is a ConvatlasError that says `field` and the nearest names.
+    `*.bias`, `stages.0`, `head`. One that stands for nothing is a ConvatlasError that says `field` and the nearest
+    names.
     """
     names = [name for name, _ in model.named_parameters()]
     found = {name for name in names if fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")}
@@ -23,7 +24,8 @@ def matching(model: nn.Module, pattern: str, field: str) -> set[str]:
         modules = [name for name, _ in model.named_modules() if name]
         if any(fnmatchcase(name, pattern) for name in modules):
             raise ConvatlasError(f"{field}: {pattern!r} of this network has no parameters; leave it out")
-        hint = nearest(pattern, [*modules, *names]) or "; there are " + ", ".join(name for name, _ in model.named_children())
+        hint = (nearest(pattern, [*modules, *names])
+                or "; there are " + ", ".join(name for name, _ in model.named_children()))
         raise ConvatlasError(f"{field}: no parameter of the network is named {pattern!r}{hint}")
     return found
 
@@ -64,7 +66,8 @@ class Freezing:
         self.model = model
         movable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.frozen = movable & set(freeze(model, train.freeze))
-        self.thaws = [(epoch, movable & matching(model, pattern, "train.unfreeze")) for epoch, pattern in train.unfreeze]
+        self.thaws = [(epoch, movable & matching(model, pattern, "train.unfreeze"))
+                      for epoch, pattern in train.unfreeze]
         self.moving = movable - self.frozen | set[str]().union(*(names for _, names in self.thaws))
 
     def at(self, epoch: float) -> list[str]:

@@ -1,8 +1,8 @@
 """Losses of single images, from scores (N, K) and targets to (N,): the loop sums them and divides by the global batch.
 
-Targets are class numbers (N,), shares of every class (N, K) as Mixup and images with several labels have, or, for networks that
-segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels, (N, 2, H, W).
-Probabilities are here too, since it depends on the loss how scores become probabilities.
+Targets are class numbers (N,), shares of every class (N, K) as Mixup and images with several labels have, or, for
+networks that segment, a class number per pixel (N, H, W) beside scores (N, K, H, W), or classes and weights of pixels,
+(N, 2, H, W). Probabilities are here too, since it depends on the loss how scores become probabilities.
 """
 
 from collections.abc import Callable
@@ -20,25 +20,29 @@ PerImage = Callable[[Tensor, Tensor], Tensor]
 def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -> PerImage:
     """The loss that `loss` names, as a function of scores (N, num_classes), higher is better, and targets.
 
-    Its result is (N,): of each image by itself, in the units of the formula, not averaged. `weights` (num_classes,) multiply what
-    each class adds to it (`class_weights`); map and mse take none.
+    Its result is (N,): of each image by itself, in the units of the formula, not averaged. `weights` (num_classes,)
+    multiply what each class adds to it (`class_weights`); map and mse take none.
     """
     if weights is not None and loss.name in ("map", "mse"):
-        raise ConvatlasError(f"loss.class_weights goes with cross_entropy and bce, not with {loss.name}; set it to none")
+        raise ConvatlasError(f"loss.class_weights goes with cross_entropy and bce, not with {loss.name}; set it to "
+                             "none")
 
     def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
         if targets.ndim < 3:        # of class numbers none is ignored: 255 may be one
-            return F.cross_entropy(scores, targets, _on(weights, scores), reduction="none", label_smoothing=loss.label_smoothing)
+            return F.cross_entropy(scores, targets, _on(weights, scores), reduction="none",
+                                   label_smoothing=loss.label_smoothing)
         classes, counts = pixels(targets)
-        whole = F.cross_entropy(scores, classes, _on(weights, scores), reduction="none", label_smoothing=loss.label_smoothing,
-                                ignore_index=loss.ignore_index) * counts
+        whole = F.cross_entropy(scores, classes, _on(weights, scores), reduction="none",
+                                label_smoothing=loss.label_smoothing, ignore_index=loss.ignore_index) * counts
         whole = whole.flatten(1).sum(dim=1)
-        return whole if loss.pixels == "sum" else whole / (classes != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1)
+        return (whole if loss.pixels == "sum"
+                else whole / (classes != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1))
 
     def map_(scores: Tensor, targets: Tensor) -> Tensor:
         # LeCun et al. 1998, eq. 9, with penalties y = -scores: y_label + log(e^-j + sum_i e^-y_i)
         if targets.ndim > 1:
-            raise ConvatlasError("loss map takes one class per image; for mixed pictures or several labels use cross_entropy or bce")
+            raise ConvatlasError("loss map takes one class per image; for mixed pictures or several labels use "
+                                 "cross_entropy or bce")
         rubbish = scores.new_tensor(-loss.rubbish)
         return torch.logaddexp(scores.logsumexp(dim=1), rubbish) - scores.gather(1, targets[:, None]).squeeze(1)
 
@@ -73,14 +77,17 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
         """(found, missed, false) of each class in pixels, (N, K) each; probabilities count as parts of a pixel."""
         classes, counts = pixels(targets)
         counts = ((classes != loss.ignore_index) * counts)[:, None]
-        true, guess = F.one_hot(classes.where(classes != loss.ignore_index, 0), num_classes).movedim(-1, 1), scores.softmax(dim=1)
+        true, guess = F.one_hot(classes.where(classes != loss.ignore_index, 0),
+                                num_classes).movedim(-1, 1), scores.softmax(dim=1)
         both, real, called = ((each * counts).flatten(2).sum(dim=2) for each in (true * guess, true, guess))
         return both, real - both, called - both
 
-    every = {"cross_entropy": cross_entropy, "map": map_, "mse": mse, "bce": bce, "dice": dice, "focal": focal, "tversky": tversky}
+    every = {"cross_entropy": cross_entropy, "map": map_, "mse": mse, "bce": bce, "dice": dice, "focal": focal,
+             "tversky": tversky}
     if not loss.add:
         return every[loss.name]
-    return lambda scores, targets: sum((every[name](scores, targets) for name in loss.add), every[loss.name](scores, targets))
+    return lambda scores, targets: sum((every[name](scores, targets) for name in loss.add),
+                                       every[loss.name](scores, targets))
 
 
 def pixels(targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,7 +111,8 @@ def _on(weights: Tensor | None, scores: Tensor) -> Tensor | None:
 def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | None:
     """Class weights (num_classes,) by `loss.class_weights` for training `labels` (N,), on average 1 over the images.
 
-    For images with several labels, (N, num_classes), "balanced" weighs a class by how often it is absent for each time it is there.
+    For images with several labels, (N, num_classes), "balanced" weighs a class by how often it is absent for each time
+    it is there.
     """
     if loss.class_weights == "none":
         return None
@@ -116,17 +124,17 @@ def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | 
     else:
         weights = torch.tensor(loss.class_weights, dtype=torch.float64)
         if len(weights) != num_classes or bool((weights < 0).any()):
-            raise ConvatlasError(f"loss.class_weights takes one number of at least 0 for each of the {num_classes} classes, "
-                                 f"not {loss.class_weights}")
+            raise ConvatlasError(f"loss.class_weights takes one number of at least 0 for each of the {num_classes} "
+                                 f"classes, not {loss.class_weights}")
     return (weights * counts.sum() / (weights * counts).sum()).float()
 
 
 def probabilities(scores: Tensor, loss: run.Loss) -> Tensor:
     """Class probabilities (N, K) from the scores (N, K) of a network trained with `loss`.
 
-    Cross-entropy and map: softmax (for map: given that the picture is of one of the classes, and not rubbish); rows sum to one. mse:
-    the score that minimises the squared distance to ±1 targets is 2p − 1, so p = (1 + score) / 2, not below zero, scaled to sum to
-    one. bce: each class by itself, by the logistic function.
+    Cross-entropy and map: softmax (for map: given that the picture is of one of the classes, and not rubbish); rows sum
+    to one. mse: the score that minimises the squared distance to ±1 targets is 2p − 1, so p = (1 + score) / 2, not
+    below zero, scaled to sum to one. bce: each class by itself, by the logistic function.
     """
     if loss.name == "mse":
         found = ((1 + scores) / 2).clamp_min(1e-6)

@@ -35,7 +35,8 @@ def advice(settings: run.Run) -> Iterator[None]:
         if train.amp == "off":
             hints.append("--amp bf16 halves what is kept")
         hints.append(f"--batch-size {max(batch // 2, 1)} or a smaller --image-size needs less (it is another run)")
-        raise ConvatlasError(f"memory ran out in a step of {batch} images ({_line(error)}): " + "; ".join(hints)) from error
+        raise ConvatlasError(f"memory ran out in a step of {batch} images ({_line(error)}): "
+                             + "; ".join(hints)) from error
 
 
 def scored(model: Scorer, images: Tensor, world: World) -> Tensor:
@@ -49,9 +50,10 @@ def scored(model: Scorer, images: Tensor, world: World) -> Tensor:
         if not short_of_memory(error):
             raise
         if world.size > 1 or not isinstance(images, Tensor) or len(images) < 2:
-            raise ConvatlasError(f"memory ran out while images were measured ({_line(error)}): a smaller --image-size needs less, and "
-                                 "--device cpu takes the machine's own memory") from error
-    return torch.cat([scored(model, half, world) for half in images.chunk(2)])      # outside: the error holds what it could not finish
+            raise ConvatlasError(f"memory ran out while images were measured ({_line(error)}): a smaller --image-size "
+                                 "needs less, and --device cpu takes the machine's own memory") from error
+    # outside: the error holds what it could not finish
+    return torch.cat([scored(model, half, world) for half in images.chunk(2)])
 
 
 def _line(error: Exception) -> str:

@@ -43,8 +43,8 @@ def right(scores: Tensor, targets: Tensor) -> Tensor:
 def top(scores: Tensor, labels: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
     """The best class (n,) of each row of scores (n, K), and whether a label is among the k best (n,) bool.
 
-    Both come from one ranking, so that ties cannot make top-1 exceed top-k. Of at most k classes all are the best. Labels are class
-    numbers (n,), or 0 and 1 for every class (n, K).
+    Both come from one ranking, so that ties cannot make top-1 exceed top-k. Of at most k classes all are the best.
+    Labels are class numbers (n,), or 0 and 1 for every class (n, K).
     """
     best = scores.topk(min(k, scores.shape[1]), dim=1).indices
     if labels.ndim == 2:

@@ -21,22 +21,26 @@ def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None
     momentum, or lm has one.
     """
     parameters = {
-        name: parameter for name, parameter in model.named_parameters() if (parameter.requires_grad if moving is None else name in moving)
+        name: parameter for name, parameter in model.named_parameters()
+        if (parameter.requires_grad if moving is None else name in moving)
     }
     if not parameters:
         raise ConvatlasError("the network has no parameter that requires a gradient; unfreeze at least one layer")
     if optim.nesterov and (optim.name not in ("sgd", "sgd_caffe") or optim.momentum == 0):
-        raise ConvatlasError(f"optim.nesterov needs sgd or sgd_caffe with momentum above 0, not {optim.name} with {optim.momentum}")
+        raise ConvatlasError(f"optim.nesterov needs sgd or sgd_caffe with momentum above 0, not {optim.name} with "
+                             f"{optim.momentum}")
     if optim.name == "lm" and optim.momentum:
-        raise ConvatlasError(f"optim.name = lm has no momentum, and optim.momentum is {optim.momentum}; set optim.momentum=0")
+        raise ConvatlasError(f"optim.name = lm has no momentum, and optim.momentum is {optim.momentum}; set "
+                             "optim.momentum=0")
 
     groups = _groups(model, parameters, optim)
     rho = {"adam": 0.999, "adamw": 0.999}.get(optim.name, 0.9) if optim.rho is None else optim.rho
     eps = {"rmsprop_tf": 1e-3}.get(optim.name, 1e-8) if optim.eps is None else optim.eps
     lr, momentum = optim.lr, optim.momentum
-    # On the CPU the fused kernels take a quarter to a half of the time. Sharded parameters have none, and torch's SGD stumbles over
-    # parameters that begin to move later than others.
-    fused = all(type(p) is nn.Parameter and p.device.type == "cpu" and p.requires_grad for p in parameters.values()) or None
+    # On the CPU the fused kernels take a quarter to a half of the time. Sharded parameters have none, and torch's SGD
+    # stumbles over parameters that begin to move later than others.
+    fused = all(type(p) is nn.Parameter and p.device.type == "cpu" and p.requires_grad
+                for p in parameters.values()) or None
     match optim.name:
         case "sgd":
             return torch.optim.SGD(groups, lr, momentum, nesterov=optim.nesterov, fused=fused)
@@ -55,7 +59,9 @@ def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None
 
 
 def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], optim: run.Optim) -> list[dict[str, Any]]:
-    """Each parameter in the group of the first rule that matches its name and of its stage; spared ones (`decay_bias`) beside it."""
+    """Each parameter in the group of the first rule that matches its name and of its stage; spared ones (`decay_bias`)
+    beside it.
+    """
     rules = [(rule, matching(model, rule.names, "optim.groups")) for rule in optim.groups]
     rules.append((run.Group(names="*"), set(parameters)))
     scales = _by_stage(model, optim.layer_decay)
@@ -74,16 +80,19 @@ def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], optim: run.Op
 
 
 def _by_stage(model: nn.Module, decay: float) -> Callable[[str], float]:
-    """Layer-wise decay of the rate: each parameter's factor, 1 in the head, `decay` in the last stage, then `decay`², …"""
+    """Layer-wise decay of the rate: each parameter's factor, 1 in the head, `decay` in the last stage, then `decay`², …
+    """
     if decay == 1:
         return lambda name: 1.0
     stages = getattr(model, "stages", None)
     if not isinstance(stages, nn.ModuleList):
-        raise ConvatlasError(f"optim.layer_decay = {decay} needs a network with stages, and {type(model).__name__} has none: set it to 1")
+        raise ConvatlasError(f"optim.layer_decay = {decay} needs a network with stages, and {type(model).__name__} has "
+                             "none: set it to 1")
 
     def scale(name: str) -> float:
         part, _, rest = name.partition(".")
-        below = len(stages) + 1 if part == "stem" else len(stages) - int(rest.partition(".")[0]) if part == "stages" else 0
+        below = (len(stages) + 1 if part == "stem" else len(stages) - int(rest.partition(".")[0])
+                 if part == "stages" else 0)
         return decay ** below
 
     return scale

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 class Elementwise(torch.optim.Optimizer):
     """The common base of these optimisers: for each group, weight decay in the gradient, then `_move`."""
 
-    starts: ClassVar[Mapping[str, float]] = {}      # each parameter's state tensors, and what they are filled with at first
+    # each parameter's state tensors, and what they are filled with at first
+    starts: ClassVar[Mapping[str, float]] = {}
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:     # type: ignore[override]
@@ -51,7 +52,8 @@ class SGDCaffe(Elementwise):
 
     starts: ClassVar[Mapping[str, float]] = {"momentum_buffer": 0.0}
 
-    def __init__(self, params: Any, lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> None:
+    def __init__(self, params: Any, lr: float, momentum: float = 0.0, weight_decay: float = 0.0,
+                 nesterov: bool = False) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "nesterov": nesterov})
 
     def _move(self, group: Mapping[str, Any], weights: list[Tensor], gradients: list[Tensor]) -> None:
@@ -68,14 +70,15 @@ class SGDCaffe(Elementwise):
 class RMSpropTF(Elementwise):
     """TensorFlow's RMSProp: s ← s + (1 − ρ)(g² − s) from s = 1, v ← μv + ηg/√(s + ε), w ← w − v.
 
-    What Inception, MobileNet and EfficientNet were trained with. torch's has s = 0 at first, ε outside the root, and the
-    rate outside the velocity: with ε near 1 these are different methods.
+    What Inception, MobileNet and EfficientNet were trained with. torch's has s = 0 at first, ε outside the root, and
+    the rate outside the velocity: with ε near 1 these are different methods.
     """
 
     starts: ClassVar[Mapping[str, float]] = {"square_avg": 1.0, "momentum_buffer": 0.0}
 
     def __init__(
-        self, params: Any, lr: float, rho: float = 0.9, eps: float = 1e-3, momentum: float = 0.0, weight_decay: float = 0.0
+        self, params: Any, lr: float, rho: float = 0.9, eps: float = 1e-3, momentum: float = 0.0,
+        weight_decay: float = 0.0
     ) -> None:
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "momentum": momentum, "weight_decay": weight_decay})
 

@@ -67,7 +67,8 @@ class Records:
         self._board.flush()
 
     def _text(self, row: Mapping[str, float]) -> list[str]:
-        return [str(int(row[column])) if column in ("epoch", "step") else f"{row[column]:.10g}" for column in self._columns]
+        return [str(int(row[column])) if column in ("epoch", "step") else f"{row[column]:.10g}"
+                for column in self._columns]
 
     def __enter__(self) -> Self:
         return self

@@ -29,9 +29,9 @@ def learning_rate(
     """The learning rate of one optimiser step: warm-up times schedule.
 
     `epoch` and `step` are counted from 0: `schedule.steps = [(2, 0.1)]` acts once two epochs are done. `steps` is the
-    number of optimiser steps in an epoch. Epochs of `steps` and `exponential` count from the beginning of the run, warm-up
-    included; cosine, linear and poly start where warm-up ends and fall towards `final`, which they would reach one step
-    after the last. Linear warm-up reaches its full height at its last step.
+    number of optimiser steps in an epoch. Epochs of `steps` and `exponential` count from the beginning of the run,
+    warm-up included; cosine, linear and poly start where warm-up ends and fall towards `final`, which they would reach
+    one step after the last. Linear warm-up reaches its full height at its last step.
     """
     done = epoch * steps + step
     warmup = round(schedule.warmup_epochs * steps)

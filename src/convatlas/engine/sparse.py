@@ -1,4 +1,6 @@
-"""Sparse training in the loop (Liu et al. 2023, SLaK): masks from the first batch, kept after every step, moved every so many."""
+"""Sparse training in the loop (Liu et al. 2023, SLaK): masks from the first batch, kept after every step, moved every
+so many.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -27,7 +29,8 @@ class Sparsity(Listener):
 
     def __init__(self, move: Step, train: Batches, steps: int, path: Path) -> None:
         if not sparsifiable(move.model):
-            raise ConvatlasError("sparse.sparsity concerns weights of convolutions and linear layers, and this network has none")
+            raise ConvatlasError("sparse.sparsity concerns weights of convolutions and linear layers, and this "
+                                 "network has none")
         self.move, self.train, self.sparse, self.steps, self.path = move, train, move.run.sparse, steps, path
         self.generator = torch.Generator().manual_seed(derived_seed(move.run.train.seed, "sparse"))
         self.masks = Masks(move.model, dict.fromkeys(sparsifiable(move.model), 1.0), self.generator)       # dense

@@ -77,7 +77,8 @@ class Step:
             for number, part in enumerate(parts, start=1):
                 with self._together(number == len(parts)):
                     scores, losses, targets = self._losses(part)
-                    # DDP and FSDP2 average gradients over the processes: times their number, it is the step of one process.
+                    # DDP and FSDP2 average gradients over the processes: times their number, it is the step of one
+                    # process.
                     (losses.sum() * (self.world.size / max(batch.total, 1))).backward()  # type: ignore[no-untyped-call]
                 self.tally.add(losses.detach(), scores.detach(), targets)
 

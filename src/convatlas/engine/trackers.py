@@ -1,7 +1,8 @@
 """Experiment trackers (`train.track`): Weights & Biases and MLflow. Both work offline, and neither stops training.
 
-A tracker keeps its run's id in the run folder, under track/, so that a resumed run goes on in the same place. What these
-libraries would send or collect besides the metrics is switched off, where they have a switch, unless the user has set it.
+A tracker keeps its run's id in the run folder, under track/, so that a resumed run goes on in the same place. What
+these libraries would send or collect besides the metrics is switched off, where they have a switch, unless the user has
+set it.
 """
 
 import os
@@ -32,7 +33,9 @@ LONGEST = 500               # characters of a parameter's value that every MLflo
 
 
 class WandB(Silent):
-    """Weights & Biases: the whole configuration, a row per epoch; WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY as set by the user."""
+    """Weights & Biases: the whole configuration, a row per epoch; WANDB_MODE, WANDB_PROJECT, WANDB_ENTITY as set by the
+    user.
+    """
 
     def __init__(self) -> None:
         _need("wandb", "wandb")
@@ -66,7 +69,8 @@ class WandB(Silent):
 class MLflow(Silent):
     """MLflow: the configuration as parameters, a point per epoch and column.
 
-    Where MLFLOW_TRACKING_URI is not set: mlflow.db (SQLite) beside the run folder, which `mlflow ui --backend-store-uri` shows.
+    Where MLFLOW_TRACKING_URI is not set: mlflow.db (SQLite) beside the run folder, which `mlflow ui
+    --backend-store-uri` shows.
     """
 
     def __init__(self) -> None:
@@ -84,7 +88,8 @@ class MLflow(Silent):
         address = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(home / 'mlflow.db').as_posix()}"
         client, self._id = MlflowClient(tracking_uri=address), _stored(folder, "mlflow")
         if self._id:
-            client.update_run(self._id, status="RUNNING")       # parameters cannot change in MLflow: the first session's stay
+            # parameters cannot change in MLflow: the first session's stay
+            client.update_run(self._id, status="RUNNING")
         else:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
             local = (home / "mlruns").as_uri() if "MLFLOW_TRACKING_URI" not in os.environ else None
@@ -106,7 +111,8 @@ class MLflow(Silent):
         from mlflow.entities import Metric
 
         now = round(time.time() * 1000)
-        self._client.log_batch(self._id, metrics=[Metric(name, value, now, int(row["step"])) for name, value in row.items()])
+        self._client.log_batch(self._id, metrics=[Metric(name, value, now, int(row["step"]))
+                                                  for name, value in row.items()])
 
     def close(self) -> None:
         """End the session."""
@@ -136,8 +142,8 @@ class Guarded:
             if first_epoch > 1:
                 self._failed(error)
                 return
-            raise ConvatlasError(f"{self._name} cannot begin: {_said(error)}; put it right (W&B without a network: WANDB_MODE=offline), "
-                                 "or leave it out of train.track") from error
+            raise ConvatlasError(f"{self._name} cannot begin: {_said(error)}; put it right (W&B without a network: "
+                                 "WANDB_MODE=offline), or leave it out of train.track") from error
 
     def step(self, epoch: int, step: int, images: int, loss: float, accuracy: float, images_per_second: float) -> None:
         """Nothing: a tracker gets whole epochs."""
@@ -167,7 +173,8 @@ class Guarded:
 
     def _failed(self, error: Exception) -> None:
         self._works = False
-        self._other.tell(f"{self._name} fails ({_said(error)}): training goes on without it, metrics.csv has everything.")
+        self._other.tell(f"{self._name} fails ({_said(error)}): training goes on without it, metrics.csv "
+                         "has everything.")
 
 
 class Watches:
@@ -217,7 +224,8 @@ def tracked(watch: Watch, track: Sequence[str]) -> Watch:
 def _need(module: str, extra: str) -> None:
     """Refuse where a library is absent; otherwise quieten it before it is imported."""
     if find_spec(module) is None:
-        raise ConvatlasError(f'train.track = {extra} needs {module}, which is not installed: pip install "convatlas[{extra}]"')
+        raise ConvatlasError(f'train.track = {extra} needs {module}, which is not installed: pip install '
+                             f'"convatlas[{extra}]"')
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
@@ -236,7 +244,8 @@ def _store(folder: Path, name: str, known: str) -> str:
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     """The leaves of nested mappings with their dotted paths."""
     return [leaf for key, value in tree.items()
-            for leaf in (_leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", value)])]
+            for leaf in (_leaves(value, f"{prefix}{key}.") if isinstance(value, Mapping)
+                         else [(f"{prefix}{key}", value)])]
 
 
 def _said(error: Exception) -> str:

@@ -98,8 +98,8 @@ def fit(
 ) -> Outcome:
     """Train `model` as `run` says, keeping metrics.csv, tb/ and checkpoints/ in `folder`, which exists.
 
-    `model` maps (N, C, H, W) to (N, num_classes), or, with a judge of its own, to scores of pixels. All processes call it together,
-    with loaders that give each a share.
+    `model` maps (N, C, H, W) to (N, num_classes), or, with a judge of its own, to scores of pixels. All processes call
+    it together, with loaders that give each a share.
     `save_best(whole state dict on the CPU, row)` is called on rank 0 after each epoch that is the best so far
     (`records.rank`). SIGINT and SIGTERM stop it after the step it is in, with a checkpoint;
     `resume=True` goes on from the newest one, and on the CPU the rest equals the uninterrupted run bit for bit. Seeds
@@ -234,8 +234,10 @@ def _refuse(run: Run, world: World) -> None:
     """Raise ConvatlasError for settings that do not go together, before anything is done."""
     several, sharded = world.size > 1, world.size > 1 and run.train.parallel == "fsdp"
     for asked, problem in (
-        (run.optim.name == "lm" and several, "optim.name = lm estimates second derivatives in one process; start it without torchrun"),
-        (run.optim.name == "lm" and run.train.compile, "optim.name = lm looks into each layer, and train.compile hides them; leave it off"),
+        (run.optim.name == "lm" and several,
+         "optim.name = lm estimates second derivatives in one process; start it without torchrun"),
+        (run.optim.name == "lm" and run.train.compile,
+         "optim.name = lm looks into each layer, and train.compile hides them; leave it off"),
         (run.optim.name == "lm" and bool(run.train.unfreeze),
          "optim.name = lm estimates second derivatives of what moves as an epoch begins; leave train.unfreeze out"),
         (run.sparse.sparsity > 0 and sharded, "sparse.sparsity does not go with parallel = fsdp; use --parallel ddp"),

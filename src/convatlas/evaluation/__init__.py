@@ -1,1 +1,3 @@
-"""Judging networks as the papers did: protocols of crops and scales, ensembles, calibration, statistics, and the files they leave."""
+"""Judging networks as the papers did: protocols of crops and scales, ensembles, calibration, statistics, and the files
+they leave.
+"""

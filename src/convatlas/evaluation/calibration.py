@@ -1,4 +1,6 @@
-"""Calibration, how far confidence is from accuracy: expected calibration error, reliability diagram, temperature (Guo et al. 2017)."""
+"""Calibration, how far confidence is from accuracy: expected calibration error, reliability diagram, temperature (Guo
+et al. 2017).
+"""
 
 import math
 from collections.abc import Sequence
@@ -35,14 +37,16 @@ class Calibration:
 
     error: float            # expected calibration error: the bins' gaps, weighed by their images; 0 to 1
     bins: tuple[Bin, ...]
-    temperature: float      # scores divided by it would give the least loss on these images; above 1: too confident. nan: unknown
+    # scores divided by it would give the least loss on these images; above 1: too confident. nan: unknown
+    temperature: float
     cooled: float           # the expected calibration error with it
 
 
 def calibrate(log_probabilities: Tensor, labels: Tensor, *, exclusive: bool = True, bins: int = BINS) -> Calibration:
     """Of log-probabilities (N, K) and class numbers (N,); where classes are not `exclusive` there is no temperature.
 
-    The temperature is found on the images that it is then judged on: it describes the network, and promises nothing for others.
+    The temperature is found on the images that it is then judged on: it describes the network, and promises nothing for
+    others.
     """
     heat = temperature(log_probabilities, labels) if exclusive else math.nan
     error, found = _reliability(log_probabilities.exp(), labels, bins)
@@ -96,9 +100,12 @@ def draw(found: Calibration) -> "Figure":
     shares.set_ylabel("share that is right", **text)
     counts.set_ylabel("images", **text)
     counts.set_xlabel("confidence: the probability of the predicted class", **text)
-    figure.text(14 / wide, 1 - 26 / high, "Is it right as often as it says?", fontsize=13, fontweight="bold", color=COLORS["ink"])
-    figure.text(14 / wide, 1 - 46 / high, "orange: surer than it is right;  pale blue: right more often than sure", **text)
-    figure.text(14 / wide, 1 - 63 / high, f"expected calibration error (the mean gap): {100 * found.error:.1f} %", **text)
+    figure.text(14 / wide, 1 - 26 / high, "Is it right as often as it says?", fontsize=13, fontweight="bold",
+                color=COLORS["ink"])
+    figure.text(14 / wide, 1 - 46 / high, "orange: surer than it is right;  pale blue: right more often "
+                "than sure", **text)
+    figure.text(14 / wide, 1 - 63 / high, f"expected calibration error (the mean gap): {100 * found.error:.1f} %",
+                **text)
     return figure
 
 

@@ -34,12 +34,15 @@ def figures(found: Evaluated, top_k: int) -> dict[str, Any]:
         "loss": result.loss, "log_loss": found.log_loss, "count": result.count, "skipped": result.skipped,
         "images_per_second": result.images_per_second,
         **({} if result.mean_ap is None else {"mean_ap": result.mean_ap}),
-        **({} if calibration is None else {"calibration_error": calibration.error, "temperature": calibration.temperature,
-                                           "calibration_error_with_temperature": calibration.cooled}),
+        **({}
+           if calibration is None else {"calibration_error": calibration.error, "temperature": calibration.temperature,
+                                        "calibration_error_with_temperature": calibration.cooled}),
         "protocol": found.protocol.model_dump(mode="json"), "preprocess": found.preprocess,
-        **({"members": [{"run": member.model, "weight": weight, "top1": member.evaluation.top1, "top1_interval": member.interval,
-                         f"top{top_k}": member.top_k(top_k), "log_loss": member.log_loss, "preprocess": member.preprocess}
-                        for member, weight in zip(found.members, found.weights, strict=True)]} if found.members else {}),
+        **({"members": [{"run": member.model, "weight": weight, "top1": member.evaluation.top1,
+                         "top1_interval": member.interval, f"top{top_k}": member.top_k(top_k),
+                         "log_loss": member.log_loss, "preprocess": member.preprocess}
+                        for member, weight in zip(found.members, found.weights, strict=True)]} if found.members
+           else {}),
         "classes": [{"class": row.name, "count": row.images, "precision": row.precision, "recall": row.recall}
                     for row in per_class(found.classes, result.confusion.tolist())],
     }

@@ -30,13 +30,15 @@ def make_folder(path: Path) -> Path:
 
 
 def write(found: Evaluated, where: Path) -> list[Path]:
-    """Write confusion.csv and .png (to 100 classes), predictions.csv, calibration.json and .png (of one label per image) into a folder."""
+    """Write confusion.csv and .png (to 100 classes), predictions.csv, calibration.json and .png (of one label per
+    image) into a folder.
+    """
     make_folder(where)
     matrix, names = found.evaluation.confusion, found.classes
     rows = ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True))
     written = [csv_file(where / "confusion.csv", ["true \\ predicted", *names], rows),
-               csv_file(where / "predictions.csv", ["image", "true", "predicted", "right", "probability", "probability_of_true"],
-                        _predictions(found))]
+               csv_file(where / "predictions.csv", ["image", "true", "predicted", "right", "probability",
+                                                    "probability_of_true"], _predictions(found))]
     if len(names) <= DRAWN:
         written.append(png_file(where / "confusion.png", confusion(matrix, names)))
     calibration = found.calibration()
@@ -59,8 +61,9 @@ def _predictions(found: Evaluated) -> Iterator[list[object]]:
     for row, index in enumerate(seen.indices.tolist()):
         label, said = seen.labels[row], int(seen.predictions[row])
         true = label.nonzero().flatten().tolist() if label.ndim else [int(label)]
-        yield [found.images.name(index), "|".join(found.classes[i] for i in true), found.classes[said], int(seen.right[row]),
-               f"{float(shares[row, said]):.6f}", "|".join(f"{float(shares[row, i]):.6f}" for i in true)]
+        yield [found.images.name(index), "|".join(found.classes[i] for i in true),
+               found.classes[said], int(seen.right[row]), f"{float(shares[row, said]):.6f}",
+               "|".join(f"{float(shares[row, i]):.6f}" for i in true)]
 
 
 def csv_file(path: Path, header: list[str], rows: Iterable[list[object]]) -> Path:

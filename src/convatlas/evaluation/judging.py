@@ -31,7 +31,9 @@ def opened(data: Data, seed: int, here: World, for_eval: bool = False) -> Source
 
 
 def judged_on(paths: Sequence[Path], config: Data, split: str, here: World) -> Source:
-    """The data; where runs in `paths` were trained on it and it has no validation part of its own, what all of them held out."""
+    """The data; where runs in `paths` were trained on it and it has no validation part of its own, what all of them
+    held out.
+    """
     runs = [run for path in paths if (run := trained_on(path, config.source)) is not None]
     if not runs:
         return opened(config, 0, here, for_eval=split == "val")
@@ -40,7 +42,8 @@ def judged_on(paths: Sequence[Path], config: Data, split: str, here: World) -> S
     held = [[source.val.name(i) for i in range(len(source.val))] for source in sources]
     if any(names != held[0] for names in held):
         raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, train.seed: "
-                             f"{', '.join(map(str, kept))}): one was trained on what another is judged on; judge them on other data")
+                             f"{', '.join(map(str, kept))}): one was trained on what another is judged on; judge them "
+                             "on other data")
     return sources[0]
 
 
@@ -53,18 +56,19 @@ def trained_on(path: Path, data: str) -> Run | None:
     return run if same else None
 
 
-def judge_network(net: Answers, name: str, transform: Transform, source: Source, images: ImageSet, config: Data, protocol: Protocol,
-                  here: World, watch: Watch | None, tell: Tell) -> Evaluated:
+def judge_network(net: Answers, name: str, transform: Transform, source: Source, images: ImageSet, config: Data,
+                  protocol: Protocol, here: World, watch: Watch | None, tell: Tell) -> Evaluated:
     """The figures of `net`, which `transform` prepares pictures for, on `images` of `source`, read as `config` says.
 
-    `config.batch_size` pictures of the network's own size are computed at once, or as many pixels. Raises ConvatlasError where the
-    protocol or the classes do not fit the network.
+    `config.batch_size` pictures of the network's own size are computed at once, or as many pixels. Raises
+    ConvatlasError where the protocol or the classes do not fit the network.
     """
     plan = protocol.resolved(net.image_size, transform.crop_pct)
     shown = _shown(transform, protocol, plan)
     if not plan.dense:
         net.check_image_size(shown.size)
-    largest = shown if plan.single else replace(shown, size=(max(plan.scales),) * 2, crop_pct=1.0)     # files are decoded no smaller
+    # files are decoded no smaller
+    largest = shown if plan.single else replace(shown, size=(max(plan.scales),) * 2, crop_pct=1.0)
     matched = match(prepared(images, config, largest, tell), source.classes, net, config.strict)
     for note in matched.notes:
         tell(note)
@@ -98,8 +102,8 @@ def _several(net: Answers, transform: Transform, images: ImageSet, plan: Protoco
     budget = config.batch_size * h * w
     sides = [scale * scale for scale in plan.scales] if plan.dense else [h * w]
     seen = sum(sides) * plan.views // len(sides)
-    loader = ViewLoader(images, transform, plan, max(1, budget // seen), rank=here.rank, world=here.size, workers=config.workers,
-                        strict=config.strict)
+    loader = ViewLoader(images, transform, plan, max(1, budget // seen), rank=here.rank, world=here.size,
+                        workers=config.workers, strict=config.strict)
     averaged = Averaged(net, plan, budget)
     return measure(averaged, loader, averaged.loss, here, net.num_classes, watch, keep_scores=True), averaged.loss
 

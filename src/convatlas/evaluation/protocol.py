@@ -1,4 +1,5 @@
-"""Evaluation protocols: the views of a picture that a network is shown, and how its answers become one; by name and by parts.
+"""Evaluation protocols: the views of a picture that a network is shown, and how its answers become one; by name and by
+parts.
 
 Imports no torch.
 """
@@ -18,21 +19,27 @@ Size = tuple[int, int]
 
 
 class Protocol(Record):
-    """Views of a picture: at each scale, of each square, each crop, each also mirrored; or at each scale the whole picture.
+    """Views of a picture: at each scale, of each square, each crop, each also mirrored; or at each scale the whole
+    picture.
 
     As it stands it is what the weights were validated with: one centre crop.
     """
 
-    scales: tuple[int, ...] = Field((), description="short sides in pixels to which a picture is resized; (): the network's own, "
-                                    "image_size / crop_pct")
-    relative: bool = Field(False, description="scales are for networks whose own short side is 256, and in proportion for others")
+    scales: tuple[int, ...] = Field((), description="short sides in pixels to which a picture is resized; (): the "
+                                    "network's own, image_size / crop_pct")
+    relative: bool = Field(False, description="scales are for networks whose own short side is 256, and in "
+                           "proportion for others")
     squares: Literal["centre", "three"] = Field(
-        "centre", description="what is cropped from: the central square, or the left, central and right ones (upper, central and lower)")
-    crops: Literal[1, 5, 6] = Field(1, description="of each square: the centre; the four corners too; the whole square, resized, too")
-    dense: bool = Field(False, description="the whole picture, by the network as a convolution; its map of scores is averaged")
+        "centre", description="what is cropped from: the central square, or the left, central and right ones (upper, "
+        "central and lower)")
+    crops: Literal[1, 5, 6] = Field(1, description="of each square: the centre; the four corners too; the whole "
+                                    "square, resized, too")
+    dense: bool = Field(False, description="the whole picture, by the network as a convolution; its map of "
+                        "scores is averaged")
     flip: bool = Field(False, description="each view also mirrored")
     average: Literal["probabilities", "scores"] = Field("probabilities", description="of the views")
-    crop_pct: float | None = Field(None, gt=0, description="share of the short side that a crop takes; None: the weights' own")
+    crop_pct: float | None = Field(None, gt=0, description="share of the short side that a crop takes; None: "
+                                   "the weights' own")
     image_size: Size | None = Field(None, description="(height, width) of the network's input; None: its own")
 
     @model_validator(mode="after")
@@ -69,8 +76,10 @@ class Protocol(Record):
         h, w = self.image_size or (0, 0)
         sides = ", ".join(map(str, self.scales)) or "the network's own"
         seen = "the whole picture" if self.dense else {
-            1: "the centre", 5: "the four corners and the centre", 6: "the four corners, the centre, and the whole resized"}[self.crops]
-        where = " of each of three squares" if self.squares == "three" else " of the central square" if self.crops > 1 else ""
+            1: "the centre", 5: "the four corners and the centre",
+            6: "the four corners, the centre, and the whole resized"}[self.crops]
+        where = (" of each of three squares" if self.squares == "three" else " of the central square"
+                 if self.crops > 1 else "")
         black = ", black where the picture ends" if min(self.scales, default=h) < min(h, w) else ""
         size = "" if self.dense else f" ({h}×{w}{black})"
         mirrored = ", each also mirrored" if self.flip else ""
@@ -85,7 +94,8 @@ PROTOCOLS = {
     "alexnet-10crop": Protocol(scales=(256,), relative=True, crops=5, flip=True),
     #   Szegedy et al. 2015, section 7: 4 scales × 3 squares × 6 crops × 2, softmax averaged
     "googlenet-144crop": Protocol(scales=(256, 288, 320, 352), relative=True, squares="three", crops=6, flip=True),
-    #   Simonyan and Zisserman 2015, sections 3.2 and 4.2: dense at S − 32, S and S + 32, posteriors averaged, also with the mirror image
+    #   Simonyan and Zisserman 2015, sections 3.2 and 4.2: dense at S − 32, S and S + 32, posteriors averaged, also with
+    #   the mirror image
     "vgg-dense": Protocol(scales=(224, 256, 288), relative=True, dense=True, flip=True),
     #   He et al. 2016, section 3.4: fully convolutional, scores averaged over five scales
     "resnet-multiscale": Protocol(scales=(224, 256, 384, 480, 640), relative=True, dense=True, average="scores"),
@@ -105,11 +115,13 @@ def changed(base: Protocol, fields: Mapping[str, Any]) -> Protocol:
 
     What does not go together is a ConvatlasError.
     """
-    freed: dict[str, Any] = {"scales": (), "crop_pct": None, "relative": False} if fields.keys() & {"scales", "crop_pct"} else {}
+    freed: dict[str, Any] = ({"scales": (), "crop_pct": None, "relative": False}
+                             if fields.keys() & {"scales", "crop_pct"} else {})
     try:
         return Protocol.model_validate({**base.model_dump(), **freed, **fields})
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"]))
         told = problem["msg"].removeprefix("Value error, ")
-        raise ConvatlasError(f"this protocol is refused: {told}" + (f" ({field} = {problem['input']!r})" if field else "")) from error
+        raise ConvatlasError(f"this protocol is refused: {told}"
+                             + (f" ({field} = {problem['input']!r})" if field else "")) from error

@@ -39,7 +39,8 @@ class Evaluated:
 
     @property
     def probabilities(self) -> Tensor:
-        """Probabilities of the classes: float32 (count, K); rows sum to one, unless a class is judged by itself (bce)."""
+        """Probabilities of the classes: float32 (count, K); rows sum to one, unless a class is judged by itself (bce).
+        """
         assert self.evaluation.scores is not None
         return probabilities(self.evaluation.scores, self.loss)
 
@@ -50,7 +51,9 @@ class Evaluated:
 
     @property
     def log_loss(self) -> float:
-        """The mean −ln of the true class's probability, whatever loss the network was trained with; of several labels that loss."""
+        """The mean −ln of the true class's probability, whatever loss the network was trained with; of several labels
+        that loss.
+        """
         labels, scores = self.evaluation.labels, self._log_probabilities
         if labels.ndim > 1:
             return self.evaluation.loss
@@ -65,7 +68,8 @@ class Evaluated:
     def calibration(self) -> Calibration | None:
         """Distance between confidence and accuracy; None for images with several labels."""
         labels = self.evaluation.labels
-        return None if labels.ndim > 1 else calibrate(self._log_probabilities, labels, exclusive=self.loss.name != "bce")
+        return None if labels.ndim > 1 else calibrate(self._log_probabilities, labels,
+                                                      exclusive=self.loss.name != "bce")
 
     @property
     def _log_probabilities(self) -> Tensor:
@@ -78,10 +82,11 @@ class Evaluated:
 
 
 def join(members: Sequence[Evaluated], weights: Sequence[float] | None = None) -> Evaluated:
-    """The ensemble of networks that were judged on the same images: their probabilities averaged, with weights where given.
+    """The ensemble of networks that were judged on the same images: their probabilities averaged, with weights where
+    given.
 
-    Classes are matched by name. Images that one of them could not read are left out. Raises ConvatlasError where the networks do not
-    know the same classes, or weights are not one positive number each.
+    Classes are matched by name. Images that one of them could not read are left out. Raises ConvatlasError where the
+    networks do not know the same classes, or weights are not one positive number each.
     """
     first, shares = members[0], _shares(weights, len(members))
     indices = first.evaluation.indices
@@ -104,7 +109,8 @@ def join(members: Sequence[Evaluated], weights: Sequence[float] | None = None) -
 def _shares(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     given = tuple(weights or (1.0,) * count)
     if len(given) != count or min(given) < 0 or not math.isfinite(sum(given)) or not sum(given):
-        raise ConvatlasError(f"weights = {given} are refused: an ensemble of {count} takes {count} numbers of at least 0, not all 0")
+        raise ConvatlasError(f"weights = {given} are refused: an ensemble of {count} takes {count} numbers of at "
+                             "least 0, not all 0")
     return tuple(weight / sum(given) for weight in given)
 
 
@@ -115,15 +121,15 @@ def _columns(member: Evaluated, first: Evaluated) -> Tensor:
         return found
     differing = sorted(set(member.classes) ^ set(first.classes))
     if differing:
-        raise ConvatlasError(f"{member.model} and {first.model} do not know the same classes, so their probabilities cannot be averaged: "
-                             f"only one of them knows {some(differing)}")
+        raise ConvatlasError(f"{member.model} and {first.model} do not know the same classes, so their probabilities "
+                             f"cannot be averaged: only one of them knows {some(differing)}")
     return found[:, [member.classes.index(name) for name in first.classes]]
 
 
 def compare(a: Evaluated, b: Evaluated) -> McNemar:
     """McNemar's test between two networks over the images, matched by name, that both read and know the class of."""
-    rights = [dict(zip(map(each.images.name, each.evaluation.indices.tolist()), each.evaluation.right.tolist(), strict=True))
-              for each in (a, b)]
+    rights = [dict(zip(map(each.images.name, each.evaluation.indices.tolist()), each.evaluation.right.tolist(),
+                       strict=True)) for each in (a, b)]
     cells = Counter((right, rights[1][name]) for name, right in rights[0].items() if name in rights[1])
     if not cells:
         raise ConvatlasError(f"{a.model} and {b.model} were not judged on the same images: there is nothing to compare")

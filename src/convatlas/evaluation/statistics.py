@@ -10,8 +10,8 @@ EXACT = 25          # disagreements below which McNemar's test counts instead of
 def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval of a share (Wilson 1927): bounds from 0 to 1; (0, 1) where nothing was counted.
 
-    Unlike the usual plus and minus it stays in bounds and holds near 0 and 1. Written out, for every training and evaluation ends
-    with it: scipy.stats, which gives the same, takes a second or two to import.
+    Unlike the usual plus and minus it stays in bounds and holds near 0 and 1. Written out, for every training and
+    evaluation ends with it: scipy.stats, which gives the same, takes a second or two to import.
     """
     if not count:
         return 0.0, 1.0

@@ -54,7 +54,9 @@ def crops(pixels: Tensor, scale: int, transform: Transform, protocol: Protocol) 
 
 
 def _box(scale: int, size: Size) -> Size:
-    """The box that a picture is resized to cover: a square of side `scale`, or of the input's proportions with that short side."""
+    """The box that a picture is resized to cover: a square of side `scale`, or of the input's proportions with that
+    short side.
+    """
     short = min(size)
     return round(size[0] * scale / short), round(size[1] * scale / short)
 
@@ -68,7 +70,8 @@ def _squares(field: Tensor, box: Size) -> tuple[Tensor, ...]:
 def _five(square: Tensor, size: Size) -> list[Tensor]:
     """The four corners and the centre."""
     h, w = size
-    return [square[..., :h, :w], square[..., :h, -w:], square[..., -h:, :w], square[..., -h:, -w:], centered(square, size)]
+    return [square[..., :h, :w], square[..., :h, -w:], square[..., -h:, :w], square[..., -h:, -w:],
+            centered(square, size)]
 
 
 # -- of many pictures ------------------------------------------------------------------------------------------------
@@ -95,18 +98,21 @@ class Batch:
 
 
 class ViewLoader:
-    """Goes over an image set as `Loader` does, in its order: each process reads its share, unreadable images are noted or raise."""
+    """Goes over an image set as `Loader` does, in its order: each process reads its share, unreadable images are noted
+    or raise.
+    """
 
-    def __init__(self, images: ImageSet, transform: Transform, protocol: Protocol, batch_size: int, *, rank: int = 0, world: int = 1,
-                 workers: int = 0, strict: bool = False) -> None:
+    def __init__(self, images: ImageSet, transform: Transform, protocol: Protocol, batch_size: int, *, rank: int = 0,
+                 world: int = 1, workers: int = 0, strict: bool = False) -> None:
         if not len(images):
             raise ConvatlasError("there are no images to go over")
         self.images, self.strict = images, strict
         self.skipped: dict[int, str] = {}
-        shares = [share.tensor_split(world)[rank].tolist() for share in torch.split(torch.arange(len(images)), batch_size * world)]
+        shares = [share.tensor_split(world)[rank].tolist()
+                  for share in torch.split(torch.arange(len(images)), batch_size * world)]
         self.steps = len(shares)
-        self._batches = DataLoader(_Reader(images, transform, protocol), batch_size=None, sampler=shares, num_workers=workers,
-                                   worker_init_fn=start_worker,
+        self._batches = DataLoader(_Reader(images, transform, protocol), batch_size=None, sampler=shares,
+                                   num_workers=workers, worker_init_fn=start_worker,
                                    generator=torch.Generator())     # otherwise it draws from the global one
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
@@ -142,7 +148,8 @@ class _Reader(Dataset[Read[Views]]):
 class Averaged(nn.Module):
     """A network that scores `Views`: scores (N, K) whose `probabilities` by `loss` are what the views say together.
 
-    Views of one size are computed together, at most `pixels` of them at once, so that many crops take no more memory than a batch.
+    Views of one size are computed together, at most `pixels` of them at once, so that many crops take no more memory
+    than a batch.
     """
 
     def __init__(self, net: Answers, protocol: Protocol, pixels: int) -> None:
@@ -151,7 +158,8 @@ class Averaged(nn.Module):
         self.trained = net.card.loss or Loss()
         self.protocol, self.pixels = protocol, pixels
         #   scores averaged stay scores; of probabilities the logarithm (or logit) is one for these losses
-        self.loss = self.trained if protocol.average == "scores" else Loss(name="bce" if self.trained.name == "bce" else "cross_entropy")
+        self.loss = (self.trained if protocol.average == "scores"
+                     else Loss(name="bce" if self.trained.name == "bce" else "cross_entropy"))
 
     def forward(self, pictures: Views) -> Tensor:
         """(N, K)."""
@@ -175,7 +183,9 @@ class Averaged(nn.Module):
 
 
 def joined(scores: Tensor, loss: Loss) -> Tensor:
-    """Scores (N, V, K) of a network trained with `loss` -> (N, K): the logarithm of the mean probability, with bce its logit."""
+    """Scores (N, V, K) of a network trained with `loss` -> (N, K): the logarithm of the mean probability, with bce its
+    logit.
+    """
     count, several, classes = scores.shape
     if loss.name in ("cross_entropy", "map"):
         return scores.log_softmax(dim=2).logsumexp(dim=1) - math.log(several)
@@ -186,18 +196,19 @@ def joined(scores: Tensor, loss: Loss) -> Tensor:
 def dense(net: Answers, protocol: Protocol) -> Scorer:
     """Scores (N, K) from pictures of any size: the map of the network's convolutional form averaged over its positions.
 
-    A network that averages over its last map anyway is that already. Raises ConvatlasError where it has no such form, or a scale is
-    too small for it.
+    A network that averages over its last map anyway is that already. Raises ConvatlasError where it has no such form,
+    or a scale is too small for it.
     """
     if not isinstance(net, Convnet):
-        raise ConvatlasError(f"{net.name} is deployed and cannot be made convolutional: judge the run or the weights that it was made of")
+        raise ConvatlasError(f"{net.name} is deployed and cannot be made convolutional: judge the run or the weights "
+                             "that it was made of")
     pools = [part for part in net.head.modules() if isinstance(part, GlobalPool)]
     if pools:
         net.check_image_size((min(protocol.scales), min(protocol.scales)))
         return net
     if min(protocol.scales) < min(net.image_size):
-        raise ConvatlasError(f"a short side of {min(protocol.scales)} is too small for {net.name} as a convolution: its fully connected "
-                             f"layers read {min(net.image_size)}; give --scales of at least that")
+        raise ConvatlasError(f"a short side of {min(protocol.scales)} is too small for {net.name} as a convolution: "
+                             f"its fully connected layers read {min(net.image_size)}; give --scales of at least that")
     return nn.Sequential(fully_convolutional(net), _Mean())
 
 
@@ -212,7 +223,8 @@ class _Mean(nn.Module):
 def whole_pictures(transform: Transform) -> Transform:
     """The transform for pictures of any size; a mean of each pixel becomes one per channel. ZCA is a ConvatlasError."""
     if transform.fit == "zca":
-        raise ConvatlasError("dense evaluation is refused: the network's pictures are whitened (ZCA) at one size; use crops")
+        raise ConvatlasError("dense evaluation is refused: the network's pictures are whitened (ZCA) at one "
+                             "size; use crops")
     if transform.fit != "pixel_mean":
         return transform
     mean = transform.fitted["mean"].mean(dim=(1, 2))

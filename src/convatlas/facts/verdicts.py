@@ -21,9 +21,9 @@ from ..run import read_yaml
 from .published import Fact, published
 
 TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
-    "test_error_pct", "train_error_pct", "test_acc_pct", "top1_error_pct", "top5_error_pct", "top1_acc_pct", "top5_acc_pct",
-    "cifar10_error_pct", "cifar100_error_pct", "svhn_error_pct", "mean_iu_pct", "segmentation_error", "steps", "other",
-    "ablation_error_points", "relu_speedup",
+    "test_error_pct", "train_error_pct", "test_acc_pct", "top1_error_pct", "top5_error_pct", "top1_acc_pct",
+    "top5_acc_pct", "cifar10_error_pct", "cifar100_error_pct", "svhn_error_pct", "mean_iu_pct", "segmentation_error",
+    "steps", "other", "ablation_error_points", "relu_speedup",
 }
 
 
@@ -52,7 +52,8 @@ class Erratum:
 
 def errata() -> list[Erratum]:
     """Mistakes and contradictions in papers, releases and the lecture, with what is built here."""
-    return [Erratum(**entry) for entry in read_yaml(files(__package__).joinpath("errata.yaml").read_text(encoding="utf-8"))]
+    return [Erratum(**entry)
+            for entry in read_yaml(files(__package__).joinpath("errata.yaml").read_text(encoding="utf-8"))]
 
 
 def check(names: Sequence[str] | None = None) -> list[Verdict]:
@@ -61,8 +62,10 @@ def check(names: Sequence[str] | None = None) -> list[Verdict]:
     verdicts = []
     for found in VARIANTS.values():
         if wanted is None or found.name in wanted:
-            own = (Fact(variant=found.name, fact="params", value=found.params, source="the architecture file's register line"),
-                   Fact(variant=found.name, fact="macs", value=found.macs, source="the architecture file's register line"))
+            own = (Fact(variant=found.name, fact="params", value=found.params,
+                        source="the architecture file's register line"),
+                   Fact(variant=found.name, fact="macs", value=found.macs,
+                        source="the architecture file's register line"))
             figures = [*(f for f in published() if f.variant == found.name), *own]
             for fields in {json.dumps(f.fields, sort_keys=True): f.fields for f in figures}.values():
                 model = blank(change(found.spec, fields, found.name).build)
@@ -86,7 +89,8 @@ def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
     return chosen
 
 
-def _verdict(fact: Fact, computed: Any, otherwise: Literal["not built here", "not reproduced here"] = "not reproduced here") -> Verdict:
+def _verdict(fact: Fact, computed: Any, otherwise: Literal["not built here", "not reproduced here"] = "not reproduced "
+             "here") -> Verdict:
     label = fact.fact + (f" of {fact.layer}" if fact.layer else "")
     label += "".join(f", {field}={value}" for field, value in fact.fields.items())
     note = "; ".join(text for text in (fact.protocol, fact.note) if text)
@@ -134,7 +138,8 @@ COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
     "params_weights": lambda v, m, rows: sum(p.numel() for p in m.parameters() if p.ndim > 1),
     "params_without_aux": lambda v, m, rows: sum(row.params for row in rows if not row.name.startswith("aux.")),
     "params_folded": lambda v, m, rows: sum(row.params for row in layer_table(fold_structure(deepcopy(m)))),
-    "params_nonzero_at_40pct": lambda v, m, rows: round(_params(m) - 0.4 * sum(p.numel() for p in m.parameters() if p.ndim in (2, 4))),
+    "params_nonzero_at_40pct": lambda v, m, rows: round(_params(m) - 0.4 * sum(p.numel() for p in m.parameters()
+                                                                               if p.ndim in (2, 4))),
     "winograd_muls": lambda v, m, rows: sum(row.macs * (4 / 9 if row.kernel.split(" ")[0] == "3×3" else 1)
                                             for row in layer_table(fold_structure(deepcopy(m)))),
     "macs_folded": lambda v, m, rows: sum(row.macs for row in layer_table(fold_structure(deepcopy(m)))),

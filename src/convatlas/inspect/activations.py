@@ -36,7 +36,8 @@ class Maps:
 
 
 def activations(model: Convnet, image: Tensor, layers: Sequence[str] = ()) -> list[Maps]:
-    """The output of each of `layers` (default: stem and stages) for one image (C, H, W), prepared as `transforms(model)` does.
+    """The output of each of `layers` (default: stem and stages) for one image (C, H, W), prepared as
+    `transforms(model)` does.
 
     Raises ConvatlasError for a layer that does not exist, that does not run, or gives no map.
     """
@@ -66,12 +67,14 @@ def draw(found: Sequence[Maps], picture: np.ndarray, title: str) -> "Figure":
 
     `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3).
     """
-    lines = ["The channels with the largest mean response, the largest first. Dark: the least values of the row; light: the largest."]
+    lines = ["The channels with the largest mean response, the largest first. Dark: the least values of the row; "
+             "light: the largest."]
     top = below(lines) + PICTURE + 24
     wide = max(MARGIN + LABEL + STRIP * (CELL + GAP) - GAP + MARGIN, least_width(title, lines))
     with canvas(wide, top + len(found) * (CELL + UNDER + GAP) - GAP + MARGIN, title, lines) as (figure, axes):
         write(axes, MARGIN, below(lines) + PICTURE / 2, "image", "ink", 11, va="center", weight="bold")
-        write(axes, MARGIN, below(lines) + PICTURE / 2 + 16, by((picture.shape[0], picture.shape[1])), "soft", 9, va="center")
+        write(axes, MARGIN, below(lines) + PICTURE / 2 + 16, by((picture.shape[0], picture.shape[1])),
+              "soft", 9, va="center")
         show(axes, picture, MARGIN + LABEL, below(lines), PICTURE * picture.shape[1] / picture.shape[0], PICTURE)
         for i, maps in enumerate(found):
             y, (count, h, w) = top + i * (CELL + UNDER + GAP), maps.values.shape

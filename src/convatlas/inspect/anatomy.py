@@ -56,7 +56,8 @@ class Anatomy:
     units: tuple[Unit, ...]
     links: tuple[Link, ...]                 # of a segmenter
     sides: tuple[int, ...]                  # numbers of the units after which a side classifier reads the map
-    groups: tuple[tuple[int, int, int], ...] = ()       # (number of the first unit, of the last one, how often they follow one another)
+    # (number of the first unit, of the last one, how often they follow one another)
+    groups: tuple[tuple[int, int, int], ...] = ()
 
 
 def anatomy(model: Convnet) -> Anatomy:
@@ -73,8 +74,8 @@ def anatomy(model: Convnet) -> Anatomy:
     head, meetings = _head(seen, [seen.outputs.get(part) for part in trunk[:-1]] if seen.handed else [], len(trunk))
     links = tuple(Link(ends[stage], len(units) + number, through) for stage, number, through in meetings)
     sides = tuple(ends[cast(AuxHead, side).at + 1] for side in model.aux.values())
-    return Anatomy(model.name, model.in_chans, model.image_size, params(model), macs(model), (*units, *head), links, sides,
-                   tuple(groups))
+    return Anatomy(model.name, model.in_chans, model.image_size, params(model), macs(model), (*units, *head), links,
+                   sides, tuple(groups))
 
 
 class _Seen:
@@ -94,7 +95,7 @@ class _Seen:
             for hook in hooks:
                 hook.remove()
         self.order = {module: number for number, module in enumerate(self.outputs)}
-        self.handed = not isinstance(self.inputs[model.head][0], Tensor)        # whether the head reads earlier maps too
+        self.handed = not isinstance(self.inputs[model.head][0], Tensor)    # whether the head reads earlier maps too
         self.forks = any(isinstance(module, Residual | Parallel | DenseBlock | ConvSum) for module in self.outputs)
 
     def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -104,14 +105,16 @@ class _Seen:
 
     def units(self, part: nn.Module, stage: int) -> list[Unit]:
         """The layers and blocks of the stem, or of a stage."""
-        runs: list[list[nn.Module]] = []            # a block with the activation behind it, or layers one behind the other
+        runs: list[list[nn.Module]] = []        # a block with the activation behind it, or layers one behind the other
         for child in list(part) if isinstance(part, nn.Sequential) else [part]:
-            behind = bool(runs) and (not self._is_block(runs[-1][0]) or (not isinstance(runs[-1][0], DenseBlock) and self._is_note(child)))
+            behind = bool(runs) and (not self._is_block(runs[-1][0])
+                                     or (not isinstance(runs[-1][0], DenseBlock) and self._is_note(child)))
             if behind and not self._is_block(child):
                 runs[-1].append(child)
             else:
                 runs.append([child])
-        return [unit for run in runs for unit in (self._blocks(run, stage) if self._is_block(run[0]) else self.layers(run, stage))]
+        return [unit for run in runs
+                for unit in (self._blocks(run, stage) if self._is_block(run[0]) else self.layers(run, stage))]
 
     def layers(self, modules: Sequence[nn.Module], stage: int) -> list[Unit]:
         """A unit for each layer; where something is only normalised or activated, one for that."""
@@ -165,12 +168,14 @@ class _Seen:
     def _atom(self, module: nn.Module) -> Iterator[Atom]:
         """A layer, or those inside a module that is none."""
         note = extra(module)
-        word = None if note is not None or module not in self.outputs else layer(module, self.inputs[module][0], self.outputs[module])
+        word = (None if note is not None or module not in self.outputs
+                else layer(module, self.inputs[module][0], self.outputs[module]))
         if note is not None:
             yield note
         elif word is not None:
             y = self.outputs[module]
-            yield Step(word.text, word.kind, word.stride, (), (), y.shape[-1 if y.ndim == 4 and isinstance(module, nn.Linear) else 1],
+            yield Step(word.text, word.kind, word.stride, (), (),
+                       y.shape[-1 if y.ndim == 4 and isinstance(module, nn.Linear) else 1],
                        _size(y), self.names[module])
         else:
             for child in sorted(module.children(), key=self._began):
@@ -181,7 +186,9 @@ class _Seen:
 
 
 def _folded(units: Sequence[Unit]) -> list[Unit]:
-    """Units that repeat the one before as one; the first of a block's may differ in its stride, its shortcut and what it reads."""
+    """Units that repeat the one before as one; the first of a block's may differ in its stride, its shortcut and what
+    it reads.
+    """
     found: list[Unit] = []
     for unit in units:
         before = found[-1] if found else None
@@ -221,12 +228,15 @@ def _repeats(before: Unit, unit: Unit) -> bool:
     if not same or unit.stride > 1 or (before.stride > 1 and not unit.is_block):
         return False
     widths = [[step.channels for step in steps(each.last)] for each in (before, unit)]
-    parallel = "concat" in kind_of(unit.last) and len(unit.last[0].paths) > 2 if isinstance(unit.last[0], Fork) else False
+    parallel = ("concat" in kind_of(unit.last) and len(unit.last[0].paths) > 2
+                if isinstance(unit.last[0], Fork) else False)
     return widths[0] == widths[1] or (unit.is_block and before.repeat == 1 and not parallel)
 
 
 def _head(seen: _Seen, maps: Sequence[Tensor | None], stage: int) -> tuple[list[Unit], list[tuple[int, int, str]]]:
-    """The head's layers as they run; and (stage, number of a layer, layer between) for each earlier map that meets one of them."""
+    """The head's layers as they run; and (stage, number of a layer, layer between) for each earlier map that meets one
+    of them.
+    """
     stages = {id(x): number for number, x in enumerate(maps) if x is not None}
     units = seen.layers([seen.model.head], stage)
     names = [next(steps(unit.last)).module for unit in units]
@@ -242,7 +252,8 @@ def _head(seen: _Seen, maps: Sequence[Tensor | None], stage: int) -> tuple[list[
         if len(args) == 1:
             aside.add(number)
             through = f"{next(steps(units[number].last)).text}, {units[number].channels} maps"
-            number = next(i for i, unit in enumerate(units) if i > number and i not in aside and _near(unit, units[number]))
+            number = next(i for i, unit in enumerate(units)
+                          if i > number and i not in aside and _near(unit, units[number]))
         meetings.append((found[0], number, through))
     kept = [i for i in range(len(units)) if i not in aside]
     return [units[i] for i in kept], [(stage, kept.index(number), through) for stage, number, through in meetings]

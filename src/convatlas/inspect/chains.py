@@ -11,7 +11,9 @@ Size = tuple[int, int] | None       # (height, width) of a map; None: a vector
 
 @dataclass(frozen=True)
 class Step:
-    """One layer that has weights or changes the size, with what normalises, activates or scales right before and after it."""
+    """One layer that has weights or changes the size, with what normalises, activates or scales right before and after
+    it.
+    """
 
     text: str                       # 'conv 3×3'; empty where there is only `after`
     kind: Kind
@@ -46,7 +48,8 @@ def steps(chain: Chain) -> Iterator[Step]:
 
 
 def kind_of(chain: Chain) -> tuple[str, ...]:
-    """Kind of a block, of which one is drawn: layers and joins in their order, whatever the widths, strides and shortcuts.
+    """Kind of a block, of which one is drawn: layers and joins in their order, whatever the widths, strides and
+    shortcuts.
 
     What comes before the first layer is left out: where units are pre-activated, the first one finds it done.
     """
@@ -73,7 +76,9 @@ Atom: TypeAlias = Step | Fork | str        # a layer, a fork, or what is noted b
 
 
 def joined(atoms: Sequence[Atom]) -> Iterator[Step | Fork]:
-    """Layers with the notes that belong to them: those behind each, or, where a chain begins by normalising, those before it."""
+    """Layers with the notes that belong to them: those behind each, or, where a chain begins by normalising, those
+    before it.
+    """
     begins = bool(atoms) and atoms[0] in ("BN", "LN")
     notes: list[str] = []
     step: Step | None = None

@@ -1,7 +1,8 @@
-"""Costs of convolutions: the algebra of the ways to make one cheaper, MobileNet's tables from code, and a network's cost per stage.
+"""Costs of convolutions: the algebra of the ways to make one cheaper, MobileNet's tables from code, and a network's
+cost per stage.
 
-D_K is the side of the kernel, M and N the channels in and out, D_F the side of the map, as in Howard et al. 2017; strides are 1,
-maps keep their size, biases are left out.
+D_K is the side of the kernel, M and N the channels in and out, D_F the side of the map, as in Howard et al. 2017;
+strides are 1, maps keep their size, biases are left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,10 +58,11 @@ def forms(kernel: int = 3, cin: int = 512, cout: int = 512, size: int = 14, *, g
           strip: int = 5) -> list[Form]:
     """The ways that go with these numbers, the standard one first.
 
-    `groups` is the grouped convolution's, `reduction` = N / B the bottleneck's, `strip` SLaK's short side. Stacked 3×3 needs
-    D_K = 5, 7, 9 …, strips need D_K above `strip`. ConvatlasError for numbers that do not divide.
+    `groups` is the grouped convolution's, `reduction` = N / B the bottleneck's, `strip` SLaK's short side. Stacked 3×3
+    needs D_K = 5, 7, 9 …, strips need D_K above `strip`. ConvatlasError for numbers that do not divide.
     """
-    for name, value in {"kernel": kernel, "cin": cin, "cout": cout, "size": size, "groups": groups, "reduction": reduction}.items():
+    for name, value in {"kernel": kernel, "cin": cin, "cout": cout, "size": size, "groups": groups,
+                        "reduction": reduction}.items():
         if value < 1:
             raise ConvatlasError(f"{name} = {value} is refused: it must be at least 1")
     for name, divisor, channels in (("groups", groups, cin), ("groups", groups, cout), ("reduction", reduction, cout)):
@@ -144,12 +146,13 @@ class Compared(NamedTuple):
 
 def tables() -> dict[str, list[Compared]]:
     """MobileNet's tables 3 to 8, counted from the layers of the networks; title → lines."""
-    ways = [next(form for form in forms(3, channels, channels, size) if form.name == name) for _, name, channels, size, *_ in TABLE_3]
+    ways = [next(form for form in forms(3, channels, channels, size) if form.name == name)
+            for _, name, channels, size, *_ in TABLE_3]
     single = [Compared(label, way.macs, way.params, macs, params, None)
               for way, (label, _, _, _, macs, params) in zip(ways, TABLE_3, strict=True)]
     return {"Table 3: one layer, 14×14×512": single} | {
-        f"Table {number}: {title}": [Compared(line.label, *computed(line), line.macs, line.params, line.accuracy) for line in lines]
-        for number, (title, lines) in TABLES.items()
+        f"Table {number}: {title}": [Compared(line.label, *computed(line), line.macs, line.params, line.accuracy)
+                                     for line in lines] for number, (title, lines) in TABLES.items()
     }
 
 
@@ -177,8 +180,8 @@ def draw(ways: Sequence[Form]) -> "Figure":
     """A bar for each form's cost beside the standard convolution's, with its formula."""
     first = ways[0]
     conv = first.layers[0]
-    lines = [f"kernel D_K = {conv.high}, channels in M = {conv.cin}, channels out N = {conv.cout}, map D_F = {first.size};"
-             " multiply-adds are D_F² times the parameters, so one bar stands for both"]
+    lines = [f"kernel D_K = {conv.high}, channels in M = {conv.cin}, channels out N = {conv.cout}, map D_F = "
+             f"{first.size}; multiply-adds are D_F² times the parameters, so one bar stands for both"]
     longest = max(way.params for way in ways)
     top = below(lines) + 12
     with canvas(NAMES + BAR + 330, top + ROW * len(ways) + MARGIN, "What a convolution costs", lines) as (figure, axes):
@@ -196,7 +199,8 @@ def draw(ways: Sequence[Form]) -> "Figure":
 def draw_stages(found: Summary) -> "Figure":
     """Parameters, multiply-adds and memory per stage: a bar for each."""
     rows = stages(found)
-    columns = {"params": (f"{_short(found.params)} parameters", found.params), "macs": (f"{_short(found.macs)} multiply-adds", found.macs),
+    columns = {"params": (f"{_short(found.params)} parameters", found.params),
+               "macs": (f"{_short(found.macs)} multiply-adds", found.macs),
                "made": (f"{_short(found.made)} bytes", found.made)}
     names, wide = 150, 210
     lines = [f"images of {'×'.join(map(str, found.image))}; bytes are what the forward pass of training makes for "
@@ -211,7 +215,8 @@ def draw_stages(found: Summary) -> "Figure":
                 part = getattr(row, column)
                 length = (wide - 50) * part / max(getattr(other, column) for other in rows)
                 _bar(axes, x, top + 34 * i + 4, length, "accent")
-                write(axes, x + length + 6, top + 34 * i + 18, f"{100 * part / whole:.1f} %" if part else "–", "ink" if part else "soft")
+                write(axes, x + length + 6, top + 34 * i + 18, f"{100 * part / whole:.1f} %" if part else "–",
+                      "ink" if part else "soft")
         for i, row in enumerate(rows):
             write(axes, MARGIN, top + 34 * i + 14, row.name, "ink", 11, weight="bold")
             write(axes, MARGIN, top + 34 * i + 27, "×".join(map(str, row.output)), "soft", 9)
@@ -231,4 +236,5 @@ def _times(way: Form, first: Form) -> str:
 
 def _short(number: int) -> str:
     """In millions or billions, three digits."""
-    return f"{number / 1e9:.3g} billion" if number >= 1e9 else f"{number / 1e6:.3g} million" if number >= 1e5 else f"{number:,}"
+    return (f"{number / 1e9:.3g} billion" if number >= 1e9 else f"{number / 1e6:.3g} million" if number >= 1e5
+            else f"{number:,}")

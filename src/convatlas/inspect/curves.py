@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, float]]
 Axis = Literal["epoch", "step", "seconds"]
 
-PALETTE = ("#2460c4", "#d9541e", "#008a63", "#b0569a", "#b8860b", "#3aa0d8", "#1c232c")    # Okabe and Ito's, darker, on light paper
-DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5))      # of the first seven runs, the next seven, and so on
+# Okabe and Ito's, darker, on light paper
+PALETTE = ("#2460c4", "#d9541e", "#008a63", "#b0569a", "#b8860b", "#3aa0d8", "#1c232c")
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5))    # of the first seven runs, the next seven, and so on
 TITLES = {
     "val_top1": "Validation error", "train_top1": "Training error", "val_top5": "Validation error, top 5",
-    "val_loss": "Validation loss", "train_loss": "Training loss", "lr": "Learning rate", "images_per_second": "Images per second",
+    "val_loss": "Validation loss", "train_loss": "Training loss", "lr": "Learning rate",
+    "images_per_second": "Images per second",
 }
-CLOCKS = {"seconds": (1, "seconds of training"), "minutes": (60, "minutes of training"), "hours": (3600, "hours of training")}
+CLOCKS = {"seconds": (1, "seconds of training"), "minutes": (60, "minutes of training"),
+          "hours": (3600, "hours of training")}
 FORMATS = (".png", ".svg", ".pdf")
 WIDE, HIGH = 330, 270           # units of one graph without the names at its right
 LEFT, BOTTOM, TOP = 50, 42, 40
 LINE = 15                       # units between two names
 NAME = 32                       # characters of a run's name
-DECADES = 1e5                   # a factor beyond which a logarithmic axis shows little but the way to zero (a cosine's end)
+# a factor beyond which a logarithmic axis shows little but the way to zero (a cosine's end)
+DECADES = 1e5
 LETTER = 5.9                    # units per character of a name, about
 
 
@@ -37,18 +41,21 @@ def overlay(runs: Mapping[str, Rows], metrics: Sequence[str] = ("val_top1", "tra
             smooth: float = 0.0) -> "Figure":
     """Graphs side by side, one per metric: a line per run, its name and best value at its end, its best epoch marked.
 
-    `runs` maps a name to rows of metrics.csv. Accuracies are drawn as errors in per cent, on a logarithmic axis where they
-    span more than a factor of twelve. `smooth` in [0, 1) is the share of the past in a running mean; the raw line stays,
-    pale, and the marks are of raw values. Raises ConvatlasError for a metric that no run has, and for runs without rows.
+    `runs` maps a name to rows of metrics.csv. Accuracies are drawn as errors in per cent, on a logarithmic axis where
+    they span more than a factor of twelve. `smooth` in [0, 1) is the share of the past in a running mean; the raw line
+    stays, pale, and the marks are of raw values. Raises ConvatlasError for a metric that no run has, and for runs
+    without rows.
     """
     if not 0 <= smooth < 1:
-        raise ConvatlasError(f"--smooth {smooth:g} is refused: it is the share of the past, from 0 to below 1, for example 0.6")
+        raise ConvatlasError(f"--smooth {smooth:g} is refused: it is the share of the past, from 0 to below 1, "
+                             "for example 0.6")
     columns = dict.fromkeys(column for rows in runs.values() for row in rows for column in row)
     if not columns:
         raise ConvatlasError(f"nothing to plot: none of {', '.join(map(repr, runs))} has finished an epoch")
     for metric in metrics:
         if metric not in columns:
-            raise ConvatlasError(f"no run has the column {metric!r}" + (nearest(metric, columns) or f"; there are {', '.join(columns)}"))
+            raise ConvatlasError(f"no run has the column {metric!r}"
+                                 + (nearest(metric, columns) or f"; there are {', '.join(columns)}"))
     unit, axis_title = _clock(runs) if x == "seconds" else (1, {"epoch": "epoch", "step": "optimiser steps"}[x])
     names = [clipped(name, NAME) for name in _without_date(list(runs))]
     margin = 30 + LETTER * (max(map(len, names)) + 8)
@@ -59,15 +66,16 @@ def overlay(runs: Mapping[str, Rows], metrics: Sequence[str] = ("val_top1", "tra
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
         for i, metric in enumerate(metrics):
-            axes = figure.add_axes((((WIDE + margin) * i + LEFT) / wide, BOTTOM / high, (WIDE - LEFT) / wide, (high - BOTTOM - TOP) / high))
+            axes = figure.add_axes((((WIDE + margin) * i + LEFT) / wide, BOTTOM / high, (WIDE - LEFT) / wide,
+                                    (high - BOTTOM - TOP) / high))
             lines = [_line(rows, metric, x, unit) for rows in runs.values()]
             _draw(axes, names, lines, metric, smooth, (high - BOTTOM - TOP))
             axes.set_xlabel(axis_title, fontsize=10.5, color=COLORS["soft"], labelpad=3)
     return figure
 
 
-def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_top1", "train_loss"), *, x: Axis = "epoch",
-         smooth: float = 0.0) -> None:
+def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_top1", "train_loss"), *,
+         x: Axis = "epoch", smooth: float = 0.0) -> None:
     """`overlay` as a file, in the format of its ending: .png (at twice the size), .svg or .pdf."""
     if path.suffix.lower() not in FORMATS:
         raise ConvatlasError(f"--out {str(path)!r}: the ending says the format, which is one of {', '.join(FORMATS)}")
@@ -77,7 +85,8 @@ def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_to
         with defaults():
             figure.savefig(path, dpi=2 * UNITS)
     except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror}; choose another place with --out") from error
+        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror}; choose another place with "
+                             "--out") from error
 
 
 def smoothed(values: Sequence[float], share: float) -> list[float]:
@@ -105,15 +114,16 @@ def _clock(runs: Mapping[str, Rows]) -> tuple[int, str]:
 def _line(rows: Rows, metric: str, x: Axis, unit: int) -> tuple[list[float], list[float]]:
     """The points of one run."""
     having = [row for row in rows if metric in row and x in row]
-    return [row[x] / unit for row in having], [100 * (1 - row[metric]) if _is_share(metric) else row[metric] for row in having]
+    return [row[x] / unit for row in having], [100 * (1 - row[metric]) if _is_share(metric) else row[metric]
+                                               for row in having]
 
 
 def _is_share(metric: str) -> bool:
     return metric.endswith(("top1", "top5"))
 
 
-def _draw(axes: "Axes", names: Sequence[str], lines: Sequence[tuple[list[float], list[float]]], metric: str, smooth: float,
-          high: float) -> None:
+def _draw(axes: "Axes", names: Sequence[str], lines: Sequence[tuple[list[float], list[float]]], metric: str,
+          smooth: float, high: float) -> None:
     """One graph; `high` is the height of its axes in units."""
     sign = " %" if _is_share(metric) else ""
     marked = _is_share(metric) or "loss" in metric       # less is better: the least is worth a mark
@@ -125,7 +135,8 @@ def _draw(axes: "Axes", names: Sequence[str], lines: Sequence[tuple[list[float],
         if not known:
             continue
         color, dashes = PALETTE[i % len(PALETTE)], DASHES[i // len(PALETTE) % len(DASHES)]
-        style: dict[str, Any] = {"color": color, "solid_joinstyle": "round", "solid_capstyle": "round", "clip_on": False}
+        style: dict[str, Any] = {"color": color, "solid_joinstyle": "round", "solid_capstyle": "round",
+                                 "clip_on": False}
         smooths = smooth > 0 and metric != "lr"         # which is exact
         shown = smoothed(values, smooth) if smooths else values
         if smooths:
@@ -137,9 +148,10 @@ def _draw(axes: "Axes", names: Sequence[str], lines: Sequence[tuple[list[float],
                       markeredgewidth=1.2, clip_on=False, zorder=4)
         ends.append((times[known[-1]], shown[known[-1]], f"{name}  {values[best]:.3g}{sign}", color))
     _name_ends(axes, ends, high)
-    axes.text(0, 1 + 16 / high, TITLES.get(metric, metric.replace("_", " ")), transform=axes.transAxes, fontsize=12.5, fontweight="bold",
-              color=COLORS["ink"])
-    axes.text(1, 1 + 16 / high, "● best" if marked else "last", transform=axes.transAxes, fontsize=10, ha="right", color=COLORS["soft"])
+    axes.text(0, 1 + 16 / high, TITLES.get(metric, metric.replace("_", " ")), transform=axes.transAxes, fontsize=12.5,
+              fontweight="bold", color=COLORS["ink"])
+    axes.text(1, 1 + 16 / high, "● best" if marked else "last", transform=axes.transAxes, fontsize=10, ha="right",
+              color=COLORS["soft"])
 
 
 def _scale(axes: "Axes", times: Sequence[float], finite: Sequence[float], sign: str) -> None:
@@ -178,14 +190,15 @@ def _name_ends(axes: "Axes", ends: Sequence[tuple[float, float, str, str]], high
     wide = WIDE - LEFT
     for i, height in zip(order, heights, strict=True):
         (x, y), (_, _, text, color) = points[i], ends[i]
-        axes.plot([x, 1 + 6 / wide, 1 + 18 / wide], [y, y, height], transform=axes.transAxes, color=color, linewidth=0.7, alpha=0.55,
-                  linestyle=(0, (1, 2)), clip_on=False, zorder=1)
-        axes.text(1 + 22 / wide, height, text, transform=axes.transAxes, va="center", fontsize=10.5, color=color, parse_math=False)
+        axes.plot([x, 1 + 6 / wide, 1 + 18 / wide], [y, y, height], transform=axes.transAxes, color=color,
+                  linewidth=0.7, alpha=0.55, linestyle=(0, (1, 2)), clip_on=False, zorder=1)
+        axes.text(1 + 22 / wide, height, text, transform=axes.transAxes, va="center", fontsize=10.5, color=color,
+                  parse_math=False)
 
 
 def spread(heights: Sequence[float], apart: float) -> list[float]:
     """Rising heights in [0, 1], moved as little as keeps them `apart`: neighbours that are too near become a block."""
-    blocks: list[list[float]] = []                  # each: the sum of what its members want for its lowest place, and their number
+    blocks: list[list[float]] = []      # each: the sum of what its members want for its lowest place, and their number
     for height in heights:
         blocks.append([min(max(height, 0.0), 1.0), 1])
         while len(blocks) > 1 and _low(blocks[-2], apart) + blocks[-2][1] * apart > _low(blocks[-1], apart):

@@ -27,13 +27,15 @@ class Block:
     """Mean absolute weights between the layers of one dense block."""
 
     name: str               # of the block, among the model's modules
-    weights: Tensor         # (sources, targets): source 0 is the block's input, s its layer s; nan where nothing is read
+    # (sources, targets): source 0 is the block's input, s its layer s; nan where nothing is read
+    weights: Tensor
     reader: str | None      # the layer behind the block that the last column is of, if it reads all of the block's maps
 
 
 def dense_weights(model: Convnet) -> list[Block]:
-    """Mean |w| of the weights by which layer l of each dense block reads the maps of each earlier layer s, l = 1 to L; the last
-    column is of the transition or classifier behind the block. Where layers have a bottleneck, its 1×1 convolution does the reading.
+    """Mean |w| of the weights by which layer l of each dense block reads the maps of each earlier layer s, l = 1 to L;
+    the last column is of the transition or classifier behind the block. Where layers have a bottleneck, its 1×1
+    convolution does the reading.
 
     Raises ConvatlasError for a network without dense blocks.
     """
@@ -69,7 +71,8 @@ def _block(name: str, block: DenseBlock, behind: Sequence[tuple[str, nn.Module]]
 
 def draw(found: Sequence[Block], title: str) -> "Figure":
     """A heat map per block: a column per reading layer, divided by its largest value; a row per layer that is read."""
-    lines = ["Mean absolute weight by which a layer (column) reads the maps of an earlier one (row), as a share of the column's largest.",
+    lines = ["Mean absolute weight by which a layer (column) reads the maps of an earlier one (row), as a share "
+             "of the column's largest.",
              "Row 0 is the block's input; the framed column is the transition or the classifier behind the block."]
     wide = max(MARGIN + LEFT + len(found) * (SIDE + GAP) - GAP + LEGEND + MARGIN, least_width(title, lines))
     high = TOP + 26 + SIDE + 44 + MARGIN
@@ -79,8 +82,8 @@ def draw(found: Sequence[Block], title: str) -> "Figure":
             _map(graph(figure, x, y, SIDE, SIDE), block)
             write(sheet, x, y - 8, block.name, "ink", 11, weight="bold")
             write(sheet, x + SIDE / 2, y + SIDE + 36, "reading layer", "soft", 10, ha="center")
-        sheet.text(MARGIN + 10, TOP + 26 + SIDE / 2, "layer that is read", rotation=90, ha="center", va="center", fontsize=10,
-                   color=COLORS["soft"])
+        sheet.text(MARGIN + 10, TOP + 26 + SIDE / 2, "layer that is read", rotation=90, ha="center", va="center",
+                   fontsize=10, color=COLORS["soft"])
         x = MARGIN + LEFT + len(found) * (SIDE + GAP) - GAP + 24
         legend = graph(figure, x, TOP + 26, 12, SIDE)
         legend.imshow(torch.linspace(1, 0, BARS)[:, None].numpy(), cmap="viridis", aspect="auto")

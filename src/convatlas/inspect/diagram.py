@@ -1,4 +1,6 @@
-"""A network drawn as in its paper: the maps to scale from left to right, repeats folded, and each kind of block once in detail."""
+"""A network drawn as in its paper: the maps to scale from left to right, repeats folded, and each kind of block once in
+detail.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,7 +76,8 @@ def draw(found: Anatomy, title: str = "") -> "Figure":
     rows = _shelves(inside, WIDE)
     lines = [f"{_short(found.params)} parameters, {_short(found.macs)} multiply-adds", SCALE]
     start, title = below(lines), title or found.name
-    wide = max(wide, least_width(title, lines), *(2 * MARGIN + sum(panel.wide + BETWEEN for panel in row) - BETWEEN for row in rows))
+    wide = max(wide, least_width(title, lines), *(2 * MARGIN + sum(panel.wide + BETWEEN for panel in row) - BETWEEN
+                                                  for row in rows))
     total = start + high + sum(max(panel.high for panel in row) + BETWEEN for row in rows)
     with canvas(wide, total, title, lines) as (figure, axes):
         _overview(axes, [_moved(spot, spot.x, spot.ground + start) for spot in placed], found)
@@ -90,7 +93,8 @@ def draw(found: Anatomy, title: str = "") -> "Figure":
 
 def _short(number: int) -> str:
     """60965224 as '61 M'."""
-    unit, sign = next(((unit, sign) for unit, sign in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= unit), (1, ""))
+    unit, sign = next(((unit, sign) for unit, sign in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if number >= unit),
+                      (1, ""))
     return f"{number / unit:.3g}{sign}"
 
 
@@ -102,7 +106,8 @@ def _spots(found: Anatomy, letters: dict[tuple[str, ...], str]) -> list[Spot]:
     spots = [_spot(picture, LAYERS["other"], words_above(found.in_chans, found.size), [Words("input", "ink")])]
     for unit in found.units:
         kind = kind_of(unit.last)
-        color = PALETTE[kinds.index(kind) % (len(PALETTE) - 1)] if unit.is_block else LAYERS[next(steps(unit.last)).kind]
+        color = (PALETTE[kinds.index(kind) % (len(PALETTE) - 1)] if unit.is_block
+                 else LAYERS[next(steps(unit.last)).kind])
         box = slab(unit.channels, unit.size, unit.repeat, largest)
         spots.append(_spot(box, color, words_above(unit.channels, unit.size), words_below(unit, letters.get(kind, ""))))
     return spots
@@ -177,10 +182,11 @@ def _overview(axes: "Axes", spots: Sequence[Spot], found: Anatomy) -> None:
     for spot in spots:
         draw_slab(axes, spot.left, spot.ground, spot.box, spot.color)
         for i, text in enumerate(spot.above):
-            write(axes, spot.middle, spot.ground - spot.box.top - 5 - LINE * i, text, "soft" if i < len(spot.above) - 1 else "ink", 8.5,
-                  ha="center", weight="normal" if i < len(spot.above) - 1 else "bold")
+            write(axes, spot.middle, spot.ground - spot.box.top - 5 - LINE * i, text, "soft" if i < len(spot.above) - 1
+                  else "ink", 8.5, ha="center", weight="normal" if i < len(spot.above) - 1 else "bold")
         for i, line in enumerate(spot.under):
-            big: dict[str, Any] = {"fontsize": 10.5 if line.bold else 8.5, "fontweight": "bold" if line.bold else "normal"}
+            big: dict[str, Any] = {"fontsize": 10.5 if line.bold else 8.5,
+                                   "fontweight": "bold" if line.bold else "normal"}
             axes.text(spot.middle, spot.ground + 6 + LINE * i, line.text, ha="center", va="top", parse_math=False,
                       color=spot.color if line.bold and spot.color in PALETTE else COLORS[line.color], **big)
     for before, after in pairwise(spots):
@@ -211,7 +217,8 @@ def _onward(axes: "Axes", before: Spot, after: Spot) -> None:
         y = before.ceiling
         if after.middle > before.right:         # round the corner
             y = before.ground - min(before.box.high, 14) / 2
-            axes.plot([before.right, after.middle, after.middle], [y, y, y - 1], color=COLORS["soft"], linewidth=1, zorder=1)
+            axes.plot([before.right, after.middle, after.middle], [y, y, y - 1], color=COLORS["soft"],
+                      linewidth=1, zorder=1)
         arrow(axes, (after.middle, y), (after.middle, after.floor))
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL, GAP = 44, 4               # units: a kernel's longer side, and between two
-COLUMNS = range(6, 13)          # kernels that look at pixels, side by side: so many that the last row is full, where that can be
+# kernels that look at pixels, side by side: so many that the last row is full, where that can be
+COLUMNS = range(6, 13)
 MOST = 16                       # of a deeper layer: rows (kernels) drawn, and columns (their channels)
 
 
@@ -34,16 +35,18 @@ class Kernels:
 def filters(model: Convnet, layer: str | None = None) -> Kernels:
     """The kernels of `layer`, or of the first layer with some.
 
-    A fully connected layer over the image gives a picture of the whole input per unit, a local one a picture per position. Raises
-    ConvatlasError for a layer that does not exist, or that has no kernels.
+    A fully connected layer over the image gives a picture of the whole input per unit, a local one a picture per
+    position. Raises ConvatlasError for a layer that does not exist, or that has no kernels.
     """
-    found = {name: pictures for name, module in model.named_modules() if (pictures := _pictures(module, model)) is not None}
+    found = {name: pictures for name, module in model.named_modules()
+             if (pictures := _pictures(module, model)) is not None}
     if not found:
         raise ConvatlasError(f"{model.name} has no layer whose weights are pictures")
     first = next(iter(found))
     if layer is not None and layer not in found:
         kind = type(layer_of(model, layer)).__name__
-        raise ConvatlasError(f"{layer!r} of {model.name} is a {kind}, which has no kernels to draw; the first layer that has is {first!r}")
+        raise ConvatlasError(f"{layer!r} of {model.name} is a {kind}, which has no kernels to draw; the first layer "
+                             f"that has is {first!r}")
     name = layer or first
     return Kernels(name, found[name], name == first and found[name].shape[1] == model.in_chans)
 
@@ -61,10 +64,12 @@ def _pictures(module: nn.Module, model: Convnet) -> Tensor | None:
         return module.weight.detach()
     if isinstance(module, TableConv2d):
         weights = module.weight.new_full((module.cout * module.cin, module.kernel, module.kernel), torch.nan)
-        return torch.unflatten(weights.index_copy(0, module.place, module.weight.detach()), 0, (module.cout, module.cin))
+        return torch.unflatten(weights.index_copy(0, module.place, module.weight.detach()), 0,
+                               (module.cout, module.cin))
     if isinstance(module, LocalConv2d):
         return torch.unflatten(module.weight.detach().flatten(0, 1), 1, (module.cin, module.kernel, module.kernel))
-    if isinstance(module, nn.Linear) and module.in_features == model.in_chans * model.image_size[0] * model.image_size[1]:
+    if (isinstance(module, nn.Linear)
+            and module.in_features == model.in_chans * model.image_size[0] * model.image_size[1]):
         return torch.unflatten(module.weight.detach(), 1, (model.in_chans, *model.image_size))
     return None
 
@@ -72,8 +77,9 @@ def _pictures(module: nn.Module, model: Convnet) -> Tensor | None:
 # -- the picture -----------------------------------------------------------------------------------------------------
 
 def draw(found: Kernels, name: str, limit: int = 96) -> "Figure":
-    """The kernels of network `name`: to `limit` of them as pictures where they have one channel or look at colours, as Krizhevsky et
-    al. 2012, figure 3; otherwise the first sixteen, a row each, with a column for each of their first sixteen channels.
+    """The kernels of network `name`: to `limit` of them as pictures where they have one channel or look at colours, as
+    Krizhevsky et al. 2012, figure 3; otherwise the first sixteen, a row each, with a column for each of their first
+    sixteen channels.
     """
     count, channels, high, wide = found.weights.shape
     title = f"{'First layer' if found.of_image else 'Kernels'} of {name}"
@@ -106,7 +112,8 @@ def _table(weights: Tensor, title: str, lines: list[str]) -> "Figure":
     wide = max(left + channels * (cell + GAP) - GAP + MARGIN, least_width(title, lines))
     with canvas(wide, top + count * (cell + GAP) - GAP + MARGIN, title, lines) as (figure, axes):
         for j in range(channels):
-            write(axes, left + j * (cell + GAP) + cell / 2, top - 6, f"{'channel ' if j == 0 else ''}{j}", "soft", 9, ha="center")
+            write(axes, left + j * (cell + GAP) + cell / 2, top - 6, f"{'channel ' if j == 0 else ''}{j}",
+                  "soft", 9, ha="center")
         for i, kernel in enumerate(weights):
             y, largest = top + i * (cell + GAP), kernel.abs().nan_to_num(0).max().clamp(min=1e-12)
             write(axes, left - 10, y + cell / 2, f"kernel {i}", "soft", 9, ha="right", va="center")

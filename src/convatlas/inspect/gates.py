@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 WITH_GATES = ("se_resnet50", "mobilenet_v3_large", "efficientnet_b0")      # networks to try instead
 CHOSEN = 4                                      # classes drawn unless others are asked for, as in the paper's figures
-BANDS = 2                                       # most classes whose own deviations are shaded, as in the paper's figure of two
+# most classes whose own deviations are shaded, as in the paper's figure of two
+BANDS = 2
 DRAWN = 50                                      # channels of a layer, evenly spread, as in the paper's figures
 WIDE, HIGH, LEFT, BETWEEN, TOP, FOOT = 620, 150, 40, 56, 84, 44
 
@@ -48,13 +49,14 @@ def gates(model: Convnet, images: ImageSet, classes: Sequence[str], transform: T
           batch_size: int = 64) -> list[Gates]:
     """The factors of every squeeze-and-excitation of `model` on `images`, whose labels number `classes`.
 
-    `count` images, spread evenly over the set (default: all). A factor that differs from pixel to pixel counts by its mean; an image
-    of several labels counts for each of them. Raises ConvatlasError for a network without squeeze-and-excitation.
+    `count` images, spread evenly over the set (default: all). A factor that differs from pixel to pixel counts by its
+    mean; an image of several labels counts for each of them. Raises ConvatlasError for a network without
+    squeeze-and-excitation.
     """
     layers = {name: module.gate for name, module in model.named_modules() if isinstance(module, SqueezeExcite)}
     if not layers:
-        raise ConvatlasError(f"{model.name} has no squeeze-and-excitation, so there are no gates to look at; networks that have: "
-                             f"{', '.join(WITH_GATES)}, or resnet20_cifar built with excite.reduction=4")
+        raise ConvatlasError(f"{model.name} has no squeeze-and-excitation, so there are no gates to look at; networks "
+                             f"that have: {', '.join(WITH_GATES)}, or resnet20_cifar built with excite.reduction=4")
     seen: dict[str, Tensor] = {}
     sums = {name: _Sums(len(classes)) for name in layers}
     with watching(model, layers, lambda name, given, scale: seen.update({name: scale.mean((2, 3))})) as device:
@@ -89,24 +91,28 @@ class _Sums:
     def told(self, layer: str, classes: tuple[str, ...]) -> Gates:
         mean = self.once / self.counts[:, None]         # 0 / 0 is nan
         std = (self.twice / self.counts[:, None] - mean.square()).clamp(min=0).sqrt()
-        return Gates(layer, classes, int(self.counts[-1]), self.counts[:-1].long(), mean[:-1], std[:-1], mean[-1], std[-1])
+        return Gates(layer, classes, int(self.counts[-1]), self.counts[:-1].long(), mean[:-1], std[:-1],
+                     mean[-1], std[-1])
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------
 
 def draw(found: Sequence[Gates], title: str, classes: Sequence[str] = (), layers: Sequence[str] = ()) -> "Figure":
-    """A graph per layer: the mean factor of each channel for some classes (default: the first four with images) and for all images.
+    """A graph per layer: the mean factor of each channel for some classes (default: the first four with images) and for
+    all images.
 
-    The deviation over all images is shaded, or those of the classes where there are but one or two. `layers` are drawn (default:
-    the last of each stage). Raises ConvatlasError for unknown names.
+    The deviation over all images is shaded, or those of the classes where there are but one or two. `layers` are drawn
+    (default: the last of each stage). Raises ConvatlasError for unknown names.
     """
 
     first = found[0]
     chosen = [_known(name, first.classes, "class") for name in classes]
     chosen = chosen or [i for i, count in enumerate(first.counts.tolist()) if count][:CHOSEN]
-    rows = [found[_known(name, [each.layer for each in found], "layer with gates")] for name in layers] or _last_of_stages(found)
+    rows = ([found[_known(name, [each.layer for each in found], "layer with gates")] for name in layers]
+            or _last_of_stages(found))
     lines = ["The factor by which squeeze-and-excitation multiplies each channel: mean over the images of a class.",
-             f"Grey: over all {first.images} images. Shaded: one standard deviation{' of each class' if len(chosen) <= BANDS else ''}."]
+             f"Grey: over all {first.images} images. Shaded: one standard "
+             f"deviation{' of each class' if len(chosen) <= BANDS else ''}."]
     wide, high = LEFT + WIDE + 2 * MARGIN, TOP + 52 + len(rows) * (HIGH + BETWEEN) - BETWEEN + FOOT + MARGIN
     with canvas(wide, high, title, lines) as (figure, sheet):
         x = float(MARGIN + LEFT)
@@ -117,15 +123,18 @@ def draw(found: Sequence[Gates], title: str, classes: Sequence[str] = (), layers
             x += 42 + 6.6 * len(name)
         for i, gates in enumerate(rows):
             y = TOP + 28 + 24 + i * (HIGH + BETWEEN)
-            _lines(graph(figure, MARGIN + LEFT, y, WIDE, HIGH), gates, [(k, PALETTE[j % 7]) for j, k in enumerate(chosen)])
-            write(sheet, MARGIN + LEFT, y - 7, f"{gates.layer}, {gates.mean.shape[1]} channels", "ink", 11, weight="bold")
+            _lines(graph(figure, MARGIN + LEFT, y, WIDE, HIGH), gates,
+                   [(k, PALETTE[j % 7]) for j, k in enumerate(chosen)])
+            write(sheet, MARGIN + LEFT, y - 7, f"{gates.layer}, {gates.mean.shape[1]} channels", "ink",
+                  11, weight="bold")
         write(sheet, MARGIN + LEFT + WIDE / 2, high - MARGIN, "channel", "soft", ha="center")
     return figure
 
 
 def _known(name: str, names: Sequence[str], what: str) -> int:
     if name not in names:
-        raise ConvatlasError(f"there is no {what} {name!r}{nearest(name, names) or '; there are ' + ', '.join(names[:10])}")
+        raise ConvatlasError(f"there is no {what} "
+                             f"{name!r}{nearest(name, names) or '; there are ' + ', '.join(names[:10])}")
     return list(names).index(name)
 
 

@@ -1,4 +1,5 @@
-"""Peak memory of predicting and of training, predicted without running: every tensor is made on the meta device and counted.
+"""Peak memory of predicting and of training, predicted without running: every tensor is made on the meta device and
+counted.
 
 No memory is used, so that a batch can be tried which no machine here would hold. What a kernel borrows inside itself (a
 convolution's workspace, the optimiser's) is not seen.
@@ -38,13 +39,17 @@ class Memory:
     gradients: int              # one per trainable parameter, at the end of the backward pass
     states: int                 # what the optimiser keeps from step to step
     inference: int              # peak of a prediction: weights, images and the most that lives at once
-    training: int               # peak of a training step: weights, images, states and the most that lives at once, gradients included
-    made: dict[str, int]        # by module name: what its own operations make in the forward pass of training; views make nothing
+    # peak of a training step: weights, images, states and the most that lives at once, gradients included
+    training: int
+    # by module name: what its own operations make in the forward pass of training; views make nothing
+    made: dict[str, int]
     kept: dict[str, int]        # of these, what stays for the backward pass
 
 
-def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, int] | None = None, optim: Optim | None = None) -> Memory:
-    """Peak memory of a batch of `batch_size` images in the weights' own precision; `optim` is the optimiser (default: SGD with momentum).
+def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, int] | None = None,
+           optim: Optim | None = None) -> Memory:
+    """Peak memory of a batch of `batch_size` images in the weights' own precision; `optim` is the optimiser (default:
+    SGD with momentum).
 
     Raises ConvatlasError for a batch or images that the network cannot be trained on.
     """
@@ -64,19 +69,22 @@ def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, in
             scores = functional_call(network, state, (images,))
         except ValueError as error:         # BatchNorm on one value per channel
             images_are = f"a batch of {batch_size} image(s) of {by(size)}"
-            raise ConvatlasError(f"{model.name} cannot be trained on {images_are}: {error}; take larger batches or images") from error
+            raise ConvatlasError(f"{model.name} cannot be trained on {images_are}: {error}; take larger batches or "
+                                 "images") from error
         kept = training.by_owner()
         made = dict(training.made)
         loss = losses_of(model, scores, _targets(model, scores), _loss)[1]
-        gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True)    # held until the optimiser has used them
+        # held until the optimiser has used them
+        gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True)
     movable, fixed = _bytes(weights), _bytes([images, *state.values()])
     states = movable * (STATES[optim.name] + (optim.name in ("sgd", "rmsprop") and optim.momentum > 0))
-    return Memory(batch_size, fixed - _bytes([images]), _bytes([images]), _bytes(g for g in gradients if g is not None), states,
-                  fixed + predicting.peak, fixed + states + training.peak, made, kept)
+    return Memory(batch_size, fixed - _bytes([images]), _bytes([images]), _bytes(g for g in gradients if g is not None),
+                  states, fixed + predicting.peak, fixed + states + training.peak, made, kept)
 
 
 class Live(TorchDispatchMode):       # type: ignore[no-untyped-call]
-    """While active: bytes of the tensors made since, now and at most, by the owner that was named when each was made."""
+    """While active: bytes of the tensors made since, now and at most, by the owner that was named when each was made.
+    """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()      # type: ignore[no-untyped-call]

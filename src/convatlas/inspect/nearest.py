@@ -1,4 +1,6 @@
-"""The nearest among many vectors on disk: every one is compared, block by block, in memory that does not grow with their number."""
+"""The nearest among many vectors on disk: every one is compared, block by block, in memory that does not grow with
+their number.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,11 +44,13 @@ class Vectors:
         return torch.from_numpy(np.memmap(self.path, np.float32, "c", start * self.width * 4, (rows, self.width)))
 
 
-def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclidean", engine: Engine = "exact") -> tuple[Tensor, Tensor]:
-    """The `k` nearest of `vectors` to each of `queries` (Q, width), nearest first: distances float32 and numbers int64, (Q, k).
+def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclidean",
+            engine: Engine = "exact") -> tuple[Tensor, Tensor]:
+    """The `k` nearest of `vectors` to each of `queries` (Q, width), nearest first: distances float32 and numbers int64,
+    (Q, k).
 
-    Euclidean distances, as AlexNet's Figure 4, or one minus the cosine. With fewer vectors than `k` all are given. Candidates are
-    found by matrix products in single precision (by `engine`), then measured again in double precision.
+    Euclidean distances, as AlexNet's Figure 4, or one minus the cosine. With fewer vectors than `k` all are given.
+    Candidates are found by matrix products in single precision (by `engine`), then measured again in double precision.
     """
     if not vectors.count:
         raise ConvatlasError("there are no vectors to search: the index is empty")
@@ -54,7 +58,8 @@ def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclide
     if metric == "cosine":
         queries = F.normalize(queries)
     search, keep = _engine(engine), min(k + SPARE, vectors.count)
-    scores, numbers = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64, device=queries.device)
+    scores, numbers = queries.new_empty(len(queries), 0), torch.empty(len(queries), 0, dtype=torch.int64,
+                                                                      device=queries.device)
     for start, block in vectors.blocks(max(1, BLOCK // (vectors.width + len(queries)))):
         block = block.to(queries.device)
         found = search(queries, block, min(keep, len(block)), metric)
@@ -64,14 +69,18 @@ def nearest(queries: Tensor, vectors: Vectors, k: int, metric: Metric = "euclide
 
 
 def _measured(queries: Tensor, vectors: Vectors, candidates: Tensor, k: int, metric: Metric) -> tuple[Tensor, Tensor]:
-    """The best `k` of the candidates (Q, m) by distances in double precision; of equal ones the lower number comes first."""
+    """The best `k` of the candidates (Q, m) by distances in double precision; of equal ones the lower number comes
+    first.
+    """
     found, wanted = vectors.chosen(candidates).double(), queries.double()[:, None]
-    distances = (found - wanted).norm(dim=2) if metric == "euclidean" else 1 - (F.normalize(found, dim=2) * wanted).sum(2)
+    distances = ((found - wanted).norm(dim=2) if metric == "euclidean"
+                 else 1 - (F.normalize(found, dim=2) * wanted).sum(2))
     order = distances.argsort(dim=1, stable=True)[:, :k]
     return distances.gather(1, order).float(), candidates.gather(1, order)
 
 
-Search = Callable[[Tensor, Tensor, int, Metric], tuple[Tensor, Tensor]]     # → scores, higher is nearer, and numbers, (Q, k)
+# → scores, higher is nearer, and numbers, (Q, k)
+Search = Callable[[Tensor, Tensor, int, Metric], tuple[Tensor, Tensor]]
 
 
 def _engine(name: Engine) -> Search:
@@ -80,7 +89,8 @@ def _engine(name: Engine) -> Search:
     try:
         import faiss  # noqa: F401
     except ImportError as error:
-        raise ConvatlasError("--engine faiss needs faiss: pip install 'convatlas[neighbours]', or leave --engine exact") from error
+        raise ConvatlasError("--engine faiss needs faiss: pip install 'convatlas[neighbours]', or leave --engine "
+                             "exact") from error
     return _by_faiss
 
 

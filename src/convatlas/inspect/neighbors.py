@@ -1,4 +1,6 @@
-"""Pictures that a network takes for alike: the nearest by the activity of the last hidden layer (Krizhevsky et al. 2012, Figure 4)."""
+"""Pictures that a network takes for alike: the nearest by the activity of the last hidden layer (Krizhevsky et al.
+2012, Figure 4).
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -48,9 +50,10 @@ class Neighbors:
     changes: Changes                            # of the index, before it was searched
 
 
-def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Transform, *, index: Path | None = None, k: int = 6,
-               metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbors:
-    """The `k` pictures of `among` nearest to each of `queries` by the vectors before the classifier of `model`, which is in eval mode.
+def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Transform, *, index: Path | None = None,
+               k: int = 6, metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbors:
+    """The `k` pictures of `among` nearest to each of `queries` by the vectors before the classifier of `model`, which
+    is in eval mode.
 
     `transform` is `convatlas.transforms(model)`. `index` keeps the vectors in a folder, where the next call finds them;
     without it they are computed anew. A query that is itself among the pictures is not its own neighbour. Unreadable
@@ -60,7 +63,8 @@ def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tra
     of_images(model, "look at it with `convatlas inspect segmentation`")
     if k < 1:
         raise ConvatlasError(f"k = {k} is refused: it must be at least 1")
-    asked = [(i, embed(model, x[None])) for numbers, batch in inputs(queries, range(len(queries)), transform, batch_size)
+    asked = [(i, embed(model, x[None]))
+             for numbers, batch in inputs(queries, range(len(queries)), transform, batch_size)
              for i, x in zip(numbers, batch, strict=True)]
     if not asked:
         raise ConvatlasError("none of the query images can be read")
@@ -80,7 +84,8 @@ def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tra
     if not any(rows):
         raise ConvatlasError("there is no other picture to find than the query itself: look among more pictures")
     shown = [query for query, _ in asked]
-    return Neighbors(tuple(queries.name(i) for i in shown), tuple(queries.read(i) for i in shown), tuple(rows), metric, searched, changes)
+    return Neighbors(tuple(queries.name(i) for i in shown), tuple(queries.read(i) for i in shown), tuple(rows), metric,
+                     searched, changes)
 
 
 def _neighbor(among: ImageSet, i: int, distance: float) -> Neighbor:
@@ -89,11 +94,15 @@ def _neighbor(among: ImageSet, i: int, distance: float) -> Neighbor:
 
 
 def draw(result: Neighbors, title: str, classes: Sequence[str] = ()) -> "Figure":
-    """Each query at the left, its neighbours beside it with their distances; `classes` name labels, otherwise pictures have theirs."""
+    """Each query at the left, its neighbours beside it with their distances; `classes` name labels, otherwise pictures
+    have theirs.
+    """
     columns = 1 + max(map(len, result.found))
     kind = {"euclidean": "Euclidean distance", "cosine": "one minus the cosine"}[result.metric]
-    among = f"nearest of {f'{result.searched:,}'.replace(',', ' ')} picture{'s' if result.searched > 1 else ''}, by {kind}"
-    wide = max((SIDE + GAP) * columns + 4 * GAP, SIDE + 5 * GAP + LETTER * len(among), 2 * GAP + 1.4 * LETTER * len(title))
+    among = (f"nearest of {f'{result.searched:,}'.replace(',', ' ')} "
+             f"picture{'s' if result.searched > 1 else ''}, by {kind}")
+    wide = max((SIDE + GAP) * columns + 4 * GAP, SIDE + 5 * GAP + LETTER * len(among),
+               2 * GAP + 1.4 * LETTER * len(title))
     high = TOP + (SIDE + CAPTION) * len(result.names)
     with defaults():
         from matplotlib.figure import Figure
@@ -101,7 +110,8 @@ def draw(result: Neighbors, title: str, classes: Sequence[str] = ()) -> "Figure"
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
 
         def text(x: float, y: float, words: str, color: str = "soft", size: float = 9, weight: str = "normal") -> None:
-            figure.text(x / wide, 1 - y / high, words, color=COLORS[color], fontsize=size, fontweight=weight, va="top", parse_math=False)
+            figure.text(x / wide, 1 - y / high, words, color=COLORS[color], fontsize=size, fontweight=weight, va="top",
+                        parse_math=False)
 
         def picture(x: float, y: float, pixels: Tensor) -> None:
             show(figure.add_axes((x / wide, 1 - (y + SIDE) / high, SIDE / wide, SIDE / high)), pixels)
@@ -116,6 +126,7 @@ def draw(result: Neighbors, title: str, classes: Sequence[str] = ()) -> "Figure"
             for column, each in enumerate(found):
                 x = SIDE + 4 * GAP + (SIDE + GAP) * column
                 picture(x, y, each.pixels)
-                text(x, y + SIDE + 3, ending(classes[each.label] if 0 <= each.label < len(classes) else each.name, LETTERS), "ink")
+                text(x, y + SIDE
+                     + 3, ending(classes[each.label] if 0 <= each.label < len(classes) else each.name, LETTERS), "ink")
                 text(x, y + SIDE + 15, f"{each.distance:.3g}", "soft", 8.5)
     return figure

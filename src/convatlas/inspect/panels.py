@@ -1,4 +1,6 @@
-"""Panels: the inside of a kind of block, its layers from top to bottom, paths beside one another, and where these are joined again."""
+"""Panels: the inside of a kind of block, its layers from top to bottom, paths beside one another, and where these are
+joined again.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +14,19 @@ from .slabs import LAYERS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-BOX, LINE, PAD, GAP = 116, 11.5, 5, 13      # units: width of a layer, height of a line in it, room around these, room between layers
-ASIDE, JOIN, BETWEEN = 24, 16, 12           # width of a way around, height of a sign where paths meet, room between paths
+# units: width of a layer, height of a line in it, room around these, room between layers
+BOX, LINE, PAD, GAP = 116, 11.5, 5, 13
+# width of a way around, height of a sign where paths meet, room between paths
+ASIDE, JOIN, BETWEEN = 24, 16, 12
 HEAD, LETTER = 30, 4.9                      # height of a panel's title, units per character below it
 VALUES = 4                                  # numbers of channels that are written out
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One kind of block, ready to be drawn; `widths` are the channels of its layers wherever it stands, by the layer's name."""
+    """One kind of block, ready to be drawn; `widths` are the channels of its layers wherever it stands, by the layer's
+    name.
+    """
 
     letter: str
     color: str
@@ -32,14 +38,16 @@ class Panel:
     high: float
 
 
-def panels(found: Anatomy, letters: Mapping[tuple[str, ...], str], colors: Mapping[tuple[str, ...], str]) -> list[Panel]:
+def panels(found: Anatomy, letters: Mapping[tuple[str, ...], str],
+           colors: Mapping[tuple[str, ...], str]) -> list[Panel]:
     """A panel for each kind of block, which shows the last block of the longest run."""
     made = []
     for kind, letter in letters.items():
         units = [unit for unit in found.units if unit.is_block and kind_of(unit.last) == kind]
         shown = max(units, key=lambda unit: unit.repeat).last
         columns = zip(*(steps(unit.last) for unit in units), strict=True)
-        widths = {step.module: _values([each.channels for each in column]) for step, column in zip(steps(shown), columns, strict=True)}
+        widths = {step.module: _values([each.channels for each in column])
+                  for step, column in zip(steps(shown), columns, strict=True)}
         what, notes, (wide, high) = _what(shown), _notes(units, shown), _measure(shown)
         least = max(LETTER * max(map(len, notes), default=0), 6.3 * len(what) + 24)
         high += HEAD + 2 * GAP + LINE * len(notes) + 4
@@ -68,7 +76,8 @@ def _what(chain: Chain) -> str:
 def _notes(units: Sequence[Unit], shown: Chain) -> tuple[str, ...]:
     """Differences of the first block of a run from the one that is shown."""
     strides = sorted({unit.stride for unit in units})
-    differs = [f"stride {' or '.join(map(str, strides))}"] if strides not in ([1], [max(step.stride for step in steps(shown))]) else []
+    differs = ([f"stride {' or '.join(map(str, strides))}"]
+               if strides not in ([1], [max(step.stride for step in steps(shown))]) else [])
     ways = sorted({_way(chain) for unit in units for chain in (unit.first, unit.last)} - {_way(shown)})
     differs += [" or ".join(ways)] if ways else []
     return tuple(f"{'first of a run: ' if i == 0 else ''}{words}" for i, words in enumerate(differs))
@@ -76,7 +85,8 @@ def _notes(units: Sequence[Unit], shown: Chain) -> tuple[str, ...]:
 
 def _way(chain: Chain) -> str:
     """The kind of a residual block's shortcut."""
-    fork = next((part for part in chain if isinstance(part, Fork) and part.join == "add" and part.own < len(part.paths)), None)
+    fork = next((part for part in chain
+                 if isinstance(part, Fork) and part.join == "add" and part.own < len(part.paths)), None)
     if fork is None:
         return "no shortcut"
     way = [part.text for path in fork.paths[fork.own :] for part in path if isinstance(part, Step) and part.text]
@@ -106,8 +116,8 @@ def _lines(step: Step, widths: str) -> list[tuple[str, str, bool]]:
         return [(" ".join(step.after), "soft", False)]
     main, *more = step.text.split(", ")
     more += [f"stride {step.stride}"] if step.stride > 1 else []
-    lines = [(" ".join(step.before), "soft", False), (main, "ink", True), (", ".join(more), "ink", False), (widths, "ink", False),
-             (" ".join(step.after), "soft", False)]
+    lines = [(" ".join(step.before), "soft", False), (main, "ink", True), (", ".join(more), "ink", False),
+             (widths, "ink", False), (" ".join(step.after), "soft", False)]
     return [line for line in lines if line[0]]
 
 
@@ -147,11 +157,11 @@ def _draw_step(axes: "Axes", x: float, y: float, step: Step, panel: Panel) -> No
         style: dict[str, Any] = {"facecolor": LAYERS[step.kind], "edgecolor": LAYERS[step.kind], "alpha": 0.38}
     else:
         style, wide = {"facecolor": COLORS["paper"], "edgecolor": COLORS["line"]}, 8 + 6 * len(lines[0][0])
-    axes.add_patch(FancyBboxPatch((x - wide / 2 + 3, y + 3), wide - 6, high - 6, boxstyle="round,pad=3,rounding_size=4", linewidth=0.8,
-                                  **style))
+    axes.add_patch(FancyBboxPatch((x - wide / 2 + 3, y + 3), wide - 6, high - 6, boxstyle="round,pad=3,rounding_size=4",
+                                  linewidth=0.8, **style))
     for i, (words, color, bold) in enumerate(lines):
-        axes.text(x, y + PAD + LINE * (i + 0.5), words, ha="center", va="center", fontsize=8.8 if bold else 8, parse_math=False,
-                  color=COLORS[color], fontweight="bold" if bold else "normal")
+        axes.text(x, y + PAD + LINE * (i + 0.5), words, ha="center", va="center", fontsize=8.8 if bold else 8,
+                  parse_math=False, color=COLORS[color], fontweight="bold" if bold else "normal")
 
 
 def _draw_fork(axes: "Axes", x: float, y: float, fork: Fork, panel: Panel) -> None:
@@ -185,13 +195,15 @@ def _draw_join(axes: "Axes", x: float, y: float, centres: Sequence[float], fork:
         for side in (min(centres), max(centres)):
             if abs(side - x) > JOIN / 2:
                 arrow(axes, (side, y + JOIN / 2), (x + (JOIN / 2 if side > x else -JOIN / 2), y + JOIN / 2))
-        axes.add_patch(Circle((x, y + JOIN / 2), JOIN / 2, facecolor=COLORS["paper"], edgecolor=COLORS["ink"], linewidth=1, zorder=3))
+        axes.add_patch(Circle((x, y + JOIN / 2), JOIN / 2, facecolor=COLORS["paper"], edgecolor=COLORS["ink"],
+                              linewidth=1, zorder=3))
         axes.text(x, y + JOIN / 2, "+", ha="center", va="center", fontsize=11, color=COLORS["ink"], zorder=4)
         return
     left, right = min(*centres, x - 34) - 8, max(*centres, x + 34) + 8
-    axes.add_patch(FancyBboxPatch((left + 3, y + 3), right - left - 6, JOIN - 6, boxstyle="round,pad=3,rounding_size=4", linewidth=0.8,
-                                  facecolor=COLORS["paper"], edgecolor=COLORS["ink"], zorder=3))
-    axes.text((left + right) / 2, y + JOIN / 2, "concatenate", ha="center", va="center", fontsize=8, color=COLORS["ink"], zorder=4)
+    axes.add_patch(FancyBboxPatch((left + 3, y + 3), right - left - 6, JOIN - 6, boxstyle="round,pad=3,rounding_size=4",
+                                  linewidth=0.8, facecolor=COLORS["paper"], edgecolor=COLORS["ink"], zorder=3))
+    axes.text((left + right) / 2, y + JOIN / 2, "concatenate", ha="center", va="center", fontsize=8,
+              color=COLORS["ink"], zorder=4)
 
 
 def _down(axes: "Axes", x: float, start: float, end: float, part: Step | Fork) -> None:
@@ -206,10 +218,11 @@ def _line(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
     axes.plot(*zip(*points, strict=True), color=COLORS["soft"], linewidth=1, solid_capstyle="projecting", zorder=1)
 
 
-def arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], color: str = COLORS["soft"], wide: bool = False) -> None:
+def arrow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], color: str = COLORS["soft"],
+          wide: bool = False) -> None:
     """From one point to another; `wide` for a map that is handed on."""
     from matplotlib.patches import FancyArrowPatch
 
     head = "-|>,head_length=5,head_width=3" if wide else "-|>,head_length=3,head_width=1.8"
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle=head, color=color, linewidth=2.2 if wide else 1, shrinkA=0, shrinkB=0,
-                                   mutation_scale=1, zorder=1))
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle=head, color=color, linewidth=2.2 if wide else 1, shrinkA=0,
+                                   shrinkB=0, mutation_scale=1, zorder=1))

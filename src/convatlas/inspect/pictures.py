@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("convatlas")
 
 
-def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform, batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
+def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform,
+           batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
     """The pictures of those numbers, `batch_size` at a time: the numbers that could be read, and float32 (n, C, H, W).
 
     Unreadable ones are reported and left out; a batch of nothing else is left out too.
@@ -43,7 +44,9 @@ def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform, batch_
 
 
 def show(axes: "Axes", pixels: Tensor) -> None:
-    """A picture uint8 (C, H, W) on axes without ticks: its middle square, every pixel a square; grey for C other than 3."""
+    """A picture uint8 (C, H, W) on axes without ticks: its middle square, every pixel a square; grey for C other than
+    3.
+    """
     side = min(pixels.shape[1:])
     top, left = ((length - side) // 2 for length in pixels.shape[1:])
     middle = pixels[:, top : top + side, left : left + side].cpu()
@@ -53,7 +56,8 @@ def show(axes: "Axes", pixels: Tensor) -> None:
 
 
 def ending(name: str, length: int) -> str:
-    """The last words of a picture's name, at most `length` characters: its file, and the folder of that where it fits."""
+    """The last words of a picture's name, at most `length` characters: its file, and the folder of that where it fits.
+    """
     parts = Path(clean(name)).parts[-2:]
     fits = next((words for words in ("/".join(parts), parts[-1] if parts else "") if len(words) <= length), None)
     return "…" + parts[-1][1 - length :] if fits is None else fits

@@ -14,7 +14,8 @@ See = Callable[[str, tuple[Tensor, ...], Tensor], None]     # (name of the layer
 
 
 def layer(model: Convnet, name: str) -> nn.Module:
-    """The module called `name` among `model.named_modules()`; for an unknown name a ConvatlasError names the nearest."""
+    """The module called `name` among `model.named_modules()`; for an unknown name a ConvatlasError names the nearest.
+    """
     known = {key: module for key, module in model.named_modules() if key}
     if name not in known:
         hint = nearest(name, known) or f"; its stages are {', '.join(stages(model))}"
@@ -43,7 +44,8 @@ def in_eval_mode(model: Convnet) -> Iterator[torch.device]:
 @contextmanager
 def watching(model: Convnet, layers: Mapping[str, nn.Module], see: See) -> Iterator[torch.device]:
     """`in_eval_mode` without gradients; whenever one of `layers` has run, `see` is told."""
-    hooks = [module.register_forward_hook(lambda _, given, output, name=name: see(name, given, output)) for name, module in layers.items()]
+    hooks = [module.register_forward_hook(lambda _, given, output, name=name: see(name, given, output))
+             for name, module in layers.items()]
     try:
         with torch.no_grad(), in_eval_mode(model) as device:
             yield device

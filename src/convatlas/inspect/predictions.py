@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 SIDE, GAP, BAR, CAPTION, TOP, COLUMNS = 150, 26, 18, 22, 70, 4      # units of a figure, and pictures in a row
 LETTERS = 22                                                        # of a class on a bar
-FULL = 0.8                                                          # of the width: a bar of 100 %; its figure stands behind it
+# of the width: a bar of 100 %; its figure stands behind it
+FULL = 0.8
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,10 @@ class Guess:
         return None if self.truth is None else self.truth_rank == 1
 
 
-def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (), count: int | None = None,
-                seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
-    """Predictions of `model`, in eval mode, for `images`, or `count` of them that `seed` chooses; only mistakes if `wrong`.
+def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (), count: int
+                | None = None, seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
+    """Predictions of `model`, in eval mode, for `images`, or `count` of them that `seed` chooses; only mistakes if
+    `wrong`.
 
     `transform` is `convatlas.transforms(model)`; `classes` name the labels, and without them no truth is known. Classes
     are matched by name where the model knows names. Unreadable pictures are reported and left out. Raises
@@ -58,7 +60,8 @@ def predictions(model: Convnet, images: ImageSet, transform: Transform, *, class
         raise ConvatlasError("--wrong needs images whose classes are known: give them with --data")
     if images.labels.ndim > 1 and classes:
         raise ConvatlasError("these images have several labels each; one class per image is drawn")
-    names = model.card.classes or (tuple(classes) if len(classes) == model.num_classes else tuple(map(str, range(model.num_classes))))
+    names = model.card.classes or (tuple(classes) if len(classes) == model.num_classes
+                                   else tuple(map(str, range(model.num_classes))))
     order = permutation(len(images), seed).tolist() if count is not None else list(range(len(images)))
     found: list[Guess] = []
     for guess in _guesses(model, images, transform, order, names, classes, top, batch_size):
@@ -67,12 +70,13 @@ def predictions(model: Convnet, images: ImageSet, transform: Transform, *, class
         if len(found) == count:
             break
     if not found:
-        raise ConvatlasError(f"none of the {len(images)} images is classified wrongly" if wrong else "none of the images can be read")
+        raise ConvatlasError(f"none of the {len(images)} images is classified wrongly" if wrong
+                             else "none of the images can be read")
     return found
 
 
-def _guesses(model: Convnet, images: ImageSet, transform: Transform, order: Sequence[int], names: Sequence[str], classes: Sequence[str],
-             top: int, batch_size: int) -> Iterator[Guess]:
+def _guesses(model: Convnet, images: ImageSet, transform: Transform, order: Sequence[int], names: Sequence[str],
+             classes: Sequence[str], top: int, batch_size: int) -> Iterator[Guess]:
     device = next(model.parameters()).device
     for numbers, x in inputs(images, order, transform, batch_size):
         with torch.inference_mode():
@@ -88,7 +92,8 @@ def _guesses(model: Convnet, images: ImageSet, transform: Transform, order: Sequ
 
 
 def draw(guesses: Sequence[Guess], title: str) -> "Figure":
-    """The pictures in rows of four, under each its true class or its name, then a bar per class; the true one is blue."""
+    """The pictures in rows of four, under each its true class or its name, then a bar per class; the true one is blue.
+    """
     columns, bars = min(COLUMNS, len(guesses)), max(len(guess.classes) for guess in guesses)
     cell = SIDE + CAPTION + BAR * bars + GAP
     wide, high = GAP + (SIDE + GAP) * max(columns, 3), TOP + cell * -(-len(guesses) // columns)
@@ -96,7 +101,8 @@ def draw(guesses: Sequence[Guess], title: str) -> "Figure":
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
-        figure.text(GAP / wide, 1 - 14 / high, title, color=COLORS["ink"], fontsize=12.5, fontweight="bold", va="top", parse_math=False)
+        figure.text(GAP / wide, 1 - 14 / high, title, color=COLORS["ink"], fontsize=12.5, fontweight="bold", va="top",
+                    parse_math=False)
         figure.text(GAP / wide, 1 - 38 / high, _legend(guesses), color=COLORS["soft"], fontsize=9.5, va="top")
         for number, guess in enumerate(guesses):
             x, y = GAP + (SIDE + GAP) * (number % columns), TOP + cell * (number // columns)
@@ -120,7 +126,8 @@ def _bars(axes: "Axes", guess: Guess) -> None:
     style: dict[str, Any] = {"va": "center", "parse_math": False}
     known = guess.truth is not None
     caption = clipped(guess.truth, LETTERS) if guess.truth is not None else ending(guess.name, LETTERS)
-    axes.text(0, CAPTION / 2, caption, fontsize=9.5, fontweight="bold" if known else "normal", color=COLORS["ink"], **style)
+    axes.text(0, CAPTION / 2, caption, fontsize=9.5, fontweight="bold" if known else "normal",
+              color=COLORS["ink"], **style)
     if known and guess.truth not in guess.classes:
         share = guess.truth_probability
         told = "not a class of the network" if share is None else f"{100 * share:.2g} %, rank {guess.truth_rank}"
@@ -133,5 +140,5 @@ def _bars(axes: "Axes", guess: Guess) -> None:
         axes.plot([0, 0], [y + 2, y + BAR - 2], color=color, linewidth=1.6, clip_on=False)
         axes.text(0.03, y + BAR / 2 + 0.5, clipped(name, LETTERS), fontsize=8.5, color=COLORS["ink"],
                   fontweight="bold" if true else "normal", **style)
-        axes.text(1, y + BAR / 2 + 0.5, f"{100 * share:.0f} %" if share >= 0.01 else "<1 %", fontsize=8, ha="right", color=COLORS["soft"],
-                  **style)
+        axes.text(1, y + BAR / 2 + 0.5, f"{100 * share:.0f} %" if share >= 0.01 else "<1 %", fontsize=8, ha="right",
+                  color=COLORS["soft"], **style)

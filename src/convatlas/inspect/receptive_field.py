@@ -1,7 +1,8 @@
 """Receptive fields: which pixels a unit can see, from the layers' shapes, and which it does see, measured by gradients.
 
-Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", 2016: the gradient of a unit in the
-middle of a map with respect to the input, averaged over images, is near a Gaussian much smaller than the theoretical field.
+Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks", 2016: the gradient of a
+unit in the middle of a map with respect to the input, averaged over images, is near a Gaussian much smaller than the
+theoretical field.
 """
 
 from collections.abc import Sequence
@@ -45,7 +46,8 @@ class Field:
 
     name: str
     layer: str
-    box: tuple[Span, Span] | None       # rows and columns that it can see; None where that is not a rectangle which moves with it
+    # rows and columns that it can see; None where that is not a rectangle which moves with it
+    box: tuple[Span, Span] | None
     center: tuple[float, float]         # of the box, else of the gradient: row, column
     gradient: Tensor                    # (H, W): mean over images of |∂ unit / ∂ pixel|, scaled to a sum of one
     picture: Tensor | None              # the first image (C, H, W), where real ones were given
@@ -53,7 +55,8 @@ class Field:
     def side(self, share: float = SHARE) -> int:
         """Side of the smallest square around the centre that holds this share of the gradient."""
         rows, columns = (torch.arange(length, dtype=torch.float64) for length in self.gradient.shape)
-        reach = torch.maximum((rows - self.center[0]).abs()[:, None], (columns - self.center[1]).abs()[None, :]).flatten()
+        reach = torch.maximum((rows - self.center[0]).abs()[:, None],
+                              (columns - self.center[1]).abs()[None, :]).flatten()
         order = reach.argsort()
         held = self.gradient.double().flatten()[order].cumsum(0)
         last = min(int((held < share).sum()), len(order) - 1)
@@ -64,8 +67,9 @@ def receptive_field(model: Convnet, layer: str | None = None, images: Tensor | N
                     image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Field:
     """The field of the unit in the middle of `layer`'s map (default: of the last stage), in eval mode.
 
-    `images` (N, C, H, W) are the network's inputs; without them `count` of normal noise, of `image_size`. Gradients are those of the
-    sum over the map's channels. Raises ConvatlasError for an unknown layer, one without a map, and where no gradient arrives.
+    `images` (N, C, H, W) are the network's inputs; without them `count` of normal noise, of `image_size`. Gradients are
+    those of the sum over the map's channels. Raises ConvatlasError for an unknown layer, one without a map, and where
+    no gradient arrives.
     """
     layer = layer or places.stages(model)[-1]
     module = places.layer(model, layer)
@@ -77,7 +81,8 @@ def receptive_field(model: Convnet, layer: str | None = None, images: Tensor | N
     model.check_image_size((images.shape[2], images.shape[3]))
     total, at = _gradients(model, module, layer, images.to(weight.device, weight.dtype))
     if not total.isfinite().all() or total.sum() <= 0:
-        raise ConvatlasError(f"no finite gradient comes from layer {layer!r} of {model.name} to the image: try another layer or images")
+        raise ConvatlasError(f"no finite gradient comes from layer {layer!r} of {model.name} to the image: try another "
+                             "layer or images")
     gradient = total / total.sum()
     box = _box(model, layer, (images.shape[2], images.shape[3]), at)
     center = _middle(gradient) if box is None else ((box[0].first + box[0].last) / 2, (box[1].first + box[1].last) / 2)
@@ -98,7 +103,8 @@ def _gradients(model: Convnet, module: nn.Module, layer: str, images: Tensor) ->
                 part = part.detach().requires_grad_()
                 model(part)
                 if not seen or not isinstance(seen[0], Tensor) or seen[0].ndim != 4:
-                    raise ConvatlasError(f"layer {layer!r} of {model.name} gives no map (N, C, H, W): choose one before the head")
+                    raise ConvatlasError(f"layer {layer!r} of {model.name} gives no map (N, C, H, W): choose one "
+                                         "before the head")
                 at = seen[0].shape[2] // 2, seen[0].shape[3] // 2
                 (gradient,) = torch.autograd.grad(seen[0][:, :, at[0], at[1]].sum(), part)
             total += gradient.abs().sum((0, 1))
@@ -109,7 +115,8 @@ def _gradients(model: Convnet, module: nn.Module, layer: str, images: Tensor) ->
 
 
 def _box(model: Convnet, layer: str, size: tuple[int, int], at: tuple[int, int]) -> tuple[Span, Span] | None:
-    row = next((row for row in layer_table(model, size, containers=True) if row.name.removeprefix("net.") == layer), None)
+    row = next((row for row in layer_table(model, size, containers=True) if row.name.removeprefix("net.") == layer),
+               None)
     if row is None or row.sight is None:
         return None
     return _span(row.sight[0], at[0]), _span(row.sight[1], at[1])
@@ -127,11 +134,14 @@ def _middle(gradient: Tensor) -> tuple[float, float]:
 
 # -- the picture -----------------------------------------------------------------------------------------------------
 
-PANEL, GAP, AROUND = 300, 36, 0.06      # units of a panel's side, between panels; what is drawn around an image, of its longer side
+# units of a panel's side, between panels; what is drawn around an image, of its longer side
+PANEL, GAP, AROUND = 300, 36, 0.06
 
 
 def draw(fields: Sequence[Field]) -> "Figure":
-    """The networks side by side, each image as large as a panel: bright where pixels move the unit, with both fields as boxes."""
+    """The networks side by side, each image as large as a panel: bright where pixels move the unit, with both fields as
+    boxes.
+    """
     title = "Receptive fields: theoretical and effective"
     lines = ["bright: pixels that move a unit in the middle of the map; blue: all that it can see; "
              f"dashed: the square with {SHARE * 100:.0f} % of the gradient"]
@@ -161,7 +171,8 @@ def _panel(axes: "Axes", field: Field, x: float, y: float) -> None:
         seen = "no rectangle that moves with the unit"
     else:
         rows, columns = field.box
-        seen = f"{rows.size}×{columns.size}" + (", more than the image" if rows.size > high and columns.size > wide else "")
+        seen = f"{rows.size}×{columns.size}" + (", more than the image"
+                                                if rows.size > high and columns.size > wide else "")
     write(axes, x, below_it + 17, f"can see {seen}", "accent", 10.5)
     write(axes, x, below_it + 33, f"{SHARE * 100:.0f} % of the gradient: {side}×{side}", "ink", 10.5)
     write(axes, x, below_it + 49, f"image {high}×{wide}", "soft", 10)
@@ -187,7 +198,8 @@ def _outline(axes: "Axes", spans: Sequence[Span], frame: tuple[float, float, flo
     (top, bottom), (first, last) = ((span.first, span.last + 1) for span in spans)
     rows, columns = ([min(max(edge, -beyond), length + beyond) for edge in edges]
                      for edges, length in (((top, bottom), size[0]), ((first, last), size[1])))
-    style: dict[str, Any] = {"color": color, "linewidth": 1.8, "linestyle": dashes, "solid_capstyle": "butt", "zorder": 3}
+    style: dict[str, Any] = {"color": color, "linewidth": 1.8, "linestyle": dashes,
+                             "solid_capstyle": "butt", "zorder": 3}
     for edge, cut in zip((top, bottom), rows, strict=True):
         if edge == cut:
             axes.plot([left + x * scale for x in columns], [up + edge * scale] * 2, **style)

@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 MISTAKES, FILTERS, PAIRS = 24, 96, 12       # most pictures, filters and confused pairs shown
 LONG = 40                                   # layers from which their table is folded up
 BESIDE = 12                                 # classes to which matrix and table fit side by side
-SHOWN, CRISP = 96, 64                       # longest side of a picture in the page; to which its pixels stay sharp squares
+# longest side of a picture in the page; to which its pixels stay sharp squares
+SHOWN, CRISP = 96, 64
 
 
 def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequence[Layer]", evaluation: "Evaluation",
                  images: ImageSet, classes: Sequence[str], filters: Tensor | None, facts: Mapping[str, str]) -> Path:
     """Write `folder`/report.html, replacing an older one, and return its path.
 
-    The curves come from the folder's metrics.csv, date and versions from its config.yaml, where they exist. `evaluation`
-    is of the weights kept, on `images`, whose classes are `classes`; `filters` (cout, cin, h, w) are those of the first
-    layer, `facts` label → text. Raises ConvatlasError where the folder cannot be written.
+    The curves come from the folder's metrics.csv, date and versions from its config.yaml, where they exist.
+    `evaluation` is of the weights kept, on `images`, whose classes are `classes`; `filters` (cout, cin, h, w) are those
+    of the first layer, `facts` label → text. Raises ConvatlasError where the folder cannot be written.
     """
     rows, name = read_rows(folder / METRICS), folder.resolve().name
     matrix, names = _in_use(evaluation.confusion, classes)
@@ -65,9 +66,10 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
 
 def _environment() -> Environment:
     """The template's surroundings: all text is cleaned, then escaped; only `Markup` passes as it is."""
-    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_cleaned, undefined=StrictUndefined,
-                       trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"counted": counted, "lines": _lines, "number": "{:,}".format, "percent": percent, "prose": _prose, "share": _share}
+    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_cleaned,
+                       undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters |= {"counted": counted, "lines": _lines, "number": "{:,}".format, "percent": percent, "prose": _prose,
+                     "share": _share}
     return page
 
 
@@ -92,8 +94,8 @@ def _share(part: int, whole: int) -> str:
 
 # -- what the page shows ---------------------------------------------------------------------------------------------
 
-def _numbers(run: Run, origin: "Origin", evaluation: "Evaluation", rows: Sequence[Mapping[str, float]], num_classes: int,
-             params: int, macs: int) -> dict[str, str]:
+def _numbers(run: Run, origin: "Origin", evaluation: "Evaluation", rows: Sequence[Mapping[str, float]],
+             num_classes: int, params: int, macs: int) -> dict[str, str]:
     best = plots.best_row(rows)
     source = Path(run.data.source).name or run.data.source
     pairs = {
@@ -138,7 +140,8 @@ def _origin(folder: Path) -> Origin:
 
 
 def _curves(rows: Sequence[Mapping[str, float]]) -> list[Markup]:
-    return [Markup(plots.svg(plots.curves(rows, [name]), name, panel.title)) for name, panel in plots.PANELS.items()] if rows else []
+    return [Markup(plots.svg(plots.curves(rows, [name]), name, panel.title))
+            for name, panel in plots.PANELS.items()] if rows else []
 
 
 def _confusion(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
@@ -146,13 +149,15 @@ def _confusion(matrix: Tensor, names: Sequence[str]) -> dict[str, Any]:
     k, numbered = len(names), len(names) <= plots.NUMBERED
     found: dict[str, Any] = {
         "drawn": None, "folded": not numbered, "layout": "stack" if BESIDE < k <= plots.NUMBERED else "pair",
-        "per_class": list(zip(names, matrix.sum(1).tolist(), matrix.sum(0).tolist(), matrix.diagonal().tolist(), strict=True)),
-        "pairs": [] if numbered else _pairs(matrix, names),
+        "per_class": list(zip(names, matrix.sum(1).tolist(), matrix.sum(0).tolist(), matrix.diagonal().tolist(),
+                              strict=True)), "pairs": [] if numbered else _pairs(matrix, names),
     }
     if k <= plots.MAPPED:
         figure = plots.confusion(matrix, names)
-        found["least"] = figure.get_figwidth() * plots.UNITS * (0.75 if numbered else 0.55)     # pixels; narrower pages scroll
-        found["drawn"] = Markup(plots.svg(figure, "confusion", "Confusion matrix: true classes in rows, predictions in columns"))
+        # pixels; narrower pages scroll
+        found["least"] = figure.get_figwidth() * plots.UNITS * (0.75 if numbered else 0.55)
+        found["drawn"] = Markup(plots.svg(figure, "confusion",
+                                          "Confusion matrix: true classes in rows, predictions in columns"))
     return found
 
 
@@ -177,7 +182,8 @@ def _mistake(evaluation: "Evaluation", images: ImageSet, names: Sequence[str], r
         "truth": ", ".join(names[number] for number in true) or "none",
         "said": names[int(evaluation.predictions[row])],
         "confidence": float(evaluation.confidence[row]),
-        "where": "/".join(Path(images.name(index)).parts[-2:]),         # enough to find it; the rest of the path stays private
+        # enough to find it; the rest of the path stays private
+        "where": "/".join(Path(images.name(index)).parts[-2:]),
     }
     try:
         image = plots.to_image(images.read(index))
@@ -201,7 +207,9 @@ def _filters(filters: Tensor, layers: "Sequence[Layer]") -> dict[str, Any]:
 
 
 def _in_use(matrix: Tensor, classes: Sequence[str]) -> tuple[Tensor, list[str]]:
-    """The confusion matrix to the last class that has a name or a count, and names; outputs beyond `classes` are numbered."""
+    """The confusion matrix to the last class that has a name or a count, and names; outputs beyond `classes` are
+    numbered.
+    """
     used = (matrix.sum(0) + matrix.sum(1)).nonzero().flatten().tolist()
     k = max(len(classes), used[-1] + 1 if used else 0)
     return matrix[:k, :k], [*classes, *(f"output {i}" for i in range(len(classes), k))]

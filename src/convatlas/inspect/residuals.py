@@ -33,12 +33,13 @@ class Responses:
     residual: bool              # the network has shortcuts
 
 
-def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: int | None = None, batch_size: int = 64) -> Responses:
+def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: int | None = None,
+              batch_size: int = 64) -> Responses:
     """The deviation of the responses of `model` on `count` of `images`, spread evenly (default: all).
 
-    A response is a convolution's output after the normalisation that reads it, where one does, and before any nonlinearity.
-    Projections on shortcuts are left out, as in the paper, which has none, and so is what computes gates, not responses. Raises
-    ConvatlasError for a network without convolutions.
+    A response is a convolution's output after the normalisation that reads it, where one does, and before any
+    nonlinearity. Projections on shortcuts are left out, as in the paper, which has none, and so is what computes gates,
+    not responses. Raises ConvatlasError for a network without convolutions.
     """
     gates = {inner for module in model.modules() if isinstance(module, SqueezeExcite) for inner in module.modules()}
     layers = {name: module for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
@@ -69,7 +70,8 @@ def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: 
 def _moments(response: Tensor) -> Tensor:
     """Number of values, their sum, the sum of their squares: (3,)."""
     values = response.double()
-    return torch.stack([torch.tensor(values.numel(), dtype=torch.float64, device=values.device), values.sum(), values.square().sum()]).cpu()
+    return torch.stack([torch.tensor(values.numel(), dtype=torch.float64, device=values.device), values.sum(),
+                        values.square().sum()]).cpu()
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------
@@ -83,7 +85,8 @@ def draw(found: Mapping[str, Responses]) -> "Figure":
 
 
     wide, high = LEFT + WIDE + 2 * MARGIN, TOP + 18 * len(found) + 24 + 2 * (HIGH + BETWEEN)
-    styles = {name: (PALETTE[i % 7], "-" if each.residual else (0, (4, 2))) for i, (name, each) in enumerate(found.items())}
+    styles = {name: (PALETTE[i % 7], "-" if each.residual else (0, (4, 2)))
+              for i, (name, each) in enumerate(found.items())}
     lines = ["Standard deviation of what each convolution gives, after normalisation and before the nonlinearity."]
     with canvas(wide, high, "How strongly the layers respond", lines) as (figure, sheet):
         for i, (name, each) in enumerate(found.items()):

@@ -35,17 +35,20 @@ class Saliency:
     predicted: str          # the likeliest class
     certainty: float        # the probability of that one
     gradient: Tensor        # |∂score/∂pixel|, the largest over the channels (Simonyan et al. 2014)
-    integrated: Tensor      # integrated gradients from the zero input, summed over the channels (Sundararajan et al. 2017)
-    grad_cam: Tensor        # the last maps weighted by their mean gradients, positive part (Selvaraju et al. 2017), bilinear
+    # integrated gradients from the zero input, summed over the channels (Sundararajan et al. 2017)
+    integrated: Tensor
+    # the last maps weighted by their mean gradients, positive part (Selvaraju et al. 2017), bilinear
+    grad_cam: Tensor
     layer: str              # that Grad-CAM read
 
 
 def saliency(model: Convnet, image: Tensor, target: str | int | None = None, layer: str | None = None) -> Saliency:
-    """Saliency of one image (C, H, W), prepared as `transforms(model)` does, for class `target` (default: the predicted one).
+    """Saliency of one image (C, H, W), prepared as `transforms(model)` does, for class `target` (default: the predicted
+    one).
 
-    The zero input, from which gradients are integrated, is the mean picture for most networks. Grad-CAM reads `layer`, by default
-    the last stage with more than one pixel. Raises ConvatlasError where captum is absent, for a class or a layer that does not exist,
-    and for a layer without maps.
+    The zero input, from which gradients are integrated, is the mean picture for most networks. Grad-CAM reads `layer`,
+    by default the last stage with more than one pixel. Raises ConvatlasError where captum is absent, for a class or a
+    layer that does not exist, and for a layer without maps.
     """
     of_images(model, "look at it with `convatlas inspect segmentation`")
     attr = _captum()
@@ -58,10 +61,13 @@ def saliency(model: Convnet, image: Tensor, target: str | int | None = None, lay
         best = int(shares.argmax())
         index = best if target is None else _index(target, names)
         gradient = attr.Saliency(model).attribute(x.clone().requires_grad_(), target=index)
-        integrated = attr.IntegratedGradients(model).attribute(x, target=index, n_steps=STEPS, internal_batch_size=AT_ONCE)
-        cam = attr.LayerGradCam(model, layer_of(model, layer)).attribute(x, target=index, relu_attributions=True).detach()
-    return Saliency(names[index], shares[index].item(), names[best], shares[best].item(), gradient[0].amax(0).detach().cpu(),
-                    integrated[0].sum(0).detach().cpu(), F.interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
+        integrated = attr.IntegratedGradients(model).attribute(x, target=index, n_steps=STEPS,
+                                                               internal_batch_size=AT_ONCE)
+        cam = attr.LayerGradCam(model, layer_of(model, layer)).attribute(x, target=index,
+                                                                         relu_attributions=True).detach()
+    return Saliency(
+        names[index], shares[index].item(), names[best], shares[best].item(), gradient[0].amax(0).detach().cpu(),
+        integrated[0].sum(0).detach().cpu(), F.interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
 
 
 def _captum() -> Any:
@@ -78,7 +84,8 @@ def _index(target: str | int, names: tuple[str, ...]) -> int:
         return names.index(str(target))
     if str(target).isdecimal() and int(target) < len(names):
         return int(target)
-    hint = nearest(str(target), names) or f"; there are {len(names)}: {', '.join(names[:10])}{' …' if len(names) > 10 else ''}"
+    hint = (nearest(str(target), names)
+            or f"; there are {len(names)}: {', '.join(names[:10])}{' …' if len(names) > 10 else ''}")
     raise ConvatlasError(f"the network knows no class {str(target)!r}{hint}")
 
 
@@ -87,16 +94,17 @@ def _with_maps(model: Convnet, image: Tensor, layer: str | None) -> str:
     maps = activations(model, image, [layer] if layer else ())
     found = [each.layer for each in maps if each.values[0].numel() > 1]
     if not found:
-        raise ConvatlasError(f"Grad-CAM needs a map of more than one pixel, which {maps[-1].layer!r} of {model.name} does not give: "
-                             "choose another layer")
+        raise ConvatlasError(f"Grad-CAM needs a map of more than one pixel, which {maps[-1].layer!r} of {model.name} "
+                             "does not give: choose another layer")
     return found[-1]
 
 
 # -- the picture -----------------------------------------------------------------------------------------------------
 
 def draw(found: Saliency, picture: np.ndarray, network: str, image: str) -> "Figure":
-    """The image and the three maps over it, paler. Orange speaks for the class, blue against it; the strongest half per cent of
-    pixels have the full colour. `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3); the words name both.
+    """The image and the three maps over it, paler. Orange speaks for the class, blue against it; the strongest half per
+    cent of pixels have the full colour. `picture` is the image as the network saw it, bytes (h, w) or (h, w, 3); the
+    words name both.
     """
     said, title = f"{found.predicted} ({100 * found.certainty:.1f} %)", f"Why {network} says {found.predicted}"
     if found.target != found.predicted:
@@ -105,7 +113,8 @@ def draw(found: Saliency, picture: np.ndarray, network: str, image: str) -> "Fig
     cells = (
         ("Image", f"{clipped(image, 32)}\n{clipped(network, 16)} says {clipped(said, 24)}", picture),
         ("Gradient", "where a small change\nmoves the score most", _over(picture, found.gradient)),
-        ("Integrated gradients", "what each pixel adds to the score\n(orange) or takes from it (blue)", _over(picture, found.integrated)),
+        ("Integrated gradients", "what each pixel adds to the score\n(orange) or takes from it (blue)",
+         _over(picture, found.integrated)),
         ("Grad-CAM", f"where {found.layer}\nfinds the class", _over(picture, found.grad_cam)),
     )
     top, high = below() + 20, CELL * picture.shape[0] / picture.shape[1]

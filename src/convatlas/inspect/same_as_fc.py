@@ -1,6 +1,8 @@
-"""A 1×1 convolution is a fully-connected layer on every pixel: S_l,i,j = Σ_k I_k,i,j · K_k,l (Lin et al. 2013, "Network in Network").
+"""A 1×1 convolution is a fully-connected layer on every pixel: S_l,i,j = Σ_k I_k,i,j · K_k,l (Lin et al. 2013, "Network
+in Network").
 
-The weights are shared by all pixels. Shown on a small map with numbers, and tested on every 1×1 convolution of a network.
+The weights are shared by all pixels. Shown on a small map with numbers, and tested on every 1×1 convolution of a
+network.
 """
 
 from collections.abc import Iterator
@@ -39,20 +41,25 @@ class Comparison:
 
 
 def same_as_fc(cin: int = 3, cout: int = 2, height: int = 4, width: int = 4, *, seed: int = 0) -> Comparison:
-    """A random map of small whole numbers through a 1×1 convolution and, pixel by pixel, through a fully-connected layer."""
+    """A random map of small whole numbers through a 1×1 convolution and, pixel by pixel, through a fully-connected
+    layer.
+    """
     for name, value in {"cin": cin, "cout": cout, "height": height, "width": width}.items():
         if value < 1:
             raise ConvatlasError(f"{name} = {value} is refused: it must be at least 1")
     dice = torch.Generator().manual_seed(seed)
     image = torch.randint(0, 5, (cin, height, width), generator=dice).float()
     weights = torch.randint(-2, 3, (cout, cin), generator=dice).float()
-    return Comparison(image, weights, F.conv2d(image[None], weights[:, :, None, None])[0], _connected(image, weights, None))
+    return Comparison(image, weights, F.conv2d(image[None], weights[:, :, None, None])[0],
+                      _connected(image, weights, None))
 
 
 def differences(model: Convnet, seed: int = 0) -> dict[str, float]:
-    """Each 1×1 convolution of `model` (stride 1, one group) against a fully-connected layer with its weights, on what reaches it.
+    """Each 1×1 convolution of `model` (stride 1, one group) against a fully-connected layer with its weights, on what
+    reaches it.
 
-    Name → the largest absolute difference, divided by the largest absolute value. The image is normal noise of the network's size.
+    Name → the largest absolute difference, divided by the largest absolute value. The image is normal noise of the
+    network's size.
     """
     found: dict[str, float] = {}
     names = {module: name for name, module in model.named_modules() if _is_pointwise(module)}
@@ -83,8 +90,8 @@ def _connected(image: Tensor, weights: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _is_pointwise(module: nn.Module) -> bool:
-    return (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride == (1, 1) and module.groups == 1
-            and module.padding in ((0, 0), "same", "valid"))
+    return (isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride == (1, 1)
+            and module.groups == 1 and module.padding in ((0, 0), "same", "valid"))
 
 
 @contextmanager
@@ -107,11 +114,12 @@ def draw(result: Comparison) -> "Figure":
     """One pixel taken out: its channels, through the layer's weights, make the same pixel of the result."""
     (m, high, wide), n = result.image.shape, len(result.weights)
     if max(m, n, high, wide) > LIMIT:
-        raise ConvatlasError(f"a map of {m}×{high}×{wide} with {n} channels out is too large to draw: at most {LIMIT} of each")
+        raise ConvatlasError(f"a map of {m}×{high}×{wide} with {n} channels out is too large to draw: at most "
+                             f"{LIMIT} of each")
     at = high // 2, wide // 2
     title = "A 1×1 convolution is a fully-connected layer on every pixel"
-    lines = [f"each of the {high * wide} pixels is an example with {m} numbers, one per channel; the same {n}×{m} weights turn it into {n}",
-             f"computed both ways, the largest difference is {result.difference:g}"]
+    lines = [f"each of the {high * wide} pixels is an example with {m} numbers, one per channel; the same {n}×{m} "
+             f"weights turn it into {n}", f"computed both ways, the largest difference is {result.difference:g}"]
     parts = {"in": result.image, "weights": result.weights[None], "pixel": result.image[:, at[0], at[1]][None, :, None],
              "made": result.connected[:, at[0], at[1]][None, :, None], "out": result.convolved}
     words = (f"map, {m} channels", "weights", "one pixel", "its result", f"map, {n} channels")

@@ -36,7 +36,8 @@ NARROW = 420                        # the narrowest sheet, for the sake of its t
 # -- words -----------------------------------------------------------------------------------------------------------
 
 def in_words(augment: Augment, preprocess: Preprocess) -> list[str]:
-    """Augmentations that are on, a few words each; also the preprocessing, where it is measured on the training images."""
+    """Augmentations that are on, a few words each; also the preprocessing, where it is measured on the training images.
+    """
     a = augment
     low, high = a.short_side or (0, 0)
     border = "reflected" if a.padding_mode == "reflect" else "black"
@@ -128,9 +129,10 @@ class _Row:
     mixed: tuple[Tensor, str] | None                # and the shares of its classes
 
 
-def sheet(images: ImageSet, classes: Sequence[str], transform: Transform, title: str, words: Sequence[str], *, rows: int = 6,
-          seed: int = 0) -> "Figure":
-    """`rows` training pictures, each with eight versions that `transform`, the training's, makes of it (one if not random).
+def sheet(images: ImageSet, classes: Sequence[str], transform: Transform, title: str, words: Sequence[str], *,
+          rows: int = 6, seed: int = 0) -> "Figure":
+    """`rows` training pictures, each with eight versions that `transform`, the training's, makes of it (one if not
+    random).
 
     Where its augmentation mixes, a last column shows each row's first version mixed with that of the row above, and the
     shares of their classes. `words` stand under the title. Raises ConvatlasError where no picture can be read.
@@ -180,14 +182,16 @@ def sheet(images: ImageSet, classes: Sequence[str], transform: Transform, title:
 def _rows(images: ImageSet, classes: Sequence[str], transform: Transform, rows: int, seed: int) -> list[_Row]:
     picked = list(islice(chosen(images, seed), rows))
     count = VERSIONS if transform.random else 1
-    versions = [[transform.seeded(pixels, stable_seed(seed, index, k)) for k in range(count)] for index, pixels in picked]
+    versions = [[transform.seeded(pixels, stable_seed(seed, index, k)) for k in range(count)]
+                for index, pixels in picked]
     labels = images.labels[torch.tensor([index for index, _ in picked], dtype=torch.int64)]
     always = transform.augment.model_copy(update={"mix_prob": 1.0})
     made = []
     for i, (_, pixels) in enumerate(picked):
         mixed = None
         if always.mixup or always.cutmix:
-            batch, shares = mix(torch.stack([each[0] for each in versions]), labels, len(classes), always, stable_seed(seed, i))
+            batch, shares = mix(torch.stack([each[0] for each in versions]), labels, len(classes), always,
+                                stable_seed(seed, i))
             mixed = batch[i], _shares(shares[i], classes)
         made.append(_Row(clipped(_name(labels[i], classes), MAX_LABEL), pixels, versions[i], mixed))
     return made
@@ -195,7 +199,8 @@ def _rows(images: ImageSet, classes: Sequence[str], transform: Transform, rows: 
 
 def _name(label: Tensor, classes: Sequence[str]) -> str:
     """The class, or the classes of a picture that may have several."""
-    return classes[int(label)] if label.dim() == 0 else ", ".join(classes[k] for k in label.nonzero().flatten()) or "none"
+    return (classes[int(label)] if label.dim() == 0
+            else ", ".join(classes[k] for k in label.nonzero().flatten()) or "none")
 
 
 def _shares(shares: Tensor, classes: Sequence[str]) -> str:

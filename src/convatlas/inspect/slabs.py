@@ -1,4 +1,6 @@
-"""Maps as they are drawn in papers: boxes whose face is the map and whose thickness its channels, with words above and below."""
+"""Maps as they are drawn in papers: boxes whose face is the map and whose thickness its channels, with words above and
+below.
+"""
 
 from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -10,14 +12,15 @@ from .chains import Size, steps
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FACE, SLANT, RISE = 104, 0.26, 0.15     # height of the largest map in units; how far the top leans right, and up, as shares of it
+# height of the largest map in units; how far the top leans right, and up, as shares of it
+FACE, SLANT, RISE = 104, 0.26, 0.15
 THICK = 0.55                            # units per square root of a channel
 TALL = 1.1                              # of a vector: units per square root of an entry
 SHOWN = 3                               # of a block that repeats
 APART = 2.5                             # units between these
 LINE, LETTER = 11.5, 5.1                # of words at size 8.5
-LAYERS = {"conv": "#8fa3ba", "depthwise": "#b3a3cc", "up": "#7fb8a6", "pool": "#d5dae0", "fc": "#5f6f82", "excite": "#d9b36c",
-          "other": "#d5dae0"}           # kind of a layer -> colour
+LAYERS = {"conv": "#8fa3ba", "depthwise": "#b3a3cc", "up": "#7fb8a6", "pool": "#d5dae0", "fc": "#5f6f82",
+          "excite": "#d9b36c", "other": "#d5dae0"}      # kind of a layer -> colour
 
 
 class Slab(NamedTuple):
@@ -55,7 +58,8 @@ def draw_slab(axes: "Axes", x: float, ground: float, box: Slab, color: str) -> N
         return tuple(1 - share * (1 - part) for part in to_rgb(color))
 
     def face(corners: list[tuple[float, float]], share: float) -> None:
-        axes.add_patch(Polygon(corners, facecolor=tone(share), edgecolor=COLORS["paper"], linewidth=0.7, joinstyle="round", zorder=2))
+        axes.add_patch(Polygon(corners, facecolor=tone(share), edgecolor=COLORS["paper"], linewidth=0.7,
+                               joinstyle="round", zorder=2))
 
     lean, rise = (0.0, 0.0) if box.flat else (SLANT * box.high, RISE * box.high)
     for number in range(box.boxes):
@@ -82,7 +86,8 @@ def words_below(unit: Unit, letter: str) -> list[Words]:
         return [Words(f"{letter} {repeat}".strip(), "ink", True), *stride]
     step = next(steps(unit.last))
     first, *rest = _split(step.text)
-    return [Words(first, "ink"), *(Words(line, "ink") for line in rest), *([Words(repeat, "ink", True)] if repeat else []), *stride,
+    return [Words(first, "ink"), *(Words(line, "ink") for line in rest),
+            *([Words(repeat, "ink", True)] if repeat else []), *stride,
             *(Words(line, "soft") for line in _notes((*step.before, *step.after)))]
 
 

@@ -1,4 +1,5 @@
-"""A network as a tree: shapes, parameters, multiply-adds, memory and receptive fields of every module, and the share of each.
+"""A network as a tree: shapes, parameters, multiply-adds, memory and receptive fields of every module, and the share of
+each.
 
 Nothing is run: all of it follows from shapes, on the meta device.
 """
@@ -61,18 +62,20 @@ class Summary:
         return found
 
 
-def summary(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, int] | None = None, optim: Optim | None = None) -> Summary:
-    """The tree of `model` for images of `image_size` (default: its own) in batches of `batch_size`, trained with `optim`."""
+def summary(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, int] | None = None,
+            optim: Optim | None = None) -> Summary:
+    """The tree of `model` for images of `image_size` (default: its own) in batches of `batch_size`, trained with
+    `optim`.
+    """
     size = pair(image_size or model.image_size)
     needs = memory(model, batch_size, size, optim)
     layers = {layer.name.removeprefix("net."): layer for layer in layer_table(model, size, containers=True)}
     inside = {name: [other for other in layers if other == name or other.startswith(name + ".")] for name in layers}
     order = [name for name, _ in model.named_modules() if name in layers and name]
     rows = tuple(
-        Row(name, sum(name.startswith(other + ".") for other in order), layers[name].kind, layers[name].kernel, layers[name].output,
-            layers[name].params, sum(layers[other].macs for other in inside[name]),
-            _inside(needs.made, name), _inside(needs.kept, name), layers[name].sight)
-        for name in order)
+        Row(name, sum(name.startswith(other + ".") for other in order), layers[name].kind, layers[name].kernel,
+            layers[name].output, layers[name].params, sum(layers[other].macs for other in inside[name]),
+            _inside(needs.made, name), _inside(needs.kept, name), layers[name].sight) for name in order)
     macs = sum(layer.macs for layer in layers.values() if not layer.name.startswith(SIDE))
     return Summary(model.name, (model.in_chans, *size), rows, params(model), macs, needs)
 

@@ -1,7 +1,9 @@
-"""Upsampling by convolution: zeros are put between the pixels of a map, then it is convolved; a transposed convolution does both at once.
+"""Upsampling by convolution: zeros are put between the pixels of a map, then it is convolved; a transposed convolution
+does both at once.
 
-As in FCN and U-Net (Long et al. 2015; Ronneberger et al. 2015). Where the stride does not divide the kernel, pixels of the result are
-reached by different numbers of weights: the checkerboard of Odena et al., "Deconvolution and Checkerboard Artifacts", Distill 2016.
+As in FCN and U-Net (Long et al. 2015; Ronneberger et al. 2015). Where the stride does not divide the kernel, pixels of
+the result are reached by different numbers of weights: the checkerboard of Odena et al., "Deconvolution and
+Checkerboard Artifacts", Distill 2016.
 """
 
 from dataclasses import dataclass
@@ -42,7 +44,9 @@ class Upsampling:
 
     @property
     def checkerboard(self) -> bool:
-        """True if pixels in the middle of the result are reached by different numbers of pixels: the stride does not divide the kernel."""
+        """True if pixels in the middle of the result are reached by different numbers of pixels: the stride does not
+        divide the kernel.
+        """
         return self.kernel.shape[0] % self.stride != 0
 
 
@@ -51,8 +55,8 @@ def upsampling(image: Tensor | None = None, kernel: Tensor | int = 3, stride: in
     image = torch.arange(1.0, 10.0).reshape(3, 3) if image is None else image
     weights = torch.ones(kernel, kernel) if isinstance(kernel, int) else kernel
     if image.ndim != 2 or weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
-        raise ConvatlasError(f"a map {tuple(image.shape)} and a kernel {tuple(weights.shape)} are refused: both have two sides, the kernel "
-                             "equal ones")
+        raise ConvatlasError(f"a map {tuple(image.shape)} and a kernel {tuple(weights.shape)} are refused: both have "
+                             "two sides, the kernel equal ones")
     if stride < 1 or weights.shape[0] < 1:
         raise ConvatlasError(f"kernel {weights.shape[0]} with stride {stride} is refused: both are at least 1")
     spread = _spread(image, stride, weights.shape[0] - 1)
@@ -79,19 +83,24 @@ GAP, UNDER = 60, 62         # units between two grids, and under a row of them
 
 
 def draw(result: Upsampling) -> "Figure":
-    """Above: the map, zeros put in, the kernel, the result. Below: how often each pixel is reached, and bilinear interpolation."""
+    """Above: the map, zeros put in, the kernel, the result.
+
+    Below: how often each pixel is reached, and bilinear interpolation.
+    """
     sides = [*result.spread.shape, *result.convolved.shape, *result.bilinear.shape]
     if max(sides) > LIMIT:
-        raise ConvatlasError(f"{max(sides)} cells along a side are too many to draw, at most {LIMIT}: take a smaller map, kernel or stride")
+        raise ConvatlasError(f"{max(sides)} cells along a side are too many to draw, at most {LIMIT}: take a smaller "
+                             "map, kernel or stride")
     k, s = result.kernel.shape[0], result.stride
     title = "Upsampling by convolution: put zeros in, then convolve"
     even = (f"{s} does not divide {k}: pixels are reached unevenly, a checkerboard" if result.checkerboard else
             f"{s} divides {k}: away from the border every pixel is reached equally often")
-    lines = [f"a {k}×{k} kernel, stride {s}; a transposed convolution gives the same, the largest difference is {result.difference:g}",
-             even]
+    lines = [f"a {k}×{k} kernel, stride {s}; a transposed convolution gives the same, the largest difference is "
+             f"{result.difference:g}", even]
     above = [(result.image, "map", ""), (result.spread, f"zeros put in: {s - 1} between, {k - 1} around", "→"),
              (result.kernel, "kernel", "∗"), (result.convolved, "convolved", "=")]
-    under = [(result.overlaps, "pixels of the map that reach it", ""), (result.bilinear, "bilinear: nothing learned, no checkerboard", "")]
+    under = [(result.overlaps, "pixels of the map that reach it", ""),
+             (result.bilinear, "bilinear: nothing learned, no checkerboard", "")]
     top = below(lines) + 14
     middle = top + CELL * max(len(values) for values, *_ in above) + UNDER
     high = middle + CELL * max(len(values) for values, *_ in under) + UNDER - 10
@@ -116,7 +125,8 @@ def _grid(axes: "Axes", result: Upsampling, values: Tensor, x: float, y: float) 
     """Pixels of the map in colour, the zeros put between them grey, results in shades."""
     if values is result.image or values is result.spread:
         around = result.kernel.shape[0] - 1
-        real = torch.ones_like(values) if values is result.image else _spread(torch.ones_like(result.image), result.stride, around)
+        real = (torch.ones_like(values) if values is result.image
+                else _spread(torch.ones_like(result.image), result.stride, around))
         marked, faint = ([(i, j) for i, j in where.nonzero().tolist()] for where in (real, real == 0))
         cells(axes, values, x, y, marked=marked, faint=faint)
     elif values is result.kernel:

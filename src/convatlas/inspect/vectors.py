@@ -1,4 +1,5 @@
-"""An index on disk: the vector of every picture of a set, kept up to date, with at most the vectors of one batch to lose.
+"""An index on disk: the vector of every picture of a set, kept up to date, with at most the vectors of one batch to
+lose.
 
 A folder of three files. `index.json` says which network made the vectors, and which two files hold them:
 `vectors-N.f32`, float32 (count, width) as it lies in memory, and `rows-N.jsonl`, a line [name, size, stamp] for each.
@@ -29,7 +30,8 @@ from .pictures import inputs, log
 ABOUT, FORMAT = "index.json", 1
 COPIED = 4096       # vectors of a block that is copied
 
-Stamp = tuple[int, int]     # of a file: bytes, and nanoseconds at its last change; of other pictures: bytes, and their CRC-32
+# of a file: bytes, and nanoseconds at its last change; of other pictures: bytes, and their CRC-32
+Stamp = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Changes:
 class Index:
     """The index in `folder`, made there if the folder is new or empty, by `model` behind `transform`.
 
-    A folder with other things in it, and an index that another network or another preprocessing has made, are a ConvatlasError.
+    A folder with other things in it, and an index that another network or another preprocessing has made, are a
+    ConvatlasError.
     """
 
     def __init__(self, folder: Path, model: Convnet, transform: Transform) -> None:
@@ -75,7 +78,9 @@ class Index:
         return [found[i] for i in numbers]
 
     def update(self, images: ImageSet, batch_size: int = 64) -> Changes:
-        """Bring the index to what `images` are now: pictures that are new or changed are computed, those that are gone are dropped."""
+        """Bring the index to what `images` are now: pictures that are new or changed are computed, those that are gone
+        are dropped.
+        """
         now: dict[str, tuple[Stamp, int]] = {}
         skipped = 0
         for i in range(len(images)):
@@ -99,7 +104,8 @@ class Index:
         with self._file("vectors").open("ab") as vectors, self._file("rows").open("ab") as rows:
             for numbers, x in inputs(images, new, self.transform, batch_size):
                 lines = [json.dumps([key(images, i), *stamp(images, i)]) + "\n" for i in numbers]
-                for file, content in ((vectors, embed(self.model, x).numpy().tobytes()), (rows, "".join(lines).encode())):
+                for file, content in ((vectors, embed(self.model, x).numpy().tobytes()),
+                                      (rows, "".join(lines).encode())):
                     file.write(content)
                     file.flush()
                     os.fsync(file.fileno())
@@ -109,7 +115,8 @@ class Index:
     def _copy(self, kept: "np.ndarray[Any, np.dtype[np.bool_]]") -> None:
         """Begin the files of the next number with the rows where `kept`, and switch to them."""
         old, number = [self._file(kind) for kind in ("vectors", "rows")], self.about["number"] + 1
-        with self._file("vectors", number).open("wb") as vectors, self._file("rows", number).open("w", encoding="utf-8") as rows:
+        with (self._file("vectors", number).open("wb") as vectors,
+                self._file("rows", number).open("w", encoding="utf-8") as rows):
             for start, block in self.vectors.blocks(COPIED):
                 vectors.write(block.numpy()[kept[start : start + COPIED]].tobytes())
             rows.writelines(json.dumps(row) + "\n" for row, stays in zip(self._rows(), kept, strict=True) if stays)
@@ -146,19 +153,23 @@ class Index:
                 yield name, size, mark
 
     def _file(self, kind: str, number: int | None = None) -> Path:
-        return self.folder / f"{kind}-{self.about['number'] if number is None else number}.{'f32' if kind == 'vectors' else 'jsonl'}"
+        return (
+            self.folder
+            / f"{kind}-{self.about['number'] if number is None else number}.{'f32' if kind == 'vectors' else 'jsonl'}")
 
     def _read(self, fields: dict[str, Any]) -> dict[str, Any]:
         try:
             about: dict[str, Any] = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
             about["width"], about["number"] = int(about["width"]), int(about["number"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConvatlasError(f"--index {str(self.folder)!r}: {ABOUT} cannot be read ({error}); remove the folder") from error
+            raise ConvatlasError(f"--index {str(self.folder)!r}: {ABOUT} cannot be read ({error}); remove the "
+                                 "folder") from error
         check_format(about.get("format"), FORMAT, f"--index {str(self.folder)!r}")
         for field, value in fields.items():
             if field != "format" and about.get(field) != value:
-                raise ConvatlasError(f"--index {str(self.folder)!r} was made by another network or preprocessing ({field} "
-                                     f"{about.get(field)!r}, not {value!r}): name another folder, or remove it")
+                raise ConvatlasError(f"--index {str(self.folder)!r} was made by another network or "
+                                     f"preprocessing ({field} {about.get(field)!r}, not {value!r}): name another "
+                                     "folder, or remove it")
         return about
 
     def _write(self) -> None:

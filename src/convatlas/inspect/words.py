@@ -24,7 +24,8 @@ Kind = Literal["conv", "depthwise", "up", "pool", "fc", "excite", "other"]
 
 EXTRAS: tuple[tuple[type[nn.Module], str], ...] = (     # what is written beside the layer that it follows or precedes
     (nn.BatchNorm2d, "BN"), (nn.BatchNorm1d, "BN"), (nn.LayerNorm, "LN"), (LocalResponseNorm, "LRN"),
-    (nn.ReLU6, "ReLU6"), (nn.ReLU, "ReLU"), (nn.SiLU, "swish"), (nn.Hardswish, "h-swish"), (nn.GELU, "GELU"), (nn.Tanh, "tanh"),
+    (nn.ReLU6, "ReLU6"), (nn.ReLU, "ReLU"), (nn.SiLU, "swish"), (nn.Hardswish, "h-swish"), (nn.GELU, "GELU"),
+    (nn.Tanh, "tanh"),
     (ScaledTanh, "tanh"), (nn.Sigmoid, "sigmoid"), (nn.Hardsigmoid, "h-sigmoid"), (LayerScale, "× γ"),
 )
 
@@ -56,11 +57,13 @@ def layer(module: nn.Module, x: Tensor, y: Tensor) -> Word | None:
         kind = "max" if isinstance(module, nn.MaxPool2d) else "avg"
         return Word(f"{kind}-pool {_by(module.kernel_size)}", "pool", max(_both(module.stride)))
     if isinstance(module, nn.Linear):
-        return Word("fully connected", "fc") if x.ndim == 2 else Word("conv 1×1", "conv")      # of ConvNeXt, on (N, H, W, C)
+        # of ConvNeXt, on (N, H, W, C)
+        return Word("fully connected", "fc") if x.ndim == 2 else Word("conv 1×1", "conv")
     if isinstance(module, SqueezeExcite):
         return Word("squeeze-excite", "excite")
     if isinstance(module, GlobalPool | nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d):
-        return None if x.shape == y.shape or x.shape[2:].numel() == 1 else Word("global avg-pool" if _single(y) else "avg-pool", "pool")
+        return (None if x.shape == y.shape or x.shape[2:].numel() == 1
+                else Word("global avg-pool" if _single(y) else "avg-pool", "pool"))
     if isinstance(module, TableConv2d | LocalConv2d | Subsample2d):
         kernel, stride = module.reach()
         what = {TableConv2d: "conv", LocalConv2d: "local", Subsample2d: "subsample"}[type(module)]
@@ -79,7 +82,8 @@ def _conv(module: nn.Conv2d) -> Word:
     dilated = f", dilated {max(module.dilation)}" if max(module.dilation) > 1 else ""
     if groups == module.in_channels > 1:
         return Word(f"depthwise {_by(module.kernel_size)}{dilated}", "depthwise", stride)
-    return Word(f"conv {_by(module.kernel_size)}{dilated}" + (f", {groups} groups" if groups > 1 else ""), "conv", stride)
+    return Word(f"conv {_by(module.kernel_size)}{dilated}" + (f", {groups} groups" if groups > 1 else ""), "conv",
+                stride)
 
 
 def _single(y: Tensor) -> bool:

@@ -18,23 +18,27 @@ from ..weights.own import FORMAT
 FILES = ("model.safetensors", "config.json", "README.md")
 
 
-def publish(run: str | Path, out: str | Path, *, licence: str | None = None, name: str | None = None, force: bool = False) -> Path:
-    """Write `run`, a run folder or one of our files of weights, as a folder that any hub of models can hold; returns it.
+def publish(run: str | Path, out: str | Path, *, licence: str | None = None, name: str | None = None,
+            force: bool = False) -> Path:
+    """Write `run`, a run folder or one of our files of weights, as a folder that any hub of models can hold; returns
+    it.
 
-    `convatlas.load(out)` reads it, and so does `hf-hub:org/name` once it is uploaded, with `hf upload org/name out`. `licence` is an
-    identifier such as mit: without one the page says that none is given. Raises ConvatlasError for a folder that holds other things,
-    and for weights that are not ours (`convatlas weights convert` makes them so).
+    `convatlas.load(out)` reads it, and so does `hf-hub:org/name` once it is uploaded, with `hf upload org/name out`.
+    `licence` is an identifier such as mit: without one the page says that none is given. Raises ConvatlasError for a
+    folder that holds other things, and for weights that are not ours (`convatlas weights convert` makes them so).
     """
     source, target = weights.find(run), Path(out).expanduser()
     card = weights.read_card(source)
     if target.is_file() or (target.is_dir() and any(file.name not in FILES for file in target.iterdir())):
         raise ConvatlasError(f"{str(target)!r} holds other things than a published network: name a new folder")
     if target.is_dir() and any(target.iterdir()) and not force:
-        raise ConvatlasError(f"{str(target)!r} holds a published network already: replace it with --force, or name another folder")
+        raise ConvatlasError(f"{str(target)!r} holds a published network already: replace it with --force, or name "
+                             "another folder")
     try:
         target.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target / "model.safetensors")
-        (target / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (target / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n",
+                                            encoding="utf-8")
         trained = folder.run_of(run) if (Path(run) / folder.CONFIG).is_file() else None
         text = page(card, name or target.resolve().name, licence, None if trained is None else trained.to_yaml())
         (target / "README.md").write_text(text, encoding="utf-8")
@@ -49,7 +53,8 @@ def config(card: Card) -> dict[str, Any]:
     return {"library_name": "convatlas", "format": FORMAT, "architecture": card.model, "fields": card.fields,
             "num_classes": spec["num_classes"], "in_chans": spec["in_chans"], "image_size": spec["image_size"],
             "label_names": list(card.classes),
-            "preprocess": weights.conventions(card)[0].model_dump(mode="json"), "metrics": was.metrics, "versions": was.versions}
+            "preprocess": weights.conventions(card)[0].model_dump(mode="json"), "metrics": was.metrics,
+            "versions": was.versions}
 
 
 def page(card: Card, name: str, licence: str | None, trained: str | None) -> str:
@@ -61,20 +66,24 @@ def page(card: Card, name: str, licence: str | None, trained: str | None) -> str
     measured = [(measure, was.metrics[measure.column]) for measure in task.measures if measure.column in was.metrics]
     if measured:
         results = [{"task": {"type": task.pipeline}, "dataset": {"name": was.data, "type": was.data},
-                    "metrics": [{"type": measure.kind, "name": measure.name, "value": value} for measure, value in measured]}]
+                    "metrics": [{"type": measure.kind, "name": measure.name, "value": value}
+                                for measure, value in measured]}]
         head["model-index"] = [{"name": name, "results": results}]
     size = info.spec.image_size
     shape = "×".join(map(str, (info.spec.in_chans, *((size, size) if isinstance(size, int) else size))))
     names = ", ".join(card.classes[:12]) + (f" and {len(card.classes) - 12} more" if len(card.classes) > 12 else "")
-    rows = [("network", f"{card.model}: {info.title}"), ("parameters", f"{info.params:,}"), ("multiply-adds", f"{info.macs:,}"),
+    rows = [("network", f"{card.model}: {info.title}"), ("parameters", f"{info.params:,}"),
+            ("multiply-adds", f"{info.macs:,}"),
             ("input", shape), ("classes", f"{len(card.classes)}: {names}" if card.classes else "without names"),
             ("trained on", was.data or "not said"), ("licence", licence or "none given")]
     rows += [(measure.name, f"{100 * value:.2f} % {measure.of}") for measure, value in measured]
     command, python = task.usage
-    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", "", info.idea, "",
+    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", "",
+             info.idea, "",
              "| | |", "|---|---|", *(f"| {label} | {value.replace('|', '/')} |" for label, value in rows), "",
              "## How it is used", "", "```bash", "pip install convatlas", command, "```", "", "```python",
-             "import convatlas", "", f'model = convatlas.load("FOLDER")        # or "hf-hub:ORGANISATION/{name}", download=True',
+             "import convatlas", "",
+             f'model = convatlas.load("FOLDER")        # or "hf-hub:ORGANISATION/{name}", download=True',
              python, "```", ""]
     if trained is not None:
         lines += ["## How it was trained", "", "```yaml", trained.rstrip(), "```", ""]

@@ -10,20 +10,24 @@ from ..errors import ConvatlasError
 from ..run import Run
 
 
-def train(run: Run, *, out: Path, workers: int = 2, gpus: bool = False, resume: bool = False, cpus: float = 1.0) -> None:
-    """Train as `run` says with `workers` processes of a Ray cluster (`ray.init` first, or one is begun here); `out` is the run folder.
+def train(run: Run, *, out: Path, workers: int = 2, gpus: bool = False, resume: bool = False,
+          cpus: float = 1.0) -> None:
+    """Train as `run` says with `workers` processes of a Ray cluster (`ray.init` first, or one is begun here); `out` is
+    the run folder.
 
-    With `gpus` each process gets one, otherwise `cpus` cores. A run that is there already goes on where `resume` says so. Raises
-    ConvatlasError where Ray is not installed; what a process raises comes as Ray wraps it.
+    With `gpus` each process gets one, otherwise `cpus` cores. A run that is there already goes on where `resume` says
+    so. Raises ConvatlasError where Ray is not installed; what a process raises comes as Ray wraps it.
     """
     try:
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
     except ImportError as error:
-        raise ConvatlasError('training on a cluster needs Ray, which is not installed: pip install "convatlas[ray]"') from error
+        raise ConvatlasError('training on a cluster needs Ray, which is not installed: pip install '
+                             '"convatlas[ray]"') from error
     place = str(out.expanduser().resolve())
     scaling = ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker=None if gpus else {"CPU": cpus})
-    group = TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo")      # what the processes agree on lies on the CPU
+    # what the processes agree on lies on the CPU
+    group = TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo")
     config = RunConfig(name=out.name, storage_path=str(Path(place).parent / ".ray"))
     job = {"run": run.to_yaml(), "out": place, "resume": resume}
     TorchTrainer(_work, train_loop_config=job, scaling_config=scaling, torch_config=group, run_config=config).fit()

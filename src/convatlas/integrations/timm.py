@@ -1,11 +1,12 @@
-"""`import convatlas.timm` registers every network here with timm, as `convatlas_<name>`: what builds networks by timm's names gets ours.
+"""`import convatlas.timm` registers every network here with timm, as `convatlas_<name>`: what builds networks by timm's
+names gets ours.
 
     import timm, convatlas.timm
     timm.create_model("convatlas_resnet50", num_classes=10)
     timm.create_model("convatlas_vgg16", features_only=True, out_indices=(1, 2, 3))
 
-segmentation_models.pytorch takes them as encoders (`tu-convatlas_resnet34`), fastai as backbones. `pretrained=True` is refused, for it
-names no weights: give `weights=` as to `convatlas.create_model`.
+segmentation_models.pytorch takes them as encoders (`tu-convatlas_resnet34`), fastai as backbones. `pretrained=True` is
+refused, for it names no weights: give `weights=` as to `convatlas.create_model`.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,13 +38,15 @@ def _entry(name: str) -> Callable[..., nn.Module]:
             model: Any = zoo.create_model(name, weights, **fields)
         else:
             model = zoo.create_model(name, weights, features_only=True, out_indices=out_indices, **fields)
-            model.feature_info = FeatureInfo([dict(each) for each in model.feature_info], tuple(range(len(model.feature_info))))
+            model.feature_info = FeatureInfo([dict(each) for each in model.feature_info],
+                                             tuple(range(len(model.feature_info))))
         made: nn.Module = model
         about = model.card.preprocess if not features_only else None
         made.pretrained_cfg = made.default_cfg = {      # type: ignore[assignment]
             "architecture": PREFIX + name, "num_classes": getattr(made, "num_classes", 0), "first_conv": "",
             "classifier": "head.classifier",
-            "mean": getattr(about, "mean", None) or (0.485, 0.456, 0.406), "std": getattr(about, "std", None) or (0.229, 0.224, 0.225),
+            "mean": getattr(about, "mean", None) or (0.485, 0.456, 0.406),
+            "std": getattr(about, "std", None) or (0.229, 0.224, 0.225),
         }
         return made
 

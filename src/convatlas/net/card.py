@@ -71,7 +71,8 @@ class Report:
         lines = [f"{self.where}: {self.source}, into {self.network}", *(f"  {note}" for note in self.notes)]
         lines += [f"  {row.ours or '–':<{wide}}  {row.what:<10} {'' if row.theirs == row.ours else row.theirs}"
                   f"{f'  ({row.why})' if row.why else ''}" for row in self.rows]
-        kinds = {kind: sum(row.what == kind for row in self.rows) for kind in dict.fromkeys(row.what for row in self.rows)}
+        kinds = {kind: sum(row.what == kind for row in self.rows)
+                 for kind in dict.fromkeys(row.what for row in self.rows)}
         return "\n".join([*lines, "  " + ", ".join(f"{count} {kind}" for kind, count in kinds.items())])
 
     def brief(self) -> list[str]:
@@ -80,8 +81,10 @@ class Report:
         for row in self.rows:
             if row.why:
                 reasons.setdefault((row.what, row.why), []).append(row.ours or row.theirs)
-        told = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} {what}: {why}." for (what, why), names in reasons.items()]
-        return [f"Weights: {self.where}, {self.source}.", *(f"{note[0].upper()}{note[1:]}." for note in self.notes), *told]
+        told = [f"{names[0]}{f' and {len(names) - 1} more' if names[1:] else ''} {what}: {why}."
+                for (what, why), names in reasons.items()]
+        return [f"Weights: {self.where}, {self.source}.",
+                *(f"{note[0].upper()}{note[1:]}." for note in self.notes), *told]
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,9 @@ class Folded:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The origin of a network's weights: what they were trained on, how well they did then, and the account of loading them."""
+    """The origin of a network's weights: what they were trained on, how well they did then, and the account of loading
+    them.
+    """
 
     data: str = ""                                                  # the data set's name
     metrics: Mapping[str, float] = field(default_factory=dict)      # the best epoch's row of metrics.csv
@@ -110,16 +115,18 @@ class Provenance:
 
 @dataclass(frozen=True, eq=False)
 class Card:
-    """A network's card: what it is and what is known of it. Another takes its place (`dataclasses.replace`); none is changed.
+    """A network's card: what it is and what is known of it.
 
-    `spec` is the value that the network was built from, `registered` the one that the registry has under the name `model`.
+    Another takes its place (`dataclasses.replace`); none is changed. `spec` is the value that the network was built
+    from, `registered` the one that the registry has under the name `model`.
     """
 
     model: str
     spec: Values
     registered: Values | None = None
     classes: tuple[str, ...] = ()                       # names, where the weights know them
-    preprocess: Preprocess | None = None                # how a picture becomes the network's input; None: as its recipe says
+    # how a picture becomes the network's input; None: as its recipe says
+    preprocess: Preprocess | None = None
     fitted: Mapping[str, Tensor] = field(default_factory=dict, repr=False)      # measured for it on the training images
     loss: Loss | None = None                            # what it was trained with, which says what a score means
     folded: Folded | str | None = None                  # what `convatlas.fold` did; in words where it was done before
@@ -137,12 +144,14 @@ class Card:
         told = {
             "network": f"{self.model} {_listed(self.fields)}".rstrip(),
             "classes": f"{count}: {names}" if count else "without names",
-            "preprocess": _listed(self.preprocess.model_dump(exclude_none=True)) if self.preprocess else "as its recipe says",
+            "preprocess": _listed(self.preprocess.model_dump(exclude_none=True)) if self.preprocess
+            else "as its recipe says",
             "fitted": ", ".join(self.fitted),
             "loss": self.loss and _listed({"name": self.loss.name, **self.loss.model_dump(exclude_defaults=True)}),
             "folded": self.folded,
             "trained on": was.data,
-            "measured": _listed({name: f"{value:.4g}" for name, value in was.metrics.items() if name.startswith("val_")}),
+            "measured": _listed({name: f"{value:.4g}" for name, value in was.metrics.items()
+                                 if name.startswith("val_")}),
             "loaded from": was.report and f"{was.report.where}, {was.report.source}",
         }
         return "\n".join(f"{label:<12} {value}" for label, value in told.items() if value)

@@ -17,13 +17,14 @@ from .model import Convnet
 def fold(model: Convnet) -> Convnet:
     """A copy of `model` that computes the same with fewer layers; `model` stays as it is.
 
-    BatchNorm goes into the convolution before it, or after it where that has no padding; RepVGG's, RepLKNet's and SLaK's
-    branches become one kernel; parallel 1×1 convolutions become one. The copy's `card.folded` says what was done and the largest
-    difference on a random image of the network's size. A model in training mode is a ConvatlasError: its BatchNorm
-    depends on the batch, and no fixed convolution equals it.
+    BatchNorm goes into the convolution before it, or after it where that has no padding; RepVGG's, RepLKNet's and
+    SLaK's branches become one kernel; parallel 1×1 convolutions become one. The copy's `card.folded` says what was done
+    and the largest difference on a random image of the network's size. A model in training mode is a ConvatlasError:
+    its BatchNorm depends on the batch, and no fixed convolution equals it.
     """
     if any(module.training for module in model.modules()):
-        raise ConvatlasError(f"{model.name} is in training mode, in which BatchNorm depends on the batch: call model.eval() first")
+        raise ConvatlasError(f"{model.name} is in training mode, in which BatchNorm depends on the batch: call "
+                             "model.eval() first")
     copy = fold_structure(deepcopy(model))
     like = next(model.parameters())
     dice = torch.Generator().manual_seed(0)

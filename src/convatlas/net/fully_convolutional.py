@@ -1,4 +1,6 @@
-"""Networks that score every position: fully connected layers read as convolutions (Sermanet et al. 2014; Long et al. 2015)."""
+"""Networks that score every position: fully connected layers read as convolutions (Sermanet et al. 2014; Long et al.
+2015).
+"""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -19,7 +21,8 @@ UNCHANGED = (nn.Identity, nn.Dropout)      # of these, what may follow a mean th
 
 
 def fully_convolutional(model: Convnet) -> nn.Module:
-    """A copy of `model` with a convolutional head: a map of scores (N, classes, H', W') for an image of any larger size.
+    """A copy of `model` with a convolutional head: a map of scores (N, classes, H', W') for an image of any larger
+    size.
 
     A first fully connected layer that reads k×k positions becomes a k×k convolution, the others 1×1. At the native size
     the map is 1×1 and holds the network's scores. Where the network averages over the whole map instead, every position
@@ -43,7 +46,8 @@ def _convolutional(model: Convnet, native: tuple[int, int]) -> Iterator[tuple[st
         return
     if not isinstance(head.hidden, nn.Sequential):
         raise _refused(model, head.hidden)
-    kernel: tuple[int, int] | None = None           # positions that the next fully connected layer reads; None: still a map
+    # positions that the next fully connected layer reads; None: still a map
+    kernel: tuple[int, int] | None = None
     averaged = False                                # over a whole map of more than one position
     for name, layer in chain(head.hidden.named_children(), (("classifier", head.classifier), ("output", head.output))):
         if isinstance(layer, GlobalPool | nn.AdaptiveAvgPool2d):
@@ -66,7 +70,8 @@ def _convolutional(model: Convnet, native: tuple[int, int]) -> Iterator[tuple[st
 def _convolution(layer: nn.Linear, kernel: tuple[int, int]) -> nn.Conv2d:
     """The fully connected layer as a convolution that reads `kernel` positions."""
     width = layer.in_features // (kernel[0] * kernel[1])
-    conv = nn.Conv2d(width, layer.out_features, kernel, bias=layer.bias is not None, device=layer.weight.device, dtype=layer.weight.dtype)
+    conv = nn.Conv2d(width, layer.out_features, kernel, bias=layer.bias is not None, device=layer.weight.device,
+                     dtype=layer.weight.dtype)
     with torch.no_grad():
         conv.weight.copy_(layer.weight.view_as(conv.weight))
         if conv.bias is not None:
@@ -75,5 +80,5 @@ def _convolution(layer: nn.Linear, kernel: tuple[int, int]) -> nn.Conv2d:
 
 
 def _refused(model: Convnet, layer: nn.Module) -> ConvatlasError:
-    return ConvatlasError(f"{model.name} has no convolutional form at {by(model.image_size)}: its head's {type(layer).__name__} "
-                          f"({layer.extra_repr()}) does not map position by position")
+    return ConvatlasError(f"{model.name} has no convolutional form at {by(model.image_size)}: its head's "
+                          f"{type(layer).__name__} ({layer.extra_repr()}) does not map position by position")

@@ -15,7 +15,8 @@ from ..parts import Counted
 from .model import Convnet, meta_image, meta_state, pair
 from .receptive import Sight, Sights
 
-WEIGHTED = ("Conv2d", "SameConv2d", "ConvTranspose2d", "Linear", "TableConv2d", "LocalConv2d", "RBF")      # kinds with weights
+# kinds with weights
+WEIGHTED = ("Conv2d", "SameConv2d", "ConvTranspose2d", "Linear", "TableConv2d", "LocalConv2d", "RBF")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
            containers: bool = False) -> list[Layer]:
     """The rows of `model`'s table at `image_size` (default: its own). Any module that maps one image batch will do.
 
-    A module that the forward pass uses twice counts its multiply-adds each time and its parameters once. With `containers` every
-    module that returns a map has a row; one made of others tells their parameters together, and no multiply-adds.
+    A module that the forward pass uses twice counts its multiply-adds each time and its parameters once. With
+    `containers` every module that returns a map has a row; one made of others tells their parameters together, and no
+    multiply-adds.
     """
     image = _image(model, image_size, in_chans)
     rows: dict[str, Layer] = {}

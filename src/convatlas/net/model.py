@@ -38,8 +38,8 @@ class FeatureInfo(TypedDict):
 class Head(nn.Module):
     """hidden → classifier → output: from the trunk's last map to scores (N, classes).
 
-    `hidden` ends in a vector of `width`; `classifier(width, classes)` makes the layer that `reset` replaces; `output` is
-    what follows it (LeCun's squashing function). Without classes the head returns the hidden vector.
+    `hidden` ends in a vector of `width`; `classifier(width, classes)` makes the layer that `reset` replaces; `output`
+    is what follows it (LeCun's squashing function). Without classes the head returns the hidden vector.
     """
 
     def __init__(self, hidden: nn.Module, width: int, num_classes: int,
@@ -66,7 +66,8 @@ def pooled(width: int, num_classes: int, *, pool: PoolKind = "avg", drop_rate: f
            after: Mapping[str, nn.Module] | None = None, after_width: int | None = None) -> Head:
     """The head of most networks: (`before` →) global pooling (→ `after`) → dropout → classifier, each layer named.
 
-    `before` maps (N, C, H, W), `after` (N, C) to `after_width` (default: as many as pooling gives); pooling gets `width` channels.
+    `before` maps (N, C, H, W), `after` (N, C) to `after_width` (default: as many as pooling gives); pooling gets
+    `width` channels.
     """
     if pool == "none" and num_classes:
         raise ConvatlasError("global_pool = 'none' leaves a map, which no classifier reads: it goes with num_classes=0")
@@ -79,7 +80,9 @@ def pooled(width: int, num_classes: int, *, pool: PoolKind = "avg", drop_rate: f
 
 
 class AuxHead(Head):
-    """A side classifier that training adds and that predictions never use (Szegedy et al. 2015): reads the map after stage `at`."""
+    """A side classifier that training adds and that predictions never use (Szegedy et al. 2015): reads the map after
+    stage `at`.
+    """
 
     def __init__(self, at: int, hidden: nn.Module, width: int, num_classes: int,
                  classifier: Callable[[int, int], nn.Module] = nn.Linear) -> None:
@@ -111,7 +114,9 @@ class Convnet(nn.Module):
 
     @property
     def classes(self) -> None:
-        """Part of `card`, as are the other attributes of old; here only so that setting one is an error, not without effect."""
+        """Part of `card`, as are the other attributes of old; here only so that setting one is an error, not without
+        effect.
+        """
         raise AttributeError
 
     preprocess = fitted = loaded = folded = scores = classes
@@ -180,7 +185,10 @@ class Convnet(nn.Module):
         return self.head.classifier
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a newly initialised one for `num_classes`; 0 takes it away. Another number leaves no class names."""
+        """Replace the classifier by a newly initialised one for `num_classes`; 0 takes it away.
+
+        Another number leaves no class names.
+        """
         if num_classes < 0:
             raise ConvatlasError(f"num_classes = {num_classes} is refused: it must be 0 (no classifier) or more")
         like = next(self.parameters())
@@ -198,7 +206,8 @@ class Convnet(nn.Module):
         self.grad_checkpointing = enable
 
     def check_image_size(self, size: tuple[int, int] | None = None) -> None:
-        """A ConvatlasError that names the least size, if an image of (height, width), or of its own size, is too small."""
+        """A ConvatlasError that names the least size, if an image of (height, width), or of its own size, is too small.
+        """
         reason = self._too_small(size or self.image_size)
         if reason is not None:
             raise ConvatlasError(reason)
@@ -328,7 +337,9 @@ class _Trunk(nn.Module):
 
 
 def dry_run(outer: nn.Module, model: Convnet, size: tuple[int, int]) -> Any:
-    """The result of `outer`, whose `net` is `model`, for images of `size`, on the meta device: right in its shapes only."""
+    """The result of `outer`, whose `net` is `model`, for images of `size`, on the meta device: right in its shapes
+    only.
+    """
     with ShapesOnly():
         return functional_call(outer, meta_state(model, "net."), (meta_image(model, size),))
 
@@ -336,7 +347,8 @@ def dry_run(outer: nn.Module, model: Convnet, size: tuple[int, int]) -> Any:
 def meta_state(model: nn.Module, prefix: str = "") -> dict[str, Tensor]:
     """Every parameter and buffer of `model` as an empty tensor on the meta device, for `functional_call`."""
     tensors = chain(model.named_parameters(), model.named_buffers())
-    return {prefix + name: tensor.detach() if tensor.is_meta else torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    return {prefix + name: tensor.detach() if tensor.is_meta else torch.empty_like(tensor, device="meta")
+            for name, tensor in tensors}
 
 
 def meta_image(model: Convnet, size: tuple[int, int]) -> Tensor:

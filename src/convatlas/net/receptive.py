@@ -39,14 +39,19 @@ Sight = tuple[Axis, Axis]           # rows, columns
 
 
 class Sights(TorchFunctionMode):
-    """While active: what every tensor that descends from `image` sees. Modules that look further are told by `module`."""
+    """While active: what every tensor that descends from `image` sees.
+
+    Modules that look further are told by `module`.
+    """
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()
-        self.known: dict[int, tuple[Tensor, Sight]] = {id(image): (image, (Axis(1, 0, 0), Axis(1, 0, 0)))}     # keeps ids alive
+        # keeps ids alive
+        self.known: dict[int, tuple[Tensor, Sight]] = {id(image): (image, (Axis(1, 0, 0), Axis(1, 0, 0)))}
 
     def of(self, tensor: Tensor) -> Sight | None:
-        """The receptive field of one unit of the tensor; None where that is not a rectangle that moves with the unit."""
+        """The receptive field of one unit of the tensor; None where that is not a rectangle that moves with the unit.
+        """
         found = self.known.get(id(tensor))
         return None if found is None else found[1]
 
@@ -58,7 +63,8 @@ class Sights(TorchFunctionMode):
             if before is not None:
                 self._note(y, tuple(axis.window(*window) for axis, window in zip(before, windows, strict=True)))
 
-    def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         out = torch.empty_like(args[0]) if keeps(func, args) else func(*args, **(kwargs or {}))
         if isinstance(out, Tensor) and id(out) not in self.known:
             self._note(out, self._after(str(getattr(func, "__name__", "")), args, kwargs or {}, out))
@@ -74,7 +80,8 @@ class Sights(TorchFunctionMode):
             self.known[id(tensor)] = (tensor, sight)
 
     def _after(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: Tensor) -> Sight | None:
-        inputs = [t for a in args for t in (a if isinstance(a, tuple | list) else [a]) if isinstance(t, Tensor) and id(t) in self.known]
+        inputs = [t for a in args for t in (a if isinstance(a, tuple | list) else [a])
+                  if isinstance(t, Tensor) and id(t) in self.known]
         if not inputs:
             return None
         first = self.of(inputs[0])
@@ -91,10 +98,12 @@ class Sights(TorchFunctionMode):
         if "interpolate" in name or "transpose2d" in name:
             return None
         largest = max(inputs, key=lambda t: t.shape[-2:].numel() if t.ndim == 4 else 0).shape
-        sights = [self.known[id(t)][1] for t in inputs if t.ndim != 4 or len(largest) != 4 or t.shape[-2:] == largest[-2:]]
+        sights = [self.known[id(t)][1] for t in inputs
+                  if t.ndim != 4 or len(largest) != 4 or t.shape[-2:] == largest[-2:]]
         if any(s[i].stride != sights[0][i].stride for s in sights for i in (0, 1)):
             return None
-        rows, columns = (Axis(sights[0][i].stride, min(s[i].low for s in sights), max(s[i].high for s in sights)) for i in (0, 1))
+        rows, columns = (Axis(sights[0][i].stride, min(s[i].low for s in sights), max(s[i].high for s in sights))
+                         for i in (0, 1))
         return rows, columns
 
 
@@ -113,7 +122,8 @@ def _windows(module: nn.Module, x: Tensor) -> list[tuple[int, int, int]] | None:
     if isinstance(module, SameConv2d | SameMaxPool2d):
         sizes, strides, dilations = (_both(v) for v in (module.kernel_size, module.stride, module.dilation))
         extents = [d * (k - 1) + 1 for k, d in zip(sizes, dilations, strict=True)]
-        return [(k, s, (k - 1 - (x.shape[2 + i] - 1) % s) // 2) for i, (k, s) in enumerate(zip(extents, strides, strict=True))]
+        return [(k, s, (k - 1 - (x.shape[2 + i] - 1) % s) // 2)
+                for i, (k, s) in enumerate(zip(extents, strides, strict=True))]
     if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
         sizes, strides = _both(module.kernel_size), _both(module.stride)
         dilations = (1, 1) if isinstance(module, nn.AvgPool2d) else _both(module.dilation)
@@ -121,7 +131,8 @@ def _windows(module: nn.Module, x: Tensor) -> list[tuple[int, int, int]] | None:
         return [(d * (k - 1) + 1, s, p) for k, s, d, p in zip(sizes, strides, dilations, pads, strict=True)]
     if isinstance(module, nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d) and x.ndim == 4:
         shares = [(length, goal) for length, goal in zip(x.shape[2:], _both(module.output_size), strict=True)]     # type: ignore[arg-type]
-        return [(length, 1, 0) if goal == 1 else (-(-length // goal), max(length // goal, 1), 0) for length, goal in shares]
+        return [(length, 1, 0) if goal == 1 else (-(-length // goal), max(length // goal, 1), 0)
+                for length, goal in shares]
     return None
 
 

@@ -1,4 +1,7 @@
-"""Name → variant. A variant is a specification, a frozen dataclass of plain values that knows how to build its network."""
+"""Name → variant.
+
+A variant is a specification, a frozen dataclass of plain values that knows how to build its network.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
@@ -40,8 +43,9 @@ class Variant:
 VARIANTS: dict[str, Variant] = {}
 ALIASES: dict[str, str] = {}
 
+# what other libraries call it
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
-           "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}     # what other libraries call it
+           "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}
 #   fields of their own in older files and commands, now parts of `excite`
 SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}

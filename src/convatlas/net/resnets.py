@@ -6,7 +6,17 @@ from typing import Literal, Protocol
 
 from torch import nn
 
-from ..parts import Block, BlockExcite, MakeNorm, PoolKind, StemPool, conv_norm, he_normal_, residual_stages, torch_linear
+from ..parts import (
+    Block,
+    BlockExcite,
+    MakeNorm,
+    PoolKind,
+    StemPool,
+    conv_norm,
+    he_normal_,
+    residual_stages,
+    torch_linear,
+)
 from .model import Convnet, Spec, pooled
 
 

@@ -25,39 +25,47 @@ class Decoder(Head):
 
 
 class Segmenter(Convnet):
-    """stem → stages → decoder. Input (N, in_chans, H, W), output (N, num_classes, H', W'): scores for pixels, higher is better.
+    """stem → stages → decoder.
 
-    (H', W') is `output_size(H, W)`. With num_classes=0 the output is the map that the scores are made of, with
-    `head_hidden_size` channels. `head` is the decoder: it reads the maps of all stages, so that `forward_features`, the
-    last of them, does not determine the scores, and `forward_head` is refused. Everything else is as in `Convnet`.
-    A network without padding takes only images whose sides are `rest` + a multiple of `step`. `encoder` is the classifier inside it,
-    if there is one, from whose weights it may begin (`load_encoder`).
+    Input (N, in_chans, H, W), output (N, num_classes, H', W'): scores for pixels, higher is better. (H', W') is
+    `output_size(H, W)`. With num_classes=0 the output is the map that the scores are made of, with `head_hidden_size`
+    channels. `head` is the decoder: it reads the maps of all stages, so that `forward_features`, the last of them, does
+    not determine the scores, and `forward_head` is refused. Everything else is as in `Convnet`. A network without
+    padding takes only images whose sides are `rest` + a multiple of `step`. `encoder` is the classifier inside it, if
+    there is one, from whose weights it may begin (`load_encoder`).
     """
 
     def __init__(self, spec: Spec, stem: nn.Module | None, stages: Sequence[nn.Module], decoder: Decoder, *,
-                 step: int = 1, rest: int = 0, encoder: str | None = None, encoder_fields: Mapping[str, Any] | None = None) -> None:
+                 step: int = 1, rest: int = 0, encoder: str | None = None,
+                 encoder_fields: Mapping[str, Any] | None = None) -> None:
         super().__init__(spec, stem, stages, decoder)
         self.step, self.rest = step, rest % step
         self.encoder, self.encoder_fields = encoder, {**(encoder_fields or {}), "in_chans": self.in_chans}
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores (N, num_classes, H', W') from images (N, in_chans, H, W)."""
-        if self.step > 1 and isinstance(x, Tensor) and x.ndim == 4 and not torch.compiler.is_compiling() and self._uneven(x.shape[2:]):
-            self.check_image_size((x.shape[2], x.shape[3]))         # an odd map would lose a row in pooling, without complaint
+        if (self.step > 1 and isinstance(x, Tensor) and x.ndim == 4 and not torch.compiler.is_compiling()
+                and self._uneven(x.shape[2:])):
+            # an odd map would lose a row in pooling, without complaint
+            self.check_image_size((x.shape[2], x.shape[3]))
         return self._explained(self._decoded, x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Refused: one map is not enough."""
-        raise ConvatlasError(f"{self.name} decodes the maps of all its stages, not the last one: call the model itself on the images")
+        raise ConvatlasError(f"{self.name} decodes the maps of all its stages, not the last one: call the model itself "
+                             "on the images")
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """(H', W') of the scores of an image of that size; an impossible size is a ConvatlasError that names the nearest ones."""
+        """(H', W') of the scores of an image of that size; an impossible size is a ConvatlasError that names the
+        nearest ones.
+        """
         self.check_image_size((height, width))
         scores = self._dry((height, width))
         return scores.shape[2], scores.shape[3]
 
     def load_coarser(self, coarser: "Segmenter") -> None:
-        """Begin from a trained network of coarser scores: FCN-16s from FCN-32s, FCN-8s from FCN-16s (Long et al. 2015, section 4.2).
+        """Begin from a trained network of coarser scores: FCN-16s from FCN-32s, FCN-8s from FCN-16s (Long et al. 2015,
+        section 4.2).
 
         Stem, stages and every layer of the decoder that both have are copied; what is new here stays as initialised.
         """
@@ -74,15 +82,18 @@ class Segmenter(Convnet):
         self.load_state_dict(shared, strict=False)
 
     def load_encoder(self, encoder: Convnet) -> None:
-        """Begin from the trained classifier inside: all its layers but the last are copied in their order, fully connected ones as
-        convolutions (Long et al. 2015, Figure 2). Another network is a ConvatlasError.
+        """Begin from the trained classifier inside: all its layers but the last are copied in their order, fully
+        connected ones as convolutions (Long et al. 2015, Figure 2). Another network is a ConvatlasError.
         """
         given, own = ({name: tensor for name, tensor in net.state_dict().items() if not name.startswith(head)}
                       for net, head in ((encoder, "head.classifier."), (self, "head.")))
-        if encoder.name != self.encoder or [tensor.numel() for tensor in given.values()] != [tensor.numel() for tensor in own.values()]:
-            inside = f"inside it is {self.encoder} for {self.in_chans} channels" if self.encoder else "there is no classifier inside it"
+        if (encoder.name != self.encoder
+                or [tensor.numel() for tensor in given.values()] != [tensor.numel() for tensor in own.values()]):
+            inside = (f"inside it is {self.encoder} for {self.in_chans} channels" if self.encoder
+                      else "there is no classifier inside it")
             raise ConvatlasError(f"{self.name} cannot begin from {encoder.name}: {inside}")
-        copies = {name: theirs.reshape(ours.shape) for (name, ours), theirs in zip(own.items(), given.values(), strict=True)}
+        copies = {name: theirs.reshape(ours.shape)
+                  for (name, ours), theirs in zip(own.items(), given.values(), strict=True)}
         self.load_state_dict(copies, strict=False)
 
     def _decoded(self, x: Tensor) -> Tensor:
@@ -118,8 +129,8 @@ class Segmenter(Convnet):
         below = tuple(max(least, side - (side - self.rest) % self.step) for side in size)
         above = tuple(max(least, side + (self.rest - side) % self.step) for side in size)
         nearest = " or ".join(by((high, wide)) for high, wide in dict.fromkeys((below, above)))
-        return (f"{self.name} takes images with sides of {least}, {least + self.step}, {least + 2 * self.step}, … pixels, not {by(size)}: "
-                f"pad or crop them to the nearest, {nearest}")
+        return (f"{self.name} takes images with sides of {least}, {least + self.step}, {least + 2 * self.step}, … "
+                f"pixels, not {by(size)}: pad or crop them to the nearest, {nearest}")
 
 
 def of_pixels(net: Answers, instead: str = "unet is a network that segments") -> Segmenter:

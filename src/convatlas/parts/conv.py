@@ -1,4 +1,5 @@
-"""Convolutions with the padding that papers and TensorFlow mean, and the two orders of convolution and normalisation."""
+"""Convolutions with the padding that papers and TensorFlow mean, and the two orders of convolution and normalisation.
+"""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -13,7 +14,9 @@ MakeNorm = Callable[[int], nn.Module]               # a normalisation of so many
 
 
 class SameConv2d(nn.Conv2d):
-    """A strided convolution padded as TensorFlow's SAME: ceil(size/stride) outputs, the odd pixel at the bottom and right."""
+    """A strided convolution padded as TensorFlow's SAME: ceil(size/stride) outputs, the odd pixel at the bottom and
+    right.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(same_pad(x, _both(self.kernel_size), _both(self.stride), _both(self.dilation)))
@@ -27,15 +30,16 @@ class SameMaxPool2d(nn.MaxPool2d):
         return y
 
 
-def same_pad(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int] = (1, 1), value: float = 0.0) -> Tensor:
+def same_pad(x: Tensor, kernel: tuple[int, int], stride: tuple[int, int], dilation: tuple[int, int] = (1, 1),
+             value: float = 0.0) -> Tensor:
     """Padding of (N, C, H, W) such that a window of `kernel`, at least as large as `stride`, gives ceil(H/stride) rows.
     """
     high, wide = ((kernel[i] - 1) * dilation[i] - (x.shape[2 + i] - 1) % stride[i] for i in (0, 1))
     return F.pad(x, [wide // 2, wide - wide // 2, high // 2, high - high // 2], value=value)
 
 
-def conv2d(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric", groups: int = 1,
-           dilation: int = 1, bias: bool = False) -> nn.Conv2d:
+def conv2d(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric",
+           groups: int = 1, dilation: int = 1, bias: bool = False) -> nn.Conv2d:
     """A convolution whose padding has a name. "same" and "symmetric" differ only where it strides."""
     size = _both(kernel)
     if padding == "same" and stride > 1 and max(size) > 1:
@@ -44,8 +48,9 @@ def conv2d(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, 
     return nn.Conv2d(cin, cout, size, stride, pad, groups=groups, dilation=dilation, bias=bias)
 
 
-def conv_norm(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric", groups: int = 1,
-              dilation: int = 1, norm: MakeNorm | None = nn.BatchNorm2d, act: Make | None = nn.ReLU) -> nn.Sequential:
+def conv_norm(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, padding: Padding = "symmetric",
+              groups: int = 1, dilation: int = 1, norm: MakeNorm | None = nn.BatchNorm2d,
+              act: Make | None = nn.ReLU) -> nn.Sequential:
     """Convolution → norm → act, named conv, norm, act; the convolution has a bias if nothing normalises it."""
     conv = conv2d(cin, cout, kernel, stride, padding=padding, groups=groups, dilation=dilation, bias=norm is None)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
@@ -56,9 +61,11 @@ def conv_norm(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 
     return nn.Sequential(layers)
 
 
-def norm_conv(cin: int, cout: int, kernel: int, stride: int = 1, *, number: int | str = "", dropout: float = 0.0, dilation: int = 1,
-              groups: int = 1, norm: MakeNorm = nn.BatchNorm2d, act: Make = nn.ReLU) -> "OrderedDict[str, nn.Module]":
-    """Norm → act → (dropout →) conv of a pre-activated network, as named layers `norm1`, `act1`, … to put into one Sequential.
+def norm_conv(cin: int, cout: int, kernel: int, stride: int = 1, *, number: int | str = "", dropout: float = 0.0,
+              dilation: int = 1, groups: int = 1, norm: MakeNorm = nn.BatchNorm2d,
+              act: Make = nn.ReLU) -> "OrderedDict[str, nn.Module]":
+    """Norm → act → (dropout →) conv of a pre-activated network, as named layers `norm1`, `act1`, … to put into one
+    Sequential.
 
     One flat Sequential, so that `fold` sees a convolution directly followed by the next unit's normalisation.
     """

@@ -25,7 +25,8 @@ class Permute(nn.Module):
         return ", ".join(map(str, self.order))
 
 
-def convnext_block(spatial: nn.Module, channels: int, *, layer_scale: float = 1e-6, drop: float = 0.0, eps: float = 1e-6) -> Residual:
+def convnext_block(spatial: nn.Module, channels: int, *, layer_scale: float = 1e-6, drop: float = 0.0,
+                   eps: float = 1e-6) -> Residual:
     """ConvNeXt block (Liu et al. 2022, Figure 4): x + scale · MLP(norm(spatial(x))), the MLP four times as wide inside.
 
     The MLP's linear layers work on (N, H, W, C). A `layer_scale` of 0 means that there is none.

@@ -16,8 +16,9 @@ class DenseBlock(nn.ModuleList):
     """Dense block: x_l = H_l([x_0, …, x_{l−1}]) for every layer H_l (Huang et al. 2017, eq. 2); the result is [x_0, …,
     x_L].
 
-    With `recompute` training keeps only the maps x_l, and joins, normalises and convolves them again in the backward pass:
-    memory then grows with the depth, not with its square (Pleiss et al. 2017). Input (N, C, H, W), output (N, C + Lk, H, W).
+    With `recompute` training keeps only the maps x_l, and joins, normalises and convolves them again in the backward
+    pass: memory then grows with the depth, not with its square (Pleiss et al. 2017). Input (N, C, H, W), output (N, C +
+    Lk, H, W).
     """
 
     def __init__(self, layers: Iterable[nn.Sequential], recompute: bool = False) -> None:
@@ -26,13 +27,15 @@ class DenseBlock(nn.ModuleList):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]
-        again = self.recompute and self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()    # which plans its own
+        # which plans its own
+        again = self.recompute and self.training and torch.is_grad_enabled() and not torch.compiler.is_compiling()
         for layer in self:
             maps.append(_recomputed(cast(nn.Sequential, layer), maps) if again else layer(torch.cat(maps, dim=1)))
         return torch.cat(maps, dim=1)
 
 
-def dense_layer(cin: int, growth: int, *, bottleneck: bool = True, dropout: float = 0.0, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:
+def dense_layer(cin: int, growth: int, *, bottleneck: bool = True, dropout: float = 0.0,
+                norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:
     """Layer H_l: norm → ReLU → 3×3 convolution to `growth` maps, after a 1×1 one to 4·growth with `bottleneck`; dropout
     after each.
     """
@@ -63,7 +66,8 @@ def _recomputed(layer: nn.Sequential, maps: list[Tensor]) -> Tensor:
         y: Tensor = first(torch.cat(maps, dim=1))
         return y
 
-    y: Tensor = rest(checkpoint(joined, *maps, use_reentrant=False, context_fn=lambda: (nullcontext(), _still(first[0]))))
+    y: Tensor = rest(checkpoint(joined, *maps, use_reentrant=False,
+                                context_fn=lambda: (nullcontext(), _still(first[0]))))
     return y
 
 

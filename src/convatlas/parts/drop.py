@@ -28,6 +28,8 @@ class DropPath(nn.Module):
 
 
 def ramp(peak: float, blocks: int, *, reach: bool) -> Iterator[float]:
-    """Rates that rise linearly with depth: to `peak` (i/(n−1): ConvNeXt, RepLKNet, SLaK) or short of it (i/n: EfficientNet)."""
+    """Rates that rise linearly with depth: to `peak` (i/(n−1): ConvNeXt, RepLKNet, SLaK) or short of it (i/n:
+    EfficientNet).
+    """
     steps = max(blocks - 1, 1) if reach else blocks
     return (peak * i / steps for i in range(blocks))

@@ -40,7 +40,7 @@ def fold_after(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 def fold_before(norm: nn.BatchNorm2d, conv: nn.Conv2d) -> nn.Conv2d:
     """One convolution that computes conv(norm(x)), for a convolution without padding."""
     scale, shift = (v.view(conv.groups, -1) for v in scale_shift(norm))
-    weight = torch.unflatten(conv.weight.double(), 0, (conv.groups, -1))                       # (groups, cout/g, cin/g, k, k)
+    weight = torch.unflatten(conv.weight.double(), 0, (conv.groups, -1))                # (groups, cout/g, cin/g, k, k)
     bias = torch.einsum("goikl,gi->go", weight, shift).flatten()
     if conv.bias is not None:
         bias = bias + conv.bias.double()
@@ -54,8 +54,9 @@ def unpadded(conv: nn.Conv2d) -> bool:
 
 def _like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
     """A convolution of the same geometry and type with these values, in the old one's precision."""
-    new = type(conv)(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,   # type: ignore[arg-type]
-                     conv.groups, bias=True, padding_mode=conv.padding_mode, device=conv.weight.device, dtype=conv.weight.dtype)
+    new = type(conv)(conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation,       # type: ignore[arg-type]
+                     conv.groups, bias=True, padding_mode=conv.padding_mode, device=conv.weight.device,
+                     dtype=conv.weight.dtype)
     assert new.bias is not None
     with torch.no_grad():
         new.weight.copy_(weight)

@@ -13,7 +13,10 @@ from .residual import Residual
 
 
 class Conv(NamedTuple):
-    """A box of a figure: so many maps, the kernel (or its height and width), normalised and rectified. "valid" is the figures' V."""
+    """A box of a figure: so many maps, the kernel (or its height and width), normalised and rectified.
+
+    "valid" is the figures' V.
+    """
 
     cout: int
     kernel: int | tuple[int, int]
@@ -27,17 +30,20 @@ Figure: TypeAlias = "Mapping[str, Boxes]"                     # paths by name, f
 
 #  Szegedy et al. 2017, Figure 3: the stem of Inception-v4 and Inception-ResNet-v2, cut where it reduces
 FIGURE_3: tuple[Boxes, Boxes, Boxes] = (
-    (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),                                        # 299 → 147 pixels
+    # 299 → 147 pixels
+    (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),
     ({"pool": ("max",), "conv": (Conv(96, 3, 2, "valid"),)},                                                # → 73
      {"short": (Conv(64, 1), Conv(96, 3, 1, "valid")),
       "long": (Conv(64, 1), Conv(64, (1, 7)), Conv(64, (7, 1)), Conv(96, 3, 1, "valid"))}),                 # → 71
-    ({"conv": (Conv(192, 3, 2, "valid"),), "pool": ("max",)},),                                             # → 35, 384 maps
+    # → 35, 384 maps
+    ({"conv": (Conv(192, 3, 2, "valid"),), "pool": ("max",)},),
 )
 
 
 def figure_7(k: int, l: int, m: int, n: int) -> Figure:
     """Reduction-A, from 35 to 17 pixels; k, l, m, n are those of Table 1 of Szegedy et al. 2017."""
-    return {"three": (Conv(n, 3, 2, "valid"),), "twice": (Conv(k, 1), Conv(l, 3), Conv(m, 3, 2, "valid")), "pool": ("max",)}
+    return {"three": (Conv(n, 3, 2, "valid"),), "twice": (Conv(k, 1), Conv(l, 3), Conv(m, 3, 2, "valid")),
+            "pool": ("max",)}
 
 
 def draw(cin: int, boxes: Boxes, norm: MakeNorm = nn.BatchNorm2d) -> nn.Sequential:

@@ -1,4 +1,6 @@
-"""LeCun's convolutions: kernels shared between chosen pairs of maps, biases per map or per unit, weights not shared at all."""
+"""LeCun's convolutions: kernels shared between chosen pairs of maps, biases per map or per unit, weights not shared at
+all.
+"""
 
 from collections.abc import Sequence
 
@@ -13,7 +15,8 @@ Table = Sequence[Sequence[int]]
 
 
 class TableConv2d(Counted):
-    """A convolution in which output map i reads only the input maps `table[i]` (LeCun 1989; LeCun et al. 1998, Table I).
+    """A convolution in which output map i reads only the input maps `table[i]` (LeCun 1989; LeCun et al. 1998, Table
+    I).
 
     One k×k kernel per link, so `weight` is (links, k, k) in the table's order and holds nothing that is not there.
     `units` = (H, W) gives every unit a bias of its own, (cout, H, W), as in 1989, and fixes the size of the maps.
@@ -26,7 +29,8 @@ class TableConv2d(Counted):
         cout, links = len(table), sum(map(len, table))
         if not all(0 <= j < cin for row in table for j in row):
             raise ValueError(f"the connection table reads a map outside 0..{cin - 1}")
-        self.cin, self.cout, self.kernel, self.stride, self.padding, self.border = cin, cout, kernel, stride, padding, border
+        self.cin, self.cout, self.kernel, self.stride, self.padding, self.border = (cin, cout, kernel, stride,
+                                                                                    padding, border)
         self.units, self.links, self.full = units, links, links == cin * cout
         self.weight = nn.Parameter(torch.empty(links, kernel, kernel))
         self.bias = nn.Parameter(torch.empty(cout, *(units or ())))
@@ -71,7 +75,8 @@ class LocalConv2d(Counted):
     def __init__(self, cin: int, cout: int, kernel: int, stride: int, padding: int, units: tuple[int, int], *,
                  border: float = 0.0) -> None:
         super().__init__()
-        self.cin, self.cout, self.kernel, self.stride, self.padding, self.border = cin, cout, kernel, stride, padding, border
+        self.cin, self.cout, self.kernel, self.stride, self.padding, self.border = (cin, cout, kernel, stride,
+                                                                                    padding, border)
         self.units = units
         self.weight = nn.Parameter(torch.empty(cout, units[0] * units[1], cin * kernel**2))
         self.bias = nn.Parameter(torch.empty(cout, *units))
@@ -92,7 +97,8 @@ class LocalConv2d(Counted):
         return self.kernel, self.stride
 
     def extra_repr(self) -> str:
-        return f"{self.cin}, {self.cout}, kernel={self.kernel}, stride={self.stride}, units={self.units}, nothing shared"
+        return (f"{self.cin}, {self.cout}, kernel={self.kernel}, stride={self.stride}, units={self.units}, "
+                "nothing shared")
 
 
 class Twice(nn.Module):

@@ -34,7 +34,8 @@ def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if mid != cin:
         layers["expand"] = conv_norm(cin, mid, 1, norm=norm, act=act)
-    layers["depthwise"] = conv_norm(mid, mid, kernel, stride, padding=padding, groups=mid, dilation=dilation, norm=norm, act=act)
+    layers["depthwise"] = conv_norm(mid, mid, kernel, stride, padding=padding, groups=mid, dilation=dilation,
+                                    norm=norm, act=act)
     if squeezed:
         layers["excite"] = SqueezeExcite(mid, squeezed, act=excite_act, gate=gate)
     layers["project"] = conv_norm(mid, cout, 1, norm=norm, act=None)

@@ -31,7 +31,9 @@ class Parallel(Foldable):
 
 
 class Merged(nn.Module):
-    """Parallel paths after their common 1×1 convolution; what each path had after its own follows on its share of the maps."""
+    """Parallel paths after their common 1×1 convolution; what each path had after its own follows on its share of the
+    maps.
+    """
 
     def __init__(self, parallel: Parallel, starts: Mapping[str, nn.Conv2d]) -> None:
         super().__init__()
@@ -45,7 +47,8 @@ class Merged(nn.Module):
             cast(Tensor, self.merged.bias).copy_(torch.cat(biases))
         self.shares = [c.out_channels for c in convs]
         self.order = [list(starts).index(name) if name in starts else None for name, _ in parallel.named_children()]
-        self.paths = nn.ModuleDict({name: _without_start(path) if name in starts else path for name, path in parallel.named_children()})
+        self.paths = nn.ModuleDict({name: _without_start(path) if name in starts else path
+                                    for name, path in parallel.named_children()})
 
     def join(self, name: str, start: nn.Conv2d) -> None:
         """Let the common convolution do what `start` does for path `name`, which did not begin with one."""
@@ -67,7 +70,8 @@ def _pointwise(path: nn.Module) -> nn.Conv2d | None:
     """The 1×1 convolution, stride 1, with which a path begins."""
     while isinstance(path, nn.Sequential) and len(path):
         path = path[0]
-    plain = type(path) is nn.Conv2d and path.kernel_size == (1, 1) and path.stride == (1, 1) and path.padding == (0, 0) and path.groups == 1
+    plain = (type(path) is nn.Conv2d and path.kernel_size == (1, 1) and path.stride == (1, 1) and path.padding == (0, 0)
+             and path.groups == 1)
     return cast(nn.Conv2d, path) if plain else None
 
 

@@ -1,4 +1,6 @@
-"""Pre-activated residual units: norm and act come before each convolution (He et al. 2016, "Identity Mappings", Figure 4e)."""
+"""Pre-activated residual units: norm and act come before each convolution (He et al. 2016, "Identity Mappings", Figure
+4e).
+"""
 
 from collections import OrderedDict
 

@@ -35,9 +35,11 @@ class ConvSum(Foldable):
         return y
 
     def folded(self) -> nn.Module:
-        """As few convolutions as cost the fewest multiply-adds: a kernel that lies inside another one is added to its centre.
+        """As few convolutions as cost the fewest multiply-adds: a kernel that lies inside another one is added to its
+        centre.
 
-        So 1×1 disappears in 3×3 and 5×5 in 31×31. A 51×5 and a 5×51 stay two: their one 51×51 would cost five times as much.
+        So 1×1 disappears in 3×3 and 5×5 in 31×31. A 51×5 and a 5×51 stay two: their one 51×51 would cost five times as
+        much.
         """
         convs = self._convs()
         kept: dict[str, nn.Conv2d] = {}
@@ -67,7 +69,8 @@ class RepConv(ConvSum):
     `skip` exists where the map keeps its shape. Input (N, cin, H, W), output (N, cout, H/stride, W/stride).
     """
 
-    def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1, *, groups: int = 1, norm: MakeNorm = nn.BatchNorm2d) -> None:
+    def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1, *, groups: int = 1,
+                 norm: MakeNorm = nn.BatchNorm2d) -> None:
         layer = partial(conv_norm, cin, cout, stride=stride, groups=groups, norm=norm, act=None)
         branches: dict[str, nn.Module] = {"skip": norm(cin)} if cin == cout and stride == 1 else {}
         super().__init__(branches | {"small": layer(1), "large": layer(kernel)})

@@ -18,7 +18,8 @@ class Residual(nn.Module):
     The branch runs first. Input (N, cin, H, W), output (N, cout, H', W').
     """
 
-    def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None, act: nn.Module | None = None, drop: float = 0.0) -> None:
+    def __init__(self, branch: nn.Module, shortcut: nn.Module | None = None, act: nn.Module | None = None,
+                 drop: float = 0.0) -> None:
         super().__init__()
         self.branch = branch
         self.drop = DropPath(drop) if drop else nn.Identity()

@@ -1,6 +1,7 @@
 """Shape inference: a forward pass on the meta device without the operations that keep a map's shape.
 
-torch infers elementwise shapes on the meta device in Python, normalisations by their whole formula: three quarters of the time of a pass.
+torch infers elementwise shapes on the meta device in Python, normalisations by their whole formula: three quarters of
+the time of a pass.
 """
 
 from collections.abc import Iterable
@@ -27,5 +28,6 @@ def keeps(func: Any, args: tuple[Any, ...]) -> bool:
 class ShapesOnly(TorchFunctionMode):
     """While active, such operations give their first argument back."""
 
-    def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+    def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
         return args[0] if keeps(func, args) else func(*args, **(kwargs or {}))

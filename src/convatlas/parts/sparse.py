@@ -1,7 +1,7 @@
 """Dynamic sparsity: weights that stay zero, at places that training moves (Liu et al. 2023; SNIP: Lee et al. 2019).
 
-After one batch's `backward`, `snip_densities` says how dense each tensor should be and `Masks` draws masks as dense as that.
-Each step of the optimiser is followed by `apply` and `apply_to`, and every so many steps by `prune_and_grow`.
+After one batch's `backward`, `snip_densities` says how dense each tensor should be and `Masks` draws masks as dense as
+that. Each step of the optimiser is followed by `apply` and `apply_to`, and every so many steps by `prune_and_grow`.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,8 @@ def snip_densities(model: nn.Module, sparsity: float) -> dict[str, float]:
     """SNIP's densities: the share of each tensor's weights that are among the most important of the whole network; call
     it after `backward`.
 
-    A weight's importance is |weight · gradient|, how much the loss minds losing it; the first 1 − sparsity of all are kept.
+    A weight's importance is |weight · gradient|, how much the loss minds losing it; the first 1 − sparsity of all are
+    kept.
     """
     weights = sparsifiable(model)
     without = [name for name, weight in weights.items() if weight.grad is None]
@@ -44,8 +45,8 @@ def cosine_rate(step: int, steps: int, start: float, end: float = 0.005) -> floa
 class Masks:
     """Masks of the weights that are not zero: at random, as many per tensor as its density says.
 
-    Tensors of a density of at least 0.99 are left whole. The generator, on the CPU, makes every choice: the same generator
-    state gives the same masks on every device.
+    Tensors of a density of at least 0.99 are left whole. The generator, on the CPU, makes every choice: the same
+    generator state gives the same masks on every device.
     """
 
     whole = 0.99
@@ -55,7 +56,8 @@ class Masks:
         self.generator = generator
         self.weights = {name: weights[name] for name, density in densities.items() if density < self.whole}
         self.dense = {name: weights[name] for name, density in densities.items() if density >= self.whole}
-        self.masks = {name: self._random(weight, round(densities[name] * weight.numel())) for name, weight in self.weights.items()}
+        self.masks = {name: self._random(weight, round(densities[name] * weight.numel()))
+                      for name, weight in self.weights.items()}
         self.apply()
 
     @torch.no_grad()
@@ -74,7 +76,8 @@ class Masks:
 
     @torch.no_grad()
     def prune_and_grow(self, rate: float) -> None:
-        """In each tensor switch off the `rate` smallest of the weights that are on, and as many random ones on; then apply.
+        """In each tensor switch off the `rate` smallest of the weights that are on, and as many random ones on; then
+        apply.
 
         What has just been switched off may come back, with its value; every other new weight starts from zero.
         """
@@ -92,7 +95,8 @@ class Masks:
 
     def densities(self) -> dict[str, float]:
         """Share of weights that are on, tensor by tensor."""
-        return {name: mask.sum().item() / mask.numel() for name, mask in self.masks.items()} | dict.fromkeys(self.dense, 1.0)
+        return {name: mask.sum().item() / mask.numel()
+                for name, mask in self.masks.items()} | dict.fromkeys(self.dense, 1.0)
 
     def sparsity(self) -> float:
         """Share of all these tensors' weights that are off."""
@@ -101,7 +105,8 @@ class Masks:
 
     def state_dict(self) -> dict[str, Tensor]:
         """Masks and the generator's state, as tensors: what an interrupted run needs to go on as if it had not been."""
-        return {"generator": self.generator.get_state()} | {f"mask.{name}": mask.clone() for name, mask in self.masks.items()}
+        return {"generator": self.generator.get_state()} | {f"mask.{name}": mask.clone()
+                                                            for name, mask in self.masks.items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state_dict`. Masks of other tensors, or of other shapes, are a ValueError."""

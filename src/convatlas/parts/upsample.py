@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 
 def bilinear_(weight: Tensor) -> None:
-    """Bilinear interpolation as the kernel (C, C, k, k) of a transposed convolution, each channel for itself (Long et al. 2015)."""
+    """Bilinear interpolation as the kernel (C, C, k, k) of a transposed convolution, each channel for itself (Long et
+    al. 2015).
+    """
     size = weight.shape[-1]
     factor = (size + 1) // 2
     center = factor - 1 if size % 2 else factor - 0.5

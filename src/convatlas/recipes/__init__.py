@@ -20,7 +20,8 @@ def names() -> tuple[str, ...]:
 def recipe(name: str) -> Run:
     """The Run of that recipe; an unknown name is a ConvatlasError with the nearest ones."""
     if name not in names():
-        raise ConvatlasError(f"there is no recipe {name!r}{nearest(name, names()) or '; there are ' + ', '.join(names())}")
+        raise ConvatlasError("there is no recipe "
+                             f"{name!r}{nearest(name, names()) or '; there are ' + ', '.join(names())}")
     run: Run = getattr(import_module(f"{__name__}.{name}"), name)()
     return run.change("recipe", name)
 

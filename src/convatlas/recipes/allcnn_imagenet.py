@@ -1,8 +1,8 @@
 """All-CNN-B on ImageNet — Springenberg et al. 2015, appendix B.
 
-As published: 450 000 iterations of 64 images, rate 0.01 divided by ten every 200 000, momentum 0.9, weight decay 5·10⁻⁴,
-dropout of 50 % at the ninth layer. Departs: what the images go through is as in AlexNet's recipe without the colour noise,
-and the rate and decay of biases are plain; neither is verified.
+As published: 450 000 iterations of 64 images, rate 0.01 divided by ten every 200 000, momentum 0.9, weight decay
+5·10⁻⁴, dropout of 50 % at the ninth layer. Departs: what the images go through is as in AlexNet's recipe without the
+colour noise, and the rate and decay of biases are plain; neither is verified.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -15,7 +15,8 @@ def repvgg_200() -> Run:
         augment=Augment(crop="resized", scale=(0.08, 1.0), flip=0.5, policy="autoaugment", mixup=0.2),
         loss=Loss(label_smoothing=0.1),
         optim=Optim(name="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4,
-                    groups=tuple(Group(names=names, weight_decay=0) for names in ("*.bias", "*.small.norm.*", "*.large.norm.*"))),
+                    groups=tuple(Group(names=names, weight_decay=0)
+                                 for names in ("*.bias", "*.small.norm.*", "*.large.norm.*"))),
         schedule=Schedule(name="cosine"),
         train=Train(epochs=200),
     )

@@ -1,9 +1,9 @@
 """ResNet on ImageNet — He et al. 2016, section 3.4.
 
-As published: short side uniform between 256 and 480, random 224×224 crops and mirror images, AlexNet's colour noise, the
-mean of each pixel subtracted; batches of 256, momentum 0.9, weight decay 10⁻⁴, no dropout, rate 0.1 divided by ten when the
-error stalls, 600 000 iterations. Departs: what counted as a stall is not published; evaluated on one centre crop in place of
-ten crops or five scales.
+As published: short side uniform between 256 and 480, random 224×224 crops and mirror images, AlexNet's colour noise,
+the mean of each pixel subtracted; batches of 256, momentum 0.9, weight decay 10⁻⁴, no dropout, rate 0.1 divided by ten
+when the error stalls, 600 000 iterations. Departs: what counted as a stall is not published; evaluated on one centre
+crop in place of ten crops or five scales.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

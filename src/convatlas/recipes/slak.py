@@ -1,8 +1,8 @@
 """SLaK-T on ImageNet-1K — Liu et al. 2023, sections 4 and 5, and the authors' code.
 
-As published: ConvNeXt's recipe; 40 % of the weights are zero, shared among the layers by SNIP, and every 2000 steps half of them
-(less and less along a cosine) are pruned by size and as many grown at random. Departs: where `convnext` does, and the masks
-hold AdamW's running means as well as the weights, where the authors' code holds the weights only.
+As published: ConvNeXt's recipe; 40 % of the weights are zero, shared among the layers by SNIP, and every 2000 steps
+half of them (less and less along a cosine) are pruned by size and as many grown at random. Departs: where `convnext`
+does, and the masks hold AdamW's running means as well as the weights, where the authors' code holds the weights only.
 """
 
 from ..run import Augment, Data, Loss, Model, Optim, Preprocess, Run, Schedule, Sparse, Train
@@ -14,7 +14,8 @@ def slak() -> Run:
         data=Data(batch_size=4096),
         preprocess=Preprocess(crop_pct=224 / 256, interpolation="bicubic"),
         augment=Augment(
-            crop="resized", scale=(0.08, 1.0), flip=0.5, policy="randaugment", policy_ops=2, policy_magnitude=27,   # 9 of 10
+            # 9 of 10
+            crop="resized", scale=(0.08, 1.0), flip=0.5, policy="randaugment", policy_ops=2, policy_magnitude=27,
             mixup=0.8, cutmix=1.0, erase=0.25),
         loss=Loss(label_smoothing=0.1),
         optim=Optim(name="adamw", lr=4e-3, momentum=0.9, rho=0.999, weight_decay=0.05, decay_bias=False),

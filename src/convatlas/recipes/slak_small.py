@@ -1,6 +1,7 @@
 """SLaK-S and SLaK-B on ImageNet-1K — Liu et al. 2023, sections 4 and 5, and the authors' code.
 
-As published: `slak`, but the sparse places move every 100 steps, 30 % of them in the first round. Departs: where `slak` does.
+As published: `slak`, but the sparse places move every 100 steps, 30 % of them in the first round. Departs: where `slak`
+does.
 """
 
 from ..run import Augment, Data, Loss, Model, Optim, Preprocess, Run, Schedule, Sparse, Train
@@ -12,7 +13,8 @@ def slak_small() -> Run:
         data=Data(batch_size=4096),
         preprocess=Preprocess(crop_pct=224 / 256, interpolation="bicubic"),
         augment=Augment(
-            crop="resized", scale=(0.08, 1.0), flip=0.5, policy="randaugment", policy_ops=2, policy_magnitude=27,   # 9 of 10
+            # 9 of 10
+            crop="resized", scale=(0.08, 1.0), flip=0.5, policy="randaugment", policy_ops=2, policy_magnitude=27,
             mixup=0.8, cutmix=1.0, erase=0.25),
         loss=Loss(label_smoothing=0.1),
         optim=Optim(name="adamw", lr=4e-3, momentum=0.9, rho=0.999, weight_decay=0.05, decay_bias=False),

@@ -15,7 +15,8 @@ from ..files import whole_write
 from ..run import FORMAT, Run
 from ..version import __version__
 
-CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = "config.yaml", "model.safetensors", "metrics.csv", "report.html", "densities.json"
+CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = ("config.yaml", "model.safetensors", "metrics.csv", "report.html",
+                                               "densities.json")
 FITTED = "preprocess.safetensors"       # what preprocessing has measured on the training images
 LAUNCH = ".launch"                      # which torchrun began the run
 OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, LAUNCH, "checkpoints", "tb", "track")
@@ -39,12 +40,15 @@ def create(run: Run, out: Path | None, force: bool) -> Path:
         if launch():
             (folder / LAUNCH).write_text(launch(), encoding="utf-8")
     except OSError as error:
-        raise ConvatlasError(f"cannot write to {str(folder)!r}: {error.strerror or error}; name another folder with --out") from error
+        raise ConvatlasError(f"cannot write to {str(folder)!r}: {error.strerror or error}; name another folder with "
+                             "--out") from error
     return folder
 
 
 def launch() -> str:
-    """The name of this start of torchrun, the same in processes that it starts anew after one was lost; empty without it."""
+    """The name of this start of torchrun, the same in processes that it starts anew after one was lost; empty without
+    it.
+    """
     name = os.environ.get("TORCHELASTIC_RUN_ID", "")
     return f"{name} {platform.node()} {os.getppid()}" if name else ""
 
@@ -76,8 +80,8 @@ def _clear(folder: Path, force: bool) -> None:
     if not (folder / CONFIG).is_file():
         raise ConvatlasError(f"--out {str(folder)!r} is not empty and no run: name another folder")
     if not force:
-        raise ConvatlasError(f"--out {str(folder)!r} already holds a run: go on with --resume {folder}, replace it with --force, "
-                             "or name another folder")
+        raise ConvatlasError(f"--out {str(folder)!r} already holds a run: go on with --resume {folder}, replace it "
+                             "with --force, or name another folder")
     for name in OURS:
         path = folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -85,8 +89,8 @@ def _clear(folder: Path, force: bool) -> None:
 
 def write_config(folder: Path, run: Run) -> None:
     """config.yaml, whole or not at all; its first lines say what wrote it, and where."""
-    head = (f"# convatlas {__version__}, torch {version('torch')}, Python {platform.python_version()}, {platform.system()} "
-            f"{platform.machine()}, {time.strftime('%Y-%m-%d %H:%M %Z')}\n")
+    head = (f"# convatlas {__version__}, torch {version('torch')}, Python {platform.python_version()}, "
+            f"{platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d %H:%M %Z')}\n")
     with whole_write(folder / CONFIG, "name another folder with --out") as beside:
         beside.write_text(f"{head}format: {FORMAT}\n{run.to_yaml()}", encoding="utf-8")
 
@@ -104,8 +108,8 @@ def check_resume(folder: Path, run: Run) -> None:
     """Refuse to go on in `folder` with what would be another run: only the fields in MAY_CHANGE may differ."""
     for field, old, new in _differences(run_of(folder).model_dump(), run.model_dump()):
         if field not in MAY_CHANGE:
-            raise ConvatlasError(f"--resume {folder} goes on with the run as it was begun: {field} is {old!r} there, not {new!r} "
-                                 f"(only {', '.join(MAY_CHANGE)} may change); begin a new run for that")
+            raise ConvatlasError(f"--resume {folder} goes on with the run as it was begun: {field} is {old!r} there, "
+                                 f"not {new!r} (only {', '.join(MAY_CHANGE)} may change); begin a new run for that")
 
 
 def resume(folder: Path, run: Run) -> None:

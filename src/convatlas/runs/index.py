@@ -1,8 +1,8 @@
 """Runs on disk: found, listed, filtered, compared. Imports no torch.
 
-A run folder is the truth. `.index.sqlite` beside the runs only remembers what was read from each, until its files change:
-of 5 000 runs, one core of a Xeon reads all anew in 6.5 s (4 of them libyaml's) and lists them through the index in 1.0 s.
-It may be deleted at any time.
+A run folder is the truth. `.index.sqlite` beside the runs only remembers what was read from each, until its files
+change: of 5 000 runs, one core of a Xeon reads all anew in 6.5 s (4 of them libyaml's) and lists them through the index
+in 1.0 s. It may be deleted at any time.
 """
 
 import csv
@@ -29,7 +29,8 @@ from .folder import CONFIG, METRICS, OURS
 
 INDEX = ".index.sqlite"
 DEPTH = 3           # how deep below a folder runs are looked for
-QUIET = 60.0        # seconds beyond twice checkpoint_minutes in which an unfinished run writes nothing before it counts as stopped
+# seconds beyond twice checkpoint_minutes in which an unfinished run writes nothing before it counts as stopped
+QUIET = 60.0
 log = logging.getLogger("convatlas")
 
 Row = Mapping[str, float]
@@ -76,11 +77,12 @@ class Stored:
         if self.epochs >= self.wanted:
             return "done"
         pause = 60 * float(at(self.config, "train.checkpoint_minutes") or 0)
-        # Within an epoch, a checkpoint sooner than the pause after the last record was written because somebody stopped it.
-        # A resumed run writes metrics.csv anew, and is the younger of the two.
+        # Within an epoch, a checkpoint sooner than the pause after the last record was written because somebody stopped
+        # it. A resumed run writes metrics.csv anew, and is the younger of the two.
         stopped = self.checkpoint > self.last.get("step", 0) and 0 <= self.saved - self.recorded < pause
         here = time.time() if now is None else now
-        quiet = min(abs(here - when) for when in (self.began, self.recorded, self.saved))      # a clock may have been set back since
+        # a clock may have been set back since
+        quiet = min(abs(here - when) for when in (self.began, self.recorded, self.saved))
         if not stopped and quiet < 2 * pause + QUIET:
             return "running?"
         return "interrupted" if self.checkpoint else "failed"
@@ -130,7 +132,9 @@ def less_is_better(column: str) -> bool:
 
 
 def value_of(run: Stored, name: str) -> Any:
-    """A run's value of a field: of `SHORT`, a column of metrics.csv (in its best epoch), or a dotted path of its configuration."""
+    """A run's value of a field: of `SHORT`, a column of metrics.csv (in its best epoch), or a dotted path of its
+    configuration.
+    """
     if name in SHORT:
         return SHORT[name](run)
     return run.best[name] if name in run.best else at(run.config, name)
@@ -159,8 +163,11 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
 
 
 def best_of(rows: Sequence[Row]) -> dict[str, float]:
-    """The row whose weights were kept: the highest val_iou or val_top1, then the least val_loss, then the earliest; {} of none."""
-    best = max(rows, key=lambda row: (row.get("val_iou", row.get("val_top1", 0)), -row.get("val_loss", 0)), default=None)
+    """The row whose weights were kept: the highest val_iou or val_top1, then the least val_loss, then the earliest; {}
+    of none.
+    """
+    best = max(rows, key=lambda row: (row.get("val_iou", row.get("val_top1", 0)), -row.get("val_loss", 0)),
+               default=None)
     return dict(best) if best is not None else {}
 
 
@@ -254,7 +261,8 @@ def find(place: str | Path) -> Stored:
 
 
 def sort_runs(runs: Iterable[Stored], by: str = "started", *, reverse: bool = False) -> list[Stored]:
-    """The runs in the order of a field: numbers best first (the latest, the most accurate, the least loss), text from a to z.
+    """The runs in the order of a field: numbers best first (the latest, the most accurate, the least loss), text from a
+    to z.
 
     Runs without a value come last, `reverse` or not.
     """
@@ -388,7 +396,8 @@ class Comparison:
 def compare(runs: Sequence[Stored]) -> Comparison:
     """Differences between runs, and what came of them."""
     configs = [flat(run.config) for run in runs]
-    fields = {name: [config.get(name) for config in configs] for name in dict.fromkeys(key for config in configs for key in config)}
+    fields = {name: [config.get(name) for config in configs]
+              for name in dict.fromkeys(key for config in configs for key in config)}
     columns = dict.fromkeys(column for run in runs for column in run.best if column not in CLOCKS)
     figures = {name: [value_of(run, name) for run in runs] for name in (*columns, *FIGURES)}
     return Comparison(

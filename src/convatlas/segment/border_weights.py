@@ -9,9 +9,11 @@ REACH = 6                       # standard deviations, beyond which the exponent
 
 
 def border_weights(instances: Tensor, w0: float = W0, sigma: float = SIGMA) -> Tensor:
-    """w0 · exp(−(d1 + d2)² / 2σ²) in the background, 0 in cells: float32 (H, W) from instances int64 (H, W), 0 being the background.
+    """w0 · exp(−(d1 + d2)² / 2σ²) in the background, 0 in cells: float32 (H, W) from instances int64 (H, W), 0 being
+    the background.
 
-    d1 and d2 are the distances, in pixels, to the nearest and to the second nearest cell. The class weights w_c come on top.
+    d1 and d2 are the distances, in pixels, to the nearest and to the second nearest cell. The class weights w_c come on
+    top.
     """
     from scipy.ndimage import distance_transform_edt, find_objects
 
@@ -33,9 +35,12 @@ def border_weights(instances: Tensor, w0: float = W0, sigma: float = SIGMA) -> T
 
 
 def parted(instances: Tensor) -> Tensor:
-    """The instances with one pixel of background where two of them touch, as the paper's training data has it: int64 (H, W)."""
+    """The instances with one pixel of background where two of them touch, as the paper's training data has it: int64
+    (H, W).
+    """
     ridge = torch.zeros_like(instances, dtype=torch.bool)
     for axis in (0, 1):
-        here, there = instances.narrow(axis, 0, instances.shape[axis] - 1), instances.narrow(axis, 1, instances.shape[axis] - 1)
+        here, there = (instances.narrow(axis, 0, instances.shape[axis] - 1),
+                       instances.narrow(axis, 1, instances.shape[axis] - 1))
         ridge.narrow(axis, 0, instances.shape[axis] - 1).logical_or_((here != there) & (here > 0) & (there > 0))
     return instances.masked_fill(ridge, 0)

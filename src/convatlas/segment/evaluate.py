@@ -1,4 +1,6 @@
-"""Evaluation of a network that segments, as in papers: FCN's figures, Dice, and of objects average precision, Rand and warping error."""
+"""Evaluation of a network that segments, as in papers: FCN's figures, Dice, and of objects average precision, Rand and
+warping error.
+"""
 
 import json
 from collections.abc import Sequence
@@ -37,7 +39,8 @@ class PixelEvaluation:
     data: str
     model: str                          # its name
     objects: str                        # how objects were found
-    average_precision: float | None     # of objects, mean over images and thresholds 0.50, 0.55, …, 0.95 (Data Science Bowl 2018)
+    # of objects, mean over images and thresholds 0.50, 0.55, …, 0.95 (Data Science Bowl 2018)
+    average_precision: float | None
     rand_error: float | None            # mean over the images (ISBI 2012)
     warping_error: float | None         # likewise, of objects parted by a pixel where they touch
 
@@ -48,11 +51,13 @@ class PixelEvaluation:
 
 
 def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World, *, strict: bool = False,
-             objects: Literal["none", "components", "watershed"] = "none", watch: Watch | None = None) -> PixelEvaluation:
+             objects: Literal["none", "components", "watershed"] = "none",
+             watch: Watch | None = None) -> PixelEvaluation:
     """The figures of `net` on the whole images of `part`, one of those of `pairs`; the processes share them.
 
-    `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the masks. Raises
-    ConvatlasError where the data has more classes than the network, and with `strict` where an image cannot be read.
+    `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the
+    masks. Raises ConvatlasError where the data has more classes than the network, and with `strict` where an image
+    cannot be read.
     """
     if len(pairs.classes) > net.num_classes:
         raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(pairs.classes)}")
@@ -73,18 +78,22 @@ def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World,
     table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
     means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
     names = net.card.classes or pairs.classes
-    return PixelEvaluation(judged, (*names, *map(str, range(len(names), net.num_classes))), pairs.name, name, objects, *means)
+    return PixelEvaluation(judged, (*names, *map(str, range(len(names), net.num_classes))), pairs.name, name,
+                           objects, *means)
 
 
 def figures(found: PixelEvaluation) -> dict[str, Any]:
     """All figures as plain values, for JSON."""
     s, judged = found.metrics, found.result
     return {"images": judged.count, "skipped": judged.skipped, "loss": judged.loss,
-            "pixel_accuracy": s.accuracy, "pixel_error": 1 - s.accuracy, "mean_accuracy": s.mean_accuracy, "mean_iou": s.mean_iou,
-            "frequency_weighted_iou": s.weighted_iou, "images_per_second": judged.images_per_second,
-            **({} if found.average_precision is None else {"objects": found.objects, "average_precision": found.average_precision,
-                                                           "rand_error": found.rand_error, "warping_error": found.warping_error}),
-            "classes": [{"class": name, "iou": iou, "dice": dice} for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=True)],
+            "pixel_accuracy": s.accuracy, "pixel_error": 1 - s.accuracy, "mean_accuracy": s.mean_accuracy,
+            "mean_iou": s.mean_iou, "frequency_weighted_iou": s.weighted_iou,
+            "images_per_second": judged.images_per_second,
+            **({} if found.average_precision is None
+               else {"objects": found.objects, "average_precision": found.average_precision,
+                     "rand_error": found.rand_error, "warping_error": found.warping_error}),
+            "classes": [{"class": name, "iou": iou, "dice": dice}
+                        for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=True)],
             "confusion": judged.confusion.tolist()}
 
 
@@ -92,8 +101,10 @@ def write(found: PixelEvaluation, where: Path) -> list[Path]:
     """Write figures.json, classes.csv (IoU and Dice), confusion.csv and .png (to 100 classes; pixels) into a folder."""
     make_folder(where)
     s, matrix, names = found.metrics, found.result.confusion, found.classes
-    written = [text_file(where / "figures.json", json.dumps(_finite(figures(found)), indent=2, ensure_ascii=False) + "\n"),
-               csv_file(where / "classes.csv", ["class", "iou", "dice"], ([*row] for row in zip(names, s.iou, s.dice, strict=True))),
+    written = [text_file(where / "figures.json", json.dumps(_finite(figures(found)), indent=2, ensure_ascii=False)
+                         + "\n"),
+               csv_file(where / "classes.csv", ["class", "iou", "dice"],
+                        ([*row] for row in zip(names, s.iou, s.dice, strict=True))),
                csv_file(where / "confusion.csv", ["true \\ predicted", *names],
                         ([name, *row] for name, row in zip(names, matrix.tolist(), strict=True)))]
     if len(names) <= DRAWN:

@@ -19,7 +19,8 @@ from .picture import Picture, kind
 LARGEST = 2048          # pixels along the longer side of an overlay; larger images are thinned out
 VISIBLE = 0.45          # how strong a class's colour is over the image
 AT_ONCE = 2**22         # pixels that are looked at together
-COLORS = ((230, 75, 53), (0, 160, 135), (60, 84, 136), (243, 155, 127), (145, 209, 194), (126, 97, 72), (132, 145, 180), (220, 180, 0))
+COLORS = ((230, 75, 53), (0, 160, 135), (60, 84, 136), (243, 155, 127), (145, 209, 194), (126, 97, 72),
+          (132, 145, 180), (220, 180, 0))
 
 Labels = NDArray[np.integer[Any]]
 
@@ -72,17 +73,22 @@ def write_overlay(image: Picture, labels: Any, path: Path) -> None:
 
 
 def write_areas(path: Path, found: Sequence[Finished], names: Sequence[str]) -> None:
-    """`areas.csv`: one line per image and class, with its pixels and their share; and the image's instances, where counted."""
+    """`areas.csv`: one line per image and class, with its pixels and their share; and the image's instances, where
+    counted.
+    """
     with writing(path), path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(("image", "class", "pixels", "share", "instances"))
         for each in found:
             for name, pixels in zip(names, each.pixels, strict=False):
-                table.writerow((each.image, name, pixels, round(pixels / sum(each.pixels), 6), "" if each.count is None else each.count))
+                table.writerow((each.image, name, pixels, round(pixels / sum(each.pixels), 6),
+                                "" if each.count is None else each.count))
 
 
 def write_instances(labels: Labels, how: Literal["components", "watershed"], names: Sequence[str], path: Path) -> None:
-    """Objects of every class but 0, numbered through: a TIFF (H, W) of int32, and a table of their places and areas beside it."""
+    """Objects of every class but 0, numbered through: a TIFF (H, W) of int32, and a table of their places and areas
+    beside it.
+    """
     objects, rows = np.zeros(labels.shape, np.int32), list[tuple[object, ...]]()
     for label in np.unique(labels[labels > 0]).tolist():
         found = instances((labels == label).astype(np.float32), how)

@@ -26,13 +26,15 @@ def watershed(share: NDArray[np.floating[Any]], smallest: int = SMALLEST) -> Num
     foreground = share > 0.5
     depth = gaussian_filter(distance_transform_edt(foreground), 1.0)
     seeds = np.zeros(share.shape, np.int64)
-    for number, place in enumerate(peak_local_max(depth, min_distance=4, labels=components(foreground), exclude_border=False), start=1):
+    for number, place in enumerate(peak_local_max(depth, min_distance=4, labels=components(foreground),
+                                                  exclude_border=False), start=1):
         seeds[tuple(place)] = number
     return _without_small(np.asarray(flood(-depth, seeds, mask=foreground), dtype=np.int64), smallest)
 
 
 def instances(share: NDArray[np.floating[Any]], how: Literal["components", "watershed"]) -> Numbers:
-    """Objects of a foreground probability (H, W) of which at least 10 pixels are sure; int64 (H, W), 0 the background."""
+    """Objects of a foreground probability (H, W) of which at least 10 pixels are sure; int64 (H, W), 0 the background.
+    """
     return watershed(share) if how == "watershed" else components(share > 0.5, SMALLEST)
 
 
@@ -42,7 +44,8 @@ def measured(objects: Numbers) -> Iterator[dict[str, float]]:
     area = np.bincount(objects.ravel())
     high, wide = (np.bincount(objects.ravel(), weights=each.ravel()) for each in (rows, columns))
     for number in np.flatnonzero(area)[1 if area[0] else 0:]:
-        yield {"object": int(number), "area": int(area[number]), "row": high[number] / area[number], "column": wide[number] / area[number]}
+        yield {"object": int(number), "area": int(area[number]), "row": high[number] / area[number],
+               "column": wide[number] / area[number]}
 
 
 def _without_small(objects: Numbers, smallest: int) -> Numbers:

@@ -29,8 +29,8 @@ def jobs_of(images: Sequence[Any], folder: Path, wanted: Collection[str]) -> lis
     known: dict[str, str] = {}
     for job in jobs:
         if known.setdefault(job.name, job.image) != job.image:
-            raise ConvatlasError(f"{known[job.name]!r} and {job.image!r} would both become {job.final.name!r}: rename one, or segment "
-                                 "them into different folders")
+            raise ConvatlasError(f"{known[job.name]!r} and {job.image!r} would both become {job.final.name!r}: rename "
+                                 "one, or segment them into different folders")
     return jobs
 
 
@@ -38,9 +38,11 @@ def _job(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Job:
     path = Path(image) if isinstance(image, str | Path) else None
     name = path.stem if path else f"image{number}"
     family = kind(path) if path else "picture"
-    suffix = {"npy": ".npy", "zarr": ".zarr", "tiff": ".tif"}.get(family, ".tif" if path and path.suffix.lower() in TIFF else ".png")
+    suffix = {"npy": ".npy", "zarr": ".zarr", "tiff": ".tif"}.get(family, ".tif"
+                                                                  if path and path.suffix.lower() in TIFF else ".png")
     suffixes = {"probabilities": ".zarr" if family == "zarr" else ".npy", "overlay": ".png", "instances": ".tif"}
-    shares, overlay, instances = (folder / f"{name}.{what}{end}" if what in wanted else None for what, end in suffixes.items())
+    shares, overlay, instances = (folder / f"{name}.{what}{end}" if what in wanted else None
+                                  for what, end in suffixes.items())
     final = folder / f"{name}.labels{suffix}"
     labels = folder / f".{name}.labels.npy" if family == "picture" else final
     return Job(name, image, str(path or name), labels, final, shares, overlay, instances)

@@ -32,12 +32,15 @@ def pixel_metrics(confusion: Tensor) -> PixelMetrics:
     iou, recall = right / union, right / true       # nan where there is nothing
     dice = 2 * right / (true + called)
     return PixelMetrics(
-        accuracy=float(right.sum() / table.sum().clamp(min=1)), mean_accuracy=float(recall.nanmean()), mean_iou=float(iou.nanmean()),
-        weighted_iou=float((true * iou.nan_to_num()).sum() / table.sum().clamp(min=1)), iou=tuple(iou.tolist()), dice=tuple(dice.tolist()))
+        accuracy=float(right.sum() / table.sum().clamp(min=1)), mean_accuracy=float(recall.nanmean()),
+        mean_iou=float(iou.nanmean()), weighted_iou=float((true * iou.nan_to_num()).sum() / table.sum().clamp(min=1)),
+        iou=tuple(iou.tolist()), dice=tuple(dice.tolist()))
 
 
 def overlaps(truth: Numbers, found: Numbers) -> NDArray[np.int64]:
-    """Pixels that each true object shares with each found one: int64 (objects + 1, found + 1); row and column 0 are the background."""
+    """Pixels that each true object shares with each found one: int64 (objects + 1, found + 1); row and column 0 are the
+    background.
+    """
     rows, columns = (np.unique(each, return_inverse=True) for each in (truth, found))
     table = np.zeros((len(rows[0]), len(columns[0])), np.int64)
     np.add.at(table, (rows[1].ravel(), columns[1].ravel()), 1)
@@ -47,11 +50,13 @@ def overlaps(truth: Numbers, found: Numbers) -> NDArray[np.int64]:
     return table
 
 
-def instance_precision(truth: Sequence[Numbers], found: Sequence[Numbers], thresholds: Sequence[float] = THRESHOLDS) -> float:
-    """Mean over images and thresholds of TP / (TP + FP + FN), as the Data Science Bowl 2018 scored: label maps (H, W), 0 the background.
+def instance_precision(truth: Sequence[Numbers], found: Sequence[Numbers],
+                       thresholds: Sequence[float] = THRESHOLDS) -> float:
+    """Mean over images and thresholds of TP / (TP + FP + FN), as the Data Science Bowl 2018 scored: label maps (H, W),
+    0 the background.
 
-    An object is found if one of the prediction overlaps it with an intersection over union above the threshold. An image without
-    objects counts 1 if none are found.
+    An object is found if one of the prediction overlaps it with an intersection over union above the threshold. An
+    image without objects counts 1 if none are found.
     """
     values = []
     for true, guess in zip(truth, found, strict=True):
@@ -66,7 +71,9 @@ def instance_precision(truth: Sequence[Numbers], found: Sequence[Numbers], thres
 
 
 def rand_error(truth: Numbers, found: Numbers) -> float:
-    """1 − the F-score of pairs of pixels, over the pixels that are not background in `truth`: ISBI 2012's, by scikit-image."""
+    """1 − the F-score of pairs of pixels, over the pixels that are not background in `truth`: ISBI 2012's, by
+    scikit-image.
+    """
     from skimage.metrics import adapted_rand_error
 
     return float(adapted_rand_error(truth, found)[0])

@@ -17,10 +17,12 @@ JOURNAL, TILE, FORMAT = "journal.jsonl", "tile chosen", 1
 
 
 class Journal:
-    """Journal of the bands that are written of each image, one line each, in the output folder as long as the work is not done.
+    """Journal of the bands that are written of each image, one line each, in the output folder as long as the work is
+    not done.
 
-    The first line says what work it is, and the tile that was chosen for it, which may have depended on the memory that was free.
-    Processes append to it at once: a line is written by one call. What a killed process left of a line is cut off when work begins again.
+    The first line says what work it is, and the tile that was chosen for it, which may have depended on the memory that
+    was free. Processes append to it at once: a line is written by one call. What a killed process left of a line is cut
+    off when work begins again.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
@@ -29,7 +31,8 @@ class Journal:
         self.done: set[tuple[str, int]] = set()
 
     def begin(self, choose: Callable[[], int]) -> str:
-        """Go on with unfinished work of the same settings, or write the first line; returns the journal, for `take` in all processes.
+        """Go on with unfinished work of the same settings, or write the first line; returns the journal, for `take` in
+        all processes.
 
         What there is of other settings is a ConvatlasError, unless nothing is done yet.
         """
@@ -56,8 +59,8 @@ class Journal:
         same = bool(lines) and {key: known.get(key) for key in self.settings} == self.settings
         if same or len(lines) < 2:
             return same
-        raise ConvatlasError(f"{str(self.path.parent)!r} holds unfinished work with another network, other images or other settings: "
-                             f"name another folder with --out, or delete {self.path.name} there")
+        raise ConvatlasError(f"{str(self.path.parent)!r} holds unfinished work with another network, other images or "
+                             f"other settings: name another folder with --out, or delete {self.path.name} there")
 
     def add(self, image: str, band: int) -> None:
         """Note that a band is written: in one piece, and on the disk before this returns."""
@@ -82,7 +85,8 @@ def _whole(text: str) -> list[str]:
 def create(path: Path, shape: tuple[int, ...], dtype: str, chunk: int) -> None:
     """An array of zeros on disk, as large as it will be, of the kind that `path` ends in: .npy, .tif or .zarr.
 
-    `chunk` is the side of Zarr's chunks. Its room is taken at once, so that a full disk is told now, and not by a signal later.
+    `chunk` is the side of Zarr's chunks. Its room is taken at once, so that a full disk is told now, and not by a
+    signal later.
     """
     with writing(path):
         if path.suffix == ".zarr":
@@ -132,4 +136,5 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; name another folder with --out") from error
+        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; name another folder with "
+                             "--out") from error

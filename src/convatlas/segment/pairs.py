@@ -1,10 +1,10 @@
 """Images with masks: what a network that segments is trained on, from folders or made from a seed.
 
-    root/images/a.png  root/masks/a.png            (masks, labels, or annotations; or the same below root/train and root/val)
-    root/<id>/images/<id>.png  root/<id>/masks/*.png        (one file per instance, as the Data Science Bowl 2018 has them)
+    root/images/a.png  root/masks/a.png                 masks, labels or annotations; or below root/train and root/val
+    root/<id>/images/<id>.png  root/<id>/masks/*.png    one file per instance, as in the Data Science Bowl 2018
 
-A mask's pixels are class numbers, instances (0 is the background, every other number one object), or 0 and 255. Which of them is
-found out from all training masks, and told; `data.masks` says it instead.
+A mask's pixels are class numbers, instances (0 is the background, every other number one object), or 0 and 255. Which
+of them is found out from all training masks, and told; `data.masks` says it instead.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -105,7 +105,8 @@ class Files:
         for place, path in enumerate(files, start=1):
             found = read_mask(path, self.colors)
             if found.shape != numbers.shape:
-                raise UnreadableImage(f"the mask {str(path)!r} is {found.shape[0]}×{found.shape[1]} pixels, its image {height}×{width}")
+                raise UnreadableImage(f"the mask {str(path)!r} is {found.shape[0]}×{found.shape[1]} pixels, its image "
+                                      f"{height}×{width}")
             if len(files) == 1:
                 return found
             numbers[found > 0] = place
@@ -179,22 +180,24 @@ class Made:
 def open_pairs(config: Data, *, seed: int = 0) -> Pairs:
     """The images and masks that `config.source` names: `cells`, or a folder.
 
-    A folder without parts of its own is split by the order of its file names: every k-th pair, k = 1 / `val_fraction`, is held out, so
-    that the split is the same for every seed. Raises ConvatlasError for masks that are missing, and for a folder of another layout.
+    A folder without parts of its own is split by the order of its file names: every k-th pair, k = 1 / `val_fraction`,
+    is held out, so that the split is the same for every seed. Raises ConvatlasError for masks that are missing, and for
+    a folder of another layout.
     """
     if config.source == CELLS:
         return Pairs(CELLS, ("background", "cell"), Made(40, seed=1), Made(10, seed=2))
     root = Path(config.source).expanduser()
     if not root.is_dir():
         raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; `{CELLS}` comes along")
-    parts = [part for name in ("train", "val", "valid", "validation", "test") if (part := root / name).is_dir() and _files(part)]
+    parts = [part for name in ("train", "val", "valid", "validation", "test")
+             if (part := root / name).is_dir() and _files(part)]
     found = [_files(part) for part in parts[:2]] if len(parts) > 1 else [_files(root)]
     if not found[0]:
-        raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks: it needs the folders images/ and masks/ (or labels/) "
-                             "with files of the same names")
+        raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks: it needs the folders images/ and "
+                             "masks/ (or labels/) with files of the same names")
     kind, names, colors, notes = _meaning([masks for _, masks in found[0]], config.masks)
-    sets = [Files(root.resolve().name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), kind, colors)
-            for pairs in found]
+    sets = [Files(root.resolve().name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), kind,
+                  colors) for pairs in found]
     if len(sets) == 2:
         if kind == "classes":
             _refuse_unknown([masks for _, masks in found[1]], colors, len(names))
@@ -202,7 +205,8 @@ def open_pairs(config: Data, *, seed: int = 0) -> Pairs:
     every = max(round(1 / config.val_fraction), 2)
     held = tuple(range(every - 1, len(sets[0]), every))
     if not held:
-        raise ConvatlasError(f"{config.source!r} has {len(sets[0])} pairs, of which none can be held out: give more, or a folder val/")
+        raise ConvatlasError(f"{config.source!r} has {len(sets[0])} pairs, of which none can be held out: give more, "
+                             "or a folder val/")
     kept = tuple(index for index in range(len(sets[0])) if index not in set(held))
     told = f"Of the {len(sets[0])} pairs every {every}th is held out, in the order of their names."
     return Pairs(sets[0].name, names, Subset(sets[0], kept), Subset(sets[0], held), (*notes, told))
@@ -218,10 +222,12 @@ def _files(root: Path) -> list[tuple[Path, tuple[Path, ...]]]:
         missing = [path.name for path in pictures if _mask_stem(path.stem, by_stem) is None]
         if missing:
             more = f" and {len(missing) - 1} more" if missing[1:] else ""
-            raise ConvatlasError(f"{str(images / missing[0])!r}{more} has no mask in {str(masks)!r}: it needs a file of the same name")
+            raise ConvatlasError(f"{str(images / missing[0])!r}{more} has no mask in {str(masks)!r}: it needs a file "
+                                 "of the same name")
         return [(path, (by_stem[stem],)) for path in pictures if (stem := _mask_stem(path.stem, by_stem)) is not None]
     folders = sorted(path for path in root.iterdir() if (path / "images").is_dir() and (path / "masks").is_dir())
-    return [(image, tuple(_pictures(folder / "masks"))) for folder in folders for image in _pictures(folder / "images")[:1]]
+    return [(image, tuple(_pictures(folder / "masks"))) for folder in folders
+            for image in _pictures(folder / "images")[:1]]
 
 
 def _mask_stem(stem: str, known: Mapping[str, Path]) -> str | None:
@@ -229,11 +235,12 @@ def _mask_stem(stem: str, known: Mapping[str, Path]) -> str | None:
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
-def _meaning(masks: Sequence[tuple[Path, ...]], asked: str) -> tuple[Kind, tuple[str, ...], dict[tuple[int, ...], int] | None,
-                                                                        tuple[str, ...]]:
+def _meaning(masks: Sequence[tuple[Path, ...]],
+             asked: str) -> tuple[Kind, tuple[str, ...], dict[tuple[int, ...], int] | None, tuple[str, ...]]:
     """(what the numbers are, names of the classes, colours, a sentence) of training masks."""
     if any(len(files) != 1 for files in masks):
         return "instances", ("background", "object"), None, ("Masks are one file per object.",)
@@ -252,21 +259,25 @@ def _meaning(masks: Sequence[tuple[Path, ...]], asked: str) -> tuple[Kind, tuple
         return kind, ("background", "object"), colors, (f"Masks hold {what} (data.masks = {kind}).",)
     count = max(values - {IGNORED}, default=0) + 1
     if count > 256:
-        raise ConvatlasError(f"masks hold class numbers up to {count - 1}: if they are objects, --set data.masks=instances")
+        raise ConvatlasError(f"masks hold class numbers up to {count - 1}: if they are objects, --set "
+                             "data.masks=instances")
     names = ("background", *(f"class {number}" for number in range(1, count)))
-    told = f"Masks hold {count} classes (data.masks = classes)" + (", and 255 where a pixel does not count." if IGNORED in values else ".")
+    told = f"Masks hold {count} classes (data.masks = classes)" + (", and 255 where a pixel does not count."
+                                                                   if IGNORED in values else ".")
     absent = sorted(set(range(count)) - values)
-    some = f"Of them {_listed(values - {IGNORED})} occur; if that is not what the masks mean, data.masks says what they are."
+    some = (f"Of them {_listed(values - {IGNORED})} occur; if that is not what the masks mean, data.masks says "
+            "what they are.")
     return kind, names, colors, (told, some) if absent else (told,)
 
 
-def _refuse_unknown(masks: Sequence[tuple[Path, ...]], colors: Mapping[tuple[int, ...], int] | None, count: int) -> None:
+def _refuse_unknown(masks: Sequence[tuple[Path, ...]], colors: Mapping[tuple[int, ...], int] | None,
+                    count: int) -> None:
     """Class numbers that no training mask has would be judged without having been learned."""
     odd = {path: set(np.unique(read_mask(path, colors)).tolist()) - {*range(count), IGNORED} for (path,) in masks}
     if wrong := [path for path, values in odd.items() if values]:
         more, values = f" and {len(wrong) - 1} more" if wrong[1:] else "", _listed(set().union(*odd.values()))
-        raise ConvatlasError(f"the mask {str(wrong[0])!r}{more} holds {values}, and those of the training part 0 to {count - 1}, "
-                             f"or {IGNORED} where a pixel does not count")
+        raise ConvatlasError(f"the mask {str(wrong[0])!r}{more} holds {values}, and those of the training part 0 to "
+                             f"{count - 1}, or {IGNORED} where a pixel does not count")
 
 
 def _listed(values: Collection[int]) -> str:
@@ -291,10 +302,11 @@ def _colors(masks: Sequence[Path]) -> dict[tuple[int, ...], int] | None:
     found = set[tuple[int, ...]]()
     for path in masks:
         with _opened(path) as image:
-            found |= {tuple(color) for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
+            found |= {tuple(color)
+                      for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
         if len(found) > 64:
-            raise ConvatlasError(f"the mask {str(path)!r} has {len(found)} colours: masks are numbers, or few plain colours (as PNG; JPEG "
-                                 "mixes them)")
+            raise ConvatlasError(f"the mask {str(path)!r} has {len(found)} colours: masks are numbers, or few plain "
+                                 "colours (as PNG; JPEG mixes them)")
     return {color: number for number, color in enumerate(sorted(found))}
 
 

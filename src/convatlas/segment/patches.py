@@ -1,8 +1,10 @@
-"""Batches for training a network that segments: patches of the network's input size, with a class and a weight for every score.
+"""Batches for training a network that segments: patches of the network's input size, with a class and a weight for
+every score.
 
-As in the paper, what lies beyond an image is mirrored, image and mask are deformed by the same field, and a network without padding
-sees more pixels than it scores. Everything about a patch depends on its image's seed only, so that any number of workers gives the
-same, and training resumes exactly; the loader of all other training (data/loader.py) does the rest.
+As in the paper, what lies beyond an image is mirrored, image and mask are deformed by the same field, and a network
+without padding sees more pixels than it scores. Everything about a patch depends on its image's seed only, so that any
+number of workers gives the same, and training resumes exactly; the loader of all other training (data/loader.py) does
+the rest.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +30,8 @@ PLANES = 2              # behind a patch's channels: classes, weights
 
 
 class Packed:
-    """Image, classes and weights of each pair as one float tensor (C + 2, H, W), pixels from 0 to 255; kept once it was made.
+    """Image, classes and weights of each pair as one float tensor (C + 2, H, W), pixels from 0 to 255; kept once it was
+    made.
 
     `labels` are the classes of all pixels that count, for the weights of classes.
     """
@@ -55,7 +58,8 @@ class Packed:
                 height, width = classes.shape
                 raise ConvatlasError(f"the mask of {self.pairs.file_of(index)!r} is {height}×{width} pixels, its image "
                                      f"{image.shape[1]}×{image.shape[2]}")
-            self._kept[index] = torch.cat([image.float(), classes[None].float(), weights[None]]).half()     # exact to 2048
+            # exact to 2048
+            self._kept[index] = torch.cat([image.float(), classes[None].float(), weights[None]]).half()
         return self._kept[index].float()
 
     @cached_property
@@ -68,16 +72,20 @@ class Packed:
 class Patches:
     """Makes patches (n, in_chans + 2, h, w) of packed images: what `Loader` calls a transform."""
 
-    def __init__(self, preprocess: Preprocess, augment: Augment, size: tuple[int, int], in_chans: int, border: int) -> None:
+    def __init__(self, preprocess: Preprocess, augment: Augment, size: tuple[int, int], in_chans: int,
+                 border: int) -> None:
         self.network, self.channels, self.border, self.augment = size, in_chans, border, augment
         shift, turn = augment.affine[1], radians(augment.affine[0])
-        around = ceil(3 * augment.elastic + max(size) * (shift + turn / 2)) if augment.elastic or any(augment.affine) else 0
+        around = (ceil(3 * augment.elastic + max(size) * (shift + turn / 2))
+                  if augment.elastic or any(augment.affine) else 0)
         self.around = around        # pixels read on each side for what a deformation moves into the patch
         self.shaped = make_transform(preprocess, (size[0] + 2 * around, size[1] + 2 * around), in_chans, augment)
         self.in_chans, self.size, self.random = in_chans + PLANES, size, True      # of what it makes
 
     def batch(self, packed: Tensor, seeds: Tensor) -> Tensor:
-        """Packed images (n, C + 2, H, W), seeds int64 (n,) -> (n, in_chans + 2, h, w): normalised pixels, classes, weights."""
+        """Packed images (n, C + 2, H, W), seeds int64 (n,) -> (n, in_chans + 2, h, w): normalised pixels, classes,
+        weights.
+        """
         return self.each(list(packed), seeds)[0]
 
     def each(self, packed: Sequence[Tensor], seeds: Tensor) -> tuple[Tensor, dict[int, UnreadableImage]]:
@@ -106,7 +114,9 @@ class Patches:
         return made.contiguous()
 
     def _window(self, packed: Tensor, seeds: Tensor) -> Tensor:
-        """A random place for the scores inside the image, and around it what the network and the deformation need, mirrored."""
+        """A random place for the scores inside the image, and around it what the network and the deformation need,
+        mirrored.
+        """
         places = uniforms(derived(seeds, "patch"), 2, "window")[0]
         for axis, place in zip((2, 3), places, strict=True):
             side, scored = packed.shape[axis], self.network[axis - 2] - 2 * self.border
@@ -120,13 +130,14 @@ class Patches:
 class PatchLoader:
     """Batches of patches and their targets (n, 2, h', w'), classes and weights, where the network scores."""
 
-    def __init__(self, pairs: Masked, net: Segmenter, preprocess: Preprocess, augment: Augment, loss: Loss, batch_size: int, *,
-                 seed: int, shuffle: bool, rank: int, world: int, workers: int, strict: bool) -> None:
+    def __init__(self, pairs: Masked, net: Segmenter, preprocess: Preprocess, augment: Augment, loss: Loss,
+                 batch_size: int, *, seed: int, shuffle: bool, rank: int, world: int, workers: int,
+                 strict: bool) -> None:
         size = net.image_size
         high, wide = net.output_size(*size)
         if size[0] - high != size[1] - wide or (size[0] - high) % 2:
-            raise ConvatlasError(f"{net.name} makes {high}×{wide} scores of {size[0]}×{size[1]} pixels: choose an --image-size that loses "
-                                 "as much on every side")
+            raise ConvatlasError(f"{net.name} makes {high}×{wide} scores of {size[0]}×{size[1]} pixels: choose an "
+                                 "--image-size that loses as much on every side")
         self.border = (size[0] - high) // 2
         self.images = Packed(pairs, loss)
         self.channels = net.in_chans
@@ -159,7 +170,8 @@ class WholeImages:
     With `strict`, one that cannot be read stops everything; otherwise it is noted in `skipped`.
     """
 
-    def __init__(self, pairs: Masked, transform: Transform, *, rank: int = 0, world: int = 1, strict: bool = False) -> None:
+    def __init__(self, pairs: Masked, transform: Transform, *, rank: int = 0, world: int = 1,
+                 strict: bool = False) -> None:
         self.pairs, self.transform, self.rank, self.world, self.strict = pairs, transform, rank, world, strict
         self.skipped: dict[int, str] = {}
         self.images = pairs

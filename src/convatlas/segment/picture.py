@@ -68,18 +68,21 @@ class Picture:
 def picture(image: Any, name: str = "image") -> Picture:
     """A tensor (C, H, W), an array (C, H, W), (H, W, C) or (H, W), a Pillow image, or the path of a file, as a Picture.
 
-    Of an array's three axes the last is the channels' if it is no longer than 4, else the first. TIFFs of more than 67 million pixels
-    and .npy files are mapped into memory, Zarr arrays (folders) read chunk by chunk, other files whole. Raises UnreadableImage.
+    Of an array's three axes the last is the channels' if it is no longer than 4, else the first. TIFFs of more than 67
+    million pixels and .npy files are mapped into memory, Zarr arrays (folders) read chunk by chunk, other files whole.
+    Raises UnreadableImage.
     """
     if isinstance(image, str | Path):
         return picture(_opened(Path(image)), str(image))
     if isinstance(image, Image.Image):
         image = to_tensor(image)
-    shape, dtype = tuple(getattr(image, "shape", ())), str(getattr(image, "dtype", type(image).__name__)).removeprefix("torch.")
+    shape, dtype = tuple(getattr(image, "shape", ())), str(getattr(image, "dtype",
+                                                                   type(image).__name__)).removeprefix("torch.")
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise UnreadableImage(f"{name!r} has the shape {shape}: an image is (H, W), (H, W, C) or (C, H, W)")
     if not dtype.lstrip("<>|").startswith(("uint8", "u1", "uint16", "u2", "bool", "float", "f4", "f8")):
-        raise UnreadableImage(f"{name!r} holds {dtype}, whose scale is not known: save it as uint8, uint16, or floats from 0 to 1")
+        raise UnreadableImage(f"{name!r} holds {dtype}, whose scale is not known: save it as uint8, uint16, or "
+                              "floats from 0 to 1")
     last = len(shape) == 3 and not isinstance(image, Tensor) and shape[2] <= 4
     return Picture(image, None if len(shape) == 2 else 2 if last else 0, name)
 
@@ -157,7 +160,9 @@ def _pixels(path: Path) -> int:
 
 
 def reflected(start: int, count: int, length: int) -> Tensor:
-    """Indices of start, start + 1, … among `length` pixels if the image goes on mirrored beyond its ends: int64 (count,)."""
+    """Indices of start, start + 1, … among `length` pixels if the image goes on mirrored beyond its ends: int64
+    (count,).
+    """
     period = max(2 * (length - 1), 1)
     place = torch.arange(start, start + count) % period
     return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)

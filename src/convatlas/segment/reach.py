@@ -1,4 +1,6 @@
-"""Reach of a network: what it needs around a pixel, and in memory, measured on an image of nothing and on the meta device."""
+"""Reach of a network: what it needs around a pixel, and in memory, measured on an image of nothing and on the meta
+device.
+"""
 
 import warnings
 import weakref
@@ -14,21 +16,25 @@ from ..data.cache import available_bytes
 from ..net.model import meta_state
 from ..net.segmenter import Segmenter, Whole
 
-SHARE = 0.25        # of the free memory that a batch of tiles may take: the image, the scores and torch's workspaces come on top
-LARGEST = 2048      # pixels along a tile's side: from there on larger ones save little, and spoil the processor's caches
+# of the free memory that a batch of tiles may take: the image, the scores and torch's workspaces come on top
+SHARE = 0.25
+# pixels along a tile's side: from there on larger ones save little, and spoil the processor's caches
+LARGEST = 2048
 
 
 def margin_of(net: Segmenter, side: int, phase: int) -> int | None:
-    """Scores at the end of a tile that depend on what is beyond it; None if their number is not less than `side` − `phase`.
+    """Scores at the end of a tile that depend on what is beyond it; None if their number is not less than `side` −
+    `phase`.
 
-    Zero padding aside, a score depends on a pixel exactly if it is not a number once the pixel is not: one pass over a strip with
-    NaN in its first, and one with NaN in its last `phase` rows, shows how far that spreads, whatever the weights are. Fast
-    convolution algorithms would spread it further, so they are off.
+    Zero padding aside, a score depends on a pixel exactly if it is not a number once the pixel is not: one pass over a
+    strip with NaN in its first, and one with NaN in its last `phase` rows, shows how far that spreads, whatever the
+    weights are. Fast convolution algorithms would spread it further, so they are off.
     """
     like = next(net.parameters())
-    strips = like.new_zeros(2, net.in_chans, side, next(s for s in range(phase, 64 * phase, phase) if net.accepts((side, s))))
+    strips = like.new_zeros(2, net.in_chans, side, next(s for s in range(phase, 64 * phase, phase)
+                                                        if net.accepts((side, s))))
     strips[0, :, :phase] = strips[1, :, -phase:] = torch.nan
-    with (torch.inference_mode(), warnings.catch_warnings(action="ignore"),         # oneDNN warns of flags that nobody set
+    with (torch.inference_mode(), warnings.catch_warnings(action="ignore"),     # oneDNN warns of flags that nobody set
           torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)):
         spoilt = net(strips).isnan().any(dim=3).any(dim=1)
     reached = max(int(spoilt[0].sum()), int(spoilt[1].sum()))
@@ -36,7 +42,8 @@ def margin_of(net: Segmenter, side: int, phase: int) -> int | None:
 
 
 def tile_for_memory(net: Segmenter, batch_size: int = 1) -> int:
-    """The side of the largest tiles of which a batch may be computed at once where the network is, at most `LARGEST`."""
+    """The side of the largest tiles of which a batch may be computed at once where the network is, at most `LARGEST`.
+    """
     least = 512 + (net.rest - 512) % net.step
     device = next(net.parameters()).device
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
@@ -45,7 +52,9 @@ def tile_for_memory(net: Segmenter, batch_size: int = 1) -> int:
 
 
 def peak_bytes(net: Segmenter, size: tuple[int, int]) -> int:
-    """The most memory that tensors take at once while `net` computes the scores of one image (height, width), its weights apart."""
+    """The most memory that tensors take at once while `net` computes the scores of one image (height, width), its
+    weights apart.
+    """
     like = next(net.parameters())
     state = meta_state(net, "net.")
     live = _Live()
@@ -55,7 +64,8 @@ def peak_bytes(net: Segmenter, size: tuple[int, int]) -> int:
 
 
 class _Live(TorchDispatchMode):     # type: ignore[no-untyped-call]
-    """While active: bytes of the tensors that operations have made and that are still there, and the most there were."""
+    """While active: bytes of the tensors that operations have made and that are still there, and the most there were.
+    """
 
     def __init__(self) -> None:
         super().__init__()      # type: ignore[no-untyped-call]

@@ -40,18 +40,19 @@ Instances = Literal["none", "components", "watershed"]
 Watch = Callable[[str, int, int], None]             # image, tiles done, tiles
 
 
-def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path, *, tile: int | None = None, overlap: int | None = None,
-            tta: Augmentation = "none", probabilities: bool = False, overlay: bool = False,
+def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path, *, tile: int | None = None,
+            overlap: int | None = None, tta: Augmentation = "none", probabilities: bool = False, overlay: bool = False,
             instances: Instances = "none", batch_size: int = 1, device: str = "auto",
             strict: bool = False, watch: Watch | None = None) -> list[Finished]:
     """Label every pixel of each image: a path, a Pillow image, a tensor (C, H, W) or an array (H, W[, C]) or (C, H, W).
 
-    `out` gets `<image>.labels.*` (class numbers; PNG or TIFF for pictures, and for .npy, large TIFFs and Zarr an array of the same
-    kind), on request `<image>.probabilities.npy` (K, H, W), `<image>.overlay.png`, `<image>.instances.tif` and `.csv`; always
-    `areas.csv`. Tiles, overlap and blending as `tiles` says; `tta` as `symmetry` does. Called again after an interruption it goes on,
-    and with as many threads per process on the same machine every bit is what an uninterrupted call writes; otherwise probabilities
-    differ by float rounding, and a label where two classes are that close. Under torchrun the processes share the tiles. Raises
-    ConvatlasError; an image that cannot be read has an `error` unless `strict`.
+    `out` gets `<image>.labels.*` (class numbers; PNG or TIFF for pictures, and for .npy, large TIFFs and Zarr an array
+    of the same kind), on request `<image>.probabilities.npy` (K, H, W), `<image>.overlay.png`, `<image>.instances.tif`
+    and `.csv`; always `areas.csv`. Tiles, overlap and blending as `tiles` says; `tta` as `symmetry` does. Called again
+    after an interruption it goes on, and with as many threads per process on the same machine every bit is what an
+    uninterrupted call writes; otherwise probabilities differ by float rounding, and a label where two classes are that
+    close. Under torchrun the processes share the tiles. Raises ConvatlasError; an image that cannot be read has an
+    `error` unless `strict`.
     """
     if tta not in CHOICES:
         raise ConvatlasError(f"tta = {tta!r} is refused{nearest(tta, CHOICES)}; there is {', '.join(CHOICES)}")
@@ -60,17 +61,20 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     files = [what for what, wanted in asked.items() if wanted]
     jobs = jobs_of(images, folder, files)
     net = _ready(model if isinstance(model, nn.Module) else load(model))
-    macs = macs_of(net)      # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
+    # not below: this imports torch._dynamo, and a process that does so among others may abort when it ends
+    macs = macs_of(net)
     with world(device) as here:
         layout = torch.channels_last if resolve_layout(None, macs, here.device) else torch.contiguous_format
         net.to(here.device).to(memory_format=layout)
         settings = {"network": net.name, "weights": weights_digest(net, named=False).hexdigest()[:16],
                     "images": [job.image for job in jobs],
-                    "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta, "files": [*files, instances]}
+                    "tile": tile, "overlap": overlap, "batch_size": batch_size, "tta": tta,
+                    "files": [*files, instances]}
         journal = Journal(folder, settings)
         journal.take(share(here, partial(journal.begin, lambda: tile or tile_for_memory(net, batch_size))))
         names = net.card.classes or tuple(map(str, range(max(net.num_classes, 2))))
-        work = _Work(here, net, averaged(partial(_shares, net), tta), journal, overlap, batch_size, instances, names, watch)
+        work = _Work(here, net, averaged(partial(_shares, net), tta), journal, overlap, batch_size,
+                     instances, names, watch)
         found = [_result(work, job, strict) for job in jobs]
         _first(here, partial(write_areas, folder / "areas.csv", found, names))
         _first(here, journal.end)
@@ -107,11 +111,12 @@ def _ready(model: Convnet) -> Segmenter:
 
 
 def _reader(net: Segmenter, image: Picture, device: torch.device) -> Read:
-    """Parts of the picture as the network's input: its channels, from 0 to 1, normalised; no resizing and no cropping."""
+    """Parts of the picture as the network's input: its channels, from 0 to 1, normalised; no resizing and no cropping.
+    """
     transform, dtype = transforms(net), next(net.parameters()).dtype
     if transform.fit not in ("none", "channel"):
-        raise ConvatlasError(f"preprocess.fit = {transform.fit} looks at whole pictures of one size, and a part of an image has neither: "
-                             "train with fit none or channel")
+        raise ConvatlasError(f"preprocess.fit = {transform.fit} looks at whole pictures of one size, and a part of an "
+                             "image has neither: train with fit none or channel")
 
     def read(top: int, left: int, height: int, width: int) -> Tensor:
         pixels = as_channels(image.read(top, left, height, width), net.in_chans)
@@ -149,12 +154,12 @@ def _label(work: _Work, job: Job) -> None:
     """One image, from its opening to its last file."""
     image = picture(job.source, job.image)
     if job.instances is not None and math.prod(image.size) > MAPPED:
-        raise ConvatlasError(f"{job.image!r} has {math.prod(image.size)} pixels, and objects are found in memory, in {MAPPED} at most: "
-                             "leave the instances out, and find them in parts of the labels")
+        raise ConvatlasError(f"{job.image!r} has {math.prod(image.size)} pixels, and objects are found in memory, in "
+                             f"{MAPPED} at most: leave the instances out, and find them in parts of the labels")
     read = _reader(work.net, image, work.here.device)
     try:
         _write(work, job, tiling(work.net, image.size, work.journal.tile, work.overlap), read)
-    except UnreadableImage as error:        # a damaged part that the other processes, which wait for this one, may not see
+    except UnreadableImage as error:    # a damaged part that the other processes, which wait for this one, may not see
         if work.here.size > 1:
             raise ConvatlasError(str(error)) from error
         raise
@@ -176,7 +181,8 @@ def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:
     with torch.inference_mode(), writing(job.labels):
         for top, start, found in blocks(cut, read, work.predict, mine, batch_size=work.batch_size):
             part = (slice(top, top + found.shape[1]), slice(start, start + found.shape[2]))
-            labels[part] = (found[0] > 0.5 if classes == 1 else found.max(dim=0).indices).cpu().numpy()     # argmax takes ten times as long
+            # argmax takes ten times as long
+            labels[part] = (found[0] > 0.5 if classes == 1 else found.max(dim=0).indices).cpu().numpy()
             if shares is not None:
                 shares[(slice(None), *part)] = found.cpu().numpy()
             done += 1
@@ -185,10 +191,12 @@ def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:
                 journal.add(job.name, mine[done // across - 1])
             if work.watch and here.main:
                 work.watch(job.image, done, len(mine) * across)
-    while not {(job.name, band) for band in range(len(cut.rows))} <= journal.done:     # the others' too, however long they take
+    # the others' too, however long they take
+    while not {(job.name, band) for band in range(len(cut.rows))} <= journal.done:
         time.sleep(0 if here.size == 1 else 0.2)
         journal.take()
-    agree(here, False)      # nobody goes on, and writes to the journal, while another still reads what this image is told by
+    # nobody goes on, and writes to the journal, while another still reads what this image is told by
+    agree(here, False)
 
 
 def _finish(work: _Work, job: Job, image: Picture) -> None:

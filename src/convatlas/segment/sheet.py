@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE, GAP, HEAD, LEFT = 200, 10, 66, 14         # units: a picture's longer side, between two, above and left of them
-TINTS = ("#000000", "#e64b35", "#00a087", "#3c5488", "#f39b7f", "#91d1c2", "#7e6148", "#8491b4", "#dcb400")      # of classes, in turn
+# of classes, in turn
+TINTS = ("#000000", "#e64b35", "#00a087", "#3c5488", "#f39b7f", "#91d1c2", "#7e6148", "#8491b4", "#dcb400")
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,33 @@ class Look:
 
 def look(net: Segmenter, image: Tensor, truth: Tensor | None = None, *, name: str = "", instances: Tensor | None = None,
          loss: Loss | None = None) -> Look:
-    """The network's classes for an image uint8 (C, H, W) of any size, and with `instances` the border weights that `loss` gives."""
+    """The network's classes for an image uint8 (C, H, W) of any size, and with `instances` the border weights that
+    `loss` gives.
+    """
     device = next(net.parameters()).device
     transform = transforms(net)
     pixels = transform.normalized(as_channels(image, net.in_chans).float().div_(255)).to(device)
     with torch.inference_mode():
         prediction = whole_scores(net.eval(), pixels).argmax(dim=0).cpu()
     loss = loss or net.card.loss or Loss()
-    weights = None if instances is None or not loss.border else 1 + border_weights(parted(instances), loss.border, loss.border_sigma)
+    weights = (None if instances is None or not loss.border
+               else 1 + border_weights(parted(instances), loss.border, loss.border_sigma))
     return Look(name, image, prediction, truth, weights)
 
 
 def draw(looks: Sequence[Look], classes: Sequence[str] = ()) -> "Figure":
     """A row per image. Errors: orange was missed (another class was said where the truth has one), blue is too much."""
     columns = ["image", *(["truth"] if looks[0].truth is not None else []), "prediction",
-               *(["errors"] if looks[0].truth is not None else []), *(["weights"] if looks[0].weights is not None else [])]
+               *(["errors"] if looks[0].truth is not None else []),
+               *(["weights"] if looks[0].weights is not None else [])]
     wide, high = LEFT * 2 + len(columns) * (SIDE + GAP), HEAD + len(looks) * (SIDE + 2 * GAP) + GAP
     with defaults():
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
         said = ["orange: missed", "blue: too much"] if looks[0].truth is not None else []
-        said += [f"{name}: " + _color_name(number) for number, name in enumerate(classes) if 0 < number < 4 and len(classes) > 2]
+        said += [f"{name}: " + _color_name(number) for number, name in enumerate(classes)
+                 if 0 < number < 4 and len(classes) > 2]
         _write(figure, LEFT, 16, "What it makes of the pixels", 13, bold=True)
         _write(figure, LEFT, 34, ", ".join(said), 10)
         for row, each in enumerate(looks):

@@ -1,7 +1,7 @@
 """Test-time augmentation: the mean of what a network says of an image turned and mirrored.
 
-The U-Net paper averages over "7 rotated versions of the input data" and does not say which; a square has eight symmetries, four
-of them rotations. `all` takes the eight, `rotations7` those seven that are not the image itself.
+The U-Net paper averages over "7 rotated versions of the input data" and does not say which; a square has eight
+symmetries, four of them rotations. `all` takes the eight, `rotations7` those seven that are not the image itself.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,5 @@
-"""Synthetic cells: images of round and long cells that touch, under uneven light, with membranes, noise and blur, from a seed.
+"""Synthetic cells: images of round and long cells that touch, under uneven light, with membranes, noise and blur, from
+a seed.
 
 They are here so that `convatlas train unet cells` has something to learn on any machine: telling a cell from the
 background is easy in most places, and hard where two touch, where the light fades, and where a vesicle looks like a
@@ -26,7 +27,8 @@ def _one(dice: np.random.Generator) -> tuple[Tensor, Tensor]:
     instances, distance = np.zeros((SIDE, SIDE), np.int64), np.full((SIDE, SIDE), 9.0)
     for _ in range(dice.integers(14, 34)):
         inside = _shape(dice, x, y)
-        new = (inside < 1) & (inside < distance)         # of two that overlap, each pixel goes to the one whose middle is nearer
+        # of two that overlap, each pixel goes to the one whose middle is nearer
+        new = (inside < 1) & (inside < distance)
         if ((inside < 1) & (instances > 0)).sum() > 0.35 * max((inside < 1).sum(), 1):
             continue
         instances[new] = instances.max() + 1
@@ -88,5 +90,6 @@ def _blurred(field: Field, sigma: float) -> Field:
     kernel /= kernel.sum()
     wide = np.pad(field, 4, mode="reflect")
     rows = sum(weight * wide[4 + k : 4 + k + SIDE] for k, weight in zip(reach, kernel, strict=True))
-    blurred: Field = sum(weight * np.asarray(rows)[:, 4 + k : 4 + k + SIDE] for k, weight in zip(reach, kernel, strict=True))
+    blurred: Field = sum(weight * np.asarray(rows)[:, 4 + k : 4 + k + SIDE]
+                         for k, weight in zip(reach, kernel, strict=True))
     return blurred

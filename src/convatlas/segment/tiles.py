@@ -1,9 +1,10 @@
 """Overlap-tile: scores of an image of any size from tiles that fit into memory (Ronneberger et al. 2015, Figure 2).
 
-A network without padding gives fewer scores than it sees pixels, and needs no seams: its tiles lie side by side, each sees
-`border` more pixels on every side, beyond the image mirrored ones. A padded network sees zeros where a tile ends, so its
-tiles overlap: what lies nearer to a tile's end than `margin` is dropped, what is left of the overlap is blended. Tiles
-begin at multiples of the network's stride; its pools and strided convolutions then halve as they do on the whole image.
+A network without padding gives fewer scores than it sees pixels, and needs no seams: its tiles lie side by side, each
+sees `border` more pixels on every side, beyond the image mirrored ones. A padded network sees zeros where a tile ends,
+so its tiles overlap: what lies nearer to a tile's end than `margin` is dropped, what is left of the overlap is blended.
+Tiles begin at multiples of the network's stride; its pools and strided convolutions then halve as they do on the whole
+image.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,7 +19,8 @@ from ..errors import ConvatlasError
 from ..net.segmenter import Segmenter
 from .reach import margin_of
 
-Read = Callable[[int, int, int, int], Tensor]       # top, left, height, width -> (C, height, width), also beyond the image
+# top, left, height, width -> (C, height, width), also beyond the image
+Read = Callable[[int, int, int, int], Tensor]
 Predict = Callable[[Tensor], Tensor]                # (n, C, h, w) -> (n, K, h', w')
 
 
@@ -39,7 +41,10 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Tiling:
-    """The cutting of an image: `rows` × `columns` of tiles. One row of tiles is a band, the unit that is written and resumed."""
+    """The cutting of an image: `rows` × `columns` of tiles.
+
+    One row of tiles is a band, the unit that is written and resumed.
+    """
 
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
@@ -78,29 +83,33 @@ class Tiling:
 
 
 def tiling(net: Segmenter, size: tuple[int, int], tile: int, overlap: int | None = None) -> Tiling:
-    """Plan the tiles of an image of (height, width) for `net`, which is in eval mode and on the device that will compute.
+    """Plan the tiles of an image of (height, width) for `net`, which is in eval mode and on the device that will
+    compute.
 
-    `tile` is the side of what the network gets at once, at most (`reach.tile_for_memory` knows one). `overlap` is for padded
-    networks; without it, twice what a pixel of the scores depends on, or, where that is more than a
-    fifth of the tile, a quarter of the tile. Raises ConvatlasError for what cannot be.
+    `tile` is the side of what the network gets at once, at most (`reach.tile_for_memory` knows one). `overlap` is for
+    padded networks; without it, twice what a pixel of the scores depends on, or, where that is more than a fifth of the
+    tile, a quarter of the tile. Raises ConvatlasError for what cannot be.
     """
     phase = net.step if net.step > 1 else lcm(*(info["reduction"] for info in net.feature_info))
     border = _border(net)
     side = (tile - 2 * border) // phase * phase
     if side < phase:
-        raise ConvatlasError(f"tile = {tile} is too small for {net.name}: it sees {border} pixels around its scores and works in steps of "
-                             f"{phase}, so at least {phase + 2 * border}")
+        raise ConvatlasError(f"tile = {tile} is too small for {net.name}: it sees {border} pixels around its scores "
+                             f"and works in steps of {phase}, so at least {phase + 2 * border}")
     shared, margin = (0, 0) if net.step > 1 or max(size) <= side else _overlap(net, side, overlap, phase)
     least = 1 if net.step > 1 else next(s for s in (1, *range(phase, 64 * phase, phase)) if net.accepts((s, s)))
     rows, columns = (_cut(length, side, shared) for length in size)
     return Tiling(rows, columns, shared, margin, border, net.step, net.rest, least)
 
 
-def blocks(tiling: Tiling, read: Read, predict: Predict, bands: Iterable[int] | None = None, *, batch_size: int = 1) -> Iterator[Block]:
-    """The scores of `bands`, in ascending order (default: all), each pixel once; memory does not grow with the image's height.
+def blocks(tiling: Tiling, read: Read, predict: Predict, bands: Iterable[int] | None = None, *,
+           batch_size: int = 1) -> Iterator[Block]:
+    """The scores of `bands`, in ascending order (default: all), each pixel once; memory does not grow with the image's
+    height.
 
     Tiles go through `predict` in batches of one shape within a band, so that a band's scores do not depend on what was
-    computed before it: after an interruption they are the same. A band that does not follow the one before it costs that one again.
+    computed before it: after an interruption they are the same. A band that does not follow the one before it costs
+    that one again.
     """
     blend, last = _Blend(tiling), -1
     for band in range(len(tiling.rows)) if bands is None else bands:
@@ -121,13 +130,15 @@ class _Blend:
         self.above = torch.empty(0)         # (K, overlap, W), what the band above adds
 
     def add(self, band: int, column: int, scores: Tensor, alone: bool = False) -> Block:
-        """Rows that this tile finishes; `alone` if the band above it is not known, and only the one below it is wanted."""
+        """Rows that this tile finishes; `alone` if the band above it is not known, and only the one below it is wanted.
+        """
         tiling, shared = self.tiling, self.tiling.overlap
         (top, bottom), (left, right) = tiling.rows[band], tiling.columns[column]
         scores = scores[:, : bottom - top, : right - left]
         if not shared:
             return Block(top, left, scores)
-        scores = scores * tiling.weight(tiling.rows, band, scores)[:, None] * tiling.weight(tiling.columns, column, scores)
+        scores = scores * tiling.weight(tiling.rows, band,
+                                        scores)[:, None] * tiling.weight(tiling.columns, column, scores)
         if column > 0:
             scores[:, :, :shared] += self.beside
         if column + 1 < len(tiling.columns):
@@ -176,12 +187,14 @@ def _overlap(net: Segmenter, side: int, wanted: int | None, phase: int) -> tuple
     if wanted is not None:
         overlap = -(-wanted // phase) * phase
         if wanted < 0 or overlap > side // 2:
-            raise ConvatlasError(f"overlap = {wanted} is refused for tiles of {side}: from 0 to {side // 2 // phase * phase}, half a tile")
+            raise ConvatlasError(f"overlap = {wanted} is refused for tiles of {side}: from 0 to "
+                                 f"{side // 2 // phase * phase}, half a tile")
         return overlap, overlap // 4
     margin = margin_of(net, side, phase)
     if margin is not None and 5 * margin <= side:
         return -(-(2 * margin + 1) // phase) * phase, margin
     overlap = max(side // 4 // phase, 1) * phase
     if overlap > side // 2:
-        raise ConvatlasError(f"tile = {side} is too small for {net.name}: at least {2 * phase}, so that tiles can overlap")
+        raise ConvatlasError(f"tile = {side} is too small for {net.name}: at least {2 * phase}, so that "
+                             "tiles can overlap")
     return overlap, overlap // 4

@@ -14,10 +14,11 @@ from .sheet import draw, look
 
 def loaders(run: Run, net: Segmenter, pairs: Pairs, here: World) -> tuple[PatchLoader, WholeImages]:
     """Patches to train on, and whole images to be judged on; each process gets its share."""
-    patches = PatchLoader(pairs.train, net, run.preprocess, run.augment, run.loss, run.data.batch_size, seed=run.train.seed,
-                          shuffle=run.data.shuffle, rank=here.rank, world=here.size, workers=run.data.workers, strict=run.data.strict)
-    whole = WholeImages(pairs.val, make_transform(run.preprocess, net.image_size, net.in_chans), rank=here.rank, world=here.size,
-                        strict=run.data.strict)
+    patches = PatchLoader(pairs.train, net, run.preprocess, run.augment, run.loss, run.data.batch_size,
+                          seed=run.train.seed, shuffle=run.data.shuffle, rank=here.rank, world=here.size,
+                          workers=run.data.workers, strict=run.data.strict)
+    whole = WholeImages(pairs.val, make_transform(run.preprocess, net.image_size, net.in_chans), rank=here.rank,
+                        world=here.size, strict=run.data.strict)
     return patches, whole
 
 
@@ -28,7 +29,8 @@ def channel_notes(net: Segmenter, pairs: Pairs) -> tuple[str, ...]:
         return ()
     how = {(1, 3): "grey images are repeated on three channels", (3, 1): "colour images are turned grey"}
     told = how.get((min(found, 3), net.in_chans), f"images have {found} channels")
-    return (f"{net.name} takes {net.in_chans} channel(s): {told} (--in-chans {min(found, 3)} builds it for the images as they are).",)
+    return (f"{net.name} takes {net.in_chans} channel(s): {told} (--in-chans {min(found, 3)} builds it for the images "
+            "as they are).",)
 
 
 def leave_sheet(net: Segmenter, pairs: Pairs, run: Run, where: Path) -> Path:

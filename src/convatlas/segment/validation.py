@@ -54,7 +54,8 @@ class PixelResult:
 
 
 def validate(model: Segmenter, images: WholeImages, loss: run.Loss, world: World, num_classes: int, watch: Watch | None,
-          stop: Callable[[], bool] = lambda: False, each: Callable[[int, Tensor], None] | None = None) -> PixelResult | None:
+          stop: Callable[[], bool] = lambda: False, each: Callable[[int, Tensor], None]
+          | None = None) -> PixelResult | None:
     """Go over the images; None as soon as `stop()` is true in one process. Every process gets the same result.
 
     `each(index, scores (K, H, W))` is called for every image of this process.
@@ -79,14 +80,15 @@ def validate(model: Segmenter, images: WholeImages, loss: run.Loss, world: World
         model.train(training)
     table, sums = total(world, table), total(world, sums)
     if not sums[1]:
-        raise ConvatlasError("no image with a mask could be read" + next((f": {reason}" for reason in images.skipped.values()), ""))
+        raise ConvatlasError("no image with a mask could be read"
+                             + next((f": {reason}" for reason in images.skipped.values()), ""))
     skipped = len(gather(world, torch.tensor(sorted(images.skipped), dtype=torch.int64)))
     return PixelResult(float(sums[0] / sums[1]), table.long().cpu(), int(sums[1]), skipped,
                   int(sums[1]) / max(time.perf_counter() - began, 1e-9))
 
 
-def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss_of: Callable[[Tensor, Tensor], Tensor], table: Tensor,
-         sums: Tensor) -> Tensor | None:
+def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss_of: Callable[[Tensor, Tensor], Tensor],
+         table: Tensor, sums: Tensor) -> Tensor | None:
     try:
         pixels, truth = images.pixels(index), images.truth(index).to(table.device)
     except UnreadableImage as error:
@@ -104,7 +106,9 @@ def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss
 
 
 def whole_scores(model: Segmenter, pixels: Tensor) -> Tensor:
-    """Scores (K, H, W) of a whole normalised image (C, H, W), tile by tile where it is larger than one; mirrored beyond its edges."""
+    """Scores (K, H, W) of a whole normalised image (C, H, W), tile by tile where it is larger than one; mirrored beyond
+    its edges.
+    """
     picture = Picture(pixels, 0)
     cut = tiling(model, picture.size, TILE)
     scores = pixels.new_empty(model.num_classes, *picture.size, dtype=torch.float32)

@@ -1,7 +1,7 @@
 """Warping error: what is wrong once borders may be moved (Jain et al. 2010; ISBI 2012).
 
-The truth is warped towards the prediction pixel by pixel, as long as no object splits, merges, vanishes or gets a hole: only simple
-points change. What still differs then are errors of topology, not of where exactly a border was drawn.
+The truth is warped towards the prediction pixel by pixel, as long as no object splits, merges, vanishes or gets a hole:
+only simple points change. What still differs then are errors of topology, not of where exactly a border was drawn.
 """
 
 from functools import cache
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
-AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))        # neighbours in a circle; the odd ones share an edge
+# neighbours in a circle; the odd ones share an edge
+AROUND = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1))
 
 
 def warping_error(truth: Mask, found: Mask) -> float:
@@ -22,7 +23,8 @@ def warping_error(truth: Mask, found: Mask) -> float:
 
 
 def warped(truth: Mask, found: Mask) -> Mask:
-    """The truth (H, W) after all flips of simple points that bring it nearer to `found`; beyond the edges lies background.
+    """The truth (H, W) after all flips of simple points that bring it nearer to `found`; beyond the edges lies
+    background.
 
     Objects are 4-connected, what is between them 8-connected, so that a thin diagonal line separates two of them.
     Pixels of one of four interleaved grids are no neighbours, and flip at once.
@@ -47,7 +49,9 @@ def warped(truth: Mask, found: Mask) -> Mask:
 
 @cache
 def _simple() -> Mask:
-    """Of each of the 256 neighbourhoods whether the pixel amid it may change: one object beside it over an edge, one background."""
+    """Of each of the 256 neighbourhoods whether the pixel amid it may change: one object beside it over an edge, one
+    background.
+    """
     return np.array([_parts(code, corners=False) == 1 == _parts(code ^ 255, corners=True) for code in range(256)])
 
 
@@ -60,8 +64,8 @@ def _parts(code: int, *, corners: bool) -> int:
             place = new.pop()
             part.add(place)
             (y, x) = AROUND[place]
-            near = [other for other in left if (d := (abs(AROUND[other][0] - y), abs(AROUND[other][1] - x))) in ((0, 1), (1, 0))
-                    or (corners and d == (1, 1))]
+            near = [other for other in left if (d := (abs(AROUND[other][0] - y), abs(AROUND[other][1] - x)))
+                    in ((0, 1), (1, 0)) or (corners and d == (1, 1))]
             left -= set(near)
             new += near
         parts += corners or any(place % 2 for place in part)

@@ -1,4 +1,7 @@
-"""Tasks: what a network is trained to answer. One of images (classes), one of pixels; which, the variant says, and only here."""
+"""Tasks: what a network is trained to answer.
+
+One of images (classes), one of pixels; which, the variant says, and only here.
+"""
 
 from typing import Any
 

@@ -81,7 +81,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         """Of the data, and of channels that are converted."""
         return (*source.notes, *channel_notes(model, source.train))
 
-    def measured(self, run: Run, model: Convnet, source: Source, where: Path, here: World, tell: Tell) -> dict[str, Tensor]:
+    def measured(self, run: Run, model: Convnet, source: Source, where: Path, here: World,
+                 tell: Tell) -> dict[str, Tensor]:
         """Means, deviations, whitening, components of colour. Each process measures: the result is the same."""
         kept = where / folder.FITTED
         if kept.is_file():
@@ -100,8 +101,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             transform = make_transform(run.preprocess, model.image_size, model.in_chans, augment, fitted=fitted)
             images = prepared(images, run.data, transform, tell, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             batch_size = run.data.batch_size if augment else max(run.data.batch_size, 256)
-            return batches(images, transform, batch_size, run.data, rank=here.rank, world=here.size, seed=run.train.seed,
-                           shuffle=shuffle, sampling=run.data.sampling if augment else "all")
+            return batches(images, transform, batch_size, run.data, rank=here.rank, world=here.size,
+                           seed=run.train.seed, shuffle=shuffle, sampling=run.data.sampling if augment else "all")
 
         return loader(source.train, run.augment, run.data.shuffle), loader(source.val, None, False)
 
@@ -156,17 +157,20 @@ class Classes(Task[Source, Evaluation, Evaluated]):
     def best(self, evaluation: Evaluation) -> Line:
         """Top-1."""
         right = round(evaluation.top1 * evaluation.count)
-        return Line("best", f" of the validation images right ({right} of {evaluation.count})", percent(evaluation.top1))
+        return Line("best", f" of the validation images right ({right} of {evaluation.count})",
+                    percent(evaluation.top1))
 
     def told(self, found: Evaluated, top_k: int) -> Told:
-        """Top-1 with its confidence interval, top-k, loss, mean average precision, calibration; precision and recall of each class."""
+        """Top-1 with its confidence interval, top-k, loss, mean average precision, calibration; precision and recall of
+        each class.
+        """
         result, (low, high), calibration = found.evaluation, found.interval, found.calibration()
         shown = dict.fromkeys(each.preprocess for each in found.members or (found,))
         parts: list[Line | Table] = [Line("shown", text) for text in shown]
         if found.members:
             parts.append(_members(found, top_k))
-        parts.append(Line("top-1", f" ({int(result.right.sum())} of {result.count}; with 95 % confidence {percent(low)} to "
-                                   f"{percent(high)})", percent(result.top1)))
+        parts.append(Line("top-1", f" ({int(result.right.sum())} of {result.count}; with 95 % confidence "
+                                   f"{percent(low)} to {percent(high)})", percent(result.top1)))
         if top_k > 1:
             parts.append(Line(f"top-{top_k}", percent(found.top_k(top_k))))
         kind = "" if found.loss.name == "cross_entropy" else f" ({found.loss.name})"
@@ -175,8 +179,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             parts.append(Line("mAP", percent(result.mean_ap)))
         if calibration is not None:
             heat = "" if math.isnan(calibration.temperature) else (
-                f"; {percent(calibration.cooled)} with scores divided by {calibration.temperature:.2f}, which gives the least "
-                "log loss here")
+                f"; {percent(calibration.cooled)} with scores divided by {calibration.temperature:.2f}, which gives "
+                "the least log loss here")
             parts.append(Line("calibration error", percent(calibration.error) + heat))
         rows = tuple((row.name, str(row.images), percent(row.precision), percent(row.recall), row.recall)
                      for row in per_class(found.classes, result.confusion.tolist()))
@@ -204,8 +208,8 @@ def channel_notes(model: Answers, images: ImageSet) -> Iterator[str]:
     if channels != model.in_chans:
         how = {(1, 3): "grey pictures are repeated on three channels", (3, 1): "colour pictures are turned grey"}
         told = how.get((channels, model.in_chans), f"pictures have {channels} channels")
-        yield (f"{model.name} takes {model.in_chans} channel(s): {told} (--in-chans {channels} builds it for the pictures as "
-               "they are).")
+        yield (f"{model.name} takes {model.in_chans} channel(s): {told} (--in-chans {channels} builds it for the "
+               "pictures as they are).")
 
 
 def _members(found: Evaluated, top_k: int) -> Table:

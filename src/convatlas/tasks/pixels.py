@@ -28,7 +28,8 @@ from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
 _FOLDER, _KEPT = "images and masks lie in the folder that DATA names", "images and masks are kept in memory as they are"
-_SHAPED = "it is for classifying images; a network that segments is trained with flip, turns, affine, elastic and jitter"
+_SHAPED = ("it is for classifying images; a network that segments is trained with flip, turns, affine, "
+           "elastic and jitter")
 _PATCHES, _WHOLE = "its patches keep the images' own pixels", "whole images are judged, one after the other"
 _MIRRORED = "what lies beyond an image is mirrored"
 _ALONE = "networks that segment are judged one at a time"
@@ -57,16 +58,16 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         "augment.crop": Refusal(_SHAPED, also=("random",)),
         "augment.padding": Refusal(_MIRRORED), "augment.padding_mode": Refusal(_MIRRORED, also=("reflect",)),
         **{f"augment.{name}": Refusal(_SHAPED) for name in (
-            "short_side", "scale", "ratio", "pca_colour", "pca_from", "policy", "policy_ops", "policy_magnitude", "erase",
-            "mixup", "cutmix", "mix_prob")},
+            "short_side", "scale", "ratio", "pca_colour", "pca_from", "policy", "policy_ops", "policy_magnitude",
+            "erase", "mixup", "cutmix", "mix_prob")},
         "loss.name": Refusal("it is for classifying images; cross_entropy, dice, focal and tversky judge pixels",
                              also=("dice", "focal", "tversky")),
         "loss.rubbish": Refusal("it is a part of loss map, which is for classifying images"),
         "loss.aux_weight": Refusal("no network that segments has side classifiers"),
     }
     options: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("protocol", "crop_pct", "scales", "crops", "flip", "dense", "image_size", "batch_size", "workers"),
-                        _WHOLE),
+        **dict.fromkeys(("protocol", "crop_pct", "scales", "crops", "flip", "dense", "image_size", "batch_size",
+                         "workers"), _WHOLE),
         "ensemble": _ALONE, "weights": _ALONE, "shares": _ALONE, "data_dir": _FOLDER, "download": _FOLDER,
         "top_k": "a pixel is right or wrong",
     }
@@ -82,8 +83,8 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         for candidate in candidates:
             of_pixels(candidate.net, "it cannot be judged together with one that segments")
         if len(candidates) > 1:
-            raise ConvatlasError(f"{len(candidates)} networks that segment are given: they are judged one at a time, by "
-                                 "`convatlas eval RUN DATA`")
+            raise ConvatlasError(f"{len(candidates)} networks that segment are given: they are judged one at a time, "
+                                 "by `convatlas eval RUN DATA`")
 
     def open(self, run: Run, here: World) -> Pairs:
         """A folder of images and masks, or `cells`."""
@@ -107,7 +108,8 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
 
     def evaluate(self, candidates: Sequence[Candidate], asked: Asked, here: World, watch: Watch | None,
                  tell: Tell) -> list[PixelEvaluation]:
-        """On whole images: the part held out, as the run held it out where it was trained on this data, or the other."""
+        """On whole images: the part held out, as the run held it out where it was trained on this data, or the other.
+        """
         (net, name, path), config = candidates[0], asked.config
         trained = trained_on(path, asked.data) if path is not None else None
         if trained is not None:
@@ -127,13 +129,13 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
                 here: World) -> list[Prediction]:
         """Refused: every pixel has classes of its own."""
-        raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out DIR` "
-                             "labels them (in Python convatlas.segment.run.segment)")
+        raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out "
+                             "DIR` labels them (in Python convatlas.segment.run.segment)")
 
     def best(self, evaluation: PixelResult) -> Line:
         """Mean intersection over union."""
-        return Line("best", f" intersection over union, mean over the classes ({percent(evaluation.top1)} of the pixels "
-                            "right)", percent(evaluation.metrics.mean_iou))
+        return Line("best", f" intersection over union, mean over the classes ({percent(evaluation.top1)} of the "
+                            "pixels right)", percent(evaluation.metrics.mean_iou))
 
     def told(self, found: PixelEvaluation, top_k: int) -> Told:
         """FCN's figures, loss, what was asked of objects; IoU and Dice of each class."""
@@ -144,7 +146,8 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         if found.average_precision is not None and found.rand_error is not None and found.warping_error is not None:
             parts += [Line("objects", f"average precision {percent(found.average_precision)} over IoU 0.50 to 0.95, by "
                                       f"{found.objects}"),
-                      Line("Rand error", f"{found.rand_error:.4f}"), Line("warping error", f"{found.warping_error:.5f}")]
+                      Line("Rand error", f"{found.rand_error:.4f}"),
+                      Line("warping error", f"{found.warping_error:.5f}")]
         rows = tuple((name, percent(iou), percent(dice), iou)
                      for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=True))
         return Told(f"{judged.count} images at {judged.images_per_second:.1f} images/s", tuple(parts), judged.skipped,

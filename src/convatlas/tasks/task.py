@@ -28,7 +28,9 @@ F = TypeVar("F")        # what `evaluate` finds
 
 
 class Refusal(NamedTuple):
-    """The reason why a task does not take a setting; `also` are values besides its default that are what is done anyway."""
+    """The reason why a task does not take a setting; `also` are values besides its default that are what is done
+    anyway.
+    """
 
     because: str
     also: tuple[Any, ...] = ()
@@ -71,7 +73,8 @@ class Asked:
         for field, kind in get_type_hints(type(self)).items():
             value, choices = getattr(self, field), get_args(kind)
             if get_origin(kind) is Literal and value not in choices:
-                raise ConvatlasError(f"{field} {value!r} is refused{nearest(str(value), choices)}; it is one of {', '.join(choices)}")
+                raise ConvatlasError(f"{field} {value!r} is refused{nearest(str(value), choices)}; it is one of "
+                                     f"{', '.join(choices)}")
 
     @property
     def changed(self) -> set[str]:
@@ -95,7 +98,8 @@ class Task(ABC, Generic[S, E, F]):
     afterwards: ClassVar[tuple[Line, Line]]     # told when training has ended: {} is the report, then the run folder
     pipeline: ClassVar[str]                     # what hubs of models call the task
     measures: ClassVar[tuple[Measure, ...]]     # of a published network
-    usage: ClassVar[tuple[str, str]]            # of a published network: a command, and a line of Python after `model = …`
+    # of a published network: a command, and a line of Python after `model = …`
+    usage: ClassVar[tuple[str, str]]
     settings: ClassVar[Mapping[str, Refusal]]   # fields of a Run that it does not take
     options: ClassVar[Mapping[str, str]]        # of `evaluate` and `convatlas eval`, likewise
 

@@ -13,7 +13,9 @@ class Line(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A header that begins with '>' stands above a column of numbers; a cell that is a number, 0 to 1, is drawn as a bar."""
+    """A header that begins with '>' stands above a column of numbers; a cell that is a number, 0 to 1, is drawn as a
+    bar.
+    """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[str | float, ...], ...]

@@ -1,4 +1,6 @@
-"""Checkpoints in and out: our own safetensors, which say what they are, and files of torchvision and timm by their names."""
+"""Checkpoints in and out: our own safetensors, which say what they are, and files of torchvision and timm by their
+names.
+"""
 
 from ..net.meta import blank as blank
 from .files import Foreign as Foreign
@@ -27,7 +29,7 @@ from .tables import peers as peers_of
 from .tables import rules as rules_of
 
 __all__ = [
-    "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported", "fetch", "find",
-    "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of", "read", "read_card", "recognise",
-    "rules_of", "save",
+    "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported",
+    "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of",
+    "read", "read_card", "recognise", "rules_of", "save",
 ]

@@ -37,15 +37,17 @@ class Opened:
     known: Pretrained | None = None         # of public ones
 
 
-def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | None = None, *, download: bool = False) -> Convnet:
-    """A network with weights, in eval mode, from a run folder, a file (.safetensors, .pth, .h5, .npz), or a name of public weights.
+def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | None = None, *,
+         download: bool = False) -> Convnet:
+    """A network with weights, in eval mode, from a run folder, a file (.safetensors, .pth, .h5, .npz), or a name of
+    public weights.
 
-    Names are `hf-hub:org/name`, `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from the cache, or from
-    the network with `download`. `fields` change the specification that the file was trained with: other `num_classes` get a new
-    classifier, other `in_chans` an adapted first convolution. The network's `card` has its classes, its
-    preprocessing, the loss it was trained with, and in `provenance.report` the account of every tensor. Raises ConvatlasError for a file
-    of another network than `name`, and for tensors that do not fit. A `name` that segments also begins from the classifier inside it, or
-    from a network of coarser scores.
+    Names are `hf-hub:org/name`, `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from
+    the cache, or from the network with `download`. `fields` change the specification that the file was trained with:
+    other `num_classes` get a new classifier, other `in_chans` an adapted first convolution. The network's `card` has
+    its classes, its preprocessing, the loss it was trained with, and in `provenance.report` the account of every
+    tensor. Raises ConvatlasError for a file of another network than `name`, and for tensors that do not fit. A `name`
+    that segments also begins from the classifier inside it, or from a network of coarser scores.
     """
     wanted = _variant(name)
     if wanted is not None and wanted.segments:
@@ -57,16 +59,17 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
     """Put weights into a network that is there; returns what became of each tensor, and keeps it as
     `model.card.provenance.report`.
 
-    `source` is as in `load`, or a state dict. A file with another number of classes leaves the classifier as it is, and another number
-    of channels adapts the first convolution. Weights of a network with other constants (BatchNorm's epsilon, TensorFlow's padding) than
-    `model` was built with are a ConvatlasError, as are tensors that do not fit.
+    `source` is as in `load`, or a state dict. A file with another number of classes leaves the classifier as it is, and
+    another number of channels adapts the first convolution. Weights of a network with other constants (BatchNorm's
+    epsilon, TensorFlow's padding) than `model` was built with are a ConvatlasError, as are tensors that do not fit.
     """
     variant = registry.variant(model.name)
     opened = _opened(source, variant, download)
     spec = registry.plain(model.spec)
     folded = opened.card is not None and opened.card.folded is not None
     if folded and model.card.folded is None:
-        raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, or fold the network")
+        raise ConvatlasError(f"{opened.found.where!r} is folded, which cannot be undone: load it with convatlas.load, "
+                             "or fold the network")
     if model.card.folded is not None and not folded:
         whole, report = _network(opened, variant, model.card.fields)
         model.load_state_dict(fold(whole.eval()).state_dict())
@@ -76,15 +79,17 @@ def load_weights(model: Convnet, source: Weights, *, download: bool = False) -> 
     for field, value in known.peer.fields.items():
         if spec[field] != value and field not in ("num_classes", "in_chans", "image_size", "drop_rate"):
             what = f"{known.peer.library}'s {known.peer.name}, which computes with {field} = {value!r}"
-            raise ConvatlasError(f"{opened.found.where} holds {what}, and this network has {spec[field]!r}: build it with "
-                                 f"create_model({variant.name!r}, {field}={value!r})")
+            raise ConvatlasError(f"{opened.found.where} holds {what}, and this network has {spec[field]!r}: build it "
+                                 f"with create_model({variant.name!r}, {field}={value!r})")
     report = weights.load_foreign(model, opened.found, known)
     model.card = replace(model.card, provenance=_provenance(opened, report))
     return report
 
 
 def explain_weights(source: Weights, name: str | None = None, *, download: bool = False) -> Report:
-    """Explain a file of weights: whose it is, and what loading would do with each tensor; `name` says which network, or all are tried."""
+    """Explain a file of weights: whose it is, and what loading would do with each tensor; `name` says which network, or
+    all are tried.
+    """
     wanted = _variant(name)
     return _network(_opened(source, wanted, download), wanted, {})[1]
 
@@ -97,7 +102,8 @@ def _opened(source: Weights, wanted: Variant | None, download: bool) -> Opened:
     if not isinstance(source, str | Path):
         return Opened(weights.read(source))
     name = None if wanted is None else wanted.name
-    path = weights.fetch(source, name, download) if isinstance(source, str) and weights.is_name(source) else weights.find(source)
+    path = (weights.fetch(source, name, download) if isinstance(source, str) and weights.is_name(source)
+            else weights.find(source))
     if weights.is_ours(path):
         card = weights.read_card(path)      # first: what it says of itself is clearer than what its tensors lack
         return Opened(weights.of_network(weights.read(path)), card)
@@ -125,15 +131,16 @@ def _recognized(opened: Opened, wanted: Variant | None, given: Mapping[str, Any]
 def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
     """Built for the weights, filled with them, and knowing what they know."""
     card, known = opened.card, _recognized(opened, wanted, fields)
-    changed = {**known.peer.fields, **fields} if card else {"num_classes": known.num_classes, "in_chans": known.in_chans,
-                                                            **known.peer.fields, **fields}
+    changed = {**known.peer.fields, **fields} if card else {"num_classes": known.num_classes,
+                                                            "in_chans": known.in_chans, **known.peer.fields, **fields}
 
     def build() -> Convnet:
         made = registry.build(known.peer.ours, changed)
         return fold_structure(made) if card and card.folded else made
 
     def fill(model: Convnet) -> Report:
-        return weights.load_foreign(model, opened.found, _recognized(opened, wanted, fields, model.state_dict()) if card else known)
+        return weights.load_foreign(model, opened.found, _recognized(opened, wanted, fields, model.state_dict())
+                                    if card else known)
 
     model, report = _filled(build, fill)
     own = model.card
@@ -171,8 +178,10 @@ def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], down
     else:
         model.load_encoder(other)
     theirs = other.card.preprocess
-    model.card = replace(model.card, classes=other.card.classes if coarser else (), provenance=Provenance(report=report),
-                         preprocess=theirs if theirs and theirs.fit == "none" else None)   # what whole pictures gave does not fit patches
+    # what whole pictures gave does not fit patches
+    model.card = replace(model.card, classes=other.card.classes if coarser else (),
+                         provenance=Provenance(report=report),
+                         preprocess=theirs if theirs and theirs.fit == "none" else None)
     return model
 
 
@@ -195,9 +204,11 @@ def imagenet() -> tuple[str, ...]:
 
 def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvision", "timm", "convatlas"],
                     name: str | None = None, *, download: bool = False) -> Path:
-    """Write weights under the names of another library, as .safetensors or, if `target` ends so, .pth: its own code then loads them.
+    """Write weights under the names of another library, as .safetensors or, if `target` ends so, .pth: its own code
+    then loads them.
 
-    The library must be installed, for its network says what the tensors are called. Raises ConvatlasError where it has none.
+    The library must be installed, for its network says what the tensors are called. Raises ConvatlasError where it has
+    none.
     """
     model, path = load(source, name, download=download), Path(target).expanduser()
     if path.suffix not in (".safetensors", ".pth", ".pt") or (to == "convatlas" and path.suffix != ".safetensors"):
@@ -207,12 +218,15 @@ def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvi
         return save(model, path)
     family = registry.variant(model.name).family
     spec, choices = registry.plain(model.spec), weights.peers_of(family, to) if to in weights.libraries(family) else ()
-    peer = next((peer for peer in choices if peer.ours == model.name and all(spec[k] == v for k, v in peer.fields.items())), None)
+    peer = next((peer for peer in choices
+                 if peer.ours == model.name and all(spec[k] == v for k, v in peer.fields.items())), None)
     if peer is None:
         others = ", ".join(f"{peer.ours} with {dict(peer.fields)}" for peer in choices if peer.ours == model.name)
-        raise ConvatlasError(f"{to} has no network that is {model.name} as it is built here" + (f" (only {others})" if others else ""))
+        raise ConvatlasError(f"{to} has no network that is {model.name} as it is built here"
+                             + (f" (only {others})" if others else ""))
     if model.card.folded is not None:
-        raise ConvatlasError(f"{str(source)!r} is folded, and {to}'s {peer.name} is not: convert the weights from before folding")
+        raise ConvatlasError(f"{str(source)!r} is folded, and {to}'s {peer.name} is not: convert the weights from "
+                             "before folding")
     with torch.device("meta"):
         theirs = _peer(peer, model).state_dict()
     tensors = weights.exported(model, peer, theirs, weights.rules_of(family, to, peer.name))
@@ -241,8 +255,8 @@ def _peer(peer: weights.Peer, model: Convnet) -> nn.Module:
 def save(model: Convnet, path: str | Path) -> Path:
     """Write the network as one .safetensors file that `load` reads: its card and its tensors.
 
-    A folded network stays folded. What was measured when its weights were loaded is left out: they may have changed since. Only networks
-    that the registry knows can be written: others are a ConvatlasError.
+    A folded network stays folded. What was measured when its weights were loaded is left out: they may have changed
+    since. Only networks that the registry knows can be written: others are a ConvatlasError.
     """
     target = Path(path).expanduser()
     weights.save(target, model.state_dict(), replace(model.card, provenance=Provenance()))

@@ -1,7 +1,8 @@
-"""Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives, Keras's HDF5. None is executed.
+"""Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives, Keras's HDF5.
 
-A PyTorch file is read with `weights_only`: besides tensors only what timm's and torchvision's scripts save beside them is let through,
-plain values, argparse's Namespace, NumPy scalars, paths. Anything else in a pickle is refused.
+None is executed. A PyTorch file is read with `weights_only`: besides tensors only what timm's and torchvision's scripts
+save beside them is let through, plain values, argparse's Namespace, NumPy scalars, paths. Anything else in a pickle is
+refused.
 """
 
 import argparse
@@ -26,12 +27,13 @@ from . import hdf5
 
 TORCH = (".pth", ".pt", ".th", ".bin", ".tar", ".ckpt", ".pkl")
 KERAS = (".h5", ".hdf5")
-WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict", "model_state", "model", "net", "network",
+WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict",
+            "model_state", "model", "net", "network",
             "weights", "params")       # of several, the first: an average is what its run was judged by
 PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.", "network.")
-HARMLESS = ("torch._utils.", "torch.storage.", "torch.Size", "torch.device", "torch.nn.parameter.", "collections.OrderedDict", "numpy.",
-            "argparse.Namespace", "pathlib.", "torch.Float", "torch.Half", "torch.BFloat", "torch.Double", "torch.Long", "torch.Int",
-            "torch.Byte", "torch.Bool")
+HARMLESS = ("torch._utils.", "torch.storage.", "torch.Size", "torch.device", "torch.nn.parameter.",
+            "collections.OrderedDict", "numpy.", "argparse.Namespace", "pathlib.", "torch.Float", "torch.Half",
+            "torch.BFloat", "torch.Double", "torch.Long", "torch.Int", "torch.Byte", "torch.Bool")
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
           "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
 LARGEST = 2**40         # bytes that an archive's header may claim in all
@@ -75,10 +77,12 @@ def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
     if kind in KERAS:
         return _keras(path)
     hints = {".keras": "write its weights with model.save_weights('x.weights.h5')",
-             ".caffemodel": "convert it with Caffe and save the arrays as .npz: nothing that is well kept reads it otherwise",
-             ".ckpt-index": "read it with TensorFlow and save the variables as .npz", ".onnx": "an ONNX file is a program, not weights"}
+             ".caffemodel": "convert it with Caffe and save the arrays as .npz: nothing that is well kept reads it "
+             "otherwise", ".ckpt-index": "read it with TensorFlow and save the variables as .npz",
+             ".onnx": "an ONNX file is a program, not weights"}
     known = ", ".join((".safetensors", ".npz", *KERAS, *TORCH))
-    raise ConvatlasError(f"{str(path)!r} is in no format that is read here ({known})" + (f"; {hints[kind]}" if kind in hints else ""))
+    raise ConvatlasError(f"{str(path)!r} is in no format that is read here ({known})"
+                         + (f"; {hints[kind]}" if kind in hints else ""))
 
 
 def _safetensors(path: Path) -> Foreign:
@@ -130,8 +134,10 @@ def _keras(path: Path) -> Foreign:
 def _torch(path: Path) -> Foreign:
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]      # what NumPy's pickles call
     allowed: list[Any] = [
-        argparse.Namespace, OrderedDict, pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath,
-        np.dtype, np.ndarray, scalar, array, *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")},
+        argparse.Namespace, OrderedDict, pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath,
+        pathlib.PureWindowsPath,
+        np.dtype, np.ndarray, scalar, array, *{type(np.dtype(kind))
+                                               for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")},
     ]
     try:
         with torch.serialization.safe_globals(allowed):
@@ -139,8 +145,9 @@ def _torch(path: Path) -> Foreign:
     except Exception as error:      # on broken bytes it raises nearly anything
         needs = _needs(path)
         if needs:
-            raise ConvatlasError(f"{str(path)!r} is a pickle of more than plain tensors ({needs}), which could run code when it is read; "
-                                 "where you trust it, save its state_dict() alone with the program that wrote it") from error
+            raise ConvatlasError(f"{str(path)!r} is a pickle of more than plain tensors ({needs}), which could run "
+                                 "code when it is read; where you trust it, save its state_dict() alone with the "
+                                 "program that wrote it") from error
         raise ConvatlasError(f"{str(path)!r} cannot be read as a PyTorch file: {_line(error)}") from error
     if not isinstance(found, Mapping):
         raise ConvatlasError(f"{str(path)!r} holds a {type(found).__name__}, not tensors by name; save a state_dict()")
@@ -148,7 +155,9 @@ def _torch(path: Path) -> Foreign:
 
 
 def _needs(path: Path) -> str:
-    """The first class or function that the pickle asks for and that is no tensor's; empty if there is none, or no pickle."""
+    """The first class or function that the pickle asks for and that is no tensor's; empty if there is none, or no
+    pickle.
+    """
     texts: list[str] = []
     try:
         for code, value, _ in pickletools.genops(_pickled(path)):
@@ -175,18 +184,23 @@ def _unwrapped(foreign: Foreign, tree: Mapping[Any, Any]) -> Foreign:
     while not any(isinstance(value, Tensor) for value in tree.values()):
         key = next((key for key in WRAPPERS if isinstance(tree.get(key), Mapping) and tree[key]), None)
         if key is None:
-            raise ConvatlasError(f"{foreign.where} holds no tensors by name; it has {', '.join(map(str, list(tree)[:8])) or 'nothing'}")
-        meta |= {str(name): value for name, value in tree.items() if isinstance(value, str | int | float | bool | argparse.Namespace)}
+            raise ConvatlasError(f"{foreign.where} holds no tensors by name; it has "
+                                 f"{', '.join(map(str, list(tree)[:8])) or 'nothing'}")
+        meta |= {str(name): value for name, value in tree.items()
+                 if isinstance(value, str | int | float | bool | argparse.Namespace)}
         others = [other for other in WRAPPERS if other != key and isinstance(tree.get(other), Mapping)]
-        notes.append(f"its tensors are those under {key!r}" + (f" (not those under {', '.join(map(repr, others))})" if others else ""))
+        notes.append(f"its tensors are those under {key!r}"
+                     + (f" (not those under {', '.join(map(repr, others))})" if others else ""))
         tree = tree[key]
     tensors = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
-    while prefix := next((prefix for prefix in PREFIXES if tensors and all(name.startswith(prefix) for name in tensors)), None):
+    while prefix := next(
+            (prefix for prefix in PREFIXES if tensors and all(name.startswith(prefix) for name in tensors)), None):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
         notes.append(f"the prefix {prefix!r} was taken off every name")
     for name, tensor in tensors.items():
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ConvatlasError(f"{foreign.where}: {name!r} claims the shape {_shape(tensor)}, which its bytes do not fill: it is refused")
+            raise ConvatlasError(f"{foreign.where}: {name!r} claims the shape {_shape(tensor)}, which its bytes do not "
+                                 "fill: it is refused")
     odd = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _finite(tensor)]
     if odd:
         notes.append(f"{len(odd)} tensor(s) hold numbers that are not finite, {odd[0]!r} the first")
@@ -194,7 +208,9 @@ def _unwrapped(foreign: Foreign, tree: Mapping[Any, Any]) -> Foreign:
 
 
 def _finite(tensor: Tensor) -> bool:
-    """True if all numbers are finite: their sum, which takes no memory and, by NumPy, wakes no threads, tells of nearly all tensors."""
+    """True if all numbers are finite: their sum, which takes no memory and, by NumPy, wakes no threads, tells of nearly
+    all tensors.
+    """
     if tensor.device.type == "cpu" and tensor.dtype in (torch.float16, torch.float32, torch.float64):
         with np.errstate(all="ignore"):
             total = float(tensor.detach().numpy().sum(dtype=np.float32))

@@ -15,7 +15,8 @@ from . import tables
 from .files import Foreign
 from .tables import Peer
 
-SYNONYMS = {"gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+SYNONYMS = {"gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean",
+            "moving_variance": "running_var"}
 Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fields) → network
 
 
@@ -56,7 +57,8 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
 
 def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognized]:
     theirs, most = found.shapes, len(found.tensors) // 20
-    unlike, built, paired = dict[int, bool](), dict[str, tables.Shapes](), dict[tuple[str, int], tuple[dict[str, str], list[str]]]()
+    unlike, built, paired = (dict[int, bool](), dict[str, tables.Shapes](),
+                             dict[tuple[str, int], tuple[dict[str, str], list[str]]]())
     for kin, library in tables.every(family):
         for peer in tables.peers(kin, library):
             if ours is not None and peer.ours != ours:
@@ -70,11 +72,14 @@ def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None)
             if (key, id(rules)) not in paired:      # libraries often agree
                 paired[key, id(rules)] = tables.pair(theirs, places, rules)
             pairs, left = paired[key, id(rules)]
-            missing = [name for name in places if name not in pairs.values() and not name.endswith("num_batches_tracked")]
+            missing = [name for name in places
+                       if name not in pairs.values() and not name.endswith("num_batches_tracked")]
             head = {name for name in missing if name.startswith(("head.classifier", "aux."))}
-            odd = [name for name, new in pairs.items() if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
+            odd = [name for name, new in pairs.items()
+                   if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
             if set(missing) <= head and not odd and len(left) <= most:
-                yield Recognized(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places), (), len(missing))
+                yield Recognized(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places),
+                                 (), len(missing))
 
 
 def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes:
@@ -87,7 +92,8 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
     Files of safetensors do not keep the order in which a program made them, so equal shapes could be swapped: they are
     refused. So are Keras's, whose padding and constants go with the names.
     """
-    places = {name: shape for name, shape in _places(build, ours, given).items() if not name.endswith("num_batches_tracked")}
+    places = {name: shape for name, shape in _places(build, ours, given).items()
+              if not name.endswith("num_batches_tracked")}
     theirs = {name: shape for name, shape in found.shapes.items() if not name.endswith("num_batches_tracked")}
     if found.format in ("safetensors", "keras") or len(theirs) != len(places):
         raise ConvatlasError(_unknown(found, ours))
@@ -96,8 +102,10 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
         leaf = SYNONYMS.get(name.rpartition(".")[2], name.rpartition(".")[2])
         if leaf != new.rpartition(".")[2] or not (tables.alike(theirs[name], places[new]) or _adapts(new, places)):
             raise ConvatlasError(_unknown(found, ours))
-    note = "its names are known of no library: the tensors were paired with the network's by their order, kinds and shapes, which all agree"
-    return Recognized(Peer("unknown", "network", ours), pairs, (), _classes(theirs, pairs), _channels(theirs, pairs, places), (), note=note)
+    note = ("its names are known of no library: the tensors were paired with the network's by their order, kinds and "
+            "shapes, which all agree")
+    return Recognized(Peer("unknown", "network", ours), pairs, (), _classes(theirs, pairs),
+                      _channels(theirs, pairs, places), (), note=note)
 
 
 def _adapts(name: str, places: tables.Shapes) -> bool:
@@ -132,8 +140,8 @@ def _chosen(found: Foreign, best: list[Recognized], build: Build, given: Mapping
     one = agree[0] if len(agree) == 1 else next(iter(told), None)
     if one is None:
         options = "; ".join(f"{each.peer.library}'s {each.peer.name} ({_fields(each.peer)})" for each in kinds.values())
-        raise ConvatlasError(f"{found.where} has the tensors of several networks that compute different things: {options}. Give these "
-                             "fields to create_model, or name the file after the network")
+        raise ConvatlasError(f"{found.where} has the tensors of several networks that compute different things: "
+                             f"{options}. Give these fields to create_model, or name the file after the network")
     return replace(one, others=tuple(each.peer for each in kinds.values() if each.peer.fields != one.peer.fields))
 
 
@@ -149,8 +157,8 @@ def _fields(peer: Peer) -> str:
 def _unknown(found: Foreign, ours: str | None) -> str:
     names = list(found.tensors)
     what = f"the tensors of {ours}" if ours else "a network that is known here"
-    return (f"{found.where} does not hold {what} under names that are known, nor in its order; it has {len(names)} tensors, "
-            f"{', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
+    return (f"{found.where} does not hold {what} under names that are known, nor in its order; it has {len(names)} "
+            f"tensors, {', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
 
 
 def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[str, Tensor] | None) -> Recognized:
@@ -169,10 +177,12 @@ def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[s
 
 
 def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
-    """Put the tensors into `model`, the network that they were recognised as, with as many classes and channels as it has.
+    """Put the tensors into `model`, the network that they were recognised as, with as many classes and channels as it
+    has.
 
-    Another number of classes leaves the classifier newly initialised; another number of channels sums the first convolution's kernels
-    (to one), or repeats them in turn, scaled to keep the sum. Raises ConvatlasError where a tensor does not fit.
+    Another number of classes leaves the classifier newly initialised; another number of channels sums the first
+    convolution's kernels (to one), or repeats them in turn, scaled to keep the sum. Raises ConvatlasError where a
+    tensor does not fit.
     """
     places, rows, state = model.state_dict(), list[Row](), dict[str, Tensor]()
     first = _first({name: tuple(tensor.shape) for name, tensor in places.items()})
@@ -198,7 +208,8 @@ def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
             rows.append(Row(name, origin, "kept", why))
             continue
         else:
-            raise ConvatlasError(f"{found.where}: {origin!r} is {_by(tensor)}, and {name!r} of {known.peer.ours} is {_by(place)}")
+            raise ConvatlasError(f"{found.where}: {origin!r} is {_by(tensor)}, and {name!r} of {known.peer.ours} is "
+                                 f"{_by(place)}")
         state[name] = tensor.to(place.dtype)
     rows += [Row("", name, "left out", "the network has no place for it") for name in known.left]
     model.load_state_dict(state, strict=False, assign=any(place.is_meta for place in places.values()))
@@ -211,7 +222,9 @@ def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
 
 
 def channels(kernel: Tensor, wanted: int) -> Tensor:
-    """A first convolution's weight (cout, cin, kh, kw) for `wanted` channels: summed to one, else repeated in turn times cin / wanted."""
+    """A first convolution's weight (cout, cin, kh, kw) for `wanted` channels: summed to one, else repeated in turn
+    times cin / wanted.
+    """
     cin = kernel.shape[1]
     if wanted == 1:
         return kernel.sum(dim=1, keepdim=True)
@@ -223,10 +236,12 @@ def _by(tensor: Tensor) -> str:
     return "×".join(map(str, tensor.shape)) or "one number"
 
 
-def exported(model: nn.Module, peer: Peer, theirs: Mapping[str, Tensor], rules: tuple[tables.Rule, ...]) -> dict[str, Tensor]:
+def exported(model: nn.Module, peer: Peer, theirs: Mapping[str, Tensor],
+             rules: tuple[tables.Rule, ...]) -> dict[str, Tensor]:
     """`model`'s tensors under the names, and in the shapes, of `theirs`: the state dict of the peer's own network."""
     state = model.state_dict()
-    their_shapes, our_shapes = ({name: tuple(tensor.shape) for name, tensor in tensors.items()} for tensors in (theirs, state))
+    their_shapes, our_shapes = ({name: tuple(tensor.shape) for name, tensor in tensors.items()}
+                                for tensors in (theirs, state))
     pairs, left = tables.pair(their_shapes, our_shapes, rules)
     unused = [name for name in state if name not in pairs.values() and not name.endswith("num_batches_tracked")]
     if unused or [name for name in left if not name.endswith("num_batches_tracked")]:

@@ -1,8 +1,9 @@
 """Tensors of Keras's HDF5 files, as `layer.leaf` and in PyTorch's layout; read by h5py, which is imported only here.
 
-Two forms are known: layers listed by the attribute `layer_names` (tf.keras, keras.applications, `model.save("x.h5")` in Keras 3), and
-Keras 3's `x.weights.h5`, groups `layers/…/vars` whose attribute `name` is the layer's. Numbers and names are all that is read: never
-`model_config`, never an optimizer. Links out of a group, data in other files, and filters that are not HDF5's own are refused.
+Two forms are known: layers listed by the attribute `layer_names` (tf.keras, keras.applications, `model.save("x.h5")` in
+Keras 3), and Keras 3's `x.weights.h5`, groups `layers/…/vars` whose attribute `name` is the layer's. Numbers and names
+are all that is read: never `model_config`, never an optimizer. Links out of a group, data in other files, and filters
+that are not HDF5's own are refused.
 """
 
 import math
@@ -22,14 +23,18 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEAP = b"GCOL\x01"      # in float32's bytes only with numbers of 128 and more
 LEAVES = {"kernel": "weight", "depthwise_kernel": "weight", "gamma": "weight", "beta": "bias", "bias": "bias",
           "moving_mean": "running_mean", "moving_variance": "running_var"}
-OLD = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}    # Keras 1; the std is a variance
-VARIABLES = {("conv2d", 1): ("kernel",), ("conv2d", 2): ("kernel", "bias"), ("dense", 1): ("kernel",), ("dense", 2): ("kernel", "bias"),
+# Keras 1; the std is a variance
+OLD = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
+# (class, how many): their names, which the file does not tell
+VARIABLES = {("conv2d", 1): ("kernel",), ("conv2d", 2): ("kernel", "bias"), ("dense", 1): ("kernel",),
+             ("dense", 2): ("kernel", "bias"),
              ("depthwise_conv2d", 1): ("depthwise_kernel",), ("depthwise_conv2d", 2): ("depthwise_kernel", "bias"),
              ("batch_normalization", 3): ("beta", "moving_mean", "moving_variance"),      # scale=False
              ("batch_normalization", 4): ("gamma", "beta", "moving_mean", "moving_variance"),
-             ("layer_normalization", 2): ("gamma", "beta"), ("layer_scale", 1): ("gamma",), ("normalization", 2): ("mean", "variance"),
-             ("normalization", 3): ("mean", "variance", "count")}       # (class, how many): their names, which the file does not tell
-UNNAMED = re.compile(r"(conv2d|depthwise_conv2d|dense|batch_normalization|layer_normalization|normalization)(?:_(\d+))?")
+             ("layer_normalization", 2): ("gamma", "beta"), ("layer_scale", 1): ("gamma",),
+             ("normalization", 2): ("mean", "variance"), ("normalization", 3): ("mean", "variance", "count")}
+UNNAMED = re.compile(
+    r"(conv2d|depthwise_conv2d|dense|batch_normalization|layer_normalization|normalization)(?:_(\d+))?")
 FILTERS = range(1, 7), (32000,)     # HDF5's own and h5py's LZF; any other would be looked for among plugins
 MANY = 2**16        # words in one attribute, which holds 64 KiB as Keras writes it
 Layers = dict[str, dict[str, Any]]          # layer → leaf → data
@@ -38,10 +43,11 @@ Layers = dict[str, dict[str, Any]]          # layer → leaf → data
 def read(path: Path, largest: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """(tensors by name, what was done to them).
 
-    Convolutions become (cout, cin, kh, kw), depthwise ones (cin · multiplier, 1, kh, kw), dense layers (cout, cin) with what a Flatten
-    ordered (h, w, c) put in order (c, h, w). The bias of `x_conv` goes into the mean of `x_bn`. A normalisation without γ or β gets 1
-    or 0. Layers that Keras named by class are counted from 0: `conv2d_0`, `conv2d_1`. Raises ConvatlasError for what is refused, among
-    it more than `largest` bytes or a thousand times the file's; h5py's errors pass through.
+    Convolutions become (cout, cin, kh, kw), depthwise ones (cin · multiplier, 1, kh, kw), dense layers (cout, cin) with
+    what a Flatten ordered (h, w, c) put in order (c, h, w). The bias of `x_conv` goes into the mean of `x_bn`. A
+    normalisation without γ or β gets 1 or 0. Layers that Keras named by class are counted from 0: `conv2d_0`,
+    `conv2d_1`. Raises ConvatlasError for what is refused, among it more than `largest` bytes or a thousand times the
+    file's; h5py's errors pass through.
     """
     with path.open("rb") as file:
         if file.read(len(SIGNATURE)) != SIGNATURE:
@@ -62,16 +68,20 @@ def read(path: Path, largest: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         counters = [name for name, data in _all(found) if data.dtype.kind in "iu"]
         layers = {layer: {leaf: _numbers(data) for leaf, data in leaves.items() if data.dtype.kind == "f"}
                   for layer, leaves in found.items()}
-    return _converted(_counted(layers), flat, [f"{len(counters)} integers were left out, {counters[0]!r} the first"] if counters else [])
+    return _converted(_counted(layers), flat, [f"{len(counters)} integers were left out, {counters[0]!r} the first"]
+                      if counters else [])
 
 
 def _sound(path: Path) -> bool:
-    """True if every heap of words ('GCOL') is a row of entries that ends where it says: in any other, HDF5 may turn for ever.
+    """True if every heap of words ('GCOL') is a row of entries that ends where it says: in any other, HDF5 may turn for
+    ever.
 
-    A heap is a head of 16 bytes and entries of (index 2, references 2, nothing 4, size 8); index 0 is free space, which counts its head.
+    A heap is a head of 16 bytes and entries of (index 2, references 2, nothing 4, size 8); index 0 is free space, which
+    counts its head.
     """
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
-        widths = data[9:11] if data[8:9] >= b"\x02" else data[13:15]        # of offsets and lengths, by the superblock's version
+        # of offsets and lengths, by the superblock's version
+        widths = data[9:11] if data[8:9] >= b"\x02" else data[13:15]
         at = data.find(HEAP)
         while at >= 0:
             place, end = at + 16, at + int.from_bytes(data[at + 8:at + 16], "little")
@@ -92,7 +102,9 @@ def _all(layers: Layers) -> Iterator[tuple[str, Any]]:
 
 
 def _listed(root: Any, path: Path, flat: set[str]) -> Layers:
-    """Layers by `layer_names` and their `weight_names`: 'conv1/kernel:0', in Keras 1 'conv1_W_1:0'; a network inside it is one layer."""
+    """Layers by `layer_names` and their `weight_names`: 'conv1/kernel:0', in Keras 1 'conv1_W_1:0'; a network inside it
+    is one layer.
+    """
     found: Layers = {}
     flattened = False
     for layer in _list(root, "layer_names"):
@@ -112,7 +124,8 @@ def _listed(root: Any, path: Path, flat: set[str]) -> Layers:
 def _split(name: str) -> tuple[str, str]:
     old = re.fullmatch(r"(.+?)_(W|b|gamma|beta|running_mean|running_std)(?:_\d+)?", name) if "/" not in name else None
     inner, leaf = (old[1], old[2]) if old else name.rpartition("/")[::2]
-    return inner, "gamma" if re.fullmatch(r"[vV]ariable(_\d+)?", leaf) else OLD.get(leaf, leaf)     # ConvNeXt's layer scale has no name
+    # ConvNeXt's layer scale has no name
+    return inner, "gamma" if re.fullmatch(r"[vV]ariable(_\d+)?", leaf) else OLD.get(leaf, leaf)
 
 
 def _grouped(root: Any, path: Path, flat: set[str]) -> Layers:
@@ -123,8 +136,9 @@ def _grouped(root: Any, path: Path, flat: set[str]) -> Layers:
         flattened = any(kind == "flatten" for kind, _, _ in named)
         for kind, name, group in sorted(named, key=lambda each: (each[0] == "dense", *_natural(each[1]))):
             if not name:
-                raise ConvatlasError(f"{str(path)!r} does not say which layers its numbers belong to, as early versions of Keras 3 and "
-                                     "tf.keras write .weights.h5: load it there and write it with model.save('x.h5')")
+                raise ConvatlasError(f"{str(path)!r} does not say which layers its numbers belong to, as early "
+                                     "versions of Keras 3 and tf.keras write .weights.h5: load it there and write it "
+                                     "with model.save('x.h5')")
             leaves = VARIABLES.get((kind, len(group)), ())
             for number in sorted(group, key=_natural):
                 leaf = leaves[int(number)] if number.isdecimal() and int(number) < len(leaves) else number
@@ -132,8 +146,8 @@ def _grouped(root: Any, path: Path, flat: set[str]) -> Layers:
                 if flattened:
                     flat.add(_plain(name))
     if not found:
-        raise ConvatlasError(f"{str(path)!r} holds no weights of a Keras network: neither the attribute 'layer_names' nor a group "
-                             "'layers'; write it with model.save('x.h5')")
+        raise ConvatlasError(f"{str(path)!r} holds no weights of a Keras network: neither the attribute 'layer_names' "
+                             "nor a group 'layers'; write it with model.save('x.h5')")
     return found
 
 
@@ -200,7 +214,8 @@ def _at(group: Any, name: str, path: Path) -> Any:
 def _add(found: Layers, layer: str, leaf: str, data: Any, path: Path) -> None:
     leaves = found.setdefault(_plain(layer), {})
     if leaf in leaves:
-        raise ConvatlasError(f"{str(path)!r} has two tensors {leaf!r} of layers called {layer!r}: which is which cannot be told")
+        raise ConvatlasError(f"{str(path)!r} has two tensors {leaf!r} of layers called {layer!r}: which is which "
+                             "cannot be told")
     leaves[leaf] = data
 
 
@@ -212,7 +227,8 @@ def _size(data: Any, name: str, path: Path) -> int:
     """Bytes that reading takes; ConvatlasError for what is no plain array of numbers inside this file."""
     import h5py
 
-    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.dtype.itemsize > 8 or data.shape is None:
+    if (not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu" or data.dtype.itemsize > 8
+            or data.shape is None):
         kind = getattr(data, "dtype", type(data).__name__)
         raise ConvatlasError(f"{str(path)!r}: {name!r} is no array of plain numbers ({kind}): it is refused")
     if data.is_virtual or data.external:
@@ -220,7 +236,8 @@ def _size(data: Any, name: str, path: Path) -> int:
     plan = data.id.get_create_plist()
     codes = [plan.get_filter(i)[0] for i in range(plan.get_nfilters())]
     if odd := [code for code in codes if not any(code in known for known in FILTERS)]:
-        raise ConvatlasError(f"{str(path)!r}: {name!r} is packed by a filter that HDF5 lacks (number {odd[0]}): write it without")
+        raise ConvatlasError(f"{str(path)!r}: {name!r} is packed by a filter that HDF5 lacks (number {odd[0]}): "
+                             "write it without")
     return int(max(math.prod(data.shape), math.prod(data.chunks or (0,))) * data.dtype.itemsize)
 
 
@@ -255,12 +272,15 @@ def _converted(layers: Layers, flat: set[str], notes: list[str]) -> tuple[dict[s
             leaves[key], cin = kernel.T, len(kernel)
             if name in flat and maps and cin > maps and cin % maps == 0:
                 leaves[key] = leaves[key].reshape(-1, cin // maps, maps).swapaxes(1, 2).reshape(-1, cin)
-                notes.append(f"{name!r} reads a flattened map: its inputs were put from (h, w, c) into the order (c, h, w)")
+                notes.append(f"{name!r} reads a flattened map: its inputs were put from (h, w, c) into the "
+                             "order (c, h, w)")
         maps = leaves[key].shape[0] if kernel.ndim == 4 else 0 if kernel.ndim == 2 else maps
     for name, leaves in layers.items():
         if {"mean", "variance"} <= leaves.keys():
-            told = ", ".join(f"{leaf} {leaves[leaf].reshape(-1)[:4].round(4).tolist()}" for leaf in ("mean", "variance"))
-            notes.append(f"Keras's network normalises pictures itself ({name!r}: {told}), which ours leaves to what prepares them")
+            told = ", ".join(f"{leaf} {leaves[leaf].reshape(-1)[:4].round(4).tolist()}"
+                             for leaf in ("mean", "variance"))
+            notes.append(f"Keras's network normalises pictures itself ({name!r}: {told}), which ours leaves to what "
+                         "prepares them")
         norm = layers.get(f"{name.removesuffix('_conv')}_bn", {}) if name.endswith("_conv") else {}
         if "bias" in leaves and norm.get("moving_mean", np.empty(0)).shape == leaves["bias"].shape:
             mean = norm["moving_mean"]
@@ -270,7 +290,8 @@ def _converted(layers: Layers, flat: set[str], notes: list[str]) -> tuple[dict[s
             whole = {"gamma": np.ones_like(leaves["moving_mean"]), "beta": np.zeros_like(leaves["moving_mean"])}
             layers[name] = {**whole, **leaves}
     if folded:
-        notes.append(f"{folded} convolutions have a bias before their BatchNorm: it was taken off the mean, which is the same function")
+        notes.append(f"{folded} convolutions have a bias before their BatchNorm: it was taken off the mean, which is "
+                     "the same function")
     return {f"{name}.{LEAVES.get(leaf, leaf)}": torch.from_numpy(np.array(value, order="C"))
             for name, leaves in layers.items() for leaf, value in leaves.items()}, tuple(notes)
 

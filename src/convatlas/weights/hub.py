@@ -1,4 +1,7 @@
-"""Weights by name: `hf-hub:org/name`, `timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`. Fetched only where it is allowed, and kept."""
+"""Weights by name: `hf-hub:org/name`, `timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`.
+
+Fetched only where it is allowed, and kept.
+"""
 
 import os
 from contextlib import suppress
@@ -18,7 +21,8 @@ def is_name(source: str | Path) -> bool:
 
 
 def fetch(name: str, variant: str | None, download: bool) -> Path:
-    """The file of the weights `name`, from the cache, or from the network with `download` (or CONVATLAS_DOWNLOAD=1 in the environment).
+    """The file of the weights `name`, from the cache, or from the network with `download` (or CONVATLAS_DOWNLOAD=1 in
+    the environment).
 
     `variant` says whose weights torchvision/… means. Raises ConvatlasError where they are not there, or not known.
     """
@@ -36,9 +40,15 @@ def fetch(name: str, variant: str | None, download: bool) -> Path:
 def _repository(name: str, repository: str, revision: str | None, allowed: bool) -> Path:
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
-        raise ConvatlasError(f"weights {name!r} lie on a hub, which needs an extra: pip install 'convatlas[hub]'") from error
+        raise ConvatlasError(f"weights {name!r} lie on a hub, which needs an extra: pip install "
+                             "'convatlas[hub]'") from error
     found: Path | None = None
     for file in FILES:
         try:
@@ -46,14 +56,16 @@ def _repository(name: str, repository: str, revision: str | None, allowed: bool)
             break
         except LocalEntryNotFoundError as error:
             if allowed:
-                raise ConvatlasError(f"weights {name!r} are not here, and the hub cannot be reached: {_first_line(error)}") from error
+                raise ConvatlasError(f"weights {name!r} are not here, and the hub cannot be reached: "
+                                     f"{_first_line(error)}") from error
         except EntryNotFoundError:
             continue
         except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
             raise ConvatlasError(f"weights {name!r} cannot be fetched: {_first_line(error)}") from error
     if found is None:
         why = (f"the repository has neither {' nor '.join(FILES)}" if allowed else
-               f"they are not in the cache, and nothing is downloaded unasked: allow it with --download, download=True or {ALLOW}=1")
+               "they are not in the cache, and nothing is downloaded unasked: allow it with --download, download=True "
+               f"or {ALLOW}=1")
         raise ConvatlasError(f"weights {name!r} are not here: {why}")
     with suppress(EntryNotFoundError, HfHubHTTPError, OSError):     # it says how pictures are prepared
         hf_hub_download(repository, "config.json", revision=revision, local_files_only=not allowed)
@@ -70,15 +82,17 @@ def _torchvision(name: str, variant: str | None, allowed: bool) -> Path:
     chosen = next((each for each in known if each.id == name), None)
     if chosen is None:
         there = ", ".join(each.id for each in known)
-        raise ConvatlasError(f"torchvision has no weights {name!r} of {variant}" + (f"; it has {there}" if there else ""))
+        raise ConvatlasError(f"torchvision has no weights {name!r} of {variant}"
+                             + (f"; it has {there}" if there else ""))
     kept = Path(torch.hub.get_dir()) / "checkpoints" / chosen.file
     if kept.is_file():
         return kept
     if not allowed:
-        raise ConvatlasError(f"weights {name!r} of {variant} are not here ({str(kept)!r}), and nothing is downloaded unasked: allow it "
-                             f"with --download, download=True or {ALLOW}=1")
+        raise ConvatlasError(f"weights {name!r} of {variant} are not here ({str(kept)!r}), and nothing is downloaded "
+                             f"unasked: allow it with --download, download=True or {ALLOW}=1")
     try:
-        get_model_weights(chosen.network)[name.partition("/")[2]].get_state_dict(progress=False, check_hash=True, weights_only=True)
+        get_model_weights(chosen.network)[name.partition("/")[2]].get_state_dict(progress=False, check_hash=True,
+                                                                                 weights_only=True)
     except (OSError, RuntimeError) as error:
         raise ConvatlasError(f"weights {name!r} of {variant} cannot be fetched: {_first_line(error)}") from error
     return kept

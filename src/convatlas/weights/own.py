@@ -49,7 +49,9 @@ class Meta(Record):
 
 
 def conventions(card: Card) -> tuple[Preprocess, Loss]:
-    """Conventions of input and scores: how pictures are prepared and what a score means; the card's own, else its recipe's."""
+    """Conventions of input and scores: how pictures are prepared and what a score means; the card's own, else its
+    recipe's.
+    """
     usual = recipe(registry.variant(card.model).recipe)
     return card.preprocess or usual.preprocess, card.loss or usual.loss
 
@@ -57,14 +59,16 @@ def conventions(card: Card) -> tuple[Preprocess, Loss]:
 def written(card: Card) -> Meta:
     """A card as it is written into a file."""
     (preprocess, loss), was = conventions(card), card.provenance
-    return Meta(model=card.model, fields=card.fields, folded=card.folded is not None, classes=card.classes, preprocess=preprocess,
-                loss=loss, data=was.data, metrics=dict(was.metrics), versions={"convatlas": __version__, "torch": torch.__version__})
+    return Meta(model=card.model, fields=card.fields, folded=card.folded is not None, classes=card.classes,
+                preprocess=preprocess, loss=loss, data=was.data, metrics=dict(was.metrics),
+                versions={"convatlas": __version__, "torch": torch.__version__})
 
 
 def read_back(meta: Meta, fitted: Mapping[str, Tensor]) -> Card:
     """The card that was written into a file."""
-    return replace(registry.card(meta.model, meta.fields), classes=meta.classes, preprocess=meta.preprocess, fitted=fitted, loss=meta.loss,
-                   folded="as loaded" if meta.folded else None, provenance=Provenance(meta.data, meta.metrics, meta.versions))
+    return replace(registry.card(meta.model, meta.fields), classes=meta.classes, preprocess=meta.preprocess,
+                   fitted=fitted, loss=meta.loss, folded="as loaded" if meta.folded else None,
+                   provenance=Provenance(meta.data, meta.metrics, meta.versions))
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
@@ -80,13 +84,15 @@ def find(source: str | Path) -> Path:
     """The weights file of a run folder, or the file itself."""
     path = Path(source).expanduser()
     if is_deployed(path):
-        raise ConvatlasError(f"{str(source)!r} is a deployed folder, which answers and cannot be changed: give it to convatlas.predict or "
-                             "convatlas.evaluate, and load the run or the weights that it was made of")
+        raise ConvatlasError(f"{str(source)!r} is a deployed folder, which answers and cannot be changed: give it to "
+                             "convatlas.predict or convatlas.evaluate, and load the run or the weights that "
+                             "it was made of")
     if path.is_dir():
         if (path / WEIGHTS).is_file():
             return path / WEIGHTS
         if (path / CONFIG).is_file():
-            raise ConvatlasError(f"the run {str(path)!r} has no {WEIGHTS} yet: let it finish an epoch (convatlas train --resume {path})")
+            raise ConvatlasError(f"the run {str(path)!r} has no {WEIGHTS} yet: let it finish an epoch (convatlas train "
+                                 f"--resume {path})")
         raise ConvatlasError(f"{str(path)!r} is not a run folder: it holds no {WEIGHTS}")
     if not path.is_file():
         raise ConvatlasError(f"there is no run folder and no weights file {str(path)!r}")
@@ -110,7 +116,8 @@ def read_card(source: str | Path) -> Card:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
-            fitted = {name.removeprefix(FITTED): file.get_tensor(name) for name in file.keys() if name.startswith(FITTED)}    # noqa: SIM118
+            names = [name for name in file.keys() if name.startswith(FITTED)]      # noqa: SIM118
+            fitted = {name.removeprefix(FITTED): file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
         raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
     if text is None:
@@ -120,10 +127,11 @@ def read_card(source: str | Path) -> Card:
     try:
         return read_back(Meta.model_validate_json(text), fitted)
     except ValidationError as error:
-        raise ConvatlasError(f"{str(path)!r} describes itself in a way this version ({__version__}) does not understand: "
-                             f"{error.errors()[0]['msg']}") from error
+        raise ConvatlasError(f"{str(path)!r} describes itself in a way this version ({__version__}) does not "
+                             f"understand: {error.errors()[0]['msg']}") from error
 
 
 def of_network(found: Foreign) -> Foreign:
     """The network's tensors in one of our files, without what was fitted for its preprocessing."""
-    return replace(found, tensors={name: tensor for name, tensor in found.tensors.items() if not name.startswith(FITTED)})
+    return replace(found, tensors={name: tensor for name, tensor in found.tensors.items()
+                                   if not name.startswith(FITTED)})

@@ -1,4 +1,6 @@
-"""The public weights that are known for our networks: catalog/*.yaml, one file per family, written by benchmarks/catalog.py."""
+"""The public weights that are known for our networks: catalog/*.yaml, one file per family, written by
+benchmarks/catalog.py.
+"""
 
 import json
 import re
@@ -69,12 +71,14 @@ def of_file(path: Path) -> Pretrained | None:
     if known is not None or not {"mean", "std", "crop_pct", "input_size"} <= cfg.keys():
         return known
     return Pretrained(tag, "", str(config["architecture"]), int(cfg.get("num_classes", 0)), int(cfg["input_size"][-1]),
-                      float(cfg["crop_pct"]), str(cfg.get("interpolation", "bicubic")), str(cfg.get("license", "none stated")),
+                      float(cfg["crop_pct"]), str(cfg.get("interpolation", "bicubic")),
+                      str(cfg.get("license", "none stated")),
                       tuple(map(float, cfg["mean"])), tuple(map(float, cfg["std"])))
 
 
 def beside(path: Path) -> dict[str, Any]:
-    """The config.json in the same folder, as timm's repositories have it; empty where there is none that is readable."""
+    """The config.json in the same folder, as timm's repositories have it; empty where there is none that is readable.
+    """
     try:
         found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,8 +1,9 @@
 """Other libraries' names of our networks' tensors: names/*.yaml, one file per family, and pairing names by its rules.
 
-A rule `layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.reduce.conv` stands for modules with tensors of the same leaf names; with a colon
-before the equals sign it stands for one tensor. Where a name fits several rules, the network at hand decides: each of its tensors has
-one name. The rules were found by running both networks (benchmarks/name_tables.py), and tests compare their scores.
+A rule `layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.reduce.conv` stands for modules with tensors of the same leaf
+names; with a colon before the equals sign it stands for one tensor. Where a name fits several rules, the network at
+hand decides: each of its tensors has one name. The rules were found by running both networks
+(benchmarks/name_tables.py), and tests compare their scores.
 """
 
 import re
@@ -56,7 +57,8 @@ def families() -> tuple[str, ...]:
 def _table(family: str) -> Mapping[str, Any]:
     if family not in families():
         return {}
-    table: Mapping[str, Any] = read_yaml(files(__package__).joinpath("names", f"{family}.yaml").read_text(encoding="utf-8"))
+    table: Mapping[str, Any] = read_yaml(files(__package__).joinpath("names",
+                                                                     f"{family}.yaml").read_text(encoding="utf-8"))
     return table
 
 
@@ -68,7 +70,8 @@ def libraries(family: str) -> tuple[str, ...]:
 @cache
 def rules(family: str, library: str, model: str) -> tuple[Rule, ...]:
     """The lines of the table for the library's network `model`."""
-    return _rules(tuple(next(table["names"] for table in _table(family)[library]["tables"] if model in table["models"])))
+    return _rules(tuple(next(table["names"] for table in _table(family)[library]["tables"]
+                             if model in table["models"])))
 
 
 def peers(family: str, library: str) -> tuple[Peer, ...]:
@@ -85,7 +88,8 @@ def _rules(lines: tuple[str, ...]) -> tuple[Rule, ...]:
 
 def strange(theirs: Shapes, table: Sequence[Rule], most: int) -> bool:
     """True if more than `most` of the names fit no rule, whatever the network: then there is no need to build it."""
-    names = (name for name in theirs if not any(rule(name if rule.tensor else name.rpartition(".")[0]) for rule in table))
+    names = (name for name in theirs
+             if not any(rule(name if rule.tensor else name.rpartition(".")[0]) for rule in table))
     return next(islice(names, most, None), None) is not None
 
 
@@ -102,8 +106,8 @@ def _rule(line: str) -> Rule:
 def pair(theirs: Shapes, ours: Shapes, table: Sequence[Rule]) -> tuple[dict[str, str], list[str]]:
     """(our name of each of their tensors, those that are left over).
 
-    Whole modules are paired by their names, each of ours being taken once; where that leaves a choice, shapes decide (`alike`). What
-    remains ambiguous is left over.
+    Whole modules are paired by their names, each of ours being taken once; where that leaves a choice, shapes decide
+    (`alike`). What remains ambiguous is left over.
     """
     modules, places = _parts(theirs), _parts(ours)
     choices = {name: {new for rule in table if rule.tensor == ("" in parts) and (new := rule(name)) in places}
@@ -111,7 +115,8 @@ def pair(theirs: Shapes, ours: Shapes, table: Sequence[Rule]) -> tuple[dict[str,
     found: dict[str, str] = {}
     for by_shape in (False, True):
         if by_shape:
-            choices = {name: {new for new in news if _fits(modules[name], places[new])} for name, news in choices.items()}
+            choices = {name: {new for new in news if _fits(modules[name], places[new])}
+                       for name, news in choices.items()}
         while single := [name for name, news in choices.items() if len(news) == 1]:
             for name in single:
                 if choices[name]:       # or another one has just taken it
@@ -138,7 +143,9 @@ def _fits(theirs: Mapping[str, tuple[int, ...]], ours: Mapping[str, tuple[int, .
 
 
 def alike(theirs: tuple[int, ...], ours: tuple[int, ...]) -> bool:
-    """True if one tensor is the other in another shape: a linear layer as a 1×1 convolution, or as one over the last map."""
+    """True if one tensor is the other in another shape: a linear layer as a 1×1 convolution, or as one over the last
+    map.
+    """
     return theirs == ours or (theirs[:1] == ours[:1] and _size(theirs) == _size(ours) and len(theirs) != len(ours))
 
 

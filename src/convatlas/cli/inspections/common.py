@@ -16,11 +16,13 @@ FORMATS = (".png", ".svg", ".pdf")
 DPI = 144       # of a PNG: two pixels per unit of a figure
 
 Network = Annotated[str, argument("MODEL", "A run folder, a file of weights, or a network's name (convatlas list).")]
-Out = Annotated[Path | None, option("--out", "-o", panel=OUTPUT, metavar="FILE", help="The picture to write: .png, .svg or .pdf.")]
+Out = Annotated[Path | None, option("--out", "-o", panel=OUTPUT, metavar="FILE",
+                                    help="The picture to write: .png, .svg or .pdf.")]
 
 
 def network(text: str) -> "Convnet":
-    """The network that `text` names, in eval mode: with its weights, or newly initialised from seed 0 (which is told)."""
+    """The network that `text` names, in eval mode: with its weights, or newly initialised from seed 0 (which is told).
+    """
     import torch
 
     from ...net import registry
@@ -37,7 +39,10 @@ def network(text: str) -> "Convnet":
 
 
 def target(out: Path | None, topic: str) -> Path:
-    """The picture's path: `out`, or `<topic>.png` here. Called before the work, so that a wrong suffix is told at once."""
+    """The picture's path: `out`, or `<topic>.png` here.
+
+    Called before the work, so that a wrong suffix is told at once.
+    """
     path = (out or Path(f"{topic}.png")).expanduser()
     if path.suffix not in FORMATS:
         raise ConvatlasError(f"--out {str(path)!r} is refused: a picture's name ends in {', '.join(FORMATS)}")

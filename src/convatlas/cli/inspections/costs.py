@@ -29,13 +29,14 @@ def costs(
     reduction: Annotated[int, _count("--reduction", "N / B of the bottleneck.")] = 4,
     batch_size: BatchSize = 32,
     image_size: ImageSize = None,
-    tables: Annotated[bool, switch("--tables", panel=OUTPUT, help="MobileNet's tables, as printed and as counted.")] = False,
+    tables: Annotated[bool, switch("--tables", panel=OUTPUT, help="MobileNet's tables, as printed and as "
+                                   "counted.")] = False,
     out: Out = None,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
-    """Compare the ways to compute a convolution: standard, grouped, bottleneck, depthwise separable, decomposed, stacked, in strips;
-    with the formulas. Or show in which stages a network's parameters, multiply-adds and memory lie.
+    """Compare the ways to compute a convolution: standard, grouped, bottleneck, depthwise separable, decomposed,
+    stacked, in strips; with the formulas. Or show in which stages a network's parameters, multiply-adds and memory lie.
 
     [bold]Examples[/]
       convatlas inspect costs --kernel 31 --cin 128 --cout 128 --side 56
@@ -79,8 +80,8 @@ def _algebra(ways: "list[Form]") -> Table:
 def _stages(found: "Summary") -> list[dict[str, Any]]:
     from ...inspect.summary import stages
 
-    return [{"name": row.name, "output": row.output, "params": row.params, "macs": row.macs, "made": row.made, "kept": row.kept,
-             "share": found.share(row)} for row in stages(found)]
+    return [{"name": row.name, "output": row.output, "params": row.params, "macs": row.macs, "made": row.made,
+             "kept": row.kept, "share": found.share(row)} for row in stages(found)]
 
 
 def _places(found: "Summary") -> Table:
@@ -102,7 +103,8 @@ def _tables(found: "dict[str, list[Compared]]", json: bool) -> None:
         return
     for title, lines in found.items():
         console.out.print(f"[bold]{title}[/] (Howard et al. 2017; figures in millions)")
-        table = console.table("", ">accuracy printed", ">macs printed", ">counted", "", ">params printed", ">counted", "")
+        table = console.table("", ">accuracy printed", ">macs printed", ">counted", "",
+                              ">params printed", ">counted", "")
         for line in lines:
             sides = [(line.printed_macs, line.macs), (line.printed_params, line.params)]
             cells = [cell for printed, ours in sides

@@ -8,7 +8,8 @@ TOPIC = "dense"
 
 
 def dense(model: Network, debug: Debug = False, out: Out = None, json: Json = False) -> None:
-    """Draw which earlier layers the layers of dense blocks read, by their mean absolute weights, as DenseNet's Figure 5.
+    """Draw which earlier layers the layers of dense blocks read, by their mean absolute weights, as DenseNet's Figure
+    5.
 
     [bold]Examples[/]
       convatlas inspect dense runs/densenet

@@ -14,8 +14,8 @@ TOPIC = "diagram"
 
 
 def diagram(model: Network, out: Out = None, debug: Debug = False) -> None:
-    """Draw a network as papers do: its maps to scale, repeats folded, and what is inside each kind of block. A segmenter is drawn
-    as a U. Where blocks of one kind differ in width, the widths are listed from first to last.
+    """Draw a network as papers do: its maps to scale, repeats folded, and what is inside each kind of block. A
+    segmenter is drawn as a U. Where blocks of one kind differ in width, the widths are listed from first to last.
 
     [bold]Examples[/]
       convatlas inspect diagram resnet50 --out resnet50.svg

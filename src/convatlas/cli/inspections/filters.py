@@ -14,10 +14,12 @@ def filters(
     layer: Annotated[str | None, option("--layer", "-l", panel=COMMON, metavar="NAME", help=(
         "The layer whose kernels to draw, such as stages.0.conv2; left out: the first."))] = None,
     debug: Debug = False,
-    limit: Annotated[int, option("--limit", panel=OUTPUT, parser=COUNT, help="Most kernels of a first layer.", show_default=True)] = 96,
+    limit: Annotated[int, option("--limit", panel=OUTPUT, parser=COUNT, help="Most kernels of a first layer.",
+                                 show_default=True)] = 96,
     out: Out = None,
 ) -> None:
-    """Draw the kernels that look at the pixels, as AlexNet's Figure 3; with --layer those of any convolution, channel by channel.
+    """Draw the kernels that look at the pixels, as AlexNet's Figure 3; with --layer those of any convolution, channel
+    by channel.
 
     [bold]Examples[/]
       convatlas inspect filters runs/photos

@@ -3,7 +3,20 @@
 from typing import TYPE_CHECKING, Annotated
 
 from .. import console
-from ..options import COMMON, COUNT, DATA, DATA_HELP, BatchSize, DataDir, Debug, Device, Download, Json, argument, option
+from ..options import (
+    COMMON,
+    COUNT,
+    DATA,
+    DATA_HELP,
+    BatchSize,
+    DataDir,
+    Debug,
+    Device,
+    Download,
+    Json,
+    argument,
+    option,
+)
 from .common import Network, Out, network, save, target
 from .given import labeled
 
@@ -30,7 +43,8 @@ def gates(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Draw the factors by which squeeze-and-excitation weighs channels, class by class and over all classes (Hu et al. 2018).
+    """Draw the factors by which squeeze-and-excitation weighs channels, class by class and over all classes (Hu et al.
+    2018).
 
     [bold]Examples[/]
       convatlas inspect gates runs/se_resnet cifar10 --data-dir ~/data

@@ -4,7 +4,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from ...errors import ConvatlasError
 from .. import console
-from ..options import COMMON, COUNT, DATA, NATURAL, BatchSize, DataDir, Debug, Device, Download, Json, argument, option, switch
+from ..options import (
+    COMMON,
+    COUNT,
+    DATA,
+    NATURAL,
+    BatchSize,
+    DataDir,
+    Debug,
+    Device,
+    Download,
+    Json,
+    argument,
+    option,
+    switch,
+)
 from ..paths import pictures
 from .common import Network, Out, network, save, target
 from .given import files, labeled
@@ -17,23 +31,29 @@ TOPIC = "predictions"
 
 def predictions(
     model: Network,
-    images: Annotated[list[str] | None, argument("[IMAGE]", "Files, folders of them, or patterns such as 'photos/*.jpg'.")] = None,
+    images: Annotated[list[str] | None, argument(
+        "[IMAGE]", "Files, folders of them, or patterns such as 'photos/*.jpg'.")] = None,
     data: Annotated[str | None, option("--data", panel=DATA, metavar="DATA", help=(
-        "Labelled images instead: the validation part of digits, mnist, cifar10, …, a folder by class, or an .npz."))] = None,
+        "Labelled images instead: the validation part of digits, mnist, cifar10, …, a folder by class, or an "
+        ".npz."))] = None,
     data_dir: DataDir = None,
     download: Download = False,
-    count: Annotated[int, option("--count", "-n", panel=DATA, parser=COUNT, help="How many images of DATA.", show_default=True)] = 8,
-    seed: Annotated[int, option("--seed", panel=DATA, parser=NATURAL, help="Which images of DATA.", show_default=True)] = 0,
-    wrong: Annotated[bool, switch("--wrong", panel=DATA, help="Of DATA only images that are taken for another class.")] = False,
-    top_k: Annotated[int, option("--top-k", "-k", panel=COMMON, parser=COUNT, help="Bars per image.", show_default=True)] = 5,
+    count: Annotated[int, option("--count", "-n", panel=DATA, parser=COUNT, help="How many images of DATA.",
+                                 show_default=True)] = 8,
+    seed: Annotated[int, option("--seed", panel=DATA, parser=NATURAL, help="Which images of DATA.",
+                                show_default=True)] = 0,
+    wrong: Annotated[bool, switch("--wrong", panel=DATA, help="Of DATA only images that are taken for another "
+                                  "class.")] = False,
+    top_k: Annotated[int, option("--top-k", "-k", panel=COMMON, parser=COUNT, help="Bars per image.",
+                                 show_default=True)] = 5,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     debug: Debug = False,
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Draw images above bars of their likeliest classes, as AlexNet's Figure 4: IMAGE after IMAGE, or some of --data with the
-    true class marked. Images that cannot be read are named on stderr and left out.
+    """Draw images above bars of their likeliest classes, as AlexNet's Figure 4: IMAGE after IMAGE, or some of --data
+    with the true class marked. Images that cannot be read are named on stderr and left out.
 
     [bold]Examples[/]
       convatlas inspect predictions runs/photos holiday/ --out holiday.png
@@ -59,8 +79,8 @@ def predictions(
         else:
             source = labeled(data, data_dir, download)
             classes = _matched(source.classes, net.card.classes)
-            found = guess(net, source.val, transforms(net), classes=classes, count=count, seed=seed, wrong=wrong, top=top_k,
-                          batch_size=batch_size)
+            found = guess(net, source.val, transforms(net), classes=classes, count=count, seed=seed, wrong=wrong,
+                          top=top_k, batch_size=batch_size)
             title = f"What {net.name} says of {source.name}" + (": mistakes" if wrong else "")
     save(draw(found, title), path)
     if json:
@@ -68,7 +88,9 @@ def predictions(
 
 
 def _matched(classes: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
-    """The data's classes under the network's names for them, as `convatlas eval` matches them; says what it takes for what."""
+    """The data's classes under the network's names for them, as `convatlas eval` matches them; says what it takes for
+    what.
+    """
     from ...evaluation.matching import places, some, taken
 
     numbers = places(classes, known) if known else []
@@ -76,12 +98,16 @@ def _matched(classes: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...
     for note in taken(classes, known) if known else ():
         console.plain(f"note: {note}", to=console.err)
     if unknown:
-        console.warn(f"the network does not know {len(unknown)} of the {len(classes)} classes of the data: {some(unknown)}")
-    return tuple(known[number] if number >= 0 else name for name, number in zip(classes, numbers, strict=True)) if known else classes
+        console.warn(f"the network does not know {len(unknown)} of the {len(classes)} classes of the data: "
+                     f"{some(unknown)}")
+    return (tuple(known[number] if number >= 0 else name for name, number in zip(classes, numbers, strict=True))
+            if known else classes)
 
 
 def _plain(guess: "Guess") -> dict[str, object]:
     return {
-        "image": guess.name, "truth": guess.truth, "truth_probability": guess.truth_probability, "truth_rank": guess.truth_rank,
-        "predictions": [{"class": name, "probability": share} for name, share in zip(guess.classes, guess.probabilities, strict=True)],
+        "image": guess.name, "truth": guess.truth,
+        "truth_probability": guess.truth_probability, "truth_rank": guess.truth_rank,
+        "predictions": [{"class": name, "probability": share}
+                        for name, share in zip(guess.classes, guess.probabilities, strict=True)],
     }

@@ -18,11 +18,14 @@ SHARES = (0.5, 0.9, 0.95)       # of the gradient, in --json
 
 
 def receptive_field(
-    models: Annotated[list[str], argument("MODEL...", "Run folders, files of weights or names of networks, to be drawn side by side.")],
-    layer: Annotated[str | None, option("--layer", panel=COMMON, metavar="NAME", help="Whose unit it is; default: the last stage.")] = None,
-    data: Annotated[str | None, option("--data", panel=DATA, metavar="DATA", help="Average over these images instead of noise. "
-                                       + DATA_HELP)] = None,
-    images: Annotated[int, option("--images", panel=COMMON, parser=COUNT, help="Images to average over.", show_default=True)] = 16,
+    models: Annotated[list[str], argument("MODEL...", "Run folders, files of weights or names of networks, to be drawn "
+                                          "side by side.")],
+    layer: Annotated[str | None, option("--layer", panel=COMMON, metavar="NAME",
+                                        help="Whose unit it is; default: the last stage.")] = None,
+    data: Annotated[str | None, option("--data", panel=DATA, metavar="DATA",
+                                       help="Average over these images instead of noise. " + DATA_HELP)] = None,
+    images: Annotated[int, option("--images", panel=COMMON, parser=COUNT, help="Images to average over.",
+                                  show_default=True)] = 16,
     image_size: ImageSize = None,
     seed: Annotated[int, option("--seed", panel=COMMON, parser=NATURAL, help="Of the noise.", show_default=True)] = 0,
     data_dir: DataDir = None,
@@ -31,8 +34,8 @@ def receptive_field(
     debug: Debug = False,
     json: Json = False,
 ) -> None:
-    """Draw what a unit in the middle of a map sees of the image: all that it can see, from the layers' shapes, and what it does
-    see, measured by gradients (Luo et al. 2016).
+    """Draw what a unit in the middle of a map sees of the image: all that it can see, from the layers' shapes, and what
+    it does see, measured by gradients (Luo et al. 2016).
 
     [bold]Examples[/]
       convatlas inspect receptive-field resnet18 vgg16 replknet_31b --images 4
@@ -50,7 +53,8 @@ def receptive_field(
             net = network(name)
             real = None if data is None else _pictures(net, data, images, data_dir, download)
             field = look.receptive_field(net, layer, real, count=images, image_size=image_size, seed=seed)
-            fields.append(replace(field, name=ending(name, 30)))        # as it was asked for: two runs may be of one network
+            # as it was asked for: two runs may be of one network
+            fields.append(replace(field, name=ending(name, 30)))
     if json:
         console.document([_plain(field) for field in fields])
     save(look.draw(fields), path)
@@ -68,6 +72,7 @@ def _pictures(net: "Convnet", data: str, count: int, data_dir: str | None, downl
 
 
 def _plain(field: "Field") -> dict[str, Any]:
-    box = None if field.box is None else [{"first": span.first, "last": span.last, "size": span.size} for span in field.box]
-    return {"name": field.name, "layer": field.layer, "image": list(field.gradient.shape), "theoretical": box, "centre": field.center,
-            "effective": {str(share): field.side(share) for share in SHARES}}
+    box = None if field.box is None else [{"first": span.first, "last": span.last, "size": span.size}
+                                          for span in field.box]
+    return {"name": field.name, "layer": field.layer, "image": list(field.gradient.shape), "theoretical": box,
+            "centre": field.center, "effective": {str(share): field.side(share) for share in SHARES}}

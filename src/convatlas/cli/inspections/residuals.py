@@ -12,7 +12,8 @@ TOPIC = "residuals"
 
 
 def residuals(
-    models: Annotated[list[str], argument("MODEL", "Run folders, files of weights, or networks' names: one or several to compare.")],
+    models: Annotated[list[str], argument("MODEL", "Run folders, files of weights, or networks' names: one or several "
+                                          "to compare.")],
     data: Annotated[str, option("--data", panel=DATA, metavar="DATA", help=DATA_HELP)],
     data_dir: DataDir = None,
     download: Download = False,
@@ -24,8 +25,8 @@ def residuals(
     out: Out = None,
     json: Json = False,
 ) -> None:
-    """Draw how strongly each layer responds, several networks in one picture, as ResNet's Figure 7: the standard deviation of
-    what a convolution gives, after its normalisation and before the nonlinearity.
+    """Draw how strongly each layer responds, several networks in one picture, as ResNet's Figure 7: the standard
+    deviation of what a convolution gives, after its normalisation and before the nonlinearity.
 
     [bold]Examples[/]
       convatlas inspect residuals runs/plain20 runs/resnet20 --data cifar10 --data-dir ~/data

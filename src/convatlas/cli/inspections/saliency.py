@@ -21,7 +21,8 @@ def saliency(
     debug: Debug = False,
     out: Out = None,
 ) -> None:
-    """Draw what in an image speaks for a class: gradient, integrated gradients and Grad-CAM (pip install 'convatlas\\[saliency]').
+    """Draw what in an image speaks for a class: gradient, integrated gradients and Grad-CAM (pip install
+    'convatlas\\[saliency]').
 
     [bold]Examples[/]
       convatlas inspect saliency runs/photos cat.jpg

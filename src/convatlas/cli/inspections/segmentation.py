@@ -12,11 +12,13 @@ def segmentation(
     model: Network,
     image: Annotated[Path, argument("IMAGE", "The image to look at, of any size.")],
     mask: Annotated[Path | None, option(
-        "--mask", panel=DATA, metavar="FILE", help="The truth: class numbers, objects, or 0 and 255. With it errors are drawn.")] = None,
+        "--mask", panel=DATA, metavar="FILE", help="The truth: class numbers, objects, or 0 and 255. With it errors "
+        "are drawn.")] = None,
     out: Out = None,
     debug: Debug = False,
 ) -> None:
-    """Draw what a network makes of an image's pixels: image, truth, prediction, errors, and how much each pixel weighs in training.
+    """Draw what a network makes of an image's pixels: image, truth, prediction, errors, and how much each pixel weighs
+    in training.
 
     [bold]Examples[/]
       convatlas inspect segmentation runs/unet cell.png
@@ -36,7 +38,8 @@ def segmentation(
     truth = instances = None
     if mask is not None:
         values = set(np.unique(read_mask(mask)).tolist())
-        kind = "binary" if values <= {0, 255} or values <= {0, 1} else "classes" if max(values - {255}) < net.num_classes else "instances"
+        kind = ("binary" if values <= {0, 255} or values <= {0, 1} else "classes"
+                if max(values - {255}) < net.num_classes else "instances")
         pair = Files(image.name, (image,), ((mask,),), kind)    # type: ignore[arg-type]
         truth, instances = pair.classes_of(0), pair.instances_of(0)
     save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.card.classes), path)

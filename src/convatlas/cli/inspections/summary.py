@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ...net.model import Convnet
     from ...net.receptive import Sight
 
-BatchSize = Annotated[int, option("--batch-size", "-b", panel=COMMON, parser=COUNT, help="Images in a batch.", show_default=True)]
+BatchSize = Annotated[int, option("--batch-size", "-b", panel=COMMON, parser=COUNT, help="Images in a batch.",
+                                  show_default=True)]
 ImageSize = Annotated[int | None, option(
     "--image-size", panel=COMMON, parser=COUNT, help="Side of the images in pixels; default: the network's own.")]
 
@@ -23,15 +24,17 @@ def summary(
     model: Annotated[str, argument("MODEL", "A network's name (convatlas list), a run folder or a file of weights.")],
     batch_size: BatchSize = 32,
     image_size: ImageSize = None,
-    depth: Annotated[int, option("--depth", panel=COMMON, parser=COUNT, help="Levels of the tree to show.", show_default=True)] = 2,
+    depth: Annotated[int, option("--depth", panel=COMMON, parser=COUNT, help="Levels of the tree to show.",
+                                 show_default=True)] = 2,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
-    """Show a network as a tree: shapes, parameters, multiply-adds, memory, receptive fields, and each one's share of the whole;
-    then the memory that predicting and training need at most, predicted without running the network.
+    """Show a network as a tree: shapes, parameters, multiply-adds, memory, receptive fields, and each one's share of
+    the whole; then the memory that predicting and training need at most, predicted without running the network.
 
-    [bold]made[/]: memory that a batch takes in a layer's forward pass; [bold]kept[/]: what of it training keeps for the backward pass.
-    [bold]sees[/]: pixels of the image, along one side, that a unit sees; unit i sees them from stride · i + offset on.
+    [bold]made[/]: memory that a batch takes in a layer's forward pass; [bold]kept[/]: what of it training keeps for the
+    backward pass. [bold]sees[/]: pixels of the image, along one side, that a unit sees; unit i sees them from stride ·
+    i + offset on.
 
     [bold]Examples[/]
       convatlas inspect summary resnet50
@@ -54,7 +57,9 @@ def summary(
 
 
 def shape(text: str) -> "Convnet":
-    """The network that `text` names; a registered one without weights, on the meta device, for what follows from shapes alone."""
+    """The network that `text` names; a registered one without weights, on the meta device, for what follows from shapes
+    alone.
+    """
     import torch
 
     from ...net import registry
@@ -94,7 +99,8 @@ def peaks(memory: "Memory", optimizer: str) -> str:
 
 
 def _tree(found: "Summary", depth: int) -> Any:
-    table = console.table("layer", "type", "output", ">params", ">%", ">macs", ">%", ">made", ">%", ">kept", ">sees", ">stride", ">offset")
+    table = console.table("layer", "type", "output", ">params", ">%", ">macs", ">%", ">made", ">%", ">kept", ">sees",
+                          ">stride", ">offset")
     for row in found.rows:
         if row.depth < depth:
             table.add_row(*_cells(found, row), style="" if row.depth else "bold")
@@ -108,22 +114,26 @@ def _cells(found: "Summary", row: "Row") -> list[str]:
     share = {name: f"{100 * part:.1f}" if part else "" for name, part in found.share(row).items()}
     kind = f"{row.kind} {row.kernel}".rstrip()
     return ["  " * row.depth + escape(row.name), kind, "×".join(map(str, row.output)),
-            console.exact(row.params) if row.params else "", share["params"], console.exact(row.macs) if row.macs else "", share["macs"],
+            console.exact(row.params) if row.params else "", share["params"],
+            console.exact(row.macs) if row.macs else "", share["macs"],
             size(row.made) if row.made else "", share["made"], size(row.kept) if row.kept else "", *sight(row.sight)]
 
 
 def _plain(found: "Summary", optimizer: str) -> dict[str, Any]:
     needs = found.memory
     return {
-        "name": found.name, "image": found.image, "params": found.params, "macs": found.macs, "batch_size": needs.batch_size,
-        "memory": {"predicting": needs.inference, "training": needs.training, "optimizer": optimizer, "weights": needs.weights,
-                   "images": needs.images, "gradients": needs.gradients, "states": needs.states, "made": found.made,
-                   "kept": sum(needs.kept.values())},
+        "name": found.name, "image": found.image, "params": found.params, "macs": found.macs,
+        "batch_size": needs.batch_size,
+        "memory": {"predicting": needs.inference, "training": needs.training, "optimizer": optimizer,
+                   "weights": needs.weights, "images": needs.images, "gradients": needs.gradients,
+                   "states": needs.states, "made": found.made, "kept": sum(needs.kept.values())},
         "layers": [_layer(found, row) for row in found.rows],
     }
 
 
 def _layer(found: "Summary", row: "Row") -> dict[str, Any]:
-    seen = None if row.sight is None else [{"size": axis.size, "stride": axis.stride, "offset": axis.low} for axis in row.sight]
-    return {"name": row.name, "depth": row.depth, "type": row.kind, "kernel": row.kernel, "output": row.output, "params": row.params,
-            "macs": row.macs, "made": row.made, "kept": row.kept, "share": found.share(row), "sees": seen}
+    seen = None if row.sight is None else [{"size": axis.size, "stride": axis.stride, "offset": axis.low}
+                                           for axis in row.sight]
+    return {"name": row.name, "depth": row.depth, "type": row.kind, "kernel": row.kernel, "output": row.output,
+            "params": row.params, "macs": row.macs, "made": row.made, "kept": row.kept,
+            "share": found.share(row), "sees": seen}

@@ -8,15 +8,19 @@ from .common import Out, save, target
 
 
 def upsampling(
-    kernel: Annotated[int, option("--kernel", panel=COMMON, parser=COUNT, help="Side of the kernel, of ones.", show_default=True)] = 3,
-    stride: Annotated[int, option("--stride", panel=COMMON, parser=COUNT, help="How many times larger.", show_default=True)] = 2,
-    side: Annotated[int, option("--side", panel=COMMON, parser=COUNT, help="Side of the map in pixels.", show_default=True)] = 3,
+    kernel: Annotated[int, option("--kernel", panel=COMMON, parser=COUNT, help="Side of the kernel, of ones.",
+                                  show_default=True)] = 3,
+    stride: Annotated[int, option("--stride", panel=COMMON, parser=COUNT, help="How many times larger.",
+                                  show_default=True)] = 2,
+    side: Annotated[int, option("--side", panel=COMMON, parser=COUNT, help="Side of the map in pixels.",
+                                show_default=True)] = 3,
     out: Out = None,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
-    """Draw convolution upwards with numbers: zeros put into a map, then convolved, which is the transposed convolution; how often
-    each pixel is reached, which is the checkerboard where the stride does not divide the kernel; and bilinear interpolation.
+    """Draw convolution upwards with numbers: zeros put into a map, then convolved, which is the transposed convolution;
+    how often each pixel is reached, which is the checkerboard where the stride does not divide the kernel; and bilinear
+    interpolation.
 
     [bold]Examples[/]
       convatlas inspect upsampling

@@ -3,7 +3,8 @@
 A folder of shards holds:
 
 - `index.json`: the classes; of each part (train, val, test) the shards: file, images, bytes, sha256;
-- `index.npz`: `train_offset`, `train_size`, `train_label` and so on: where in its shard each picture lies, and its class;
+- `index.npz`: `train_offset`, `train_size`, `train_label` and so on: where in its shard each picture lies, and its
+  class;
 - `train/shard-000000.tar` and so on: for each picture `000000000.jpg`, and `000000000.cls`, the class number in ASCII.
 """
 
@@ -34,7 +35,8 @@ INDEX, PLACES = "index.json", "index.npz"
 FORMAT = 1          # of a folder of shards
 JOURNAL = ".unfinished.jsonl"       # there until the index is: what is being written, then one line per finished shard
 FIELDS = ("offset", "size", "label")        # of each picture, in index.npz
-WINDOW = 4          # shards whose pictures are shuffled together: wide enough to mix, narrow enough for the system's file cache
+# shards whose pictures are shuffled together: wide enough to mix, narrow enough for the system's file cache
+WINDOW = 4
 OPEN_FILES = 64     # a process may hold about 1000
 
 
@@ -106,19 +108,24 @@ def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
-        raise ConvatlasError(f"{where}/{INDEX} is not an index that this version reads: {field}: {first['msg']}") from error
+        raise ConvatlasError(f"{where}/{INDEX} is not an index that this version reads: {field}: "
+                             f"{first['msg']}") from error
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ConvatlasError(f"cannot read the index of the shards in {where}: {' '.join(str(error).split())}") from error
-    return index.classes, {name: _part(name, shards, places, len(index.classes), where) for name, shards in index.parts.items()}
+        raise ConvatlasError(f"cannot read the index of the shards in {where}: "
+                             f"{' '.join(str(error).split())}") from error
+    return index.classes, {name: _part(name, shards, places, len(index.classes), where)
+                           for name, shards in index.parts.items()}
 
 
-def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.int64]], classes: int, where: str) -> Part:
+def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.int64]], classes: int,
+          where: str) -> Part:
     columns = [places.get(f"{name}_{field}", np.zeros(0, np.int64)) for field in FIELDS]
     part = Part(shards, *columns)
     ends = np.repeat([shard.bytes for shard in shards], [shard.images for shard in shards])
     fits = all(column.shape == ends.shape and column.dtype == np.int64 and (column >= 0).all() for column in columns)
     if not fits or (part.offset + part.size > ends).any() or (part.label >= classes).any():
-        raise ConvatlasError(f"{INDEX} and {PLACES} in {where} do not belong together (part {name!r}); write the shards again")
+        raise ConvatlasError(f"{INDEX} and {PLACES} in {where} do not belong together (part {name!r}); write "
+                             "the shards again")
     return part
 
 
@@ -129,7 +136,8 @@ def parts_of(parts: Mapping[str, Part], split: Split, where: str) -> tuple[Part,
     pictures, so they are a random sample, and the rest is still read shard by shard.
     """
     if "train" not in parts:
-        raise ConvatlasError(f"the shards in {where} have no part 'train', only {', '.join(map(repr, parts)) or 'nothing'}")
+        raise ConvatlasError(f"the shards in {where} have no part 'train', only "
+                             f"{', '.join(map(repr, parts)) or 'nothing'}")
     train = parts["train"]
     for name in ("test", "val") if split.for_eval else ("val", "test"):
         if name in parts:
@@ -137,7 +145,8 @@ def parts_of(parts: Mapping[str, Part], split: Split, where: str) -> tuple[Part,
     if split.for_eval:
         return train, train, (f"{where} has no validation part: all its {len(train.label)} images are judged.",)
     kept = held_out(len(train.shards), split.val_fraction, where)
-    return *train.split(kept), (f"{where} has no validation part: its last {len(train.shards) - kept} shard(s) are held out.",)
+    return *train.split(kept), (f"{where} has no validation part: its last {len(train.shards) - kept} shard(s) "
+                                "are held out.",)
 
 
 def held_out(shards: int, fraction: float, where: str) -> int:

@@ -1,4 +1,5 @@
-"""Pictures in tar shards that lie elsewhere (S3, GCS, HTTP, the hub) or were made by others: read one shard after the other.
+"""Pictures in tar shards that lie elsewhere (S3, GCS, HTTP, the hub) or were made by others: read one shard after the
+other.
 
 Opening and reading is Hugging Face `datasets`' work, in streaming mode; order, shares and resuming are decided here.
 """
@@ -76,8 +77,9 @@ def _fetch(url: str) -> bytes:
     except (ImportError, ValueError) as error:      # a protocol whose library is absent, or that nobody knows
         raise ConvatlasError(f"cannot open {url!r}: {error}") from error
     except FileNotFoundError as error:
-        raise ConvatlasError(f"there is no {url!r}; a folder of shards has an {INDEX} (convatlas data shard makes one); "
-                             "otherwise name the tar files themselves, such as …/train-*.tar or …/train-{000..127}.tar") from error
+        raise ConvatlasError(
+            f"there is no {url!r}; a folder of shards has an {INDEX} (convatlas data shard makes one); "
+            "otherwise name the tar files themselves, such as …/train-*.tar or …/train-{000..127}.tar") from error
 
 
 def expanded(pattern: str) -> list[str]:
@@ -144,7 +146,8 @@ def _opened(urls: Sequence[str]) -> Any:
     pictures = [field for field, kind in found.features.items() if isinstance(kind, datasets.Image)]
     if len(pictures) != 1 or "cls" not in found.features:
         fields = ", ".join(field for field in found.features if not field.startswith("__"))
-        raise ConvatlasError(f"the samples in {urls[0]!r} hold {fields}; they must hold one picture, and its class number as .cls")
+        raise ConvatlasError(f"the samples in {urls[0]!r} hold {fields}; they must hold one picture, and its class "
+                             "number as .cls")
     return found.decode(False).select_columns([pictures[0], "cls"]).rename_column(pictures[0], "picture")
 
 
@@ -183,8 +186,9 @@ class Stream:
         samples = list(self._reading(number))
         labels = self._written[self.starts[number] : self.starts[number + 1]].tolist()
         if [sample.label for sample in samples] != labels:
-            raise ConvatlasError(f"the shard {self.urls[number]!r} holds {len(samples)} images, which are not the {len(labels)} "
-                                 "that were counted: it was changed, or its index belongs to another one; index it again")
+            raise ConvatlasError(
+                f"the shard {self.urls[number]!r} holds {len(samples)} images, which are not the {len(labels)} "
+                "that were counted: it was changed, or its index belongs to another one; index it again")
         return [sample.content for sample in samples]
 
     def relabeled(self, labels: Tensor) -> "Stream":

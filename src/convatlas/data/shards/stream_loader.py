@@ -22,11 +22,11 @@ from .stream import Stream
 class StreamLoader:
     """Batches of a `Stream`; `batch_size` counts the pictures of all `world` processes together.
 
-    The shards come in an order by (seed, epoch), each shard's pictures in one by (seed, epoch, shard), and this sequence
-    of all pictures is cut into one run per process, as long as its shares of all global batches are together. So no
-    picture is lost or seen twice in an epoch, each process reads its shards one after the other (one on the border
-    between two processes is read by both), and where a batch begins follows from the counts alone: `start` leaves out
-    shards without reading them.
+    The shards come in an order by (seed, epoch), each shard's pictures in one by (seed, epoch, shard), and this
+    sequence of all pictures is cut into one run per process, as long as its shares of all global batches are together.
+    So no picture is lost or seen twice in an epoch, each process reads its shards one after the other (one on the
+    border between two processes is read by both), and where a batch begins follows from the counts alone: `start`
+    leaves out shards without reading them.
 
     The main process reads, one shard ahead: two shards' files are in its memory. `workers` decode and transform.
     Unreadable pictures and processes without a picture are treated as `Loader` does.
@@ -84,7 +84,8 @@ class StreamLoader:
             if first < last:
                 wanted.append((shard, first, last))
             position += counts[shard]
-        for (shard, first, last), files in zip(wanted, _ahead(self.images, [shard for shard, _, _ in wanted]), strict=True):
+        for (shard, first, last), files in zip(wanted, _ahead(self.images, [shard for shard, _, _ in wanted]),
+                                               strict=True):
             inside = shuffled(counts[shard], self._seed, epoch, shard) if self._shuffle else torch.arange(counts[shard])
             for number in inside[first:last].tolist():
                 yield starts[shard] + number, files[number]

@@ -52,9 +52,9 @@ class Planned:
 def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: float, seed: int, report: Report) -> Index:
     """Write the images of `folder` to `out`: their files byte for byte, in an order shuffled by `seed`.
 
-    Parts (train, val, test) stay what they are; where there is only one, a stratified share `val_fraction` of it becomes
-    `val` (0: none). The same files give the same bytes. Raises ConvatlasError where `out` holds something else, where
-    the disk has too little room, and where a file cannot be read or written.
+    Parts (train, val, test) stay what they are; where there is only one, a stratified share `val_fraction` of it
+    becomes `val` (0: none). The same files give the same bytes. Raises ConvatlasError where `out` holds something else,
+    where the disk has too little room, and where a file cannot be read or written.
     """
     classes, parts = _parts(folder, val_fraction, seed)
     plan = {name: _planned(name, files, shard_bytes, seed) for name, files in parts.items()}
@@ -71,7 +71,8 @@ def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: flo
         finished[shard.file] = kept
         written += shard.bytes
         report(written, total)
-    index = Index(classes=classes, parts={name: tuple(finished[each.file] for each in part) for name, part in plan.items()})
+    index = Index(classes=classes, parts={name: tuple(finished[each.file] for each in part)
+                                          for name, part in plan.items()})
     _write_index(out, index, plan)
     return index
 
@@ -97,7 +98,8 @@ Listed = list[tuple[Path, int]]     # picture files and their classes
 
 
 def _listed(images: ImageSet) -> Listed:
-    chosen, base = (images.indices.tolist(), images.base) if isinstance(images, Subset) else (range(len(images)), images)
+    chosen, base = ((images.indices.tolist(), images.base) if isinstance(images, Subset)
+                    else (range(len(images)), images))
     assert isinstance(base, Files)
     if base.labels.dim() != 1:
         raise ConvatlasError("shards hold one class per image; a folder of images with several labels is read as it is")
@@ -107,7 +109,8 @@ def _listed(images: ImageSet) -> Listed:
 
 def _planned(part: str, files: Listed, shard_bytes: int, seed: int) -> list[Planned]:
     """The shards of one part, each as full as `shard_bytes` allows, with one picture at least."""
-    # RandomState, because NumPy promises never to change its stream: the order of a run that goes on must be found again
+    # RandomState, because NumPy promises never to change its stream: the order of a run that goes on must be found
+    # again
     order = np.random.RandomState(seed % 2**32).permutation(len(files))
     shards: list[Planned] = []
     chosen: list[tuple[Path, int, int]] = []
@@ -170,7 +173,8 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
             raise ConvatlasError(f"{str(out)!r} holds finished shards already; choose another folder, or remove it")
         if not journal.is_file():
             raise ConvatlasError(f"{str(out)!r} is not empty and holds no unfinished shards; choose another folder")
-        lines = journal.read_text(encoding="utf-8").split("\n")[:-1]        # after the last line end: nothing, or half a line
+        # after the last line end: nothing, or half a line
+        lines = journal.read_text(encoding="utf-8").split("\n")[:-1]
         begun = json.loads(lines[0]) if lines else {}
         check_format(begun.get("format"), FORMAT, repr(str(out)))
         if begun.get("plan") != digest:
@@ -224,13 +228,16 @@ def _write(out: Path, shard: Planned, suffix: str) -> Shard:
 
 def _tar(shard: Planned, suffix: str) -> Iterator[bytes]:
     """The tar, piece by piece."""
-    for number, (path, size, label) in enumerate(zip(shard.paths, shard.sizes, shard.labels, strict=True), start=shard.first):
+    for number, (path, size, label) in enumerate(zip(shard.paths, shard.sizes, shard.labels, strict=True),
+                                                 start=shard.first):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise ConvatlasError(f"cannot read {str(path)!r}: {error.strerror}; mend or remove it, then run the same again") from error
+            raise ConvatlasError(f"cannot read {str(path)!r}: {error.strerror}; mend or remove it, then run the same "
+                                 "again") from error
         if len(content) != size:
-            raise ConvatlasError(f"{str(path)!r} changed while the shards were written: {size} bytes before, {len(content)} now")
+            raise ConvatlasError(f"{str(path)!r} changed while the shards were written: {size} bytes before, "
+                                 f"{len(content)} now")
         yield _member(f"{number:09d}{suffix}", content)
         yield _member(f"{number:09d}.cls", str(label).encode("ascii"))
     end = shard.offsets[-1] - BLOCK

@@ -19,5 +19,6 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (
 def backend_of(name: str) -> Backend:
     """The backend of that name; an unknown one is a ConvatlasError."""
     if name not in BACKENDS:
-        raise ConvatlasError(f"backend {name!r} is unknown: there are auto, {', '.join(BACKENDS)}{nearest(name, BACKENDS)}")
+        raise ConvatlasError(f"backend {name!r} is unknown: there are auto, "
+                             f"{', '.join(BACKENDS)}{nearest(name, BACKENDS)}")
     return BACKENDS[name]

@@ -18,7 +18,8 @@ class Aot(Backend):
 
     def missing(self) -> str | None:
         """Name the missing compiler, or None."""
-        return None if shutil.which("g++") or shutil.which("clang++") else "aot needs a C++ compiler: install g++ or clang++"
+        return (None if shutil.which("g++") or shutil.which("clang++")
+                else "aot needs a C++ compiler: install g++ or clang++")
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
@@ -30,8 +31,8 @@ class Aot(Backend):
         try:
             package = torch._inductor.aoti_load_package(str(folder / self.file))
         except RuntimeError as error:
-            raise ConvatlasError(f"{str(folder / self.file)!r} does not run here ({str(error).splitlines()[0]}): it was made for "
-                                 "another machine or another torch; deploy again here") from error
+            raise ConvatlasError(f"{str(folder / self.file)!r} does not run here ({str(error).splitlines()[0]}): it "
+                                 "was made for another machine or another torch; deploy again here") from error
 
         def scores(x: Tensor) -> Tensor:
             with torch.inference_mode():

@@ -15,7 +15,7 @@ from ..graph.rewrite import rewrite
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Tell = Callable[[str], None]
-Predictor = Callable[[Tensor], Tensor]             # images (N, C, H, W) in float32 to what the network gives, in float32
+Predictor = Callable[[Tensor], Tensor]          # images (N, C, H, W) in float32 to what the network gives, in float32
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -27,8 +27,8 @@ def quiet(text: str) -> None:
 class Backend(ABC):
     """One way to run a network.
 
-    `requires` are the packages it imports, `extra` the extra of convatlas that brings them; `int8_requires` and `int8_extra` what
-    quantising needs besides. A backend with int8 among its `precisions` has `quantise`.
+    `requires` are the packages it imports, `extra` the extra of convatlas that brings them; `int8_requires` and
+    `int8_extra` what quantising needs besides. A backend with int8 among its `precisions` has `quantise`.
     """
 
     name: str
@@ -52,9 +52,11 @@ class Backend(ABC):
         if precision == "int8" and "int8" not in self.precisions:
             return f"{self.name} has no int8: onnxruntime and openvino have, on the CPU"
         if device not in self.devices:
-            return f"{self.name} runs on {' and '.join(self.devices)}, not on {device}: move network and example with .to('cpu')"
+            return (f"{self.name} runs on {' and '.join(self.devices)}, not on {device}: move network and example "
+                    "with .to('cpu')")
         if precision == "fp16" and device == "cpu":
-            return "fp16 is for GPUs: CPUs have no arithmetic for it, and would be slower than in fp32; take bf16 or fp32"
+            return ("fp16 is for GPUs: CPUs have no arithmetic for it, and would be slower than in fp32; take bf16 or "
+                    "fp32")
         if precision not in self.precisions:
             return f"{self.name} has no {precision}: it runs in {', '.join(self.precisions)}"
         int8 = _absent(f"{self.name} in int8", self.int8_requires, self.int8_extra) if precision == "int8" else None
@@ -67,7 +69,8 @@ class Backend(ABC):
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
               ) -> tuple[Predictor, int | None]:
-        """The network as a callable, and the bytes that it left in the empty `folder`; None where the backend needs no file to be fast.
+        """The network as a callable, and the bytes that it left in the empty `folder`; None where the backend needs no
+        file to be fast.
 
         What takes long says through `tell` how far it is.
         """
@@ -83,10 +86,12 @@ class Backend(ABC):
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """The callable; `example` has the shape that it is optimised for. It keeps nothing open in `folder`."""
 
-    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor],
+                 keep: Collection[str]) -> None:
         """Leave in `folder` the int8 form of what `write` left in `written`, in fp32; `open` reads it.
 
-        `images` (n, C, h, w) calibrate it; `weights` are those of the network's layers, of which those in `keep` stay in fp32.
+        `images` (n, C, h, w) calibrate it; `weights` are those of the network's layers, of which those in `keep` stay
+        in fp32.
         """
         raise ConvatlasError(f"{self.name} has no int8: onnxruntime and openvino have, on the CPU")
 
@@ -111,8 +116,8 @@ def order_of(model: nn.Module, device: torch.device) -> torch.memory_format:
 
     cuDNN's 31×31 kernels take ten times as long channels last (H100, bfloat16), the 7×7 ones a quarter of the time.
     """
-    large = any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1 and max(layer.kernel_size) > SMALL
-                for layer in model.modules())
+    large = any(isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
+                and max(layer.kernel_size) > SMALL for layer in model.modules())
     return torch.contiguous_format if large and device.type == "cuda" else torch.channels_last
 
 

@@ -32,7 +32,8 @@ class Compiled(Backend):
         last = order is torch.channels_last
         if last and can_fuse(device, dtype):
             net = fuse(net, example.to(dtype=dtype, memory_format=order))
-        options = {"freezing": True} | ({"triton.cudagraphs": True, "layout_optimization": last} if device.type == "cuda" else {})
+        options = {"freezing": True} | ({"triton.cudagraphs": True, "layout_optimization": last}
+                                        if device.type == "cuda" else {})
         inner = in_precision(torch.compile(net, dynamic=False, options=options), precision, order)      # type: ignore[arg-type]
 
         def scores(x: Tensor) -> Tensor:

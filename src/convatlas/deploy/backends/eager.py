@@ -28,7 +28,8 @@ class Eager(Backend):
         order = order_of(model, example.device)
         net = rewrite(model, join=True).to(example.device, DTYPES[precision], memory_format=order)      # type: ignore[call-overload]
         if example.device.type == "cpu" and can_pack():
-            return in_precision(pack(net, example.to(dtype=DTYPES[precision], memory_format=torch.channels_last)), precision)
+            return in_precision(pack(net, example.to(dtype=DTYPES[precision], memory_format=torch.channels_last)),
+                                precision)
         return in_precision(net, precision, order)
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:

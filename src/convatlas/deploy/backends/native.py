@@ -1,4 +1,6 @@
-"""Kernels of our own: 3×3 convolutions by Winograd's algorithm, maps that are written where they are read, layers tuned one by one."""
+"""Kernels of our own: 3×3 convolutions by Winograd's algorithm, maps that are written where they are read, layers tuned
+one by one.
+"""
 
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from .base import Backend, Precision, Predictor, Tell, quiet
 
 
 class Native(Backend):
-    """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it; for networks that classify."""
+    """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it; for networks that classify.
+    """
 
     name, file, precisions, devices = "native", WEIGHTS, ("fp32",), ("cpu",)
 
@@ -44,7 +47,8 @@ class Native(Backend):
         """As the base class says, for images of the size that it was written for."""
         network = load(folder, torch.get_num_threads())
         if network.size != tuple(example.shape[1:]):
-            raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: deploy it again")
+            raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: "
+                                 "deploy it again")
         return lambda x: torch.from_numpy(network(x.float().numpy()))
 
 

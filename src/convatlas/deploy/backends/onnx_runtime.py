@@ -47,7 +47,8 @@ class OnnxRuntime(Backend):
 
         return scores
 
-    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor],
+                 keep: Collection[str]) -> None:
         """By ONNX Runtime: static, as pairs of QuantizeLinear and DequantizeLinear; weights symmetric per channel."""
         import onnx
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -62,8 +63,9 @@ class OnnxRuntime(Backend):
         logging.getLogger().addFilter(_quiet)
         try:
             with redirect_stdout(io.StringIO()):
-                quantize_static(str(shaped), str(folder / self.file), _reader(images), quant_format=QuantFormat.QDQ, per_channel=True,
-                                weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, reduce_range=_saturates(),
+                quantize_static(str(shaped), str(folder / self.file), _reader(images), quant_format=QuantFormat.QDQ,
+                                per_channel=True, weight_type=QuantType.QInt8,
+                                activation_type=QuantType.QUInt8, reduce_range=_saturates(),
                                 nodes_to_exclude=[nodes[layer] for layer in keep if layer in nodes])
         finally:
             logging.getLogger().removeFilter(_quiet)
@@ -93,7 +95,10 @@ def _quiet(record: logging.LogRecord) -> bool:
 
 
 def _saturates() -> bool:
-    """True if sums of two products overflow 16 bits: x86 without VNNI. Weights then have 7 bits, as ONNX Runtime advises."""
+    """True if sums of two products overflow 16 bits: x86 without VNNI.
+
+    Weights then have 7 bits, as ONNX Runtime advises.
+    """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     return sys.platform != "linux" or "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8")
@@ -103,5 +108,6 @@ def write_onnx(model: Convnet, example: Tensor, path: Path) -> None:
     """The rewritten network: input `image` (batch, C, H, W), output `scores`, any batch, weights inside the file."""
     two = example[:1].repeat(2, 1, 1, 1)        # torch.export takes a batch of one for a constant
     with torch.no_grad():
-        torch.onnx.export(rewrite(model), (two,), str(path), input_names=["image"], output_names=["scores"], dynamo=True,
+        torch.onnx.export(rewrite(model), (two,), str(path), input_names=["image"], output_names=["scores"],
+                          dynamo=True,
                           dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False, verbose=False)

@@ -53,14 +53,17 @@ class OpenVino(Backend):
         compiled(tuple(example.shape))
         return scores
 
-    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor], keep: Collection[str]) -> None:
-        """By NNCF: weights symmetric per channel, activations between the bounds that the images show, biases corrected.
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor],
+                 keep: Collection[str]) -> None:
+        """By NNCF: weights symmetric per channel, activations between the bounds that the images show, biases
+        corrected.
 
-        Bounds are symmetric around zero, which is fastest, unless the network has activations that reach a little below zero, where
-        that would waste nearly half of the 256 steps.
+        Bounds are symmetric around zero, which is fastest, unless the network has activations that reach a little below
+        zero, where that would waste nearly half of the 256 steps.
         """
         openvino = silent()         # before NNCF is imported: its telemetry is off then too
-        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)      # whose loading warns of an absent CUDA
+        # whose loading warns of an absent CUDA
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         import nncf
 
         logging.getLogger("nncf").setLevel(logging.ERROR)
@@ -72,7 +75,8 @@ class OpenVino(Backend):
         preset = nncf.QuantizationPreset.MIXED if curved else nncf.QuantizationPreset.PERFORMANCE
         with redirect_stdout(io.StringIO()), same_signal_stack():        # progress bars; cores, freed in any order
             quantized = nncf.quantize(
-                network, nncf.Dataset([image[None].numpy() for image in images]), subset_size=len(images), preset=preset,
+                network, nncf.Dataset([image[None].numpy() for image in images]),
+                subset_size=len(images), preset=preset,
                 ignored_scope=nncf.IgnoredScope(names=[nodes[layer] for layer in keep if layer in nodes]))
         openvino.save_model(quantized, folder / self.file, compress_to_fp16=False)
 
@@ -85,10 +89,12 @@ def _weights(op: Any) -> Any:
     return found[0].get_data() if found else None
 
 
-def _compiled(content: tuple[bytes, bytes], precision: Precision, shape: tuple[int, ...], part: int) -> Callable[[Floats], Floats]:
+def _compiled(content: tuple[bytes, bytes], precision: Precision, shape: tuple[int, ...],
+              part: int) -> Callable[[Floats], Floats]:
     """The engine for images of this shape, set up for the shortest time of a batch with torch's number of threads."""
     core, threads = openvino_core(), torch.get_num_threads()
-    settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    settings = {"INFERENCE_PRECISION_HINT": HINTS[precision], "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads}
 
     def compile_model(network: Any, streams: int = 1) -> Any:
         return core.compile_model(network, "CPU", settings if streams == 1 else {**settings, "NUM_STREAMS": streams})

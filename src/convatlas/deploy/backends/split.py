@@ -26,7 +26,9 @@ def ways(batch: int, threads: int) -> list[int]:
 
 
 def tune(make: Callable[[int], Run], images: Floats, threads: int, folder: Path) -> None:
-    """Try every way on these images, in turns, and leave in `folder` which was fastest; `make` gives the engine for a part's size."""
+    """Try every way on these images, in turns, and leave in `folder` which was fastest; `make` gives the engine for a
+    part's size.
+    """
     found = ways(len(images), threads)
     (folder / FILE).unlink(missing_ok=True)         # another network's, where a folder is written anew
     if len(found) == 1:
@@ -39,7 +41,8 @@ def tune(make: Callable[[int], Run], images: Floats, threads: int, folder: Path)
             run(images)
             best[part] = min(best[part], time.perf_counter() - began)
     fastest = min(best, key=best.__getitem__)
-    (folder / FILE).write_text(json.dumps({"batch": len(images), "threads": threads, "part": fastest}) + "\n", encoding="utf-8")
+    (folder / FILE).write_text(json.dumps({"batch": len(images), "threads": threads, "part": fastest}) + "\n",
+                               encoding="utf-8")
 
 
 def tuned(folder: Path, threads: int) -> Mapping[int, int]:
@@ -51,7 +54,8 @@ def tuned(folder: Path, threads: int) -> Mapping[int, int]:
         return {}
 
 
-def by_openvino(compile_model: Callable[..., Any], network: Any, shape: tuple[int, ...], threads: int, part: int) -> Run:
+def by_openvino(compile_model: Callable[..., Any], network: Any, shape: tuple[int, ...], threads: int,
+                part: int) -> Run:
     """`network` for images of this shape; parts go to one-thread streams. `compile_model` takes it and their number."""
     network.reshape([part, *shape[1:]])
     if part == shape[0]:
@@ -92,7 +96,8 @@ def by_onnxruntime(open_session: Callable[[int], Any], threads: int, part: int |
         return run
     pool = ThreadPoolExecutor(threads, thread_name_prefix="onnxruntime")
 
-    def scores(x: Floats) -> Floats:        # a batch of another size has a smaller last part, and at least one for each thread
+    # a batch of another size has a smaller last part, and at least one for each thread
+    def scores(x: Floats) -> Floats:
         size = min(part, max(1, len(x) // threads))
         return np.concatenate(list(pool.map(run, [x[start:start + size] for start in range(0, len(x), size)])))
 

@@ -23,7 +23,8 @@ from ..choose import CANDIDATES, TOLERANCE
 from ..machine import OPERATIONS
 from .sides import ENGINES, LIBRARIES, MATRIX, OURS, PLAIN
 
-AGAINST = (*LIBRARIES, "onnxruntime", "openvino")      # what is compared unless told otherwise: torch.compile takes minutes to set up
+# what is compared unless told otherwise: torch.compile takes minutes to set up
+AGAINST = (*LIBRARIES, "onnxruntime", "openvino")
 LIMIT = 900.0                           # seconds in which one step of a process must be over
 
 
@@ -36,7 +37,8 @@ class Side:
     best: float | None = None               # the shortest call
     spread: tuple[float, float] | None = None       # shortest and longest round
     throughput: float | None = None         # images per second
-    ratio: float | None = None              # its time over ours, in the median of the rounds: how many times faster ours is
+    # its time over ours, in the median of the rounds: how many times faster ours is
+    ratio: float | None = None
     ratios: tuple[float, ...] = ()          # of each round
     share: float | None = None              # of the machine's measured matrix rate
     setup: float | None = None              # seconds from an idle process to the first scores
@@ -74,25 +76,29 @@ class Comparison:
     @property
     def best_engine(self) -> Side | None:
         """The fastest engine on the library's own model."""
-        return min((found for name in ENGINES if (found := self.side(name))), key=lambda side: side.latency or 0.0, default=None)
+        return min((found for name in ENGINES if (found := self.side(name))),
+                   key=lambda side: side.latency or 0.0, default=None)
 
 
-def bench(model: str, batches: Sequence[int] = (1, 16), against: Sequence[str] = AGAINST, *, image_size: int | None = None,
-          backend: str = "auto", rounds: int = 5, seconds: float = 0.7, known: Sequence[Comparison] = (), tell: Tell = print,
+def bench(model: str, batches: Sequence[int] = (1, 16), against: Sequence[str] = AGAINST, *,
+          image_size: int | None = None, backend: str = "auto", rounds: int = 5,
+          seconds: float = 0.7, known: Sequence[Comparison] = (), tell: Tell = print,
           candidates: Sequence[str] = CANDIDATES, done: Callable[[Comparison], None] | None = None) -> list[Comparison]:
     """Compare a network (a name, a run folder, a file of weights) as deployed here with its peers, for each batch.
 
-    In `against` a library stands for its own model as its user gets it, an engine for that model run by it; where no library has the
-    network, engines run on ours as trained. Every side is a process of its own, with the allocator it comes with; in each of the
-    `rounds` every one works for `seconds` while the others wait. A side whose scores differ from ours by more than fp32 allows is
-    refused. `candidates` are what backend auto chooses from. Comparisons that `known` has are not made again; `done` is told each new
-    one. Raises ConvatlasError for a network that cannot be deployed.
+    In `against` a library stands for its own model as its user gets it, an engine for that model run by it; where no
+    library has the network, engines run on ours as trained. Every side is a process of its own, with the allocator it
+    comes with; in each of the `rounds` every one works for `seconds` while the others wait. A side whose scores differ
+    from ours by more than fp32 allows is refused. `candidates` are what backend auto chooses from. Comparisons that
+    `known` has are not made again; `done` is told each new one. Raises ConvatlasError for a network that cannot be
+    deployed.
     """
     for name in against:
         if name not in (*LIBRARIES, *ENGINES):
             raise ConvatlasError(f"--against {name} is unknown: there are {', '.join((*LIBRARIES, *ENGINES))}")
     if rounds < 1 or seconds <= 0 or min(batches, default=1) < 1:
-        raise ConvatlasError(f"rounds = {rounds}, seconds = {seconds:g}, batches = {tuple(batches)} are refused: each must be positive")
+        raise ConvatlasError(f"rounds = {rounds}, seconds = {seconds:g}, batches = {tuple(batches)} are refused: each "
+                             "must be positive")
     found: list[Comparison] = []
     open_ = [batch for batch in batches if not any(_covers(each, model, batch, image_size, against) for each in known)]
     if not open_:
@@ -114,7 +120,8 @@ def bench(model: str, batches: Sequence[int] = (1, 16), against: Sequence[str] =
 
 def _covers(known: Comparison, model: str, batch: int, image_size: int | None, against: Sequence[str]) -> bool:
     """True if this comparison is the one that is asked for, with all its contestants."""
-    return (known.given == model and known.batch == batch and (image_size is None or known.size == (image_size, image_size))
+    return (known.given == model and known.batch == batch
+            and (image_size is None or known.size == (image_size, image_size))
             and {side.name for side in known.sides} >= set(against))
 
 
@@ -132,17 +139,19 @@ def _compare(job: dict[str, Any], against: Sequence[str], rounds: int, seconds: 
         differences = _differences(job, [name for name in names if name in workers])
         for name, off in differences.items():
             if not off <= TOLERANCE["fp32"]:
-                refused[name] = f"differs from ours by {off:.1e} of the largest score: what is not equal is not compared"
+                refused[name] = (f"differs from ours by {off:.1e} of the largest score: what is not equal "
+                                 "is not compared")
                 workers.pop(name).close()
         turns = _rounds(workers, rounds, seconds, lambda n: tell(f"{label}: round {n} of {rounds}"))
     finally:
         for worker in workers.values():
             worker.close()
-    missing = {name: f"{name} has no model that is this network" for name in against if name in LIBRARIES and name not in job["peers"]}
+    missing = {name: f"{name} has no model that is this network" for name in against
+               if name in LIBRARIES and name not in job["peers"]}
     rate = OPERATIONS / median(median(each["times"]) for each in turns[MATRIX])
     names_there = {library: peer["name"] for library, peer in job["peers"].items()}
-    sides = [_side(name, workers[name].setup, turns, job, differences.get(name)) if name in turns else Side(name, refused=refused[name])
-             for name in names]
+    sides = [_side(name, workers[name].setup, turns, job, differences.get(name)) if name in turns
+             else Side(name, refused=refused[name]) for name in names]
     return Comparison(job["model"], job["name"], job["batch"], tuple(job["size"]), job["macs"],
                       names_there, report["chosen"], tuple(report["candidates"]), rate, rounds,
                       (*sides, *(Side(name, refused=why) for name, why in missing.items())))
@@ -156,8 +165,9 @@ def _side(name: str, setup: float, turns: Mapping[str, Sequence[Mapping[str, Any
     work = 2 * job["macs"] * job["batch"]
     share = median(work / time_ * product / OPERATIONS for time_, product in zip(mine, matrix, strict=True))
     last = turns[name][-1]
-    return Side(name, median(mine), min(min(each["times"]) for each in turns[name]), (min(mine), max(mine)), job["batch"] / median(mine),
-                median(ratios), ratios, share, setup, last["memory"], max(each["idle"] for each in turns[name]), difference)
+    return Side(name, median(mine), min(min(each["times"]) for each in turns[name]), (min(mine), max(mine)),
+                job["batch"] / median(mine), median(ratios), ratios, share, setup, last["memory"],
+                max(each["idle"] for each in turns[name]), difference)
 
 
 def _started(job: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, "Worker"], dict[str, str]]:
@@ -174,7 +184,8 @@ def _started(job: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, "W
     return workers, refused
 
 
-def _rounds(workers: Mapping[str, "Worker"], rounds: int, seconds: float, tell: Callable[[int], None]) -> dict[str, list[dict[str, Any]]]:
+def _rounds(workers: Mapping[str, "Worker"], rounds: int, seconds: float,
+            tell: Callable[[int], None]) -> dict[str, list[dict[str, Any]]]:
     """Each side's turns. The order differs from round to round, so that no side always follows the same one."""
     turns: dict[str, list[dict[str, Any]]] = {name: [] for name in workers}
     names = list(workers)
@@ -217,9 +228,11 @@ class Worker:
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         self.name, self.setup = str(job.get("side", job["do"])), 0.0
-        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")     # noqa: SIM115    # closed with the process
-        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.sides", json.dumps(job)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.errors, text=True, encoding="utf-8")
+        # closed with the process
+        self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        self.process = subprocess.Popen([sys.executable, "-m", f"{__package__}.sides", json.dumps(job)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
+                                        encoding="utf-8")
         self.lines: queue.Queue[str] = queue.Queue()
         assert self.process.stdout is not None
         threading.Thread(target=_read, args=(self.process.stdout, self.lines), daemon=True).start()
@@ -241,7 +254,8 @@ class Worker:
             self.process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """The process's next answer; a ConvatlasError if that is a problem, or if it ends or takes longer than LIMIT."""
+        """The process's next answer; a ConvatlasError if that is a problem, or if it ends or takes longer than LIMIT.
+        """
         try:
             line = self.lines.get(timeout=LIMIT)
         except queue.Empty:
@@ -249,7 +263,8 @@ class Worker:
         if not line:
             self.errors.seek(0)
             said = " ".join(self.errors.read().split())[-300:]
-            raise ConvatlasError(f"{self.name}'s process ended with code {self.process.wait()}: {said or 'it said nothing'}")
+            raise ConvatlasError(f"{self.name}'s process ended with code {self.process.wait()}: "
+                                 f"{said or 'it said nothing'}")
         said_: dict[str, Any] = json.loads(line)
         if "problem" in said_:
             raise ConvatlasError(said_["problem"])
@@ -286,8 +301,9 @@ def plain(compared: Comparison) -> dict[str, Any]:
 def again(tree: Mapping[str, Any]) -> Comparison:
     """The comparison that `plain` wrote; a ConvatlasError for anything else."""
     try:
-        sides = tuple(Side(**side | {"spread": side["spread"] and tuple(side["spread"]), "ratios": tuple(side["ratios"])})
-                      for side in tree["sides"])
-        return Comparison(**{**tree, "sides": sides, "size": tuple(tree["size"]), "candidates": tuple(tree["candidates"])})
+        sides = tuple(Side(**side | {"spread": side["spread"] and tuple(side["spread"]),
+                                     "ratios": tuple(side["ratios"])}) for side in tree["sides"])
+        return Comparison(**{**tree, "sides": sides, "size": tuple(tree["size"]),
+                             "candidates": tuple(tree["candidates"])})
     except (KeyError, TypeError) as error:
         raise ConvatlasError("these are not the results of `convatlas bench`") from error

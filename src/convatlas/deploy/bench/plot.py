@@ -9,8 +9,8 @@ from .sides import ENGINES, LIBRARIES, OURS, PLAIN
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MARKS = {"timm": ("o", "#c4501c"), "torchvision": ("s", "#c4501c"), PLAIN: ("o", "#7b8693"), "compile": ("^", "#66707c"),
-         "onnxruntime": ("D", "#2460c4"), "openvino": ("v", "#2460c4")}       # marker, colour
+MARKS = {"timm": ("o", "#c4501c"), "torchvision": ("s", "#c4501c"), PLAIN: ("o", "#7b8693"),
+         "compile": ("^", "#66707c"), "onnxruntime": ("D", "#2460c4"), "openvino": ("v", "#2460c4")}    # marker, colour
 INK, LINE = "#1c232c", "#dde2e8"
 
 

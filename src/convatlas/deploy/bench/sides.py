@@ -1,7 +1,9 @@
-"""The sides of a comparison of speed, each in a process of its own: `python -m convatlas.deploy.bench.sides JOB`, JSON both ways.
+"""The sides of a comparison of speed, each in a process of its own: `python -m convatlas.deploy.bench.sides JOB`, JSON
+both ways.
 
-A process has its own allocator and its own memory, so the peers run as they would alone, and a crash ends one side only. `prepare` writes
-the same weights for all, `deploy` makes ours, and a side that is set up waits on stdin: each line is a number of seconds to work for.
+A process has its own allocator and its own memory, so the peers run as they would alone, and a crash ends one side
+only. `prepare` writes the same weights for all, `deploy` makes ours, and a side that is set up waits on stdin: each
+line is a number of seconds to work for.
 """
 
 import json
@@ -24,9 +26,11 @@ from ...weights import Peer, libraries, peers_of
 from ..reader import openvino_core, silent
 
 LIBRARIES, ENGINES = ("timm", "torchvision"), ("compile", "onnxruntime", "openvino")
-OURS, PLAIN, MATRIX = "ours", "convatlas", "matrix"     # PLAIN: our network, neither folded nor rewritten, where no library has it
-NEEDS = {OURS: ("convatlas.deploy.bundle", "convatlas.arch"), PLAIN: ("convatlas.weights.checkpoints",), "timm": ("timm",),
-         "torchvision": ("torchvision",), "onnxruntime": ("onnx", "onnxscript", "onnxruntime")}      # imported before a side is set up
+# PLAIN: our network, neither folded nor rewritten, where no library has it
+OURS, PLAIN, MATRIX = "ours", "convatlas", "matrix"
+# imported before a side is set up
+NEEDS = {OURS: ("convatlas.deploy.bundle", "convatlas.arch"), PLAIN: ("convatlas.weights.checkpoints",),
+         "timm": ("timm",), "torchvision": ("torchvision",), "onnxruntime": ("onnx", "onnxscript", "onnxruntime")}
 Job = Mapping[str, Any]
 
 
@@ -45,15 +49,16 @@ def prepare(job: Job) -> dict[str, Any]:
     save(net, folder / "ours.safetensors")
     for library in peers:
         convert_weights(folder / "ours.safetensors", folder / f"{library}.safetensors", library)     # type: ignore[arg-type]
-    return {"name": net.name, "size": size, "channels": net.in_chans, "classes": net.num_classes, "macs": macs(net, size),
+    return {"name": net.name, "size": size, "channels": net.in_chans, "classes": net.num_classes,
+            "macs": macs(net, size),
             "peers": {library: {"name": peer.name, "kwargs": dict(peer.kwargs)} for library, peer in peers.items()}}
 
 
 def chosen(text: str, wanted: list[str]) -> tuple[Convnet, dict[str, Peer]]:
     """The network in eval mode, and the model that is the same in each of the libraries that has one.
 
-    A run folder or a file has its weights. A name is built with the fields that make it the library's, and newly initialised so that
-    every layer does something.
+    A run folder or a file has its weights. A name is built with the fields that make it the library's, and newly
+    initialised so that every layer does something.
     """
     from ...net import registry  # a peer is measured without it
     from ...weights.checkpoints import load  # a peer is measured without it
@@ -71,8 +76,8 @@ def chosen(text: str, wanted: list[str]) -> tuple[Convnet, dict[str, Peer]]:
         torch.manual_seed(0)
         stored = settled(create_model(variant.name, **fields))
     spec = registry.plain(stored.spec)
-    same = {library: next((peer for peer in peers if all(spec[key] == value for key, value in peer.fields.items())), None)
-            for library, peers in offered.items()}
+    same = {library: next((peer for peer in peers if all(spec[key] == value for key, value in peer.fields.items())),
+                          None) for library, peers in offered.items()}
     return stored.eval(), {library: peer for library, peer in same.items() if peer is not None}
 
 
@@ -123,7 +128,9 @@ def images(job: Job) -> Tensor:
 
 
 def side(job: Job) -> Callable[[Tensor], Tensor]:
-    """A callable that answers: ours, a library's model as its user gets it, an engine on that model, or the matrix product."""
+    """A callable that answers: ours, a library's model as its user gets it, an engine on that model, or the matrix
+    product.
+    """
     name, folder = job["side"], Path(job["folder"])
     if name == MATRIX:
         from ..machine import matrix_product  # a peer is measured without it
@@ -149,7 +156,8 @@ def side(job: Job) -> Callable[[Tensor], Tensor]:
                 return out
 
         return scores
-    return by_onnxruntime(model, x, folder / f"{of}-{job['batch']}.onnx") if name == "onnxruntime" else by_openvino(model, x)
+    return (by_onnxruntime(model, x, folder / f"{of}-{job['batch']}.onnx") if name == "onnxruntime"
+            else by_openvino(model, x))
 
 
 def theirs(library: str, job: Job) -> nn.Module:
@@ -164,13 +172,15 @@ def theirs(library: str, job: Job) -> nn.Module:
     if library == "timm":
         import timm
 
-        model = timm.create_model(known["name"], num_classes=job["classes"], in_chans=job["channels"], **known["kwargs"])
+        model = timm.create_model(known["name"], num_classes=job["classes"], in_chans=job["channels"],
+                                  **known["kwargs"])
     else:
         import torchvision
 
         model = torchvision.models.get_model(known["name"], weights=None, num_classes=job["classes"], **known["kwargs"])
     missing = model.load_state_dict(load_file(folder / f"{library}.safetensors"), strict=False).missing_keys
-    unfilled = [name for name in missing if not name.endswith("num_batches_tracked") and not name.lower().startswith("aux")]
+    unfilled = [name for name in missing
+                if not name.endswith("num_batches_tracked") and not name.lower().startswith("aux")]
     if unfilled:
         raise ConvatlasError(f"{library}'s {known['name']} lacks {unfilled[0]}")
     return model.eval()
@@ -183,12 +193,14 @@ def _quietly(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def by_onnxruntime(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
-    """`model` through torch's own exporter, for exactly this batch, with the runtime's own settings; `path` is written and removed."""
+    """`model` through torch's own exporter, for exactly this batch, with the runtime's own settings; `path` is written
+    and removed.
+    """
     from ..backends.onnx_runtime import open_session  # a peer is measured without it
 
     with torch.no_grad():
-        torch.onnx.export(model, (x,), str(path), input_names=["image"], output_names=["scores"], dynamo=True, external_data=False,
-                          verbose=False)
+        torch.onnx.export(model, (x,), str(path), input_names=["image"], output_names=["scores"], dynamo=True,
+                          external_data=False, verbose=False)
     session = open_session(path, torch.get_num_threads())
     path.unlink()
     return lambda x: torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
@@ -199,7 +211,8 @@ def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
     openvino = silent()
     with torch.no_grad():
         network = openvino.convert_model(torch.export.export(model, (x,)))
-    compiled = openvino_core().compile_model(network, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+    compiled = openvino_core().compile_model(network, "CPU",
+                                             {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
     return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
 
 
@@ -207,7 +220,9 @@ def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def answer(job: Job) -> None:
-    """Import what the side needs; at the first line of stdin set it up and keep its scores; then work for as long as a line says."""
+    """Import what the side needs; at the first line of stdin set it up and keep its scores; then work for as long as a
+    line says.
+    """
     if job["side"] == "openvino":
         silent()
     for package in NEEDS.get(job["side"], ()) + NEEDS.get(job["of"] if job["side"] in ENGINES else "", ()):
@@ -219,7 +234,8 @@ def answer(job: Job) -> None:
     scores = call(x)
     setup = time.perf_counter() - began
     if job["side"] != MATRIX:
-        save_file({"scores": scores.detach().contiguous()}, Path(job["folder"]) / f"{job['side']}-{job['batch']}.scores")
+        save_file({"scores": scores.detach().contiguous()},
+                  Path(job["folder"]) / f"{job['side']}-{job['batch']}.scores")
     del scores
     _say({"setup": setup})
     _forget_peak()
@@ -232,7 +248,10 @@ def answer(job: Job) -> None:
 
 
 def turn(call: Callable[[Tensor], Tensor], x: Tensor, seconds: float) -> list[float]:
-    """Seconds of each call, for that long. A short first call is not counted: the caches hold another process's data."""
+    """Seconds of each call, for that long.
+
+    A short first call is not counted: the caches hold another process's data.
+    """
     times: list[float] = []
     began = time.perf_counter()
     while not times or time.perf_counter() - began < seconds:
@@ -278,7 +297,8 @@ if __name__ == "__main__":
     os.dup2(2, 1)
     asked = json.loads(sys.argv[1])
     try:
-        {"prepare": lambda job: _say(prepare(job)), "make": lambda job: _say(make(job)), "answer": answer}[asked["do"]](asked)
+        {"prepare": lambda job: _say(prepare(job)), "make": lambda job: _say(make(job)),
+         "answer": answer}[asked["do"]](asked)
     except ConvatlasError as problem:
         _say({"problem": str(problem)})
     except Exception as problem:    # whatever an engine raises is this side's result

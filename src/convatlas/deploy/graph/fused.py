@@ -12,8 +12,11 @@ from .trace import traced
 
 
 @torch.library.custom_op("convatlas::conv_relu", mutates_args=())
-def conv_relu(x: Tensor, weight: Tensor, bias: Tensor, other: Tensor | None, stride: list[int], padding: list[int]) -> Tensor:
-    """relu(conv(x) + bias + other), channels last; x (N, C, H, W), weight (K, C, h, w), bias (K), other of the result's shape."""
+def conv_relu(x: Tensor, weight: Tensor, bias: Tensor, other: Tensor | None, stride: list[int],
+              padding: list[int]) -> Tensor:
+    """relu(conv(x) + bias + other), channels last; x (N, C, H, W), weight (K, C, h, w), bias (K), other of the result's
+    shape.
+    """
     if not x.is_cuda:
         out = F.conv2d(x, weight, bias, stride, padding)
         return torch.relu(out if other is None else out + other).contiguous(memory_format=torch.channels_last)
@@ -25,7 +28,8 @@ def conv_relu(x: Tensor, weight: Tensor, bias: Tensor, other: Tensor | None, str
 @conv_relu.register_fake
 def _(x: Tensor, weight: Tensor, bias: Tensor, other: Tensor | None, stride: list[int], padding: list[int]) -> Tensor:
     high, wide = ((x.shape[i + 2] + 2 * padding[i] - weight.shape[i + 2]) // stride[i] + 1 for i in (0, 1))
-    return torch.empty((x.shape[0], weight.shape[0], high, wide), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    return torch.empty((x.shape[0], weight.shape[0], high, wide), dtype=x.dtype, device=x.device,
+                       memory_format=torch.channels_last)
 
 
 class ConvReLU(nn.Module):
@@ -35,7 +39,8 @@ class ConvReLU(nn.Module):
         super().__init__()
         assert not isinstance(conv.padding, str)
         self.weight, self.stride, self.padding = conv.weight, list(conv.stride), list(conv.padding)
-        self.bias = nn.Parameter(conv.weight.new_zeros(conv.out_channels), requires_grad=False) if conv.bias is None else conv.bias
+        self.bias = (nn.Parameter(conv.weight.new_zeros(conv.out_channels), requires_grad=False)
+                     if conv.bias is None else conv.bias)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """One call of cuDNN on a GPU."""
@@ -50,13 +55,15 @@ def can_fuse(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 def fuse(model: nn.Module, example: Tensor) -> nn.Module:
-    """`model`, in eval mode, with each convolution and the ReLU that alone reads it, or reads its sum with another map, as one layer.
+    """`model`, in eval mode, with each convolution and the ReLU that alone reads it, or reads its sum with another map,
+    as one layer.
 
     A network that torch.fx cannot trace comes back as it is.
     """
     try:
         graph, made = traced(model, example)
-    except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
+    except Exception as error:
+        # tracing runs the network's own code on stand-ins, and any exception can come of that
         logging.getLogger("convatlas").info("not fused, for it cannot be traced: %s", error)
         return model
     nodes: list[fx.Node] = list(graph.graph.nodes)
@@ -82,7 +89,8 @@ def fuse(model: nn.Module, example: Tensor) -> nn.Module:
     return graph
 
 
-def _before(graph: fx.GraphModule, node: fx.Node, made: dict[fx.Node, tuple[int, ...]], order: dict[fx.Node, int]) -> list[fx.Node]:
+def _before(graph: fx.GraphModule, node: fx.Node, made: dict[fx.Node, tuple[int, ...]],
+            order: dict[fx.Node, int]) -> list[fx.Node]:
     """The convolution that the ReLU `node` alone reads, and the other map where it reads their sum; else nothing."""
     before = node.args[0]
     if not isinstance(before, fx.Node) or only_reader(before) is not node:

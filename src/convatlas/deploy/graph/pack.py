@@ -1,4 +1,6 @@
-"""Weights in the order in which oneDNN's kernels read them, activations and additions in the same kernel: no compiler needed."""
+"""Weights in the order in which oneDNN's kernels read them, activations and additions in the same kernel: no compiler
+needed.
+"""
 
 import logging
 import operator
@@ -17,10 +19,12 @@ NONE: Fused = ("none", [], "")
 
 MODULES: dict[type, Fused] = {
     nn.ReLU: ("relu", [], ""), nn.ReLU6: ("hardtanh", [0.0, 6.0], ""), nn.SiLU: ("swish", [], ""),
-    nn.Hardswish: ("hardswish", [], ""), nn.Sigmoid: ("sigmoid", [], ""), nn.Tanh: ("tanh", [], ""), nn.GELU: ("gelu", [], "none"),
+    nn.Hardswish: ("hardswish", [], ""), nn.Sigmoid: ("sigmoid", [], ""), nn.Tanh: ("tanh", [], ""),
+    nn.GELU: ("gelu", [], "none"),
 }
 FUNCTIONS: dict[Any, Fused] = {
-    F.relu: ("relu", [], ""), torch.relu: ("relu", [], ""), F.silu: ("swish", [], ""), torch.sigmoid: ("sigmoid", [], ""),
+    F.relu: ("relu", [], ""), torch.relu: ("relu", [], ""), F.silu: ("swish", [], ""),
+    torch.sigmoid: ("sigmoid", [], ""),
 }
 
 
@@ -32,11 +36,13 @@ def can_pack() -> bool:
 def pack(model: nn.Module, example: Tensor) -> nn.Module:
     """`model`, in eval mode on the CPU, with its convolutions and linear layers prepacked for images like `example`.
 
-    Other batches and sizes give the right result too, only not as fast. A network that torch.fx cannot trace comes back as it is.
+    Other batches and sizes give the right result too, only not as fast. A network that torch.fx cannot trace comes back
+    as it is.
     """
     try:
         graph, made = traced(model, example)
-    except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
+    except Exception as error:
+        # tracing runs the network's own code on stand-ins, and any exception can come of that
         logging.getLogger("convatlas").info("not prepacked, for it cannot be traced: %s", error)
         return model
     for node in list(graph.graph.nodes):
@@ -80,7 +86,8 @@ class PackedConvAdd(nn.Module):
         """One call of oneDNN."""
         conv = self.conv
         then: tuple[str | None, list[float], str | None] = (self.then, [], None)
-        out: Tensor = MKLDNN._convolution_pointwise.binary(x, other, conv.weight, conv.bias, *conv.geometry, "add", 1.0, *then)
+        out: Tensor = MKLDNN._convolution_pointwise.binary(x, other, conv.weight, conv.bias, *conv.geometry,
+                                                           "add", 1.0, *then)
         return out
 
 
@@ -90,7 +97,8 @@ class PackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear, size: tuple[int, ...]) -> None:
         super().__init__()
         self.inputs = linear.in_features
-        self.weight = MKLDNN._reorder_linear_weight(linear.weight.detach().contiguous(), max(1, torch.Size(size[:-1]).numel()))
+        self.weight = MKLDNN._reorder_linear_weight(linear.weight.detach().contiguous(),
+                                                    max(1, torch.Size(size[:-1]).numel()))
         self.bias = None if linear.bias is None else linear.bias.detach()
         self.fused = NONE
 
@@ -101,7 +109,9 @@ class PackedLinear(nn.Module):
 
 
 class Affine(nn.Module):
-    """A BatchNorm in eval mode, then its ReLU; takes the first channels of a wider map as they lie, (N, C, H, W) to a map of its own."""
+    """A BatchNorm in eval mode, then its ReLU; takes the first channels of a wider map as they lie, (N, C, H, W) to a
+    map of its own.
+    """
 
     scale: Tensor
     shift: Tensor
@@ -121,7 +131,8 @@ class Affine(nn.Module):
 
 def _room(x: Tensor, channels: int) -> Tensor:
     """An empty map of so many channels whose first ones are x (N, C, H, W), channels last."""
-    room = torch.empty((x.shape[0], channels, *x.shape[2:]), dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    room = torch.empty((x.shape[0], channels, *x.shape[2:]), dtype=x.dtype, device=x.device,
+                       memory_format=torch.channels_last)
     room[:, : x.shape[1]].copy_(x)
     return room
 
@@ -135,11 +146,13 @@ def _put(room: Tensor, start: int, *maps: Tensor) -> Tensor:
 
 
 def _fill_in_place(graph: fx.GraphModule, made: dict[fx.Node, tuple[int, ...]]) -> None:
-    """Let concatenations that each add to the one before, as in a dense block, fill one map instead of copying all before again.
+    """Let concatenations that each add to the one before, as in a dense block, fill one map instead of copying all
+    before again.
 
     Only where a BatchNorm alone reads each, which takes channels as they lie there.
     """
-    chains: list[list[tuple[fx.Node, list[fx.Node]]]] = []      # of a concatenation and what it joins, each longer than the one before
+    # of a concatenation and what it joins, each longer than the one before
+    chains: list[list[tuple[fx.Node, list[fx.Node]]]] = []
     for node in graph.graph.nodes:
         if (maps := _joined(node)) and _norm(graph, node) is not None:
             if chains and chains[-1][-1][1] == maps[: len(chains[-1][-1][1])]:

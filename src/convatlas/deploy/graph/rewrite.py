@@ -15,11 +15,12 @@ from ...parts.parallel import Merged
 def rewrite(model: Convnet, join: bool = False) -> Convnet:
     """A folded copy of `model` whose chains are rewritten as well; the same scores up to rounding, for inference only.
 
-    The factors and offsets of a LayerNorm go into the linear layer or unpadded convolution that reads it (ConvNeXt, SLaK), a
-    layer scale into the linear layer before it, and an average pool passes in front of the 1×1 convolution before it, which then
-    works on a quarter of the map (DenseNet's transitions). One that keeps the map's size passes behind a path's 1×1 convolution, where
-    there are fewer channels (Inception). With `join` parallel 1×1 convolutions become one, as `fold` makes them: torch takes that, while
-    ONNX Runtime and OpenVINO lose more than they gain by cutting the joined map into pieces again.
+    The factors and offsets of a LayerNorm go into the linear layer or unpadded convolution that reads it (ConvNeXt,
+    SLaK), a layer scale into the linear layer before it, and an average pool passes in front of the 1×1 convolution
+    before it, which then works on a quarter of the map (DenseNet's transitions). One that keeps the map's size passes
+    behind a path's 1×1 convolution, where there are fewer channels (Inception). With `join` parallel 1×1 convolutions
+    become one, as `fold` makes them: torch takes that, while ONNX Runtime and OpenVINO lose more than they gain by
+    cutting the joined map into pieces again.
     """
     copy = fold_structure(deepcopy(model).eval(), join)
     with torch.no_grad():
@@ -65,7 +66,8 @@ def _means_last(paths: Merged | Parallel) -> None:
         if len(steps) < 2:
             continue
         pool, conv = (owner.get_submodule(own) for owner, own in steps)
-        if isinstance(pool, nn.AvgPool2d) and isinstance(conv, nn.Conv2d) and _pointwise(conv) and conv.groups == 1 and _keeps(pool):
+        if (isinstance(pool, nn.AvgPool2d) and isinstance(conv, nn.Conv2d) and _pointwise(conv) and conv.groups == 1
+                and _keeps(pool)):
             start, mean = _mean_after(pool, conv)
             joined = isinstance(paths, Merged)
             for (owner, own), module in zip(steps, (nn.Identity() if joined else start, mean), strict=True):
@@ -82,8 +84,8 @@ def _keeps(pool: nn.AvgPool2d) -> bool:
 def _mean_after(pool: nn.AvgPool2d, conv: nn.Conv2d) -> tuple[nn.Conv2d, nn.Module]:
     """`conv` and what averages its result, for conv(pool(x)).
 
-    A mean that counts zeros beyond the border would draw the bias down there: then the bias comes after it, and the mean is a depthwise
-    convolution, into which engines put bias and activation.
+    A mean that counts zeros beyond the border would draw the bias down there: then the bias comes after it, and the
+    mean is a depthwise convolution, into which engines put bias and activation.
     """
     if pool.padding in (0, (0, 0)) or not pool.count_include_pad or conv.bias is None:
         return conv, pool

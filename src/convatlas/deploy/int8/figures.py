@@ -54,16 +54,18 @@ class Int8:
 
     def __str__(self) -> str:
         kept = f"; in fp32 stay {', '.join(self.kept)}" if self.kept else ""
-        lines = [f"int8 by {self.backend}: {self.layers - len(self.kept)} of {self.layers} layers, calibrated on {self.calibrated_on} "
-                 f"images; {self.size / 1e6:.1f} MB, fp32 {self.fp32_size / 1e6:.1f} MB{kept}"]
+        lines = [f"int8 by {self.backend}: {self.layers - len(self.kept)} of {self.layers} layers, calibrated on "
+                 f"{self.calibrated_on} images; {self.size / 1e6:.1f} MB, fp32 {self.fp32_size / 1e6:.1f} MB{kept}"]
         if self.before is None or self.after is None:
-            lines.append(f"the best class is fp32's on {self.agreement:.1%} of calibration images; accuracy was not measured (no --eval)")
+            lines.append(f"the best class is fp32's on {self.agreement:.1%} of calibration images; accuracy was not "
+                         "measured (no --eval)")
         else:
-            lines.append(f"top-1 {self.before.top1:.2%} before, {self.after.top1:.2%} after, on {self.before.images} images; "
-                         f"loss {self.before.loss:.4f} before, {self.after.loss:.4f} after; the best class is fp32's on "
-                         f"{self.after.agreement:.2%}")
+            lines.append(f"top-1 {self.before.top1:.2%} before, {self.after.top1:.2%} after, on {self.before.images} "
+                         f"images; loss {self.before.loss:.4f} before, {self.after.loss:.4f} after; the best class is "
+                         f"fp32's on {self.after.agreement:.2%}")
         if self.sensitivity:
             wide = max(len(row.layer) for row in self.sensitivity)
             lines += ["", f"{'layer, alone in int8':<{max(wide, 20)}}  change of scores  same best class"]
-            lines += [f"{row.layer:<{max(wide, 20)}}  {row.change:>16.2e}  {row.agreement:>15.1%}" for row in self.sensitivity]
+            lines += [f"{row.layer:<{max(wide, 20)}}  {row.change:>16.2e}  {row.agreement:>15.1%}"
+                      for row in self.sensitivity]
         return "\n".join(lines)

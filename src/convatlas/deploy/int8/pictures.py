@@ -22,12 +22,13 @@ from ...runs.folder import CONFIG, run_of
 from ...zoo import transforms
 from ..backends import Predictor
 
-Pictures = str | Path | Source | Tensor                     # a folder or a named set, opened data, or inputs (n, C, h, w)
+Pictures = str | Path | Source | Tensor                 # a folder or a named set, opened data, or inputs (n, C, h, w)
 Labeled = str | Path | Source | tuple[Tensor, Tensor]      # the same with classes; or inputs and classes (n,)
 BATCH = 32          # of judging
 
 
-def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labeled | None) -> tuple[Pictures | None, Labeled | None]:
+def of_run(model: str | Path, calibrate: Pictures | None,
+           evaluate: Labeled | None) -> tuple[Pictures | None, Labeled | None]:
     """Both; where `model` is a run folder, its own data stands in for what is left out.
 
     So it does for either that names that data: the images that the run held out then judge it. `calibrate` without
@@ -47,8 +48,8 @@ def of_run(model: str | Path, calibrate: Pictures | None, evaluate: Labeled | No
     try:
         own = open_data(run.data, seed=run.train.seed)
     except ConvatlasError as error:
-        raise ConvatlasError(f"the images of the run {str(folder)!r}, which would calibrate int8, cannot be opened ({error}): give "
-                             "--calibrate DATA") from error
+        raise ConvatlasError(f"the images of the run {str(folder)!r}, which would calibrate int8, cannot be opened "
+                             f"({error}): give --calibrate DATA") from error
     judged = own if same(evaluate) or (evaluate is None and calibrate is None) else evaluate
     return own if calibrate is None or same(calibrate) else calibrate, judged
 
@@ -88,7 +89,8 @@ def _pictures(source: str | Path | Source, data_dir: str | None) -> tuple[ImageS
         return source.train, source.name
     folder = Path(source).expanduser()
     if folder.is_dir() and not any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir()):
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+        paths = sorted(path for path in folder.iterdir()
+                       if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
         if not paths:
             raise ConvatlasError(f"{str(folder)!r} has no pictures to calibrate with: none of its files ends in "
                                  f"{', '.join(sorted(SUFFIXES))}")
@@ -112,7 +114,8 @@ class Evaluator(NamedTuple):
 
     def __call__(self, predictor: Predictor) -> Evaluation:
         """The evaluation of `predictor` on the pictures."""
-        found = measure(_Steady(predictor, BATCH), self.batches, self.loss, World(0, 1, torch.device("cpu")), self.num_classes)
+        found = measure(_Steady(predictor, BATCH), self.batches, self.loss, World(0, 1, torch.device("cpu")),
+                        self.num_classes)
         if not found.count:
             raise ConvatlasError("none of the pictures that are to judge the network can be read")
         return found
@@ -124,9 +127,11 @@ def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> E
     if isinstance(source, tuple):
         _check(model, source[0])
         if len(source[0]) != len(source[1]):
-            raise ConvatlasError(f"evaluate has {len(source[0])} images and {len(source[1])} classes: each image needs its class")
+            raise ConvatlasError(f"evaluate has {len(source[0])} images and {len(source[1])} classes: each image "
+                                 "needs its class")
         return Evaluator(_InMemory(*source), (), loss, model.num_classes)
-    opened = source if isinstance(source, Source) else open_data(Data(source=str(source), data_dir=data_dir), for_eval=True)
+    opened = (source if isinstance(source, Source)
+              else open_data(Data(source=str(source), data_dir=data_dir), for_eval=True))
     transform = transforms(model)
     matched = match(prepared(opened.val, Data(cache="auto"), transform, lambda text: None), opened.classes, model)
     seen = matched.images
@@ -136,7 +141,8 @@ def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> E
 
 def _check(model: Convnet, images: Tensor) -> None:
     if images.ndim != 4 or not len(images) or images.shape[1] != model.in_chans:
-        raise ConvatlasError(f"{model.name} takes images (n, {model.in_chans}, h, w), at least one, not {tuple(images.shape)}")
+        raise ConvatlasError(f"{model.name} takes images (n, {model.in_chans}, h, w), at least one, not "
+                             f"{tuple(images.shape)}")
 
 
 class _Batch(NamedTuple):

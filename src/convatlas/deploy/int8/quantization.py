@@ -24,13 +24,17 @@ from .sensitivity import layers, sensitivities
 
 CANDIDATES = ("openvino", "onnxruntime")        # of auto
 COUNT = 300         # pictures that calibrate
-TRIALS = 12         # quantisations of one backend, beyond which the number of layers in fp32 is not narrowed down further
+# quantisations of one backend, beyond which the number of layers in fp32 is not narrowed down further
+TRIALS = 12
 SEEN = 32           # calibration pictures on which int8 and fp32 are compared
 
 
 
 class Quantized(nn.Module):
-    """A network's scores in int8. Input and output are the network's; `report` says what was measured, `files` is the network by name."""
+    """A network's scores in int8.
+
+    Input and output are the network's; `report` says what was measured, `files` is the network by name.
+    """
 
     def __init__(self, predictor: Predictor, report: Report, files: dict[str, bytes]) -> None:
         super().__init__()
@@ -44,29 +48,34 @@ class Quantized(nn.Module):
 def share(text: str | float) -> float:
     """`0.5%` or `0.005` as 0.005; a ConvatlasError for what is no share of at least 0 and less than 1."""
     try:
-        value = float(text.strip().removesuffix("%")) / 100 if isinstance(text, str) and text.strip().endswith("%") else float(text)
+        value = (float(text.strip().removesuffix("%")) / 100 if isinstance(text, str) and text.strip().endswith("%")
+                 else float(text))
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise ConvatlasError(f"max_drop {text!r} is refused: it is the share of top-1 that may be lost, such as 0.5% or 0.005")
+        raise ConvatlasError(f"max_drop {text!r} is refused: it is the share of top-1 that may be lost, such as "
+                             "0.5% or 0.005")
     return value
 
 
-def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT, evaluate: Labeled | None = None,
-             max_drop: str | float | None = None, sensitivity: bool = False, batch: int = 1, candidates: Sequence[str] = CANDIDATES,
+def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT,
+             evaluate: Labeled | None = None, max_drop: str | float | None = None,
+             sensitivity: bool = False, batch: int = 1, candidates: Sequence[str] = CANDIDATES,
              data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantized:
     """`model` in int8: weights symmetric per channel, activations between the bounds that `count` of `images` show.
 
-    `images` are a folder (of pictures, or of classes), a named data set (in `data_dir`), opened data or inputs (n, C, h, w); `evaluate`
-    are labelled ones, whose validation part gives top-1, loss and agreement before and after. Where top-1 falls by more than `max_drop`
-    (`0.5%`, or 0.005), layers are ranked by what each alone in int8 does to the scores, and the most sensitive stay in fp32: 1, 2, 4 …
-    until the bound is met, then fewer by bisection, TRIALS quantisations in all. `sensitivity` gives the ranking in any case. auto does
-    this for each of `candidates` and takes the fastest at `batch` images, in `seconds` of measuring; without `evaluate`, scores that
-    are off by half of the largest are refused. Raises ConvatlasError for pictures that do not fit, and where no backend meets the bound.
+    `images` are a folder (of pictures, or of classes), a named data set (in `data_dir`), opened data or inputs (n, C,
+    h, w); `evaluate` are labelled ones, whose validation part gives top-1, loss and agreement before and after. Where
+    top-1 falls by more than `max_drop` (`0.5%`, or 0.005), layers are ranked by what each alone in int8 does to the
+    scores, and the most sensitive stay in fp32: 1, 2, 4 … until the bound is met, then fewer by bisection, TRIALS
+    quantisations in all. `sensitivity` gives the ranking in any case. auto does this for each of `candidates` and takes
+    the fastest at `batch` images, in `seconds` of measuring; without `evaluate`, scores that are off by half of the
+    largest are refused. Raises ConvatlasError for pictures that do not fit, and where no backend meets the bound.
     """
     bound = None if max_drop is None else share(max_drop)
     if bound is not None and evaluate is None:
-        raise ConvatlasError("max_drop bounds the loss of top-1, which needs labelled pictures: give --eval DATA (evaluate=…)")
+        raise ConvatlasError("max_drop bounds the loss of top-1, which needs labelled pictures: give --eval "
+                             "DATA (evaluate=…)")
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
     engines = [backend_of(name) for name in (candidates if backend == "auto" else (backend,))]
@@ -151,8 +160,8 @@ def _attempt(engine: Backend, work: _Work) -> "_Ready | Candidate":
     memory = None if before is None or after is None else max(0, after - before)
     candidate = replace(ready.candidate, setup=time.perf_counter() - began, memory=memory)
     if work.judge is None and not (candidate.error or 0.0) <= TOLERANCE["int8"]:
-        return replace(candidate, refused=f"scores differ by {candidate.error:.1e} of the largest: give --eval DATA and --max-drop, so "
-                       "that the layers at fault stay in fp32")
+        return replace(candidate, refused=f"scores differ by {candidate.error:.1e} of the largest: give --eval DATA "
+                       "and --max-drop, so that the layers at fault stay in fp32")
     return replace(ready, candidate=candidate)
 
 
@@ -199,8 +208,8 @@ def _built(engine: Backend, work: _Work, folder: Path) -> _Ready:
     return _Ready(Candidate(engine.name, error=error, size=size), best.predictor, plain, figures, best.files)
 
 
-def _narrowed(order: Sequence[str], attempt: Callable[[tuple[str, ...]], _Try], done: dict[int, _Try], before: Evaluation,
-              bound: float) -> _Try:
+def _narrowed(order: Sequence[str], attempt: Callable[[tuple[str, ...]], _Try], done: dict[int, _Try],
+              before: Evaluation, bound: float) -> _Try:
     """The first layers of `order` in fp32, as few as are found to be enough; more than none is known to be needed."""
     fails, keep = 0, 1
     while True:
@@ -209,8 +218,9 @@ def _narrowed(order: Sequence[str], attempt: Callable[[tuple[str, ...]], _Try], 
         if _within(found, before, bound):
             break
         if keep == len(order):
-            raise ConvatlasError(f"even with all its {keep} layers in fp32 top-1 falls from {before.top1:.2%} to {_top1(found):.2%}, by "
-                                 f"more than {bound:.2%}: take --precision bf16 or fp32, or a larger --max-drop")
+            raise ConvatlasError(f"even with all its {keep} layers in fp32 top-1 falls from {before.top1:.2%} to "
+                                 f"{_top1(found):.2%}, by more than {bound:.2%}: take --precision bf16 or fp32, or a "
+                                 "larger --max-drop")
         fails, keep = keep, 2 * keep
     while keep - fails > 1 and len(done) < TRIALS:
         middle = (fails + keep) // 2
@@ -220,8 +230,8 @@ def _narrowed(order: Sequence[str], attempt: Callable[[tuple[str, ...]], _Try], 
         else:
             fails = middle
     if keep == len(order):
-        raise ConvatlasError(f"top-1 falls by no more than {bound:.2%} only with every layer in fp32: take --precision bf16 or fp32, or a "
-                             "larger --max-drop")
+        raise ConvatlasError(f"top-1 falls by no more than {bound:.2%} only with every layer in fp32: take --precision "
+                             "bf16 or fp32, or a larger --max-drop")
     return found
 
 
@@ -239,14 +249,17 @@ def _accuracy(found: Evaluation, before: Evaluation) -> Accuracy:
     return Accuracy(found.top1, found.loss, found.count, alike)
 
 
-def _table(tried: Sequence["_Ready | Candidate"], ready: Sequence[_Ready], example: Tensor, seconds: float) -> tuple[Candidate, ...]:
+def _table(tried: Sequence["_Ready | Candidate"], ready: Sequence[_Ready], example: Tensor,
+           seconds: float) -> tuple[Candidate, ...]:
     """Every candidate with its times, and each one's fp32 beside it."""
-    plain = [Candidate(f"{each.candidate.name}, fp32", size=each.figures.fp32_size, refused="to compare with") for each in ready]
+    plain = [Candidate(f"{each.candidate.name}, fp32", size=each.figures.fp32_size, refused="to compare with")
+             for each in ready]
     calls = [*(each.predictor for each in ready), *(each.plain for each in ready)]
     timed = measured([each.candidate for each in ready] + plain, calls, example, seconds)
     by_name = {candidate.name: candidate for candidate in timed}
     rows: list[Candidate] = []
     for each in tried:
         candidate = each.candidate if isinstance(each, _Ready) else each
-        rows += [by_name.get(candidate.name, candidate)] + ([by_name[f"{candidate.name}, fp32"]] if isinstance(each, _Ready) else [])
+        rows += [by_name.get(candidate.name, candidate)] + ([by_name[f"{candidate.name}, fp32"]]
+                                                            if isinstance(each, _Ready) else [])
     return tuple(rows)

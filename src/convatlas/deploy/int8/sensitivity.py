@@ -19,18 +19,21 @@ LEAST, MOST = 8, 64     # images
 
 def layers(model: nn.Module) -> dict[str, Tensor]:
     """The weights of the convolutions and linear layers of `model`, by name."""
-    return {name: module.weight.detach() for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)}
+    return {name: module.weight.detach() for name, module in model.named_modules()
+            if isinstance(module, nn.Conv2d | nn.Linear)}
 
 
 def places(weights: Mapping[str, Tensor], nodes: Sequence[tuple[str, NDArray[np.float32]]]) -> dict[str, str]:
-    """Layer → node of an engine's graph; `nodes` are (name, weights) in the graph's order. Each layer has one node at most.
+    """Layer → node of an engine's graph; `nodes` are (name, weights) in the graph's order.
 
-    A node belongs to the layer with the same numbers, in whatever shape or transposed; what an engine has scaled goes by its order.
+    Each layer has one node at most. A node belongs to the layer with the same numbers, in whatever shape or transposed;
+    what an engine has scaled goes by its order.
     """
     left, found = dict(nodes), {}
     for equal in (_equal, _alike):
         for layer, weight in weights.items():
-            if layer not in found and (node := next((n for n, values in left.items() if equal(weight.numpy(), values)), None)) is not None:
+            if layer not in found and (node := next((n for n, values in left.items() if equal(weight.numpy(), values)),
+                                                    None)) is not None:
                 found[layer] = node
                 del left[node]
     return found
@@ -39,18 +42,22 @@ def places(weights: Mapping[str, Tensor], nodes: Sequence[tuple[str, NDArray[np.
 def _equal(weight: NDArray[np.float32], values: NDArray[np.float32]) -> bool:
     if weight.size != values.size:
         return False
-    return np.array_equal(weight.ravel(), values.ravel()) or (weight.ndim == values.ndim == 2 and np.array_equal(weight.T, values))
+    return (np.array_equal(weight.ravel(), values.ravel())
+            or (weight.ndim == values.ndim == 2 and np.array_equal(weight.T, values)))
 
 
 def _alike(weight: NDArray[np.float32], values: NDArray[np.float32]) -> bool:
     return weight.size == values.size
 
 
-def sensitivities(model: Convnet, images: Tensor, tell: Callable[[str], None] = lambda text: None) -> tuple[Sensitivity, ...]:
-    """Every layer's, the most sensitive first; `images` (n, C, h, w) are the network's inputs, of which the first 8 to 64 are used.
+def sensitivities(model: Convnet, images: Tensor,
+                  tell: Callable[[str], None] = lambda text: None) -> tuple[Sensitivity, ...]:
+    """Every layer's, the most sensitive first; `images` (n, C, h, w) are the network's inputs, of which the first 8 to
+    64 are used.
 
-    The weights of one layer are rounded per channel and its input per tensor, between the least and the largest value that it has on
-    the images: int8 as the engines do it, in floating point. Large networks get fewer images, so that it takes seconds.
+    The weights of one layer are rounded per channel and its input per tensor, between the least and the largest value
+    that it has on the images: int8 as the engines do it, in floating point. Large networks get fewer images, so that it
+    takes seconds.
     """
     net = rewrite(model)
     names = list(layers(net))
@@ -69,7 +76,9 @@ def sensitivities(model: Convnet, images: Tensor, tell: Callable[[str], None] = 
 
 
 def _compared(name: str, expected: Tensor, found: Tensor) -> Sensitivity:
-    """A constant added to all scores of an image changes no probability, and is left out, unless there is one score only."""
+    """A constant added to all scores of an image changes no probability, and is left out, unless there is one score
+    only.
+    """
     spread = expected - expected.mean(dim=1, keepdim=True) if expected.shape[1] > 1 else expected
     change = found - expected
     change = change - change.mean(dim=1, keepdim=True) if expected.shape[1] > 1 else change

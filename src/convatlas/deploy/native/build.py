@@ -21,17 +21,22 @@ SECONDS = 300
 
 def compiler() -> str | None:
     """The C++ compiler's path: what CXX names, else g++, else clang++; None where there is none."""
-    return next((path for name in (os.environ.get("CXX"), "g++", "clang++") if name and (path := shutil.which(name))), None)
+    return next((path for name in (os.environ.get("CXX"), "g++", "clang++") if name and (path := shutil.which(name))),
+                None)
 
 
 def missing() -> str | None:
     """Installation advice for the compiler that is not there, or None."""
-    return None if compiler() else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX"
+    return (None if compiler()
+            else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")
 
 
 @cache
 def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
-    """The library; compiled with these flags, unless that was done before on a processor of this kind. Raises ConvatlasError."""
+    """The library; compiled with these flags, unless that was done before on a processor of this kind.
+
+    Raises ConvatlasError.
+    """
     found = compiler()
     if found is None:
         raise ConvatlasError(missing())
@@ -43,8 +48,8 @@ def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
             with whole_write(library, parents=True) as beside:
                 done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(beside)])
                 if done.returncode:
-                    raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; take another "
-                                         "compiler by the environment variable CXX, or another backend")
+                    raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; "
+                                         "take another compiler by the environment variable CXX, or another backend")
     return _declared(ctypes.CDLL(str(library)))
 
 
@@ -68,7 +73,8 @@ def _compiled(command: list[str]) -> "subprocess.CompletedProcess[str]":
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except subprocess.TimeoutExpired as error:
-        raise ConvatlasError(f"{command[0]} took more than {SECONDS} seconds for the native kernels; take another backend") from error
+        raise ConvatlasError(f"{command[0]} took more than {SECONDS} seconds for the native kernels; take another "
+                             "backend") from error
 
 
 def _first_error(text: str) -> str:

@@ -1,4 +1,6 @@
-"""A network as the kernels run it: weights in their order, memory for its maps, and what was found fastest for its layers."""
+"""A network as the kernels run it: weights in their order, memory for its maps, and what was found fastest for its
+layers.
+"""
 
 import ctypes
 import time
@@ -15,10 +17,12 @@ from ...errors import ConvatlasError
 from .build import kernels, names_in
 from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
 
-NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups", "in", "in_stride",
-           "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile", "gather", "by_channels")
+NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups",
+           "in", "in_stride", "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile",
+           "gather", "by_channels")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
-CALLS = (1, 2)                          # of the network for each choice: in the first round, and in a second for those that are left
+# of the network for each choice: in the first round, and in a second for those that are left
+CALLS = (1, 2)
 SLOW = 1.2                              # a way that takes so much longer than the best is dropped
 TELLING = 5                             # seconds between reports
 RUNS = 3                                # of the network by each way, the fastest counts
@@ -27,30 +31,34 @@ RUNS = 3                                # of the network by each way, the fastes
 class Step(ctypes.Structure):
     """`Step` of kernels/step.h."""
 
-    _fields_ = [(name, ctypes.c_int64) for name in NUMBERS] + [(name, ctypes.c_void_p) for name in ("weight", "bias", "before")] + [
-        ("epsilon", ctypes.c_double)]
+    _fields_ = [(name, ctypes.c_int64) for name in NUMBERS] + [(name, ctypes.c_void_p)
+                                                               for name in ("weight", "bias", "before")] + [
+                                                                   ("epsilon", ctypes.c_double)]
 
 
 @cache
 def check_order() -> None:
     """Raise ConvatlasError where the kernels' fields, kinds or activations stand in another order than here."""
-    for what, ours in (("struct Step", [name for name, *_ in Step._fields_]), ("enum Kind", KINDS), ("enum Activation", ACTIVATIONS)):
+    for what, ours in (("struct Step", [name for name, *_ in Step._fields_]), ("enum Kind", KINDS),
+                       ("enum Activation", ACTIVATIONS)):
         theirs = [name.lower() for name in names_in(what)]
         differing = next((pair for pair in zip_longest(theirs, ours) if pair[0] != pair[1]), None)
         if differing:
-            raise ConvatlasError(f"the native kernels' {what} has {differing[0]} where convatlas.native has {differing[1]}: they are of "
-                                 "two versions; install convatlas anew")
+            raise ConvatlasError(f"the native kernels' {what} has {differing[0]} where convatlas.native has "
+                                 f"{differing[1]}: they are of two versions; install convatlas anew")
     if kernels().convatlas_step_size() != ctypes.sizeof(Step):
-        raise ConvatlasError(f"the native kernels' steps take {kernels().convatlas_step_size()} bytes and convatlas.native's "
-                             f"{ctypes.sizeof(Step)}: take another compiler by the environment variable CXX, or another backend")
+        raise ConvatlasError(f"the native kernels' steps take {kernels().convatlas_step_size()} bytes and "
+                             f"convatlas.native's {ctypes.sizeof(Step)}: take another compiler by the environment "
+                             "variable CXX, or another backend")
 
 
 class Network:
     """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
 
-    `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the batch; what is
-    not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer is computed that way unless
-    `choices` says so: its weights are larger, and laying them out takes longer than answering a few images.
+    `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the
+    batch; what is not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer
+    is computed that way unless `choices` says so: its weights are larger, and laying them out takes longer than
+    answering a few images.
     """
 
     def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
@@ -72,7 +80,8 @@ class Network:
         with self.lock:
             part = self.parts.get(len(x), len(x))
             whole = len(x) // part * part
-            return np.concatenate([self._for(len(each), part).run(each) for each in (x[:whole], x[whole:]) if len(each)])
+            return np.concatenate([self._for(len(each), part).run(each)
+                                   for each in (x[:whole], x[whole:]) if len(each)])
 
     def profile(self, x: Floats) -> list[tuple[Work, str, float]]:
         """The steps of a batch like `x`: what is computed, the kernel that does it, and the seconds it takes."""
@@ -81,7 +90,8 @@ class Network:
             program = self._for(len(x), part)
             seconds = np.zeros(len(program.works))
             program.run(x[: len(x) // part * part], seconds)
-            share = len(x) / part / (self.threads if program.apart else 1)      # one part's are counted, of those that a thread answers
+            # one part's are counted, of those that a thread answers
+            share = len(x) / part / (self.threads if program.apart else 1)
             return [(work, KINDS[step.kind], spent * share)
                     for work, step, spent in zip(program.works, program.steps, seconds.tolist(), strict=True)]
 
@@ -112,7 +122,8 @@ class Network:
     def _parts(self, batch: int) -> list[int]:
         """All images together; else as many as give every thread equally many parts."""
         each = batch // self.threads if self.threads > 1 else 0
-        return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1) if part and batch % (part * self.threads) == 0)]
+        return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1)
+                                      if part and batch % (part * self.threads) == 0)]
 
     def program(self, images: int, apart: bool) -> "Program":
         """The steps for so many images, for all threads together or `apart`, for each one."""
@@ -168,16 +179,18 @@ class Program:
         """Scores of a multiple of the images; and the time of each step, where there is an array for it."""
         net, last = self.network, self.works[-1].result
         if x.shape[1:] != net.size:         # the kernels read as many numbers as they were laid out for
-            raise ConvatlasError(f"native was laid out for images (N, {', '.join(map(str, net.size))}), not {tuple(x.shape)}")
+            raise ConvatlasError(f"native was laid out for images (N, {', '.join(map(str, net.size))}), not "
+                                 f"{tuple(x.shape)}")
         x = np.ascontiguousarray(x, np.float32)
         scores = np.empty((len(x), last.c), np.float32)
         memory = net.pointers(self.size, net.threads if self.apart else 1, self.scratch)
-        net.library.convatlas_run(self.steps, len(self.steps), x.ctypes.data, scores.ctypes.data, len(x) // self.images, net.threads,
-                                  *memory, None if seconds is None else seconds.ctypes.data)
+        net.library.convatlas_run(self.steps, len(self.steps), x.ctypes.data, scores.ctypes.data, len(x) // self.images,
+                                  net.threads, *memory, None if seconds is None else seconds.ctypes.data)
         return scores
 
     def tune(self, x: Floats, progress: "_Progress") -> float:
-        """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole network runs.
+        """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole
+        network runs.
 
         Returns the seconds of one call as it is then.
         """
@@ -239,14 +252,16 @@ class Program:
         assert work.weight is not None
         inputs = work.source.pixels * work.source.c
         share = int(not self.apart and work.weight.size > inputs)
-        if self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32 and work.result.pixels >= WORTH:
+        if (self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32
+                and work.result.pixels >= WORTH):
             return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
         return "conv", 112, 0, share
 
     def _key(self, i: int) -> str:
         """Key of a layer's speed: all that it depends on."""
         work = self.works[i]
-        shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel, *work.stride, work.groups)
+        shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel,
+                 *work.stride, work.groups)
         more = (" apart" if self.apart else "") + ("" if work.before is None else " after BatchNorm")
         return f"{work.kind} {'×'.join(map(str, shape))}{more}"
 
@@ -255,14 +270,16 @@ class Program:
         weight, bias, before = self.network.packed(work, kind)
         source, result, other = work.source, work.result, work.other
         numbers = (
-            KINDS.index(kind), ACTIVATIONS.index(work.activation), source.n, source.h, source.w, source.c, result.h, result.w, result.c,
-            *work.kernel, *work.stride, *work.padding, work.groups, 0 if source.buffer is None else _place(source), source.stride,
+            KINDS.index(kind), ACTIVATIONS.index(work.activation), source.n, source.h, source.w, source.c, result.h,
+            result.w, result.c, *work.kernel, *work.stride, *work.padding, work.groups,
+            0 if source.buffer is None else _place(source), source.stride,
             _place(result), result.stride, -1 if other is None else _place(other), 0 if other is None else other.stride,
             source.buffer is None, work.counts_padding, tile, gather, by_channels)
         step: Any = self.steps[i]
         for name, value in zip(NUMBERS, numbers, strict=True):
             setattr(step, name, value)
-        step.weight, step.bias, step.before = (None if each is None else each.ctypes.data for each in (weight, bias, before))
+        step.weight, step.bias, step.before = (None if each is None else each.ctypes.data
+                                               for each in (weight, bias, before))
         step.epsilon = work.epsilon
 
 
@@ -270,7 +287,8 @@ LARGE = 2 ** 21                 # bytes of a large page
 LINE = 64                       # bytes of a line of the cache
 BEYOND = 64                     # floats that a kernel may read or write behind the last map
 WORTH = 400                     # pixels of a map from which Winograd's larger weights pay off
-WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}        # tiles and panels at once
+# tiles and panels at once
+WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}
 
 
 class _Progress:

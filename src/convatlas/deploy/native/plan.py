@@ -17,17 +17,22 @@ from ..graph.trace import LEAVES, traced
 from .work import CHANNELS, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, padded
 
 MODULES: dict[type, str] = {
-    nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid", nn.Hardsigmoid: "hardsigmoid",
-    nn.GELU: "gelu", nn.Tanh: "tanh",
+    nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid",
+    nn.Hardsigmoid: "hardsigmoid", nn.GELU: "gelu", nn.Tanh: "tanh",
 }
-FUNCTIONS: dict[Any, str] = {F.relu: "relu", torch.relu: "relu", F.silu: "silu", torch.sigmoid: "sigmoid", torch.tanh: "tanh"}
+FUNCTIONS: dict[Any, str] = {F.relu: "relu", torch.relu: "relu", F.silu: "silu", torch.sigmoid: "sigmoid",
+                             torch.tanh: "tanh"}
 
 
 def plan(model: nn.Module, size: tuple[int, ...]) -> list[Work]:
-    """The steps of `model`, in eval mode, for one image of `size` (C, H, W). Refuses, with its name, what is not known."""
+    """The steps of `model`, in eval mode, for one image of `size` (C, H, W).
+
+    Refuses, with its name, what is not known.
+    """
     try:
         graph, made = traced(model, torch.zeros(1, *size), (*LEAVES, LocalResponseNorm))
-    except Exception as error:      # tracing runs the network's own code on stand-ins, and any exception can come of that
+    except Exception as error:
+        # tracing runs the network's own code on stand-ins, and any exception can come of that
         raise UnsupportedError(f"native cannot trace it: {' '.join(str(error).split())[:200]}") from error
     return _Planner(graph, made).steps()
 
@@ -54,7 +59,8 @@ class _Planner:
 
     def _finished(self, node: fx.Node) -> list[Work]:
         (scores,) = node.args
-        if not isinstance(scores, fx.Node) or len(self.made.get(scores, ())) != 2 or not self.works or scores not in self.by:
+        if (not isinstance(scores, fx.Node) or len(self.made.get(scores, ())) != 2 or not self.works
+                or scores not in self.by):
             raise UnsupportedError("native gives scores (N, classes) only, and this network gives something else")
         self.works.remove(last := self.by[scores])
         return [*self.works, last]
@@ -62,7 +68,9 @@ class _Planner:
     # -- where maps lie -----------------------------------------------------------------------------------------------
 
     def _homes(self) -> dict[fx.Node, tuple[Buffer, int]]:
-        """Node → buffer and channel, for maps that a concatenation joins: they are written where the joined map has them."""
+        """Node → buffer and channel, for maps that a concatenation joins: they are written where the joined map has
+        them.
+        """
         homes: dict[fx.Node, tuple[Buffer, int]] = {}
         for node in reversed(list(self.graph.graph.nodes)):
             if not (parts := self._joined(node)):
@@ -75,7 +83,8 @@ class _Planner:
                 homes[node] = known[0]          # it is the beginning of a longer one
                 continue
             n, c, h, w = self.made[node]
-            beyond = CHANNELS * any(each % CHANNELS for each in channels)       # the last part is written in whole vectors
+            # the last part is written in whole vectors
+            beyond = CHANNELS * any(each % CHANNELS for each in channels)
             buffer, start = homes.setdefault(node, (Buffer(n * h * w, padded(c) + beyond), 0))
             for i, part in enumerate(parts):
                 whole = channels[i] % CHANNELS == 0 or i == len(parts) - 1
@@ -135,7 +144,8 @@ class _Planner:
             self._permute(node)
         elif node.op == "call_method" and node.target == "flatten" and node.args[1:] == (1,):
             self._flatten(node)
-        elif node.op == "call_method" and node.target == "mean" and node.args[1:] == ((2, 3),) and not node.kwargs.get("keepdim"):
+        elif (node.op == "call_method" and node.target == "mean" and node.args[1:] == ((2, 3),)
+                and not node.kwargs.get("keepdim")):
             self._add(node, Work("mean", node.name, self._written(node.args[0]), self._new(node)))
         else:
             raise UnsupportedError(f"native has no {getattr(node.target, '__name__', node.target)}")
@@ -174,7 +184,8 @@ class _Planner:
         if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or _two(conv.dilation) != (1, 1):
             raise UnsupportedError("native has no dilation, and no padding by name or by anything but zeros")
         work = Work("conv", node.name, source, self._new(node), kernel=_two(conv.kernel_size), stride=_two(conv.stride),
-                    padding=_two(conv.padding), groups=conv.groups, weight=_floats(conv.weight), bias=_floats(conv.bias))
+                    padding=_two(conv.padding), groups=conv.groups, weight=_floats(conv.weight),
+                    bias=_floats(conv.bias))
         if conv.groups > 1 and source.buffer is None:
             raise UnsupportedError("native has no groups in the first convolution")
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
@@ -197,21 +208,25 @@ class _Planner:
             source = self._map(node.args[0], last=True)
         if source.buffer is None:
             raise UnsupportedError("native takes the image into a convolution only")
-        self._add(node, Work("conv", node.name, source, self._new(node, source), weight=_floats(linear.weight[:, :, None, None]),
-                             flat=flat, bias=_floats(linear.bias)))
+        self._add(node, Work("conv", node.name, source, self._new(node, source),
+                             weight=_floats(linear.weight[:, :, None, None]), flat=flat, bias=_floats(linear.bias)))
 
     def _strided(self, node: fx.Node) -> tuple[int, int] | None:
-        """The steps in which `node` takes pixels, x[:, :, ::s, ::s], for a reader that pads channels, F.pad(…, (0, 0, 0, 0, b, e))."""
+        """The steps in which `node` takes pixels, x[:, :, ::s, ::s], for a reader that pads channels, F.pad(…, (0, 0,
+        0, 0, b, e)).
+        """
         reader = next(iter(node.users), None)
         if node.target is not operator.getitem or len(node.users) != 1 or reader is None or reader.target is not F.pad:
             return None
         where, whole = node.args[1], slice(None)
         pads: Any = reader.args[1]
         zeros = reader.kwargs.get("mode", "constant") == "constant" and not reader.kwargs.get("value")
-        if (len(reader.args) > 2 or not zeros or not isinstance(where, tuple) or len(where) != 4 or where[:2] != (whole, whole)
-                or not isinstance(pads, tuple) or len(pads) != 6 or any(pads[:4]) or min(pads[4:]) < 0):
+        if (len(reader.args) > 2 or not zeros or not isinstance(where, tuple) or len(where) != 4
+                or where[:2] != (whole, whole) or not isinstance(pads, tuple) or len(pads) != 6 or any(pads[:4])
+                or min(pads[4:]) < 0):
             return None
-        steps = [each.step or 1 for each in where[2:] if isinstance(each, slice) and (each.start, each.stop) == (None, None)]
+        steps = [each.step or 1 for each in where[2:]
+                 if isinstance(each, slice) and (each.start, each.stop) == (None, None)]
         return (steps[0], steps[1]) if len(steps) == 2 else None
 
     def _zero_pad(self, node: fx.Node, steps: tuple[int, int]) -> None:
@@ -226,14 +241,15 @@ class _Planner:
     def _max_pool(self, node: fx.Node, pool: nn.MaxPool2d) -> None:
         if pair(pool.dilation) != (1, 1):
             raise UnsupportedError("native has no dilated pooling")
-        self._add(node, Work("maxpool", node.name, self._written(node.args[0]), self._new(node), kernel=pair(pool.kernel_size),
-                             stride=pair(pool.stride), padding=pair(pool.padding)))
+        self._add(node, Work("maxpool", node.name, self._written(node.args[0]), self._new(node),
+                             kernel=pair(pool.kernel_size), stride=pair(pool.stride), padding=pair(pool.padding)))
 
     def _avg_pool(self, node: fx.Node, pool: nn.AvgPool2d) -> None:
         if pool.divisor_override is not None:
             raise UnsupportedError("native has no divisor_override")
-        self._add(node, Work("avgpool", node.name, self._written(node.args[0]), self._new(node), kernel=pair(pool.kernel_size),
-                             stride=pair(pool.stride), padding=pair(pool.padding), counts_padding=pool.count_include_pad))
+        self._add(node, Work("avgpool", node.name, self._written(node.args[0]), self._new(node),
+                             kernel=pair(pool.kernel_size), stride=pair(pool.stride), padding=pair(pool.padding),
+                             counts_padding=pool.count_include_pad))
 
     def _adaptive(self, node: fx.Node, pool: nn.AdaptiveAvgPool2d) -> None:
         source = self._written(node.args[0])
@@ -270,7 +286,8 @@ class _Planner:
         weight, bias = _floats(norm.weight), _floats(norm.bias)
         if weight is not None and bias is None:
             bias = np.zeros_like(weight)
-        self._add(node, Work("layernorm", node.name, source, self._new(node, source), weight=weight, bias=bias, epsilon=norm.eps))
+        self._add(node, Work("layernorm", node.name, source, self._new(node, source), weight=weight, bias=bias,
+                             epsilon=norm.eps))
 
     def _activate(self, node: fx.Node, activation: str) -> None:
         """Into the step before, which nothing else may read."""
@@ -291,7 +308,8 @@ class _Planner:
 
     def _sum(self, node: fx.Node) -> None:
         left, right = node.args
-        if not isinstance(left, fx.Node) or not isinstance(right, fx.Node) or left not in self.maps or right not in self.maps:
+        if (not isinstance(left, fx.Node) or not isinstance(right, fx.Node) or left not in self.maps
+                or right not in self.maps):
             raise UnsupportedError(f"native has no arithmetic with {left} and {right}")
         if self.made[left] != self.made[right] or self.maps[left].last is not self.maps[right].last:
             raise UnsupportedError("native adds maps of one shape only")
@@ -373,7 +391,9 @@ def _two(values: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _join_groups(work: Work) -> None:
-    """Joined groups: as many as fill whole vectors become one, with zeros where they have nothing to do with each other."""
+    """Joined groups: as many as fill whole vectors become one, with zeros where they have nothing to do with each
+    other.
+    """
     assert work.weight is not None
     groups, (outputs, inputs, *kernel) = work.groups, work.weight.shape
     each = outputs // groups

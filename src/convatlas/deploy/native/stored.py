@@ -1,4 +1,6 @@
-"""A planned and tuned network in a folder: its steps and what was found fastest in native.json, its weights in native.safetensors."""
+"""A planned and tuned network in a folder: its steps and what was found fastest in native.json, its weights in
+native.safetensors.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""The steps of a network for the kernels, without torch: what is read, what is computed, where in one arena of memory the maps lie."""
+"""The steps of a network for the kernels, without torch: what is read, what is computed, where in one arena of memory
+the maps lie.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +12,8 @@ from numpy.typing import NDArray
 from ...errors import ConvatlasError
 
 Floats = NDArray[np.float32]
-KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine", "layernorm", "response",
-         "copy")
+KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine",
+         "layernorm", "response", "copy")
 ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh")
 CHANNELS = 16           # a map's channels are padded to a multiple of this
 TALLEST = 64            # rows of a depthwise kernel
@@ -28,7 +30,10 @@ def padded(channels: int) -> int:
 
 @dataclass(eq=False)
 class Buffer:
-    """Memory for maps that lie beside one another; `start` in floats, once all steps are known. `of`: the same memory, seen otherwise."""
+    """Memory for maps that lie beside one another; `start` in floats, once all steps are known.
+
+    `of`: the same memory, seen otherwise.
+    """
 
     pixels: int
     stride: int                     # floats from pixel to pixel
@@ -48,7 +53,8 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Map:
-    """A node's result: n images of h × w pixels and c channels, from `channel` on in a buffer; None is the network's image.
+    """A node's result: n images of h × w pixels and c channels, from `channel` on in a buffer; None is the network's
+    image.
 
     `last` says that torch has the channels in the last dimension here, `flat` that it sees one dimension of (c, h, w).
     """
@@ -92,13 +98,14 @@ class Work:
     before: Floats | None = None        # factors and offsets, (2, c)
     counts_padding: bool = False
     epsilon: float = 0.0
-    flat: tuple[int, int, int] | None = None        # (c, h, w), whose values torch has in this order; here they lie as (h, w, padded c)
+    # (c, h, w), whose values torch has in this order; here they lie as (h, w, padded c)
+    flat: tuple[int, int, int] | None = None
 
     @property
     def can_winograd(self) -> bool:
         """True for a 3×3 convolution of stride 1."""
-        return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1 and self.before is None
-                and self.source.buffer is not None)
+        return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1
+                and self.before is None and self.source.buffer is not None)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -110,14 +117,15 @@ def of_images(works: Sequence[Work], images: int) -> list[Work]:
 
     def larger(buffer: Buffer) -> Buffer:
         if id(buffer) not in buffers:
-            buffers[id(buffer)] = Buffer(buffer.pixels * images, buffer.stride, of=None if buffer.of is None else larger(buffer.of))
+            buffers[id(buffer)] = Buffer(buffer.pixels * images, buffer.stride,
+                                         of=None if buffer.of is None else larger(buffer.of))
         return buffers[id(buffer)]
 
     def more(found: Map) -> Map:
         return replace(found, n=images, buffer=None if found.buffer is None else larger(found.buffer))
 
-    return [replace(work, source=more(work.source), result=more(work.result), other=None if work.other is None else more(work.other))
-            for work in works]
+    return [replace(work, source=more(work.source), result=more(work.result),
+                    other=None if work.other is None else more(work.other)) for work in works]
 
 
 def lay_out(works: Sequence[Work]) -> int:
@@ -220,14 +228,18 @@ def written(works: Sequence[Work]) -> tuple[dict[str, Any], dict[str, Floats]]:
             return None
         return [None if found.buffer is None else number(found.buffer), found.h, found.w, found.c, found.channel]
 
-    steps = [{name: getattr(work, name) for name in PLAIN} | {which: place(getattr(work, which)) for which in ("source", "result", "other")}
-             for work in works]
-    arrays = {f"{i}.{name}": array for i, work in enumerate(works) for name in ARRAYS if (array := getattr(work, name)) is not None}
+    steps = [{name: getattr(work, name) for name in PLAIN}
+             | {which: place(getattr(work, which)) for which in ("source", "result", "other")} for work in works]
+    arrays = {f"{i}.{name}": array for i, work in enumerate(works) for name in ARRAYS
+              if (array := getattr(work, name)) is not None}
     return {"buffers": rows, "steps": steps}, arrays
 
 
 def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
-    """The steps that `written` gave. A ValueError for others: the kernels follow them through memory without looking."""
+    """The steps that `written` gave.
+
+    A ValueError for others: the kernels follow them through memory without looking.
+    """
     try:
         buffers: list[Buffer] = []
         for pixels, stride, of in tree["buffers"]:
@@ -237,13 +249,14 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
 
         def place(row: Any) -> Map:
             where, h, w, c, channel = row
-            return Map(None if where is None else buffers[_whole(where, 0)], 1, _whole(h), _whole(w), _whole(c), _whole(channel, 0))
+            return Map(None if where is None else buffers[_whole(where, 0)], 1, _whole(h), _whole(w), _whole(c),
+                       _whole(channel, 0))
 
         works = [
             Work(str(row["kind"]), str(row["name"]), place(row["source"]), place(row["result"]), str(row["activation"]),
                  _two(row["kernel"]), _two(row["stride"]), _two(row["padding"], 0), _whole(row["groups"]),
-                 None if row["other"] is None else place(row["other"]), arrays.get(f"{i}.weight"), arrays.get(f"{i}.bias"),
-                 arrays.get(f"{i}.before"), bool(row["counts_padding"]), float(row["epsilon"]),
+                 None if row["other"] is None else place(row["other"]), arrays.get(f"{i}.weight"),
+                 arrays.get(f"{i}.bias"), arrays.get(f"{i}.before"), bool(row["counts_padding"]), float(row["epsilon"]),
                  None if row["flat"] is None else _three(row["flat"]))
             for i, row in enumerate(tree["steps"])]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -285,15 +298,19 @@ def _check(work: Work) -> None:
         each = source.c // work.groups
         inputs = source.c if work.flat is None else int(np.prod(work.flat))
         deep = work.kind == "depthwise"
-        shapes = {"weight": (result.c, 1 if deep else inputs // work.groups, *work.kernel), "bias": (result.c,), "before": (2, source.c)}
-        fits = (all(size == (have + 2 * pad - kernel) // step + 1 and pad < kernel for size, have, pad, kernel, step in zip(
-                    (result.h, result.w), (source.h, source.w), work.padding, work.kernel, work.stride, strict=True))
+        shapes = {"weight": (result.c, 1 if deep else inputs // work.groups, *work.kernel), "bias": (result.c,),
+                  "before": (2, source.c)}
+        fits = (all(size == (have + 2 * pad - kernel) // step + 1 and pad < kernel
+                    for size, have, pad, kernel, step in zip((result.h, result.w), (source.h, source.w), work.padding,
+                                                             work.kernel, work.stride, strict=True))
                 and each * work.groups == source.c and result.c % work.groups == 0
                 and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0)
-                and (not deep or (work.groups == source.c == result.c and work.kernel[0] <= TALLEST and work.before is None))
+                and (not deep
+                     or (work.groups == source.c == result.c and work.kernel[0] <= TALLEST and work.before is None))
                 and (work.flat is None or (work.groups == 1 and work.kernel == (1, 1)
                                            and source.c == work.flat[1] * work.flat[2] * padded(work.flat[0])))
-                and (source.buffer is not None or (work.groups == 1 and not deep and work.before is None)) and work.weight is not None)
+                and (source.buffer is not None or (work.groups == 1 and not deep and work.before is None))
+                and work.weight is not None)
         second = None if deep else (result.h, result.w, result.c)
     elif work.kind in ("maxpool", "avgpool"):
         fits = source.c == result.c
@@ -305,7 +322,8 @@ def _check(work: Work) -> None:
     elif work.kind == "affine":
         shapes, fits = {"before": (2, source.c)}, same and work.before is not None
     elif work.kind == "layernorm":
-        shapes, fits = {"weight": (source.c,), "bias": (source.c,)}, same and (work.weight is None) == (work.bias is None)
+        shapes, fits = ({"weight": (source.c,), "bias": (source.c,)},
+                        same and (work.weight is None) == (work.bias is None))
     elif work.kind == "response":
         shapes = {"before": (2,)}
         fits = (same and work.before is not None and source.c % work.groups == 0

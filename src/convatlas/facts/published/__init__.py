@@ -17,7 +17,8 @@ class Fact(Record):
     fact: str                       # 'params', 'macs', 'output', 'test_error_pct' …
     value: JsonValue
     source: str
-    fields: dict[str, Any] = Field({})     # what its specification differs in from the registered one: {"image_size": 192}
+    # what its specification differs in from the registered one: {"image_size": 192}
+    fields: dict[str, Any] = Field({})
     layer: str = ""                 # the module it speaks of; '' is the whole network
     digits: int | None = None       # significant digits as printed; None is exact
     protocol: str = ""              # how it was measured, where that matters
@@ -28,6 +29,7 @@ class Fact(Record):
 @cache
 def published() -> tuple[Fact, ...]:
     """Every figure, in the order of the files."""
-    tables = sorted((file for file in files(__name__).iterdir() if file.name.endswith(".jsonl")), key=lambda file: file.name)
+    tables = sorted((file for file in files(__name__).iterdir() if file.name.endswith(".jsonl")),
+                    key=lambda file: file.name)
     lines = [line for table in tables for line in table.read_text(encoding="utf-8").splitlines() if line]
     return tuple(Fact.model_validate(json.loads(line)) for line in lines)
