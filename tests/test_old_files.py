@@ -127,7 +127,7 @@ def test_a_cache_of_pixels_is_used(expected):
 def test_an_index_of_vectors_is_kept(expected):
     files = read_folder(Path("pictures"), Split(0.25, 0)).train
     model = convatlas.load("runs/channel").eval()
-    transform = make_transform(model.preprocess, model.image_size, model.in_chans, fitted=model.fitted)
+    transform = convatlas.transforms(model)
     held = Subset(Tensors(torch.stack([files.read(i) for i in range(len(files))]), files.labels), torch.arange(8))
     changes = Index(Path("index"), model, transform).update(held)
     assert (changes.kept, changes.added, changes.dropped) == (6, 2, 0)
@@ -193,8 +193,7 @@ def config(key):
 
 def index():
     model = convatlas.load("runs/channel").eval()
-    return Index(Path("index"), model, make_transform(model.preprocess, model.image_size, model.in_chans,
-                                                      fitted=model.fitted))
+    return Index(Path("index"), model, convatlas.transforms(model))
 
 
 NEWER = {       # what is written by a newer version → and opened by this one

@@ -108,7 +108,7 @@ def deployed() -> None:
 
 def sets() -> None:
     """shards/, unfinished/ shards, a cache of pixels, an index of vectors, and a `segment` that was interrupted."""
-    from convatlas.data import Subset, Tensors, make_transform
+    from convatlas.data import Subset, Tensors
     from convatlas.data.cache import prepared
     from convatlas.data.image_folder import read_folder
     from convatlas.data.split import Split
@@ -131,7 +131,7 @@ def sets() -> None:
         write_shards(Path("pictures"), Path("unfinished"), **options, report=stop)
     files = read_folder(Path("pictures"), Split(0.25, 0)).train
     model = convatlas.load("runs/channel").eval()
-    transform = make_transform(model.preprocess, model.image_size, model.in_chans, fitted=model.fitted)
+    transform = convatlas.transforms(model)
     prepared(files, Data(cache="disk", cache_dir="cache/pixels"), transform)
     held = Tensors(torch.stack([files.read(i) for i in range(len(files))]), files.labels)
     Index(Path("index"), model, transform).update(Subset(held, torch.arange(6)))
