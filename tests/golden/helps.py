@@ -4,6 +4,7 @@
 """
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -33,7 +34,7 @@ def _commands(app: Typer, name: str = "") -> Iterator[tuple[str, Callable[..., A
 
 
 def _text(name: str, call: Callable[..., Any] | None, brief: str) -> str:
-    lines = [f"convatlas {name}".strip(), brief, "", inspect.getdoc(call) or "" if call else ""]
+    lines = [f"convatlas {name}".strip(), brief, "", _filled(inspect.getdoc(call) or "") if call else ""]
     panels: dict[str, list[str]] = {}
     hints = get_type_hints(call, include_extras=True) if call else {}
     for key, parameter in inspect.signature(call).parameters.items() if call else ():
@@ -49,6 +50,11 @@ def _text(name: str, call: Callable[..., Any] | None, brief: str) -> str:
     for panel, found in panels.items():
         lines += ["", panel, *found]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _filled(text: str) -> str:
+    """Each paragraph on one line, as a terminal's width decides where it is broken; indented lines as they are."""
+    return re.sub(r"(?<=\S)\n(?=\S)", " ", text)
 
 
 def _kind(hint: Any) -> str:
