@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from convatlas import __version__, run
-from convatlas.cli import app, main, paths, requested
+from convatlas.cli import app, configuration, main, paths
 from convatlas.errors import ConvatlasError
 
 COMMANDS = ("train", "eval", "predict", "deploy", "export", "list", "info", "compare", "facts", "recipe",
@@ -221,34 +221,37 @@ class TestPlan:
         config = tmp_path / "c.yaml"
         config.write_text("optim: {lr: 0.2, momentum: 0.5, weight_decay: 0.1}\n")
         flags = [("model.name", "lenet5"), ("optim.momentum", 0.6), ("optim.weight_decay", 0.2), ("train.epochs", None)]
-        found = requested.requested(flags, recipe="modern", config=config, sets=["optim.weight_decay=0.3"])
+        found = configuration.configured(flags, recipe="modern", config=config, sets=["optim.weight_decay=0.3"])
         assert (found.optim.lr, found.optim.momentum, found.optim.weight_decay) == (0.2, 0.6, 0.3)
         assert (found.recipe, found.model.name, found.train.epochs) == ("modern", "lenet5", 30)
 
     def test_digits_are_the_data_unless_somebody_says_otherwise(self, tmp_path: Path) -> None:
         config = tmp_path / "c.yaml"
         config.write_text("data: {source: usps}\nmodel: {name: lenet5}\n")
-        assert requested.requested([], recipe="lenet5", config=None, sets=()).data.source == "digits"       # not its paper's
-        assert requested.requested([], recipe="lenet5", config=config, sets=()).data.source == "usps"
-        assert requested.requested([("data.source", "mnist")], recipe="lenet5", config=config, sets=()).data.source == "mnist"
+        # not its paper's
+        assert configuration.configured([], recipe="lenet5", config=None, sets=()).data.source == "digits"
+        assert configuration.configured([], recipe="lenet5", config=config, sets=()).data.source == "usps"
+        assert configuration.configured([("data.source", "mnist")], recipe="lenet5", config=config,
+                                        sets=()).data.source == "mnist"
 
     def test_a_configuration_names_its_recipe(self, tmp_path: Path) -> None:
         config = tmp_path / "c.yaml"
         config.write_text("recipe: zipcode\nmodel: {name: lenet5}\n")
-        assert requested.requested([], recipe=None, config=config, sets=()).recipe == "zipcode"
-        assert requested.requested([], recipe="modern", config=config, sets=()).recipe == "modern"
+        assert configuration.configured([], recipe=None, config=config, sets=()).recipe == "zipcode"
+        assert configuration.configured([], recipe="modern", config=config, sets=()).recipe == "modern"
 
     def test_a_network_has_its_own_recipe(self) -> None:
-        assert requested.requested([("model.name", "lenet5_modern")], recipe=None, config=None, sets=()).recipe == "modern"
+        assert configuration.configured([("model.name", "lenet5_modern")], recipe=None, config=None,
+                                        sets=()).recipe == "modern"
 
     def test_a_resumed_run_may_be_longer_and_elsewhere(self, tmp_path: Path) -> None:
         before = run.Run(recipe="modern")
         (tmp_path / "config.yaml").write_text(before.to_yaml())
         same = [("model.name", "lenet5"), ("optim.lr", 0.01)]       # said again, not changed
         flags = [("train.epochs", 50), ("train.device", "cpu"), ("data.workers", 2), *same]
-        after = requested.resumed(tmp_path, flags, recipe="modern", config=None, sets=())
+        after = configuration.resumed(tmp_path, flags, recipe="modern", config=None, sets=())
         assert (after.train.epochs, after.train.device, after.data.workers) == (50, "cpu", 2)
-        assert requested.resumed(tmp_path, [], recipe=None, config=None, sets=()) == before
+        assert configuration.resumed(tmp_path, [], recipe=None, config=None, sets=()) == before
 
     @pytest.mark.parametrize(("flags", "recipe", "sets", "field"), [
         ([("optim.lr", 0.5)], None, (), "optim.lr is 0.01 there, not 0.5"),
@@ -262,7 +265,7 @@ class TestPlan:
     ) -> None:
         (tmp_path / "config.yaml").write_text(run.Run(recipe="modern").to_yaml())
         with pytest.raises(ConvatlasError, match=re.escape(field)) as caught:
-            requested.resumed(tmp_path, flags, recipe=recipe, config=None, sets=sets)
+            configuration.resumed(tmp_path, flags, recipe=recipe, config=None, sets=sets)
         assert "train.epochs" in str(caught.value)
 
     @pytest.mark.parametrize(("text", "size"), [(None, None), ("224", 224), ("224x192", [224, 192]), ("9×8", [9, 8])])

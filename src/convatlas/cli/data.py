@@ -71,15 +71,15 @@ def show(
       convatlas data show photos/ --recipe modern --image-size 224 --set augment.erase=0.5
     """
     from ..errors import ConvatlasError
-    from .requested import image_size as size
-    from .requested import requested
+    from .configuration import configured
+    from .configuration import image_size as size
 
     if out.suffix.lower() not in (".png", ".svg"):
         raise ConvatlasError(f"--out {str(out)!r} is refused: a sheet is written as .png or .svg")
     flags = [("model.name", model), ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
              ("data.source", source), ("data.data_dir", data_dir), ("data.download", download or None),
              ("train.seed", seed)]
-    run = requested(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
+    run = configured(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
 
     with console.loading():
         import torch

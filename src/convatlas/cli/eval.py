@@ -146,7 +146,7 @@ def _protocol(name: str, *, crop_pct: float | None, scales: str | None, crops: s
               dense: bool, image_size: str | None) -> "Protocol":
     """The protocol of that name, with the parts that are given put in."""
     from ..evaluation.protocol import changed, named
-    from .requested import image_size as size
+    from .configuration import image_size as size
 
     side = size(image_size)
     fields = {

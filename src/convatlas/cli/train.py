@@ -148,8 +148,8 @@ def train(
       convatlas train --resume runs/2026-11-23-lenet5-digits --epochs 40
       torchrun --nproc-per-node 2 -m convatlas train lenet5 digits
     """
-    from .requested import image_size as size
-    from .requested import requested, resumed
+    from .configuration import configured, resumed
+    from .configuration import image_size as size
 
     flags = [
         ("model.name", model), ("model.weights", weights),
@@ -169,7 +169,7 @@ def train(
         ("train.compile", compile),
     ]
     if resume is None:
-        run = requested(flags, recipe=recipe, config=config, sets=sets or ())
+        run = configured(flags, recipe=recipe, config=config, sets=sets or ())
     else:
         if out is not None or force:
             flag = "--force" if force else "--out"

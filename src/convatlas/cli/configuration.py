@@ -14,7 +14,7 @@ UNSAID = Run(model=Model(name=""), data=Data(source=""))
 Flags = Sequence[tuple[str, Any]]       # ("optim.lr", 0.05); None where the flag was not given
 
 
-def requested(flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:
+def configured(flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:
     """A new run: recipe < config file < flags < `--set`. The recipe: as named, the file's, or the network's own."""
     asked = resolve(UNSAID, config=config, flags=dotted(flags), sets=sets)
     name = recipe or asked.recipe
