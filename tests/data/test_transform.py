@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from convatlas import ConvatlasError
-from convatlas.data import Tensors, UnreadableImage, fitted, make_transform
+from convatlas.data import Tensors, UnreadableImage, fitted, make_transform, normalization
 from convatlas.data.transform import EIGENVALUES, EIGENVECTORS
 from convatlas.run import Augment, Preprocess
 
@@ -224,7 +224,7 @@ def test_what_was_fitted_normalises(kind):
     preprocess = Preprocess(fit=kind, crop_pct=1.0)
     transform = make_transform(preprocess, 6, 3, Augment(flip=1.0), fitted=tensors)
     out = transform.batch(pictures, torch.arange(60))
-    assert torch.equal(out, fitted.apply(kind, pictures.flip(-1) / 255, tensors, (1.0,) * 3))
+    assert torch.equal(out, normalization.apply(kind, pictures.flip(-1) / 255, tensors, (1.0,) * 3))
     assert torch.equal(out[7], transform.seeded(pictures[7], 7))
     if kind != "gcn":
         with pytest.raises(ConvatlasError, match=f"fit = {kind} needs what was measured"):

@@ -127,7 +127,8 @@ def test_pictures_by_channels(channels, mode):
 
 
 def test_matplotlib_is_left_as_it_was_and_imported_late():
-    code = ("import sys, torch; from convatlas.inspect import report, plots; assert 'matplotlib' not in sys.modules\n"
+    code = ("import sys, torch; from convatlas.draw import plots; from convatlas.inspect import report\n"
+            "assert 'matplotlib' not in sys.modules\n"
             "import matplotlib as m; m.rcParams['lines.linewidth'] = 7\n"
             "plots.svg(plots.confusion(torch.eye(3, dtype=torch.int64), list('abc')), 'c', 't')\n"
             "assert m.rcParams['lines.linewidth'] == 7 and m.rcParams['svg.fonttype'] == 'path' and not "

@@ -44,7 +44,7 @@ def check_order() -> None:
         theirs = [name.lower() for name in names_in(what)]
         differing = next((pair for pair in zip_longest(theirs, ours) if pair[0] != pair[1]), None)
         if differing:
-            raise ConvatlasError(f"the native kernels' {what} has {differing[0]} where convatlas.native has "
+            raise ConvatlasError(f"the native kernels' {what} has {differing[0]} where convatlas.deploy.native has "
                                  f"{differing[1]}: they are of two versions; install convatlas anew")
     if kernels().convatlas_step_size() != ctypes.sizeof(Step):
         raise ConvatlasError(f"the native kernels' steps take {kernels().convatlas_step_size()} bytes and "
