@@ -112,14 +112,11 @@ class Convnet(nn.Module):
         """The registered name."""
         return self.card.model
 
-    @property
-    def classes(self) -> None:
-        """Part of `card`, as are the other attributes of old; here only so that setting one is an error, not without
-        effect.
-        """
+    def _in_card(self) -> None:
+        """The getter of attributes of old, now parts of `card`: setting one is an error, not without effect."""
         raise AttributeError
 
-    preprocess = fitted = loaded = folded = scores = classes
+    classes, preprocess, fitted, loaded, folded, scores = map(property, [_in_card] * 6)
 
     @property
     def spec(self) -> Values:
