@@ -102,9 +102,10 @@ def fit(
     it together, with loaders that give each a share.
     `save_best(whole state dict on the CPU, row)` is called on rank 0 after each epoch that is the best so far
     (`records.rank`). SIGINT and SIGTERM stop it after the step it is in, with a checkpoint;
-    `resume=True` goes on from the newest one, and on the CPU the rest equals the uninterrupted run bit for bit. Seeds
-    torch's global generators. The model is trained in place and stays on `world.device` (sharded, under fsdp).
-    Raises ConvatlasError for a loss that is not finite, an unwritable folder, or a checkpoint that does not fit.
+    `resume=True` goes on from the newest one; on the CPU, with as many threads on the same machine, the rest equals the
+    uninterrupted run bit for bit. Seeds torch's global generators. The model is trained in place and stays on
+    `world.device` (sharded, under fsdp). Raises ConvatlasError for a loss that is not finite, an unwritable folder, or
+    a checkpoint that does not fit.
     """
     watch, device, settings = watch if world.main else Silent(), world.device, run.train
     steps = train.steps                                 # of the optimiser, in each epoch
