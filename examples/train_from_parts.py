@@ -11,9 +11,8 @@ from convatlas.parts import GlobalPool, Residual, SqueezeExcite, conv_norm, shor
 
 def block(cin: int, cout: int, stride: int = 1) -> Residual:
     """Two 3×3 convolutions that weigh their channels (SENet), around them a shortcut (ResNet's option B)."""
-    branch = nn.Sequential(conv_norm(cin, cout, 3, stride), conv_norm(cout, cout, 3, act=None),
-                           SqueezeExcite(cout, cout // 4))
-    return Residual(branch, shortcut("B", cin, cout, stride), nn.ReLU())
+    convs = conv_norm(cin, cout, 3, stride), conv_norm(cout, cout, 3, act=None)
+    return Residual(nn.Sequential(*convs, SqueezeExcite(cout, cout // 4)), shortcut("B", cin, cout, stride), nn.ReLU())
 
 
 def tensors(part: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
@@ -25,8 +24,7 @@ torch.manual_seed(0)
 torch.set_num_threads(1)        # for so small a network two threads wait for each other
 digits = open_data(convatlas.Run().data)
 (images, labels), (held, truth) = tensors(digits.train), tensors(digits.val)
-net = nn.Sequential(conv_norm(1, 16, 3), block(16, 16), block(16, 32, 2), GlobalPool("avg"), nn.Flatten(),
-                    nn.Linear(32, 10))
+net = nn.Sequential(conv_norm(1, 16, 3), block(16, 16), block(16, 32, 2), GlobalPool("avg"), nn.Linear(32, 10))
 optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
 for epoch in range(4):
     net.train()

@@ -45,7 +45,7 @@ def cells(count, step, first):
     (FCN("alexnet"), ALEXNET, (16,))], ids=["32s", "16s", "8s", "alexnet"])
 def test_every_score_lands_on_its_pixel(spec, geometry, counts):
     """Maps that hold their cells' image coordinates must give each pixel its own coordinate, once per map."""
-    scores = Scores(spec, 1).double()
+    scores = Scores(spec, 0, 1).double()
     for score in scores.score.values():
         score.weight = torch.nn.Parameter(torch.ones(1, 1, 1, 1, dtype=torch.float64))
     maps = [cells(count, *where) for count, where in zip(counts, geometry, strict=False)]
@@ -57,7 +57,7 @@ def test_every_score_lands_on_its_pixel(spec, geometry, counts):
 
 
 def test_at_once_scales_the_finer_maps():
-    staged, at_once = Scores(FCN(stride=8), 1), Scores(FCN(stride=8, fusion="at_once"), 1)
+    staged, at_once = Scores(FCN(stride=8), 0, 1), Scores(FCN(stride=8, fusion="at_once"), 0, 1)
     sums = {}
     for name in ("fc7", "pool4", "pool3"):
         for scores in (staged, at_once):

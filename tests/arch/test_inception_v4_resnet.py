@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import convatlas
-from convatlas.parts import Conv, Residual, Scale, SqueezeExcite, draw, drawn, scaled_residual
+from convatlas.parts import Conv, Excite, Residual, Scale, SqueezeExcite, draw, drawn, scaled_residual
 from parity import peer, transplant
 
 NAMES = ["inception_v4", "inception_resnet_v1", "inception_resnet_v2", "inception_resnet_v2_paper",
@@ -44,7 +44,7 @@ def meta(name, **fields):
 def test_a_scaled_residual_is_relu_of_x_plus_scale_times_branch():
     torch.manual_seed(0)
     block = scaled_residual(6, {"one": (Conv(4, 1),), "three": (Conv(2, 1), Conv(3, 3))}, 0.17,
-                            squeezed=3).double().eval()
+                            excite=Excite(2)).double().eval()
     x = torch.randn(2, 6, 5, 5, dtype=torch.float64)
     y = block.branch.expand(block.branch.paths(x))
     excite = block.branch.excite

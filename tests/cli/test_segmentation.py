@@ -193,7 +193,7 @@ def test_in_python(run, discs):
     best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
     assert found.metrics.mean_iou == pytest.approx(best, abs=1e-9)
     assert found.classes == ("background", "object") and found.objects == "components"
-    assert convatlas.evaluate(convatlas.load(run), str(discs), split="train").judged.count == 12
+    assert convatlas.evaluate(convatlas.load(run), str(discs), split="train").result.count == 12
     for options, name in (({"protocol": "alexnet-10crop"}, "protocol"), ({"weights": [1]}, "weights"),
                           ({"workers": 2}, "workers")):
         with pytest.raises(ConvatlasError, match=f"{name} is refused for a network that segments"):
@@ -209,8 +209,8 @@ def test_it_is_judged_on_what_it_held_out(discs, tmp_path):
         "model.fields={widths: [4, 8], padding: same, image_size: 64}", f"data.source={discs}", "data.val_fraction=0.5",
         "train.epochs=1", "train.seed=3"])
     trained = convatlas.train(run, out=tmp_path / "run")
-    assert trained.evaluation.count == 7 and convatlas.evaluate(tmp_path / "run", str(discs)).judged.count == 7
-    assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).judged.count == 3
+    assert trained.evaluation.count == 7 and convatlas.evaluate(tmp_path / "run", str(discs)).result.count == 7
+    assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).result.count == 3
 
 
 @pytest.mark.parametrize("words", [("predictions", "{run}", "{image}"), ("saliency", "{run}", "{image}"),

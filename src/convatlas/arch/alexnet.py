@@ -1,5 +1,4 @@
-"""AlexNet — Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS
-2012.
+"""AlexNet — Krizhevsky, Sutskever & Hinton, "ImageNet Classification with Deep Convolutional Neural Networks", NIPS 2012.
 
 Idea    A large convolutional network made trainable: rectified linear units, two GPUs, and dropout against overfitting;
         it won the 2012 ImageNet challenge by ten points.

@@ -4,8 +4,7 @@ Idea    One tower instead of two half-connected ones, so that data and model par
         conv1, conv4 and conv5, no groups, no response normalisation.
 Mirrors torchvision's `alexnet`, which has this network's kernels 64-192-384-256-256; its weights load.
 Departs From the 2012 network in all of the above (that one is `alexnet`); from the 2014 text as torchvision does:
-dropout
-        comes before fc6 and fc7 instead of after, conv4 has 256 kernels, weights start as torch's layers do.
+        dropout comes before fc6 and fc7 instead of after, conv4 has 256 kernels, weights start as torch's layers do.
 """
 
 from collections import OrderedDict

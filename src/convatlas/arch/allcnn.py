@@ -1,13 +1,11 @@
-"""All-CNN — Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for Simplicity: The All Convolutional Net", ICLR
-2015.
+"""All-CNN — Springenberg, Dosovitskiy, Brox & Riedmiller, "Striving for Simplicity: The All Convolutional Net", ICLR 2015.
 
 Idea    Max-pooling is not needed: a convolution of stride 2 in its place learns how to reduce. Without fully connected
         layers either, nothing is left but convolutions, ReLU and one average over the image.
 Mirrors Tables 1 and 2: base models A, B, C and what becomes of each; Table 6: All-CNN-B for ImageNet.
 Departs All convolutions are padded except ImageNet's first, pooling by one pixel. So the last maps have 8×8 positions,
-and
-        ImageNet's 7×7, where the paper prints 6×6; no padding that it names gives that. It prints no initialisation:
-        weights are N(0, 0.05²), as in a known port to another framework.
+        and ImageNet's 7×7, where the paper prints 6×6; no padding that it names gives that. It prints no
+        initialisation: weights are N(0, 0.05²), as in a known port to another framework.
 """
 
 from collections import OrderedDict

@@ -3,9 +3,10 @@
 Idea    x_l = H_l([x_0, …, x_{l−1}]) (eq. 2): each layer reads every earlier map of its block and adds k maps of its
         own, so that narrow layers suffice and gradients reach all of them directly.
 Mirrors Table 1, DenseNet-BC: layers per block, bottleneck 4k, compression θ = 0.5; 161 (k = 48) is from the first
-version. Departs Nothing. `recompute` trades time for memory and changes no result; `drop_rate` follows each convolution
-but the first,
-        as on CIFAR, and is 0 for ImageNet; `densenet264d` is the field's, with three 3×3 convolutions for the 7×7 one.
+        version.
+Departs Nothing. `recompute` trades time for memory and changes no result; `drop_rate` follows each convolution but the
+        first, as on CIFAR, and is 0 for ImageNet; `densenet264d` is the field's, with three 3×3 convolutions for the
+        7×7 one.
 """
 
 from collections import OrderedDict

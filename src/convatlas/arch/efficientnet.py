@@ -4,8 +4,7 @@ Idea    Scale depth, width and resolution together (d = α^φ, w = β^φ, r = γ
         small searched network of inverted residuals with squeeze-and-excitation.
 Mirrors Table 1 row by row, resolutions included: a stage's stride is its resolution over the next row's.
 Departs B1 to B7 have the authors' published coefficients, which no common φ gives (B7 is 2.0, 3.1 and 600, not 1.95,
-3.58
-        and 596). Channels that are squeezed are a quarter of a block's input, not of its expanded map, as in the
+        3.58 and 596). Channels that are squeezed are a quarter of a block's input, not of its expanded map, as in the
         authors' code. Padding is symmetric unless `padding="same"`, TensorFlow's.
 """
 

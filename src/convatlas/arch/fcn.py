@@ -4,9 +4,8 @@ Idea    A classifier's fully connected layers are convolutions as large as their
         give a coarse map of scores, which finer maps refine and bilinear up-sampling returns to the image's size.
 Mirrors Section 4.2, Figure 3 and the authors' VOC networks: strides, kernels and crops of every up-sampling.
 Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the paper, and so we, learn those in between
-and
-        fix the last. FCN-AlexNet normalises as our `alexnet` does, the authors' as Caffe's does (k = 1, α divided by
-        5). The backbone begins as its own paper says, where the authors begin with its trained weights.
+        and fix the last. FCN-AlexNet normalises as our `alexnet` does, the authors' as Caffe's does (k = 1, α divided
+        by 5). The backbone begins as its own paper says, where the authors begin with its trained weights.
 """
 
 from collections import OrderedDict

@@ -3,11 +3,11 @@
 Idea    A layer looks at several scales at once: 1×1, 3×3, 5×5 and pooling side by side, each large kernel behind a 1×1
         convolution that makes it affordable. Two side classifiers help the gradient reach the first half.
 Mirrors Table 1: one row per module, 1×1 | 3×3 reduce, 3×3 | 5×5 reduce, 5×5 | pool projection; section 5 for the side
-classifiers. Departs What the paper leaves open is the Caffe release's: poolings round up, response normalisation with k
-= 1 and α = 1e-4
-        divided by n, Xavier weights, biases 0.2. Table 1 prints 2.7K parameters for the first convolution, which only a
-        separable one has; like the release, ours is a full 7×7. A side classifier's map of another size is pooled to
-        4×4.
+        classifiers.
+Departs What the paper leaves open is the Caffe release's: poolings round up, response normalisation with k = 1 and α =
+        1e-4 divided by n, Xavier weights, biases 0.2. Table 1 prints 2.7K parameters for the first convolution, which
+        only a separable one has; like the release, ours is a full 7×7. A side classifier's map of another size is
+        pooled to 4×4.
 """
 
 from collections import OrderedDict

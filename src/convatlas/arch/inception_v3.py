@@ -4,11 +4,11 @@ Vision", CVPR 2016.
 Idea    Large kernels become several small ones, 7×7 a 1×7 and a 7×1; strided convolutions and pooling side by side
         shrink a grid.
 Mirrors The released code, TF-slim's `inception_v3`, module by module under its names (5b to 7c), with the side
-classifier behind 6e. Departs Table 1 prints another stem and 3, 5 and 2 modules between reductions; the release has
-what stands here. Its BatchNorm has
-        no γ, ours does. Every strided layer is unpadded, so `padding` tells one thing only: "symmetric" counts the
-        zeros at a border into a 3×3 mean, as torchvision and timm do, "same" does not, as the release. A side map of
-        another size is pooled to 5×5.
+        classifier behind 6e.
+Departs Table 1 prints another stem and 3, 5 and 2 modules between reductions; the release has what stands here. Its
+        BatchNorm has no γ, ours does. Every strided layer is unpadded, so `padding` tells one thing only: "symmetric"
+        counts the zeros at a border into a 3×3 mean, as torchvision and timm do, "same" does not, as the release. A
+        side map of another size is pooled to 5×5.
 """
 
 from collections import OrderedDict

@@ -1,5 +1,5 @@
-"""Inception-v4 — Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual
-Connections on Learning", AAAI 2017.
+"""Inception-v4 — Szegedy, Ioffe, Vanhoucke & Alemi, "Inception-v4, Inception-ResNet and the Impact of Residual Connections
+on Learning", AAAI 2017.
 
 Idea    A uniform Inception, freed of what the earlier ones owed to training on many machines: a deeper stem with
         parallel reductions, then three kinds of modules, each with a reduction of its own in between.

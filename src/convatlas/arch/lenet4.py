@@ -1,5 +1,4 @@
-"""LeNet-4 — Bottou et al., "Comparison of Classifier Methods: A Case Study in Handwritten Digit Recognition", ICPR
-1994.
+"""LeNet-4 — Bottou et al., "Comparison of Classifier Methods: A Case Study in Handwritten Digit Recognition", ICPR 1994.
 
 Idea    LeNet-1 outgrown by its data: a larger input, more maps, and a hidden layer between the last maps and the
         outputs. LeCun et al. 1998 compare it, alone and boosted, with LeNet-5.

@@ -1,5 +1,4 @@
-"""LeNet-5 — LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE,
-1998.
+"""LeNet-5 — LeCun, Bottou, Bengio & Haffner, "Gradient-Based Learning Applied to Document Recognition", Proc. IEEE, 1998.
 
 Idea    Alternate convolution and subsampling until each map is one pixel: features grow more, positions matter less;
         the outputs measure the distance to a stylised picture of each class, so that "none of these" has a meaning.

@@ -5,8 +5,7 @@ Idea    A small perceptron slides over the map instead of a linear kernel: a con
         class's score.
 Mirrors The authors' configurations for CIFAR-10, CIFAR-100 and, in Caffe's model zoo, ImageNet: the paper has no table.
 Departs The paper's text says max-pooling throughout; the authors' CIFAR networks average in the second pooling, and so
-do
-        these (`pool2="max"` is the text's). ReLU follows the score maps too, as in the authors' files.
+        do these (`pool2="max"` is the text's). ReLU follows the score maps too, as in the authors' files.
 """
 
 from collections import OrderedDict

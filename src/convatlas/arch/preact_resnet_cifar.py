@@ -4,8 +4,8 @@ Idea    With normalisation and ReLU before each convolution, nothing stands on t
         unchanged from any unit to any other: a network of 1001 layers trains, and better than one of 164.
 Mirrors The authors' resnet-pre-act.lua: 9n+2 layers, three stages of n bottlenecks, which stride in their first 1×1.
 Departs ResNet-110, which that code does not have, keeps the two 3×3 convolutions and option A of the 2015 network; its
-        stages begin like the bottlenecks'. `excite` adds squeeze-and-excitation at the end of each branch; the
-        results that Hu et al. compare SE-ResNet-110 and 164 with are those of this paper's networks.
+        stages begin like the bottlenecks'. `excite` adds squeeze-and-excitation at the end of each branch; the results
+        that Hu et al. compare SE-ResNet-110 and 164 with are those of this paper's networks.
 """
 
 from dataclasses import dataclass

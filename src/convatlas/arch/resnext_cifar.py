@@ -4,9 +4,9 @@ CVPR 2017.
 Idea    Cardinality, the number of parallel transformations in a block, helps more than width also where images are
         small.
 Mirrors Section 5.3 and Table 7: three stages of three blocks, 29 layers, 8 or 16 groups of 64 channels in the first
-stage. Departs The blocks normalise and rectify after their convolutions, as released; the text says before, and the
-authors' notes
-        find the released order better.
+        stage.
+Departs The blocks normalise and rectify after their convolutions, as released; the text says before, and the authors'
+        notes find the released order better.
 """
 
 from dataclasses import dataclass

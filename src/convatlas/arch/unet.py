@@ -3,11 +3,11 @@
 Idea    A contracting path sees what is there, an expanding path says where: each of its levels gets the map of the same
         resolution handed across, so that few training images are enough for sharp outlines.
 Mirrors Figure 1: channels per level, valid 3×3 convolutions, 2×2 max-pools and up-convolutions, copies cropped at the
-centre. Departs The paper names no dropout rate or place but "the end of the contracting path": 0.5 after its last two
-levels, as in
-        the authors' release. The release also keeps 128 channels in the last up-convolution and rectifies after each
-        (`up="release"`); Figure 1 halves and draws no rectifier. `unet_same` is how the field builds it today: padded
-        convolutions with BatchNorm, three input channels, scores as large as the image.
+        centre.
+Departs The paper names no dropout rate or place but "the end of the contracting path": 0.5 after its last two levels,
+        as in the authors' release. The release also keeps 128 channels in the last up-convolution and rectifies after
+        each (`up="release"`); Figure 1 halves and draws no rectifier. `unet_same` is how the field builds it today:
+        padded convolutions with BatchNorm, three input channels, scores as large as the image.
 """
 
 from collections import OrderedDict

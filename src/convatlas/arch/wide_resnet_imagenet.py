@@ -4,8 +4,7 @@ Idea    ResNet-50 with the inner convolutions of its bottlenecks twice as wide i
         of the layers, and faster.
 Mirrors WRN-50-2-bottleneck of the table of ImageNet results; but for the widths it is ResNet, ReLU after the addition.
 Departs Bottlenecks stride in their 3×3, as the Torch code that the authors began from and as torchvision does.
-WRN-101-2 is
-        torchvision's, not the paper's.
+        WRN-101-2 is torchvision's, not the paper's.
 """
 
 from dataclasses import dataclass

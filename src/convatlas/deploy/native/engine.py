@@ -48,8 +48,8 @@ def check_order() -> None:
                                  f"{differing[1]}: they are of two versions; install convatlas anew")
     if kernels().convatlas_step_size() != ctypes.sizeof(Step):
         raise ConvatlasError(f"the native kernels' steps take {kernels().convatlas_step_size()} bytes and "
-                             f"convatlas.native's {ctypes.sizeof(Step)}: take another compiler by the environment "
-                             "variable CXX, or another backend")
+                             f"convatlas.deploy.native's {ctypes.sizeof(Step)}: take another compiler by the "
+                             "environment variable CXX, or another backend")
 
 
 class Network:
