@@ -4,6 +4,7 @@ The same seed before every test, and the same width of what is printed.
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import torch
 
 torch.set_num_threads(1)
 
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)     # with it every subprocess compiles torch anew, for two seconds
 os.environ.pop("COLUMNS", None)
 from convatlas.cli import console as console  # noqa: E402     # its width is that of the moment at which it is imported
 

@@ -89,6 +89,7 @@ def test_ctrl_c_then_resume_equals_uninterrupted(cli, interrupted, trained, tmp_
     assert numbers(folder) == numbers(trained) and tensors(folder) == tensors(trained)
 
 
+@pytest.mark.slow       # test_kill.py kills a run that has more to lose
 def test_kill_9_then_resume_equals_uninterrupted(cli, interrupted, trained, tmp_path):
     folder = tmp_path / "run"
     stopped = interrupted(folder, ["lenet5", "digits", "--epochs", 3, "--set", "train.checkpoint_minutes=0.005"],
