@@ -173,9 +173,9 @@ Model = str | Path | Answers | Candidate
 def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
              weights: Sequence[float] | None = None, split: Literal["val", "train"] = "val",
              objects: Literal["none", "components", "watershed"] = "none",
-             masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256, data_dir: str
-             | None = None, download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
-             watch: Watch | None = None) -> Evaluated | PixelEvaluation:
+             masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256,
+             data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0,
+             strict: bool = False, watch: Watch | None = None) -> Evaluated | PixelEvaluation:
     """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on the validation part
     of `data`.
 

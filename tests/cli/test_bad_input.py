@@ -111,7 +111,7 @@ def test_an_out_that_cannot_be_written(inside, tmp_path):
 
 def test_nan_loss_stops_with_advice_and_keeps_the_checkpoints(inside, tmp_path):
     sentence = refused(inside("train", "lenet5_modern", "digits", "--recipe", "lenet5", "--set",
-                           "loss.name=cross_entropy", "--lr", "1e20", "--epochs", 2, "--out", tmp_path / "run"),
+                            "loss.name=cross_entropy", "--lr", "1e20", "--epochs", 2, "--out", tmp_path / "run"),
                        "finite", "--lr")
     assert "epoch 1" in sentence
 

@@ -102,7 +102,8 @@ def test_kill_9_then_resume_equals_uninterrupted(cli, interrupted, trained, tmp_
 
 def test_a_folder_of_images(inside, stripes, tmp_path):
     done = inside("train", "lenet5_modern", stripes, "--epochs", 8, "--batch-size", 8, "--out", tmp_path / "run",
-               "--set", "augment.flip=0", "--set", "augment.policy=none", "--set", "augment.crop=centre", "--lr", 0.003)
+                  "--set", "augment.flip=0", "--set", "augment.policy=none", "--set", "augment.crop=centre",
+                  "--lr", 0.003)
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[-1]["val_top1"]) >= 0.75
     assert inside("eval", tmp_path / "run", stripes).returncode == 0
@@ -113,7 +114,7 @@ def test_a_folder_of_images(inside, stripes, tmp_path):
 def test_alexnet_recipe_takes_a_step(inside, stripes, tmp_path):
     """AlexNet at a small size, through its own recipe: colour noise, crops, plateau."""
     done = inside("train", "alexnet_owt", stripes, "--recipe", "alexnet", "--image-size", 64, "--epochs", 1,
-               "--batch-size", 16, "--out", tmp_path / "run")
+                  "--batch-size", 16, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
 
 

@@ -101,7 +101,7 @@ def join(members: Sequence[Evaluated], weights: Sequence[float] | None = None) -
     labels = first.evaluation.labels[torch.isin(first.evaluation.indices, indices)]
     seconds = sum(member.evaluation.count / member.evaluation.images_per_second for member in members)
     evaluation = evaluation_of(scores.float(), labels, indices, loss, seconds=seconds,
-                       skipped=first.evaluation.count + first.evaluation.skipped - len(indices))
+                               skipped=first.evaluation.count + first.evaluation.skipped - len(indices))
     return replace(first, evaluation=evaluation, loss=loss, model=" + ".join(member.model for member in members),
                    members=tuple(members), weights=shares)
 

@@ -89,8 +89,8 @@ def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
     return chosen
 
 
-def _verdict(fact: Fact, computed: Any, otherwise: Literal["not built here", "not reproduced here"] = "not reproduced "
-             "here") -> Verdict:
+def _verdict(fact: Fact, computed: Any,
+             otherwise: Literal["not built here", "not reproduced here"] = "not reproduced here") -> Verdict:
     label = fact.fact + (f" of {fact.layer}" if fact.layer else "")
     label += "".join(f", {field}={value}" for field, value in fact.fields.items())
     note = "; ".join(text for text in (fact.protocol, fact.note) if text)

@@ -51,7 +51,7 @@ class Neighbors:
 
 
 def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Transform, *, index: Path | None = None,
-               k: int = 6, metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbors:
+              k: int = 6, metric: Metric = "euclidean", engine: Engine = "exact", batch_size: int = 64) -> Neighbors:
     """The `k` pictures of `among` nearest to each of `queries` by the vectors before the classifier of `model`, which
     is in eval mode.
 

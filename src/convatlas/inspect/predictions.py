@@ -46,8 +46,9 @@ class Guess:
         return None if self.truth is None else self.truth_rank == 1
 
 
-def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (), count: int
-                | None = None, seed: int = 0, wrong: bool = False, top: int = 5, batch_size: int = 64) -> list[Guess]:
+def predictions(model: Convnet, images: ImageSet, transform: Transform, *, classes: Sequence[str] = (),
+                count: int | None = None, seed: int = 0, wrong: bool = False, top: int = 5,
+                batch_size: int = 64) -> list[Guess]:
     """Predictions of `model`, in eval mode, for `images`, or `count` of them that `seed` chooses; only mistakes if
     `wrong`.
 

@@ -35,7 +35,7 @@ class Layer:
 
 
 def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = None, in_chans: int | None = None, *,
-           containers: bool = False) -> list[Layer]:
+                containers: bool = False) -> list[Layer]:
     """The rows of `model`'s table at `image_size` (default: its own). Any module that maps one image batch will do.
 
     A module that the forward pass uses twice counts its multiply-adds each time and its parameters once. With

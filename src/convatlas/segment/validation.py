@@ -54,8 +54,8 @@ class PixelResult:
 
 
 def validate(model: Segmenter, images: WholeImages, loss: run.Loss, world: World, num_classes: int, watch: Watch | None,
-          stop: Callable[[], bool] = lambda: False, each: Callable[[int, Tensor], None]
-          | None = None) -> PixelResult | None:
+             stop: Callable[[], bool] = lambda: False,
+             each: Callable[[int, Tensor], None] | None = None) -> PixelResult | None:
     """Go over the images; None as soon as `stop()` is true in one process. Every process gets the same result.
 
     `each(index, scores (K, H, W))` is called for every image of this process.
@@ -84,7 +84,7 @@ def validate(model: Segmenter, images: WholeImages, loss: run.Loss, world: World
                              + next((f": {reason}" for reason in images.skipped.values()), ""))
     skipped = len(gather(world, torch.tensor(sorted(images.skipped), dtype=torch.int64)))
     return PixelResult(float(sums[0] / sums[1]), table.long().cpu(), int(sums[1]), skipped,
-                  int(sums[1]) / max(time.perf_counter() - began, 1e-9))
+                       int(sums[1]) / max(time.perf_counter() - began, 1e-9))
 
 
 def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss_of: Callable[[Tensor, Tensor], Tensor],
