@@ -168,7 +168,8 @@ def test_fillers_weigh_nothing():
     torch.manual_seed(0)
     model, settings = engine_toys.network("plain"), run.Run()
     images, labels = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
-    step = Step(model, torch.optim.SGD(model.parameters(), 0.1), settings, per_image(settings.loss, 4), 4, HERE)
+    step = Step(model, lambda net: torch.optim.SGD(net.parameters(), 0.1), settings, per_image(settings.loss, 4), 4,
+                HERE)
     step.backward(engine_toys.Batch(images, labels, torch.tensor([5, -1, 7, -1]), 2), 0, 0)
     with_fillers = [parameter.grad.clone() for parameter in model.parameters()]
     assert step.tally.sums[2] == 2

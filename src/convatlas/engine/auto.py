@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -145,8 +146,8 @@ class Trials:
         if train.compile:
             model.compile()
         run = self.run.change("train", train)
-        step = Step(model, optimizer(model, run.optim), run, per_image(run.loss, model.num_classes), model.num_classes,
-                    World(0, 1, self.device))
+        step = Step(model, partial(optimizer, optim=run.optim), run, per_image(run.loss, model.num_classes),
+                    model.num_classes, World(0, 1, self.device))
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
         images = torch.randn(self.batch, model.in_chans, *model.image_size)
         batch = Batch(images, torch.randint(model.num_classes, (self.batch, *size)),

@@ -12,13 +12,14 @@ from .freeze import matching
 from .optimizers import LevenbergMarquardt, RMSpropTF, SGDCaffe
 
 
-def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None = None) -> torch.optim.Optimizer:
+def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None = None, *,
+              thaws: bool = False) -> torch.optim.Optimizer:
     """The optimiser that `optim` describes over the parameters of `model` named in `moving`.
 
     `moving` holds every parameter that moves at any time (`Freezing.moving`), None those that require a gradient now: a
-    parameter without a gradient is left alone. Each group carries `lr_scale`, by which the loop multiplies the rate.
-    Raises ConvatlasError where nothing can be trained, a pattern of `optim.groups` matches nothing, Nesterov has no
-    momentum, or lm has one.
+    parameter without a gradient is left alone. `thaws` says that some begin to move later. Each group carries
+    `lr_scale`, by which the loop multiplies the rate. Raises ConvatlasError where nothing can be trained, a pattern of
+    `optim.groups` matches nothing, Nesterov has no momentum, or lm has one.
     """
     parameters = {
         name: parameter for name, parameter in model.named_parameters()
@@ -39,8 +40,8 @@ def optimizer(model: nn.Module, optim: run.Optim, moving: Collection[str] | None
     lr, momentum = optim.lr, optim.momentum
     # On the CPU the fused kernels take a quarter to a half of the time. Sharded parameters have none, and torch's SGD
     # stumbles over parameters that begin to move later than others.
-    fused = all(type(p) is nn.Parameter and p.device.type == "cpu" and p.requires_grad
-                for p in parameters.values()) or None
+    alike = all(type(p) is nn.Parameter and p.device.type == "cpu" and p.requires_grad for p in parameters.values())
+    fused = (alike and not thaws) or None
     match optim.name:
         case "sgd":
             return torch.optim.SGD(groups, lr, momentum, nesterov=optim.nesterov, fused=fused)

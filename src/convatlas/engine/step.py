@@ -1,6 +1,6 @@
 """Optimiser steps: forward, loss, backward, in parts of a batch where memory is short, clipping, update."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -32,17 +32,20 @@ class Step:
     """The optimiser step of a run, called with each batch."""
 
     model: nn.Module
-    optim: torch.optim.Optimizer
+    optimizer: Callable[[nn.Module], torch.optim.Optimizer]     # makes that of a network
     run: run.Run
     loss_of: PerImage
     num_classes: int
     world: World
     network: nn.Module = field(init=False)      # the module to call: `model` as it is spread over the processes
+    optim: torch.optim.Optimizer = field(init=False)
     tally: Tally = field(init=False)            # of the epoch so far
 
     def __post_init__(self) -> None:
         self.tally = Tally(self.world.device)
         self.wrap()
+        # After wrapping: FSDP2 puts its shards in the parameters' place, and what was there before would not move.
+        self.optim = self.optimizer(self.model)
 
     def wrap(self) -> None:
         """Make `network`; again whenever other parameters of `model` require a gradient than before."""

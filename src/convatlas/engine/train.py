@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,7 +125,6 @@ def fit(
     if settings.channels_last and not sharded:          # FSDP2 takes contiguous weights only
         model.to(memory_format=torch.channels_last)
     freezing = Freezing(model, settings)
-    optim = optimizer(model, run.optim, freezing.moving)
     freezing.at(begun.epoch + begun.step / steps)       # before DDP looks for what moves
     if settings.grad_checkpointing:
         model.set_grad_checkpointing()  # type: ignore[operator]
@@ -133,7 +133,9 @@ def fit(
     if settings.sync_bn:
         synchronized(model, world)
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
-    move = Step(model, optim, run, loss_of, num_classes, world)
+    made = partial(optimizer, optim=run.optim, moving=freezing.moving, thaws=bool(settings.unfreeze))
+    move = Step(model, made, run, loss_of, num_classes, world)
+    optim = move.optim
 
     # In this order: weights are masked before the average takes them in. Around the validation in reverse: the average
     # is in the network before the masks are put on it.
