@@ -81,11 +81,13 @@ def test_two_processes(tmp_path):
         ["thawed halves", {**THAWED, "stop": 8}],           # after the thaw
         ["thawed halves", {**THAWED, "resume": True}],
         ["sparse", SPARSE],
+        ["sharded", {"net": "plain", "train__parallel": "fsdp"}],
     ]
     jobs = [[str(tmp_path / name), over] for name, over in jobs]
     codes, errors = together(2, engine_toys.__file__, json.dumps(jobs))
     assert codes == [0, 0], "\n".join(errors)[-4000:]
     they_step_as_one(tmp_path / "plain", tmp_path / "one", net="plain")
+    assert farthest(tmp_path / "sharded", tmp_path / "one") < 1e-6
     they_step_as_one(tmp_path / "odd", tmp_path / "one-odd", **odd)
     each_validation_image_counts_once_everywhere(tmp_path / "plain", tmp_path / "measured")
     # Stopping one of them stopped both. Going on is exact: BatchNorm, dropout, noise, each with its own numbers.
