@@ -109,6 +109,9 @@ class Source:
     val: ImageSet
     notes: tuple[str, ...] = ()         # sentences worth telling the user
     multi_label: bool = False           # labels are float32 (N, K) of 0 and 1: any number of classes per picture
+    test: ImageSet | None = None        # the data's own test part; also `val` where there is no validation part
+    parted: bool = False                # the parts are the data's own; otherwise `val` was held out of it
+    layout: str = ""                    # how the data lies on disk, in some words
 
 
 def read_image(path: Path, least: int | None = None) -> Tensor:

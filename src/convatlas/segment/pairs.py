@@ -63,6 +63,9 @@ class Pairs:
     train: Masked
     val: Masked
     notes: tuple[str, ...] = ()
+    test: Masked | None = None          # the data's own test part; also `val` where there is no validation part
+    parted: bool = False                # the parts are the data's own; otherwise `val` was held out of it
+    layout: str = ""                    # how the data lies on disk, in some words
 
 
 @dataclass(frozen=True)
