@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from .engine.threads import resolve_layout, threads_for
 from .engine.trackers import tracked
 from .engine.train import Outcome, Result, Silent, Watch, fit
 from .errors import ConvatlasError
+from .evaluation.judging import Split
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated
 from .files import is_deployed
@@ -31,8 +32,10 @@ from .recipes import recipe
 from .run import Preprocess, Run
 from .runs import folder
 from .runs.folder import run_of as run_of
+from .runs.manifest import kept
+from .runs.manifest import write as write_manifest
 from .segment.evaluate import PixelEvaluation
-from .tasks import CLASSES, Asked, Candidate, Picture, task_of
+from .tasks import CLASSES, Asked, Candidate, Picture, Task, task_of
 from .weights.checkpoints import load as load
 from .zoo import Info as Info
 from .zoo import create_model as create_model
@@ -56,13 +59,14 @@ class Trained:
 
 
 def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
-          watch: Watch | None = None) -> Trained:
+          accept_changes: bool = False, watch: Watch | None = None) -> Trained:
     """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/,
     report.html.
 
     `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. `auto`
     first measures for some seconds which settings of speed are best here and puts them into the run. Under torchrun
-    every process calls this. Data, names and folders are checked before anything is written.
+    every process calls this. Data, names and folders are checked before anything is written. A resumed run goes on
+    with the images that it began with; where these have changed it is a ConvatlasError, unless `accept_changes`.
     """
     watch = watch or Silent()
     with world(run.train.device) as here:
@@ -73,7 +77,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         task = task_of(run.model.name)
         if going is None:
             task.check(run)
-        source = task.open(run, here)
+        source = task.open(run, here, kept(going) if going is not None else None, accept_changes)
         run = _with_classes(run, source.name, source.classes)
 
         def build() -> Convnet:
@@ -93,9 +97,10 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             run = _fastest(run, build, here, tell)
         settings = _resolved(run, macs, here)
         where = _folder(run, out, going, force, here)
+        recorded = _recorded(task, run, source, where, accept_changes, here)
         fitted = task.measured(settings, model, source, where, here, tell)
         batches, judged = task.loaders(settings, model, source, fitted, here, tell)
-        for note in task.notes(model, source):
+        for note in (*task.notes(model, source), *recorded):
             tell(note)
 
         def save_best(tensors: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
@@ -167,27 +172,42 @@ def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: W
     return Path(share(here, choose))
 
 
+def _recorded(task: Task[Any, Any, Any], run: Run, source: Any, where: Path, accept: bool,
+              here: World) -> tuple[str, ...]:
+    """Keep in the run folder what its data is, unless that stands there; returns what is worth telling of it."""
+    def write() -> str:
+        if kept(where) is not None and not accept:
+            return ""
+        record = task.record(run, source)
+        write_manifest(where, record.manifest, record.entries)
+        return "\n".join(record.notes)
+
+    return tuple(share(here, write).splitlines())
+
+
 Model = str | Path | Answers | Candidate
 
 
 def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
-             weights: Sequence[float] | None = None, split: Literal["val", "train"] = "val",
+             weights: Sequence[float] | None = None, split: Split = "auto",
              objects: Literal["none", "components", "watershed"] = "none",
              masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256,
              data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0,
-             strict: bool = False, watch: Watch | None = None) -> Evaluated | PixelEvaluation:
-    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on the validation part
-    of `data`.
+             strict: bool = False, accept_changes: bool = False,
+             watch: Watch | None = None) -> Evaluated | PixelEvaluation:
+    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on `data`.
 
     Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each
     one's figures too. `protocol` names what the network is shown (`evaluation.protocol.PROTOCOLS`), or is one. Classes
-    are matched by name where the weights know theirs. Data without a validation part of its own is measured whole,
-    unless it is what a run was trained on: then its held-out images are. Of a network that segments `data` is images
-    with masks, `masks` what the masks' numbers are, `objects` how objects are found; the result is a `PixelEvaluation`.
-    An option that the network's task does not take is a ConvatlasError.
+    are matched by name where the weights know theirs. Of its own accord (`split` auto) the test part is judged, else
+    the validation part; data without either is judged whole, unless it is what a run was trained on: then the images
+    that the run held out are, whatever has been added since. Where those have changed it is a ConvatlasError, unless
+    `accept_changes`. Of a network that segments `data` is images with masks, `masks` what the masks' numbers are,
+    `objects` how objects are found; the result is a `PixelEvaluation`. An option that the network's task does not take
+    is a ConvatlasError.
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
-                  batch_size, data_dir, download, workers, strict)
+                  batch_size, data_dir, download, workers, strict, accept_changes)
     models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
     candidates = [opened(each, device) for each in models]
     task = task_of(candidates[0].net.name)
@@ -200,14 +220,14 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
 
 
 def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
-                  split: Literal["val", "train"] = "val", batch_size: int = 256, data_dir: str | None = None,
-                  download: bool = False, device: str = "auto", workers: int = 0,
-                  strict: bool = False, watch: Watch | None = None) -> list[Evaluated]:
+                  split: Split = "auto", batch_size: int = 256, data_dir: str | None = None,
+                  download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
+                  accept_changes: bool = False, watch: Watch | None = None) -> list[Evaluated]:
     """`evaluate` of each network that classifies by itself, all on the same images; one that segments is a
     ConvatlasError.
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, batch_size=batch_size,
-                  data_dir=data_dir, download=download, workers=workers, strict=strict)
+                  data_dir=data_dir, download=download, workers=workers, strict=strict, accept_changes=accept_changes)
     candidates = [opened(model, device) for model in models]
     CLASSES.take(candidates)
     with world(device) as here:
@@ -241,7 +261,8 @@ def opened(model: Model, device: str = "auto") -> Candidate:
     if isinstance(model, Candidate):
         return model
     if not isinstance(model, str | Path):
-        return Candidate(model, model.name)
+        origin = model.card.provenance.path
+        return Candidate(model, model.name, Path(origin) if origin else None)
     if not is_deployed(model):
         return Candidate(load(model), str(model), Path(model))
     pick(device)        # a device that is not here is told as such

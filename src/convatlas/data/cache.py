@@ -38,7 +38,7 @@ def prepared(
     Sets that are not files come back unchanged. `processes` of this machine will each do this; `tell` gets sentences
     about what takes long. Raises ConvatlasError where the cache cannot be written.
     """
-    files = _files(images)
+    files = as_files(images)
     if files is None:
         return images
     files = Files(files.paths, files.labels, short_side(transform) if config.decode == "auto" else None)
@@ -158,10 +158,10 @@ def available_bytes() -> int:
     return min((each for each in found if each is not None), default=_pages())
 
 
-def _files(images: ImageSet) -> Files | None:
+def as_files(images: ImageSet) -> Files | None:
     """The set as files, where it is nothing else."""
     if isinstance(images, Subset):
-        base = _files(images.base)
+        base = as_files(images.base)
         return base and Files([base.paths[i] for i in images.indices.tolist()], images.labels)
     return images if isinstance(images, Files) else None
 

@@ -1,8 +1,10 @@
 """Sets of labelled pictures, in memory or on disk, and how one picture file becomes a tensor."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
@@ -97,6 +99,32 @@ class Subset:
     def name(self, index: int) -> str:
         """The name in `base`."""
         return self.base.name(int(self.indices[index]))
+
+
+class Joined:
+    """Several sets of pictures as one, one after the other."""
+
+    def __init__(self, sets: Sequence[ImageSet]):
+        self.sets = tuple(sets)
+        self.labels = torch.cat([images.labels for images in sets])
+        self._ends = list(accumulate(map(len, sets)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (C, H, W); raises UnreadableImage."""
+        images, place = self._at(index)
+        return images.read(place)
+
+    def name(self, index: int) -> str:
+        """The name in its own set."""
+        images, place = self._at(index)
+        return images.name(place)
+
+    def _at(self, index: int) -> tuple[ImageSet, int]:
+        number = bisect_right(self._ends, index)
+        return self.sets[number], index - self._ends[number] + len(self.sets[number])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = ("config.yaml", "model.safetensors
                                                "densities.json")
 FITTED = "preprocess.safetensors"       # what preprocessing has measured on the training images
 LAUNCH = ".launch"                      # which torchrun began the run
-OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, LAUNCH, "checkpoints", "tb", "track")
+MANIFEST, IMAGES = "data.json", "images.csv.gz"     # what its data was understood to be: see runs/manifest.py
+OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, MANIFEST, IMAGES, LAUNCH, "checkpoints", "tb", "track")
 MAY_CHANGE = ("train.epochs", "train.device", "train.parallel", "train.keep", "train.checkpoint_minutes", "train.track",
               "data.workers", "data.data_dir", "data.cache", "data.cache_dir")
 

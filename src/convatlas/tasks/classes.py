@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from .. import zoo
 from ..data import ImageSet, Loader, Source, UnreadableImage, make_transform, prepared, read_image, to_tensor
 from ..data.batches import batches
 from ..data.fitted import fit, unnormalized
+from ..data.manifest import Record, record_of, resumed
 from ..data.shards.stream_loader import StreamLoader
 from ..deploy.reader import Prediction
 from ..draw.numbers import exact, percent
@@ -39,6 +41,7 @@ from ..net.model import Convnet
 from ..net.segmenter import of_images
 from ..run import Augment, Loss, Run
 from ..runs import folder
+from ..runs.manifest import Kept
 from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
@@ -69,13 +72,20 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         for candidate in candidates:
             of_images(candidate.net, "`convatlas eval RUN DATA` judges it alone, on images with masks")
 
-    def open(self, run: Run, here: World) -> Source:
+    def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> Source:
         """A data set as `data.open_data` opens it."""
         source = opened(run.data, run.train.seed, here)
+        if known is not None:
+            source, told = resumed(source, known, run.data, accept)
+            source = replace(source, notes=(*source.notes, *told))
         if source.multi_label and run.loss.name != "bce":
             raise ConvatlasError(f"the images of {source.name} have several labels each, for which loss.name = "
                                  f"{run.loss.name!r} has no meaning: --set loss.name=bce judges each class by itself")
         return source
+
+    def record(self, run: Run, source: Source) -> Record:
+        """Layout, classes, and every file with its part."""
+        return record_of(source, run.data, run.train.seed)
 
     def notes(self, model: Convnet, source: Source) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""
@@ -119,12 +129,11 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         """By the protocol that is asked for; on images that runs held out, where they were trained on this data."""
         config = asked.config
         paths = [candidate.path for candidate in candidates if candidate.path is not None]
-        source = judged_on(paths, config, asked.split, here)
-        images = source.val if asked.split == "val" else source.train
-        converted = (note for candidate in candidates for note in channel_notes(candidate.net, images))
-        for note in dict.fromkeys((*source.notes, *converted)):
+        judged = judged_on(paths, config, asked.split, here, asked.accept_changes)
+        converted = (note for candidate in candidates for note in channel_notes(candidate.net, judged.images))
+        for note in dict.fromkeys((*judged.notes, *converted)):
             tell(note)
-        return [judge_network(net, name, zoo.transforms(net), source, images, config, asked.protocol, here, watch, tell)
+        return [judge_network(net, name, zoo.transforms(net), judged, config, asked.protocol, here, watch, tell)
                 for net, name, _ in candidates]
 
     def join(self, found: Sequence[Evaluated], weights: Sequence[float] | None) -> Evaluated:

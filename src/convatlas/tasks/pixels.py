@@ -1,25 +1,27 @@
 """Pixels: networks that say of every pixel what it belongs to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..data.manifest import Record
 from ..deploy.reader import Prediction
 from ..draw.numbers import percent
 from ..engine.distributed import World
 from ..engine.train import Judge
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..evaluation.judging import trained_on
 from ..net.answering import Answers
 from ..net.model import Convnet
 from ..net.segmenter import of_pixels
 from ..run import Preprocess, Run
+from ..runs.manifest import Kept
 from ..segment import evaluate as pixelwise
 from ..segment import validation
 from ..segment.evaluate import PixelEvaluation
+from ..segment.manifest import judged_on, record_of, resumed
 from ..segment.pairs import Pairs, open_pairs
 from ..segment.patches import PatchLoader, WholeImages
 from ..segment.training import channel_notes, leave_sheet, loaders
@@ -86,9 +88,13 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
             raise ConvatlasError(f"{len(candidates)} networks that segment are given: they are judged one at a time, "
                                  "by `convatlas eval RUN DATA`")
 
-    def open(self, run: Run, here: World) -> Pairs:
+    def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> Pairs:
         """A folder of images and masks, or `cells`."""
-        return open_pairs(run.data)
+        return open_pairs(run.data) if known is None else resumed(run.data, known, accept)
+
+    def record(self, run: Run, source: Pairs) -> Record:
+        """Layout, the reading of the masks, and every file with its part."""
+        return record_of(source, run.data, run.train.seed)
 
     def notes(self, model: Convnet, source: Pairs) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""
@@ -108,18 +114,12 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
 
     def evaluate(self, candidates: Sequence[Candidate], asked: Asked, here: World, watch: Watch | None,
                  tell: Tell) -> list[PixelEvaluation]:
-        """On whole images: the part held out, as the run held it out where it was trained on this data, or the other.
-        """
-        (net, name, path), config = candidates[0], asked.config
-        trained = trained_on(path, asked.data) if path is not None else None
-        if trained is not None:
-            masks = trained.data.masks if asked.masks == "auto" else asked.masks
-            config = config.model_copy(update={"val_fraction": trained.data.val_fraction, "masks": masks})
-        pairs = open_pairs(config)
-        for note in pairs.notes:
+        """On whole images, masks read as the network's run read them."""
+        net, name, path = candidates[0]
+        judged = judged_on(path, asked.config, asked.split, asked.accept_changes)
+        for note in (*judged.notes, *_by_number(net.card.classes, judged.pairs.classes)):
             tell(note)
-        part = pairs.val if asked.split == "val" else pairs.train
-        return [pixelwise.evaluate(of_pixels(net), name, pairs, part, here, strict=asked.strict, objects=asked.objects,
+        return [pixelwise.evaluate(of_pixels(net), name, judged, here, strict=asked.strict, objects=asked.objects,
                                    watch=watch)]
 
     def join(self, found: Sequence[PixelEvaluation], weights: Sequence[float] | None) -> PixelEvaluation:
@@ -160,6 +160,13 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
     def write(self, found: PixelEvaluation, where: Path) -> list[Path]:
         """Figures, the table of classes, and the confusion matrix."""
         return pixelwise.write(found, where)
+
+
+def _by_number(known: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
+    """A sentence where the data's classes have other names than the network's."""
+    differing = [f"{name!r} for {own!r}" for name, own in zip(classes, known, strict=False) if name != own]
+    if differing:
+        yield f"The data's classes are taken by their numbers for the network's: {', '.join(differing[:5])}."
 
 
 PIXELS = Pixels()

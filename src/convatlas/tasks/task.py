@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_arg
 from PIL import Image
 from torch import Tensor
 
+from ..data.manifest import Record
 from ..deploy.reader import Prediction
 from ..engine.distributed import World
 from ..engine.train import Batches, Judge
@@ -18,6 +19,7 @@ from ..evaluation.protocol import PROTOCOLS, Protocol
 from ..net.answering import Answers
 from ..net.model import Convnet
 from ..run import Data, Run
+from ..runs.manifest import Kept
 from .told import Line, Told
 
 Tell = Callable[[str], None]
@@ -58,7 +60,7 @@ class Asked:
     """The options of `convatlas.evaluate`: what networks are evaluated on, and how."""
 
     data: str
-    split: Literal["val", "train"] = "val"
+    split: Literal["auto", "train", "val", "test", "all"] = "auto"
     protocol: Protocol = PROTOCOLS["centre"]
     weights: Sequence[float] | None = None      # of an ensemble's members
     objects: Literal["none", "components", "watershed"] = "none"
@@ -68,6 +70,7 @@ class Asked:
     download: bool = False
     workers: int = 0
     strict: bool = False
+    accept_changes: bool = False        # judge what is left of a run's held-out images
 
     def __post_init__(self) -> None:
         for field, kind in get_type_hints(type(self)).items():
@@ -125,8 +128,15 @@ class Task(ABC, Generic[S, E, F]):
     # -- training --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def open(self, run: Run, here: World) -> S:
-        """The data that `run` names. Raises ConvatlasError where it is not there, or not for this task."""
+    def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> S:
+        """The data that `run` names; for a run that goes on, as the manifest in its folder has it.
+
+        Raises ConvatlasError where it is not there, not for this task or, unless `accept`, not what it was.
+        """
+
+    @abstractmethod
+    def record(self, run: Run, source: S) -> Record:
+        """The record of its data that the run keeps."""
 
     @abstractmethod
     def notes(self, model: Convnet, source: S) -> tuple[str, ...]:

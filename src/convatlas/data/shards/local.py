@@ -8,6 +8,7 @@ A folder of shards holds:
 - `train/shard-000000.tar` and so on: for each picture `000000000.jpg`, and `000000000.cls`, the class number in ASCII.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -76,6 +77,12 @@ class Part:
         rows = sum(shard.images for shard in self.shards[:shards])
         return (Part(self.shards[:shards], self.offset[:rows], self.size[:rows], self.label[:rows]),
                 Part(self.shards[shards:], self.offset[rows:], self.size[rows:], self.label[rows:]))
+
+    @property
+    def digest(self) -> str:
+        """A digest of its shards."""
+        told = "".join(f"{shard.file} {shard.bytes} {shard.sha256}\n" for shard in self.shards)
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
 def is_shards(root: Path) -> bool:
@@ -178,6 +185,11 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """A digest of its shards."""
+        return self._part.digest
 
     def read(self, index: int) -> Tensor:
         """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""

@@ -177,6 +177,14 @@ class Stream:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digest(self) -> str:
+        """A digest of its shards: of their contents, where an index has it, else of their names and labels."""
+        if self._part is not None:
+            return self._part.digest
+        names = " ".join(url.rpartition("/")[2] for url in self.urls).encode()
+        return hashlib.sha256(names + self._written.numpy().tobytes()).hexdigest()[:32]
+
     @cached_property
     def _dataset(self) -> Any:
         return _opened(self.urls)

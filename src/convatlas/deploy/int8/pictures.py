@@ -15,6 +15,7 @@ from ...engine.distributed import World
 from ...engine.evaluate import Batches, Evaluation
 from ...engine.evaluate import evaluate as measure
 from ...errors import ConvatlasError
+from ...evaluation.judging import own_data
 from ...evaluation.matching import match
 from ...net.model import Convnet
 from ...run import Data, Loss
@@ -46,7 +47,7 @@ def of_run(model: str | Path, calibrate: Pictures | None,
     if calibrate is not None and not same(calibrate) and not same(evaluate):
         return calibrate, evaluate
     try:
-        own = open_data(run.data, seed=run.train.seed)
+        own = own_data(folder, World(0, 1, torch.device("cpu")))
     except ConvatlasError as error:
         raise ConvatlasError(f"the images of the run {str(folder)!r}, which would calibrate int8, cannot be opened "
                              f"({error}): give --calibrate DATA") from error
