@@ -44,6 +44,11 @@ def whole_write(path: Path, advice: str = "", *, parents: bool = False, sync: bo
             beside.unlink()
 
 
+def regular(path: Path) -> bool:
+    """True for a regular file, or a link to one: whatever else may never end (a device) or never begin (a FIFO)."""
+    return path.is_file()
+
+
 def digest(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as file:
