@@ -23,11 +23,11 @@ ASIDE = frozenset({"", "set", "sets", "data", "folder", "dir", "png", "jpg", "ra
                    "coarse", "bit", "ground", "class", "object", "instance", "semantic", "seg", "binary", "all"})
 
 
-def part_of(name: str) -> Part | None:
+def part_of(name: str, beside: frozenset[str] = BESIDE) -> Part | None:
     """The part that a folder's name says, in any case, alone, in the plural or beside a word such as `set`; None for
     other names.
     """
-    found = [_part(word) for word in _words(name) if word not in BESIDE]
+    found = [_part(word) for word in _words(name) if word not in beside]
     return found[0] if len(found) == 1 else None
 
 
