@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from .errors import ConvatlasError
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"})
+# JPEG 2000 and AVIF are not in every Pillow
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm",
+                      ".pgm", ".pbm", ".pnm", ".tga"} | {suffix for suffix, feature in (
+                          (".jp2", "jpg_2000"), (".avif", "avif")) if features.check(feature)})
 
 
 class UnreadableImage(ConvatlasError):  # noqa: N818 - reads as what it is

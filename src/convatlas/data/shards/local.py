@@ -28,9 +28,10 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...files import check_format
-from ..images import Source, UnreadableImage, to_tensor
+from ..images import ImageSet, Source, UnreadableImage, to_tensor
 from ..loader import stable_seed
-from ..split import Split
+from ..parts import Part as NamedPart
+from ..split import Split, own_parts
 
 INDEX, PLACES = "index.json", "index.npz"
 FORMAT = 1          # of a folder of shards
@@ -60,7 +61,7 @@ class Index(BaseModel):
     format: Literal["convatlas shards"] = "convatlas shards"
     version: int = FORMAT
     classes: tuple[str, ...]
-    parts: dict[Literal["train", "val", "test"], tuple[Shard, ...]]
+    parts: dict[NamedPart, tuple[Shard, ...]]
 
 
 @dataclass(frozen=True)
@@ -91,19 +92,43 @@ def is_shards(root: Path) -> bool:
 
 
 def read_shards(root: Path, split: Split) -> Source:
-    """Open a folder that `convatlas data shard` wrote; what is trained and judged on, `parts_of` says."""
+    """Open a folder that `convatlas data shard` wrote; what is trained and judged on, `as_source` says."""
     if not (root / INDEX).is_file():
         raise ConvatlasError(f"{str(root)!r} holds unfinished shards; give the command that began them again: "
                              f"convatlas data shard FOLDER {root}")
-    classes, parts = read_index(lambda name: (root / name).read_bytes(), str(root))
-    train, val, notes = parts_of(parts, split, str(root))
-    for part in (train, val):
-        for shard in part.shards:
-            _check_file(root / shard.file, shard)
-    return Source(root.resolve().name, classes, Shards(root, train), Shards(root, val), notes)
+    classes, found = read_index(lambda name: (root / name).read_bytes(), str(root))
+    for name, part in found.items():
+        if name != "test" or split.for_eval or "val" not in found:      # training may do without the test part's shards
+            for shard in part.shards:
+                _check_file(root / shard.file, shard)
+    return as_source(root.resolve().name, str(root), classes, found, split, lambda part: Shards(root, part))
 
 
-def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...], dict[str, Part]]:
+def as_source(name: str, where: str, classes: tuple[str, ...], found: Mapping[NamedPart, Part], split: Split,
+              images: Callable[[Part], ImageSet]) -> Source:
+    """The parts of an index as a Source; `images` opens one.
+
+    Of a part to learn from alone, evaluation judges everything, and training holds out the last shards: the writer has
+    mixed the pictures, so they are a random sample, and the rest is still read shard by shard.
+    """
+    if not found:
+        raise ConvatlasError(f"the shards in {where} have no part 'train', nor any other")
+    own = own_parts({part: images(shards) for part, shards in found.items()}, f"the shards in {where}",
+                    for_eval=split.for_eval)
+    if own is not None:
+        return Source(name, classes, own.train, own.val, test=own.test, parted=own.own, layout="shards")
+    train = found["train"]
+    if split.for_eval:
+        everything = images(train)
+        note = f"{where} has no validation part: all its {len(train.label)} images are judged."
+        return Source(name, classes, everything, everything, (note,), layout="shards")
+    kept = held_out(len(train.shards), split.val_fraction, where)
+    note = f"{where} has no validation part: its last {len(train.shards) - kept} shard(s) are held out."
+    learned, held = map(images, train.split(kept))
+    return Source(name, classes, learned, held, (note,), layout="shards")
+
+
+def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...], dict[NamedPart, Part]]:
     """The classes and the parts; `read` gives the content of a file of the shard folder, `where` names that folder."""
     try:
         text = read(INDEX)
@@ -134,26 +159,6 @@ def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.
         raise ConvatlasError(f"{INDEX} and {PLACES} in {where} do not belong together (part {name!r}); write "
                              "the shards again")
     return part
-
-
-def parts_of(parts: Mapping[str, Part], split: Split, where: str) -> tuple[Part, Part, tuple[str, ...]]:
-    """(to train on, to judge, notes). Training prefers `val` over `test`, evaluation the reverse.
-
-    Without either, evaluation judges everything, and training holds out the last shards: the writer has mixed the
-    pictures, so they are a random sample, and the rest is still read shard by shard.
-    """
-    if "train" not in parts:
-        raise ConvatlasError(f"the shards in {where} have no part 'train', only "
-                             f"{', '.join(map(repr, parts)) or 'nothing'}")
-    train = parts["train"]
-    for name in ("test", "val") if split.for_eval else ("val", "test"):
-        if name in parts:
-            return train, parts[name], ()
-    if split.for_eval:
-        return train, train, (f"{where} has no validation part: all its {len(train.label)} images are judged.",)
-    kept = held_out(len(train.shards), split.val_fraction, where)
-    return *train.split(kept), (f"{where} has no validation part: its last {len(train.shards) - kept} shard(s) "
-                                "are held out.",)
 
 
 def held_out(shards: int, fraction: float, where: str) -> int:

@@ -22,7 +22,7 @@ from ...errors import ConvatlasError
 from ...files import cache_dir, whole_write
 from ..images import Source
 from ..split import Split
-from .local import FORMAT, INDEX, Part, decoded, held_out, parts_of, read_index
+from .local import FORMAT, INDEX, Part, as_source, decoded, held_out, read_index
 
 log = logging.getLogger("convatlas")
 
@@ -44,18 +44,19 @@ def open_stream(source: str, split: Split) -> Source:
     name = source.rstrip("/").rpartition("/")[2]
     if not source.endswith(".tar"):
         root = source.rstrip("/")
-        classes, parts = read_index(lambda file: _fetch(f"{root}/{file}"), root)
-        train, val, notes = parts_of(parts, split, root)
-        return Source(name, classes, _indexed(root, train), _indexed(root, val), notes)
+        classes, found = read_index(lambda file: _fetch(f"{root}/{file}"), root)
+        return as_source(name, root, classes, found, split, lambda part: _indexed(root, part))
     urls = expanded(source)
     labels = [_counted(url, urls) for url in urls]
     classes = tuple(str(number) for number in range(max(int(each.max()) for each in labels) + 1))
     if split.for_eval:
         everything = Stream(urls, labels)
-        return Source(name, classes, everything, everything, (f"All {len(everything)} images of {source} are judged.",))
+        return Source(name, classes, everything, everything, (f"All {len(everything)} images of {source} are judged.",),
+                      layout="tar files")
     kept = held_out(len(urls), split.val_fraction, source)
     note = f"{source} has no validation part: its last {len(urls) - kept} shard(s) are held out."
-    return Source(name, classes, Stream(urls[:kept], labels[:kept]), Stream(urls[kept:], labels[kept:]), (note,))
+    return Source(name, classes, Stream(urls[:kept], labels[:kept]), Stream(urls[kept:], labels[kept:]), (note,),
+                  layout="tar files")
 
 
 def _need_datasets() -> None:

@@ -15,6 +15,7 @@ from ...errors import ConvatlasError
 from ...files import check_format, digest, whole_write
 from ..image_folder import read_folder
 from ..images import Files, ImageSet, Subset
+from ..parts import Part
 from ..split import Split
 from .local import FIELDS, FORMAT, INDEX, JOURNAL, PLACES, Index, Shard
 
@@ -77,21 +78,20 @@ def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: flo
     return index
 
 
-def _parts(folder: Path, val_fraction: float, seed: int) -> tuple[tuple[str, ...], dict[str, "Listed"]]:
+def _parts(folder: Path, val_fraction: float, seed: int) -> tuple[tuple[str, ...], dict[Part, "Listed"]]:
     """The classes, and the files of each part."""
     try:
-        judged = read_folder(folder, Split(for_eval=True))
-        if judged.val is judged.train and not val_fraction:
-            return judged.classes, {"train": _listed(judged.train)}
-        learned = read_folder(folder, Split(val_fraction, seed))
+        source = read_folder(folder, Split(val_fraction, seed) if val_fraction else Split(for_eval=True))
     except OSError as error:
         raise ConvatlasError(f"cannot read the folder {str(folder)!r}: {error}") from error
-    train, val, test = _listed(learned.train), _listed(learned.val), _listed(judged.val)
-    if judged.val is judged.train:          # no part of its own: some were held out
-        return learned.classes, {"train": train, "val": val}
-    if val != test:
-        return learned.classes, {"train": train, "val": val, "test": test}
-    return learned.classes, {"train": train, "test" if (folder / "test").is_dir() else "val": val}
+    if source.test is source.train:
+        raise ConvatlasError(f"{str(folder)!r} has no part to learn from; give the folder of its only part itself")
+    parts: dict[Part, Listed] = {"train": _listed(source.train)}
+    if source.val is not source.train and source.val is not source.test:
+        parts["val"] = _listed(source.val)
+    if source.test is not None:
+        parts["test"] = _listed(source.test)
+    return source.classes, parts
 
 
 Listed = list[tuple[Path, int]]     # picture files and their classes
@@ -251,7 +251,7 @@ def _member(name: str, content: bytes) -> bytes:
     return header.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % BLOCK)
 
 
-def _write_index(out: Path, index: Index, plan: Mapping[str, list[Planned]]) -> None:
+def _write_index(out: Path, index: Index, plan: Mapping[Part, list[Planned]]) -> None:
     """The index last: a folder that has one is whole."""
     places = {}
     for name, part in plan.items():

@@ -123,7 +123,9 @@ class Evaluator(NamedTuple):
 
 
 def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> Evaluator:
-    """The validation images of `source` with the network's classes; a ConvatlasError where the classes do not fit."""
+    """The validation images of `source` (of data by name or folder, its test part, where there is one) with the
+    network's classes; a ConvatlasError where the classes do not fit.
+    """
     loss = model.card.loss or Loss()
     if isinstance(source, tuple):
         _check(model, source[0])
@@ -133,8 +135,9 @@ def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> E
         return Evaluator(_InMemory(*source), (), loss, model.num_classes)
     opened = (source if isinstance(source, Source)
               else open_data(Data(source=str(source), data_dir=data_dir), for_eval=True))
+    judged = opened.val if isinstance(source, Source) or opened.test is None else opened.test
     transform = transforms(model)
-    matched = match(prepared(opened.val, Data(cache="auto"), transform, lambda text: None), opened.classes, model)
+    matched = match(prepared(judged, Data(cache="auto"), transform, lambda text: None), opened.classes, model)
     seen = matched.images
     loader = StreamLoader(seen, transform, BATCH) if isinstance(seen, Stream) else Loader(seen, transform, BATCH)
     return Evaluator(loader, (*opened.notes, *matched.notes), loss, model.num_classes)
