@@ -217,3 +217,39 @@ def test_a_damaged_manifest_is_refused(photos, tmp_path, damage):
         (tmp_path / "run" / MANIFEST).write_text("{" if damage == "no JSON" else '{"format": 99}')
     with pytest.raises(ConvatlasError, match=r"cannot be read|does not list the 30 images|formats up to 1"):
         judged(tmp_path / "run", photos)
+
+
+@pytest.fixture
+def parted(tmp_path):
+    for part, count in (("Training", 6), ("valid", 2), ("Testing", 3)):
+        for number, name in enumerate("ab"):
+            for i in range(count):
+                picture(tmp_path / f"scans/{part}/{name}/{i}.png", 90 * number + 20 * len(part) + i)
+    return tmp_path / "scans"
+
+
+@pytest.mark.parametrize(("split", "part", "count"), [
+    ("auto", "test", 6), ("train", "train", 12), ("val", "val", 4), ("test", "test", 6), ("all", "all", 22)])
+@pytest.mark.parametrize("run", [True, False])
+def test_parts_of_the_data_are_judged_by_name(parted, tmp_path, split, part, count, run):
+    if run:
+        trained(parted, tmp_path / "run")
+    found = judged(tmp_path / "run", parted, split)
+    assert (found.part, len(found.images), len(set(names(found.images)))) == (part, count, count)
+    assert any("Judged is the test part of scans" in note for note in found.notes) == (split == "auto")
+
+
+def test_a_changed_test_part_is_no_change_of_the_run(parted, tmp_path):
+    trained(parted, tmp_path / "run")
+    picture(parted / "Testing/a/new.png", 3)
+    (parted / "Testing/b/0.png").unlink()
+    assert len(judged(tmp_path / "run", parted).images) == 6
+    assert not any("changed" in note for note in judged(tmp_path / "run", parted, "val").notes)
+
+
+def test_a_part_given_alone_is_judged_whole(parted, tmp_path):
+    trained(parted, tmp_path / "run")
+    for part, count in (("Testing", 6), ("valid", 4)):
+        found = judged(tmp_path / "run", parted / part)
+        assert (found.part, len(found.images)) == ("all", count) and "trained on" not in found.notes[-1]
+    assert judged(tmp_path / "run", parted / "Training").notes[-1].startswith("12 of the 12 images of ")
