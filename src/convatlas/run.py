@@ -60,6 +60,9 @@ class Data(Record):
     masks: Literal["auto", "classes", "instances", "binary"] = Field(
         "auto", description="segmentation: what a mask's numbers are: classes, objects (0 is the background), or 0 and "
         "the foreground")
+    mask_orientation: Literal["auto", "displayed", "stored"] = Field(
+        "auto", description="segmentation: whether masks of images that EXIF turns lie as these are displayed, or as "
+        "they are stored; auto: as sizes tell")
 
 
 class Preprocess(Record):

@@ -1,35 +1,31 @@
 """Images with masks: what a network that segments is trained on, from folders or made from a seed.
 
-    root/images/a.png  root/masks/a.png                 masks, labels or annotations; or below root/train and root/val
-    root/<id>/images/<id>.png  root/<id>/masks/*.png    one file per instance, as in the Data Science Bowl 2018
-
-A mask's pixels are class numbers, instances (0 is the background, every other number one object), or 0 and 255. Which
-of them is found out from all training masks, and told; `data.masks` says it instead.
+`layouts` says which files belong together, `guess` what a mask's pixels are, unless `data.masks` or a `Reading` that
+was kept does; both are told.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
-from ..data.image_folder import SUFFIXES
 from ..data.images import UnreadableImage, read_image
+from ..data.parts import Part
 from ..errors import ConvatlasError
 from ..run import Data
+from .guess import gathered, objects, understood
 from .instances import components
+from .layouts import KNOWN, WHOLE, Pair, left_out, listed
+from .masks import STRAIGHT, Head, Numbers, Seen, head, survey
+from .reading import IGNORED, Reading, known, lying, read_mask, strangers, words
 from .synthetic import CELLS, cells
 
-IMAGES, MASKS = ("images", "imgs"), ("masks", "labels", "annotations")
-IGNORED = 255
-Kind = Literal["classes", "instances", "binary"]
-Numbers = NDArray[np.int64]
+OF_OBJECTS = 50         # masks of one object each that are looked at
 
 
 class Masked(Protocol):
@@ -53,6 +49,9 @@ class Masked(Protocol):
     def file_of(self, index: int) -> str:
         """The image's file."""
 
+    def mask_files(self, index: int) -> tuple[Path, ...]:
+        """The files of its mask; none where it lies in no file."""
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -66,17 +65,17 @@ class Pairs:
     test: Masked | None = None          # the data's own test part; also `val` where there is no validation part
     parted: bool = False                # the parts are the data's own; otherwise `val` was held out of it
     layout: str = ""                    # how the data lies on disk, in some words
+    reading: Reading | None = None      # what the masks' pixels were understood to be; None where there are no files
 
 
 @dataclass(frozen=True)
 class Files:
-    """Pairs of files; `colours` maps the colours of masks to class numbers, where masks have colours."""
+    """Pairs of files, read as `reading` says."""
 
     name: str
     images: tuple[Path, ...]
-    masks: tuple[tuple[Path, ...], ...]     # several: one file per instance
-    kind: Kind
-    colors: Mapping[tuple[int, ...], int] | None = None
+    masks: tuple[tuple[Path, ...], ...]     # several: one file per object
+    reading: Reading
 
     def __len__(self) -> int:
         return len(self.images)
@@ -88,31 +87,33 @@ class Files:
     def classes_of(self, index: int) -> Tensor:
         """Class numbers (H, W)."""
         numbers = self._numbers(index)
-        return torch.from_numpy(numbers if self.kind == "classes" else (numbers > 0).astype(np.int64))
+        if self.reading.kind == "instances" or len(self.masks[index]) != 1:
+            numbers = np.where(numbers < 0, IGNORED, numbers > 0)
+        return torch.from_numpy(numbers)
 
     def instances_of(self, index: int) -> Tensor:
         """Objects (H, W): as the mask numbers them, else the connected components of the foreground."""
         numbers = self._numbers(index)
-        if self.kind != "instances":
-            numbers = components((numbers > 0) & (numbers != IGNORED) if self.kind == "classes" else numbers > 0)
-        return torch.from_numpy(numbers)
+        if self.reading.kind == "instances" or len(self.masks[index]) != 1:
+            return torch.from_numpy(np.maximum(numbers, 0))
+        return torch.from_numpy(components((numbers > 0) & (numbers != IGNORED)))
 
     def file_of(self, index: int) -> str:
         """The image's path."""
         return str(self.images[index])
 
+    def mask_files(self, index: int) -> tuple[Path, ...]:
+        """The mask's path; several, one per object."""
+        return self.masks[index]
+
     def _numbers(self, index: int) -> Numbers:
-        """The mask as it lies on disk, of the image's size."""
-        height, width = size_of(self.images[index])
-        files, numbers = self.masks[index], np.zeros((height, width), np.int64)
+        """The mask as `read_mask` gives it; of several, the place of the last that covers a pixel."""
+        picture, files = head(self.images[index]), self.masks[index]
+        if len(files) == 1:
+            return read_mask(files[0], self.reading, picture)
+        numbers = np.zeros(picture[:2], np.int64)
         for place, path in enumerate(files, start=1):
-            found = read_mask(path, self.colors)
-            if found.shape != numbers.shape:
-                raise UnreadableImage(f"the mask {str(path)!r} is {found.shape[0]}×{found.shape[1]} pixels, its image "
-                                      f"{height}×{width}")
-            if len(files) == 1:
-                return found
-            numbers[found > 0] = place
+            numbers[read_mask(path, self.reading, picture) > 0] = place
         return numbers
 
 
@@ -147,6 +148,10 @@ class Subset:
         """The image's path."""
         return self.base.file_of(self.indices[index])
 
+    def mask_files(self, index: int) -> tuple[Path, ...]:
+        """The mask's path; several, one per object."""
+        return self.base.mask_files(self.indices[index])
+
 
 @dataclass(frozen=True)
 class Made:
@@ -179,168 +184,162 @@ class Made:
         """A name."""
         return f"{CELLS}/{index:03d}"
 
+    def mask_files(self, index: int) -> tuple[Path, ...]:
+        """There are none."""
+        return ()
 
-def open_pairs(config: Data, *, seed: int = 0) -> Pairs:
+
+def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, for_eval: bool = False) -> Pairs:
     """The images and masks that `config.source` names: `cells`, or a folder.
 
     A folder without parts of its own is split by the order of its file names: every k-th pair, k = 1 / `val_fraction`,
-    is held out, so that the split is the same for every seed. Raises ConvatlasError for masks that are missing, and for
-    a folder of another layout.
+    is held out, so that the split is the same for every seed; with `for_eval` nothing is, `train` and `val` are all of
+    it. With `for_eval` a folder may also lack a training part: then `train` is what `val` is. Masks are read as
+    `reading` says, or as all masks of the training part let guess. Raises ConvatlasError for masks that are missing or
+    that hold what is not known, for a guess that is not plausible, and for a folder of another layout.
     """
     if config.source == CELLS:
         return Pairs(CELLS, ("background", "cell"), Made(40, seed=1), Made(10, seed=2))
     root = Path(config.source).expanduser()
     if not root.is_dir():
         raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; `{CELLS}` comes along")
-    parts = [part for name in ("train", "val", "valid", "validation", "test")
-             if (part := root / name).is_dir() and _files(part)]
-    found = [_files(part) for part in parts[:2]] if len(parts) > 1 else [_files(root)]
-    if not found[0]:
-        raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks: it needs the folders images/ and "
-                             "masks/ (or labels/) with files of the same names")
-    kind, names, colors, notes = _meaning([masks for _, masks in found[0]], config.masks)
-    sets = [Files(root.resolve().name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), kind,
-                  colors) for pairs in found]
-    if len(sets) == 2:
-        if kind == "classes":
-            _refuse_unknown([masks for _, masks in found[1]], colors, len(names))
-        return Pairs(sets[0].name, names, sets[0], sets[1], notes)
+    found = listed(root)
+    parts = {part: each.pairs for part, each in found.items() if each.pairs}
+    if not parts:
+        raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks; known are {KNOWN}")
+    own: Part | Literal["all"] = WHOLE if WHOLE in parts else "train"
+    if own not in parts and not for_eval:
+        raise ConvatlasError(f"{config.source!r} has the parts {' and '.join(parts)}, and none to train on: name its "
+                             "folder train/, or give one without parts")
+    seen, broken = _surveyed(parts, config.strict)
+    learned = own if own in parts else next(iter(parts))
+    given = reading is not None
+    if reading is None:
+        reading, notes = _guessed(parts[learned], seen, config, for_eval)
+    else:
+        notes = (f"Masks are read as in training: {reading.kind}, {known(reading)}.",)
+    for part, pairs in parts.items():
+        if given or part != learned:
+            _refuse_unknown(pairs, seen, reading, "of its training" if given else "of the training part")
+    lies, told = _orientation(config, reading, [pair for pairs in parts.values() for pair in pairs], seen)
+    reading = reading.model_copy(update={"orientation": lies})
+    name = root.resolve().name
+    sets: dict[Part | Literal["all"], Masked] = {
+        part: Files(name, tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), reading)
+        for part, pairs in parts.items()}
+    layout = "; ".join(each.layout for each in found.values() if each.pairs)
+    notes = (*notes, *told, f"Layout: {layout}.", *_unreadable(broken), *left_out(found.values()))
+    judged = sets.get("val") or sets.get("test")
+    if judged is not None:
+        train = sets.get(own, judged)
+        return Pairs(name, reading.classes, train, judged, notes, sets.get("test"), True, layout, reading)
+    whole = sets[learned]
+    if for_eval:
+        return Pairs(name, reading.classes, whole, whole, notes, layout=layout, reading=reading)
     every = max(round(1 / config.val_fraction), 2)
-    held = tuple(range(every - 1, len(sets[0]), every))
+    held = tuple(range(every - 1, len(whole), every))
     if not held:
-        raise ConvatlasError(f"{config.source!r} has {len(sets[0])} pairs, of which none can be held out: give more, "
+        raise ConvatlasError(f"{config.source!r} has {len(whole)} pairs, of which none can be held out: give more, "
                              "or a folder val/")
-    kept = tuple(index for index in range(len(sets[0])) if index not in set(held))
-    told = f"Of the {len(sets[0])} pairs every {every}th is held out, in the order of their names."
-    return Pairs(sets[0].name, names, Subset(sets[0], kept), Subset(sets[0], held), (*notes, told))
+    kept = tuple(index for index in range(len(whole)) if index not in set(held))
+    split = f"Of the {len(whole)} pairs every {every}th is held out, in the order of their names."
+    return Pairs(name, reading.classes, Subset(whole, kept), Subset(whole, held), (*notes, split), layout=layout,
+                 reading=reading)
 
 
-def _files(root: Path) -> list[tuple[Path, tuple[Path, ...]]]:
-    """Pairs of an image and its masks, by name."""
-    images = next((root / name for name in IMAGES if (root / name).is_dir()), None)
-    masks = next((root / name for name in MASKS if (root / name).is_dir()), None)
-    if images is not None and masks is not None:
-        by_stem = {path.stem: path for path in _pictures(masks)}
-        pictures = _pictures(images)
-        missing = [path.name for path in pictures if _mask_stem(path.stem, by_stem) is None]
-        if missing:
-            more = f" and {len(missing) - 1} more" if missing[1:] else ""
-            raise ConvatlasError(f"{str(images / missing[0])!r}{more} has no mask in {str(masks)!r}: it needs a file "
-                                 "of the same name")
-        return [(path, (by_stem[stem],)) for path in pictures if (stem := _mask_stem(path.stem, by_stem)) is not None]
-    folders = sorted(path for path in root.iterdir() if (path / "images").is_dir() and (path / "masks").is_dir())
-    return [(image, tuple(_pictures(folder / "masks"))) for folder in folders
-            for image in _pictures(folder / "images")[:1]]
+def _surveyed(parts: Mapping[Part | Literal["all"], Sequence[Pair]],
+              strict: bool) -> tuple[dict[Path, Seen], dict[Path, UnreadableImage]]:
+    """(the values of masks that are one file, why others cannot be read); with `strict` raises UnreadableImage."""
+    seen, broken = dict[Path, Seen](), dict[Path, UnreadableImage]()
+    for _, masks in (pair for pairs in parts.values() for pair in pairs):
+        for path in masks if len(masks) == 1 else ():
+            try:
+                seen[path] = survey(path)
+            except UnreadableImage as error:
+                if strict:
+                    raise
+                broken[path] = error
+    if broken and not seen:
+        raise ConvatlasError(f"none of the {len(broken)} masks can be read: {next(iter(broken.values()))}")
+    return seen, broken
 
 
-def _mask_stem(stem: str, known: Mapping[str, Path]) -> str | None:
-    return next((name for name in (stem, f"{stem}_mask", f"{stem}_label") if name in known), None)
+def _guessed(pairs: Sequence[Pair], seen: Mapping[Path, Seen], config: Data,
+             for_eval: bool) -> tuple[Reading, tuple[str, ...]]:
+    if any(len(masks) != 1 for _, masks in pairs):
+        if config.masks == "classes":
+            raise ConvatlasError(f"data.masks = classes is refused for {config.source!r}: its masks are one file per "
+                                 "object, all of one class")
+        return objects([mask for _, masks in pairs for mask in masks][:OF_OBJECTS])
+    readable = [seen[mask] for _, (mask,) in pairs if mask in seen]
+    if not readable:
+        raise ConvatlasError(f"none of the {len(pairs)} masks that training needs in {config.source!r} can be read")
+    return understood(gathered(readable), config.masks, config.source, for_eval=for_eval)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir()
-                  if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+def _refuse_unknown(pairs: Sequence[Pair], seen: Mapping[Path, Seen], reading: Reading, where: str) -> None:
+    """Refuse values that no training mask has: they would be judged without having been learned."""
+    if reading.kind == "classes" and any(len(masks) > 1 for _, masks in pairs):
+        raise ConvatlasError(f"{str(pairs[0][0].parent)!r} has masks of one file per object, and those "
+                             f"{where} hold classes")
+    files = [seen[masks[0]] for _, masks in pairs if len(masks) == 1 and masks[0] in seen]
+    odd = {each.path: values for each in files if (values := strangers(each, reading))}
+    if odd:
+        wrong, more = next(iter(odd)), f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        held = words(set[int]().union(*odd.values()), reading.of)
+        raise ConvatlasError(f"the mask {str(wrong)!r}{more} holds {held}, and those {where} {known(reading)}")
 
 
-def _meaning(masks: Sequence[tuple[Path, ...]],
-             asked: str) -> tuple[Kind, tuple[str, ...], dict[tuple[int, ...], int] | None, tuple[str, ...]]:
-    """(what the numbers are, names of the classes, colours, a sentence) of training masks."""
-    if any(len(files) != 1 for files in masks):
-        return "instances", ("background", "object"), None, ("Masks are one file per object.",)
-    colors = _colors([files[0] for files in masks])
-    values, largest = set[int](), list[int]()
-    for (path,) in masks:
-        here = np.unique(read_mask(path, colors)).tolist()
-        values |= set(here)
-        largest.append(max(here))
-    numbered = colors is None and (max(largest) > 255 or (len(set(largest)) > 1 and _consecutive(masks)))
-    kind: Kind = "binary" if values <= {0, 255} or values <= {0, 1} else "instances" if numbered else "classes"
-    if asked != "auto":
-        kind = asked    # type: ignore[assignment]
-    if kind != "classes":
-        what = "0 and the foreground" if kind == "binary" else "objects, each with a number of its own"
-        return kind, ("background", "object"), colors, (f"Masks hold {what} (data.masks = {kind}).",)
-    count = max(values - {IGNORED}, default=0) + 1
-    if count > 256:
-        raise ConvatlasError(f"masks hold class numbers up to {count - 1}: if they are objects, --set "
-                             "data.masks=instances")
-    names = ("background", *(f"class {number}" for number in range(1, count)))
-    told = f"Masks hold {count} classes (data.masks = classes)" + (", and 255 where a pixel does not count."
-                                                                   if IGNORED in values else ".")
-    absent = sorted(set(range(count)) - values)
-    some = (f"Of them {_listed(values - {IGNORED})} occur; if that is not what the masks mean, data.masks says "
-            "what they are.")
-    return kind, names, colors, (told, some) if absent else (told,)
+def _orientation(config: Data, reading: Reading, pairs: Sequence[Pair], seen: Mapping[Path, Seen]) -> tuple[
+        Literal["displayed", "stored"] | None, tuple[str, ...]]:
+    """Lie of masks beside images that EXIF turns, and a sentence about it. Raises ConvatlasError where it matters and
+    cannot be told.
+    """
+    if config.mask_orientation != "auto":
+        return config.mask_orientation, ()
+    if reading.orientation is not None:
+        return reading.orientation, ()
+    votes, unclear = set[Literal["displayed", "stored"]](), list[Path]()
+    for image, masks in pairs:
+        picture = _head(image)
+        if picture is None or picture.orientation == STRAIGHT or not masks:
+            continue
+        mask = seen.get(masks[0])
+        shape = _shape(masks[0]) if mask is None else None if mask.upright else mask.shape
+        if shape is None:
+            continue
+        if (lies := lying(shape, picture)) is not None:
+            votes.add(lies)
+        elif shape == picture[:2]:
+            unclear.append(image)
+    if unclear and len(votes) != 1:
+        more = f" and {len(unclear) - 1} more" if unclear[1:] else ""
+        raise ConvatlasError(f"{str(unclear[0])!r}{more} is turned by its EXIF orientation, and whether its mask is "
+                             "cannot be told from their sizes: --set data.mask_orientation=displayed if masks lie as "
+                             "images are shown, stored if they lie as images are stored")
+    if len(votes) != 1:
+        return None, (("Of images that EXIF turns some masks lie as displayed, some as stored, as their sizes tell.",)
+                      if votes else ())
+    lies, = votes
+    return lies, (f"Masks of images that EXIF turns lie as these are {lies}, as their sizes tell "
+                  f"(data.mask_orientation = {lies}).",)
 
 
-def _refuse_unknown(masks: Sequence[tuple[Path, ...]], colors: Mapping[tuple[int, ...], int] | None,
-                    count: int) -> None:
-    """Class numbers that no training mask has would be judged without having been learned."""
-    odd = {path: set(np.unique(read_mask(path, colors)).tolist()) - {*range(count), IGNORED} for (path,) in masks}
-    if wrong := [path for path, values in odd.items() if values]:
-        more, values = f" and {len(wrong) - 1} more" if wrong[1:] else "", _listed(set().union(*odd.values()))
-        raise ConvatlasError(f"the mask {str(wrong[0])!r}{more} holds {values}, and those of the training part 0 to "
-                             f"{count - 1}, or {IGNORED} where a pixel does not count")
-
-
-def _listed(values: Collection[int]) -> str:
-    """As words: 1, 4 and 9; of many the first ten."""
-    words = [str(value) for value in sorted(values)]
-    if len(words) > 10:
-        return f"{', '.join(words[:10])} and {len(words) - 10} more values"
-    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)
-
-
-def _consecutive(masks: Sequence[tuple[Path, ...]]) -> bool:
-    """True if nearly every mask uses all numbers from 0 to its own largest, as numbered objects do."""
-    some = [np.unique(read_mask(path)) for (path,) in masks[:50]]
-    return sum(len(numbers) >= 0.9 * (int(numbers.max()) + 1) for numbers in some) >= 0.9 * len(some)
-
-
-def _colors(masks: Sequence[Path]) -> dict[tuple[int, ...], int] | None:
-    """Of masks in colour: which class each colour is, black first; None for masks of numbers."""
-    with _opened(masks[0]) as first:
-        if first.mode not in ("RGB", "RGBA"):
-            return None
-    found = set[tuple[int, ...]]()
-    for path in masks:
-        with _opened(path) as image:
-            found |= {tuple(color)
-                      for color in np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0).tolist()}
-        if len(found) > 64:
-            raise ConvatlasError(f"the mask {str(path)!r} has {len(found)} colours: masks are numbers, or few plain "
-                                 "colours (as PNG; JPEG mixes them)")
-    return {color: number for number, color in enumerate(sorted(found))}
-
-
-def read_mask(path: Path, colors: Mapping[tuple[int, ...], int] | None = None) -> Numbers:
-    """Numbers (H, W): of a palette its indices, of colours their classes. Raises UnreadableImage."""
-    with _opened(path) as image:
-        try:
-            pixels: NDArray[Any] = np.asarray(image.convert("RGB") if colors is not None else image)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise UnreadableImage(f"cannot read the mask {str(path)!r}: {' '.join(str(error).split())}") from error
-    if colors is None:
-        if pixels.ndim == 3:
-            raise UnreadableImage(f"the mask {str(path)!r} is in colour, and others hold numbers")
-        return pixels.astype(np.int64)
-    numbers = np.full(pixels.shape[:2], -1, np.int64)
-    for color, number in colors.items():
-        numbers[(pixels == color).all(axis=2)] = number
-    if (numbers < 0).any():
-        odd = tuple(pixels[numbers < 0][0].tolist())
-        raise UnreadableImage(f"the mask {str(path)!r} has the colour {odd}, which no training mask has")
-    return numbers
-
-
-def size_of(path: Path) -> tuple[int, int]:
-    """(height, width), from the file's head."""
-    with _opened(path) as image:
-        return image.height, image.width
-
-
-def _opened(path: Path) -> Image.Image:
+def _head(path: Path) -> Head | None:
     try:
-        return Image.open(path)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise UnreadableImage(f"cannot read {str(path)!r}: {' '.join(str(error).split())}") from error
+        return head(path)
+    except UnreadableImage:
+        return None
+
+
+def _shape(path: Path) -> tuple[int, int] | None:
+    found = _head(path)
+    return None if found is None or found.orientation != STRAIGHT else found[:2]
+
+
+def _unreadable(broken: Mapping[Path, UnreadableImage]) -> tuple[str, ...]:
+    if not broken:
+        return ()
+    reason = next(iter(broken.values()))
+    return (f"{len(broken)} masks cannot be read, and are skipped, such as: {reason}." if len(broken) > 1
+            else f"One mask is skipped: {reason}.",)

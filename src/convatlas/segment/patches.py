@@ -8,6 +8,7 @@ the rest.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from math import ceil, radians
 
@@ -56,17 +57,21 @@ class Packed:
             image = self.pairs.image(index)
             if image.shape[1:] != classes.shape:
                 height, width = classes.shape
-                raise ConvatlasError(f"the mask of {self.pairs.file_of(index)!r} is {height}×{width} pixels, its image "
-                                     f"{image.shape[1]}×{image.shape[2]}")
+                raise UnreadableImage(f"the mask of {self.pairs.file_of(index)!r} is {height}×{width} pixels, its "
+                                      f"image {image.shape[1]}×{image.shape[2]}")
             # exact to 2048
             self._kept[index] = torch.cat([image.float(), classes[None].float(), weights[None]]).half()
         return self._kept[index].float()
 
     @cached_property
     def labels(self) -> Tensor:
-        """int64 (pixels that count,)."""
-        classes = torch.cat([self.pairs.classes_of(index).flatten() for index in range(len(self))])
-        return classes[classes != self.loss.ignore_index]
+        """int64 (pixels that count,), of the masks that can be read."""
+        classes = list[Tensor]()
+        for index in range(len(self)):
+            with suppress(UnreadableImage):     # skipped and counted when it is to be trained on
+                here = self.pairs.classes_of(index).flatten()
+                classes.append(here[here != self.loss.ignore_index])
+        return torch.cat(classes) if classes else torch.empty(0, dtype=torch.int64)
 
 
 class Patches:

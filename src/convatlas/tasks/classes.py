@@ -60,6 +60,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
     usage = ("convatlas predict FOLDER photo.jpg", 'print(convatlas.predict(model, ["photo.jpg"]))')
     settings: ClassVar[Mapping[str, Refusal]] = {
         "data.masks": Refusal("it says how masks are read"),
+        "data.mask_orientation": Refusal("it says how masks are read"),
         "augment.turns": Refusal("whole images are not turned; augment.affine turns them by some degrees"),
         "loss.name": Refusal("it takes cross_entropy, map, mse or bce", also=("map", "mse", "bce")),
         "loss.add": _MASK, "loss.gamma": _MASK, "loss.alpha": _MASK, "loss.border": _MASK, "loss.border_sigma": _MASK,

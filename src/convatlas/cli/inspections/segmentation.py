@@ -27,19 +27,15 @@ def segmentation(
     path = target(out, "segmentation")
 
     with console.loading():
-        import numpy as np
-
         from ...data.images import read_image
         from ...net.segmenter import of_pixels
-        from ...segment.pairs import Files, read_mask
+        from ...segment.guess import for_network
+        from ...segment.pairs import Files
         from ...segment.sheet import draw, look
 
     net = of_pixels(network(model), "look at it with `convatlas inspect saliency`")
     truth = instances = None
     if mask is not None:
-        values = set(np.unique(read_mask(mask)).tolist())
-        kind = ("binary" if values <= {0, 255} or values <= {0, 1} else "classes"
-                if max(values - {255}) < net.num_classes else "instances")
-        pair = Files(image.name, (image,), ((mask,),), kind)    # type: ignore[arg-type]
+        pair = Files(image.name, (image,), ((mask,),), for_network(mask, net.num_classes))
         truth, instances = pair.classes_of(0), pair.instances_of(0)
     save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.card.classes), path)

@@ -1,0 +1,360 @@
+"""Layouts of folders with images and masks: which files belong together, and to which part.
+
+Known are, for example,
+
+    root/images/a.png  root/masks/a.png                 or below root/train and root/val; or images/train, masks/train
+    root/imagesTr/a.png  root/labelsTr/a.png            the part in the folder's own name; train/ beside train_masks/
+    root/leftImg8bit/train/city/a_leftImg8bit.png       Cityscapes; JPEGImages and SegmentationClass are VOC's
+    root/a.png  root/a_mask.png                         in one folder
+    root/<id>/images/<id>.png  root/<id>/masks/*.png    one file per object, as in the Data Science Bowl 2018
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..data.parts import WORDS, Part, part_of, parts_in
+from ..errors import ConvatlasError
+from ..pixels import SUFFIXES
+
+# what folders of images and of masks are called, in lower case, letters only; of several folders of masks the first
+IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimgbit", "pictures", "photos", "inputs", "input")
+MASKS = ("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "segmentationclass",
+         "segmentationobject", "gtfine", "gtcoarse", "gt", "groundtruth", "segmentations", "segmentation", "targets",
+         "target")
+# what stands beside the common name of two files; the first of these that an image has is taken
+OF_MASKS = ("gtFine_labelTrainIds", "gtFine_labelIds", "gtCoarse_labelIds", "masks", "mask", "labels", "label", "gt",
+            "groundtruth", "segmentations", "segmentation", "seg", "annotations", "annotation", "annot", "target", "L")
+OF_IMAGES = ("leftImg8bit", "images", "image", "imgs", "img", "sat", "input", "rgb", "0000")
+KNOWN = ("images/ beside masks/ (or labels/, annotations/) with files of the same names, the same below train/, val/ "
+         "and test/, images/train beside masks/train, imagesTr beside labelsTr, NAME.png beside NAME_mask.png in one "
+         "folder, and a folder for each picture with images/ and masks/, one file per object")
+WHOLE: Literal["all"] = "all"       # the part of a folder that has none
+ARRAYS = frozenset({".npy"})        # of masks also
+
+Pair = tuple[Path, tuple[Path, ...]]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The pairs of one part, of each image its masks (several: one file per object), in the order of their names."""
+
+    pairs: tuple[Pair, ...]
+    layout: str
+    left: Counter[str] = field(default_factory=Counter)         # what is left out, by kind
+
+
+def listed(root: Path) -> dict[Part | Literal["all"], Listed]:
+    """The pairs of every part of a folder, of one without parts under `all`; empty where no layout is recognised.
+
+    A part may hold nothing but what is left out: images without any masks. Raises ConvatlasError for an image without
+    a mask among others, and where names say two things.
+    """
+    found: dict[Part | Literal["all"], Listed] = {}
+    both = _inside(root)
+    for part in WORDS:
+        ways = _ways(root, part)
+        if len(ways) > 1:
+            raise ConvatlasError(f"{str(root)!r} has two {part} parts, {ways[0].layout} and {ways[1].layout}: rename "
+                                 "or move one")
+        idle = [each for folder in (root, *(both or ())[:1]) for each in _folders(folder)
+                if _names_part(each.name, part) and _holds_pictures(each)]
+        if ways:
+            found[part] = ways[0]
+        elif idle:
+            found[part] = Listed((), "", Counter(f"{_under(each, root)} (it has no masks)" for each in idle))
+    left = sum((each.left for each in found.values()), Counter[str]())
+    if any(each.pairs for each in found.values()):
+        images, masks = _both(root)
+        if both is None and images is not None and masks is not None:
+            left[f"{_under(images, root)} and {_under(masks, root)}, which are outside the parts"] += 1
+        return {part: Listed(each.pairs, each.layout, left if number == 0 else Counter())
+                for number, (part, each) in enumerate(found.items())}
+    one = _one(root)
+    if one is None:
+        return {}
+    return _voc_lists(root, one) or {WHOLE: Listed(one.pairs, one.layout, one.left + left)}
+
+
+def _ways(root: Path, part: Part) -> list[Listed]:
+    """All that can be read as this part of a folder."""
+    roles = _roles(root)
+    own, theirs = _chosen(root, roles, "images", part), _chosen(root, roles, "masks", part)
+    found: list[Listed | None] = [_beside(own, theirs, root)] if own is not None and theirs is not None else []
+    for folder in parts_in(root).get(part, []):
+        if role_of(folder.name) is None:
+            one = _one(folder)
+            found.append(Listed(one.pairs, f"{folder.name}/: {one.layout}", one.left) if one is not None
+                         else _beside(folder, theirs, root) if theirs is not None else None)     # train_masks/
+    if (both := _inside(root)) is not None:
+        found += [_beside(here, there, root) for here, there in
+                  zip(*(parts_in(each).get(part, []) for each in both), strict=False)]
+    return [each for each in found if each is not None]
+
+
+def _inside(root: Path) -> tuple[Path, Path] | None:
+    """The folders of images and of masks, if the parts are folders in them."""
+    images, masks = _both(root)
+    if images is None or masks is None or not parts_in(images) or not parts_in(masks):
+        return None
+    return images, masks
+
+
+def _both(root: Path) -> tuple[Path | None, Path | None]:
+    """The folders of images and of masks whose names say no part."""
+    roles = _roles(root)
+    return _chosen(root, roles, "images", None), _chosen(root, roles, "masks", None)
+
+
+def _voc_lists(root: Path, one: Listed) -> dict[Part | Literal["all"], Listed]:
+    """The parts that VOC's lists of names say; none where they are not there."""
+    found: dict[Part | Literal["all"], Listed] = {}
+    for part in WORDS:
+        path = root / "ImageSets" / "Segmentation" / f"{part}.txt"
+        names = set(path.read_text(errors="surrogateescape").split()) if path.is_file() else set()
+        if pairs := tuple(pair for pair in one.pairs if pair[0].stem in names):
+            found[part] = Listed(pairs, f"{one.layout}, as ImageSets/Segmentation/{part}.txt says",
+                                 one.left if part == "train" else Counter())
+    return found if "train" in found else {}
+
+
+def _names_part(name: str, part: Part) -> bool:
+    role = role_of(name)
+    return part_of(name) == part if role is None else role == ("images", part)
+
+
+def role_of(name: str) -> tuple[Literal["images", "masks"], Part | None] | None:
+    """Role of a folder by its name, in any case, and the part that it names too: `labelsTr`, `train_masks`."""
+    plain = re.sub(r"[\W_\d]+", "", name).lower()
+    for role, words in (("masks", MASKS), ("images", IMAGES)):
+        for word in words:
+            if plain == word:
+                return role, None       # type: ignore[return-value]
+        for word in sorted(words, key=len, reverse=True):
+            for rest in ({plain.removeprefix(word), plain.removesuffix(word)} - {plain}):
+                if (part := part_of(rest)) is not None:
+                    return role, part   # type: ignore[return-value]
+    return None
+
+
+def left_out(parts: Iterable[Listed]) -> tuple[str, ...]:
+    """One sentence about all that is left out, by kind; none where that is nothing."""
+    left = sum((each.left for each in parts), Counter[str]())
+    said = [f"{count} {kind.replace('~', '' if count == 1 else 's')}" if "~" in kind else kind
+            for kind, count in sorted(left.items())]
+    return (f"Left out: {', '.join(said)}.",) if said else ()
+
+
+# -- one part ---------------------------------------------------------------------------------------------------------
+
+def _one(root: Path) -> Listed | None:
+    """The pairs of a folder without parts; None if its layout is not known."""
+    images, masks = _both(root)
+    if images is not None and masks is not None:
+        return _beside(images, masks, root)
+    return _together(root) or _subjects(root)
+
+
+def _beside(images: Path, masks: Path, root: Path) -> Listed | None:
+    """Pairs of two folders of files with the same names, or of the same folders inside them."""
+    left = Counter[str]()
+    pictures, numbered = _below(images, SUFFIXES, left), _below(masks, SUFFIXES | ARRAYS, left)
+    if not pictures or not numbered:
+        return None
+    pairs: list[Pair] = []
+    for folder, files in pictures.items():
+        made, missing, orphans = _paired(files, numbered.pop(folder, []))
+        left["mask~ without an image"] += len(orphans)
+        pairs += made
+        if missing and _is_voc(images, masks):
+            left["image~ without a mask"] += len(missing)
+        elif missing:
+            raise _without(missing, masks / folder)
+    left["mask~ without an image"] += sum(map(len, numbered.values()))
+    others = [each.name for each in _folders(root) if (role_of(each.name) or ("", ""))[0] == "masks"
+              and each != masks and role_of(each.name) == role_of(masks.name) and _holds_pictures(each)]
+    left.update(f"{name}/ (the masks are in {masks.name}/)" for name in others)
+    return Listed(tuple(pairs), f"{_under(images, root)} beside {_under(masks, root)}", +left)
+
+
+def _together(root: Path) -> Listed | None:
+    """Pairs in one folder: NAME and NAME_mask."""
+    left = Counter[str]()
+    files = _pictures(root, SUFFIXES | ARRAYS, left)
+    names = {file.stem for file in files}
+    names |= {key for name in names for key in _stripped(name, OF_IMAGES)}
+    masks = [file for file in files if any(key in names for key in _stripped(file.stem, OF_MASKS))]
+    if not masks:
+        return None
+    images = [file for file in files if file not in set(masks)]
+    pairs, missing, orphans = _paired(images, masks)
+    if missing:
+        raise _without(missing, root)
+    left["mask~ without an image"] += len(orphans)
+    return Listed(tuple(pairs), "images and masks in one folder, told apart by their names", +left)
+
+
+def _subjects(root: Path) -> Listed | None:
+    """A folder for each picture with its objects' masks, or for several pictures, as of one patient."""
+    left, pairs = Counter[str](), list[Pair]()
+    folders = _folders(root)
+    bare: list[Path] = []
+    for folder in folders:
+        images, masks = _both(folder)
+        if images is None or masks is None:
+            one = _together(folder)
+            if one is not None:
+                pairs += one.pairs
+                left += one.left
+            else:
+                bare.append(folder)
+            continue
+        pictures, files = _pictures(images, SUFFIXES, left), _pictures(masks, SUFFIXES | ARRAYS, left)
+        made, missing, orphans = _paired(pictures, files, strict=len(pictures) > 1)
+        if pictures and not missing and not orphans:
+            pairs += made
+        elif len(pictures) == 1:
+            pairs.append((pictures[0], tuple(files)))
+        elif pictures:
+            raise ConvatlasError(f"{str(folder)!r} holds {len(pictures)} images and {len(files)} masks whose names do "
+                                 f"not pair them ({str((missing or orphans)[0].name)!r} has no other): give each mask "
+                                 "its image's name, or each image a folder of its own")
+    if not pairs:
+        return None
+    several = any(len(masks) > 1 for _, masks in pairs)
+    if not several and (empty := [image for image, masks in pairs if not masks]):
+        raise _without(empty, empty[0].parent.parent)
+    left.update(f"{each.name}/" for each in bare[:3])
+    if bare[3:]:
+        left["further folder~"] += len(bare) - 3
+    return Listed(tuple(pairs), "a folder for each picture, with one mask per object" if several
+                  else "a folder for each subject, with its images and masks", +left)
+
+
+def _without(missing: Sequence[Path], where: Path) -> ConvatlasError:
+    more = f" and {len(missing) - 1} more" if missing[1:] else ""
+    return ConvatlasError(f"{str(missing[0])!r}{more} has no mask in {str(where)!r}: it needs a file of the same name")
+
+
+def _is_voc(images: Path, masks: Path) -> bool:
+    """True for Pascal VOC, most of whose images have no mask."""
+    return images.name == "JPEGImages" and masks.name.startswith("Segmentation")
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+def _paired(images: Sequence[Path], masks: Sequence[Path],
+            strict: bool = True) -> tuple[list[Pair], list[Path], list[Path]]:
+    """(pairs, images without a mask, masks without an image), by name."""
+    if strict:
+        for files, what in ((images, "images"), (masks, "masks")):
+            counts = Counter(file.stem for file in files)
+            if twice := [file for file in files if counts[file.stem] > 1]:
+                raise ConvatlasError(f"{str(twice[0])!r} and {twice[1].name!r} are two {what} of one name: remove one "
+                                     "of them")
+    exact = {file.stem: file for file in masks}
+    keys: dict[str, list[Path]] = {}
+    for file in masks:
+        for key in _stripped(file.stem, OF_MASKS):
+            keys.setdefault(key, []).append(file)
+    pairs, missing, used = list[Pair](), list[Path](), set[Path]()
+    for image in images:
+        names = (image.stem, *_stripped(image.stem, OF_IMAGES))
+        found = next(([exact[name]] for name in names if name in exact), None) or next(
+            (keys[name] for name in names if name in keys), [])
+        if not found:
+            missing.append(image)
+            continue
+        mask = min(found, key=lambda file: _rank(file.stem))
+        if sum(_rank(file.stem) == _rank(mask.stem) for file in found) > 1:
+            raise ConvatlasError(f"{str(image)!r} has {len(found)} masks, such as {found[0].name!r} and "
+                                 f"{found[1].name!r}: keep one, or put those of each image into a folder of its own")
+        pairs.append((image, (mask,)))
+        used.add(mask)
+    # what Cityscapes lays beside the mask: the same in colour, instances
+    kept = {key for file in used for key in _stripped(file.stem, OF_MASKS)}
+    orphans = [file for file in masks if file not in used
+               and not any(file.stem.startswith(f"{key}_gt") for key in kept)]
+    return pairs, missing, orphans
+
+
+def _stripped(stem: str, words: Collection[str]) -> list[str]:
+    """A file's name without a word at its beginning or end: `a` for `a_mask` and `mask_a`."""
+    lower, found = stem.lower(), list[str]()
+    for word in map(str.lower, words):
+        for sign in "_-. ":
+            if lower.endswith(sign + word) and len(stem) > len(word) + 1:
+                found.append(stem[: -len(word) - 1])
+            if lower.startswith(word + sign) and len(stem) > len(word) + 1:
+                found.append(stem[len(word) + 1 :])
+    return found
+
+
+def _rank(stem: str) -> int:
+    lower = stem.lower()
+    return next((place for place, word in enumerate(OF_MASKS) if lower.endswith(word.lower())), len(OF_MASKS))
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _roles(root: Path) -> dict[tuple[str, Part | None], list[Path]]:
+    found: dict[tuple[str, Part | None], list[Path]] = {}
+    for folder in _folders(root):
+        if (role := role_of(folder.name)) is not None:
+            found.setdefault(role, []).append(folder)
+    return found
+
+
+def _chosen(root: Path, roles: dict[tuple[str, Part | None], list[Path]], role: str,
+            part: Part | None) -> Path | None:
+    """The folder of a role that holds pictures, of several the one whose name stands first in the table."""
+    words = MASKS if role == "masks" else IMAGES
+    holding = [each for each in roles.get((role, part), []) if _holds_pictures(each)]
+    if len(holding) > 1 and role == "images":
+        raise ConvatlasError(f"{str(root)!r} has the folders {holding[0].name!r} and {holding[1].name!r}: which of "
+                             "them holds the images is not known; move one away")
+    return min(holding, default=None, key=lambda each: next(
+        place for place, word in enumerate(words) if word in re.sub(r"[\W_\d]+", "", each.name).lower()))
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """True if there is one, in it or below."""
+    return any(Path(name).suffix.lower() in SUFFIXES | ARRAYS and not name.startswith(".")
+               for _, _, names in os.walk(folder) for name in names)
+
+
+def _below(folder: Path, suffixes: Collection[str], left: Counter[str]) -> dict[str, list[Path]]:
+    """The pictures of a folder, or where it has none those of its folders, by the folder's path in it."""
+    if files := _pictures(folder, suffixes, left):
+        left.update(f"{folder.name}/{each.name}/" for each in _folders(folder)[:3])
+        return {"": files}
+    return {os.path.relpath(here, folder): files for here, folders, _ in sorted(os.walk(folder))
+            if here != str(folder) and not any(part.startswith(".") for part in Path(here).relative_to(folder).parts)
+            and (files := _pictures(Path(here), suffixes, left))}
+
+
+def _pictures(folder: Path, suffixes: Collection[str], left: Counter[str]) -> list[Path]:
+    """The pictures in a folder, sorted; all else is counted in `left`."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        kind = path.suffix.lower()
+        if path.name.startswith("."):
+            left["hidden folder~" if path.is_dir() else "hidden file~"] += 1
+        elif kind in suffixes and path.is_file():
+            found.append(path)
+        elif not path.is_dir():
+            left["link~ or device~ to no file" if kind in suffixes else f"{kind} file~" if kind
+                 else "file~ without a suffix"] += 1
+    return found
+
+
+def _under(folder: Path, root: Path) -> str:
+    return f"{folder.relative_to(root)}/"
