@@ -22,6 +22,7 @@ from .options import (
     Device,
     Download,
     Json,
+    MaxPixels,
     Strict,
     Workers,
     argument,
@@ -50,6 +51,7 @@ def evaluate(
     data_dir: DataDir = None,
     download: Download = False,
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     protocol: Annotated[Name, option("--protocol", panel=SHOWN, help="As a paper judged its networks.",
                                      show_default=True)] = "centre",
     crop_pct: Annotated[float | None, option(
@@ -121,7 +123,7 @@ def evaluate(
     try:
         found = measure(candidates, data, protocol=shown, weights=weights, split=split, objects=objects,
                         batch_size=batch_size, data_dir=data_dir, download=download, device=device, workers=workers,
-                        strict=strict, watch=watch)
+                        strict=strict, max_pixels=max_pixels, watch=watch)
     finally:
         if watch is not None:
             watch.close()

@@ -8,7 +8,7 @@ of them is found out from all training masks, and told; `data.masks` says it ins
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,6 +22,7 @@ from torch import Tensor
 from ..data.image_folder import SUFFIXES
 from ..data.images import UnreadableImage, read_image
 from ..errors import ConvatlasError
+from ..pixels import AS_IT_IS, Decoding
 from ..run import Data
 from .instances import components
 from .synthetic import CELLS, cells
@@ -77,13 +78,14 @@ class Files:
     masks: tuple[tuple[Path, ...], ...]     # several: one file per instance
     kind: Kind
     colors: Mapping[tuple[int, ...], int] | None = None
+    how: Decoding = AS_IT_IS
 
     def __len__(self) -> int:
         return len(self.images)
 
     def image(self, index: int) -> Tensor:
         """uint8 (C, H, W)."""
-        return read_image(self.images[index])
+        return read_image(self.images[index], self.how)
 
     def classes_of(self, index: int) -> Tensor:
         """Class numbers (H, W)."""
@@ -146,6 +148,16 @@ class Subset:
     def file_of(self, index: int) -> str:
         """The image's path."""
         return self.base.file_of(self.indices[index])
+
+
+def decoded_as(pairs: Pairs, how: Decoding) -> Pairs:
+    """The same pairs, whose images are decoded as `how` says; those in memory are already."""
+    def one(part: Masked) -> Masked:
+        if isinstance(part, Subset):
+            return replace(part, base=one(part.base))
+        return replace(part, how=how) if isinstance(part, Files) else part
+
+    return replace(pairs, train=one(pairs.train), val=one(pairs.val), test=pairs.test and one(pairs.test))
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,16 @@ from ..evaluation.judging import trained_on
 from ..net.answering import Answers
 from ..net.model import Convnet
 from ..net.segmenter import of_pixels
+from ..pixels import Decoding
 from ..run import Preprocess, Run
 from ..segment import evaluate as pixelwise
 from ..segment import validation
 from ..segment.evaluate import PixelEvaluation
-from ..segment.pairs import Pairs, open_pairs
+from ..segment.pairs import Pairs, decoded_as, open_pairs
 from ..segment.patches import PatchLoader, WholeImages
 from ..segment.training import channel_notes, leave_sheet, loaders
 from ..segment.validation import PixelResult
+from ..zoo import transforms
 from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
@@ -90,6 +92,11 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         """A folder of images and masks, or `cells`."""
         return open_pairs(run.data)
 
+    def encoded(self, source: Pairs, index: int) -> Path | None:
+        """Of a folder."""
+        path = Path(source.train.file_of(index))
+        return path if path.exists() else None
+
     def notes(self, model: Convnet, source: Pairs) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""
         return (*source.notes, *channel_notes(of_pixels(model), source))
@@ -100,11 +107,12 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         height, width = model.image_size
         if run.augment.turns and height != width:
             tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
-        return loaders(run, of_pixels(model), source, here)
+        how = Decoding(range=run.preprocess.range, most=run.data.max_pixels)
+        return loaders(run, of_pixels(model), decoded_as(source, how), here)
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: PixelResult, source: Pairs) -> Path:
         """segmentation.png."""
-        return leave_sheet(of_pixels(model), source, run, where)
+        return leave_sheet(of_pixels(model), decoded_as(source, Decoding(range=run.preprocess.range)), run, where)
 
     def evaluate(self, candidates: Sequence[Candidate], asked: Asked, here: World, watch: Watch | None,
                  tell: Tell) -> list[PixelEvaluation]:
@@ -115,7 +123,8 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         if trained is not None:
             masks = trained.data.masks if asked.masks == "auto" else asked.masks
             config = config.model_copy(update={"val_fraction": trained.data.val_fraction, "masks": masks})
-        pairs = open_pairs(config)
+        how = Decoding(range=transforms(net).range, most=config.max_pixels)
+        pairs = decoded_as(open_pairs(config), how)
         for note in pairs.notes:
             tell(note)
         part = pairs.val if asked.split == "val" else pairs.train
@@ -127,7 +136,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         return found[0]
 
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """Refused: every pixel has classes of its own."""
         raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out "
                              "DIR` labels them (in Python convatlas.segment.run.segment)")

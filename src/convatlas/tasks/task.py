@@ -68,6 +68,7 @@ class Asked:
     download: bool = False
     workers: int = 0
     strict: bool = False
+    max_pixels: int | None = None
 
     def __post_init__(self) -> None:
         for field, kind in get_type_hints(type(self)).items():
@@ -86,7 +87,8 @@ class Asked:
     def config(self) -> Data:
         """The data, and how it is opened and read."""
         return Data(source=self.data, data_dir=self.data_dir, download=self.download, cache="off", masks=self.masks,
-                    batch_size=self.batch_size, workers=self.workers, strict=self.strict)
+                    batch_size=self.batch_size, workers=self.workers, strict=self.strict,
+                    max_pixels=self.max_pixels)
 
 
 class Task(ABC, Generic[S, E, F]):
@@ -129,6 +131,10 @@ class Task(ABC, Generic[S, E, F]):
         """The data that `run` names. Raises ConvatlasError where it is not there, or not for this task."""
 
     @abstractmethod
+    def encoded(self, source: S, index: int) -> Path | bytes | None:
+        """A training image's file, or its bytes; None of images in memory."""
+
+    @abstractmethod
     def notes(self, model: Convnet, source: S) -> tuple[str, ...]:
         """Sentences worth telling: of the data, and of how it is made to fit the network."""
 
@@ -158,7 +164,7 @@ class Task(ABC, Generic[S, E, F]):
 
     @abstractmethod
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """The likeliest classes of each picture; a ConvatlasError that names the way where pictures have none."""
 
     # -- telling ---------------------------------------------------------------------------------------------------

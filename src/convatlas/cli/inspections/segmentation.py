@@ -31,8 +31,10 @@ def segmentation(
 
         from ...data.images import read_image
         from ...net.segmenter import of_pixels
+        from ...pixels import Decoding
         from ...segment.pairs import Files, read_mask
         from ...segment.sheet import draw, look
+        from ...zoo import transforms
 
     net = of_pixels(network(model), "look at it with `convatlas inspect saliency`")
     truth = instances = None
@@ -42,4 +44,5 @@ def segmentation(
                 if max(values - {255}) < net.num_classes else "instances")
         pair = Files(image.name, (image,), ((mask,),), kind)    # type: ignore[arg-type]
         truth, instances = pair.classes_of(0), pair.instances_of(0)
-    save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.card.classes), path)
+    pixels = read_image(image, Decoding(range=transforms(net).range))
+    save(draw([look(net, pixels, truth, name=image.name, instances=instances)], net.card.classes), path)
