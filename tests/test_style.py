@@ -14,7 +14,7 @@ from rooms import PAGE, ROOMS, with_table
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "src" / "convatlas"
 
-TORCH_FREE = ("version", "errors", "files", "pixels", "run", "recipes", "runs.folder", "runs.index", "deploy",
+TORCH_FREE = ("version", "errors", "files", "memory", "pixels", "run", "recipes", "runs.folder", "runs.index", "deploy",
               "deploy.reader", "deploy.native", "deploy.native.build", "deploy.native.engine", "deploy.native.stored",
               "deploy.native.work", "cli.app")
 FILES = sorted(HOUSE.rglob("*.py"))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import weights
+from .data.survey import understood
 from .deploy import reader
 from .deploy.bundle import deployed
 from .deploy.reader import Prediction as Prediction
@@ -93,6 +95,8 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
         macs = macs_of(model) * run.data.batch_size // here.size
         tell = watch.tell if here.main else Silent().tell
+        if going is None:
+            run = understood(run, len(source.train), partial(task.encoded, source), tell)
         if auto and going is None:
             run = _fastest(run, build, here, tell)
         settings = _resolved(run, macs, here)
@@ -193,7 +197,7 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
              objects: Literal["none", "components", "watershed"] = "none",
              masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256,
              data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0,
-             strict: bool = False, accept_changes: bool = False,
+             strict: bool = False, max_pixels: int | None = None, accept_changes: bool = False,
              watch: Watch | None = None) -> Evaluated | PixelEvaluation:
     """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on `data`.
 
@@ -207,7 +211,7 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
     is a ConvatlasError.
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
-                  batch_size, data_dir, download, workers, strict, accept_changes)
+                  batch_size, data_dir, download, workers, strict, max_pixels, accept_changes)
     models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
     candidates = [opened(each, device) for each in models]
     task = task_of(candidates[0].net.name)
@@ -240,20 +244,22 @@ def _told(watch: Watch | None, here: World) -> tuple[Watch | None, Tell]:
 
 
 def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: str = "auto",
-            batch_size: int = 64, strict: bool = False) -> list[Prediction]:
+            batch_size: int = 64, strict: bool = False, max_pixels: int | None = None) -> list[Prediction]:
     """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
 
     `model` is as in `evaluate`. A picture that cannot be read has an `error` in place of classes; with `strict` it
-    stops everything. A network that segments is a ConvatlasError: `segment.run.segment` is for it.
+    stops everything; one of more than `max_pixels` (default: as free memory allows) is not decoded. A network that
+    segments is a ConvatlasError: `segment.run.segment` is for it.
     """
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")
     files = [image for image in images if isinstance(image, str | Path)]
     if isinstance(model, str | Path) and len(files) == len(images) and reader.answers(model, device):
-        return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict)
+        return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict, max_pixels=max_pixels)
     net = opened(model, device).net
     with world(device) as here:
-        return task_of(net.name).predict(net, images, top_k=top_k, batch_size=batch_size, strict=strict, here=here)
+        return task_of(net.name).predict(net, images, top_k=top_k, batch_size=batch_size, strict=strict,
+                                         max_pixels=max_pixels, here=here)
 
 
 def opened(model: Model, device: str = "auto") -> Candidate:

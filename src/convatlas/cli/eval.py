@@ -23,6 +23,7 @@ from .options import (
     Device,
     Download,
     Json,
+    MaxPixels,
     Strict,
     Workers,
     argument,
@@ -53,6 +54,7 @@ def evaluate(
     data_dir: DataDir = None,
     download: Download = False,
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     protocol: Annotated[Name, option("--protocol", panel=SHOWN, help="As a paper judged its networks.",
                                      show_default=True)] = "centre",
     crop_pct: Annotated[float | None, option(
@@ -124,7 +126,7 @@ def evaluate(
     try:
         found = measure(candidates, data, protocol=shown, weights=weights, split=split, objects=objects,
                         batch_size=batch_size, data_dir=data_dir, download=download, device=device, workers=workers,
-                        strict=strict, accept_changes=accept_changes, watch=watch)
+                        strict=strict, max_pixels=max_pixels, accept_changes=accept_changes, watch=watch)
     finally:
         if watch is not None:
             watch.close()

@@ -38,3 +38,12 @@ def pictures(words: Iterable[str]) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def told(notes: Iterable[Iterable[str]]) -> list[str]:
+    """Sentences about pictures of which not all is shown, each with their number; `notes` are keys of pixels.NOTES."""
+    from ..pixels import NOTES  # and with it NumPy
+
+    each = [tuple(keys) for keys in notes]
+    counts = {key: sum(key in keys for keys in each) for key in NOTES}
+    return [f"{count} of {len(each)} images {NOTES[key]}" for key, count in counts.items() if count]

@@ -24,6 +24,7 @@ from .options import (
     Debug,
     DeviceName,
     Download,
+    MaxPixels,
     Strict,
     argument,
     option,
@@ -61,6 +62,7 @@ def train(
         "--cache", panel=DATA, help="Decode image files once and keep the pixels: in memory where they fit (auto), or "
         "on disk.")] = None,
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     recipe: Annotated[str | None, option(
         "--recipe", panel=TRAINING, metavar="NAME",
         help="Another recipe than the network's own; [bold]convatlas recipe list[/] shows all.")] = None,
@@ -158,7 +160,7 @@ def train(
         ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
         ("data.source", data), ("data.data_dir", data_dir), ("data.download", download or None),
         ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers),
-        ("data.cache", cache),
+        ("data.cache", cache), ("data.max_pixels", max_pixels),
         ("augment.mixup", mixup), ("augment.cutmix", cutmix), ("loss.label_smoothing", label_smoothing),
         ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay),
         ("optim.clip_grad", clip_grad),

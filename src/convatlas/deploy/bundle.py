@@ -240,12 +240,12 @@ def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, 
     shown = transforms(net)
     size = shown.size
     return {
-        "format": FORMAT, **written(net.card, shown.fit), "backend": report.chosen, "file": file,
-        "precision": precision,
+        "format": 1 if shown.range is None else FORMAT, **written(net.card, shown.fit), "backend": report.chosen,
+        "file": file, "precision": precision,
         "example": list(example.shape), "difference": error, "macs": macs(net),
         "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean),
                   "std": list(shown.std), "resize": [max(1, round(side / shown.crop_pct)) for side in size],
-                  "interpolation": shown.interpolation},
+                  "interpolation": shown.interpolation, "range": shown.range and list(shown.range)},
         "measured": [asdict(candidate) for candidate in report.candidates],
         "int8": None if report.int8 is None else asdict(report.int8),
         "versions": versions(PACKAGES),

@@ -37,6 +37,7 @@ class Finished:
     instances: Path | None = None
     count: int | None = None            # instances
     error: str | None = None
+    notes: tuple[str, ...] = ()         # keys of pixels.NOTES: what of the image is not shown as it is stored
 
 
 def as_picture(labels: Path, final: Path) -> None:

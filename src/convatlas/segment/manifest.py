@@ -1,12 +1,8 @@
 """Images with masks beside the manifest of a run: how it read the masks, and which images are the run's."""
 
-from bisect import bisect_right
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
-from torch import Tensor
 
 from ..data.manifest import (
     Item,
@@ -27,53 +23,8 @@ from ..run import Data
 from ..runs.folder import run_of
 from ..runs.manifest import Kept, Manifest
 from ..runs.manifest import Part as Counted
-from .pairs import Masked, Pairs, Subset, open_pairs
+from .pairs import Joined, Masked, Pairs, Subset, open_pairs
 from .reading import Reading
-
-
-@dataclass(frozen=True)
-class Joined:
-    """Several sets of pairs as one, one after the other."""
-
-    sets: tuple[Masked, ...]
-
-    @property
-    def name(self) -> str:
-        """As the first."""
-        return self.sets[0].name
-
-    def __len__(self) -> int:
-        return sum(map(len, self.sets))
-
-    def image(self, index: int) -> Tensor:
-        """uint8 (C, H, W)."""
-        pairs, place = self._at(index)
-        return pairs.image(place)
-
-    def classes_of(self, index: int) -> Tensor:
-        """Class numbers (H, W)."""
-        pairs, place = self._at(index)
-        return pairs.classes_of(place)
-
-    def instances_of(self, index: int) -> Tensor:
-        """Objects (H, W)."""
-        pairs, place = self._at(index)
-        return pairs.instances_of(place)
-
-    def file_of(self, index: int) -> str:
-        """The image's path."""
-        pairs, place = self._at(index)
-        return pairs.file_of(place)
-
-    def mask_files(self, index: int) -> tuple[Path, ...]:
-        """Its masks."""
-        pairs, place = self._at(index)
-        return pairs.mask_files(place)
-
-    def _at(self, index: int) -> tuple[Masked, int]:
-        ends = list(accumulate(map(len, self.sets)))
-        number = bisect_right(ends, index)
-        return self.sets[number], index - ends[number] + len(self.sets[number])
 
 
 class Judged(NamedTuple):

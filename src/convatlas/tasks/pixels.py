@@ -16,16 +16,18 @@ from ..errors import ConvatlasError
 from ..net.answering import Answers
 from ..net.model import Convnet
 from ..net.segmenter import of_pixels
+from ..pixels import Decoding
 from ..run import Preprocess, Run
 from ..runs.manifest import Kept
 from ..segment import evaluate as pixelwise
 from ..segment import validation
 from ..segment.evaluate import PixelEvaluation
 from ..segment.manifest import judged_on, record_of, resumed
-from ..segment.pairs import Pairs, open_pairs
+from ..segment.pairs import Pairs, decoded_as, open_pairs
 from ..segment.patches import PatchLoader, WholeImages
 from ..segment.training import channel_notes, leave_sheet, loaders
 from ..segment.validation import PixelResult
+from ..zoo import transforms
 from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
@@ -96,6 +98,11 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         """Layout, the reading of the masks, and every file with its part."""
         return record_of(source, run.data, run.train.seed)
 
+    def encoded(self, source: Pairs, index: int) -> Path | None:
+        """Of a folder."""
+        path = Path(source.train.file_of(index))
+        return path if path.exists() else None
+
     def notes(self, model: Convnet, source: Pairs) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""
         return (*source.notes, *channel_notes(of_pixels(model), source))
@@ -106,17 +113,20 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         height, width = model.image_size
         if run.augment.turns and height != width:
             tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
-        return loaders(run, of_pixels(model), source, here)
+        how = Decoding(range=run.preprocess.range, most=run.data.max_pixels)
+        return loaders(run, of_pixels(model), source.decoded_as(how), here)
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: PixelResult, source: Pairs) -> Path:
         """segmentation.png."""
-        return leave_sheet(of_pixels(model), source, run, where)
+        return leave_sheet(of_pixels(model), source.decoded_as(Decoding(range=run.preprocess.range)), run, where)
 
     def evaluate(self, candidates: Sequence[Candidate], asked: Asked, here: World, watch: Watch | None,
                  tell: Tell) -> list[PixelEvaluation]:
         """On whole images, masks read as the network's run read them."""
         net, name, path = candidates[0]
+        how = Decoding(range=transforms(net).range, most=asked.max_pixels)
         judged = judged_on(path, asked.config, asked.split, asked.accept_changes)
+        judged = judged._replace(images=decoded_as(judged.images, how))
         for note in (*judged.notes, *_by_number(net.card.classes, judged.pairs.classes)):
             tell(note)
         return [pixelwise.evaluate(of_pixels(net), name, judged, here, strict=asked.strict, objects=asked.objects,
@@ -127,7 +137,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         return found[0]
 
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """Refused: every pixel has classes of its own."""
         raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out "
                              "DIR` labels them (in Python convatlas.segment.run.segment)")

@@ -70,6 +70,7 @@ class Asked:
     download: bool = False
     workers: int = 0
     strict: bool = False
+    max_pixels: int | None = None
     accept_changes: bool = False        # judge what is left of a run's held-out images
 
     def __post_init__(self) -> None:
@@ -89,7 +90,8 @@ class Asked:
     def config(self) -> Data:
         """The data, and how it is opened and read."""
         return Data(source=self.data, data_dir=self.data_dir, download=self.download, cache="off", masks=self.masks,
-                    batch_size=self.batch_size, workers=self.workers, strict=self.strict)
+                    batch_size=self.batch_size, workers=self.workers, strict=self.strict,
+                    max_pixels=self.max_pixels)
 
 
 class Task(ABC, Generic[S, E, F]):
@@ -139,6 +141,10 @@ class Task(ABC, Generic[S, E, F]):
         """The record of its data that the run keeps."""
 
     @abstractmethod
+    def encoded(self, source: S, index: int) -> Path | bytes | None:
+        """A training image's file, or its bytes; None of images in memory."""
+
+    @abstractmethod
     def notes(self, model: Convnet, source: S) -> tuple[str, ...]:
         """Sentences worth telling: of the data, and of how it is made to fit the network."""
 
@@ -168,7 +174,7 @@ class Task(ABC, Generic[S, E, F]):
 
     @abstractmethod
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """The likeliest classes of each picture; a ConvatlasError that names the way where pictures have none."""
 
     # -- telling ---------------------------------------------------------------------------------------------------

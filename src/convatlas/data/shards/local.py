@@ -22,13 +22,13 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...files import check_format
-from ..images import ImageSet, Source, UnreadableImage, to_tensor
+from ...pixels import AS_IT_IS, Decoding, decode
+from ..images import Encoded, ImageSet, Source, as_tensor
 from ..loader import stable_seed
 from ..parts import Part as NamedPart
 from ..split import Split, own_parts
@@ -178,7 +178,7 @@ def _check_file(path: Path, shard: Shard) -> None:
         raise ConvatlasError(f"the shard {str(path)!r} has {found} bytes, {shard.bytes} are expected; copy it again")
 
 
-class Shards:
+class Shards(Encoded):
     """The pictures of one part, read one at a time from wherever in their shards they lie."""
 
     def __init__(self, root: Path, part: Part):
@@ -198,13 +198,17 @@ class Shards:
 
     def read(self, index: int) -> Tensor:
         """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""
-        return decoded(self.content(index), self.name(index))
+        return decoded(self.content(index), self.name(index), self.how)
 
     def content(self, index: int) -> bytes:
         """The bytes of the picture file."""
         file = self._file(self._shard(index))
         # pread moves no file position: processes forked from this one may read from the same open file
         return os.pread(file.fileno(), int(self._part.size[index]), int(self._part.offset[index]))
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the picture file."""
+        return self.content(index)
 
     def name(self, index: int) -> str:
         """`train/shard-000000.tar[17]`, counted within the shard."""
@@ -248,13 +252,6 @@ def shuffled(count: int, *numbers: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(stable_seed(*numbers)))
 
 
-def decoded(content: bytes, name: str) -> Tensor:
+def decoded(content: bytes, name: str, how: Decoding = AS_IT_IS) -> Tensor:
     """The bytes of a picture file as uint8 (1 or 3, H, W); raises UnreadableImage, which calls it `name`."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return to_tensor(image)
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"cannot read the image {name}: it is in no format that Pillow knows") from error
-    except Exception as error:      # on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"cannot read the image {name}: {reason}") from error
+    return as_tensor(decode(content, how, name).pixels)

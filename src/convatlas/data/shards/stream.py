@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...files import cache_dir, whole_write
-from ..images import Source
+from ..images import Encoded, Source
 from ..split import Split
 from .local import FORMAT, INDEX, Part, as_source, decoded, held_out, read_index
 
@@ -165,7 +165,7 @@ def _unreadable(url: str, error: Exception) -> ConvatlasError:
     return ConvatlasError(f"the shard {url!r} cannot be read: {reason}; check the address and the file, then resume")
 
 
-class Stream:
+class Stream(Encoded):
     """The pictures of some shards. `read` gives one; for many, take whole shards."""
 
     def __init__(self, urls: Sequence[str], labels: Sequence[Tensor], part: Part | None = None):
@@ -211,7 +211,7 @@ class Stream:
         number = self._shard(index)
         if self._part is None:
             sample = next(islice(self._reading(number), index - self.starts[number], None))
-            return decoded(sample.content, self.name(index))
+            return decoded(sample.content, self.name(index), self.how)
         import fsspec
 
         try:
@@ -220,7 +220,7 @@ class Stream:
                 content = file.read(int(self._part.size[index]))
         except Exception as error:
             raise _unreadable(self.urls[number], error) from error
-        return decoded(content, self.name(index))
+        return decoded(content, self.name(index), self.how)
 
     def name(self, index: int) -> str:
         """`s3://bucket/shard-000000.tar[17]`, counted within the shard."""

@@ -133,6 +133,6 @@ class _Decoder(Dataset["Read[Tensor] | ConvatlasError"]):
 
     def _picture(self, index: int, content: bytes) -> Tensor | UnreadableImage:
         try:
-            return decoded(content, self.stream.name(index))
+            return decoded(content, self.stream.name(index), self.stream.how)
         except UnreadableImage as error:
             return error
