@@ -20,7 +20,8 @@ SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.
 BARE = ("file without a suffix", "files without a suffix")
 HIDDEN_FILE, HIDDEN_FOLDER = ("hidden file", "hidden files"), ("hidden folder", "hidden folders")
 EMPTY, CLOSED = ("empty folder", "empty folders"), ("folder that cannot be read", "folders that cannot be read")
-LINKED, NO_FILE = ("link to a folder", "links to folders"), ("broken link or device", "broken links or devices")
+LINKED = ("link to a folder", "links to folders")
+SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
 Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
 
 
@@ -57,6 +58,11 @@ def whole_write(path: Path, advice: str = "", *, parents: bool = False, sync: bo
 def regular(path: Path) -> bool:
     """True for a regular file, or a link to one: whatever else may never end (a device) or never begin (a FIFO)."""
     return path.is_file()
+
+
+def escaped(name: str) -> str:
+    """A file's name for what must be UTF-8: a byte that is not, as Python and JSON escape it (`caf\\udce9`)."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def hidden(name: str) -> bool:
@@ -96,7 +102,7 @@ def listed(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> tup
             elif hidden(entry.name):
                 left[HIDDEN_FILE] += 1
             elif not (os.path.isfile(entry.path) if link else entry.is_file()):             # noqa: PTH113
-                left[NO_FILE] += 1
+                left[SPECIAL] += 1
             elif suffix in suffixes:
                 found.append(here / entry.name)
             else:

@@ -128,9 +128,9 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path):
     (tmp_path / "a" / "gone.png").symlink_to(tmp_path / "nowhere.png")
     source = opened(tmp_path, for_eval=True)
     assert len(source.val) == 4 and source.notes[0] == (
-        f"Left out of {tmp_path.name}: 3 .heic, 1 .txt, 2 hidden folders, 1 broken link or device, 1 empty folder, "
-        "1 file without a suffix, 1 hidden file, 1 image outside the class folders, 1 link to a folder. To have .heic "
-        "read, convert them to .jpg or .png.")
+        f"Left out of {tmp_path.name}: 3 .heic, 1 .txt, 2 hidden folders, 1 broken link or special file, 1 empty "
+        "folder, 1 file without a suffix, 1 hidden file, 1 image outside the class folders, 1 link to a folder. To "
+        "have .heic read, convert them to .jpg or .png.")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
@@ -140,7 +140,7 @@ def test_only_regular_files_are_pictures(tmp_path):
     (tmp_path / "b" / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "b" / "link.png").symlink_to(tmp_path / "a" / "0.png")
     source = opened(tmp_path, for_eval=True)
-    assert len(source.val) == 5 and "2 broken links or devices" in source.notes[0]
+    assert len(source.val) == 5 and "2 broken links or special files" in source.notes[0]
 
 
 def test_masks_beside_their_images_are_no_images(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ConvatlasError
-from ..files import Kinds, hidden, in_words, listed
+from ..files import Kinds, escaped, hidden, in_words, listed
 from ..pixels import SUFFIXES as SUFFIXES
 from .images import Files, ImageSet, Source
 from .parts import Part, kind_of, part_of, parts_in
@@ -133,7 +133,7 @@ def _guessed(root: Path) -> dict[Part | None, Path]:
 
 
 def _parts(root: Path) -> tuple[dict[Part, Path], tuple[str, ...]]:
-    """The folders that hold the class folders of each part, none where `root` holds them itself, and what to tell."""
+    """The folders that hold the class folders of each part, none where `root` holds them itself, and notes."""
     named, folders = parts_in(root), _folders(root)
     tops = {part: [_inner(folder, part) for folder in named[part]] for part in PARTS if part in named}
     whole = [part for part, each in tops.items() if any(map(_folders, each))]      # those with class folders
@@ -180,7 +180,7 @@ def _folders(root: Path) -> list[Path]:
 
 
 def _by_class(top: Path, root: Path, left: Kinds) -> dict[str, list[Path]]:
-    """The image files of each class folder, both sorted; every class has some. What else there is, `left` counts."""
+    """The image files of each class folder, both sorted; every class has some. `left` counts what else there is."""
     folders, beside = _folders(top), _beside(top)
     if not folders:
         loose = beside[OUTSIDE]
@@ -205,11 +205,9 @@ def _by_class(top: Path, root: Path, left: Kinds) -> dict[str, list[Path]]:
 
 
 def _readable(folder: Path) -> str:
-    """The name of a class folder: it goes into weights and tables, which are UTF-8."""
-    try:
-        folder.name.encode()
-    except UnicodeEncodeError as error:
-        raise ConvatlasError(f"the name of the class folder {str(folder)!r} is not UTF-8; rename it") from error
+    """The name of a class folder: it goes into weights, whose texts are UTF-8."""
+    if escaped(folder.name) != folder.name:
+        raise ConvatlasError(f"the name of the class folder {str(folder)!r} is not UTF-8; rename it")
     return folder.name
 
 

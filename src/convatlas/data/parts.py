@@ -1,4 +1,4 @@
-"""What a folder of a data set holds, by the names that people give: a part (train, val, test), images, or masks."""
+"""Parts of a data set (train, val, test) and kinds of folders (images, masks), by the names that people give them."""
 
 import re
 from pathlib import Path
@@ -32,7 +32,7 @@ def part_of(name: str, beside: frozenset[str] = BESIDE) -> Part | None:
 
 
 def kind_of(name: str) -> Kind | None:
-    """What a folder's name says that it holds, in any case, alone or beside a part or a word such as `png`: `images`
+    """The kind that a folder's name says, in any case, alone or beside a part or a word such as `png`: `images`
     (`imagesTr`, `leftImg8bit`) or `masks` (`Mask`, `labelsTr`, `gtFine`, `annotations`). None for other names.
     """
     words = _words(name)

@@ -17,7 +17,7 @@ Images = TypeVar("Images")
 
 
 class Parts(NamedTuple, Generic[Images]):
-    """What is learnt from, what training validates on, and the test part, as a Source has them."""
+    """The parts of data as a Source has them: to learn from, to validate training on, and the test part."""
 
     train: Images
     val: Images

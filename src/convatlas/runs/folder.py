@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvatlasError
-from ..files import whole_write
+from ..files import escaped, whole_write
 from ..run import FORMAT, Run
 from ..version import __version__
 
@@ -30,7 +30,10 @@ def create(run: Run, out: Path | None, force: bool) -> Path:
 
     An `out` that holds anything is refused; `force` lets an older run there be replaced, but nothing that is not a run.
     """
-    folder = out or _free(Path("runs") / f"{datetime.now():%Y-%m-%d}-{run.model.name}-{Path(run.data.source).stem}")
+    data = escaped(Path(run.data.source).stem).replace("\\", "")
+    folder = out or _free(Path("runs") / f"{datetime.now():%Y-%m-%d}-{run.model.name}-{data}")
+    if escaped(str(folder)) != str(folder):         # TensorBoard cannot write there
+        raise ConvatlasError(f"the name of the run folder {str(folder)!r} is not UTF-8: name another with --out")
     try:
         if folder.exists() and not folder.is_dir():
             raise ConvatlasError(f"--out {str(folder)!r} is a file: name a folder")

@@ -77,7 +77,7 @@ def write_areas(path: Path, found: Sequence[Finished], names: Sequence[str]) -> 
     """`areas.csv`: one line per image and class, with its pixels and their share; and the image's instances, where
     counted.
     """
-    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file)
         table.writerow(("image", "class", "pixels", "share", "instances"))
         for each in found:

@@ -157,7 +157,8 @@ def _plan_digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -
     digest = hashlib.sha256(json.dumps([classes, suffix]).encode())
     for shard in shards:
         for path, size, label in zip(shard.paths, shard.sizes, shard.labels, strict=True):
-            digest.update(f"{shard.file} {path} {size} {path.stat().st_mtime_ns} {label}\n".encode())
+            line = f"{shard.file} {path} {size} {path.stat().st_mtime_ns} {label}\n"
+            digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
