@@ -100,7 +100,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         height, width = model.image_size
         if run.augment.turns and height != width:
             tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
-        return loaders(run, of_pixels(model), source, here)
+        return loaders(run, of_pixels(model), source, here, tell)
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: PixelResult, source: Pairs) -> Path:
         """segmentation.png."""
