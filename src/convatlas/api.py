@@ -18,6 +18,7 @@ from .engine.allocator import use
 from .engine.auto import choose
 from .engine.checkpoint import newest
 from .engine.distributed import World, pick, share, world
+from .engine.least import check_batch
 from .engine.threads import resolve_layout, threads_for
 from .engine.trackers import tracked
 from .engine.train import Outcome, Result, Silent, Watch, fit
@@ -91,6 +92,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         model = build()
         model.check_image_size()
+        check_batch(model, run, here)
         if run.model.weights is not None and going is None:
             run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
         macs = macs_of(model) * run.data.batch_size // here.size

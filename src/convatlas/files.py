@@ -142,8 +142,3 @@ def cache_dir() -> Path:
 def is_deployed(folder: str | Path) -> bool:
     """True for a folder that `convatlas deploy` wrote."""
     return (Path(folder).expanduser() / DEPLOYED).is_file()
-
-
-def regular(path: Path) -> bool:
-    """True for a regular file, or a link to one: whatever else may never end (a device) or never begin (a FIFO)."""
-    return path.is_file()

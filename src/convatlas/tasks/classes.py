@@ -26,6 +26,7 @@ from ..deploy.reader import Prediction
 from ..draw.numbers import exact, percent
 from ..engine.distributed import World
 from ..engine.evaluate import Evaluation
+from ..engine.least import least_batch
 from ..engine.losses import probabilities
 from ..engine.train import Judge
 from ..engine.watch import Watch
@@ -121,7 +122,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             transform = make_transform(run.preprocess, model.image_size, model.in_chans, augment, fitted=fitted)
             images = prepared(images, run.data, transform, tell, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             batch_size = run.data.batch_size if augment else max(run.data.batch_size, 256)
-            return batches(images, transform, batch_size, run.data, rank=here.rank, world=here.size,
+            least = least_batch(model, run, len(images), here, tell) if augment else 1
+            return batches(images, transform, batch_size, run.data, rank=here.rank, world=here.size, least=least,
                            seed=run.train.seed, shuffle=shuffle, sampling=run.data.sampling if augment else "all")
 
         return loader(source.train, run.augment, run.data.shuffle), loader(source.val, None, False)

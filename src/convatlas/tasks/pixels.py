@@ -114,7 +114,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         if run.augment.turns and height != width:
             tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
         how = Decoding(range=run.preprocess.range, most=run.data.max_pixels)
-        return loaders(run, of_pixels(model), source.decoded_as(how), here)
+        return loaders(run, of_pixels(model), source.decoded_as(how), here, tell)
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: PixelResult, source: Pairs) -> Path:
         """segmentation.png."""
