@@ -145,6 +145,22 @@ def test_kernels_give_torch_s_result_in_every_way_that_may_be_chosen(name, flat)
         close(native(x[:1]), expected[:1])
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_not_a_number_stays_so(name):
+    """A picture with NaN in it gets no plausible score, and no other picture suffers, then or later."""
+    net, x = network(name), torch.randn(3, 3, 12, 11)
+    native = Network(net, (3, 12, 11), 2, {4: 4})
+    spoilt = x.clone()
+    spoilt[1, :, 5, 4] = torch.nan
+    with torch.inference_mode():
+        expected = net(x)
+        assert net(spoilt)[1].isnan().all()
+    found = native(spoilt)
+    assert found[1].isnan().all()
+    close(found[[0, 2]], expected[[0, 2]])
+    close(native(x), expected)
+
+
 def network(name: str, flat: bool = False) -> nn.Module:
     """The layers behind a first convolution, and a head: means, or the flattened map."""
     body = nn.Sequential(conv(3, 16), *NETWORKS[name])

@@ -24,7 +24,7 @@ from .freeze import Freezing, Thawing
 from .interrupt import Interrupt
 from .least import least_part
 from .listener import Listener, validation
-from .losses import class_weights, per_image
+from .losses import check, class_weights, per_image
 from .metrics import means
 from .optim import optimizer
 from .optimizers import LevenbergMarquardt
@@ -134,6 +134,7 @@ def fit(
         model.compile()
     if settings.sync_bn:
         synchronized(model, world)
+    check(run.loss)
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     made = partial(optimizer, optim=run.optim, moving=freezing.moving, thaws=bool(settings.unfreeze))
     move = Step(model, made, run, loss_of, num_classes, world, least)
