@@ -15,7 +15,7 @@ import convatlas
 from convatlas.deploy import native as house
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.graph.rewrite import rewrite
-from convatlas.deploy.native import UnsupportedError, build, compiler, engine, kernels
+from convatlas.deploy.native import UnsupportedError, build, compiler, engine, kernels, stored
 from convatlas.deploy.native.plan import plan
 from convatlas.deploy.native.work import read, written
 from convatlas.files import digest
@@ -339,6 +339,23 @@ def test_a_compiler_that_fails_or_is_absent_is_told(tmp_path, monkeypatch):
     with pytest.raises(convatlas.ConvatlasError, match=r"install g\+\+ or clang"):
         build.kernels((*build.FLAGS, "-O2"))
     assert "CXX" in (BACKENDS["native"].missing() or "")
+
+
+def test_files_that_were_edited_are_refused(tmp_path):
+    """They would give other scores, plausible ones."""
+    network_ = Network(network("square"), (3, 12, 11), 1)
+    x = np.zeros((1, 3, 12, 11), np.float32)
+    for name, edit in {
+        "native.json": lambda text: text.replace(b'"threads": 1', b'"threads": 2'),
+        "native.safetensors": lambda text: text[:-400] + bytes(400),
+    }.items():
+        stored.save(network_, tmp_path)
+        assert stored.load(tmp_path)(x).shape == (1, 5)
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(edit(before))
+        assert (tmp_path / name).read_bytes() != before
+        with pytest.raises(convatlas.ConvatlasError, match=rf"{name} has been changed\): deploy again"):
+            stored.load(tmp_path)
 
 
 TINY = ("-O0", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=c++17")      # compiles soon
