@@ -107,7 +107,19 @@ def listed(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> tup
                 found.append(here / entry.name)
             else:
                 left[suffix or BARE] += 1
-    return sorted(found), +left
+    return sorted(found, key=_steps), +left
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, and links to some, sorted; without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted((folder / entry.name for entry in entries if not hidden(entry.name) and (
+            os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir())), key=_steps)         # noqa: PTH112
+
+
+def _steps(path: Path) -> list[str]:
+    """The order of paths, which compare step by step: a key spares most of the time that sorting paths takes."""
+    return os.path.normcase(path).split(os.sep)         # noqa: PTH206 - .parts would not ignore case on Windows
 
 
 def in_words(kinds: Mapping[str | tuple[str, str], int]) -> str:

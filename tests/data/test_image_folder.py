@@ -205,6 +205,8 @@ def test_a_class_without_validation_images_is_told(tmp_path):
         (("train/Images/1.png", "train/Labels/1.png", "val/Images/1.png", "val/Labels/1.png"), (), "that segment"),
         (("p0/images/1.png", "p0/masks/1.png", "p1/images/1.png", "p1/masks/1.png"), (), "that segment"),
         (("imagesTr/1.png", "labelsTr/1.png", "imagesTs/1.png"), (), "that segment"),
+        (("train/1.png", "train_masks/1.png", "test/1.png"), (), "that segment"),
+        (("whole/a/1.png", "whole/b/1.png"), (), "whole' is what is meant"),
         (("leftImg8bit/train/x/1.png", "gtFine/train/x/1.png"), (), "that segment"),
         (("train/a/1.png", "train/b/1.png", "val/a/1.png", "val/c/1.png"), (), "lacks: 'c'"),
         (("train/a/1.png", "train/b/1.png"), ("val",), "neither class folders nor images"),

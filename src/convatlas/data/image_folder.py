@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ConvatlasError
-from ..files import Kinds, escaped, hidden, in_words, listed
+from ..files import Kinds, escaped, folders_in, in_words, listed
 from ..pixels import SUFFIXES as SUFFIXES
 from .images import Files, ImageSet, Source
 from .parts import Part, kind_of, part_of, parts_in
@@ -64,8 +64,10 @@ def _read_classes(root: Path, split: Split) -> Source:
             notes = (*notes, f"The test part is left out: {error}.")
     classes = tuple(sorted(frozenset[str]().union(*found.values())))
     if len(classes) < 2 and (not split.for_eval or _guessed(root)):
-        raise ConvatlasError(f"{str(tops.get('train', root))!r} has one class only, {classes[0]!r}; it needs two at "
-                             f"least. {_layout(root)}")
+        top = tops.get("train", root)
+        deeper = f", or {str(top / classes[0])!r} is what is meant" if folders_in(top / classes[0]) else ""
+        raise ConvatlasError(f"{str(top)!r} has one class only, {classes[0]!r}; it needs two at least{deeper}. "
+                             f"{_layout(root)}")
     for part, images in found.items():
         if absent := [each for each in classes if each not in images]:
             notes = (*notes, f"{tops[part]} has no images of {', '.join(map(repr, absent))}.")
@@ -134,9 +136,9 @@ def _guessed(root: Path) -> dict[Part | None, Path]:
 
 def _parts(root: Path) -> tuple[dict[Part, Path], tuple[str, ...]]:
     """The folders that hold the class folders of each part, none where `root` holds them itself, and notes."""
-    named, folders = parts_in(root), _folders(root)
+    named, folders = parts_in(root), folders_in(root)
     tops = {part: [_inner(folder, part) for folder in named[part]] for part in PARTS if part in named}
-    whole = [part for part, each in tops.items() if any(map(_folders, each))]      # those with class folders
+    whole = [part for part, each in tops.items() if any(map(folders_in, each))]      # those with class folders
     others = [folder.name for folder in folders if part_of(folder.name) is None]
     words = _in_words([repr(folder.name) for folder in folders if part_of(folder.name)])
     if not whole:
@@ -146,7 +148,7 @@ def _parts(root: Path) -> tuple[dict[Part, Path], tuple[str, ...]]:
         _refuse_pairs(root)
         raise ConvatlasError(f"{str(root)!r} has folders that are named as parts of a data set, {words}, but no class "
                              f"folders in them{_boxes(root, *folders)}. {_layout(root)}")
-    if "train" not in tops and any(_folders(root / other) for other in others):
+    if "train" not in tops and any(folders_in(root / other) for other in others):
         raise ConvatlasError(f"{str(root)!r} holds {words}, named as a part of a data set, beside "
                              f"{_in_words(list(map(repr, others)))}, which is not: call the part to learn from train, "
                              "or rename what is a class")
@@ -164,7 +166,7 @@ def _parts(root: Path) -> tuple[dict[Part, Path], tuple[str, ...]]:
 
 def _inner(folder: Path, part: Part) -> Path:
     """The folder of a part, or the only one in it where that is named as the same part: `seg_train/seg_train`."""
-    inside = _folders(folder)
+    inside = folders_in(folder)
     return inside[0] if len(inside) == 1 and part_of(inside[0].name) == part else folder
 
 
@@ -175,13 +177,9 @@ def _only(root: Path, part: Part, folders: Sequence[Path]) -> Path:
     return folders[0]
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not hidden(path.name))
-
-
 def _by_class(top: Path, root: Path, left: Kinds) -> dict[str, list[Path]]:
     """The image files of each class folder, both sorted; every class has some. `left` counts what else there is."""
-    folders, beside = _folders(top), _beside(top)
+    folders, beside = folders_in(top), _beside(top)
     if not folders:
         loose = beside[OUTSIDE]
         found = f"holds {loose} images, but no class folders" if loose else "has neither class folders nor images"
@@ -213,16 +211,19 @@ def _readable(folder: Path) -> str:
 
 def _without_masks(paths: list[Path]) -> list[Path]:
     """The images of which no other is the mask: `x_mask.png` and `x_mask_1.png` are, beside `x.png`."""
+    named = {path: found[1] for path in paths
+             if (found := re.fullmatch(r"(.+)[_-]mask([_-]?\d+)?\.\w+", path.name, re.IGNORECASE))}
+    if not named:
+        return paths
     stems = {(path.parent, path.stem) for path in paths}
-    return [path for path in paths if not (
-        (named := re.fullmatch(r"(.+)[_-]mask([_-]?\d+)?", path.stem, re.IGNORECASE))
-        and (path.parent, named[1]) in stems)]
+    return [path for path in paths if path not in named or (path.parent, named[path]) not in stems]
 
 
 def _refuse_pairs(where: Path) -> None:
     """Refuse folders of images beside folders of masks or of boxes, which are no classes."""
-    images, masks = ([folder for folder in _folders(where) if kind_of(folder.name) == kind]
-                     for kind in ("images", "masks"))
+    named = [(folder, kind_of(folder.name)) for folder in folders_in(where)]
+    masks = [folder for folder, kind in named if kind == "masks"]
+    images = [folder for folder, kind in named if kind == "images" or (kind is None and part_of(folder.name))]
     if not images or not masks:
         return
     words = f"{str(where)!r} holds the folders {images[0].name!r} and {masks[0].name!r}"
@@ -236,7 +237,7 @@ def _refuse_pairs(where: Path) -> None:
 def _boxes(*places: Path) -> str:
     """Words on files of boxes that lie in these folders, or in folders in them that are named as annotations."""
     ends = {kind for place in places for kind in listed(place, SUFFIXES, deep=False)[1]} - {".txt"}
-    ends |= {kind for place in places for folder in _folders(place) if kind_of(folder.name) == "masks"
+    ends |= {kind for place in places for folder in folders_in(place) if kind_of(folder.name) == "masks"
              for kind in listed(folder, SUFFIXES)[1]}
     kinds = _in_words(sorted(BOXES & ends))
     return f", with annotations in {kinds} files as detectors learn from, which classifiers do not" if kinds else ""

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
+from ..files import folders_in
+
 Part = Literal["train", "val", "test"]
 Kind = Literal["images", "masks"]
 WORDS: dict[Part, frozenset[str]] = {
@@ -44,7 +46,7 @@ def kind_of(name: str) -> Kind | None:
 def parts_in(root: Path) -> dict[Part, list[Path]]:
     """The folders in `root` that are named as parts, sorted; two of one part are both listed."""
     found: dict[Part, list[Path]] = {}
-    for folder in sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")):
+    for folder in folders_in(root):
         if (part := part_of(folder.name)) is not None:
             found.setdefault(part, []).append(folder)
     return found

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -214,35 +214,39 @@ class _Finder:
         self.searched = False       # some were found by their names only
 
     @cached_property
-    def _below(self) -> Mapping[str, list[Path]]:
-        """All images below the folder, by name and by stem."""
-        found = defaultdict[str, list[Path]](list)
+    def _below(self) -> Mapping[str, list[tuple[Path, frozenset[Part]]]]:
+        """All images below the folder, with the parts that their folders are named as, by name and by stem."""
+        found = defaultdict[str, list[tuple[Path, frozenset[Part]]]](list)
+        parts = dict[str, frozenset[Part]]()
         for path in listed(self.folder, SUFFIXES)[0]:
-            for key in {path.name, path.stem}:
-                found[key].append(path)
+            above, _, name = str(path).rpartition(os.sep)
+            if above not in parts:
+                steps = Path(above).relative_to(self.folder).parts
+                parts[above] = frozenset(part for step in steps if (part := part_of(step)) is not None)
+            for key in {name, name.rpartition(".")[0]}:
+                found[key].append((path, parts[above]))
         return found
 
     def file(self, name: str, part: Part | None) -> Path | None:
         """The file of that name; of several in folders of different parts, that of `part`. ConvatlasError where several
         remain.
         """
-        spelled = [name, name.replace("\\", "/")]
+        spelled = dict.fromkeys([name, name.replace("\\", "/")])
         if self.loose:
-            spelled += [os.fsdecode(each.encode("cp1252")) for each in spelled]
-        for each in dict.fromkeys(spelled):
-            if regular(self.folder / each):
-                return self.folder / each
-        for each in dict.fromkeys(spelled):
-            *above, last = PurePosixPath(each).parts or ("",)
-            hits = [path for path in self._below.get(last, ()) if [*path.parts[-1 - len(above) : -1]] == above]
-            said = [{part_of(step) for step in path.relative_to(self.folder).parts[:-1]} - {None} for path in hits]
+            spelled |= {os.fsdecode(each.encode("cp1252")): None for each in spelled}
+        for each in spelled:
+            if regular(path := self.folder / each):
+                return path
+        for each in spelled:
+            *above, last = each.removeprefix("./").split("/")
+            hits = [(path, parts) for path, parts in self._below.get(last, ())
+                    if not above or [*path.parts[-1 - len(above) : -1]] == above]
             if part is not None:
-                hits = ([path for path, parts in zip(hits, said, strict=True) if part in parts]
-                        or [path for path, parts in zip(hits, said, strict=True) if not parts])
+                hits = [hit for hit in hits if part in hit[1]] or [hit for hit in hits if not hit[1]]
             if len(hits) > 1:
-                raise ConvatlasError(f"{name!r} may be {str(hits[0])!r} or {str(hits[1])!r}: give the path from "
+                raise ConvatlasError(f"{name!r} may be {str(hits[0][0])!r} or {str(hits[1][0])!r}: give the path from "
                                      f"{str(self.folder)!r} on")
             if hits:
                 self.searched = True
-                return hits[0]
+                return hits[0][0]
         return None

@@ -24,6 +24,7 @@ BLOCK, RECORD = 512, 10240          # bytes: a tar member is padded to the one, 
 GOES_ON = "finished shards are kept, and the same command goes on"
 
 Report = Callable[[int, int], None]     # bytes done, bytes in all
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,15 @@ class Planned:
         return _padded(self.offsets[-1] - BLOCK + 2 * BLOCK, RECORD)
 
 
-def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: float, seed: int, report: Report) -> Index:
+def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: float, seed: int, report: Report,
+                 tell: Tell = lambda sentence: None) -> Index:
     """Write the images of `folder` to `out`: their files byte for byte, in an order shuffled by `seed`.
 
     Parts (train, val, test) stay what they are; where there is only one, a stratified share `val_fraction` of it
     becomes `val` (0: none). The same files give the same bytes. Raises ConvatlasError where `out` holds something else,
     where the disk has too little room, and where a file cannot be read or written.
     """
-    classes, parts = _parts(folder, val_fraction, seed)
+    classes, parts = _parts(folder, val_fraction, seed, tell)
     plan = {name: _planned(name, files, shard_bytes, seed) for name, files in parts.items()}
     shards = [shard for part in plan.values() for shard in part]
     suffix = _suffix(shards)
@@ -78,12 +80,15 @@ def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: flo
     return index
 
 
-def _parts(folder: Path, val_fraction: float, seed: int) -> tuple[tuple[str, ...], dict[Part, "Listed"]]:
-    """The classes, and the files of each part."""
+def _parts(folder: Path, val_fraction: float, seed: int, tell: Tell) -> tuple[tuple[str, ...], dict[Part, "Listed"]]:
+    """The classes, and the files of each part; `tell` gets the notes on what was understood."""
     try:
         source = read_folder(folder, Split(val_fraction, seed) if val_fraction else Split(for_eval=True))
     except OSError as error:
         raise ConvatlasError(f"cannot read the folder {str(folder)!r}: {error}") from error
+    # of data without parts the last note says that nothing is held out, which was asked for
+    for note in source.notes if val_fraction or source.parted else source.notes[:-1]:
+        tell(note)
     if source.test is source.train:
         raise ConvatlasError(f"{str(folder)!r} has no part to learn from; give the folder of its only part itself")
     parts: dict[Part, Listed] = {"train": _listed(source.train)}

@@ -17,6 +17,7 @@ from ...engine.evaluate import evaluate as measure
 from ...errors import ConvatlasError
 from ...evaluation.judging import own_data
 from ...evaluation.matching import match
+from ...files import folders_in, listed
 from ...net.model import Convnet
 from ...run import Data, Loss
 from ...runs.folder import CONFIG, run_of
@@ -89,9 +90,8 @@ def _pictures(source: str | Path | Source, data_dir: str | None) -> tuple[ImageS
     if isinstance(source, Source):
         return source.train, source.name
     folder = Path(source).expanduser()
-    if folder.is_dir() and not any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir()):
-        paths = sorted(path for path in folder.iterdir()
-                       if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    if folder.is_dir() and not folders_in(folder):
+        paths, _ = listed(folder, SUFFIXES, deep=False)
         if not paths:
             raise ConvatlasError(f"{str(folder)!r} has no pictures to calibrate with: none of its files ends in "
                                  f"{', '.join(sorted(SUFFIXES))}")
