@@ -190,6 +190,20 @@ def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
         assert done.returncode == 2 and "09.png" in done.stderr, done.stderr
 
 
+def test_training_goes_on_without_what_cannot_be_read(discs, tmp_path, inside):
+    """A broken image, a broken mask and one of another size; of the images held out, one of each."""
+    root = shutil.copytree(discs, tmp_path / "discs")
+    for place in ("images/00.png", "labels/03.png", "images/04.png", "labels/09.png"):
+        (root / place).write_bytes((root / place).read_bytes()[:60])
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "labels" / "07.png")
+    done = inside("train", "unet", root, *SMALL, "--epochs", 2, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    told = " ".join((done.stdout + done.stderr).split())
+    assert "2 masks cannot be read, and are skipped" in told and "skipped 5 images that could not be read" in told, told
+    assert told.count("skipped: ") == 5
+    assert len(read_rows(tmp_path / "run" / "metrics.csv")) == 2 and (tmp_path / "run" / "segmentation.png").is_file()
+
+
 def test_in_python(run, discs):
     found = convatlas.evaluate(run, str(discs), objects="components")
     best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))

@@ -20,7 +20,8 @@ COLORS, LEVELS, SOFT = 64, 16, 8    # most colours, levels, and levels with soft
 DARK = 64                           # the least brightest value of levels that are made to be seen
 APART = 8                           # levels lie at least so far from each other
 # of a JPEG: how far values are that are one level, and how far its flat areas are from it
-MERGED, CLEAN = {"numbers": 12, "colors": 40}, {"numbers": 6, "colors": 20}
+MERGED, CLEAN = {"numbers": 24, "colors": 40}, {"numbers": 6, "colors": 20}
+HALF = 128                          # how far values may be that are cut in two
 TRIED = 1000                        # values around which there may be a level
 LOOKED = 50                         # masks of which objects are counted
 OBJECTS = 3                         # numbers in one mask, to which they may as well be classes
@@ -89,9 +90,13 @@ def understood(found: Values, asked: str, folder: str, *, for_eval: bool = False
                              f"{words(found.all, found.of)}: there is nothing to learn (`convatlas data show {folder}` "
                              "draws them)")
     levels = _levels(found, asked)
+    if levels is None and found.blurred and asked == "binary" and found.of == "numbers":
+        reading = _reading("binary", "numbers", [[found.all[0]], [found.all[-1]]], blur=HALF)
+        return reading, ("Masks hold the foreground where they are lighter than half (data.masks = binary).",)
     if levels is None and found.blurred:
         raise _refused(folder, f"masks are JPEG, which mixes values that are near: the {len(found.all)} values of "
-                       "these are no clear levels", "save them as PNG")
+                       "these are no clear levels", "save them as PNG, or --set data.masks=binary if all that is light "
+                       "is foreground")
     if levels is None and found.of == "colors" and len(found.all) > COLORS and asked != "instances":
         raise _refused(folder, f"masks have {len(found.all)} colours: masks are numbers, or at most {COLORS} plain "
                        "colours", "give numbers, or data.masks=instances if each colour is an object")
@@ -188,11 +193,12 @@ def _levels(found: Values, asked: str) -> tuple[int, ...] | None:
     few = sum(row.pixels for row in seams) <= 0.15 * sum(row.pixels for row in found.rows)
     if not seams or not few or not 2 <= len(areas) <= most or areas[-1].value < DARK:
         return None
-    # a seam is a mixture of two areas: a border drawn in a value of its own is not
+    # a seam is a mixture of two areas, and a little beyond after bicubic resizing; a border of its own value is not
     shades = np.array([shades_of(row.value, found.of) for row in areas])
     low, high = shades.min(axis=0), shades.max(axis=0)
-    mixed = all((low <= (shade := shades_of(row.value, found.of))).all() and (shade <= high).all() for row in seams)
-    return tuple(row.value for row in areas) if mixed else None
+    beyond = 0.2 * (high - low)
+    mixed = np.array([shades_of(row.value, found.of) for row in seams])
+    return tuple(row.value for row in areas) if ((low - beyond <= mixed) & (mixed <= high + beyond)).all() else None
 
 
 def _blurred_levels(found: Values) -> tuple[int, ...] | None:

@@ -97,10 +97,16 @@ def lying(shape: Sequence[int], picture: Head) -> Literal["displayed", "stored"]
 
 
 def strangers(seen: Seen, reading: Reading) -> list[int]:
-    """Values of a mask that are not known; those of seams of blurred masks are."""
+    """Values of a mask that are not known; those of seams of blurred masks are. Raises UnreadableImage where it has none
+    of the kind that is known.
+    """
+    if seen.colored and reading.of == "numbers":
+        raise UnreadableImage(f"the mask {str(seen.path)!r} is in colour, and those of training hold {known(reading)}")
     if reading.kind == "instances" or () in reading.values:
         return []
     if reading.of == "alpha":
+        if not len(seen.opacities):
+            raise UnreadableImage(f"the mask {str(seen.path)!r} has no alpha, and those of training are drawn in theirs")
         return [value for value in seen.opacities.tolist() if value not in dict(_table(reading))]
     values = _colors(seen.values, seen.palette, seen.path) if reading.of == "colors" and not seen.colored else (
         seen.values)
@@ -223,6 +229,6 @@ def _unknown(values: Numbers, off: Numbers, reading: Reading) -> NDArray[np.bool
 
     if reading.blur == 1:
         return flat_pixels(values, reading.of == "colors", EXACT) & (off > 1)
-    far = off > (2 * FAR if reading.of == "colors" else FAR)
+    far = off > max(2 * FAR if reading.of == "colors" else FAR, reading.blur)
     found: NDArray[np.bool_] = minimum_filter(far, AREA)
     return found

@@ -1,5 +1,6 @@
 """Judging a network that segments on whole images: in training after every epoch, and by `convatlas eval`."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from .metrics import PixelMetrics, pixel_metrics
 from .patches import WholeImages
 from .picture import Picture
 from .tiles import blocks, tiling
+
+log = logging.getLogger("convatlas")
 
 TILE = 1024         # side of what the network gets at once; smaller images are one tile
 
@@ -94,7 +97,9 @@ def _add(model: Segmenter, images: WholeImages, index: int, loss: run.Loss, loss
     except UnreadableImage as error:
         if images.strict:
             raise
-        images.skipped[index] = str(error)
+        if index not in images.skipped:
+            images.skipped[index] = str(error)
+            log.info("skipped: %s", error)
         return None
     scores = whole_scores(model, pixels.to(table.device))
     targets = torch.stack([truth.float(), torch.ones_like(truth, dtype=torch.float32)])[None]
