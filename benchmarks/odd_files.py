@@ -9,18 +9,26 @@ the cache, by a deployed folder with torch and without; predict, train, eval and
 commands, and nothing may stand on stderr but convatlas's own sentences. Results: benchmarks/results/odd_files.json.
 """
 
+import argparse
 import io
+import json
+import os
 import re
 import struct
+import subprocess
+import sys
 import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from report import save
 
 H, W = 19, 30
 REFUSED = "refused"
@@ -119,6 +127,8 @@ def by_pillow() -> Iterator[Case]:
             for orientation in range(1, 9):
                 if orientation > 1 and (form.split()[0] not in ("PNG", "WEBP", "TIFF") or mode not in (
                         "1", "L", "P", "RGB", "RGBA", "I;16")):
+                    continue
+                if "group" in form and mode != "1":
                     continue
                 try:
                     said = {} if orientation == 1 else {"exif": exif(orientation)}
@@ -340,7 +350,9 @@ def cases() -> list[Case]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return [case for make in (by_pillow, jpegs, pngs, tiffs, odd) for case in make()]
+        found = [case for make in (by_pillow, jpegs, pngs, tiffs, odd) for case in make()]
+    # of one name and two suffixes `segment` would make one file
+    return [case._replace(name=f"{case.name.rpartition('.')[2]}-{case.name}") for case in found]
 
 
 Outcome = Any       # pixels (H, W) or (H, W, 3), or the reason why there are none
@@ -450,12 +462,125 @@ def described(found: Outcome, other: Outcome) -> str:
     return f"differs by {away.max()} at most, {away.mean():.2f} in the mean"
 
 
-if __name__ == "__main__":
-    print(len(cases()), Counter(case.kind for case in cases()))
+# -- as commands -----------------------------------------------------------------------------------------------------
+
+OURS = re.compile(r"(warning|error|note|skipped): |\d+ of \d+ images could not be read$|$")
+
+
+def command(*words: str | Path) -> tuple[str, list[str]]:
+    """Run convatlas; what it prints, and the lines on stderr that are not its own sentences."""
+    done = subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], capture_output=True, text=True,
+                          encoding="utf-8", errors="replace", env={**os.environ, "COLUMNS": "200"}, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"convatlas {' '.join(map(str, words))}\n{done.stderr[-3000:]}")
+    return done.stdout, [line for line in done.stderr.splitlines() if not OURS.match(line)]
+
+
+def networks(work: Path) -> tuple[Path, Path]:
+    """A small network that segments and is not trained, as a file; and where the one that classifies will be."""
+    import torch
+
+    import convatlas
+    from convatlas import weights
+
+    torch.manual_seed(0)
+    net = convatlas.create_model("unet", num_classes=2, in_chans=3, image_size=64, widths=(4, 8), padding="same")
+    weights.save(work / "pixels.safetensors", net.state_dict(), net.card)
+    return work / "run", work / "pixels.safetensors"
+
+
+def as_commands(work: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Predict, train, eval, segment, shards and a deployed folder on the files that `compare` has written."""
+    import torch
+
+    import convatlas
+    from convatlas.data import open_data
+    from convatlas.deploy.bundle import deploy, deployed
+    from convatlas.run import Data
+
+    pictures, data = work / "pictures", work / "data"
+    refused = {row["name"]: row["outcome"] for row in rows if row["outcome"] != "read"}
+    for number, row in enumerate(rows):
+        place = data / "ab"[number % 2] / row["name"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.link(pictures / row["name"], place)
+    run, pixels = networks(work)
+    foreign: dict[str, list[str]] = {}
+    small = ("--set", "augment.crop=centre", "--set", "preprocess.crop_pct=1", "--epochs", "1", "--image-size", "32",
+             "--in-chans", "3", "--out", run)
+    _, foreign["train"] = command("train", "resnet20_cifar", data, *small)
+    told, foreign["eval"] = command("eval", run, data, "--json", "--split", "train")
+    text, foreign["predict"] = command("predict", run, pictures, "--json")
+    by_api = {Path(each.image).name: each for each in convatlas.predict(run, sorted(pictures.iterdir()), top_k=1)}
+    deploy(run, work / "deployed", backend="onnxruntime")
+    free, foreign["deployed"] = command("predict", work / "deployed", pictures, "--json")
+    with_torch = {Path(each.image).name: each for each in convatlas.predict(
+        deployed(work / "deployed"), sorted(pictures.iterdir()), top_k=1)}
+    labels, foreign["segment"] = command("segment", pixels, pictures, "--out", work / "out", "--json", "--tile", "64")
+    _, foreign["shard"] = command("data", "shard", data, work / "shards", "--val", "0.2", "--shard-mb", "4")
+    _, foreign["eval, shards"] = command("eval", run, work / "shards", "--json")
+
+    def reasons(document: str) -> dict[str, str]:
+        return {Path(each["image"]).name: reason_of(each["error"]) for each in json.loads(document)[
+            "images"] if each["error"]}
+
+    def of(found: dict[str, Any]) -> dict[str, str]:
+        return {name: reason_of(each.error) for name, each in found.items() if each.error}
+
+    ways = {"predict": reasons(text), "predict, API": of(by_api), "deployed, without torch": reasons(free),
+            "deployed, with torch": of(with_torch), "segment": reasons(labels)}
+    scores = {each["image"].rpartition("/")[2]: each["predictions"] for each in json.loads(free)["images"]}
+    away = max(abs(scores[name][0]["probability"] - each.probabilities[0]) for name, each in with_torch.items()
+               if not each.error)
+    shards = open_data(Data(source=str(work / "shards")))
+    read = sum(unread(images, number) for images in (shards.train, shards.val) for number in range(len(images)))
+    return {"lines_not_ours": {name: sorted(set(lines))[:5] for name, lines in foreign.items()},
+            "count_not_ours": sum(map(len, foreign.values())), "refused": len(refused),
+            "refused_otherwise": {way: sorted(name for name in {*found, *refused}
+                                              if found.get(name) != refused.get(name))
+                                  for way, found in ways.items()},
+            "skipped": {"eval, training part": json.loads(told)["skipped"], "shards": read},
+            "largest_difference_of_a_probability": away, "torch": torch.__version__}
+
+
+def unread(images: Any, number: int) -> bool:
+    from convatlas.data import UnreadableImage
+
+    try:
+        images.read(number)
+    except UnreadableImage:
+        return True
+    return False
+
+
+def reason_of(text: str) -> str:
+    return re.sub(r"^cannot read the image '.*?': ", "", text)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="only every N-th file")
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = compare(Path(folder), cases())
-    for row in rows:
-        if row["wrong"]:
-            print(row["name"], row["outcome"][:60], row["wrong"])
-    print(Counter(row["outcome"] for row in rows).most_common(40))
-    print(Counter(row["in parts"] for row in rows).most_common(40))
+        work = (asked.work or Path(folder)).resolve()
+        (work / "pictures").mkdir(parents=True)
+        chosen = cases()[:: asked.every]
+        rows = compare(work / "pictures", chosen)
+        found = as_commands(work, rows)
+    kinds = {kind: {"files": sum(row["kind"] == kind for row in rows),
+                    "read": sum(row["kind"] == kind and row["outcome"] == "read" for row in rows),
+                    "read_in_parts": sum(row["kind"] == kind and row["in parts"] == "read" for row in rows),
+                    "truth_known": sum(case.kind == kind and case.truth is not None for case in chosen)}
+             for kind in dict.fromkeys(row["kind"] for row in rows)}
+    wrong = {row["name"]: row["wrong"] for row in rows if row["wrong"]}
+    results = {"versions": {name: version(name) for name in PACKAGES}, "files": len(rows), "kinds": kinds,
+               "wrong": wrong, "reasons": dict(Counter(re.sub(r"-?\d[\d.e+]*", "N", row["outcome"]) for row in rows)
+                                               .most_common()), "commands": found}
+    print(json.dumps(results, indent=2, ensure_ascii=False))
+    if asked.every == 1:
+        save("odd_files", results)
+
+
+if __name__ == "__main__":
+    main()

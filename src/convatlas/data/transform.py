@@ -217,15 +217,15 @@ def _per_channel(
 
 
 def as_channels(pixels: Tensor, wanted: int) -> Tensor:
-    """Grey to RGB by repetition, RGB to grey by luminance (ITU-R BT.601); of four channels the last is opacity, and the
-    others are laid on white.
+    """Grey to RGB by repetition, RGB to grey by luminance (ITU-R BT.601), a fourth channel dropped: of arrays
+    nothing says that it is opacity, which files are laid on white by.
     """
     from torchvision.transforms.v2 import functional as F
 
     if pixels.shape[-3] == wanted:
         return pixels
     if pixels.shape[-3] == 4:
-        pixels = _on_white(pixels)
+        pixels = pixels[..., :3, :, :]
     found = pixels.shape[-3]
     if found == 1 and wanted == 3:
         return pixels.repeat_interleave(3, dim=-3)
@@ -235,15 +235,6 @@ def as_channels(pixels: Tensor, wanted: int) -> Tensor:
     if found != wanted:
         raise ConvatlasError(f"the picture has {found} channels, but the network takes {wanted}; say in_chans={found}")
     return pixels
-
-
-def _on_white(pixels: Tensor) -> Tensor:
-    """Four channels (…, 4, H, W) as `pixels.on_white` lays three on white by the fourth; floats are from 0 to 1."""
-    colors, alpha = pixels[..., :3, :, :], pixels[..., 3:, :, :]
-    if pixels.is_floating_point():
-        return colors * alpha + (1 - alpha)
-    share = alpha.int()
-    return ((colors * share + 255 * (255 - share) + 127) // 255).to(pixels.dtype)
 
 
 def resize(pixels: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:

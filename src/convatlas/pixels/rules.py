@@ -82,7 +82,7 @@ def eight_bits(values: Samples, span: Range | None = None) -> Pixels:
 
 
 def _scaled(values: Samples, low: float, high: float) -> Pixels:
-    return np.rint((values.astype(np.float64).clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)
+    return np.rint((values.astype(np.float64).clip(low, high) - low) * 255 / (high - low)).astype(np.uint8)
 
 
 @cache
