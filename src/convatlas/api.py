@@ -1,6 +1,7 @@
 """Train, evaluate and predict: what the command line does, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -72,7 +73,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
     with the images that it began with; where these have changed it is a ConvatlasError, unless `accept_changes`.
     """
     watch = watch or Silent()
-    with world(run.train.device) as here:
+    with ExitStack() as open_, world(run.train.device) as here:
         begun = share(here, lambda: str(folder.begun(out) or "")) if resume is None else ""
         going = resume or (Path(begun) if begun else None)
         if begun:
@@ -103,6 +104,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             run = _fastest(run, build, here, tell)
         settings = _resolved(run, macs, here)
         where = _folder(run, out, going, force, here)
+        share(here, lambda: str(open_.enter_context(folder.held(where))))
         recorded = _recorded(task, run, source, where, accept_changes, here)
         fitted = task.measured(settings, model, source, where, here, tell)
         batches, judged = task.loaders(settings, model, source, fitted, here, tell)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import shutil
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+
+from convatlas.runs.folder import held
 
 SMALL = ("--image-size", 28, "--batch-size", 8, "--set", "train.seed=1")
 
@@ -78,3 +81,12 @@ def test_looks_at_a_run_take_what_it_held_out(inside, begun, tmp_path):
     assert shown.returncode == 0, shown.stderr
     images = {each["image"] for each in json.loads(shown.stdout)["images"]}
     assert len(images) == 5
+
+
+def test_one_process_at_a_time_goes_on_with_a_run(inside, begun):
+    words = ("train", "--resume", begun, "--epochs", 2)
+    with held(begun):
+        for again in (words, ("train", "lenet1", "digits", "--out", begun, "--force")):
+            done = inside(*again)
+            assert done.returncode == 2 and f"is being trained by process {os.getpid()} on " in done.stderr
+    assert (begun / "model.safetensors").is_file() and inside(*words).returncode == 0

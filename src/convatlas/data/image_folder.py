@@ -249,7 +249,7 @@ def _image_files(files: Mapping[str, Sequence[Path]], classes: Sequence[str]) ->
 
 
 def _beside(folder: Path) -> Kinds:
-    """What lies in a folder itself, beside the class folders."""
+    """Count by kind what lies in a folder itself, beside the class folders."""
     images, left = listed(folder, SUFFIXES, deep=False)
     left[OUTSIDE] = len(images)
     return +left
