@@ -199,11 +199,10 @@ class _Columns:
             raise ConvatlasError(f"{str(path)!r} begins with {','.join(text.header)!r}; expected is 'file,label', with "
                                  "several labels separated by ';', or 'file,cat,dog' with 0 or 1 for each class")
         labels = rest if label is None else [label]
-        by_name = label is not None or (len(rest) == 1 and any(row[rest[0]] not in ("0", "1") for _, row in text.rows
-                                                               if len(row) > rest[0]))
         left_out = [text.header[place] for place in sorted({*nameless, *rest} - {*labels})
                     if any(row[place] for _, row in text.rows if len(row) > place)]
-        return cls(file, tuple(labels), by_name, part, tuple(left_out))
+        # a single column of 0 and 1 is two classes: of one class alone nothing can be told apart
+        return cls(file, tuple(labels), len(labels) == 1, part, tuple(left_out))
 
 
 class _Finder:
