@@ -12,8 +12,10 @@ Known are, for example,
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -125,6 +127,21 @@ def _voc_lists(root: Path, one: Listed) -> dict[Part | Literal["all"], Listed]:
 def _names_part(name: str, part: Part) -> bool:
     role = role_of(name)
     return part_of(name) == part if role is None else role == ("images", part)
+
+
+def is_paired(root: Path) -> bool:
+    """True for a folder of images and masks; found from names, without going through all files of a folder of images
+    by class.
+    """
+    near = [root, *_folders(root)[:20]]
+    if any((role_of(each.name) or ("",))[0] == "masks" and _holds_pictures(each)
+           for folder in near for each in _folders(folder)[:50]):
+        return True
+    named = any(_stripped(Path(name).stem, OF_MASKS) for folder in near for name in islice(_names(folder), 200)
+                if Path(name).suffix.lower() in SUFFIXES)
+    with suppress(ConvatlasError):
+        return named and bool(listed(root))
+    return False
 
 
 def role_of(name: str) -> tuple[Literal["images", "masks"], Part | None] | None:
@@ -303,6 +320,11 @@ def _rank(stem: str) -> int:
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
 
 
 def _roles(root: Path) -> dict[tuple[str, Part | None], list[Path]]:
