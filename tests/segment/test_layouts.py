@@ -41,7 +41,8 @@ def numbers(pairs):
 @pytest.mark.parametrize(("images", "masks"), [
     ("images", "masks"), ("image", "mask"), ("Images", "Masks"), ("imgs", "labels"), ("img", "gt"),
     ("JPEGImages", "SegmentationClass"), ("imagesTr", "labelsTr"), ("train_images", "train_masks"),
-    ("train", "train_masks"), ("Training/Image", "Training/Annotations"), ("leftImg8bit/train/bonn", "gtFine/train/bonn"),
+    ("train", "train_masks"), ("Training/Image", "Training/Annotations"),
+    ("leftImg8bit/train/bonn", "gtFine/train/bonn"),
 ])
 def test_two_folders(tmp_path, images, masks):
     pairs = opened(tree(tmp_path, *two(images, masks)))
@@ -171,7 +172,7 @@ def test_a_folder_alone_is_judged_whole(tmp_path):
 
 
 def test_names_of_folders():
-    for name, role in (("imagesTs", ("images", "test")), ("labels_val", ("masks", "val")), ("valannot", ("masks", "val")),
-                       ("leftImg8bit", ("images", None)), ("GT", ("masks", None)), ("train", None), ("cats", None),
-                       ("rest", None), ("weight", None)):
+    for name, role in (("imagesTs", ("images", "test")), ("labels_val", ("masks", "val")),
+                       ("valannot", ("masks", "val")), ("leftImg8bit", ("images", None)), ("GT", ("masks", None)),
+                       ("train", None), ("cats", None), ("rest", None), ("weight", None)):
         assert role_of(name) == role

@@ -212,9 +212,9 @@ def test_guesses_that_are_not_plausible_are_refused(tmp_path, dice):
     single = [discs(dice, (1, 4 + min(number, 4)), each=1) for number in range(8)]
     with pytest.raises(ConvatlasError, match=r"of the 6 numbers .* 4 occur in one picture each \(4, 5, 6 and 7\)"):
         opened(folder(tmp_path / "single", single))
-    with pytest.raises(ConvatlasError, match="all 5 masks in .* hold nothing but 0"):
+    with pytest.raises(ConvatlasError, match=r"all 5 masks in .* hold nothing but 0"):
         opened(folder(tmp_path / "empty", [discs(dice, ()) for _ in range(5)]))
-    with pytest.raises(ConvatlasError, match="holds 0.5: a mask's numbers are whole"):
+    with pytest.raises(ConvatlasError, match=r"holds 0\.5: a mask's numbers are whole"):
         opened(folder(tmp_path / "half", [discs(dice, (1,)) / 2 for _ in range(5)], ".npy"))
 
 
