@@ -12,7 +12,8 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "version": "the version",
     "errors": "`ConvatlasError`, the nearest name",
     "files": "whole writes, digests, format versions, the cache folder, the mark of a deployed folder",
-    "pixels": "a picture file as bytes of pixels, by Pillow",
+    "memory": "how much memory is free",
+    "pixels": "a picture as bytes of pixels: the one table of rules, for every reader",
     "run": "`Run` and its parts: frozen pydantic records; configuration",
     "parts": "one idea of the literature per file; knows only torch",
     "net": "`Convnet(stem, stages, head)`: the one forward, the one contract; `Segmenter`; the registry of variants; "

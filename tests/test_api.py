@@ -1,5 +1,6 @@
 """The public functions, as a Python user calls them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 import convatlas
 from convatlas import ConvatlasError, recipe
 from convatlas.engine.threads import SMALL, threads_for
+from convatlas.net.card import Provenance
 from convatlas.run import resolve
 
 
@@ -44,8 +46,11 @@ def test_evaluating_on_the_trained_folder_uses_its_held_out_images(trained, halv
     found = convatlas.evaluate(trained.folder, str(halves))
     assert found.evaluation.count == 8 and found.classes == ("left", "right")
     assert convatlas.evaluate(trained.folder, str(halves), split="train").evaluation.count == 32
+    assert convatlas.evaluate(trained.folder, str(halves), split="all").evaluation.count == 40
     model = convatlas.load(trained.folder)
-    assert convatlas.evaluate(model, str(halves)).evaluation.count == 40       # nothing is known of where it comes from
+    assert convatlas.evaluate(model, str(halves)).evaluation.count == 8
+    model.card = replace(model.card, provenance=Provenance())       # nothing is known of where it comes from
+    assert convatlas.evaluate(model, str(halves)).evaluation.count == 40
 
 
 def test_classes_are_matched_by_name(trained, halves, tmp_path):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from convatlas.errors import ConvatlasError
-from convatlas.files import check_format, digest, whole_write
+from convatlas.files import check_format, digest, regular, whole_write
 
 
 def test_the_new_file_takes_the_place_of_the_old_one(tmp_path):
@@ -115,3 +115,12 @@ def test_known_formats_pass(found):
 def test_newer_formats_are_refused(found):
     with pytest.raises(ConvatlasError, match=r"^'x' has format .*reads formats up to 2: update convatlas$"):
         check_format(found, 2, "'x'")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+def test_regular_files(tmp_path):
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    for name, target in (("link", "file"), ("endless", "/dev/zero"), ("broken", "nowhere"), ("queue", "fifo")):
+        (tmp_path / name).symlink_to(target)
+    assert {path.name for path in tmp_path.iterdir() if regular(path)} == {"file", "link"}

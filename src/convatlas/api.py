@@ -1,14 +1,17 @@
 """Train, evaluate and predict: what the command line does, as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from . import weights
+from .data.survey import understood
 from .deploy import reader
 from .deploy.bundle import deployed
 from .deploy.reader import Prediction as Prediction
@@ -16,10 +19,12 @@ from .engine.allocator import use
 from .engine.auto import choose
 from .engine.checkpoint import newest
 from .engine.distributed import World, pick, share, world
+from .engine.least import check_batch
 from .engine.threads import resolve_layout, threads_for
 from .engine.trackers import tracked
 from .engine.train import Outcome, Result, Silent, Watch, fit
 from .errors import ConvatlasError
+from .evaluation.judging import Split
 from .evaluation.protocol import Protocol, named
 from .evaluation.result import Evaluated
 from .files import is_deployed
@@ -31,8 +36,10 @@ from .recipes import recipe
 from .run import Preprocess, Run
 from .runs import folder
 from .runs.folder import run_of as run_of
+from .runs.manifest import kept
+from .runs.manifest import write as write_manifest
 from .segment.evaluate import PixelEvaluation
-from .tasks import CLASSES, Asked, Candidate, Picture, task_of
+from .tasks import CLASSES, Asked, Candidate, Picture, Task, task_of
 from .weights.checkpoints import load as load
 from .zoo import Info as Info
 from .zoo import create_model as create_model
@@ -56,16 +63,17 @@ class Trained:
 
 
 def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
-          watch: Watch | None = None) -> Trained:
+          accept_changes: bool = False, watch: Watch | None = None) -> Trained:
     """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/,
     report.html.
 
     `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. `auto`
     first measures for some seconds which settings of speed are best here and puts them into the run. Under torchrun
-    every process calls this. Data, names and folders are checked before anything is written.
+    every process calls this. Data, names and folders are checked before anything is written. A resumed run goes on
+    with the images that it began with; where these have changed it is a ConvatlasError, unless `accept_changes`.
     """
     watch = watch or Silent()
-    with world(run.train.device) as here:
+    with ExitStack() as open_, world(run.train.device) as here:
         begun = share(here, lambda: str(folder.begun(out) or "")) if resume is None else ""
         going = resume or (Path(begun) if begun else None)
         if begun:
@@ -73,7 +81,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         task = task_of(run.model.name)
         if going is None:
             task.check(run)
-        source = task.open(run, here)
+        source = task.open(run, here, kept(going) if going is not None else None, accept_changes)
         run = _with_classes(run, source.name, source.classes)
 
         def build() -> Convnet:
@@ -85,17 +93,22 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
 
         model = build()
         model.check_image_size()
+        check_batch(model, run, here)
         if run.model.weights is not None and going is None:
             run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
         macs = macs_of(model) * run.data.batch_size // here.size
         tell = watch.tell if here.main else Silent().tell
+        if going is None:
+            run = understood(run, len(source.train), partial(task.encoded, source), tell)
         if auto and going is None:
             run = _fastest(run, build, here, tell)
         settings = _resolved(run, macs, here)
         where = _folder(run, out, going, force, here)
+        share(here, lambda: str(open_.enter_context(folder.held(where))))
+        recorded = _recorded(task, run, source, where, accept_changes, here)
         fitted = task.measured(settings, model, source, where, here, tell)
         batches, judged = task.loaders(settings, model, source, fitted, here, tell)
-        for note in task.notes(model, source):
+        for note in (*task.notes(model, source), *recorded):
             tell(note)
 
         def save_best(tensors: Mapping[str, Tensor], row: Mapping[str, float]) -> None:
@@ -167,27 +180,42 @@ def _folder(run: Run, out: Path | None, going: Path | None, force: bool, here: W
     return Path(share(here, choose))
 
 
+def _recorded(task: Task[Any, Any, Any], run: Run, source: Any, where: Path, accept: bool,
+              here: World) -> tuple[str, ...]:
+    """Keep in the run folder what its data is, unless that stands there; returns what is worth telling of it."""
+    def write() -> str:
+        if kept(where) is not None and not accept:
+            return ""
+        record = task.record(run, source)
+        write_manifest(where, record.manifest, record.entries)
+        return "\n".join(record.notes)
+
+    return tuple(share(here, write).splitlines())
+
+
 Model = str | Path | Answers | Candidate
 
 
 def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
-             weights: Sequence[float] | None = None, split: Literal["val", "train"] = "val",
+             weights: Sequence[float] | None = None, split: Split = "auto",
              objects: Literal["none", "components", "watershed"] = "none",
              masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256,
              data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0,
-             strict: bool = False, watch: Watch | None = None) -> Evaluated | PixelEvaluation:
-    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on the validation part
-    of `data`.
+             strict: bool = False, max_pixels: int | None = None, accept_changes: bool = False,
+             watch: Watch | None = None) -> Evaluated | PixelEvaluation:
+    """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on `data`.
 
     Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each
     one's figures too. `protocol` names what the network is shown (`evaluation.protocol.PROTOCOLS`), or is one. Classes
-    are matched by name where the weights know theirs. Data without a validation part of its own is measured whole,
-    unless it is what a run was trained on: then its held-out images are. Of a network that segments `data` is images
-    with masks, `masks` what the masks' numbers are, `objects` how objects are found; the result is a `PixelEvaluation`.
-    An option that the network's task does not take is a ConvatlasError.
+    are matched by name where the weights know theirs. Of its own accord (`split` auto) the test part is judged, else
+    the validation part; data without either is judged whole, unless it is what a run was trained on: then the images
+    that the run held out are, whatever has been added since. Where those have changed it is a ConvatlasError, unless
+    `accept_changes`. Of a network that segments `data` is images with masks, `masks` what the masks' numbers are,
+    `objects` how objects are found; the result is a `PixelEvaluation`. An option that the network's task does not take
+    is a ConvatlasError.
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
-                  batch_size, data_dir, download, workers, strict)
+                  batch_size, data_dir, download, workers, strict, max_pixels, accept_changes)
     models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
     candidates = [opened(each, device) for each in models]
     task = task_of(candidates[0].net.name)
@@ -200,14 +228,14 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
 
 
 def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
-                  split: Literal["val", "train"] = "val", batch_size: int = 256, data_dir: str | None = None,
-                  download: bool = False, device: str = "auto", workers: int = 0,
-                  strict: bool = False, watch: Watch | None = None) -> list[Evaluated]:
+                  split: Split = "auto", batch_size: int = 256, data_dir: str | None = None,
+                  download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
+                  accept_changes: bool = False, watch: Watch | None = None) -> list[Evaluated]:
     """`evaluate` of each network that classifies by itself, all on the same images; one that segments is a
     ConvatlasError.
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, batch_size=batch_size,
-                  data_dir=data_dir, download=download, workers=workers, strict=strict)
+                  data_dir=data_dir, download=download, workers=workers, strict=strict, accept_changes=accept_changes)
     candidates = [opened(model, device) for model in models]
     CLASSES.take(candidates)
     with world(device) as here:
@@ -220,20 +248,22 @@ def _told(watch: Watch | None, here: World) -> tuple[Watch | None, Tell]:
 
 
 def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: str = "auto",
-            batch_size: int = 64, strict: bool = False) -> list[Prediction]:
+            batch_size: int = 64, strict: bool = False, max_pixels: int | None = None) -> list[Prediction]:
     """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
 
     `model` is as in `evaluate`. A picture that cannot be read has an `error` in place of classes; with `strict` it
-    stops everything. A network that segments is a ConvatlasError: `segment.run.segment` is for it.
+    stops everything; one of more than `max_pixels` (default: as free memory allows) is not decoded. A network that
+    segments is a ConvatlasError: `segment.run.segment` is for it.
     """
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")
     files = [image for image in images if isinstance(image, str | Path)]
     if isinstance(model, str | Path) and len(files) == len(images) and reader.answers(model, device):
-        return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict)
+        return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict, max_pixels=max_pixels)
     net = opened(model, device).net
     with world(device) as here:
-        return task_of(net.name).predict(net, images, top_k=top_k, batch_size=batch_size, strict=strict, here=here)
+        return task_of(net.name).predict(net, images, top_k=top_k, batch_size=batch_size, strict=strict,
+                                         max_pixels=max_pixels, here=here)
 
 
 def opened(model: Model, device: str = "auto") -> Candidate:
@@ -241,7 +271,8 @@ def opened(model: Model, device: str = "auto") -> Candidate:
     if isinstance(model, Candidate):
         return model
     if not isinstance(model, str | Path):
-        return Candidate(model, model.name)
+        origin = model.card.provenance.path
+        return Candidate(model, model.name, Path(origin) if origin else None)
     if not is_deployed(model):
         return Candidate(load(model), str(model), Path(model))
     pick(device)        # a device that is not here is told as such

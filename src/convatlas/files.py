@@ -4,7 +4,8 @@ folder.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from .errors import ConvatlasError
 from .version import __version__
 
 DEPLOYED = "deploy.json"        # marks a deployed folder, and is written last
+# what systems put among a user's files, besides names that begin with a dot
+SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information",
+                    "lost+found", "__pycache__"})
+# kinds of things that a listing leaves out, besides files by their suffix: of one, of several
+BARE = ("file without a suffix", "files without a suffix")
+HIDDEN_FILE, HIDDEN_FOLDER = ("hidden file", "hidden files"), ("hidden folder", "hidden folders")
+EMPTY, CLOSED = ("empty folder", "empty folders"), ("folder that cannot be read", "folders that cannot be read")
+LINKED = ("link to a folder", "links to folders")
+SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
+Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
 
 
 @contextmanager
@@ -42,6 +53,79 @@ def whole_write(path: Path, advice: str = "", *, parents: bool = False, sync: bo
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def regular(path: Path) -> bool:
+    """True for a regular file, or a link to one: whatever else may never end (a device) or never begin (a FIFO)."""
+    return path.is_file()
+
+
+def escaped(name: str) -> str:
+    """A file's name for what must be UTF-8: a byte that is not, as Python and JSON escape it (`caf\\udce9`)."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def hidden(name: str) -> bool:
+    """True for what a user does not mean: names that begin with a dot, and those of `SYSTEM`."""
+    return name.startswith(".") or name in SYSTEM
+
+
+def listed(folder: Path, suffixes: Collection[str], *, deep: bool = True) -> tuple[list[Path], Kinds]:
+    """The regular files in a folder that end in one of `suffixes`, sorted, and what is left out, counted by kind; with
+    `deep` at any depth.
+
+    Links to files are followed, those to folders are not. Raises OSError where the folder cannot be read.
+    """
+    found, left, folders = list[Path](), Kinds(), [folder]
+    while folders:
+        here = folders.pop()
+        try:
+            with os.scandir(here) as entries:
+                inside = list(entries)
+        except OSError:
+            if here == folder:
+                raise
+            left[CLOSED] += 1
+            continue
+        if not inside and here != folder:
+            left[EMPTY] += 1
+        for entry in inside:
+            # no Path for each entry, which costs more than all the rest; what a link leads to may be out of reach
+            suffix, link = os.path.splitext(entry.name)[1].lower(), entry.is_symlink()      # noqa: PTH122
+            if os.path.isdir(entry.path) if link else entry.is_dir():                       # noqa: PTH112
+                if hidden(entry.name):
+                    left[HIDDEN_FOLDER] += 1
+                elif link:
+                    left[LINKED] += deep
+                elif deep:
+                    folders.append(here / entry.name)
+            elif hidden(entry.name):
+                left[HIDDEN_FILE] += 1
+            elif not (os.path.isfile(entry.path) if link else entry.is_file()):             # noqa: PTH113
+                left[SPECIAL] += 1
+            elif suffix in suffixes:
+                found.append(here / entry.name)
+            else:
+                left[suffix or BARE] += 1
+    return sorted(found, key=_steps), +left
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The folders in a folder, and links to some, sorted; without hidden ones."""
+    with os.scandir(folder) as entries:
+        return sorted((folder / entry.name for entry in entries if not hidden(entry.name) and (
+            os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir())), key=_steps)         # noqa: PTH112
+
+
+def _steps(path: Path) -> list[str]:
+    """The order of paths, which compare step by step: a key spares most of the time that sorting paths takes."""
+    return os.path.normcase(path).split(os.sep)         # noqa: PTH206 - .parts would not ignore case on Windows
+
+
+def in_words(kinds: Mapping[str | tuple[str, str], int]) -> str:
+    """Counts by kind: `12 .txt, 1 .heic, 2 hidden folders`, suffixes first, the commonest first."""
+    ordered = sorted(kinds.items(), key=lambda each: (isinstance(each[0], tuple), -each[1], each[0]))
+    return ", ".join(f"{count} {kind if isinstance(kind, str) else kind[count > 1]}" for kind, count in ordered)
 
 
 def digest(path: Path) -> str:

@@ -6,11 +6,12 @@ Precedence, weakest first: the defaults here < the recipe < `--config file.yaml`
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import ConvatlasError, nearest
 from .files import check_format
@@ -22,6 +23,14 @@ class Record(BaseModel):
     """A frozen record that refuses fields it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Said = Literal["auto"] | float | tuple[float, float]
+
+
+def span_of(said: Said) -> tuple[float, float] | None:
+    """The values of black and white that `data.range` names; None where it is auto."""
+    return None if said == "auto" else said if isinstance(said, tuple) else (0.0, said)
 
 
 class Model(Record):
@@ -57,12 +66,25 @@ class Data(Record):
         "auto", description="auto: a JPEG at least four times larger than needed is decoded at a half, a quarter or an "
         "eighth of its size")
     strict: bool = Field(False, description="stop at an unreadable image instead of skipping and counting it")
+    range: Said = Field(
+        "auto", description="the values of black and white, or of white alone, in images of more than 8 bits, such as "
+        "4095; auto: as the files say, else as the training images' largest value suggests")
+    max_pixels: int | None = Field(None, ge=1, description="an image with more is not decoded; None: as many as an "
+                                   "eighth of the free memory holds, 89 million at most")
     masks: Literal["auto", "classes", "instances", "binary"] = Field(
         "auto", description="segmentation: what a mask's numbers are: classes, objects (0 is the background), or 0 and "
         "the foreground")
     mask_orientation: Literal["auto", "displayed", "stored"] = Field(
         "auto", description="segmentation: whether masks of images that EXIF turns lie as these are displayed, or as "
         "they are stored; auto: as sizes tell")
+
+    @field_validator("range")
+    @classmethod
+    def _rising(cls, said: Said) -> Said:
+        low, high = span_of(said) or (0, 1)
+        if not -inf < low < high < inf:
+            raise ValueError("black must be below white, and both must be finite")
+        return said
 
 
 class Preprocess(Record):
@@ -81,6 +103,9 @@ class Preprocess(Record):
         "none", description="measured on the training images instead, and kept with the weights: mean and deviation "
         "per channel; the mean of each pixel (then / std); each picture to mean 0 and deviation 1 (global contrast "
         "normalisation); that, then ZCA whitening")
+    range: tuple[float, float] | None = Field(
+        None, description="the values of black and white in images of more than 8 bits, as data.range was understood; "
+        "None: 0 and 65535 of whole numbers, 0 and 1 of floats")
 
 
 class Augment(Record):

@@ -180,10 +180,12 @@ def test_an_image_that_cannot_be_read(run, discs, tmp_path, inside):
     """Skipped and counted, or with --strict the end, as of networks that classify; in training too."""
     shutil.copytree(discs, tmp_path / "discs")
     (tmp_path / "discs" / "images" / "09.png").write_bytes((discs / "images" / "09.png").read_bytes()[:60])
-    done = inside("eval", run, tmp_path / "discs", "--json")
+    done = inside("eval", run, tmp_path / "discs")
+    assert done.returncode == 2 and "1 held-out image(s) are not what they were ('images/09.png')" in done.stderr
+    done = inside("eval", run, tmp_path / "discs", "--json", "--accept-changes")
     assert done.returncode == 0 and json.loads(done.stdout)["skipped"] == 1 and json.loads(done.stdout)["images"] == 2
-    for words in (("eval", run, tmp_path / "discs"), ("train", "unet", tmp_path / "discs", *SMALL, "--epochs", 1,
-                                                      "--out", tmp_path / "x")):
+    for words in (("eval", run, tmp_path / "discs", "--accept-changes"),
+                  ("train", "unet", tmp_path / "discs", *SMALL, "--epochs", 1, "--out", tmp_path / "x")):
         done = inside(*words, "--strict")
         assert done.returncode == 2 and "09.png" in done.stderr, done.stderr
 
@@ -224,7 +226,7 @@ def test_it_is_judged_on_what_it_held_out(discs, tmp_path):
         "train.epochs=1", "train.seed=3"])
     trained = convatlas.train(run, out=tmp_path / "run")
     assert trained.evaluation.count == 7 and convatlas.evaluate(tmp_path / "run", str(discs)).result.count == 7
-    assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).result.count == 3
+    assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).result.count == 7
 
 
 @pytest.mark.parametrize("words", [("predictions", "{run}", "{image}"), ("saliency", "{run}", "{image}"),

@@ -1,11 +1,15 @@
 """NumPy archives: names, layouts and scales that are taken, and a sentence for each that is not."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from convatlas import ConvatlasError
 from convatlas.data import open_data
+from convatlas.data.arrays import read_npz
+from convatlas.data.split import Split
 from convatlas.run import Data
 
 PIXELS = np.random.RandomState(0).randint(0, 256, (12, 6, 5, 3), dtype=np.uint8)
@@ -47,10 +51,26 @@ def test_own_parts(tmp_path):
         "x_val": PIXELS[:4], "y_val": LABELS[:4],
         "x_test": PIXELS[:5], "y_test": LABELS[:5],
     }
-    assert len(opened(tmp_path, **parts).train) == 12
-    assert len(opened(tmp_path, **parts).val) == 4 and len(opened(tmp_path, for_eval=True, **parts).val) == 5
+    for for_eval in (False, True):
+        source = opened(tmp_path, for_eval, **parts)
+        assert (len(source.train), len(source.val), len(source.test)) == (12, 4, 5) and source.parted
+        assert source.layout == "arrays x_train, x_val, x_test"
     del parts["x_val"], parts["y_val"]
-    assert len(opened(tmp_path, **parts).val) == 5
+    source = opened(tmp_path, **parts)
+    assert source.val is source.test and len(source.val) == 5 and source.parted
+
+
+def test_a_test_part_alone_is_judged_and_never_learnt_from(tmp_path):
+    source = opened(tmp_path, for_eval=True, x_test=PIXELS, y_test=LABELS)
+    assert source.train is source.val is source.test and not source.parted and len(source.test) == 12
+    with pytest.raises(ConvatlasError, match="it needs two arrays named x_train and y_train"):
+        opened(tmp_path, x_test=PIXELS, y_test=LABELS)
+
+
+def test_without_parts_nothing_is_a_test_part(tmp_path):
+    for for_eval in (False, True):
+        source = opened(tmp_path, for_eval, x=PIXELS, y=LABELS)
+        assert source.test is None and not source.parted and (source.val is source.train) == for_eval
 
 
 def test_class_names(tmp_path):
@@ -64,7 +84,71 @@ def test_several_labels_per_picture(tmp_path):
     assert source.multi_label and source.train.labels.dtype == torch.float32 and source.classes == ("a", "b", "c")
     assert (len(source.train), len(source.val)) == (9, 3) and not source.notes
     assert source.train.labels.sum(0).add(source.val.labels.sum(0)).tolist() == y.sum(0).tolist()
-    assert "exactly one label" in opened(tmp_path, x=PIXELS, y=np.eye(3)[LABELS]).notes[0]
+
+
+def test_one_hot_labels_are_one_class_each_if_they_are_so_in_every_part(tmp_path):
+    hot, several = np.eye(3)[LABELS], np.ones((12, 3))
+    source = opened(tmp_path, for_eval=True, x=PIXELS, y=hot)
+    assert source.train.labels.tolist() == LABELS.tolist() and not source.multi_label
+    assert "exactly one of 3 labels: they are read as one class each" in source.notes[0]
+    source = opened(tmp_path, x_train=PIXELS, y_train=hot, x_test=PIXELS, y_test=several)
+    assert source.multi_label and source.train.labels.dtype == torch.float32 and not source.notes
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_labels_as_text(tmp_path, kind):
+    names = np.array(["ant", "bee", "Käfer"])
+    y = names[LABELS] if kind == "U" else np.char.encode(names, "utf-8")[LABELS]
+    source = opened(tmp_path, for_eval=True, x=PIXELS, y=y)
+    assert source.classes == ("Käfer", "ant", "bee") and source.train.labels.tolist() == [1, 2, 0] * 4
+    assert "the classes are 3 names, sorted" in source.notes[0]
+    source = opened(tmp_path, for_eval=True, x=PIXELS, y=y, classes=names)
+    assert source.classes == tuple(names) and source.train.labels.tolist() == LABELS.tolist()
+
+
+def test_labels_from_1_on(tmp_path):
+    source = opened(tmp_path, for_eval=True, x=PIXELS, y=LABELS + 1)
+    assert source.classes == ("1", "2", "3") and source.train.labels.tolist() == LABELS.tolist()
+    assert "1 to 3 and never 0: they are taken to count from 1" in source.notes[0]
+    source = opened(tmp_path, x=PIXELS, y=LABELS + 1, classes=np.array(["a", "b", "c"]))
+    assert source.classes == ("a", "b", "c") and len(source.notes) == 1
+    parts = {"x_train": PIXELS, "y_train": LABELS + 1, "x_test": PIXELS[:1], "y_test": LABELS[:1]}
+    with pytest.raises(ConvatlasError, match="no training picture of class '0': 3 of 4 classes have some"):
+        opened(tmp_path, **parts)       # one 0 in the test part: they count from 0
+
+
+def test_labels_of_known_classes_never_shift(tmp_path):
+    digits = tuple("0123456789")        # SVHN's own files call 0 ten: to shift them would call each digit its neighbour
+    path = saved(tmp_path, x=np.zeros((20, 4, 4), np.uint8), y=np.arange(20) % 10 + 1)
+    with pytest.raises(ConvatlasError, match="has the label 10, but 10 classes; labels count from 0"):
+        read_npz(Path(path), Split(), digits)
+
+
+def test_booleans_and_floats_as_labels(tmp_path):
+    source = opened(tmp_path, for_eval=True, x=PIXELS, y=LABELS > 0)
+    assert source.classes == ("0", "1") and source.train.labels.tolist() == [0, 1, 1] * 4
+    assert "False is class 0, True class 1" in source.notes[0]
+    assert opened(tmp_path, for_eval=True, x=PIXELS, y=LABELS.astype(float)).train.labels.tolist() == LABELS.tolist()
+
+
+@pytest.mark.parametrize(("x", "expected", "told"), [
+    (PIXELS.astype(np.int64), PIXELS, "int64 in 0..255: they are taken as they are"),
+    (PIXELS.astype(np.float32), PIXELS, "float32 in 0..255: they are taken as they are"),
+    (PIXELS > 127, np.uint8(255) * (PIXELS > 127), "bool in 0..1: 1 is taken for white"),
+    ((PIXELS > 127).astype(np.int32), np.uint8(255) * (PIXELS > 127), "int32 in 0..1: 1 is taken for white"),
+    (PIXELS.astype(np.uint16) * 257, PIXELS, "uint16 in 0..65535: 65535 is taken for white"),
+    (PIXELS.astype(np.uint16) * 16, np.rint(PIXELS * (16 / 257)).astype(np.uint8), "the brightest is 16 of 255"),
+    ((PIXELS > 127).astype(np.uint8), (PIXELS > 127).astype(np.uint8), "nearly black"),
+])
+def test_other_scales_are_told(tmp_path, x, expected, told):
+    source = opened(tmp_path, for_eval=True, x=x, y=LABELS)
+    assert torch.equal(source.val.images, torch.from_numpy(expected).permute(0, 3, 1, 2)) and told in source.notes[0]
+
+
+def test_one_scale_holds_for_all_parts(tmp_path):
+    whole, dark = PIXELS.astype(np.int32), (PIXELS // 255).astype(np.int32)     # 0..255; 0 and 1
+    source = opened(tmp_path, x_train=whole, y_train=LABELS, x_test=dark, y_test=LABELS)
+    assert int(source.test.images.max()) == 1 and int(source.train.images.max()) == 255
 
 
 def bad(array, index, value):
@@ -92,8 +176,13 @@ def bad(array, index, value):
         ({"x": PIXELS[:, :3], "y": LABELS}, "both the second and the last"),
         ({"x": PIXELS[:, 0, 0], "y": LABELS}, "not (N, H, W)"),
         ({"x": PIXELS[:0], "y": LABELS[:0]}, "no pictures"),
-        ({"x": PIXELS.astype(np.int64), "y": LABELS}, "holds int64"),
-        ({"x": PIXELS.astype(np.float32), "y": LABELS}, "must lie in 0..1"),
+        ({"x": PIXELS.astype(np.int64) + 1, "y": LABELS}, "int64 with values in 1..256"),
+        ({"x": PIXELS.astype(np.int64) - 1, "y": LABELS}, "int64 with values in -1..254"),
+        ({"x": PIXELS.astype(np.float32) / 2, "y": LABELS}, "floats in 0..1"),
+        ({"x": PIXELS.astype(np.complex64), "y": LABELS}, "pictures as complex64"),
+        ({"x": PIXELS, "y": np.array([b"\xff"] * 12)}, "not UTF-8"),
+        ({"x": PIXELS, "y": np.array(["a", "b", "d"])[LABELS], "classes": np.array(["a", "b", "c"])}, "the label 'd'"),
+        ({"x": PIXELS, "y": LABELS * 10**12}, "label 2000000000000"),
         ({"x": bad(PIXELS, 7, np.nan), "y": LABELS}, "NaN"),
         ({"x": bad(PIXELS, 7, np.inf), "y": LABELS}, "inf"),
         ({"x": bad(PIXELS, 7, -0.5), "y": LABELS}, "-0.5"),

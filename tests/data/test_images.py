@@ -11,8 +11,14 @@ import torch
 from PIL import Image
 
 from convatlas.data import Files, Subset, Tensors, UnreadableImage, read_image, to_tensor
-from convatlas.data.images import decode
-from convatlas.data.jpeg import plain_size
+from convatlas.data.images import as_tensor
+from convatlas.pixels import Decoding
+from convatlas.pixels import decode as decoded
+from convatlas.pixels.jpeg import plain as plain_size
+
+
+def decode(content, least=None):
+    return as_tensor(decoded(content, Decoding(least)).pixels)
 
 
 def gradient(h=6, w=4):
@@ -145,7 +151,7 @@ def jpeg(mode="RGB", size=(77, 60), **options):
 def test_a_plain_jpeg_needs_no_pillow(monkeypatch, options):
     content = jpeg(**options)
     with Image.open(BytesIO(content)) as image:
-        assert plain_size(content) == image.size == (77, 60)
+        assert plain_size(content)[:2] == image.size == (77, 60)
         wanted = to_tensor(image)
     monkeypatch.setattr(Image, "open", None)
     found = decode(content)
@@ -162,7 +168,8 @@ def test_what_there_is_to_judge_is_left_to_pillow():
               plain[:100], plain[:late] + extra + plain[late:]]
     assert [plain_size(content) for content in others] == [None] * len(others)
     sizes = plain.index(b"\xff\xc0") + 5
-    assert plain_size(plain[:sizes] + b"\xff\xff\xff\xff" + plain[sizes + 4 :]) is None, "a decompression bomb"
+    with pytest.raises(UnreadableImage, match=r"65535×65535 pixels, and .* are decoded at most"):
+        decode(plain[:sizes] + b"\xff\xff\xff\xff" + plain[sizes + 4 :])
     assert decode(jpeg(exif=exif)).shape == (3, 77, 60)
 
 

@@ -130,12 +130,13 @@ def test_without_a_part_of_its_own_a_stratified_share_is_held_out_or_none(folder
     assert len(judged.val) == 42 and "all its 42 images are judged" in judged.notes[0]
 
 
-def test_a_test_part_is_kept_and_evaluation_prefers_it(folder, tmp_path):
+def test_a_test_part_is_kept(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "three")
     fill(tmp_path / "three" / "test", 2, start=2)
     written(tmp_path / "three", tmp_path / "out")
-    assert len(read_shards(tmp_path / "out", Split()).val) == 12
-    assert len(read_shards(tmp_path / "out", Split(for_eval=True)).val) == 6
+    for split in (Split(), Split(for_eval=True)):
+        source = read_shards(tmp_path / "out", split)
+        assert (len(source.val), len(source.test)) == (12, 6) and source.parted and source.layout == "shards"
 
 
 def test_one_shard_alone_cannot_be_divided(folder, tmp_path):

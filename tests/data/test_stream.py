@@ -93,6 +93,17 @@ def test_a_stream_is_the_local_set_with_the_same_numbers(out):
         assert stream.train.name(index) == f"file://{local.train.name(index)}"
 
 
+def test_a_last_batch_that_is_too_small_is_joined_to_the_one_before(out):
+    stream = opened(out)
+    assert StreamLoader(stream.train, STILL, 10).steps == 5
+    whole = list(StreamLoader(stream.train, STILL, 10, shuffle=True, least=4).epoch(0))
+    assert [batch.total for batch in whole] == [10, 10, 10, 13] and sorted(numbers(whole)) == list(range(COUNT))
+    shares = [list(StreamLoader(stream.train, STILL, 10, shuffle=True, least=4, rank=rank, world=2).epoch(0))
+              for rank in (0, 1)]
+    assert sorted(numbers(shares[0]) + numbers(shares[1])) == list(range(COUNT))
+    assert [len(batch.indices) for batch in shares[0]] == [5, 5, 5, 7]
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *words):
         pass

@@ -46,6 +46,53 @@ def test_torch_and_openvino_take_any_batch(name, tmp_path):
     check(model, lambda x: torch.from_numpy(compiled(x.numpy())[0]))
 
 
+SLOW = pytest.mark.slow
+PIXELS = {      # how they are built, and sizes
+    "unet_same": ({"widths": (4, 8), "image_size": 16}, ((24, 40), (17, 31))),
+    "unet": ({"widths": (2, 4), "image_size": 24}, ((26, 40), (60, 28))),
+    "unet_mobilenet_v2": ({"image_size": 64}, ((48, 80), (33, 47), (128, 64))),
+    "unet_convnext_tiny": ({"image_size": 64}, ((48, 80), (33, 47), (128, 64))),
+    "fcn32s_alexnet": ({"image_size": 64}, ((48, 80), (33, 47), (128, 64))),
+}
+
+
+def opened(path):
+    """The file, in its own engine: images to scores."""
+    if path.suffix == ".pt2":
+        return torch.export.load(path).module()
+    if path.suffix == ".onnx":
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+        assert session.get_inputs()[0].shape[::2] == ["batch", "height"]
+        return lambda x: torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
+    compiled = pytest.importorskip("openvino").Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
+
+
+@pytest.mark.parametrize(("name", "suffix"), [
+    ("unet_same", ".onnx"), *(pytest.param(name, suffix, marks=SLOW) for name in PIXELS
+                              for suffix in (".onnx", ".pt2", ".xml") if (name, suffix) != ("unet_same", ".onnx"))])
+def test_networks_that_score_pixels_take_any_size(name, suffix, tmp_path):
+    pytest.importorskip({".onnx": "onnxruntime", ".xml": "openvino"}.get(suffix, "torch"))
+    fields, sizes = PIXELS[name]
+    torch.manual_seed(0)
+    model = randomized(convatlas.create_model(name, **fields).eval())
+    scores = opened(export(model, tmp_path / f"net{suffix}").path)
+    for size in (model.image_size, *sizes):
+        x = torch.randn(2, model.in_chans, *size)
+        with torch.inference_mode():
+            expected, found = model(x), scores(x)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4 * expected.abs().max().item())
+
+
+def test_sizes_that_a_network_refuses_are_refused_by_a_program_and_told_of_a_file(tmp_path):
+    model = randomized(convatlas.create_model("unet", widths=(2, 4), image_size=24).eval())
+    done = export(model, tmp_path / "net.pt2")
+    assert done.takes == "any batch of images with sides of 18, 20, 22, … pixels; others are refused"
+    with pytest.raises(AssertionError, match="Guard failed"):
+        torch.export.load(done.path).module()(torch.randn(1, 1, 25, 24))
+    assert export(randomized(build("lenet5")), tmp_path / "lenet.pt2").takes == "any batch of images of 32×32 pixels"
+
+
 @pytest.mark.parametrize("name", ["resnet20_cifar", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_executorch_runs_it_for_one_image(name, tmp_path):
     pytest.importorskip("executorch", reason="ExecuTorch is not installed: pip install 'convatlas[executorch]'")

@@ -15,9 +15,10 @@ import convatlas
 from convatlas.deploy import native as house
 from convatlas.deploy.backends import BACKENDS
 from convatlas.deploy.graph.rewrite import rewrite
-from convatlas.deploy.native import UnsupportedError, build, compiler, engine, kernels
+from convatlas.deploy.native import UnsupportedError, build, compiler, engine, kernels, stored
 from convatlas.deploy.native.plan import plan
 from convatlas.deploy.native.work import read, written
+from convatlas.files import digest
 from convatlas.parts import LayerNorm2d, LocalResponseNorm
 from convatlas.parts.dense import DenseBlock
 from laws import build as variant
@@ -143,6 +144,22 @@ def test_kernels_give_torch_s_result_in_every_way_that_may_be_chosen(name, flat)
             close(native(x), expected)
         close(native(x[:3]), expected[:3])          # another batch
         close(native(x[:1]), expected[:1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_not_a_number_stays_so(name):
+    """A picture with NaN in it gets no plausible score, and no other picture suffers, then or later."""
+    net, x = network(name), torch.randn(3, 3, 12, 11)
+    native = Network(net, (3, 12, 11), 2, {4: 4})
+    spoilt = x.clone()
+    spoilt[1, :, 5, 4] = torch.nan
+    with torch.inference_mode():
+        expected = net(x)
+        assert net(spoilt)[1].isnan().all()
+    found = native(spoilt)
+    assert found[1].isnan().all()
+    close(found[[0, 2]], expected[[0, 2]])
+    close(native(x), expected)
 
 
 def network(name: str, flat: bool = False) -> nn.Module:
@@ -322,6 +339,68 @@ def test_a_compiler_that_fails_or_is_absent_is_told(tmp_path, monkeypatch):
     with pytest.raises(convatlas.ConvatlasError, match=r"install g\+\+ or clang"):
         build.kernels((*build.FLAGS, "-O2"))
     assert "CXX" in (BACKENDS["native"].missing() or "")
+
+
+def test_files_that_were_edited_are_refused(tmp_path):
+    """They would give other scores, plausible ones."""
+    network_ = Network(network("square"), (3, 12, 11), 1)
+    x = np.zeros((1, 3, 12, 11), np.float32)
+    for name, edit in {
+        "native.json": lambda text: text.replace(b'"threads": 1', b'"threads": 2'),
+        "native.safetensors": lambda text: text[:-400] + bytes(400),
+    }.items():
+        stored.save(network_, tmp_path)
+        assert stored.load(tmp_path)(x).shape == (1, 5)
+        before = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(edit(before))
+        assert (tmp_path / name).read_bytes() != before
+        with pytest.raises(convatlas.ConvatlasError, match=rf"{name} has been changed\): deploy again"):
+            stored.load(tmp_path)
+
+
+TINY = ("-O0", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=c++17")      # compiles soon
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    build.kernels.__wrapped__(TINY)
+    (found,) = (tmp_path / "convatlas/native").glob("*.so")
+    return found
+
+
+def test_a_library_that_is_there_needs_no_compiler(library, monkeypatch):
+    before = library.stat().st_mtime_ns
+    monkeypatch.setattr(build, "compiler", lambda: None)
+    assert build.kernels.__wrapped__(TINY).convatlas_lanes() > 0 and library.stat().st_mtime_ns == before
+    monkeypatch.setattr(build, "FLAGS", TINY)
+    assert build.missing() is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a byte flipped", "others may write it", "no checksum"])
+def test_a_library_that_is_not_as_it_was_left_is_compiled_anew(library, damage):
+    content = library.read_bytes()
+    other = library.with_suffix(".other")       # what is loaded here must not change under its process
+    library.rename(other)
+    if damage == "truncated":
+        library.write_bytes(content[: len(content) // 2])
+    elif damage == "a byte flipped":
+        library.write_bytes(content[:5000] + bytes([content[5000] ^ 1]) + content[5001:])
+    else:
+        library.write_bytes(content)
+    library.chmod(0o777 if damage == "others may write it" else 0o700)
+    if damage == "no checksum":
+        library.with_suffix(".sha256").unlink()
+    inode = library.stat().st_ino
+    assert build.kernels.__wrapped__(TINY).convatlas_lanes() > 0
+    assert library.stat().st_ino != inode and library.stat().st_mode & 0o777 == 0o700
+    assert library.with_suffix(".sha256").read_text() == digest(library)
+
+
+def test_without_a_cache_folder_kernels_are_compiled_for_the_process(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert build.kernels.__wrapped__(TINY).convatlas_lanes() > 0
 
 
 def test_a_deployed_folder_answers_by_the_command_line(tmp_path):

@@ -116,9 +116,12 @@ def test_frozen_layers_neither_drift_nor_count_and_resuming_is_exact(name):
     assert all(torch.equal(value, again.state_dict()[key]) for key, value in net.state_dict().items())
 
 
-def test_only_frozen_batchnorm_stands_still():
+def test_only_frozen_parts_stand_still():
     net = network()
-    freeze(net, ["stem"])
+    net.stem.append(nn.Dropout())
+    net.stages[0].append(nn.Dropout())
+    freeze(net, ["stem", "stages.0.0"])
     net.train()
     keep_still(net)
-    assert not net.stem[1].training and net.stages[0][1].training and net.stem.training
+    assert not any(module.training for module in net.stem.modules()) and net.training
+    assert [module.training for module in net.stages[0]] == [False, True, True]

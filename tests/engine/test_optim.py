@@ -5,7 +5,7 @@ import timm.optim
 import torch
 from torch import nn
 
-from convatlas import run
+from convatlas import create_model, run
 from convatlas.engine.optim import optimizer
 from convatlas.errors import ConvatlasError
 
@@ -153,3 +153,12 @@ def test_what_cannot_be_trained_is_said():
         optimizer(net, run.Optim(groups=(run.Group(names="wieght"),)))
     with pytest.raises(ConvatlasError, match=r"optim.momentum is 0.9; set optim.momentum=0"):
         optimizer(net, run.Optim(name="lm"))
+
+
+def test_biases_of_any_shape_are_spared():
+    """LeCun's nets have one for every unit, (C, H, W)."""
+    net = create_model("lecun1989_zipcode")
+    groups = optimizer(net, run.Optim(weight_decay=0.1, decay_bias=False)).param_groups
+    decayed = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
+    assert {name for name, parameter in net.named_parameters() if id(parameter) not in decayed} == {
+        name for name, parameter in net.named_parameters() if name.endswith("bias")}

@@ -125,12 +125,12 @@ def test_large_tiffs_are_mapped(net, pixels, tmp_path, compression, monkeypatch)
     monkeypatch.setattr(pictures, "MAPPED", 1000)
     options = {"compression": "zlib", "tile": (64, 64)} if compression else {}
     tifffile.imwrite(tmp_path / "t.tif", pixels, photometric="rgb", **options)
-    assert isinstance(picture(tmp_path / "t.tif").array, np.memmap) == (compression is None)
+    assert isinstance(picture(tmp_path / "t.tif").array.array, np.memmap) == (compression is None)
     found, = segment(net, [tmp_path / "t.tif"], tmp_path / "out", tile=112)
     assert (tifffile.imread(found.labels) == expected(net, pixels).argmax(0).numpy()).mean() > 0.9999
     whole = (tmp_path / "t.tif").read_bytes()
     (tmp_path / "t.tif").write_bytes(whole[: len(whole) // 2 if compression is None else len(whole) - 100])
-    with pytest.raises(convatlas.ConvatlasError, match=r"t\.tif' is truncated: its pixels end" if compression is None
+    with pytest.raises(convatlas.ConvatlasError, match=r"t\.tif': it is truncated" if compression is None
                        else r"t\.tif'"):
         segment(net, [tmp_path / "t.tif"], tmp_path / "out", tile=112, strict=True)
 

@@ -24,7 +24,7 @@ from ..errors import ConvatlasError
 from ..net.model import Convnet, pair
 from ..net.registry import build, register
 from ..net.segmenter import Decoder, Segmenter
-from ..parts import conv_norm, crop, he_normal_
+from ..parts import conv_norm, he_normal_
 
 Value = bool | int | float | str
 
@@ -62,7 +62,9 @@ class Cropped(Decoder):
     """Cropping of what the padding of the image has added."""
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]
-        return crop(super().forward(maps, size), 0, *size)
+        x = super().forward(maps, size)
+        # not a slice, which torch.export fixes to images that need padding or to those that need none
+        return F.pad(x, [0, size[1] - x.shape[3], 0, size[0] - x.shape[2]])
 
 
 class OnEncoder(Segmenter):
@@ -88,7 +90,9 @@ class OnEncoder(Segmenter):
         self.load_state_dict(trunk, strict=False)
 
     def _maps(self, x: Tensor) -> Iterator[Tensor]:
-        return super()._maps(F.pad(x, [0, -x.shape[3] % self.stride, 0, -x.shape[2] % self.stride], mode="replicate"))
+        # by division, for OpenVINO knows no modulo of sizes
+        high, wide = ((side + self.stride - 1) // self.stride * self.stride - side for side in x.shape[2:])
+        return super()._maps(F.pad(x, [0, wide, 0, high], mode="replicate"))
 
 
 @dataclass(frozen=True)

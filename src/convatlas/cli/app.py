@@ -90,9 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     options = words[:words.index("--")] if "--" in words else words
     debug = "--debug" in options or os.environ.get("CONVATLAS_DEBUG", "") not in ("", "0")
-    for stream in (sys.stdout, sys.stderr):     # a terminal that lacks a sign gets '?' for it, not a traceback
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that lacks a sign gets '?' for it, not a traceback; one that has all, what is not UTF-8 escaped
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="backslashreplace" if stream.encoding.lower() == "utf-8" else "replace")
     console.listen(debug)
     try:
         code = _run(words)

@@ -19,6 +19,7 @@ from ..draw.numbers import duration as duration
 from ..draw.numbers import exact as exact
 from ..draw.numbers import percent as percent
 from ..draw.numbers import short as short
+from ..files import escaped
 
 WIDE = 240      # columns of a table that goes into a file or a pipe, where nothing need be cut
 
@@ -55,7 +56,8 @@ def loading() -> Status:
 
 def document(tree: Any) -> None:
     """One JSON document on stdout; what is not a number becomes null."""
-    out.file.write(json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+    # a name that is not UTF-8 is escaped as JSON itself would: \udce9
+    out.file.write(escaped(json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False)) + "\n")
 
 
 def _finite(tree: Any) -> Any:

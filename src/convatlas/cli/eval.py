@@ -16,12 +16,14 @@ from .options import (
     DATA_HELP,
     OUTPUT,
     REAL,
+    AcceptChanges,
     BatchSize,
     DataDir,
     Debug,
     Device,
     Download,
     Json,
+    MaxPixels,
     Strict,
     Workers,
     argument,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
 
 SHOWN, TOGETHER = "What the network is shown", "Several networks"
 Name = Literal["centre", "alexnet-10crop", "googlenet-144crop", "vgg-dense", "resnet-multiscale"]
-PARTS = {"val": "validation", "train": "training"}
+PARTS = {"val": "validation part", "train": "training part", "test": "test part", "all": "all images"}
 
 
 def evaluate(
@@ -45,11 +47,14 @@ def evaluate(
     models: Annotated[list[Path], argument(
         "MODEL", "A run folder, a deployed folder, or a file of weights: convatlas', torchvision's or timm's.")],
     data: Annotated[str, argument("DATA", DATA_HELP)],
-    split: Annotated[Literal["val", "train"], typer.Option(
-        "--split", help="The part held out, or the part to train on.", rich_help_panel=DATA)] = "val",
+    split: Annotated[Literal["auto", "train", "val", "test", "all"], typer.Option(
+        "--split", help="The part to judge; auto: the test part, else what was held out, else everything.",
+        rich_help_panel=DATA)] = "auto",
+    accept_changes: AcceptChanges = False,
     data_dir: DataDir = None,
     download: Download = False,
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     protocol: Annotated[Name, option("--protocol", panel=SHOWN, help="As a paper judged its networks.",
                                      show_default=True)] = "centre",
     crop_pct: Annotated[float | None, option(
@@ -121,7 +126,7 @@ def evaluate(
     try:
         found = measure(candidates, data, protocol=shown, weights=weights, split=split, objects=objects,
                         batch_size=batch_size, data_dir=data_dir, download=download, device=device, workers=workers,
-                        strict=strict, watch=watch)
+                        strict=strict, max_pixels=max_pixels, accept_changes=accept_changes, watch=watch)
     finally:
         if watch is not None:
             watch.close()
@@ -130,10 +135,10 @@ def evaluate(
     for path in task.write(found, out) if out is not None else ():
         console.plain(f"written: {path}", to=console.err)
     if json:
-        console.document({"run": " + ".join(map(str, models)), "data": found.data, "split": split,
+        console.document({"run": " + ".join(map(str, models)), "data": found.data, "split": found.part,
                           **task.figures(found, top_k)})
     else:
-        _show(f"[bold]{escape(found.model)}[/] on {escape(found.data)}, {PARTS[split]} part", task.told(found, top_k))
+        _show(f"[bold]{escape(found.model)}[/] on {escape(found.data)}, {PARTS[found.part]}", task.told(found, top_k))
 
 
 def _given(context: typer.Context) -> set[str]:

@@ -20,7 +20,8 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write a network as a file that other programs run, read it back with its engine, and compare the scores. It takes
-    images (batch, channels, height, width) that are resized and normalised already: any batch, of ExecuTorch one.
+    images (batch, channels, height, width) that are resized and normalised already: any batch, of ExecuTorch one; where
+    pixels are scored any height and width that the network takes.
 
     [bold]Examples[/]
       convatlas export runs/2026-11-24-resnet18-flowers flowers.onnx
@@ -33,7 +34,8 @@ def export(
     done = write(network(model), file, format)
     if as_json:
         console.document({"file": str(done.path), "format": done.format, "bytes": done.size,
-                          "difference": done.difference})
+                          "difference": done.difference, "takes": done.takes})
         return
     console.out.print(f"written: {escape(str(done.path))} ({done.format}, {console.short(done.size)}B; its scores "
                       f"differ by at most {done.difference:.1e} of the largest)", soft_wrap=True)
+    console.plain(f"takes {done.takes}")

@@ -72,5 +72,10 @@ DataDir = Annotated[str | None, option(
 Download = Annotated[bool, switch("--download", panel=DATA, help="Fetch a named data set that is not there yet.")]
 Strict = Annotated[bool, switch(
     "--strict", panel=DATA, help="Stop at an image that cannot be read; otherwise it is skipped and counted.")]
+AcceptChanges = Annotated[bool, switch(
+    "--accept-changes", panel=DATA, help="Go by what is left of a run's images where its data has changed since.")]
+MaxPixels = Annotated[int | None, option(
+    "--max-pixels", panel=DATA, parser=COUNT, help="Do not decode an image of more pixels; left out: as many as an "
+    "eighth of the free memory holds.")]
 
 Json = Annotated[bool, switch("--json", panel=OUTPUT, help="Print one JSON document and nothing else.")]

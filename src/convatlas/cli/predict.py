@@ -8,8 +8,8 @@ from rich.markup import escape
 
 from ..deploy import reader
 from . import console
-from .options import COUNT, OUTPUT, BatchSize, Debug, Device, Json, Strict, argument, option
-from .paths import pictures, saved
+from .options import COUNT, OUTPUT, BatchSize, Debug, Device, Json, MaxPixels, Strict, argument, option
+from .paths import pictures, saved, told
 
 if TYPE_CHECKING:
     from ..deploy.reader import Prediction
@@ -19,6 +19,7 @@ def predict(
     run: Annotated[Path, argument("RUN", "A run folder, a .safetensors file from one, or a deployed folder.")],
     images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns such as 'photos/*.jpg'.")],
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     batch_size: BatchSize = 64,
     device: Device = "auto",
     debug: Debug = False,
@@ -37,14 +38,15 @@ def predict(
     saved(run)
     files = pictures(images)
     if reader.answers(run, device):              # without torch, whose import takes longer than the answer
-        found = reader.predict(run, files, top_k=top_k, batch_size=batch_size, strict=strict)
+        found = reader.predict(run, files, top_k=top_k, batch_size=batch_size, strict=strict, max_pixels=max_pixels)
     else:
         with console.loading():
             from ..api import predict as guess
 
-        found = guess(run, files, top_k=top_k, device=device, batch_size=batch_size, strict=strict)
+        found = guess(run, files, top_k=top_k, device=device, batch_size=batch_size, strict=strict,
+                      max_pixels=max_pixels)
     failed = [each.error for each in found if each.error is not None]
-    for reason in failed:
+    for reason in (*failed, *told(each.notes for each in found)):
         console.warn(reason)
     if json:
         console.document({"run": str(run), "images": [_plain(each) for each in found]})

@@ -7,8 +7,22 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .options import COUNT, NATURAL, OUTPUT, SPEED, BatchSize, Debug, Device, Json, Strict, argument, option, switch
-from .paths import pictures, saved
+from .options import (
+    COUNT,
+    NATURAL,
+    OUTPUT,
+    SPEED,
+    BatchSize,
+    Debug,
+    Device,
+    Json,
+    MaxPixels,
+    Strict,
+    argument,
+    option,
+    switch,
+)
+from .paths import pictures, saved, told
 
 if TYPE_CHECKING:
     from ..segment.finish import Finished
@@ -38,6 +52,7 @@ def segment(
         "--tta", panel=SPEED, help="Average over 4 flips, 4 rotations, the 7 other symmetries of a square, or all "
         "8.")] = "none",
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     device: Device = "auto",
     debug: Debug = False,
     json: Json = False,
@@ -61,11 +76,11 @@ def segment(
     try:
         found = label(run, files, out, tile=tile, overlap=overlap, tta=tta, probabilities=probabilities,
                       overlay=overlay, instances=instances, batch_size=batch_size, device=device,
-                      strict=strict, watch=bar)
+                      strict=strict, max_pixels=max_pixels, watch=bar)
     finally:
         bar.close()
     failed = [each.error for each in found if each.error is not None]
-    for reason in failed:
+    for reason in (*failed, *told(each.notes for each in found)):
         console.warn(reason)
     if json:
         console.document({"run": str(run), "out": str(out), "images": [vars(each) for each in found]})

@@ -61,7 +61,8 @@ def shard(
                 spoken = time.monotonic()
                 console.plain(f"{done / 1e6:.0f} of {total / 1e6:.0f} MB written", to=console.err)
 
-        index = write_shards(folder, out, shard_bytes=round(shard_mb * 1e6), val_fraction=val, seed=seed, report=report)
+        index = write_shards(folder, out, shard_bytes=round(shard_mb * 1e6), val_fraction=val, seed=seed, report=report,
+                             tell=lambda sentence: console.plain(f"note: {sentence}", to=console.err))
     rows = [{"part": name, "shards": len(shards), "images": sum(each.images for each in shards),
              "bytes": sum(each.bytes for each in shards)}
             for name, shards in index.parts.items()]

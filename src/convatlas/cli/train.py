@@ -19,10 +19,12 @@ from .options import (
     SPEED,
     TRAINING,
     WHOLE,
+    AcceptChanges,
     DataDir,
     Debug,
     DeviceName,
     Download,
+    MaxPixels,
     Strict,
     argument,
     option,
@@ -60,6 +62,7 @@ def train(
         "--cache", panel=DATA, help="Decode image files once and keep the pixels: in memory where they fit (auto), or "
         "on disk.")] = None,
     strict: Strict = False,
+    max_pixels: MaxPixels = None,
     recipe: Annotated[str | None, option(
         "--recipe", panel=TRAINING, metavar="NAME",
         help="Another recipe than the network's own; [bold]convatlas recipe list[/] shows all.")] = None,
@@ -136,6 +139,7 @@ def train(
     resume: Annotated[Path | None, option(
         "--resume", panel=OUTPUT, metavar="RUN",
         help="Go on with an interrupted run; MODEL and DATA come from it.")] = None,
+    accept_changes: AcceptChanges = False,
 ) -> None:
     """Train a network and leave a run folder: weights, metrics, TensorBoard events, and a report to open in a browser.
     What you leave out comes from the network's own recipe, the way its paper trained it. Stronger than the recipe is a
@@ -156,7 +160,7 @@ def train(
         ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
         ("data.source", data), ("data.data_dir", data_dir), ("data.download", download or None),
         ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers),
-        ("data.cache", cache),
+        ("data.cache", cache), ("data.max_pixels", max_pixels),
         ("augment.mixup", mixup), ("augment.cutmix", cutmix), ("loss.label_smoothing", label_smoothing),
         ("optim.name", optimizer), ("optim.lr", lr), ("optim.weight_decay", weight_decay),
         ("optim.clip_grad", clip_grad),
@@ -175,14 +179,15 @@ def train(
             flag = "--force" if force else "--out"
             raise typer.BadParameter("a resumed run goes on in its own folder", param_hint=flag)
         run = resumed(saved(resume), flags, recipe=recipe, config=config, sets=sets or ())
-    _train(run, out, resume, force, auto)
+    _train(run, out, resume, force, auto, accept_changes)
 
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto: bool) -> None:
+def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto: bool,
+           accept: bool) -> None:
     from .progress import Progress
 
     with console.loading():
@@ -191,7 +196,7 @@ def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto:
     speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks
     watch = Progress(console.out) if speaks else None
     try:
-        trained = fit(run, out=out, resume=resume, force=force, auto=auto, watch=watch)
+        trained = fit(run, out=out, resume=resume, force=force, auto=auto, accept_changes=accept, watch=watch)
     except KeyboardInterrupt:                       # before the first step, or a second Ctrl-C
         if speaks:
             again = f"; go on with: convatlas train --resume {watch.folder}" if watch and watch.folder else ""

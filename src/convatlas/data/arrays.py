@@ -4,73 +4,75 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConvatlasError
-from .images import Source, Tensors
+from ..errors import ConvatlasError, nearest
+from .images import ImageSet, Source, Tensors
+from .parts import Part
 from .split import Split
 
 Array = NDArray[np.generic]
 
-TRAIN = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"), ("data", "target"))
-VAL = (("x_val", "y_val"), ("val_images", "val_labels"))
-TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+LABELS = 1_000_000      # fewer classes than this in any set: a larger number is no class
+
+NAMES: dict[Part, tuple[tuple[str, str], ...]] = {      # of pictures and their labels, the first pair that is there
+    "train": (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"),
+              ("data", "target")),
+    "val": (("x_val", "y_val"), ("val_images", "val_labels")),
+    "test": (("x_test", "y_test"), ("test_images", "test_labels")),
+}
+
+
+class Labels(NamedTuple):
+    """The labels of every part, the names of their classes, and how they were read."""
+
+    parts: dict[Part, Tensor]       # int64 (N,), or float32 (N, K) of 0 and 1
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_npz(path: Path, split: Split, classes: tuple[str, ...] = ()) -> Source:
     """Open an `.npz`; `classes` names the labels where they are known beforehand, else its own array `classes` may.
 
-    Pictures are (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1, 3 or 4, as uint8 or as floats in 0..1; labels are
-    integers 0..K-1, or several per picture as 0 and 1 in (N, K). Training prefers the archive's validation arrays over
-    its test arrays, evaluation the reverse.
+    Pictures are (N, H, W), (N, H, W, C) or (N, C, H, W), C being 1, 3 or 4, as `scaled` reads them; labels are class
+    numbers from 0 or 1, names of classes, or 0 and 1 in (N, K).
     """
     arrays = _load(path)
-    train = _part(arrays, TRAIN, path)
-    if train is None:
-        pairs = ", ".join(f"{x} and {y}" for x, y in TRAIN)
-        raise ConvatlasError(f"{str(path)!r} holds {_listed(arrays)}; it needs two arrays named {pairs}")
-    val = _part(arrays, (*TEST, *VAL) if split.for_eval else (*VAL, *TEST), path)
-    parts = [part for part in (train, val) if part is not None]
-    multi_label = train.labels.dim() == 2
-    if len({part.labels.shape[1:] for part in parts}) > 1:
-        shapes = " and ".join(str(tuple(part.labels.shape)) for part in parts)
-        raise ConvatlasError(f"{str(path)!r} has labels of the shapes {shapes}; those of all parts must be of one kind")
-    count = train.labels.shape[1] if multi_label else max(int(part.labels.max()) for part in parts) + 1
-    names = classes or _class_names(arrays, path) or tuple(str(k) for k in range(count))
-    if multi_label and count != len(names):
-        raise ConvatlasError(f"{str(path)!r} has {count} columns of labels, but {len(names)} classes")
-    if count > len(names):
-        raise ConvatlasError(f"{str(path)!r} has the label {count - 1}, but {len(names)} classes; labels count from 0")
+    pairs = {part: pair for part in NAMES if (pair := _pair(arrays, part, path)) is not None}
+    if not pairs or ("train" not in pairs and not split.for_eval):
+        known = ", ".join(f"{x} and {y}" for x, y in NAMES["train"])
+        raise ConvatlasError(f"{str(path)!r} holds {_listed(arrays)}; it needs two arrays named {known}")
+    names = {part: f"{str(path)!r}: {x!r}" for part, (x, _) in pairs.items()}
+    laid = {part: channels_first(arrays[x], names[part]) for part, (x, _) in pairs.items()}
+    for part, (x, y) in pairs.items():
+        if len(arrays[x]) != len(arrays[y]):
+            raise ConvatlasError(f"{names[part]} has {len(arrays[x])} pictures, but {y!r} has {len(arrays[y])} labels")
+    found = _labels({part: arrays[y] for part, (_, y) in pairs.items()}, classes or _class_names(arrays, path), path,
+                    first=0 if classes else 1)
+    multi_label = all(labels.dim() == 2 for labels in found.parts.values())
     if not split.for_eval:
-        _check_classes(train, names, path)
-    notes = single_labels(train.labels, str(path)) if multi_label else ()
-    if val is None:
-        return split.source(path.stem, str(path), names, train, notes, multi_label=multi_label)
-    return Source(path.stem, names, train, val, notes, multi_label)
+        _check_classes(found.parts["train"], found.classes, path)
+    pixels, notes = scaled(list(laid.values()), str(path))
+    sets: dict[Part, ImageSet] = {
+        part: Tensors(torch.from_numpy(images), found.parts[part], f"{path.stem}:{pairs[part][0]}")
+        for part, images in zip(laid, pixels, strict=True)}
+    return split.source(path.stem, str(path), found.classes, sets, (*notes, *found.notes), multi_label=multi_label,
+                        layout=f"arrays {', '.join(x for x, _ in pairs.values())}")
 
 
-def single_labels(labels: Tensor, where: str) -> tuple[str, ...]:
-    """A sentence if labels (N, K) might as well be class numbers."""
-    if (labels.sum(1) != 1).any():
-        return ()
-    return (f"In {where} every picture has exactly one label. If they exclude each other, give one class per "
-            "picture instead.",)
-
-
-def _check_classes(train: Tensors, names: Sequence[str], path: Path) -> None:
-    multi_label = train.labels.dim() == 2
+def _check_classes(train: Tensor, names: Sequence[str], path: Path) -> None:
     if len(names) < 2:
         raise ConvatlasError(f"{str(path)!r} has one class only; a classifier needs at least two")
-    counts = train.labels.sum(0) if multi_label else torch.bincount(train.labels, minlength=len(names))
+    counts = train.sum(0) if train.dim() == 2 else torch.bincount(train, minlength=len(names))
     if (counts == 0).any():
-        empty = names[int(counts.argmin())]
-        raise ConvatlasError(
-            f"{str(path)!r} has no training picture of class {empty!r}; labels are 0..K-1, and each needs pictures"
-        )
+        empty, used = names[int(counts.argmin())], int((counts > 0).sum())
+        raise ConvatlasError(f"{str(path)!r} has no training picture of class {empty!r}: {used} of {len(names)} "
+                             "classes have some; labels are 0..K-1 or 1..K, and each needs pictures")
 
 
 def _load(path: Path) -> dict[str, Array]:
@@ -98,22 +100,19 @@ def _array(archive: Mapping[str, Array], key: str, path: Path) -> Array:
         ) from error
 
 
-def _part(arrays: Mapping[str, Array], pairs: Sequence[tuple[str, str]], path: Path) -> Tensors | None:
-    """The first pair of arrays that is there, checked."""
-    for x, y in pairs:
-        where = f"{str(path)!r}: {x!r}"
+def _pair(arrays: Mapping[str, Array], part: Part, path: Path) -> tuple[str, str] | None:
+    """The first pair of names of a part that is there."""
+    for x, y in NAMES[part]:
         if x in arrays and y in arrays:
-            images, labels = pictures(arrays[x], where), _labels(arrays[y], f"{str(path)!r}: {y!r}")
-            if len(images) != len(labels):
-                raise ConvatlasError(f"{where} has {len(images)} pictures, but {y!r} has {len(labels)} labels")
-            return Tensors(torch.from_numpy(images), torch.from_numpy(labels), f"{path.stem}:{x}")
+            return x, y
         if x in arrays:
-            raise ConvatlasError(f"{where} has no labels {y!r} beside it; the archive holds {_listed(arrays)}")
+            raise ConvatlasError(f"{str(path)!r}: {x!r} has no labels {y!r} beside it; the archive holds "
+                                 f"{_listed(arrays)}")
     return None
 
 
-def pictures(values: Array, where: str) -> NDArray[np.uint8]:
-    """Any of the layouts above as uint8 (N, C, H, W); `where` begins the sentence of an error."""
+def channels_first(values: Array, where: str) -> Array:
+    """Pictures in any of the layouts above as (N, C, H, W); `where` begins the sentence of an error."""
     if values.ndim == 3:
         values = values[:, None]
     elif values.ndim == 4:
@@ -126,31 +125,131 @@ def pictures(values: Array, where: str) -> NDArray[np.uint8]:
         raise ConvatlasError(f"{where} has the shape {values.shape}, not (N, H, W), (N, H, W, C) or (N, C, H, W)")
     if not values.size:
         raise ConvatlasError(f"{where} has the shape {values.shape}: there are no pictures in it")
-    if values.dtype == np.uint8:
-        return np.array(values, dtype=np.uint8, order="C")
-    if values.dtype.kind != "f":
-        raise ConvatlasError(f"{where} holds {values.dtype}; pictures are uint8 in 0..255 or floats in 0..1")
-    floats = values.astype(np.float32, order="C")
-    low, high = float(np.min(floats)), float(np.max(floats))        # NaN, where there is one, comes through both
-    if not (low >= 0 and high <= 1):
-        found = "NaN" if low != low else f"values in {low:g}..{high:g}"
-        raise ConvatlasError(f"{where} holds floats with {found}; they must lie in 0..1 (or be uint8 in 0..255)")
-    return np.rint(floats * 255).astype(np.uint8)
+    return values
 
 
-def _labels(values: Array, where: str) -> NDArray[np.int64] | NDArray[np.float32]:
-    """Class numbers (N,), or 0 and 1 for each class (N, K)."""
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.ndim == 2 and values.dtype.kind in "biuf" and np.isin(values, (0, 1)).all():
-        return values.astype(np.float32)
-    if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise ConvatlasError(f"{where} is {values.dtype} {values.shape}; labels are integers 0..K-1 of shape (N,), "
-                             "or 0 and 1 of shape (N, K) for several labels per picture")
-    labels = values.astype(np.int64)
-    if labels.size and np.min(labels) < 0:
-        raise ConvatlasError(f"{where} has the label {np.min(labels)}; labels are integers 0..K-1")
-    return labels
+def scaled(arrays: Sequence[Array], where: str) -> tuple[list[NDArray[np.uint8]], tuple[str, ...]]:
+    """The pictures of all parts as uint8, and sentences about how they were read unless they are uint8 or in 0..1.
+
+    All that are not uint8 are read by one scale. Whole numbers in 0..255 are taken as they are, also as floats;
+    booleans, and integers that are all 0 or 1, become 0 and 255; uint16 beyond 255 is divided by 257, as 16-bit files
+    are. Anything else is a ConvatlasError.
+    """
+    others = [values for values in arrays if values.dtype != np.uint8]
+    factor, notes = _scale(others, where) if others else (1.0, _dark(arrays, where))
+    return [np.array(values, dtype=np.uint8, order="C") if values.dtype == np.uint8
+            else np.rint(values.astype(np.float32, order="C") * np.float32(factor)).astype(np.uint8)
+            for values in arrays], notes
+
+
+def _scale(arrays: Sequence[Array], where: str) -> tuple[float, tuple[str, ...]]:
+    """The factor that makes 255 of white, and what to tell of it."""
+    kinds = sorted({values.dtype.name for values in arrays})
+    if any(values.dtype.kind not in "buif" for values in arrays):
+        raise ConvatlasError(f"{where} holds pictures as {', '.join(kinds)}; they are integers in 0..255 or floats in "
+                             "0..1")
+    # NaN, where there is one, comes through both
+    low, high = (float(reach([reach(values) for values in arrays])) for reach in (np.min, np.max))
+    floats = [values for values in arrays if values.dtype.kind == "f"]
+    said = f"The pictures of {where} are {', '.join(kinds)} in {low:g}..{high:g}"
+    if low >= 0 and high <= 1:
+        return 255.0, () if floats else (f"{said}: 1 is taken for white.",)
+    if low >= 0 and high <= 255 and all((values == np.rint(values)).all() for values in floats):
+        return 1.0, (f"{said}: they are taken as they are, with 255 for white.",)
+    if kinds == ["uint16"]:
+        return 1 / 257, (f"{said}: 65535 is taken for white, so that the brightest is {round(high / 257)} of 255.",)
+    found = "NaN" if low != low else f"values in {low:g}..{high:g}"
+    raise ConvatlasError(f"{where} holds pictures as {', '.join(kinds)} with {found}; they must be whole numbers in "
+                         "0..255, floats in 0..1, or uint16")
+
+
+def _dark(arrays: Sequence[Array], where: str) -> tuple[str, ...]:
+    if any(float(np.max(values)) > 1 for values in arrays):
+        return ()
+    return (f"The pictures of {where} hold 0 and 1 only, of 255: they are nearly black. If 1 is white, save them as "
+            "booleans.",)
+
+
+def _labels(found: Mapping[Part, Array], names: tuple[str, ...], path: Path, first: int) -> Labels:
+    """The labels of all parts, which are of one kind; `names` are their classes', where these are known, and numbers
+    may count from 0 to `first`.
+    """
+    parts = {part: values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+             for part, values in found.items()}
+    if len({values.shape[1:] for values in parts.values()}) > 1:
+        shapes = " and ".join(str(values.shape) for values in parts.values())
+        raise ConvatlasError(f"{str(path)!r} has labels of the shapes {shapes}; those of all parts must be of one kind")
+    if all(values.ndim == 2 and values.dtype.kind in "biuf" and np.isin(values, (0, 1)).all()
+           for values in parts.values()):
+        return _columns(parts, names, path)
+    if any(values.ndim != 1 for values in parts.values()):
+        odd = next(iter(parts.values()))
+        raise ConvatlasError(f"the labels of {str(path)!r} are {odd.dtype} {odd.shape}; labels are integers of shape "
+                             "(N,), or 0 and 1 of shape (N, K) for several labels per picture")
+    if all(values.dtype.kind in "US" for values in parts.values()):
+        return _named(parts, names, path)
+    return _numbered(parts, names, path, first)
+
+
+def _columns(parts: Mapping[Part, Array], names: tuple[str, ...], path: Path) -> Labels:
+    """0 and 1 in (N, K): several labels, or, where every row has exactly one 1, one class."""
+    count = next(iter(parts.values())).shape[1]
+    if names and count != len(names):
+        raise ConvatlasError(f"{str(path)!r} has {count} columns of labels, but {len(names)} classes")
+    names = names or tuple(map(str, range(count)))
+    tensors = {part: torch.from_numpy(values.astype(np.float32)) for part, values in parts.items()}
+    if any((labels.sum(1) != 1).any() for labels in tensors.values()):
+        return Labels(tensors, names)
+    return Labels({part: labels.argmax(1) for part, labels in tensors.items()}, names,
+                  (f"In {path} every picture has exactly one of {count} labels: they are read as one class each.",))
+
+
+def _named(parts: Mapping[Part, Array], names: tuple[str, ...], path: Path) -> Labels:
+    """Names of classes, as text."""
+    try:
+        texts = {part: np.char.decode(values.astype(np.bytes_), "utf-8") if values.dtype.kind == "S" else values
+                 for part, values in parts.items()}
+    except UnicodeDecodeError as error:
+        raise ConvatlasError(f"the labels of {str(path)!r} are text that is not UTF-8: {error.reason}; save them as "
+                             "strings") from error
+    known = sorted({str(name) for values in texts.values() for name in np.unique(values)})
+    if unknown := sorted({*known} - {*names}) if names else []:
+        raise ConvatlasError(f"{str(path)!r} has the label {unknown[0]!r}, which is none of its classes"
+                             f"{nearest(unknown[0], names)}")
+    note = () if names else (f"The labels of {path} are text: the classes are {len(known)} names, sorted.",)
+    names = names or tuple(known)
+    places = {name: number for number, name in enumerate(names)}
+    return Labels({part: torch.tensor([places[str(name)] for name in values.tolist()], dtype=torch.int64)
+                   for part, values in texts.items()}, names, note)
+
+
+def _numbered(parts: Mapping[Part, Array], names: tuple[str, ...], path: Path, first: int) -> Labels:
+    """Class numbers from 0, or, where none is 0 and `first` is 1, from 1."""
+    kinds = sorted({values.dtype.name for values in parts.values()})
+    whole = all(values.dtype.kind in "biu" or (values.dtype.kind == "f" and bool((values == np.rint(values)).all()))
+                for values in parts.values())
+    if not whole:
+        raise ConvatlasError(f"the labels of {str(path)!r} are {', '.join(kinds)}; labels are integers 0..K-1, 1..K or "
+                             "names of classes")
+    numbers = {part: values.astype(np.int64) for part, values in parts.items()}
+    low, high = (int(reach([reach(values) for values in numbers.values()])) for reach in (np.min, np.max))
+    if low < 0:
+        raise ConvatlasError(f"{str(path)!r} has the label {low}; labels are integers 0..K-1 or 1..K")
+    if high >= LABELS:
+        raise ConvatlasError(f"{str(path)!r} has the label {high}, but no set has {LABELS} classes; labels are "
+                             "integers 0..K-1 or 1..K")
+    notes: tuple[str, ...] = ()
+    if low == first == 1 and len(names) <= high:
+        numbers = {part: values - 1 for part, values in numbers.items()}
+        notes = (f"The labels of {path} are 1 to {high} and never 0: they are taken to count from 1.",)
+        names, high = names or tuple(str(number) for number in range(1, high + 1)), high - 1
+    if names and high >= len(names):
+        raise ConvatlasError(f"{str(path)!r} has the label {high + len(notes)}, but {len(names)} classes; labels count "
+                             f"from {len(notes)}")
+    if "bool" in kinds:
+        notes = (*notes, f"The labels of {path} are booleans: False is class 0, True class 1.")
+    return Labels({part: torch.from_numpy(values) for part, values in numbers.items()},
+                  names or tuple(map(str, range(high + 1))), notes)
 
 
 def _class_names(arrays: Mapping[str, Array], path: Path) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -18,11 +18,14 @@ from torch import Tensor
 
 from ..errors import ConvatlasError
 from ..files import cache_dir, whole_write
+from ..memory import available_bytes as available_bytes
+from ..pixels import Decoding
 from ..run import Data
-from .images import Files, ImageSet, Subset, UnreadableImage
+from .images import Files, ImageSet, Subset, UnreadableImage, decoded_as
 from .transform import Transform
 
 MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table
+RULES = 2                       # of decoding: raised when the same file gives other pixels
 FORMAT = 1                      # ends the table; the oldest files lack it
 SAMPLE = 64                     # files whose headers tell how much memory all will take
 CHUNK = 256                     # pictures decoded between two writes
@@ -35,13 +38,14 @@ def prepared(
     """The set as it is best read by `transform`: files cached as `data.cache` says, and scaled down as `data.decode`
     does.
 
-    Sets that are not files come back unchanged. `processes` of this machine will each do this; `tell` gets sentences
-    about what takes long. Raises ConvatlasError where the cache cannot be written.
+    Other sets are only told how their pictures are decoded. `processes` of this machine will each do this; `tell` gets
+    sentences about what takes long. Raises ConvatlasError where the cache cannot be written.
     """
-    files = _files(images)
+    how = Decoding(short_side(transform) if config.decode == "auto" else None, transform.range, config.max_pixels)
+    files = as_files(images)
     if files is None:
-        return images
-    files = Files(files.paths, files.labels, short_side(transform) if config.decode == "auto" else None)
+        return decoded_as(images, how._replace(least=None))
+    files = Files(files.paths, files.labels, how)
     cache = config.cache
     if cache == "auto":
         cache = "memory" if processes * expected_bytes(files) < available_bytes() / 4 else "off"
@@ -147,21 +151,14 @@ def on_disk(files: Files, folder: Path, tell: Callable[[str], None]) -> Cached:
 def expected_bytes(files: Files) -> int:
     """About how much memory all pixels take, from the headers of some files spread over the set."""
     step = max(1, len(files) // SAMPLE)
-    sizes = [_header_bytes(path, files.least) for path in files.paths[::step]]
+    sizes = [_header_bytes(path, files.how.least) for path in files.paths[::step]]
     return sum(sizes) * len(files) // len(sizes)
 
 
-def available_bytes() -> int:
-    """Memory that can be taken without swapping, the limit of a container included; 0 where the system does not say."""
-    found = [_meminfo(Path("/proc/meminfo")), *(_cgroup(Path(folder))
-                                                for folder in ("/sys/fs/cgroup", "/sys/fs/cgroup/memory"))]
-    return min((each for each in found if each is not None), default=_pages())
-
-
-def _files(images: ImageSet) -> Files | None:
+def as_files(images: ImageSet) -> Files | None:
     """The set as files, where it is nothing else."""
     if isinstance(images, Subset):
-        base = _files(images.base)
+        base = as_files(images.base)
         return base and Files([base.paths[i] for i in images.indices.tolist()], images.labels)
     return images if isinstance(images, Files) else None
 
@@ -198,9 +195,7 @@ def _decoded(files: Files) -> Iterator[Tensor | UnreadableImage]:
 
 
 def _digest(files: Files) -> str:
-    import torchvision
-
-    text = hashlib.sha256(f"{torchvision.__version__} {PIL.__version__} {files.least}".encode())
+    text = hashlib.sha256(f"{PIL.__version__} {RULES} {files.how}".encode())
     for path in files.paths:
         try:
             found = path.stat()
@@ -250,26 +245,4 @@ def _header_bytes(path: Path, least: int | None) -> int:
                 image.draft(None, (2 * least, 2 * least))
             return image.width * image.height * (1 if image.mode in ("1", "L", "LA", "La", "I;16") else 3)
     except Exception:       # as many kinds as `read_image` knows; such a file takes no memory
-        return 0
-
-
-def _meminfo(path: Path) -> int | None:
-    lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def _cgroup(folder: Path) -> int | None:
-    """Memory left under a control group's limit, in the names of version 2 and of version 1."""
-    for limit, usage in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
-        if (folder / limit).is_file() and (folder / usage).is_file():
-            most = (folder / limit).read_text(encoding="utf-8").strip()
-            return None if most == "max" else max(0, int(most) - int((folder / usage).read_text(encoding="utf-8")))
-    return None
-
-
-def _pages() -> int:
-    """Free pages, where the system counts them otherwise."""
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
         return 0

@@ -19,7 +19,7 @@ def read_digits() -> Source:
     held = torch.zeros(len(digits), dtype=torch.bool)
     held[validation_indices()] = True
     train, val = (Subset(digits, part.nonzero().flatten()) for part in (~held, held))
-    return Source("digits", DIGITS, train, val)
+    return Source("digits", DIGITS, train, val, parted=True, layout="digits that come along")
 
 
 def validation_indices() -> list[int]:

@@ -1,20 +1,21 @@
 """Sets of labelled pictures, in memory or on disk, and how one picture file becomes a tensor."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
-from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from ..pixels import AS_IT_IS, Decoding, Range, decode, to_array
 from ..pixels import UnreadableImage as UnreadableImage
-from ..pixels import to_array, unreadable
-from .jpeg import plain_size
-
-ORIENTATION = 0x0112    # EXIF's tag; 1: as it is
 
 
 class ImageSet(Protocol):
@@ -59,24 +60,38 @@ class Tensors:
         return f"{self._name}[{index}]"
 
 
-class Files:
-    """Picture files, decoded when they are read: one path and one label each; `least` as in `read_image`."""
+class Encoded:
+    """Pictures that are decoded when they are read, as `how` says."""
 
-    def __init__(self, paths: Sequence[Path], labels: Tensor, least: int | None = None):
+    how: Decoding = AS_IT_IS
+
+    def encoded(self, index: int) -> Path | bytes | None:
+        """The picture's file, or its bytes; None where it cannot be had by itself."""
+        return None
+
+
+class Files(Encoded):
+    """Picture files: one path and one label each."""
+
+    def __init__(self, paths: Sequence[Path], labels: Tensor, how: Decoding = AS_IT_IS):
         self.paths = tuple(paths)
         self.labels = _labels(labels, len(paths))
-        self.least = least
+        self.how = how
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def read(self, index: int) -> Tensor:
         """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""
-        return read_image(self.paths[index], self.least)
+        return read_image(self.paths[index], self.how)
 
     def name(self, index: int) -> str:
         """The path."""
         return str(self.paths[index])
+
+    def encoded(self, index: int) -> Path:
+        """The path."""
+        return self.paths[index]
 
 
 class Subset:
@@ -99,6 +114,56 @@ class Subset:
         return self.base.name(int(self.indices[index]))
 
 
+class Joined:
+    """Several sets of pictures as one, one after the other."""
+
+    def __init__(self, sets: Sequence[ImageSet]):
+        self.sets = tuple(sets)
+        self.labels = torch.cat([images.labels for images in sets])
+        self._ends = list(accumulate(map(len, sets)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def read(self, index: int) -> Tensor:
+        """The picture as uint8 (C, H, W); raises UnreadableImage."""
+        images, place = self.at(index)
+        return images.read(place)
+
+    def name(self, index: int) -> str:
+        """The name in its own set."""
+        images, place = self.at(index)
+        return images.name(place)
+
+    def at(self, index: int) -> tuple[ImageSet, int]:
+        """The set that a picture is in, and its number there."""
+        number = bisect_right(self._ends, index)
+        return self.sets[number], index - self._ends[number] + len(self.sets[number])
+
+
+def decoded_as(images: ImageSet, how: Decoding) -> ImageSet:
+    """The same pictures, decoded as `how` says; those in memory are already."""
+    if isinstance(images, Joined):
+        return Joined([decoded_as(each, how) for each in images.sets])
+    if not isinstance(images, Subset | Encoded):
+        return images
+    other = copy(images)
+    if isinstance(other, Subset):
+        other.base = decoded_as(other.base, how)
+    else:
+        other.how = how
+    return other
+
+
+def encoded(images: ImageSet, index: int) -> Path | bytes | None:
+    """A picture's file, or its bytes; None of pictures in memory, and of those that cannot be had one by one."""
+    if isinstance(images, Subset):
+        return encoded(images.base, int(images.indices[index]))
+    if isinstance(images, Joined):
+        return encoded(*images.at(index))
+    return images.encoded(index) if isinstance(images, Encoded) else None
+
+
 @dataclass(frozen=True)
 class Source:
     """Opened data: its classes in the order of the labels, the pictures to learn from and those to be judged on."""
@@ -114,56 +179,26 @@ class Source:
     layout: str = ""                    # how the data lies on disk, in some words
 
 
-def read_image(path: Path, least: int | None = None) -> Tensor:
-    """A picture file as uint8 (1 or 3, H, W), turned as its EXIF orientation says; raises UnreadableImage.
+def read_image(path: Path, how: Decoding = AS_IT_IS) -> Tensor:
+    """A picture file as uint8 (1 or 3, H, W), by the rules of `pixels`; raises UnreadableImage.
 
-    With `least`, a JPEG whose short side is at least four times that is decoded at a half, a quarter or an eighth of
-    its size, so that twice `least` remains. Measured for `least` = 256 on textures of 1024×1360 and 2048×2720, then
+    With `how.least`, a JPEG whose short side is at least four times that is decoded at a half, a quarter or an eighth
+    of its size, so that twice `least` remains. Measured for `least` = 256 on textures of 1024×1360 and 2048×2720, then
     resized to 256: 1.3 and 2.2 times as fast, and pixels differ by 0.4 of 255 in the mean, by 3 at most.
     """
-    try:
-        return decode(path.read_bytes(), least)
-    except Exception as error:
-        raise unreadable(path, error) from error
+    return as_tensor(decode(path, how).pixels)
 
 
-def decode(content: bytes, least: int | None = None) -> Tensor:
-    """The bytes of a picture file as `read_image` gives them; raises UnreadableImage, and whatever Pillow raises.
+def to_tensor(image: Image.Image, span: Range | None = None) -> Tensor:
+    """A Pillow image as uint8: grey kinds (1, H, W), others RGB (3, H, W); `span` is the range of more than 8 bits.
 
-    A plain JPEG is decoded by torchvision, which is faster; all others, and those that torchvision fails on, are left
-    to Pillow.
+    Raises UnreadableImage.
     """
-    size = plain_size(content)
-    if size is not None and (least is None or min(size) < 4 * least):
-        pixels = _decoded(content)
-        if pixels is not None:
-            return pixels
-    with Image.open(BytesIO(content)) as image:
-        if image.format != "JPEG" or image.mode not in ("L", "RGB"):
-            return to_tensor(image)
-        whole = image.size
-        if least is not None:
-            image.draft(None, (2 * least, 2 * least))       # the smallest of 1/1, 1/2, 1/4, 1/8 that is not below
-        if image.size != whole or image.getexif().get(ORIENTATION, 1) != 1:
-            return to_tensor(image)
-        pixels = _decoded(content)
-        return to_tensor(image) if pixels is None else pixels
+    return as_tensor(to_array(image, span))
 
 
-def _decoded(content: bytes) -> Tensor | None:
-    """A JPEG by torchvision; None where it lacks a decoder, or the bytes are broken: Pillow then says why."""
-    try:
-        from torchvision.io import decode_jpeg
-
-        pixels: Tensor = decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8))
-    except (ImportError, RuntimeError):
-        return None
-    return pixels
-
-
-def to_tensor(image: Image.Image) -> Tensor:
-    """A Pillow image as uint8: grey kinds (1, H, W), others RGB (3, H, W), without alpha; raises UnreadableImage."""
-    pixels = to_array(image)
+def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """Pixels (H, W) or (H, W, 3) as (1 or 3, H, W)."""
     if pixels.ndim == 2:
         return torch.from_numpy(pixels)[None]
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -15,7 +15,7 @@ from ..errors import ConvatlasError
 from .cache import Cached
 from .draws import image_seeds
 from .images import Files, ImageSet, Subset, Tensors, UnreadableImage
-from .reading import Read, filler, skip, start_worker, started
+from .reading import Read, filled, filler, skip, start_worker, started
 from .sampling import balanced, permutation
 from .sampling import stable_seed as stable_seed
 from .transform import Transform
@@ -48,11 +48,12 @@ class Loader:
     """Batches of an image set; `batch_size` counts the images of all `world` processes together.
 
     Each global batch, the short last one included, is split contiguously over the processes; one that gets no image, or
-    none that can be read, yields a single filler, so that all stay in step. Unreadable images are left out and noted in
-    `skipped` (index -> reason); with `strict` they raise. `sampling="balanced"` draws every class equally often
-    (`sampling.balanced`), always shuffled. `workers` processes read and transform images ahead and stay for the next
-    epoch; so a loader serves one epoch at a time. A set in memory is transformed in whole batches; where the transform
-    is not random and the result takes less than 1 GiB, once, by the main process.
+    none that can be read, yields a single filler, so that all stay in step. A last batch of fewer than `least` images
+    is joined to the one before, and shares are filled up to their part of `least`. Unreadable images are left out and
+    noted in `skipped` (index -> reason); with `strict` they raise. `sampling="balanced"` draws every class equally
+    often (`sampling.balanced`), always shuffled. `workers` processes read and transform images ahead and stay for the
+    next epoch; so a loader serves one epoch at a time. A set in memory is transformed in whole batches; where the
+    transform is not random and the result takes less than 1 GiB, once, by the main process.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Loader:
         transform: Transform,
         batch_size: int,
         *,
+        least: int = 1,
         seed: int = 0,
         shuffle: bool = False,
         sampling: Literal["all", "balanced"] = "all",
@@ -74,18 +76,18 @@ class Loader:
         if batch_size < 1 or workers < 0 or not 0 <= rank < world:
             raise ValueError(f"batch_size={batch_size}, workers={workers}, rank={rank} of world={world}")
         self.images = images
-        self.steps = math.ceil(len(images) / batch_size)
+        self._sizes = sizes(len(images), batch_size, least)
+        self.steps = len(self._sizes)
         self.skipped: dict[int, str] = {}
         self._transform = transform
         # Files only: other sets may not be thread-safe. Workers are parallel enough by themselves.
         threads = 1 if workers or not _are_files(images) else max(1, (os.cpu_count() or 1) // world)
         self._reader = _Reader(images, transform, seed, threads)
         self._jobs: list[_Job] = []
-        self._batch_size = batch_size
         self._seed = seed
         self._shuffle = shuffle
         self._balanced = sampling == "balanced"
-        self._rank, self._world = rank, world
+        self._rank, self._world, self._least = rank, world, least // world
         self._ahead = DataLoader(
             self._reader,
             batch_size=None,
@@ -104,6 +106,7 @@ class Loader:
         shares = [_share(batch, self._rank, self._world) for batch in plan]
         for batch, read in zip(plan, self._read(shares, epoch), strict=True):
             skip(self.skipped, read.unreadable, len(self.images), self._strict)
+            read = filled(read, self._least)
             yield Batch(read.images, read.labels, read.indices, len(batch))
 
     def _plan(self, epoch: int) -> list[Tensor]:
@@ -116,7 +119,7 @@ class Loader:
             order = self.images.order(self._seed, epoch)
         else:
             order = permutation(len(self.images), self._seed, epoch)
-        return list(torch.split(order, self._batch_size))
+        return list(torch.split(order, self._sizes))
 
     def _read(self, shares: list[Tensor], epoch: int) -> Iterator[Read[Tensor]]:
         if self._keeps():
@@ -226,6 +229,15 @@ def _joined(parts: list[Tensor]) -> Tensor:
     shared = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
     whole = torch.empty(0, dtype=parts[0].dtype).set_(shared, 0, shape, torch.empty(shape, device="meta").stride())
     return torch.cat(parts, out=whole)
+
+
+def sizes(count: int, batch_size: int, least: int = 1) -> list[int]:
+    """Images in each batch of an epoch over `count`; the last is joined to the one before if it has fewer than `least`.
+    """
+    found = [min(batch_size, count - first) for first in range(0, count, batch_size)]
+    if len(found) > 1 and found[-1] < least:
+        found[-2:] = [found[-2] + found[-1]]
+    return found
 
 
 def _share(batch: Tensor, rank: int, world: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from ..errors import ConvatlasError
 from ..files import cache_dir
-from .arrays import pictures, read_npz
+from .arrays import channels_first, read_npz, scaled
 from .binary import read_cifar, read_idx
 from .classes import CIFAR10, CIFAR100, DIGITS, FASHION
 from .images import Source, Tensors
@@ -70,7 +70,9 @@ def _present(path: Path) -> Path | None:
 
 
 def _source(name: str, train: tuple[Any, Any], test: tuple[Any, Any]) -> Source:
-    return Source(name, NAMED[name].classes, _part(name, "train", *train), _part(name, "test", *test))
+    judged = _part(name, "test", *test)
+    return Source(name, NAMED[name].classes, _part(name, "train", *train), judged, test=judged, parted=True,
+                  layout=f"the files of {name}")
 
 
 def _part(name: str, which: str, images: Any, labels: Any) -> Tensors:
@@ -81,7 +83,8 @@ def _part(name: str, which: str, images: Any, labels: Any) -> Tensors:
         raise ConvatlasError(f"{where} has {len(images)} images and {len(values)} labels; fetch its files again")
     if int(values.min()) < 0 or int(values.max()) > last:
         raise ConvatlasError(f"{where} has labels {int(values.min())}..{int(values.max())}, not 0..{last}")
-    return Tensors(torch.from_numpy(pictures(images, where)), values, f"{name}:{which}")
+    (pixels,), _ = scaled([channels_first(np.asarray(images), where)], where)
+    return Tensors(torch.from_numpy(pixels), values, f"{name}:{which}")
 
 
 def _idx(name: str, folder: Path, found: list[Path], split: Split) -> Source:

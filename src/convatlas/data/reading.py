@@ -35,6 +35,16 @@ def filler(images: Images, labels: Tensor, unreadable: dict[int, str]) -> Read[I
     return Read(images, labels.new_zeros(1, *labels.shape[1:]), torch.full((1,), -1), unreadable)
 
 
+def filled(read: Read[Tensor], least: int) -> Read[Tensor]:
+    """The share with fillers behind it, if it has fewer images than `least`: some could not be read."""
+    missing = least - len(read.indices)
+    if missing <= 0:
+        return read
+    images, labels, indices = (torch.cat([part, torch.full((missing, *part.shape[1:]), value, dtype=part.dtype)])
+                               for part, value in ((read.images, 0), (read.labels, 0), (read.indices, -1)))
+    return Read(images, labels, indices, read.unreadable)
+
+
 def skip(skipped: dict[int, str], unreadable: Mapping[int, str], count: int, strict: bool) -> None:
     """Note in `skipped` what could not be read, of `count` images in all; a ConvatlasError if none could, or one with
     `strict`.

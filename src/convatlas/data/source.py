@@ -1,8 +1,10 @@
 """Opens what `--data` names: our own digits, a data set known by name, a folder of images, an `.npz`, or shards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import ConvatlasError, nearest
+from ..files import escaped
 from ..run import Data
 from .arrays import read_npz
 from .embedded import read_digits
@@ -19,12 +21,16 @@ __all__ = ["Files", "ImageSet", "Source", "Subset", "Tensors", "UnreadableImage"
 def open_data(config: Data, *, seed: int = 0, for_eval: bool = False) -> Source:
     """The data that `config.source` names.
 
-    A data set's own test part (or validation folder, or arrays) is what `val` holds. Data without one is split by
-    `seed`, stratified, `config.val_fraction` of it being held out; with `for_eval` nothing is held out and `val` is
-    all of it. `for_eval` also prefers a test part where there is a validation part too, and allows a single class.
-    Raises ConvatlasError where the data is absent, empty, damaged or of another layout.
+    Parts of its own stay what they are: `val` holds the validation part, or the test part where there is no other, and
+    `test` the test part. Data without parts is split by `seed`, stratified, `config.val_fraction` of it being held out;
+    with `for_eval` nothing is held out, and `train` and `val` are all of it. `for_eval` also allows a single class, and
+    data that has a test part only. Raises ConvatlasError where the data is absent, empty, damaged or of another layout.
     """
-    split = Split(config.val_fraction, seed, for_eval)
+    found = _opened(config, Split(config.val_fraction, seed, for_eval))
+    return replace(found, name=escaped(found.name))     # it goes into weights, whose texts are UTF-8
+
+
+def _opened(config: Data, split: Split) -> Source:
     if config.source == "digits":
         return read_digits()
     if config.source in NAMED:

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from ..pixels import Range
 from ..run import Augment, Preprocess
 from . import augment as how
 from .images import UnreadableImage, to_tensor
@@ -47,6 +48,7 @@ class Transform:
     augment: Augment
     fit: str                            # preprocess.fit: what normalises in place of `mean` where not "none"
     fitted: Mapping[str, Tensor]        # what data/fitted.py measured for it, and for augment.pca_from = data
+    range: Range | None = None          # of pictures that are decoded for it
 
     @property
     def random(self) -> bool:
@@ -67,7 +69,7 @@ class Transform:
 
     def seeded(self, image: Image.Image | Tensor, seed: int) -> Tensor:
         """One picture, all randomness coming from `seed` (0 to 2⁶³−1); torch's global generator is left as it was."""
-        pixels = image if isinstance(image, Tensor) else to_tensor(image)
+        pixels = image if isinstance(image, Tensor) else to_tensor(image, self.range)
         if pixels.dim() != 3:
             raise ConvatlasError(f"a picture is uint8 (C, H, W), not {pixels.dtype} {tuple(pixels.shape)}")
         return self.batch(pixels[None], torch.tensor([seed]))[0]
@@ -171,7 +173,7 @@ def make_transform(
         raise ConvatlasError(f"preprocess.std must be above 0, not {std}")
     mean = _per_channel("mean", preprocess.mean, IMAGENET_MEAN, in_chans)
     return Transform(size, in_chans, mean, std, preprocess.crop_pct, preprocess.interpolation, augment,
-                     preprocess.fit, fitted)
+                     preprocess.fit, fitted, preprocess.range)
 
 
 def _check(preprocess: Preprocess, a: Augment, channels: int, fitted: Mapping[str, Tensor]) -> None:
@@ -215,7 +217,9 @@ def _per_channel(
 
 
 def as_channels(pixels: Tensor, wanted: int) -> Tensor:
-    """Grey to RGB by repetition, RGB to grey by luminance (ITU-R BT.601), alpha dropped."""
+    """Grey to RGB by repetition, RGB to grey by luminance (ITU-R BT.601), a fourth channel dropped: of arrays
+    nothing says that it is opacity, which files are laid on white by.
+    """
     from torchvision.transforms.v2 import functional as F
 
     if pixels.shape[-3] == wanted:

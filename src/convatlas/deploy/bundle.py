@@ -19,10 +19,11 @@ from ..engine.allocator import use
 from ..errors import ConvatlasError
 from ..files import DEPLOYED, check_format, is_deployed
 from ..net import registry
-from ..net.card import Card
+from ..net.card import Card, Provenance
 from ..net.layers import macs
 from ..net.model import Convnet, by, pair
 from ..run import Loss, Preprocess
+from ..runs.manifest import copy as copy_manifest
 from ..weights import conventions
 from ..weights.checkpoints import load
 from ..zoo import transforms
@@ -111,6 +112,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
             folder.mkdir(parents=True, exist_ok=True)
             (folder / DEPLOYED).unlink(missing_ok=True)
             _fill(folder, made, Path(work) / report.chosen, net, example, precision)
+            copy_manifest(model if isinstance(model, str | Path) else None, folder)
             _describe(folder, made, report, net, example, precision)
         except OSError as error:
             raise ConvatlasError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
@@ -138,7 +140,9 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
         raise ConvatlasError(f"{str(folder)!r} lacks {backend.file}: deploy it again")
     fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
     use("auto", about["macs"] * len(example), where)
-    return Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+    net = Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+    net.card = replace(net.card, provenance=Provenance(path=str(folder.resolve())))
+    return net
 
 
 def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, example: Tensor,
@@ -236,12 +240,12 @@ def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, 
     shown = transforms(net)
     size = shown.size
     return {
-        "format": FORMAT, **written(net.card, shown.fit), "backend": report.chosen, "file": file,
-        "precision": precision,
+        "format": 1 if shown.range is None else FORMAT, **written(net.card, shown.fit), "backend": report.chosen,
+        "file": file, "precision": precision,
         "example": list(example.shape), "difference": error, "macs": macs(net),
         "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean),
                   "std": list(shown.std), "resize": [max(1, round(side / shown.crop_pct)) for side in size],
-                  "interpolation": shown.interpolation},
+                  "interpolation": shown.interpolation, "range": shown.range and list(shown.range)},
         "measured": [asdict(candidate) for candidate in report.candidates],
         "int8": None if report.int8 is None else asdict(report.int8),
         "versions": versions(PACKAGES),

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError, nearest
-from ..net.model import Convnet
+from ..net.model import Convnet, by
+from ..net.segmenter import Segmenter
 from .backends import BACKENDS, exported
 from .backends.onnx_runtime import write_onnx
 from .backends.open_vino import write_ir
@@ -26,18 +27,19 @@ class Exported:
     """A file that was written, read back by its engine, and compared with the network.
 
     `size` is bytes on disk (OpenVINO's two files together), `difference` the scores' largest, relative to the largest
-    score.
+    score; `takes` says in words which images the file takes.
     """
 
     path: Path
     format: Format
     size: int
     difference: float
+    takes: str
 
 
 def export(model: Convnet, path: str | Path, format: Format | None = None) -> Exported:
     """Write `model` for images (batch, in_chans, h, w) of its size, any batch, and check that the file gives the same
-    scores.
+    scores; one that scores pixels for every size that it takes, which is checked at a second one.
 
     onnx: input `image`, output `scores`, weights inside (.onnx); torch: a torch.export program (.pt2); openvino: .xml
     with its .bin; executorch: a .pte for XNNPACK, of batch 1. Without `format` the suffix says which. The network is
@@ -63,11 +65,40 @@ def export(model: Convnet, path: str | Path, format: Format | None = None) -> Ex
     except OSError as error:
         raise ConvatlasError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
     off = difference(model, images, read(target, images))
+    another = _another(model) if kind != "executorch" else None
+    if another is not None:
+        images = torch.randn(1, model.in_chans, *another, generator=dice)
+        off = max(off, difference(model, images, read(target, images)))
     if not off <= TOLERANCE["fp32"]:
         raise ConvatlasError(f"{str(target)!r} gives scores that differ by {off:.1e} of the largest: it is not "
                              f"{model.name}")
     files = [target, target.with_suffix(".bin")] if kind == "openvino" else [target]
-    return Exported(target, kind, sum(file.stat().st_size for file in files), off)
+    return Exported(target, kind, sum(file.stat().st_size for file in files), off, _takes(model, kind))
+
+
+def _another(model: Convnet) -> tuple[int, int] | None:
+    """A size besides its own that a network which scores pixels takes."""
+    if not isinstance(model, Segmenter):
+        return None
+    (height, width), step = model.image_size, max(model.step, 9)
+    return next((size for size in ((height + step, width + 2 * step), (height + model.step, width))
+                 if model.accepts(size)), None)
+
+
+def _takes(model: Convnet, kind: Format) -> str:
+    """The images that a file takes, in words."""
+    own = by(model.image_size)
+    if kind == "executorch":
+        return f"one image at a time, of {own} pixels"
+    if not isinstance(model, Segmenter) or _another(model) is None:
+        return f"any batch of images of {own} pixels"
+    least = model.least_side or max(model.image_size)
+    if model.step == 1:
+        return "any batch of images of any height and width" + (", except where they leave a map of one pixel"
+                                                                if kind == "torch" else f" from {least} pixels")
+    sides = ", ".join(str(least + i * model.step) for i in range(3))
+    return f"any batch of images with sides of {sides}, … pixels" + (
+        "; others are refused" if kind == "torch" else ", and does not refuse others: crop or pad them first")
 
 
 def _format(path: Path, given: str | None) -> Format:

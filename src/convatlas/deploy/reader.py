@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-FORMAT = 1              # of deploy.json, as it is read here
+FORMAT = 2              # of deploy.json, as it is read here; 2 where `input` names a range of values
 MANY = 64                               # pictures from which on weights are laid out as tuned
 MAX_PIXELS = 2**26                      # of a resized picture, as in data/transform.py
 
@@ -36,6 +36,7 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
     error: str | None = None
+    notes: tuple[str, ...] = ()     # keys of pixels.NOTES: what of the picture is not shown as it is stored
 
 
 def answers(folder: str | Path, device: str = "auto") -> bool:
@@ -47,7 +48,7 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
     try:
         about = _about(folder)
         given = about["input"]
-        return (about["format"] == FORMAT and about["backend"] in _ENGINES and _there(about["backend"])
+        return (about["format"] <= FORMAT and about["backend"] in _ENGINES and _there(about["backend"])
                 and given["fit"] == "none" and given["channels"] in (1, 3)
                 and given["interpolation"] != "nearest")        # Pillow and torch round halves differently there
     except (OSError, ValueError, KeyError, TypeError):      # deploy.bundle.deployed says what is wrong with it
@@ -55,20 +56,24 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
 
 
 def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5, batch_size: int = 64,
-            strict: bool = False) -> list[Prediction]:
+            strict: bool = False, max_pixels: int | None = None) -> list[Prediction]:
     """Predictions as `convatlas.predict` returns them, for picture files and a folder of which `answers` is true."""
     import numpy as np
 
-    from ..pixels import UnreadableImage, read  # NumPy and Pillow
+    from ..pixels import Decoding, UnreadableImage, decode  # NumPy and Pillow
 
     about = _about(folder)
+    span = about["input"].get("range")
+    how = Decoding(range=span and (span[0], span[1]), most=max_pixels)
     run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
     found: list[Prediction | None] = [None] * len(images)
+    notes: dict[int, tuple[str, ...]] = {}
     for start in range(0, len(images), batch_size):
         batch: dict[int, Floats] = {}
         for i in range(start, min(start + batch_size, len(images))):
             try:
-                batch[i] = prepared(read(Path(images[i])), about["input"])
+                picture = decode(Path(images[i]), how)
+                batch[i], notes[i] = prepared(picture.pixels, about["input"]), tuple(sorted(picture.notes))
             except UnreadableImage as error:
                 if strict:
                     raise
@@ -78,7 +83,8 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
             names = about["classes"] or [str(i) for i in range(shares.shape[1])]
             for i, row in zip(batch, shares, strict=True):
                 best = np.argsort(-row, kind="stable")[:top_k]
-                found[i] = Prediction(str(images[i]), tuple(names[j] for j in best), tuple(row[best].tolist()))
+                found[i] = Prediction(str(images[i]), tuple(names[j] for j in best), tuple(row[best].tolist()),
+                                      notes=notes[i])
     return [prediction for prediction in found if prediction is not None]
 
 

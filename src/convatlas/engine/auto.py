@@ -19,6 +19,7 @@ from ..net.segmenter import Segmenter
 from ..run import Run, Train
 from . import allocator
 from .distributed import World
+from .least import least_part
 from .losses import per_image
 from .optim import optimizer
 from .step import Step
@@ -111,8 +112,9 @@ class Trials:
         self.make, self.device, self.seconds = make, device, SECONDS if seconds is None else seconds
         self.run = run.change("optim.lr", run.optim.lr / 100)
         with torch.random.fork_rng(devices=[]):
-            macs = macs_of(make())
-        self.batch = max(1, min(batch, WORK // max(macs, 1))) if device.type == "cpu" else batch
+            net = make()
+        macs, self.least = macs_of(net), least_part(net, run.train)
+        self.batch = min(batch, max(self.least, WORK // max(macs, 1))) if device.type == "cpu" else batch
         self.macs = macs * self.batch
         if self.batch < batch:
             tell(f"--auto measures with {self.batch} of the {batch} images of a batch.")
@@ -147,7 +149,7 @@ class Trials:
             model.compile()
         run = self.run.change("train", train)
         step = Step(model, partial(optimizer, optim=run.optim), run, per_image(run.loss, model.num_classes),
-                    model.num_classes, World(0, 1, self.device))
+                    model.num_classes, World(0, 1, self.device), self.least)
         size = model.output_size(*model.image_size) if isinstance(model, Segmenter) else ()
         images = torch.randn(self.batch, model.in_chans, *model.image_size)
         batch = Batch(images, torch.randint(model.num_classes, (self.batch, *size)),

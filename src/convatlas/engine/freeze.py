@@ -33,7 +33,7 @@ def matching(model: nn.Module, pattern: str, field: str) -> set[str]:
 def freeze(model: nn.Module, patterns: Iterable[str], field: str = "train.freeze") -> list[str]:
     """Freeze what the patterns stand for (`matching`) and return the names of these parameters, in the network's order.
 
-    In training call `keep_still` too: it keeps the running statistics of frozen BatchNorm layers.
+    In training call `keep_still` too: it keeps frozen BatchNorm's running statistics, and dropout out of frozen parts.
     """
     frozen = set[str]().union(*(matching(model, pattern, field) for pattern in patterns))
     for name, parameter in model.named_parameters():
@@ -43,16 +43,16 @@ def freeze(model: nn.Module, patterns: Iterable[str], field: str = "train.freeze
 
 
 def keep_still(model: nn.Module) -> None:
-    """Put frozen BatchNorm layers into evaluation mode, to be called after every `model.train()`.
+    """Put frozen parts into evaluation mode, to be called after every `model.train()`.
 
-    A frozen layer gives the same output all through training, as one expects of a frozen backbone: it normalises by its
-    running statistics and leaves them as they are. A BatchNorm layer is frozen where it has parameters and none moves.
+    A frozen part gives the same output all through training, as one expects of a frozen backbone: BatchNorm normalises
+    by its running statistics and leaves them as they are, dropout and stochastic depth let everything pass. A module is
+    frozen where it, with all in it, has parameters and none moves.
     """
     for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            parameters = list(module.parameters(recurse=False))
-            if parameters and not any(parameter.requires_grad for parameter in parameters):
-                module.eval()
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
+            module.eval()
 
 
 class Freezing:
@@ -83,7 +83,7 @@ class Freezing:
 
 
 class Thawing(Listener):
-    """Freezing in the loop: parameters thaw at their step, and frozen BatchNorm layers keep their statistics.
+    """Freezing in the loop: parameters thaw at their step, and frozen parts stay in evaluation mode.
 
     `steps` are those of an epoch. What thaws is told, and the network is wrapped anew, since DDP looks once.
     """
@@ -94,7 +94,7 @@ class Thawing(Listener):
         self.freezing, self.move, self.steps, self.tell = freezing, move, steps, tell
 
     def before_epoch(self, epoch: int, step: int) -> None:
-        """Put frozen BatchNorm layers into evaluation mode."""
+        """Put frozen parts into evaluation mode."""
         keep_still(self.move.model)
 
     def before_step(self, epoch: int, step: int) -> None:

@@ -21,22 +21,27 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
     """The loss that `loss` names, as a function of scores (N, num_classes), higher is better, and targets.
 
     Its result is (N,): of each image by itself, in the units of the formula, not averaged. `weights` (num_classes,)
-    multiply what each class adds to it (`class_weights`); map and mse take none.
+    multiply what each class adds to it (`class_weights`); balanced ones of bce, what a class that is there adds. Where
+    a weight map marks borders between objects (`loss.border`), a pixel weighs w_c + w₀·e, as in U-Net's equation 2.
     """
-    if weights is not None and loss.name in ("map", "mse"):
-        raise ConvatlasError(f"loss.class_weights goes with cross_entropy and bce, not with {loss.name}; set it to "
-                             "none")
 
     def cross_entropy(scores: Tensor, targets: Tensor) -> Tensor:
         if targets.ndim < 3:        # of class numbers none is ignored: 255 may be one
             return F.cross_entropy(scores, targets, _on(weights, scores), reduction="none",
                                    label_smoothing=loss.label_smoothing)
         classes, counts = pixels(targets)
-        whole = F.cross_entropy(scores, classes, _on(weights, scores), reduction="none",
-                                label_smoothing=loss.label_smoothing, ignore_index=loss.ignore_index) * counts
+        whole = weighed(lambda own: F.cross_entropy(
+            scores, classes, own, reduction="none", label_smoothing=loss.label_smoothing,
+            ignore_index=loss.ignore_index), scores, counts)
         whole = whole.flatten(1).sum(dim=1)
         return (whole if loss.pixels == "sum"
                 else whole / (classes != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1))
+
+    def weighed(each: Callable[[Tensor | None], Tensor], scores: Tensor, counts: Tensor) -> Tensor:
+        """The loss of pixels, `each(class weights)`, times w_c + w₀·e, where `counts` = 1 + w₀·e."""
+        if weights is None or not loss.border:
+            return each(_on(weights, scores)) * counts
+        return each(_on(weights, scores)) + each(None) * (counts - 1)
 
     def map_(scores: Tensor, targets: Tensor) -> Tensor:
         # LeCun et al. 1998, eq. 9, with penalties y = -scores: y_label + log(e^-j + sum_i e^-y_i)
@@ -53,7 +58,9 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
     def bce(scores: Tensor, targets: Tensor) -> Tensor:
         wanted = shares(targets, num_classes).to(scores.dtype)
         wanted = wanted * (1 - loss.label_smoothing) + loss.label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(scores, wanted, _on(weights, scores), reduction="none").mean(dim=1)
+        whole, there = (None, weights) if loss.class_weights == "balanced" else (weights, None)
+        return F.binary_cross_entropy_with_logits(scores, wanted, _on(whole, scores), reduction="none",
+                                                  pos_weight=_on(there, scores)).mean(dim=1)
 
     def dice(scores: Tensor, targets: Tensor) -> Tensor:
         # Milletari et al. 2016, eq. 3 without squares, mean over the classes
@@ -68,9 +75,10 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
     def focal(scores: Tensor, targets: Tensor) -> Tensor:
         # Lin et al. 2017, eq. 4: cross-entropy times (1 - p)^gamma
         classes, counts = pixels(targets)
-        each = F.cross_entropy(scores, classes, _on(weights, scores), reduction="none", ignore_index=loss.ignore_index)
         sure = F.cross_entropy(scores, classes, reduction="none", ignore_index=loss.ignore_index).neg().exp()
-        whole = (each * (1 - sure) ** loss.gamma * counts).flatten(1).sum(dim=1)
+        whole = weighed(lambda own: F.cross_entropy(
+            scores, classes, own, reduction="none", ignore_index=loss.ignore_index) * (1 - sure) ** loss.gamma,
+            scores, counts).flatten(1).sum(dim=1)
         return whole / (classes != loss.ignore_index).flatten(1).sum(dim=1).clamp(min=1)
 
     def overlap(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,6 +96,22 @@ def per_image(loss: run.Loss, num_classes: int, weights: Tensor | None = None) -
         return every[loss.name]
     return lambda scores, targets: sum((every[name](scores, targets) for name in loss.add),
                                        every[loss.name](scores, targets))
+
+
+TAKES = {       # the settings that each loss takes
+    "class_weights": ("cross_entropy", "bce", "focal"), "label_smoothing": ("cross_entropy", "bce"),
+    "border": ("cross_entropy", "focal", "dice", "tversky"),
+}
+
+
+def check(loss: run.Loss) -> None:
+    """Refuse settings that none of the losses takes."""
+    usual = run.Loss()
+    for field, names in TAKES.items():
+        value = getattr(loss, field)
+        if value != getattr(usual, field) and not {loss.name, *loss.add} & set(names):
+            raise ConvatlasError(f"loss.{field} = {value!r} is refused: {loss.name} does not take it, "
+                                 f"{', '.join(names)} do; set it to {getattr(usual, field)}")
 
 
 def pixels(targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,21 +135,24 @@ def _on(weights: Tensor | None, scores: Tensor) -> Tensor | None:
 def class_weights(loss: run.Loss, labels: Tensor, num_classes: int) -> Tensor | None:
     """Class weights (num_classes,) by `loss.class_weights` for training `labels` (N,), on average 1 over the images.
 
-    For images with several labels, (N, num_classes), "balanced" weighs a class by how often it is absent for each time
-    it is there.
+    Of bce, which judges each class by itself, "balanced" weighs the images of a class by how often it is absent for
+    each time it is there. A class that no training image has weighs 1: nothing is known of it.
     """
     if loss.class_weights == "none":
         return None
     counts = (torch.bincount(labels, minlength=num_classes) if labels.ndim == 1 else labels.sum(dim=0)).double()
     if loss.class_weights == "balanced":
-        if labels.ndim > 1:
-            return ((len(labels) - counts) / counts.clamp(min=1)).clamp(min=1e-3).float()
-        weights = 1 / counts.clamp(min=1)
-    else:
-        weights = torch.tensor(loss.class_weights, dtype=torch.float64)
-        if len(weights) != num_classes or bool((weights < 0).any()):
-            raise ConvatlasError(f"loss.class_weights takes one number of at least 0 for each of the {num_classes} "
-                                 f"classes, not {loss.class_weights}")
+        if loss.name == "bce":
+            return ((len(labels) - counts) / counts).clamp(min=1e-3).where(counts > 0, 1.0).float()
+        weights = (1 / counts).where(counts > 0, 0.0)
+        return (weights * counts.sum() / (weights * counts).sum()).where(counts > 0, 1.0).float()
+    weights = torch.tensor(loss.class_weights, dtype=torch.float64)
+    if len(weights) != num_classes or bool((weights < 0).any()):
+        raise ConvatlasError(f"loss.class_weights takes one number of at least 0 for each of the {num_classes} "
+                             f"classes, not {loss.class_weights}")
+    if not bool((weights * counts).any()):
+        raise ConvatlasError(f"loss.class_weights = {loss.class_weights} gives every training image the weight 0: "
+                             "one class that they have must weigh more")
     return (weights * counts.sum() / (weights * counts).sum()).float()
 
 

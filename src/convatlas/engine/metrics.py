@@ -27,29 +27,34 @@ def means(sums: Tensor) -> tuple[float, float]:
 
 
 def right(scores: Tensor, targets: Tensor) -> Tensor:
-    """Correctness of the best-scored class, (n,): 1 or 0; for label maps, a share of pixels.
+    """Correctness of the best-scored class, (n,): 1 or 0, as `top` ranks; for label maps, a share of pixels.
 
     Label maps are (n, H, W), or (n, 2, H, W) with weights. With shares (n, K) the class is right if none has a larger
     one (the larger part of a mixed picture; any of an image's labels).
     """
-    best = scores.argmax(dim=1)
-    if targets.ndim == 2:
-        share = targets.gather(1, best[:, None]).squeeze(1)
-        return (share > 0) & (share >= targets.amax(dim=1))
-    same = best == (targets[:, 0] if targets.ndim == 4 else targets)
-    return same if same.ndim == 1 else same.float().flatten(1).mean(dim=1)
+    if targets.ndim < 3:
+        return top(scores, targets, 1)[1]
+    same = scores.argmax(dim=1) == (targets[:, 0] if targets.ndim == 4 else targets)
+    return same.float().flatten(1).mean(dim=1)
 
 
 def top(scores: Tensor, labels: Tensor, k: int = 5) -> tuple[Tensor, Tensor]:
     """The best class (n,) of each row of scores (n, K), and whether a label is among the k best (n,) bool.
 
-    Both come from one ranking, so that ties cannot make top-1 exceed top-k. Of at most k classes all are the best.
-    Labels are class numbers (n,), or 0 and 1 for every class (n, K).
+    One rule for all figures: ties are never in favour. A label is among the k best where fewer than k other classes
+    have a score that is not below its own; the best class of a tie is one that is no label. So a network that gives all
+    classes the same score is right nowhere, and top-1, the confusion matrix and top-k agree. NaN is right nowhere.
+    Labels are class numbers (n,), or shares of every class (n, K), of which the largest, above 0, are labels.
     """
-    best = scores.topk(min(k, scores.shape[1]), dim=1).indices
     if labels.ndim == 2:
-        return best[:, 0], (labels.gather(1, best) > 0).any(dim=1)
-    return best[:, 0], (best == labels[:, None]).any(dim=1)
+        wanted = (labels > 0) & (labels >= labels.amax(dim=1, keepdim=True))
+    else:
+        wanted = torch.zeros_like(scores, dtype=torch.bool).scatter_(1, labels[:, None], True)
+    own = scores.masked_fill(~wanted, -torch.inf).amax(dim=1, keepdim=True)         # of the label that is scored best
+    others = scores.masked_fill(wanted, -torch.inf)
+    above = (~(others < own) & ~wanted).sum(dim=1)
+    best = torch.where(above == 0, scores.masked_fill(~wanted, -torch.inf).argmax(dim=1), others.argmax(dim=1))
+    return best, (above < k) & wanted.any(dim=1)
 
 
 def confusion(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:

@@ -69,7 +69,9 @@ def _groups(model: nn.Module, parameters: dict[str, nn.Parameter], optim: run.Op
     groups: dict[tuple[int, float, bool], dict[str, Any]] = {}
     for name, parameter in parameters.items():
         number = next(number for number, (_, names) in enumerate(rules) if name in names)
-        spared, rule, scale = not optim.decay_bias and parameter.ndim <= 1, rules[number][0], scales(name)
+        # LeCun's biases, one for every unit, have three dimensions
+        bias = parameter.ndim <= 1 or name.rpartition(".")[2] == "bias"
+        spared, rule, scale = not optim.decay_bias and bias, rules[number][0], scales(name)
         group = groups.setdefault((number, scale, spared), {
             "params": [],
             "lr": optim.lr * rule.lr * scale,

@@ -37,6 +37,7 @@ class Step:
     loss_of: PerImage
     num_classes: int
     world: World
+    least: int = 1              # images in each part of a batch
     network: nn.Module = field(init=False)      # the module to call: `model` as it is spread over the processes
     optim: torch.optim.Optimizer = field(init=False)
     tally: Tally = field(init=False)            # of the epoch so far
@@ -94,7 +95,7 @@ class Step:
             seed = derived_seed(self.run.train.seed, "mix", epoch, step, self.world.rank)
             images, targets = mix(images, targets, self.num_classes, augment, seed)
         columns = images, targets, batch.indices >= 0
-        count = min(self.run.train.accumulate, len(images))
+        count = min(self.run.train.accumulate, len(images) // self.least)
         return map(Part, *(column.tensor_split(count) for column in columns)) if count > 1 else iter([Part(*columns)])
 
     def _losses(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:

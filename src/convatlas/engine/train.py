@@ -22,8 +22,9 @@ from .distributed import World, agree, share_buffers, synchronized, total
 from .ema import Average
 from .freeze import Freezing, Thawing
 from .interrupt import Interrupt
+from .least import least_part
 from .listener import Listener, validation
-from .losses import class_weights, per_image
+from .losses import check, class_weights, per_image
 from .metrics import means
 from .optim import optimizer
 from .optimizers import LevenbergMarquardt
@@ -124,6 +125,7 @@ def fit(
     model.to(device)
     if settings.channels_last and not sharded:          # FSDP2 takes contiguous weights only
         model.to(memory_format=torch.channels_last)
+    least = least_part(model, settings, world.size)
     freezing = Freezing(model, settings)
     freezing.at(begun.epoch + begun.step / steps)       # before DDP looks for what moves
     if settings.grad_checkpointing:
@@ -132,9 +134,10 @@ def fit(
         model.compile()
     if settings.sync_bn:
         synchronized(model, world)
+    check(run.loss)
     loss_of = per_image(run.loss, num_classes, class_weights(run.loss, train.images.labels, num_classes))
     made = partial(optimizer, optim=run.optim, moving=freezing.moving, thaws=bool(settings.unfreeze))
-    move = Step(model, made, run, loss_of, num_classes, world)
+    move = Step(model, made, run, loss_of, num_classes, world, least)
     optim = move.optim
 
     # In this order: weights are masked before the average takes them in. Around the validation in reverse: the average

@@ -69,7 +69,8 @@ def _predictions(found: Evaluated) -> Iterator[list[object]]:
 def csv_file(path: Path, header: list[str], rows: Iterable[list[object]]) -> Path:
     """A table, written; ConvatlasError where it cannot be."""
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
+        # names of files keep their bytes, whatever these are
+        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *rows])
     except OSError as error:
         raise _refused(path, error) from error
@@ -79,7 +80,7 @@ def csv_file(path: Path, header: list[str], rows: Iterable[list[object]]) -> Pat
 def text_file(path: Path, text: str) -> Path:
     """A text, likewise."""
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise _refused(path, error) from error
     return path

@@ -1,11 +1,29 @@
 """Judging: the images a network is to be judged on, and one network on them, by a protocol."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from ..data import ImageSet, Source, open_data, prepared
+import torch
+
+from ..data import Files, ImageSet, Source, Subset, open_data, prepared
 from ..data.batches import batches
+from ..data.images import Joined
+from ..data.manifest import (
+    Listing,
+    changes,
+    check,
+    check_content,
+    content_of,
+    items_of,
+    leaks,
+    listing,
+    overlap,
+    place,
+    resumed,
+)
+from ..data.shards.stream import Stream
 from ..data.transform import Transform
 from ..engine.distributed import World, share
 from ..engine.evaluate import Evaluation
@@ -13,14 +31,26 @@ from ..engine.evaluate import evaluate as measure
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
 from ..net.answering import Answers
-from ..run import Data, Loss, Run
+from ..run import Data, Loss
 from ..runs.folder import CONFIG, run_of
+from ..runs.manifest import Kept, Manifest, kept, run_folder
 from .matching import match
 from .protocol import Protocol
 from .result import Evaluated
 from .views import Averaged, ViewLoader, whole_pictures
 
 Tell = Callable[[str], None]
+Part = Literal["train", "val", "test", "all"]
+Split = Literal["auto", "train", "val", "test", "all"]
+
+
+class Judged(NamedTuple):
+    """Opened data, the images of it that are to be judged, and which part of it they are."""
+
+    source: Source
+    images: ImageSet
+    part: Part
+    notes: tuple[str, ...]
 
 
 def opened(data: Data, seed: int, here: World, for_eval: bool = False) -> Source:
@@ -30,35 +60,137 @@ def opened(data: Data, seed: int, here: World, for_eval: bool = False) -> Source
     return open_data(data, seed=seed, for_eval=for_eval)
 
 
-def judged_on(paths: Sequence[Path], config: Data, split: str, here: World) -> Source:
-    """The data; where runs in `paths` were trained on it and it has no validation part of its own, what all of them
-    held out.
+def judged_on(paths: Sequence[Path], config: Data, split: Split, here: World, accept: bool = False) -> Judged:
+    """The images that networks from `paths` are to be judged on.
+
+    Where they were trained on this data, their runs' manifests say what they held out, whatever the folder holds by
+    now. Raises ConvatlasError where that has changed, unless `accept`, and where the runs held out different images.
     """
-    runs = [run for path in paths if (run := trained_on(path, config.source)) is not None]
-    if not runs:
-        return opened(config, 0, here, for_eval=split == "val")
-    kept = dict.fromkeys((run.data.val_fraction, run.train.seed) for run in runs)
-    sources = [opened(config.model_copy(update={"val_fraction": part}), seed, here) for part, seed in kept]
-    held = [[source.val.name(i) for i in range(len(source.val))] for source in sources]
+    whole = opened(config, 0, here, for_eval=True)
+    items = items_of(whole)
+    files, now = (None, None) if items is None else (items[0], listing(items[1], config.source))
+    known = [found for path in paths if (found := known_at(path)) is not None]
+    mine = [found for found in known if _is_data_of(found, config, now, here)]
+    notes = [note for found in known if found not in mine for note in leaks(found, now, config.source)]
+    part = part_for(split, parted=whole.parted, known=bool(mine), test=whole.test is not None, where=config.source)
+    told = (f"Judged is the test part of {whole.name}; --split val, train or all judges others.",
+            ) if split == "auto" and part == "test" and whole.test is not whole.val else ()
+    if not mine:
+        sets = {"train": whole.train, "val": whole.val, "test": whole.test, "all": None}
+        return Judged(whole, sets[part] or everything(whole, files, now), part, (*whole.notes, *told, *notes))
+    if part in ("all", "test"):
+        return Judged(whole, everything(whole, files, now) if part == "all" or whole.test is None else whole.test, part,
+                      (*told, *notes))
+    parts = [_parts(found, config, whole, files, now, here, accept) for found in mine]
+    held = [[images["val"].name(i) for i in range(len(images["val"]))] for images, _ in parts]
     if any(names != held[0] for names in held):
+        kinds = dict.fromkeys((found.manifest.val_fraction, found.manifest.seed) for found in mine)
         raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, train.seed: "
-                             f"{', '.join(map(str, kept))}): one was trained on what another is judged on; judge them "
+                             f"{', '.join(map(str, kinds))}): one was trained on what another is judged on; judge them "
                              "on other data")
-    return sources[0]
+    return Judged(whole, parts[0][0][part], part, tuple(dict.fromkeys([note for _, each in parts for note in each]
+                                                                      + notes)))
 
 
-def trained_on(path: Path, data: str) -> Run | None:
-    """The run in folder `path`, if `data` is what it was trained on."""
-    if not (path / CONFIG).is_file():
-        return None
-    run = run_of(path)
-    same = run.data.source == data or (Path(data).exists() and Path(data).resolve() == Path(run.data.source).resolve())
-    return run if same else None
+def part_for(split: Split, *, parted: bool, known: bool, test: bool, where: str) -> Part:
+    """The part that is judged: as `split` asks, which must be there; of its own accord the test part, else what was
+    held out, else everything.
+
+    `parted`: the data has parts of its own; `known`: a run says what it held out of it; `test`: it has a test part.
+    """
+    if split == "auto":
+        return "test" if test else "val" if parted or known else "all"
+    if split == "test" and not test:
+        raise ConvatlasError(f"{where} has no test part: --split val, train or all")
+    if split in ("train", "val") and not (parted or known):
+        raise ConvatlasError(f"{where} has no {'training' if split == 'train' else 'validation'} part of its own, and "
+                             "is not what the network was trained on: --split all judges all its images")
+    return split
 
 
-def judge_network(net: Answers, name: str, transform: Transform, source: Source, images: ImageSet, config: Data,
-                  protocol: Protocol, here: World, watch: Watch | None, tell: Tell) -> Evaluated:
-    """The figures of `net`, which `transform` prepares pictures for, on `images` of `source`, read as `config` says.
+def everything(source: Source, files: Files | None, now: Listing | None) -> ImageSet:
+    """All images of the data, each once; `files` and `now` list them where they are files."""
+    if not source.parted and source.test is None:
+        return source.val
+    if files is not None and now is not None:
+        return Subset(files, torch.tensor(list(now.places.values())))
+    sets = [source.train]
+    sets += [images for images in (source.val, source.test) if images is not None and images not in sets]
+    if len(sets) > 1 and any(isinstance(images, Stream) for images in sets):
+        raise ConvatlasError(f"{source.name} is read as a stream, part by part: judge each by --split")
+    return Joined(sets) if sets[1:] else sets[0]
+
+
+def known_at(path: Path) -> Kept | None:
+    """The manifest of a run folder, of weights in it or of a deployed folder; of an older run what its config.yaml
+    says.
+    """
+    found, folder = kept(path), run_folder(path)
+    if found is not None or not (folder / CONFIG).is_file():
+        return found
+    data, seed = run_of(folder).data, run_of(folder).train.seed
+    where = place(data.source)
+    return Kept(folder, Manifest(source=data.source, place=where and str(where), name=data.source,
+                                 val_fraction=data.val_fraction, seed=seed))
+
+
+def own_data(folder: Path, here: World) -> Source:
+    """The data of the run in `folder`, with the images that it was trained on and those that it held out."""
+    run = run_of(folder)
+    source, known = opened(run.data, run.train.seed, here), kept(folder)
+    return source if known is None else resumed(source, known, run.data, accept=False)[0]
+
+
+def is_place_of(known: Kept, source: str) -> bool:
+    """True if `source` names what the run names; a deployed folder does not know its place."""
+    where, manifest = place(source), known.manifest
+    return source == manifest.source if where is None or manifest.place is None else str(where) == manifest.place
+
+
+def _is_data_of(known: Kept, config: Data, now: Listing | None, here: World) -> bool:
+    """True if this is the data that the run was trained on, at its place, or moved or copied to another: of what it was
+    at least nine in ten files are there.
+    """
+    if is_place_of(known, config.source):
+        return True
+    if now is not None:
+        return bool(known.entries) and 10 * overlap(known.entries, now.entries) >= 9 * len(known.entries)
+    if known.entries or not known.manifest.parts:
+        return False
+    try:
+        source = _as_split(known, config, here)
+    except ConvatlasError:      # nothing to train on
+        return False
+    return content_of(source.val) == known.manifest.parts["val"].digest
+
+
+def _parts(known: Kept, config: Data, whole: Source, files: Files | None, now: Listing | None, here: World,
+           accept: bool) -> tuple[Mapping[str, ImageSet], tuple[str, ...]]:
+    """The images that the run was trained on and those that it held out, and what has changed since."""
+    if files is None or now is None or not known.entries:
+        source = _as_split(known, config, here)
+        told = check_content(source, known, config.source, accept) if known.manifest.parts else ()
+        return {"train": source.train, "val": source.val}, (*source.notes, *told)
+    there = [entry for entry in now.entries if entry.part != "test"]
+    told = check(changes(known.entries, known.manifest.classes, there, whole.classes), config.source, known.folder,
+                 resumes=False, accept=accept)
+    parts = {part: Subset(files, torch.tensor(now.of(known.part(part)), dtype=torch.int64))
+             for part in ("train", "val")}
+    if not len(parts["val"]):
+        raise ConvatlasError(f"none of the {len(known.part('val'))} images that {known.folder} held out is in "
+                             f"{config.source} any more: --split all judges what is there")
+    return parts, told
+
+
+def _as_split(known: Kept, config: Data, here: World) -> Source:
+    """The data opened and split as the run did."""
+    kept_out = {"val_fraction": known.manifest.val_fraction}
+    return opened(config.model_copy(update=kept_out), known.manifest.seed, here)
+
+
+def judge_network(net: Answers, name: str, transform: Transform, judged: Judged, config: Data, protocol: Protocol,
+                  here: World, watch: Watch | None, tell: Tell) -> Evaluated:
+    """The figures of `net`, which `transform` prepares pictures for, on the judged images, read as `config` says.
 
     `config.batch_size` pictures of the network's own size are computed at once, or as many pixels. Raises
     ConvatlasError where the protocol or the classes do not fit the network.
@@ -69,12 +201,14 @@ def judge_network(net: Answers, name: str, transform: Transform, source: Source,
         net.check_image_size(shown.size)
     # files are decoded no smaller
     largest = shown if plan.single else replace(shown, size=(max(plan.scales),) * 2, crop_pct=1.0)
-    matched = match(prepared(images, config, largest, tell), source.classes, net, config.strict)
+    source = judged.source
+    matched = match(prepared(judged.images, config, largest, tell), source.classes, net, config.strict)
     for note in matched.notes:
         tell(note)
     single = _single if plan.single else _several
     evaluation, loss = single(net.to(here.device), shown, matched.images, plan, config, here, watch)
-    return Evaluated(evaluation, matched.classes, source.name, name, loss, plan, described(shown, plan), matched.images)
+    return Evaluated(evaluation, matched.classes, source.name, name, loss, plan, described(shown, plan), matched.images,
+                     judged.part)
 
 
 def _shown(transform: Transform, protocol: Protocol, plan: Protocol) -> Transform:

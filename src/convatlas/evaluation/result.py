@@ -34,6 +34,7 @@ class Evaluated:
     protocol: Protocol              # resolved: in pixels
     preprocess: str                 # what was done to every picture, for people to read
     images: ImageSet                # that `evaluation.indices` number
+    part: str = "all"               # of the data: train, val, test, or all of it
     members: tuple["Evaluated", ...] = ()
     weights: tuple[float, ...] = ()     # of the members, as shares
 

@@ -168,7 +168,7 @@ def _panel(axes: "Axes", field: Field, x: float, y: float) -> None:
     x, below_it = left, y + PANEL + 12
     write(axes, x, below_it, f"{field.name}, {field.layer}", "ink", 11.5, weight="bold")
     if field.box is None:
-        seen = "no rectangle that moves with the unit"
+        seen = "no known rectangle that moves with the unit"
     else:
         rows, columns = field.box
         seen = f"{rows.size}×{columns.size}" + (", more than the image"

@@ -43,6 +43,7 @@ class Summary:
     params: int
     macs: int                       # for one image, without side classifiers
     memory: Memory
+    uncounted: tuple[str, ...] = ()     # operations that multiply and are not in `macs`: 'aten._fft_r2c in stages.0'
 
     @cached_property
     def made(self) -> int:
@@ -77,7 +78,8 @@ def summary(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, i
             layers[name].output, layers[name].params, sum(layers[other].macs for other in inside[name]),
             _inside(needs.made, name), _inside(needs.kept, name), layers[name].sight) for name in order)
     macs = sum(layer.macs for layer in layers.values() if not layer.name.startswith(SIDE))
-    return Summary(model.name, (model.in_chans, *size), rows, params(model), macs, needs)
+    uncounted = tuple(f"{each} in {layer.name or model.name}" for layer in layers.values() for each in layer.uncounted)
+    return Summary(model.name, (model.in_chans, *size), rows, params(model), macs, needs, uncounted)
 
 
 def stages(found: Summary) -> list[Row]:

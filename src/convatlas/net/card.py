@@ -111,6 +111,7 @@ class Provenance:
     metrics: Mapping[str, float] = field(default_factory=dict)      # the best epoch's row of metrics.csv
     versions: Mapping[str, str] = field(default_factory=dict)       # of the packages that wrote the file
     report: Report | None = None                                    # None: they were not loaded
+    path: str = ""                                                  # the file or deployed folder they were read from
 
 
 @dataclass(frozen=True, eq=False)

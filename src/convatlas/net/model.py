@@ -10,10 +10,10 @@ from typing import Any, Protocol, TypedDict, TypeVar, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.checkpoint import checkpoint
 
 from ..errors import ConvatlasError
 from ..parts import GlobalPool, PoolKind, ShapesOnly
+from ..parts.recompute import recomputed
 from .card import Card, Values
 
 T = TypeVar("T")
@@ -216,7 +216,7 @@ class Convnet(nn.Module):
         yield x
         for stage in self.stages:
             recompute = self.grad_checkpointing and self.training and torch.is_grad_enabled()
-            x = checkpoint(stage, x, use_reentrant=False) if recompute else stage(x)
+            x = recomputed(stage, x, within=stage) if recompute else stage(x)
             yield x
 
     def _trunk(self, x: Tensor) -> Tensor:

@@ -63,6 +63,12 @@ class Segmenter(Convnet):
         scores = self._dry((height, width))
         return scores.shape[2], scores.shape[3]
 
+    @property
+    def least_side(self) -> int | None:
+        """Side of the smallest square image that it takes, of the first 64 that come into question."""
+        sides = range(self.rest or self.step, 64 * self.step, self.step)
+        return next((side for side in sides if self.accepts((side, side))), None)
+
     def load_coarser(self, coarser: "Segmenter") -> None:
         """Begin from a trained network of coarser scores: FCN-16s from FCN-32s, FCN-8s from FCN-16s (Long et al. 2015,
         section 4.2).
@@ -122,8 +128,7 @@ class Segmenter(Convnet):
             return super()._too_small(size)
         if self.accepts(size):
             return None
-        sides = range(self.rest or self.step, 64 * self.step, self.step)
-        least = next((side for side in sides if self.accepts((side, side))), None)
+        least = self.least_side
         if least is None:
             return None
         below = tuple(max(least, side - (side - self.rest) % self.step) for side in size)

@@ -1,15 +1,14 @@
 """Dense connections: every layer reads the maps of all layers before it (Huang et al. 2017)."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from .conv import MakeNorm, norm_conv
+from .recompute import recomputed
 
 
 class DenseBlock(nn.ModuleList):
@@ -66,19 +65,5 @@ def _recomputed(layer: nn.Sequential, maps: list[Tensor]) -> Tensor:
         y: Tensor = first(torch.cat(maps, dim=1))
         return y
 
-    y: Tensor = rest(checkpoint(joined, *maps, use_reentrant=False,
-                                context_fn=lambda: (nullcontext(), _still(first[0]))))
+    y: Tensor = rest(recomputed(joined, *maps, within=first))
     return y
-
-
-@contextmanager
-def _still(norm: nn.Module) -> Iterator[None]:
-    """Running statistics held still while the same batch passes again."""
-    if not isinstance(norm, nn.BatchNorm2d):
-        yield
-        return
-    momentum, norm.momentum = norm.momentum, 0.0
-    try:
-        yield
-    finally:
-        norm.momentum = momentum

@@ -5,13 +5,16 @@ import platform
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from ..errors import ConvatlasError
-from ..files import whole_write
+from ..files import escaped, whole_write
 from ..run import FORMAT, Run
 from ..version import __version__
 
@@ -19,7 +22,10 @@ CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES = ("config.yaml", "model.safetensors
                                                "densities.json")
 FITTED = "preprocess.safetensors"       # what preprocessing has measured on the training images
 LAUNCH = ".launch"                      # which torchrun began the run
-OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, LAUNCH, "checkpoints", "tb", "track")
+LOCK, HOLDER = ".lock", ".holder"       # locked while it is trained, by the process that the other file names
+MANIFEST, IMAGES = "data.json", "images.csv.gz"     # what its data was understood to be: see runs/manifest.py
+OURS = (CONFIG, WEIGHTS, METRICS, REPORT, DENSITIES, FITTED, MANIFEST, IMAGES, LAUNCH, HOLDER, "checkpoints", "tb",
+        "track")
 MAY_CHANGE = ("train.epochs", "train.device", "train.parallel", "train.keep", "train.checkpoint_minutes", "train.track",
               "data.workers", "data.data_dir", "data.cache", "data.cache_dir")
 
@@ -29,7 +35,10 @@ def create(run: Run, out: Path | None, force: bool) -> Path:
 
     An `out` that holds anything is refused; `force` lets an older run there be replaced, but nothing that is not a run.
     """
-    folder = out or _free(Path("runs") / f"{datetime.now():%Y-%m-%d}-{run.model.name}-{Path(run.data.source).stem}")
+    data = escaped(Path(run.data.source).stem).replace("\\", "")
+    folder = out or _free(Path("runs") / f"{datetime.now():%Y-%m-%d}-{run.model.name}-{data}")
+    if escaped(str(folder)) != str(folder):         # TensorBoard cannot write there
+        raise ConvatlasError(f"the name of the run folder {str(folder)!r} is not UTF-8: name another with --out")
     try:
         if folder.exists() and not folder.is_dir():
             raise ConvatlasError(f"--out {str(folder)!r} is a file: name a folder")
@@ -82,9 +91,10 @@ def _clear(folder: Path, force: bool) -> None:
     if not force:
         raise ConvatlasError(f"--out {str(folder)!r} already holds a run: go on with --resume {folder}, replace it "
                              "with --force, or name another folder")
-    for name in OURS:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    with held(folder):
+        for name in OURS:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_config(folder: Path, run: Run) -> None:
@@ -93,6 +103,31 @@ def write_config(folder: Path, run: Run) -> None:
             f"{platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d %H:%M %Z')}\n")
     with whole_write(folder / CONFIG, "name another folder with --out") as beside:
         beside.write_text(f"{head}format: {FORMAT}\n{run.to_yaml()}", encoding="utf-8")
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The run folder as this process's own: a ConvatlasError that names the process which holds it already."""
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        try:
+            who = holder.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            who = "another process"
+        raise ConvatlasError(f"{str(folder)!r} is being trained by {who}: wait for it, or stop it first") from error
+    except (OSError, NotImplementedError):      # a file system without locks, or a folder that is only read
+        yield
+        return
+    try:
+        with suppress(OSError):
+            holder.write_text(f"process {os.getpid()} on {platform.node()}, since {datetime.now():%Y-%m-%d %H:%M}\n",
+                              encoding="utf-8")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
 
 
 def run_of(folder: str | Path) -> Run:

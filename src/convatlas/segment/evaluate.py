@@ -23,8 +23,8 @@ from ..run import Loss
 from ..zoo import transforms
 from .border_weights import parted
 from .instances import instances
+from .manifest import Judged
 from .metrics import PixelMetrics, instance_precision, rand_error
-from .pairs import Masked, Pairs
 from .patches import WholeImages
 from .validation import PixelResult, validate
 from .warping import warping_error
@@ -43,6 +43,7 @@ class PixelEvaluation:
     average_precision: float | None
     rand_error: float | None            # mean over the images (ISBI 2012)
     warping_error: float | None         # likewise, of objects parted by a pixel where they touch
+    part: str = "all"                   # of the data: train, val, test, or all of it
 
     @property
     def metrics(self) -> PixelMetrics:
@@ -50,15 +51,16 @@ class PixelEvaluation:
         return self.result.metrics
 
 
-def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World, *, strict: bool = False,
+def evaluate(net: Segmenter, name: str, asked: Judged, here: World, *, strict: bool = False,
              objects: Literal["none", "components", "watershed"] = "none",
              watch: Watch | None = None) -> PixelEvaluation:
-    """The figures of `net` on the whole images of `part`, one of those of `pairs`; the processes share them.
+    """The figures of `net` on the whole images that are to be judged; the processes share them.
 
     `objects` finds objects in the probability of everything that is not class 0 and compares them with those of the
     masks. Raises ConvatlasError where the data has more classes than the network, and with `strict` where an image
     cannot be read.
     """
+    pairs, part = asked.pairs, asked.images
     if len(pairs.classes) > net.num_classes:
         raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(pairs.classes)}")
     found: list[tuple[float, float, float]] = []
@@ -76,10 +78,11 @@ def evaluate(net: Segmenter, name: str, pairs: Pairs, part: Masked, here: World,
     judged = validate(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch, each=each)
     assert judged is not None
     table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
-    means = (None, None, None) if objects == "none" else tuple(float(np.nanmean(column)) for column in table.T)
+    precision, rand, warping = ((None, None, None) if objects == "none" else
+                                (float(np.nanmean(column)) for column in table.T))
     names = net.card.classes or pairs.classes
     return PixelEvaluation(judged, (*names, *map(str, range(len(names), net.num_classes))), pairs.name, name,
-                           objects, *means)
+                           objects, precision, rand, warping, asked.part)
 
 
 def figures(found: PixelEvaluation) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Finished:
     instances: Path | None = None
     count: int | None = None            # instances
     error: str | None = None
+    notes: tuple[str, ...] = ()         # keys of pixels.NOTES: what of the image is not shown as it is stored
 
 
 def as_picture(labels: Path, final: Path) -> None:
@@ -76,7 +77,7 @@ def write_areas(path: Path, found: Sequence[Finished], names: Sequence[str]) -> 
     """`areas.csv`: one line per image and class, with its pixels and their share; and the image's instances, where
     counted.
     """
-    with writing(path), path.open("w", newline="", encoding="utf-8") as file:
+    with writing(path), path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         table = csv.writer(file)
         table.writerow(("image", "class", "pixels", "share", "instances"))
         for each in found:

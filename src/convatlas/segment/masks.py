@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ..data.images import ORIENTATION, UnreadableImage
+from ..data.images import UnreadableImage
+from ..pixels.whole import ORIENTATION
 
 Numbers = NDArray[np.int64]
 MOST = 4096             # distinct colours of one mask that are remembered: those of most pixels

@@ -4,10 +4,11 @@
 was kept does; both are told.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from ..data.images import UnreadableImage, read_image
 from ..data.parts import Part
 from ..errors import ConvatlasError
+from ..pixels import AS_IT_IS, Decoding
 from ..run import Data
 from .guess import gathered, objects, understood
 from .instances import components
@@ -70,6 +72,10 @@ class Pairs:
     layout: str = ""                    # how the data lies on disk, in some words
     reading: Reading | None = None      # what the masks' pixels were understood to be; None where there are no files
 
+    def decoded_as(self, how: Decoding) -> "Pairs":
+        """The same pairs, whose images are decoded as `how` says."""
+        return replace(self, train=decoded_as(self.train, how), val=decoded_as(self.val, how))
+
 
 @dataclass(frozen=True)
 class Files:
@@ -79,13 +85,14 @@ class Files:
     images: tuple[Path, ...]
     masks: tuple[tuple[Path, ...], ...]     # several: one file per object
     reading: Reading
+    how: Decoding = AS_IT_IS
 
     def __len__(self) -> int:
         return len(self.images)
 
     def image(self, index: int) -> Tensor:
         """uint8 (C, H, W)."""
-        return read_image(self.images[index])
+        return read_image(self.images[index], self.how)
 
     def classes_of(self, index: int) -> Tensor:
         """Class numbers (H, W)."""
@@ -154,6 +161,60 @@ class Subset:
     def mask_files(self, index: int) -> tuple[Path, ...]:
         """The mask's path; several, one per object."""
         return self.base.mask_files(self.indices[index])
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Several sets of pairs as one, one after the other."""
+
+    sets: tuple[Masked, ...]
+
+    @property
+    def name(self) -> str:
+        """As the first."""
+        return self.sets[0].name
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    def image(self, index: int) -> Tensor:
+        """uint8 (C, H, W)."""
+        images, place = self._at(index)
+        return images.image(place)
+
+    def classes_of(self, index: int) -> Tensor:
+        """Class numbers (H, W)."""
+        images, place = self._at(index)
+        return images.classes_of(place)
+
+    def instances_of(self, index: int) -> Tensor:
+        """Objects (H, W)."""
+        images, place = self._at(index)
+        return images.instances_of(place)
+
+    def file_of(self, index: int) -> str:
+        """The image's path."""
+        images, place = self._at(index)
+        return images.file_of(place)
+
+    def mask_files(self, index: int) -> tuple[Path, ...]:
+        """Its masks."""
+        images, place = self._at(index)
+        return images.mask_files(place)
+
+    def _at(self, index: int) -> tuple[Masked, int]:
+        ends = list(accumulate(map(len, self.sets)))
+        number = bisect_right(ends, index)
+        return self.sets[number], index - ends[number] + len(self.sets[number])
+
+
+def decoded_as(images: Masked, how: Decoding) -> Masked:
+    """The same images, decoded as `how` says; those in memory are already."""
+    if isinstance(images, Subset):
+        return replace(images, base=decoded_as(images.base, how))
+    if isinstance(images, Joined):
+        return Joined(tuple(decoded_as(each, how) for each in images.sets))
+    return replace(images, how=how) if isinstance(images, Files) else images
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ class PatchLoader:
     """Batches of patches and their targets (n, 2, h', w'), classes and weights, where the network scores."""
 
     def __init__(self, pairs: Masked, net: Segmenter, preprocess: Preprocess, augment: Augment, loss: Loss,
-                 batch_size: int, *, seed: int, shuffle: bool, rank: int, world: int, workers: int,
+                 batch_size: int, *, least: int = 1, seed: int, shuffle: bool, rank: int, world: int, workers: int,
                  strict: bool) -> None:
         size = net.image_size
         high, wide = net.output_size(*size)
@@ -147,8 +147,8 @@ class PatchLoader:
         self.images = Packed(pairs, loss)
         self.channels = net.in_chans
         patches = Patches(preprocess, augment, size, net.in_chans, self.border)
-        self._loader = Loader(self.images, patches, batch_size, seed=seed, shuffle=shuffle,        # type: ignore[arg-type]
-                              rank=rank, world=world, workers=workers, strict=strict)
+        self._loader = Loader(self.images, patches, batch_size, least=least, seed=seed,            # type: ignore[arg-type]
+                              shuffle=shuffle, rank=rank, world=world, workers=workers, strict=strict)
 
     @property
     def steps(self) -> int:

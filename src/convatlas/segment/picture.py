@@ -1,19 +1,36 @@
 """Images of any size, read part by part: arrays in memory, files mapped into memory, Zarr arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from ..data.images import UnreadableImage, read_image, to_tensor
 from ..errors import ConvatlasError
+from ..pixels import (
+    AS_IT_IS,
+    DIM,
+    Decoding,
+    Layout,
+    Range,
+    UnreadableImage,
+    colors,
+    decode,
+    eight_bits,
+    tiff_layout,
+    tiff_pixels,
+    to_array,
+    turned,
+    unreadable,
+)
 
 MAPPED = 2**26              # pixels, from which on a TIFF is not read whole
 TIFF = (".tif", ".tiff")
+ACROSS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 6, 7), (2, 3, 7, 8)      # EXIF's orientations
 NEEDS = {"tifffile": "reading large TIFFs needs tifffile: pip install 'convatlas[tiff]'",
          "zarr": "reading Zarr arrays and large compressed TIFFs needs zarr: pip install 'convatlas[zarr]'"}
 
@@ -25,6 +42,8 @@ class Picture:
     array: Any
     axis: int | None        # of the channels; None: there is one, and no axis for it
     name: str = "image"
+    range: Range | None = None                  # of values with more than 8 bits
+    notes: frozenset[str] = frozenset()         # keys of pixels.NOTES
 
     @property
     def size(self) -> tuple[int, int]:
@@ -40,7 +59,7 @@ class Picture:
     def read(self, top: int, left: int, height: int, width: int) -> Tensor:
         """(C, height, width) from pixel (top, left); what lies beyond the edges is mirrored, as often as needed.
 
-        16 bits become 8 as in training (65535 → 255), truth values 0 and 255; floats stay as they are.
+        uint8 by the rules of `pixels`; tensors stay as they are.
         """
         rows, columns = (reflected(*part) for part in zip((top, left), (height, width), self.size, strict=True))
         slices: list[slice | int] = [slice(int(axis.min()), int(axis.max()) + 1) for axis in (rows, columns)]
@@ -53,38 +72,64 @@ class Picture:
     def _slice(self, slices: tuple[slice | int, ...]) -> Tensor:
         try:
             found = self.array[slices]
+            return found if isinstance(found, Tensor) else torch.from_numpy(np.array(eight_bits(np.asarray(found),
+                                                                                                self.range)))
+        except UnreadableImage as error:
+            raise UnreadableImage(f"cannot read the image {self.name!r}: {error}") from error
         except (OSError, ValueError, RuntimeError) as error:       # a chunk of a damaged file
             raise UnreadableImage(f"cannot read {self.name!r} at {slices}: {' '.join(str(error).split())}") from error
-        if isinstance(found, Tensor):
-            return found
-        values = np.asarray(found)
-        if values.dtype == np.uint16:
-            values = np.rint(values / 257).astype(np.uint8)
-        elif values.dtype == np.bool_:
-            values = values.astype(np.uint8) * 255
-        return torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("=")))
 
 
-def picture(image: Any, name: str = "image") -> Picture:
+class Stored:
+    """A large TIFF's pixels as they are shown: (H, W) or (H, W, 3), decoded part by part when they are sliced."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, array: Any, axis: int | None, layout: Layout, orientation: int) -> None:
+        self.array, self.axis, self.layout, self.orientation = array, axis, layout, orientation
+        self.stored = tuple(side for i, side in enumerate(array.shape) if i != axis)
+        size = self.stored[::-1] if orientation in ACROSS else self.stored
+        gray = layout.palette is None and (axis is None or array.shape[axis] == 1 + bool(layout.alpha))
+        self.shape = size if gray else (*size, 3)
+
+    def __getitem__(self, slices: tuple[slice, ...]) -> NDArray[np.uint8]:
+        rows, columns = (slices[1], slices[0]) if self.orientation in ACROSS else slices[:2]
+        high, wide = self.stored
+        if self.orientation in UPSIDE_DOWN:
+            rows = slice(high - rows.stop, high - rows.start)
+        if self.orientation in MIRRORED:
+            columns = slice(wide - columns.stop, wide - columns.start)
+        parts: list[slice] = [rows, columns]
+        if self.axis is not None:
+            parts.insert(self.axis, slice(None))
+        samples = np.asarray(self.array[tuple(parts)])
+        if self.axis is not None:
+            samples = np.moveaxis(samples, self.axis, 2)
+        return turned(colors(samples, self.layout), self.orientation)
+
+
+def picture(image: Any, name: str = "image", how: Decoding = AS_IT_IS) -> Picture:
     """A tensor (C, H, W), an array (C, H, W), (H, W, C) or (H, W), a Pillow image, or the path of a file, as a Picture.
 
     Of an array's three axes the last is the channels' if it is no longer than 4, else the first. TIFFs of more than 67
-    million pixels and .npy files are mapped into memory, Zarr arrays (folders) read chunk by chunk, other files whole.
-    Raises UnreadableImage.
+    million pixels and .npy files are mapped into memory, Zarr arrays (folders) read chunk by chunk, other files whole,
+    all by the rules of `pixels`. Raises UnreadableImage.
     """
     if isinstance(image, str | Path):
-        return picture(_opened(Path(image)), str(image))
+        array, notes = _opened(Path(image), how)
+        return replace(picture(array, str(image), how), notes=notes)
     if isinstance(image, Image.Image):
-        image = to_tensor(image)
-    shape, dtype = tuple(getattr(image, "shape", ())), str(getattr(image, "dtype",
-                                                                   type(image).__name__)).removeprefix("torch.")
+        image = to_array(image, how.range)
+    shape = tuple(getattr(image, "shape", ()))
     if len(shape) not in (2, 3) or min(shape) < 1:
         raise UnreadableImage(f"{name!r} has the shape {shape}: an image is (H, W), (H, W, C) or (C, H, W)")
-    if not dtype.lstrip("<>|").startswith(("uint8", "u1", "uint16", "u2", "bool", "float", "f4", "f8")):
-        raise UnreadableImage(f"{name!r} holds {dtype}, whose scale is not known: save it as uint8, uint16, or "
-                              "floats from 0 to 1")
+    dtype = None if isinstance(image, Tensor) else np.dtype(image.dtype)
+    if dtype is not None and dtype.kind not in "bf" and not (dtype.kind == "u" and dtype.itemsize <= 2) and (
+            how.range is None or dtype.kind not in "iu"):
+        raise UnreadableImage(f"{name!r} holds {dtype}, whose scale is not known: save it as uint8, uint16, or floats "
+                              "from 0 to 1, or train with data.range")
     last = len(shape) == 3 and not isinstance(image, Tensor) and shape[2] <= 4
-    return Picture(image, None if len(shape) == 2 else 2 if last else 0, name)
+    return Picture(image, None if len(shape) == 2 else 2 if last else 0, name, how.range)
 
 
 def kind(path: Path) -> str:
@@ -101,62 +146,72 @@ def is_zarr(path: Path) -> bool:
     return path.suffix == ".zarr" or any((path / name).is_file() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
+    """An array of pixels, and keys of pixels.NOTES."""
     if not path.exists():
         raise UnreadableImage(f"there is no image {str(path)!r}")
+    family = kind(path)
+    if family == "picture":
+        found = decode(path, how)
+        return found.pixels, found.notes
     try:
-        return _OPEN[kind(path)](path)
+        return _OPEN[family](path, how)
     except ImportError as error:
         raise ConvatlasError(NEEDS[(error.name or "").partition(".")[0]]) from error
+    except UnreadableImage as error:
+        raise UnreadableImage(f"cannot read the image {str(path)!r}: {error}") from error
     except ConvatlasError:
         raise
     except Exception as error:      # on broken bytes the libraries raise nearly anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"cannot read the image {str(path)!r}: {reason}") from error
+        raise unreadable(path, error) from error
 
 
-def _npy(path: Path) -> Any:
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+def _npy(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    some = array[tuple(slice(None, None, max(1, side // 512)) for side in array.shape)]
+    dim = how.range is None and array.dtype.kind == "u" and array.dtype.itemsize == 2 and 0 < some.max() <= DIM
+    return array, frozenset({"dim"} if dim else ())
 
 
-def _zarr(path: Path) -> Any:
+def _zarr(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
     import zarr
 
     found = zarr.open(str(path), mode="r")
     if isinstance(found, zarr.Array):
-        return found
+        return found, frozenset()
     inside = ", ".join(repr(f"{path}/{name}") for name, _ in found.arrays()) or "none"
-    raise UnreadableImage(f"{str(path)!r} is a group of Zarr arrays: name one of them ({inside})")
+    raise UnreadableImage(f"it is a group of Zarr arrays: name one of them ({inside})")
 
 
-def _tiff(path: Path) -> Any:
-    """Mapped where the pixels lie uncompressed in one piece, else through Zarr, strip by strip or tile by tile."""
+def _tiff(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
+    """The first page: mapped where its pixels lie uncompressed in one piece, else through Zarr, strip by strip or tile
+    by tile.
+    """
+    layout, orientation, pages = tiff_layout(path, how.range)
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        ends = [offset + count for page in series.pages if page is not None
-                for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        page = file.pages.first
+        ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends) > path.stat().st_size:
-            raise UnreadableImage(f"the TIFF {str(path)!r} is truncated: its pixels end at byte {max(ends)}, "
-                                  f"the file at {path.stat().st_size}")
-        if series.dataoffset is not None:
-            return tifffile.memmap(path, mode="r")
+            raise UnreadableImage(f"it is truncated: its pixels end at byte {max(ends)}, the file at "
+                                  f"{path.stat().st_size}")
+        axis = page.axes.find("S") if "S" in page.axes else None
+        mapped = page.is_memmappable
+    if mapped:
+        return Stored(tifffile.memmap(path, page=0, mode="r"), axis, layout, orientation), pages
     import zarr
 
-    return zarr.open(tifffile.imread(path, aszarr=True), mode="r")
+    array = zarr.open(tifffile.imread(path, key=0, aszarr=True), mode="r")
+    return Stored(array, axis, layout, orientation), pages
 
 
 def _pixels(path: Path) -> int:
-    """As the header says; Pillow warns of a large image, which is what is asked for here."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    """As the header says; 0 where Pillow cannot read it, and says why when it is asked to decode it."""
     try:
-        with Image.open(path) as image:
-            return image.width * image.height
-    except Exception:       # not Pillow's kind of TIFF: tifffile may know it
-        return MAPPED + 1
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        return tiff_pixels(path)
+    except Exception:
+        return 0
 
 
 def reflected(start: int, count: int, length: int) -> Tensor:
@@ -168,4 +223,4 @@ def reflected(start: int, count: int, length: int) -> Tensor:
     return torch.minimum(place, period - place) if length > 1 else torch.zeros_like(place)
 
 
-_OPEN = {"npy": _npy, "zarr": _zarr, "tiff": _tiff, "picture": read_image}
+_OPEN = {"npy": _npy, "zarr": _zarr, "tiff": _tiff}

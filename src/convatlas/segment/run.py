@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from ..net.fold import fold_structure
 from ..net.layers import macs as macs_of
 from ..net.model import Convnet
 from ..net.segmenter import Segmenter, of_pixels
+from ..pixels import Decoding
 from ..run import Loss
 from ..weights.checkpoints import load
 from ..zoo import transforms
@@ -43,7 +44,7 @@ Watch = Callable[[str, int, int], None]             # image, tiles done, tiles
 def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path, *, tile: int | None = None,
             overlap: int | None = None, tta: Augmentation = "none", probabilities: bool = False, overlay: bool = False,
             instances: Instances = "none", batch_size: int = 1, device: str = "auto",
-            strict: bool = False, watch: Watch | None = None) -> list[Finished]:
+            strict: bool = False, max_pixels: int | None = None, watch: Watch | None = None) -> list[Finished]:
     """Label every pixel of each image: a path, a Pillow image, a tensor (C, H, W) or an array (H, W[, C]) or (C, H, W).
 
     `out` gets `<image>.labels.*` (class numbers; PNG or TIFF for pictures, and for .npy, large TIFFs and Zarr an array
@@ -51,7 +52,8 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
     and `.csv`; always `areas.csv`. Tiles, overlap and blending as `tiles` says; `tta` as `symmetry` does. Called again
     after an interruption it goes on, and with as many threads per process on the same machine every bit is what an
     uninterrupted call writes; otherwise probabilities differ by float rounding, and a label where two classes are that
-    close. Under torchrun the processes share the tiles. Raises ConvatlasError; an image that cannot be read has an
+    close. Under torchrun the processes share the tiles. A picture of more than `max_pixels` (default: as free memory
+    allows) that would be read whole is not decoded. Raises ConvatlasError; an image that cannot be read has an
     `error` unless `strict`.
     """
     if tta not in CHOICES:
@@ -74,7 +76,7 @@ def segment(model: str | Path | Convnet, images: Sequence[Any], out: str | Path,
         journal.take(share(here, partial(journal.begin, lambda: tile or tile_for_memory(net, batch_size))))
         names = net.card.classes or tuple(map(str, range(max(net.num_classes, 2))))
         work = _Work(here, net, averaged(partial(_shares, net), tta), journal, overlap, batch_size,
-                     instances, names, watch)
+                     instances, names, Decoding(range=transforms(net).range, most=max_pixels), watch)
         found = [_result(work, job, strict) for job in jobs]
         _first(here, partial(write_areas, folder / "areas.csv", found, names))
         _first(here, journal.end)
@@ -93,6 +95,7 @@ class _Work:
     batch_size: int
     instances: Instances
     classes: Sequence[str]          # their names
+    how: Decoding                   # of pictures
     watch: Watch | None
 
 
@@ -141,18 +144,17 @@ def _shares(net: Segmenter, images: Tensor) -> Tensor:
 def _result(work: _Work, job: Job, strict: bool) -> Finished:
     """One image labelled, unless it was before the last interruption, or why it cannot be."""
     try:
-        if (job.name, DONE) not in work.journal.done:
-            _label(work, job)
-        return _found(job, len(work.classes))
+        notes = _label(work, job) if (job.name, DONE) not in work.journal.done else ()
+        return replace(_found(job, len(work.classes)), notes=notes)
     except UnreadableImage as error:
         if strict:
             raise
         return Finished(job.image, error=str(error))
 
 
-def _label(work: _Work, job: Job) -> None:
-    """One image, from its opening to its last file."""
-    image = picture(job.source, job.image)
+def _label(work: _Work, job: Job) -> tuple[str, ...]:
+    """One image, from its opening to its last file; keys of pixels.NOTES."""
+    image = picture(job.source, job.image, work.how)
     if job.instances is not None and math.prod(image.size) > MAPPED:
         raise ConvatlasError(f"{job.image!r} has {math.prod(image.size)} pixels, and objects are found in memory, in "
                              f"{MAPPED} at most: leave the instances out, and find them in parts of the labels")
@@ -164,6 +166,7 @@ def _label(work: _Work, job: Job) -> None:
             raise ConvatlasError(str(error)) from error
         raise
     _first(work.here, partial(_finish, work, job, image))
+    return tuple(sorted(image.notes))
 
 
 def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:

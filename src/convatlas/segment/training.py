@@ -1,6 +1,6 @@
 """Training a network that segments: its loaders, and the sheet that it leaves."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..data.images import UnreadableImage
 from ..data.transform import make_transform
 from ..engine.distributed import World
+from ..engine.least import least_batch
 from ..files import whole_write
 from ..net.segmenter import Segmenter
 from ..run import Run
@@ -18,9 +19,11 @@ from .patches import PatchLoader, WholeImages
 from .sheet import draw, look
 
 
-def loaders(run: Run, net: Segmenter, pairs: Pairs, here: World) -> tuple[PatchLoader, WholeImages]:
+def loaders(run: Run, net: Segmenter, pairs: Pairs, here: World,
+            tell: Callable[[str], None]) -> tuple[PatchLoader, WholeImages]:
     """Patches to train on, and whole images to be judged on; each process gets its share."""
-    patches = PatchLoader(pairs.train, net, run.preprocess, run.augment, run.loss, run.data.batch_size,
+    least = least_batch(net, run, len(pairs.train), here, tell)
+    patches = PatchLoader(pairs.train, net, run.preprocess, run.augment, run.loss, run.data.batch_size, least=least,
                           seed=run.train.seed, shuffle=run.data.shuffle, rank=here.rank, world=here.size,
                           workers=run.data.workers, strict=run.data.strict)
     whole = WholeImages(pairs.val, make_transform(run.preprocess, net.image_size, net.in_chans), rank=here.rank,

@@ -3,6 +3,8 @@
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,14 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import zoo
-from ..data import ImageSet, Loader, Source, UnreadableImage, make_transform, prepared, read_image, to_tensor
+from ..data import ImageSet, Loader, Source, UnreadableImage, make_transform, prepared, to_tensor
 from ..data.batches import batches
 from ..data.fitted import fit, unnormalized
+from ..data.images import as_tensor, decoded_as, encoded
+from ..data.manifest import Record, record_of, resumed
 from ..data.shards.stream_loader import StreamLoader
+from ..data.survey import notes_of, survey
 from ..deploy.reader import Prediction
 from ..draw.numbers import exact, percent
 from ..engine.distributed import World
 from ..engine.evaluate import Evaluation
+from ..engine.least import least_batch
 from ..engine.losses import probabilities
 from ..engine.train import Judge
 from ..engine.watch import Watch
@@ -37,8 +43,10 @@ from ..net.answering import Answers
 from ..net.layers import layer_table
 from ..net.model import Convnet
 from ..net.segmenter import of_images
+from ..pixels import Decoding, decode
 from ..run import Augment, Loss, Run
 from ..runs import folder
+from ..runs.manifest import Kept
 from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
@@ -70,13 +78,24 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         for candidate in candidates:
             of_images(candidate.net, "`convatlas eval RUN DATA` judges it alone, on images with masks")
 
-    def open(self, run: Run, here: World) -> Source:
+    def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> Source:
         """A data set as `data.open_data` opens it."""
         source = opened(run.data, run.train.seed, here)
+        if known is not None:
+            source, told = resumed(source, known, run.data, accept)
+            source = replace(source, notes=(*source.notes, *told))
         if source.multi_label and run.loss.name != "bce":
             raise ConvatlasError(f"the images of {source.name} have several labels each, for which loss.name = "
                                  f"{run.loss.name!r} has no meaning: --set loss.name=bce judges each class by itself")
         return source
+
+    def record(self, run: Run, source: Source) -> Record:
+        """Layout, classes, and every file with its part."""
+        return record_of(source, run.data, run.train.seed)
+
+    def encoded(self, source: Source, index: int) -> Path | bytes | None:
+        """Of a folder or of shards."""
+        return encoded(source.train, index)
 
     def notes(self, model: Convnet, source: Source) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""
@@ -89,7 +108,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         if kept.is_file():
             return load_file(kept)
         transform = unnormalized(run.preprocess, model.image_size, model.in_chans)
-        found = fit(run.preprocess, run.augment, source.train, transform, tell)
+        images = decoded_as(source.train, Decoding(range=run.preprocess.range, most=run.data.max_pixels))
+        found = fit(run.preprocess, run.augment, images, transform, tell)
         if found and here.main:
             with whole_write(kept, errors=(OSError, SafetensorError)) as beside:
                 save_file(found, beside)
@@ -102,7 +122,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             transform = make_transform(run.preprocess, model.image_size, model.in_chans, augment, fitted=fitted)
             images = prepared(images, run.data, transform, tell, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
             batch_size = run.data.batch_size if augment else max(run.data.batch_size, 256)
-            return batches(images, transform, batch_size, run.data, rank=here.rank, world=here.size,
+            least = least_batch(model, run, len(images), here, tell) if augment else 1
+            return batches(images, transform, batch_size, run.data, rank=here.rank, world=here.size, least=least,
                            seed=run.train.seed, shuffle=shuffle, sampling=run.data.sampling if augment else "all")
 
         return loader(source.train, run.augment, run.data.shuffle), loader(source.val, None, False)
@@ -112,7 +133,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         about = zoo.describe(registry.variant(run.model.name))
         facts = {key: about[key] for key in ("Mirrors", "Departs") if about[key]}
         return write_report(where, run=run, title=f"{run.model.name} on {source.name}", idea=about["Idea"],
-                            layers=layer_table(model), evaluation=evaluation, images=source.val, classes=source.classes,
+                            layers=layer_table(model), evaluation=evaluation,
+                            images=decoded_as(source.val, Decoding(range=run.preprocess.range)), classes=source.classes,
                             filters=first_filters(model), facts={"Paper": about["title"], **facts})
 
     def evaluate(self, candidates: Sequence[Candidate], asked: Asked, here: World, watch: Watch | None,
@@ -120,12 +142,13 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         """By the protocol that is asked for; on images that runs held out, where they were trained on this data."""
         config = asked.config
         paths = [candidate.path for candidate in candidates if candidate.path is not None]
-        source = judged_on(paths, config, asked.split, here)
-        images = source.val if asked.split == "val" else source.train
-        converted = (note for candidate in candidates for note in channel_notes(candidate.net, images))
-        for note in dict.fromkeys((*source.notes, *converted)):
+        judged = judged_on(paths, config, asked.split, here, asked.accept_changes)
+        converted = (note for candidate in candidates for note in channel_notes(candidate.net, judged.images))
+        how = Decoding(range=zoo.transforms(candidates[0].net).range, most=config.max_pixels)
+        looked = notes_of(survey(len(judged.images), partial(encoded, judged.images), how))
+        for note in dict.fromkeys((*judged.notes, *converted, *looked)):
             tell(note)
-        return [judge_network(net, name, zoo.transforms(net), source, images, config, asked.protocol, here, watch, tell)
+        return [judge_network(net, name, zoo.transforms(net), judged, config, asked.protocol, here, watch, tell)
                 for net, name, _ in candidates]
 
     def join(self, found: Sequence[Evaluated], weights: Sequence[float] | None) -> Evaluated:
@@ -133,16 +156,19 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         return found[0] if len(found) == 1 and weights is None else join(found, weights)
 
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """By batches; a picture that cannot be read has an `error`, or with `strict` stops everything."""
         net = net.to(here.device).eval()
         transform, names = zoo.transforms(net), net.card.classes or tuple(str(i) for i in range(net.num_classes))
+        how = Decoding(range=transform.range, most=max_pixels)
         found: list[Prediction | None] = [None] * len(images)
+        notes: dict[int, tuple[str, ...]] = {}
         for start in range(0, len(images), batch_size):
             batch: dict[int, Tensor] = {}
             for i in range(start, min(start + batch_size, len(images))):
                 try:
-                    batch[i] = transform(_pixels(images[i]))
+                    pixels, notes[i] = _pixels(images[i], how)
+                    batch[i] = transform(pixels)
                 except UnreadableImage as error:
                     if strict:
                         raise
@@ -152,7 +178,8 @@ class Classes(Task[Source, Evaluation, Evaluated]):
                     scores = net(torch.stack(list(batch.values())).to(here.device)).float()
                 best = probabilities(scores, net.card.loss or Loss()).cpu().topk(min(top_k, scores.shape[1]))
                 for i, values, indices in zip(batch, best.values.tolist(), best.indices.tolist(), strict=True):
-                    found[i] = Prediction(_name(images[i], i), tuple(names[j] for j in indices), tuple(values))
+                    found[i] = Prediction(_name(images[i], i), tuple(names[j] for j in indices), tuple(values),
+                                          notes=notes[i])
         return [prediction for prediction in found if prediction is not None]
 
     def best(self, evaluation: Evaluation) -> Line:
@@ -220,10 +247,14 @@ def _members(found: Evaluated, top_k: int) -> Table:
     return Table(("member", ">weight", ">top-1", f">top-{top_k}", ">log loss"), rows)
 
 
-def _pixels(image: Picture) -> Tensor:
+def _pixels(image: Picture, how: Decoding) -> tuple[Tensor, tuple[str, ...]]:
+    """Pixels, and keys of pixels.NOTES."""
     if isinstance(image, Tensor):
-        return image
-    return to_tensor(image) if isinstance(image, Image.Image) else read_image(Path(image))
+        return image, ()
+    if isinstance(image, Image.Image):
+        return to_tensor(image, how.range), ()
+    found = decode(Path(image), how)
+    return as_tensor(found.pixels), tuple(sorted(found.notes))
 
 
 def _name(image: Picture, number: int) -> str:

@@ -1,29 +1,33 @@
 """Pixels: networks that say of every pixel what it belongs to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ..data.manifest import Record
 from ..deploy.reader import Prediction
 from ..draw.numbers import percent
 from ..engine.distributed import World
 from ..engine.train import Judge
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..evaluation.judging import trained_on
 from ..net.answering import Answers
 from ..net.model import Convnet
 from ..net.segmenter import of_pixels
+from ..pixels import Decoding
 from ..run import Preprocess, Run
+from ..runs.manifest import Kept
 from ..segment import evaluate as pixelwise
 from ..segment import validation
 from ..segment.evaluate import PixelEvaluation
-from ..segment.pairs import Pairs, open_pairs
+from ..segment.manifest import judged_on, record_of, resumed
+from ..segment.pairs import Pairs, decoded_as, open_pairs
 from ..segment.patches import PatchLoader, WholeImages
 from ..segment.training import channel_notes, leave_sheet, loaders
 from ..segment.validation import PixelResult
+from ..zoo import transforms
 from .task import Asked, Candidate, Measure, Picture, Refusal, Task, Tell
 from .told import Line, Table, Told
 
@@ -86,9 +90,18 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
             raise ConvatlasError(f"{len(candidates)} networks that segment are given: they are judged one at a time, "
                                  "by `convatlas eval RUN DATA`")
 
-    def open(self, run: Run, here: World) -> Pairs:
+    def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> Pairs:
         """A folder of images and masks, or `cells`."""
-        return open_pairs(run.data)
+        return open_pairs(run.data) if known is None else resumed(run.data, known, accept)
+
+    def record(self, run: Run, source: Pairs) -> Record:
+        """Layout, the reading of the masks, and every file with its part."""
+        return record_of(source, run.data, run.train.seed)
+
+    def encoded(self, source: Pairs, index: int) -> Path | None:
+        """Of a folder."""
+        path = Path(source.train.file_of(index))
+        return path if path.exists() else None
 
     def notes(self, model: Convnet, source: Pairs) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""
@@ -100,26 +113,23 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         height, width = model.image_size
         if run.augment.turns and height != width:
             tell(f"Patches of {height}×{width} pixels are not square: augment.turns does not turn them.")
-        return loaders(run, of_pixels(model), source, here)
+        how = Decoding(range=run.preprocess.range, most=run.data.max_pixels)
+        return loaders(run, of_pixels(model), source.decoded_as(how), here, tell)
 
     def report(self, where: Path, run: Run, model: Convnet, evaluation: PixelResult, source: Pairs) -> Path:
         """segmentation.png."""
-        return leave_sheet(of_pixels(model), source, run, where)
+        return leave_sheet(of_pixels(model), source.decoded_as(Decoding(range=run.preprocess.range)), run, where)
 
     def evaluate(self, candidates: Sequence[Candidate], asked: Asked, here: World, watch: Watch | None,
                  tell: Tell) -> list[PixelEvaluation]:
-        """On whole images: the part held out, as the run held it out where it was trained on this data, or the other.
-        """
-        (net, name, path), config = candidates[0], asked.config
-        trained = trained_on(path, asked.data) if path is not None else None
-        if trained is not None:
-            masks = trained.data.masks if asked.masks == "auto" else asked.masks
-            config = config.model_copy(update={"val_fraction": trained.data.val_fraction, "masks": masks})
-        pairs = open_pairs(config)
-        for note in pairs.notes:
+        """On whole images, masks read as the network's run read them."""
+        net, name, path = candidates[0]
+        how = Decoding(range=transforms(net).range, most=asked.max_pixels)
+        judged = judged_on(path, asked.config, asked.split, asked.accept_changes)
+        judged = judged._replace(images=decoded_as(judged.images, how))
+        for note in (*judged.notes, *_by_number(net.card.classes, judged.pairs.classes)):
             tell(note)
-        part = pairs.val if asked.split == "val" else pairs.train
-        return [pixelwise.evaluate(of_pixels(net), name, pairs, part, here, strict=asked.strict, objects=asked.objects,
+        return [pixelwise.evaluate(of_pixels(net), name, judged, here, strict=asked.strict, objects=asked.objects,
                                    watch=watch)]
 
     def join(self, found: Sequence[PixelEvaluation], weights: Sequence[float] | None) -> PixelEvaluation:
@@ -127,7 +137,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         return found[0]
 
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """Refused: every pixel has classes of its own."""
         raise ConvatlasError(f"{net.name} gives scores for pixels, not for images: `convatlas segment RUN IMAGE… --out "
                              "DIR` labels them (in Python convatlas.segment.run.segment)")
@@ -160,6 +170,13 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
     def write(self, found: PixelEvaluation, where: Path) -> list[Path]:
         """Figures, the table of classes, and the confusion matrix."""
         return pixelwise.write(found, where)
+
+
+def _by_number(known: Sequence[str], classes: Sequence[str]) -> Iterator[str]:
+    """A sentence where the data's classes have other names than the network's."""
+    differing = [f"{name!r} for {own!r}" for name, own in zip(classes, known, strict=False) if name != own]
+    if differing:
+        yield f"The data's classes are taken by their numbers for the network's: {', '.join(differing[:5])}."
 
 
 PIXELS = Pixels()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, get_arg
 from PIL import Image
 from torch import Tensor
 
+from ..data.manifest import Record
 from ..deploy.reader import Prediction
 from ..engine.distributed import World
 from ..engine.train import Batches, Judge
@@ -18,6 +19,7 @@ from ..evaluation.protocol import PROTOCOLS, Protocol
 from ..net.answering import Answers
 from ..net.model import Convnet
 from ..run import Data, Run
+from ..runs.manifest import Kept
 from .told import Line, Told
 
 Tell = Callable[[str], None]
@@ -58,7 +60,7 @@ class Asked:
     """The options of `convatlas.evaluate`: what networks are evaluated on, and how."""
 
     data: str
-    split: Literal["val", "train"] = "val"
+    split: Literal["auto", "train", "val", "test", "all"] = "auto"
     protocol: Protocol = PROTOCOLS["centre"]
     weights: Sequence[float] | None = None      # of an ensemble's members
     objects: Literal["none", "components", "watershed"] = "none"
@@ -68,6 +70,8 @@ class Asked:
     download: bool = False
     workers: int = 0
     strict: bool = False
+    max_pixels: int | None = None
+    accept_changes: bool = False        # judge what is left of a run's held-out images
 
     def __post_init__(self) -> None:
         for field, kind in get_type_hints(type(self)).items():
@@ -86,7 +90,8 @@ class Asked:
     def config(self) -> Data:
         """The data, and how it is opened and read."""
         return Data(source=self.data, data_dir=self.data_dir, download=self.download, cache="off", masks=self.masks,
-                    batch_size=self.batch_size, workers=self.workers, strict=self.strict)
+                    batch_size=self.batch_size, workers=self.workers, strict=self.strict,
+                    max_pixels=self.max_pixels)
 
 
 class Task(ABC, Generic[S, E, F]):
@@ -125,8 +130,19 @@ class Task(ABC, Generic[S, E, F]):
     # -- training --------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def open(self, run: Run, here: World) -> S:
-        """The data that `run` names. Raises ConvatlasError where it is not there, or not for this task."""
+    def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> S:
+        """The data that `run` names; for a run that goes on, as the manifest in its folder has it.
+
+        Raises ConvatlasError where it is not there, not for this task or, unless `accept`, not what it was.
+        """
+
+    @abstractmethod
+    def record(self, run: Run, source: S) -> Record:
+        """The record of its data that the run keeps."""
+
+    @abstractmethod
+    def encoded(self, source: S, index: int) -> Path | bytes | None:
+        """A training image's file, or its bytes; None of images in memory."""
 
     @abstractmethod
     def notes(self, model: Convnet, source: S) -> tuple[str, ...]:
@@ -158,7 +174,7 @@ class Task(ABC, Generic[S, E, F]):
 
     @abstractmethod
     def predict(self, net: Answers, images: Sequence[Picture], *, top_k: int, batch_size: int, strict: bool,
-                here: World) -> list[Prediction]:
+                max_pixels: int | None, here: World) -> list[Prediction]:
         """The likeliest classes of each picture; a ConvatlasError that names the way where pictures have none."""
 
     # -- telling ---------------------------------------------------------------------------------------------------

@@ -125,7 +125,8 @@ def read_card(source: str | Path) -> Card:
     with suppress(ValueError, AttributeError):      # what is no JSON is refused below
         check_format(json.loads(text).get("format"), FORMAT, repr(str(path)))
     try:
-        return read_back(Meta.model_validate_json(text), fitted)
+        card = read_back(Meta.model_validate_json(text), fitted)
+        return replace(card, provenance=replace(card.provenance, path=str(path.resolve())))
     except ValidationError as error:
         raise ConvatlasError(f"{str(path)!r} describes itself in a way this version ({__version__}) does not "
                              f"understand: {error.errors()[0]['msg']}") from error

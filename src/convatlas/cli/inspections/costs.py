@@ -8,7 +8,7 @@ from rich.table import Table
 from .. import console
 from ..options import COUNT, OUTPUT, Debug, Json, argument, option, switch
 from .common import Out, save, target
-from .summary import BatchSize, ImageSize, shape, size
+from .summary import BatchSize, ImageSize, shape, size, tell_uncounted
 
 if TYPE_CHECKING:
     from ...inspect.costs import Compared, Form
@@ -56,6 +56,7 @@ def costs(
             figure, plain, table = algebra.draw(ways), _ways(ways), _algebra(ways)
         else:
             found = summary(shape(model), batch_size, image_size)
+            tell_uncounted(found)
             figure, plain, table = algebra.draw_stages(found), _stages(found), _places(found)
     if json:
         console.document(plain)

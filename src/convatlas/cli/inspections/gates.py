@@ -59,7 +59,7 @@ def gates(
         from ...zoo import transforms
 
     net = network(model).to(pick(device))
-    source = labeled(data, data_dir, download)
+    source = labeled(data, data_dir, download, [model])
     found = factors(net, source.val, source.classes, transforms(net), count=count, batch_size=batch_size)
     save(draw(found, f"Gates of {net.name} on {source.name}", classes or (), layers or ()), path)
     if json:

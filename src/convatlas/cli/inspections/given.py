@@ -1,6 +1,7 @@
 """The images that a command looks at: files, or labelled ones from data."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +21,22 @@ def files(paths: Sequence[str]) -> "ImageSet":
     return Files([Path(path) for path in paths], torch.zeros(len(paths)))
 
 
-def labeled(data: str, data_dir: str | None, download: bool) -> "Source":
-    """The data of that name, nothing of it held out where it has no validation part; its notes are told."""
-    from ...data import open_data
+def labeled(data: str, data_dir: str | None, download: bool, models: Sequence[str] = ()) -> "Source":
+    """The data of that name; what `val` holds is what `convatlas eval` would judge the models on: the test part, else
+    the images that a model's run held out, else all. Its notes are told.
+    """
+    import torch
+
+    from ...engine.distributed import World
+    from ...evaluation.judging import judged_on
     from ...run import Data
 
-    source = open_data(Data(source=data, data_dir=data_dir, download=download), for_eval=True)
-    for note in source.notes:
+    config = Data(source=data, data_dir=data_dir, download=download)
+    paths = [path for model in models if (path := Path(model).expanduser()).exists()]
+    judged = judged_on(paths, config, "auto", World(0, 1, torch.device("cpu")))
+    for note in judged.notes:
         console.plain(note, to=console.err)
-    return source
+    return replace(judged.source, val=judged.images)
 
 
 def given(data: str, data_dir: str | None, download: bool) -> "tuple[ImageSet, tuple[str, ...]]":

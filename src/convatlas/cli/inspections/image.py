@@ -18,8 +18,9 @@ def seen(net: "Convnet", path: Path) -> "tuple[Tensor, np.ndarray]":
     """The network's input (C, H, W), and the same as bytes to look at, (h, w) or (h, w, 3); raises UnreadableImage."""
     from ...data import read_image
     from ...inspect.sheet import viewable
+    from ...pixels import Decoding
     from ...zoo import transforms
 
     transform = transforms(net)
-    x = transform(read_image(path.expanduser()))
+    x = transform(read_image(path.expanduser(), Decoding(range=transform.range)))
     return x, viewable(x, transform)

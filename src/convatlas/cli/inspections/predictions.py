@@ -77,7 +77,7 @@ def predictions(
             found = guess(net, files(paths), transforms(net), top=top_k, batch_size=batch_size)
             title = f"What {net.name} says"
         else:
-            source = labeled(data, data_dir, download)
+            source = labeled(data, data_dir, download, [model])
             classes = _matched(source.classes, net.card.classes)
             found = guess(net, source.val, transforms(net), classes=classes, count=count, seed=seed, wrong=wrong,
                           top=top_k, batch_size=batch_size)

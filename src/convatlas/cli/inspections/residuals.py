@@ -40,7 +40,7 @@ def residuals(
         from ...inspect.residuals import residuals as responses
         from ...zoo import transforms
 
-    source = labeled(data, data_dir, download)
+    source = labeled(data, data_dir, download, models)
     found = {}
     for text in models:
         net = network(text).to(pick(device))

@@ -29,13 +29,16 @@ def segmentation(
     with console.loading():
         from ...data.images import read_image
         from ...net.segmenter import of_pixels
+        from ...pixels import Decoding
         from ...segment.guess import for_network
         from ...segment.pairs import Files
         from ...segment.sheet import draw, look
+        from ...zoo import transforms
 
     net = of_pixels(network(model), "look at it with `convatlas inspect saliency`")
     truth = instances = None
     if mask is not None:
         pair = Files(image.name, (image,), ((mask,),), for_network(mask, net.num_classes))
         truth, instances = pair.classes_of(0), pair.instances_of(0)
-    save(draw([look(net, read_image(image), truth, name=image.name, instances=instances)], net.card.classes), path)
+    pixels = read_image(image, Decoding(range=transforms(net).range))
+    save(draw([look(net, pixels, truth, name=image.name, instances=instances)], net.card.classes), path)

@@ -54,6 +54,13 @@ def summary(
     console.out.print(f"[bold cyan]{escape(found.name)}[/] on images of {'×'.join(map(str, found.image))}")
     console.out.print(_tree(found, depth))
     console.out.print(peaks(found.memory, optim.name))
+    tell_uncounted(found)
+
+
+def tell_uncounted(found: "Summary") -> None:
+    """A warning that names what is not in the multiply-adds."""
+    if found.uncounted:
+        console.warn(f"not counted in macs: {', '.join(found.uncounted)}")
 
 
 def shape(text: str) -> "Convnet":
@@ -123,7 +130,7 @@ def _plain(found: "Summary", optimizer: str) -> dict[str, Any]:
     needs = found.memory
     return {
         "name": found.name, "image": found.image, "params": found.params, "macs": found.macs,
-        "batch_size": needs.batch_size,
+        "uncounted": found.uncounted, "batch_size": needs.batch_size,
         "memory": {"predicting": needs.inference, "training": needs.training, "optimizer": optimizer,
                    "weights": needs.weights, "images": needs.images, "gradients": needs.gradients,
                    "states": needs.states, "made": found.made, "kept": sum(needs.kept.values())},

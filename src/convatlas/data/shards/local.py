@@ -8,6 +8,7 @@ A folder of shards holds:
 - `train/shard-000000.tar` and so on: for each picture `000000000.jpg`, and `000000000.cls`, the class number in ASCII.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -21,15 +22,16 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...files import check_format
-from ..images import Source, UnreadableImage, to_tensor
+from ...pixels import AS_IT_IS, Decoding, decode
+from ..images import Encoded, ImageSet, Source, as_tensor
 from ..loader import stable_seed
-from ..split import Split
+from ..parts import Part as NamedPart
+from ..split import Split, own_parts
 
 INDEX, PLACES = "index.json", "index.npz"
 FORMAT = 1          # of a folder of shards
@@ -59,7 +61,7 @@ class Index(BaseModel):
     format: Literal["convatlas shards"] = "convatlas shards"
     version: int = FORMAT
     classes: tuple[str, ...]
-    parts: dict[Literal["train", "val", "test"], tuple[Shard, ...]]
+    parts: dict[NamedPart, tuple[Shard, ...]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class Part:
         return (Part(self.shards[:shards], self.offset[:rows], self.size[:rows], self.label[:rows]),
                 Part(self.shards[shards:], self.offset[rows:], self.size[rows:], self.label[rows:]))
 
+    @property
+    def digest(self) -> str:
+        """A digest of its shards."""
+        told = "".join(f"{shard.file} {shard.bytes} {shard.sha256}\n" for shard in self.shards)
+        return hashlib.sha256(told.encode()).hexdigest()[:32]
+
 
 def is_shards(root: Path) -> bool:
     """True for a folder that `convatlas data shard` wrote."""
@@ -84,19 +92,43 @@ def is_shards(root: Path) -> bool:
 
 
 def read_shards(root: Path, split: Split) -> Source:
-    """Open a folder that `convatlas data shard` wrote; what is trained and judged on, `parts_of` says."""
+    """Open a folder that `convatlas data shard` wrote; what is trained and judged on, `as_source` says."""
     if not (root / INDEX).is_file():
         raise ConvatlasError(f"{str(root)!r} holds unfinished shards; give the command that began them again: "
                              f"convatlas data shard FOLDER {root}")
-    classes, parts = read_index(lambda name: (root / name).read_bytes(), str(root))
-    train, val, notes = parts_of(parts, split, str(root))
-    for part in (train, val):
-        for shard in part.shards:
-            _check_file(root / shard.file, shard)
-    return Source(root.resolve().name, classes, Shards(root, train), Shards(root, val), notes)
+    classes, found = read_index(lambda name: (root / name).read_bytes(), str(root))
+    for name, part in found.items():
+        if name != "test" or split.for_eval or "val" not in found:      # training may do without the test part's shards
+            for shard in part.shards:
+                _check_file(root / shard.file, shard)
+    return as_source(root.resolve().name, str(root), classes, found, split, lambda part: Shards(root, part))
 
 
-def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...], dict[str, Part]]:
+def as_source(name: str, where: str, classes: tuple[str, ...], found: Mapping[NamedPart, Part], split: Split,
+              images: Callable[[Part], ImageSet]) -> Source:
+    """The parts of an index as a Source; `images` opens one.
+
+    Of a part to learn from alone, evaluation judges everything, and training holds out the last shards: the writer has
+    mixed the pictures, so they are a random sample, and the rest is still read shard by shard.
+    """
+    if not found:
+        raise ConvatlasError(f"the shards in {where} have no part 'train', nor any other")
+    own = own_parts({part: images(shards) for part, shards in found.items()}, f"the shards in {where}",
+                    for_eval=split.for_eval)
+    if own is not None:
+        return Source(name, classes, own.train, own.val, test=own.test, parted=own.own, layout="shards")
+    train = found["train"]
+    if split.for_eval:
+        everything = images(train)
+        note = f"{where} has no validation part: all its {len(train.label)} images are judged."
+        return Source(name, classes, everything, everything, (note,), layout="shards")
+    kept = held_out(len(train.shards), split.val_fraction, where)
+    note = f"{where} has no validation part: its last {len(train.shards) - kept} shard(s) are held out."
+    learned, held = map(images, train.split(kept))
+    return Source(name, classes, learned, held, (note,), layout="shards")
+
+
+def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...], dict[NamedPart, Part]]:
     """The classes and the parts; `read` gives the content of a file of the shard folder, `where` names that folder."""
     try:
         text = read(INDEX)
@@ -129,26 +161,6 @@ def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.
     return part
 
 
-def parts_of(parts: Mapping[str, Part], split: Split, where: str) -> tuple[Part, Part, tuple[str, ...]]:
-    """(to train on, to judge, notes). Training prefers `val` over `test`, evaluation the reverse.
-
-    Without either, evaluation judges everything, and training holds out the last shards: the writer has mixed the
-    pictures, so they are a random sample, and the rest is still read shard by shard.
-    """
-    if "train" not in parts:
-        raise ConvatlasError(f"the shards in {where} have no part 'train', only "
-                             f"{', '.join(map(repr, parts)) or 'nothing'}")
-    train = parts["train"]
-    for name in ("test", "val") if split.for_eval else ("val", "test"):
-        if name in parts:
-            return train, parts[name], ()
-    if split.for_eval:
-        return train, train, (f"{where} has no validation part: all its {len(train.label)} images are judged.",)
-    kept = held_out(len(train.shards), split.val_fraction, where)
-    return *train.split(kept), (f"{where} has no validation part: its last {len(train.shards) - kept} shard(s) "
-                                "are held out.",)
-
-
 def held_out(shards: int, fraction: float, where: str) -> int:
     """Number of shards that remain when the last ones, about `fraction` of all, are held out."""
     if shards < 2:
@@ -166,7 +178,7 @@ def _check_file(path: Path, shard: Shard) -> None:
         raise ConvatlasError(f"the shard {str(path)!r} has {found} bytes, {shard.bytes} are expected; copy it again")
 
 
-class Shards:
+class Shards(Encoded):
     """The pictures of one part, read one at a time from wherever in their shards they lie."""
 
     def __init__(self, root: Path, part: Part):
@@ -179,15 +191,24 @@ class Shards:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digest(self) -> str:
+        """A digest of its shards."""
+        return self._part.digest
+
     def read(self, index: int) -> Tensor:
         """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""
-        return decoded(self.content(index), self.name(index))
+        return decoded(self.content(index), self.name(index), self.how)
 
     def content(self, index: int) -> bytes:
         """The bytes of the picture file."""
         file = self._file(self._shard(index))
         # pread moves no file position: processes forked from this one may read from the same open file
         return os.pread(file.fileno(), int(self._part.size[index]), int(self._part.offset[index]))
+
+    def encoded(self, index: int) -> bytes:
+        """The bytes of the picture file."""
+        return self.content(index)
 
     def name(self, index: int) -> str:
         """`train/shard-000000.tar[17]`, counted within the shard."""
@@ -231,13 +252,6 @@ def shuffled(count: int, *numbers: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(stable_seed(*numbers)))
 
 
-def decoded(content: bytes, name: str) -> Tensor:
+def decoded(content: bytes, name: str, how: Decoding = AS_IT_IS) -> Tensor:
     """The bytes of a picture file as uint8 (1 or 3, H, W); raises UnreadableImage, which calls it `name`."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            return to_tensor(image)
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"cannot read the image {name}: it is in no format that Pillow knows") from error
-    except Exception as error:      # on broken bytes Pillow raises nearly anything: struct.error, SyntaxError, …
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreadableImage(f"cannot read the image {name}: {reason}") from error
+    return as_tensor(decode(content, how, name).pixels)

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...files import cache_dir, whole_write
-from ..images import Source
+from ..images import Encoded, Source
 from ..split import Split
-from .local import FORMAT, INDEX, Part, decoded, held_out, parts_of, read_index
+from .local import FORMAT, INDEX, Part, as_source, decoded, held_out, read_index
 
 log = logging.getLogger("convatlas")
 
@@ -44,18 +44,19 @@ def open_stream(source: str, split: Split) -> Source:
     name = source.rstrip("/").rpartition("/")[2]
     if not source.endswith(".tar"):
         root = source.rstrip("/")
-        classes, parts = read_index(lambda file: _fetch(f"{root}/{file}"), root)
-        train, val, notes = parts_of(parts, split, root)
-        return Source(name, classes, _indexed(root, train), _indexed(root, val), notes)
+        classes, found = read_index(lambda file: _fetch(f"{root}/{file}"), root)
+        return as_source(name, root, classes, found, split, lambda part: _indexed(root, part))
     urls = expanded(source)
     labels = [_counted(url, urls) for url in urls]
     classes = tuple(str(number) for number in range(max(int(each.max()) for each in labels) + 1))
     if split.for_eval:
         everything = Stream(urls, labels)
-        return Source(name, classes, everything, everything, (f"All {len(everything)} images of {source} are judged.",))
+        return Source(name, classes, everything, everything, (f"All {len(everything)} images of {source} are judged.",),
+                      layout="tar files")
     kept = held_out(len(urls), split.val_fraction, source)
     note = f"{source} has no validation part: its last {len(urls) - kept} shard(s) are held out."
-    return Source(name, classes, Stream(urls[:kept], labels[:kept]), Stream(urls[kept:], labels[kept:]), (note,))
+    return Source(name, classes, Stream(urls[:kept], labels[:kept]), Stream(urls[kept:], labels[kept:]), (note,),
+                  layout="tar files")
 
 
 def _need_datasets() -> None:
@@ -164,7 +165,7 @@ def _unreadable(url: str, error: Exception) -> ConvatlasError:
     return ConvatlasError(f"the shard {url!r} cannot be read: {reason}; check the address and the file, then resume")
 
 
-class Stream:
+class Stream(Encoded):
     """The pictures of some shards. `read` gives one; for many, take whole shards."""
 
     def __init__(self, urls: Sequence[str], labels: Sequence[Tensor], part: Part | None = None):
@@ -176,6 +177,14 @@ class Stream:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """A digest of its shards: of their contents, where an index has it, else of their names and labels."""
+        if self._part is not None:
+            return self._part.digest
+        names = " ".join(url.rpartition("/")[2] for url in self.urls).encode()
+        return hashlib.sha256(names + self._written.numpy().tobytes()).hexdigest()[:32]
 
     @cached_property
     def _dataset(self) -> Any:
@@ -202,7 +211,7 @@ class Stream:
         number = self._shard(index)
         if self._part is None:
             sample = next(islice(self._reading(number), index - self.starts[number], None))
-            return decoded(sample.content, self.name(index))
+            return decoded(sample.content, self.name(index), self.how)
         import fsspec
 
         try:
@@ -211,7 +220,7 @@ class Stream:
                 content = file.read(int(self._part.size[index]))
         except Exception as error:
             raise _unreadable(self.urls[number], error) from error
-        return decoded(content, self.name(index))
+        return decoded(content, self.name(index), self.how)
 
     def name(self, index: int) -> str:
         """`s3://bucket/shard-000000.tar[17]`, counted within the shard."""

@@ -1,6 +1,5 @@
 """Batches from shards that are read one after the other: what `Loader` promises, in another order."""
 
-import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -12,8 +11,8 @@ from torch.utils.data import DataLoader, Dataset
 from ...errors import ConvatlasError
 from ..draws import image_seeds
 from ..images import UnreadableImage
-from ..loader import Batch, together
-from ..reading import Read, filler, skip, start_worker, started
+from ..loader import Batch, sizes, together
+from ..reading import Read, filled, filler, skip, start_worker, started
 from ..transform import Transform
 from .local import decoded, shuffled
 from .stream import Stream
@@ -29,7 +28,7 @@ class StreamLoader:
     leaves out shards without reading them.
 
     The main process reads, one shard ahead: two shards' files are in its memory. `workers` decode and transform.
-    Unreadable pictures and processes without a picture are treated as `Loader` does.
+    Unreadable pictures, processes without a picture and `least` are treated as `Loader` does.
     """
 
     def __init__(
@@ -38,6 +37,7 @@ class StreamLoader:
         transform: Transform,
         batch_size: int,
         *,
+        least: int = 1,
         seed: int = 0,
         shuffle: bool = False,
         rank: int = 0,
@@ -48,11 +48,11 @@ class StreamLoader:
         if batch_size < 1 or workers < 0 or not 0 <= rank < world:
             raise ValueError(f"batch_size={batch_size}, workers={workers}, rank={rank} of world={world}")
         self.images = images
-        self.steps = math.ceil(len(images) / batch_size)
         self.skipped: dict[int, str] = {}
         self._transform = transform
         self._seed, self._shuffle, self._strict, self._workers = seed, shuffle, strict, workers
-        self._totals = [min(batch_size, len(images) - first) for first in range(0, len(images), batch_size)]
+        self._totals, self._least = sizes(len(images), batch_size, least), least // world
+        self.steps = len(self._totals)
         shares = [[_share(total, each, world) for total in self._totals] for each in range(rank + 1)]
         self._mine = shares[rank]
         self._first = sum(map(sum, shares[:rank]))      # where this process's run begins
@@ -72,6 +72,7 @@ class StreamLoader:
         )
         for total, read in zip(self._totals[start:], started(batches), strict=True):
             skip(self.skipped, read.unreadable, len(self.images), self._strict)
+            read = filled(read, self._least)
             yield Batch(read.images, read.labels, read.indices, total)
 
     def _pictures(self, epoch: int, begin: int, end: int) -> "Iterator[tuple[int, bytes]]":
@@ -133,6 +134,6 @@ class _Decoder(Dataset["Read[Tensor] | ConvatlasError"]):
 
     def _picture(self, index: int, content: bytes) -> Tensor | UnreadableImage:
         try:
-            return decoded(content, self.stream.name(index))
+            return decoded(content, self.stream.name(index), self.stream.how)
         except UnreadableImage as error:
             return error

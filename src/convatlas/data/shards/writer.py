@@ -15,6 +15,7 @@ from ...errors import ConvatlasError
 from ...files import check_format, digest, whole_write
 from ..image_folder import read_folder
 from ..images import Files, ImageSet, Subset
+from ..parts import Part
 from ..split import Split
 from .local import FIELDS, FORMAT, INDEX, JOURNAL, PLACES, Index, Shard
 
@@ -23,6 +24,7 @@ BLOCK, RECORD = 512, 10240          # bytes: a tar member is padded to the one, 
 GOES_ON = "finished shards are kept, and the same command goes on"
 
 Report = Callable[[int, int], None]     # bytes done, bytes in all
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,15 @@ class Planned:
         return _padded(self.offsets[-1] - BLOCK + 2 * BLOCK, RECORD)
 
 
-def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: float, seed: int, report: Report) -> Index:
+def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: float, seed: int, report: Report,
+                 tell: Tell = lambda sentence: None) -> Index:
     """Write the images of `folder` to `out`: their files byte for byte, in an order shuffled by `seed`.
 
     Parts (train, val, test) stay what they are; where there is only one, a stratified share `val_fraction` of it
     becomes `val` (0: none). The same files give the same bytes. Raises ConvatlasError where `out` holds something else,
     where the disk has too little room, and where a file cannot be read or written.
     """
-    classes, parts = _parts(folder, val_fraction, seed)
+    classes, parts = _parts(folder, val_fraction, seed, tell)
     plan = {name: _planned(name, files, shard_bytes, seed) for name, files in parts.items()}
     shards = [shard for part in plan.values() for shard in part]
     suffix = _suffix(shards)
@@ -77,21 +80,23 @@ def write_shards(folder: Path, out: Path, *, shard_bytes: int, val_fraction: flo
     return index
 
 
-def _parts(folder: Path, val_fraction: float, seed: int) -> tuple[tuple[str, ...], dict[str, "Listed"]]:
-    """The classes, and the files of each part."""
+def _parts(folder: Path, val_fraction: float, seed: int, tell: Tell) -> tuple[tuple[str, ...], dict[Part, "Listed"]]:
+    """The classes, and the files of each part; `tell` gets the notes on what was understood."""
     try:
-        judged = read_folder(folder, Split(for_eval=True))
-        if judged.val is judged.train and not val_fraction:
-            return judged.classes, {"train": _listed(judged.train)}
-        learned = read_folder(folder, Split(val_fraction, seed))
+        source = read_folder(folder, Split(val_fraction, seed) if val_fraction else Split(for_eval=True))
     except OSError as error:
         raise ConvatlasError(f"cannot read the folder {str(folder)!r}: {error}") from error
-    train, val, test = _listed(learned.train), _listed(learned.val), _listed(judged.val)
-    if judged.val is judged.train:          # no part of its own: some were held out
-        return learned.classes, {"train": train, "val": val}
-    if val != test:
-        return learned.classes, {"train": train, "val": val, "test": test}
-    return learned.classes, {"train": train, "test" if (folder / "test").is_dir() else "val": val}
+    # of data without parts the last note says that nothing is held out, which was asked for
+    for note in source.notes if val_fraction or source.parted else source.notes[:-1]:
+        tell(note)
+    if source.test is source.train:
+        raise ConvatlasError(f"{str(folder)!r} has no part to learn from; give the folder of its only part itself")
+    parts: dict[Part, Listed] = {"train": _listed(source.train)}
+    if source.val is not source.train and source.val is not source.test:
+        parts["val"] = _listed(source.val)
+    if source.test is not None:
+        parts["test"] = _listed(source.test)
+    return source.classes, parts
 
 
 Listed = list[tuple[Path, int]]     # picture files and their classes
@@ -157,7 +162,8 @@ def _plan_digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -
     digest = hashlib.sha256(json.dumps([classes, suffix]).encode())
     for shard in shards:
         for path, size, label in zip(shard.paths, shard.sizes, shard.labels, strict=True):
-            digest.update(f"{shard.file} {path} {size} {path.stat().st_mtime_ns} {label}\n".encode())
+            line = f"{shard.file} {path} {size} {path.stat().st_mtime_ns} {label}\n"
+            digest.update(line.encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -251,7 +257,7 @@ def _member(name: str, content: bytes) -> bytes:
     return header.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % BLOCK)
 
 
-def _write_index(out: Path, index: Index, plan: Mapping[str, list[Planned]]) -> None:
+def _write_index(out: Path, index: Index, plan: Mapping[Part, list[Planned]]) -> None:
     """The index last: a folder that has one is whole."""
     places = {}
     for name, part in plan.items():

@@ -1,16 +1,19 @@
 """Backends: leave a network in a folder, and open it there as a callable."""
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ...errors import ConvatlasError
 from ...net.model import Convnet
+from ...net.segmenter import Segmenter
 from ..graph.rewrite import rewrite
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
@@ -102,10 +105,46 @@ def _absent(what: str, packages: tuple[str, ...], extra: str) -> str | None:
 
 
 def exported(model: Convnet, example: Tensor) -> torch.export.ExportedProgram:
-    """The rewritten network as one graph that takes any batch of images of the example's size."""
+    """The rewritten network as one graph that takes any batch of images of the example's size; one that scores pixels
+    takes those of any size that it accepts.
+    """
     two = example[:1].repeat(2, 1, 1, 1)        # torch.export takes a batch of one for a constant
-    with torch.no_grad():
-        return torch.export.export(rewrite(model), (two,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    any_batch: dict[int, Any] = {0: torch.export.Dim("batch")}
+    any_size = dict.fromkeys((2, 3), torch.export.Dim.DYNAMIC)
+    dimensions = any_batch | any_size if isinstance(model, Segmenter) else any_batch
+    with torch.no_grad(), quiet_solver():
+        return torch.export.export(graph_of(model), (two,), dynamic_shapes=(dimensions,))
+
+
+def graph_of(model: Convnet) -> nn.Module:
+    """The rewritten network; one whose images' sides are bound refuses others in a graph too, where a format can."""
+    return _Bound(model).eval() if isinstance(model, Segmenter) and model.step > 1 else rewrite(model)
+
+
+class _Bound(nn.Module):
+    """A rewritten segmenter; under torch.export its own check of an image's sides is not seen."""
+
+    def __init__(self, model: Segmenter) -> None:
+        super().__init__()
+        self.net, self.step, self.rest = rewrite(model), model.step, model.rest
+
+    def forward(self, image: Tensor) -> Tensor:
+        for side in image.shape[2:]:
+            torch._check(side % self.step == self.rest)
+        scores: Tensor = self.net(image)
+        return scores
+
+
+@contextmanager
+def quiet_solver() -> Iterator[None]:
+    """torch.export writes a traceback for each inequality of sizes that its solver leaves to be asked at run time."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 SMALL = 7               # sides of depthwise kernels up to which a GPU is faster channels last

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ...net.model import Convnet
-from ..graph.rewrite import rewrite
+from ...net.segmenter import Segmenter
 from ..int8.sensitivity import places
 from ..reader import open_session as open_session
-from .base import Backend, Precision, Predictor
+from .base import Backend, Precision, Predictor, graph_of, quiet_solver
 from .split import Run, by_onnxruntime, tune, tuned
 
 
@@ -105,9 +105,11 @@ def _saturates() -> bool:
 
 
 def write_onnx(model: Convnet, example: Tensor, path: Path) -> None:
-    """The rewritten network: input `image` (batch, C, H, W), output `scores`, any batch, weights inside the file."""
+    """The rewritten network: input `image` (batch, C, H, W), output `scores`, any batch, weights inside the file; where
+    it scores pixels, any size that it accepts.
+    """
     two = example[:1].repeat(2, 1, 1, 1)        # torch.export takes a batch of one for a constant
-    with torch.no_grad():
-        torch.onnx.export(rewrite(model), (two,), str(path), input_names=["image"], output_names=["scores"],
-                          dynamo=True,
-                          dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False, verbose=False)
+    dimensions = {0: "batch", 2: "height", 3: "width"} if isinstance(model, Segmenter) else {0: "batch"}
+    with torch.no_grad(), quiet_solver():
+        torch.onnx.export(graph_of(model), (two,), str(path), input_names=["image"], output_names=["scores"],
+                          dynamo=True, dynamic_shapes=(dimensions,), external_data=False, verbose=False)

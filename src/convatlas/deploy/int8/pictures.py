@@ -15,7 +15,9 @@ from ...engine.distributed import World
 from ...engine.evaluate import Batches, Evaluation
 from ...engine.evaluate import evaluate as measure
 from ...errors import ConvatlasError
+from ...evaluation.judging import own_data
 from ...evaluation.matching import match
+from ...files import folders_in, listed
 from ...net.model import Convnet
 from ...run import Data, Loss
 from ...runs.folder import CONFIG, run_of
@@ -46,7 +48,7 @@ def of_run(model: str | Path, calibrate: Pictures | None,
     if calibrate is not None and not same(calibrate) and not same(evaluate):
         return calibrate, evaluate
     try:
-        own = open_data(run.data, seed=run.train.seed)
+        own = own_data(folder, World(0, 1, torch.device("cpu")))
     except ConvatlasError as error:
         raise ConvatlasError(f"the images of the run {str(folder)!r}, which would calibrate int8, cannot be opened "
                              f"({error}): give --calibrate DATA") from error
@@ -88,9 +90,8 @@ def _pictures(source: str | Path | Source, data_dir: str | None) -> tuple[ImageS
     if isinstance(source, Source):
         return source.train, source.name
     folder = Path(source).expanduser()
-    if folder.is_dir() and not any(each.is_dir() and not each.name.startswith(".") for each in folder.iterdir()):
-        paths = sorted(path for path in folder.iterdir()
-                       if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+    if folder.is_dir() and not folders_in(folder):
+        paths, _ = listed(folder, SUFFIXES, deep=False)
         if not paths:
             raise ConvatlasError(f"{str(folder)!r} has no pictures to calibrate with: none of its files ends in "
                                  f"{', '.join(sorted(SUFFIXES))}")
@@ -122,7 +123,9 @@ class Evaluator(NamedTuple):
 
 
 def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> Evaluator:
-    """The validation images of `source` with the network's classes; a ConvatlasError where the classes do not fit."""
+    """The validation images of `source` (of data by name or folder, its test part, where there is one) with the
+    network's classes; a ConvatlasError where the classes do not fit.
+    """
     loss = model.card.loss or Loss()
     if isinstance(source, tuple):
         _check(model, source[0])
@@ -132,8 +135,9 @@ def evaluator(model: Convnet, source: Labeled, data_dir: str | None = None) -> E
         return Evaluator(_InMemory(*source), (), loss, model.num_classes)
     opened = (source if isinstance(source, Source)
               else open_data(Data(source=str(source), data_dir=data_dir), for_eval=True))
+    judged = opened.val if isinstance(source, Source) or opened.test is None else opened.test
     transform = transforms(model)
-    matched = match(prepared(opened.val, Data(cache="auto"), transform, lambda text: None), opened.classes, model)
+    matched = match(prepared(judged, Data(cache="auto"), transform, lambda text: None), opened.classes, model)
     seen = matched.images
     loader = StreamLoader(seen, transform, BATCH) if isinstance(seen, Stream) else Loader(seen, transform, BATCH)
     return Evaluator(loader, (*opened.notes, *matched.notes), loss, model.num_classes)

@@ -1,22 +1,27 @@
 """The kernels, compiled for this processor when they are first asked for, and kept."""
 
+import atexit
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from ...errors import ConvatlasError
-from ...files import cache_dir, whole_write
+from ...files import cache_dir, digest, whole_write
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
 SECONDS = 300
+
+log = logging.getLogger("convatlas")
 
 
 def compiler() -> str | None:
@@ -26,8 +31,8 @@ def compiler() -> str | None:
 
 
 def missing() -> str | None:
-    """Installation advice for the compiler that is not there, or None."""
-    return (None if compiler()
+    """Installation advice for the compiler that is not there, or None, also where the kernels are compiled already."""
+    return (None if compiler() or _intact(_kept(FLAGS))
             else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")
 
 
@@ -35,22 +40,65 @@ def missing() -> str | None:
 def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
     """The library; compiled with these flags, unless that was done before on a processor of this kind.
 
-    Raises ConvatlasError.
+    It is kept in the user's cache folder, with a checksum: one that is damaged, or that another user may have changed,
+    is compiled anew. Where that folder cannot be written, it is in a temporary one. Raises ConvatlasError.
     """
-    found = compiler()
-    if found is None:
-        raise ConvatlasError(missing())
-    with as_file(files(__package__) / "kernels") as folder:
-        sources = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
-        about = repr((sources, flags, found, Path(found).stat().st_mtime_ns, _instructions())).encode()
-        library = cache_dir() / "native" / f"{hashlib.sha256(about).hexdigest()[:32]}.so"
-        if not library.exists():
-            with whole_write(library, parents=True) as beside:
-                done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(beside)])
-                if done.returncode:
-                    raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; "
-                                         "take another compiler by the environment variable CXX, or another backend")
+    library = _kept(flags)
+    if not _intact(library):
+        found = compiler()
+        if found is None:
+            raise ConvatlasError(missing())
+        try:
+            _compile(found, flags, library)
+        except OSError as error:        # of the cache folder
+            log.info("the compiled kernels cannot be kept in %s (%s): they are compiled for this process only",
+                     library.parent, error.strerror or error)
+            folder = Path(tempfile.mkdtemp(prefix="convatlas-"))
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+            library = folder / library.name
+            _compile(found, flags, library)
     return _declared(ctypes.CDLL(str(library)))
+
+
+def _kept(flags: tuple[str, ...]) -> Path:
+    """The library's place in the cache, which sources, flags and the processor's kind decide."""
+    sources = {path.name: path.read_bytes() for path in sorted((files(__package__) / "kernels").iterdir(),
+                                                               key=lambda path: path.name)}
+    about = repr((sources, flags, _instructions())).encode()
+    return cache_dir() / "native" / f"{hashlib.sha256(about).hexdigest()[:32]}.so"
+
+
+def _intact(library: Path) -> bool:
+    """True for the file that `_compile` left, bytes and owner: what is opened is executed."""
+    try:
+        about = library.stat()
+        mine = os.name != "posix" or (about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022)
+        return mine and _checksum(library).read_text(encoding="ascii") == digest(library)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _checksum(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _compile(found: str, flags: tuple[str, ...], library: Path) -> None:
+    """Compile into `library`, and write its checksum beside it. Raises OSError where it cannot be written."""
+    library.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=library.parent) as work, \
+            as_file(files(__package__) / "kernels") as folder:
+        made = Path(work) / library.name
+        done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(made)])
+        if done.returncode:
+            raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; "
+                                 "take another compiler by the environment variable CXX, or another backend")
+        made.chmod(0o700)
+        checksum = digest(made)
+        with made.open("r+b") as file:
+            os.fsync(file.fileno())
+        made.replace(library)       # running processes keep the old one
+    with whole_write(_checksum(library), sync=True) as beside:
+        beside.write_text(checksum, encoding="ascii")
 
 
 def names_in(what: str) -> tuple[str, ...]:

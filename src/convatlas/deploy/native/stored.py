@@ -2,16 +2,19 @@
 native.safetensors.
 """
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from ...errors import ConvatlasError
-from ...files import check_format
+from ...files import check_format, digest, whole_write
 from .engine import Choice, Network
 from .work import Floats, read, written
 
@@ -22,10 +25,12 @@ FORMAT = 1              # of both together
 def save(network: Network, folder: Path) -> None:
     """Leave in `folder` what `load` reads."""
     steps, arrays = written(network.works)
-    (folder / WEIGHTS).write_bytes(to_bytes(arrays))
+    with whole_write(folder / WEIGHTS) as beside:
+        beside.write_bytes(to_bytes(arrays))
     tree = {"format": FORMAT, "threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()},
-            "layers": network.choices, **steps}
-    (folder / STEPS).write_text(json.dumps(tree, ensure_ascii=False) + "\n", encoding="utf-8")
+            "layers": network.choices, **steps, "weights_sha256": digest(folder / WEIGHTS)}
+    with whole_write(folder / STEPS) as beside:
+        beside.write_text(json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
@@ -37,6 +42,11 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     try:
         tree = json.loads((folder / STEPS).read_text(encoding="utf-8"))
         check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
+        if "sha256" in tree:        # older ones have none
+            if tree.pop("sha256") != _checksum(tree):
+                raise ValueError(f"{STEPS} has been changed")
+            if tree["weights_sha256"] != digest(folder / WEIGHTS):
+                raise ValueError(f"{WEIGHTS} has been changed")
         arrays: dict[str, Floats] = load_file(folder / WEIGHTS)
         works = read(tree, arrays)
         parts = {int(n): int(part) for n, part in tree["parts"].items()}
@@ -49,3 +59,8 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     threads = threads or max(1, min(tuned, os.cpu_count() or 1))
     known = threads == tuned and not few
     return Network(works, threads, parts if known else None, layers if known else None, winograd=not few)
+
+
+def _checksum(tree: Mapping[str, Any]) -> str:
+    """SHA-256 of what native.json says, however it is laid out."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()

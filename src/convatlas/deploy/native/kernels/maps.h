@@ -28,7 +28,7 @@ inline void pool(const Step& s, const Place& at) {
                 for (int64_t y = 0; y < high.last - high.first; y++)
                     for (int64_t x = 0; x < wide.last - wide.first; x++) {
                         const vec v = load(in + (y * s.w + x) * s.in_stride + c);
-                        sum = MAX ? larger(sum, v) : sum + v;
+                        sum = MAX ? largest(sum, v) : sum + v;
                     }
                 store(out + c, activated(MAX ? sum : sum / float(seen), s.activation));
             }

@@ -23,8 +23,11 @@ typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias
 INLINE vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
 INLINE void store(float* p, vec x) { *reinterpret_cast<loose*>(p) = x; }
 INLINE vec all(float x) { return x - vec{}; }
-INLINE vec larger(vec a, vec b) { return a > b ? a : b; }
-INLINE vec smaller(vec a, vec b) { return a < b ? a : b; }
+// NaN in `a` comes through, as in torch; `b` is a bound.
+INLINE vec larger(vec a, vec b) { return b > a ? b : a; }
+INLINE vec smaller(vec a, vec b) { return b < a ? b : a; }
+// NaN in either comes through.
+INLINE vec largest(vec a, vec b) { return (b > a) | (b != b) ? b : a; }
 
 INLINE vec square_root(vec x) {
     for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
@@ -49,7 +52,7 @@ INLINE vec exponential(vec x) {
     std::memcpy(&power, &rounded, sizeof power);
     bits += power << 23;
     std::memcpy(&p, &bits, sizeof p);
-    return p;
+    return x == x ? p : x;
 }
 
 INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }

@@ -1,0 +1,104 @@
+"""Least batches: BatchNorm over a 1×1 map has one value per channel of an image, and no variance of one image alone."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.func import functional_call
+
+from ..errors import ConvatlasError
+from ..net.model import Convnet, by, meta_image, meta_state
+from ..parts import ShapesOnly
+from ..run import Run, Train
+from .auxiliary import WithAuxiliary
+from .distributed import World
+from .freeze import matching
+
+
+def least_part(model: nn.Module, train: Train, processes: int = 1) -> int:
+    """Images that a forward pass of training needs: 2 where a BatchNorm that learns sees maps of 1×1, at the network's
+    own size and in its side classifiers too, otherwise 1.
+
+    BatchNorm that stays frozen (`engine.freeze.keep_still`) or is synchronised over several processes needs one.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms or not isinstance(model, Convnet) or (train.sync_bn and processes > 1):
+        return 1
+    still = _still(model, train)
+    modes = {module: module.training for module in model.modules()}
+    outer, prefix = (WithAuxiliary(model), "net.") if model.aux else (model, "")
+    least = _Least()
+    try:
+        outer.train()
+        for norm in norms:
+            parameters = list(norm.parameters(recurse=False))
+            if parameters and still.issuperset(parameters):
+                norm.eval()
+        with torch.no_grad(), least:
+            functional_call(outer, meta_state(model, prefix), (meta_image(model, model.image_size),))
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return least.images
+
+
+class _Least(ShapesOnly):
+    """While active: the images that every BatchNorm in training mode finds enough."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.images = 1
+
+    def __torch_function__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (),
+                           kwargs: dict[str, Any] | None = None) -> Any:
+        if func is F.batch_norm and (kwargs or {})["training"] and args[0][0, 0].numel() == 1:
+            self.images = 2
+        return super().__torch_function__(func, types, args, kwargs)
+
+
+def _still(model: nn.Module, train: Train) -> set[nn.Parameter]:
+    """The parameters that never move."""
+    frozen, thawed = (set[str]().union(*(matching(model, pattern, "train.freeze") for pattern in patterns))
+                      for patterns in (train.freeze, [pattern for _, pattern in train.unfreeze]))
+    return {parameter for name, parameter in model.named_parameters()
+            if not parameter.requires_grad or name in frozen - thawed}
+
+
+def check_batch(model: nn.Module, run: Run, here: World) -> None:
+    """A ConvatlasError, if a process would have to learn from one image where the network needs two (`least_part`)."""
+    least, parts = least_part(model, run.train, here.size), here.size * run.train.accumulate
+    if run.data.batch_size >= least * parts:
+        return
+    shared = [f"{here.size} processes"] * (here.size > 1)
+    shared += [f"train.accumulate = {run.train.accumulate} parts"] * (run.train.accumulate > 1)
+    over = f" over {' of '.join(reversed(shared))}" if shared else ""
+    raise _alone(model, f"data.batch_size = {run.data.batch_size}{over} leaves one: set --batch-size {least * parts} "
+                 "or more" + (", or fewer parts" if run.train.accumulate > 1 else ""))
+
+
+def least_batch(model: nn.Module, run: Run, count: int, here: World, tell: Callable[[str], None]) -> int:
+    """Images that each batch of an epoch over `count` must have for all processes; a shorter last one is joined to the
+    one before, which is told. Raises ConvatlasError where there are too few.
+    """
+    least, full = here.size * least_part(model, run.train, here.size), run.data.batch_size
+    if least == here.size:
+        return 1
+    if count < least:
+        raise _alone(model, f"there are {count} to learn from" + (f", for {here.size} processes" if here.size > 1
+                                                                  else ""))
+    if 0 < count % full < least and count > full:
+        tell(f"The last batch of each epoch has {full + count % full} images instead of {full} and then {count % full},"
+             f" because {_needs(model)}.")
+    return least
+
+
+def _alone(model: nn.Module, found: str) -> ConvatlasError:
+    return ConvatlasError(f"{_needs(model)}, and {found}; a larger --image-size helps too")
+
+
+def _needs(model: nn.Module) -> str:
+    assert isinstance(model, Convnet)
+    return (f"{model.name} takes at least two images at once in training on {by(model.image_size)} pixels, where "
+            "BatchNorm sees a 1×1 map")
