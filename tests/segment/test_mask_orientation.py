@@ -56,7 +56,7 @@ def test_sizes_tell_for_the_whole_set(tmp_path, stored, suffix):
 def test_what_sizes_do_not_tell_is_refused_or_said(tmp_path, orientations, scene):
     for stored, word in ((False, "displayed"), (True, "stored")):
         root = folder(tmp_path / word, orientations, stored, scene)
-        with pytest.raises(ConvatlasError, match=r"0\d\.png' is turned by its EXIF .*data\.mask_orientation=displayed if"):
+        with pytest.raises(ConvatlasError, match=r"0\d\.png' is turned by its EXIF .*mask_orientation=displayed if"):
             opened(root)
         assert right(opened(root, mask_orientation=word), scene)
 

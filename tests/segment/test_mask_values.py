@@ -212,9 +212,9 @@ def test_guesses_that_are_not_plausible_are_refused(tmp_path, dice):
     single = [discs(dice, (1, 4 + min(number, 4)), each=1) for number in range(8)]
     with pytest.raises(ConvatlasError, match=r"of the 6 numbers .* 4 occur in one picture each \(4, 5, 6 and 7\)"):
         opened(folder(tmp_path / "single", single))
-    with pytest.raises(ConvatlasError, match="all 5 masks in .* hold nothing but 0"):
+    with pytest.raises(ConvatlasError, match=r"all 5 masks in .* hold nothing but 0"):
         opened(folder(tmp_path / "empty", [discs(dice, ()) for _ in range(5)]))
-    with pytest.raises(ConvatlasError, match="holds 0.5: a mask's numbers are whole"):
+    with pytest.raises(ConvatlasError, match=r"holds 0\.5: a mask's numbers are whole"):
         opened(folder(tmp_path / "half", [discs(dice, (1,)) / 2 for _ in range(5)], ".npy"))
 
 
@@ -256,3 +256,25 @@ def test_binary_masks_of_another_foreground_are_refused(tmp_path, dice):
         from convatlas.segment.reading import read_mask
 
         read_mask(tmp_path / "b/masks/00.png", reading, Head(SIDE, SIDE, 1))
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("class_dict.csv", "name,r,g,b\nVoid,0,0,0\nSky,40,40,220\nCar,200,30,30\nRoad Sign,30,200,30\nTree,1,2,3\n"),
+    ("label_colors.txt", "0 0 0\tVoid\n200 30 30\tCar\n30 200 30\tRoad Sign\n40 40 220 Sky\n"),
+    ("labelmap.txt", "# label:color_rgb:parts:actions\nSky:40,40,220::\nVoid:0,0,0::\nCar:200,30,30::\n"
+                     "Road Sign:30,200,30::\n"),
+])
+def test_names_that_a_file_gives_by_colour(tmp_path, dice, name, text):
+    root = folder(tmp_path, [PALETTE[discs(dice, (1, 2, 3))] for _ in range(5)])
+    (root / name).write_text(text)
+    pairs = opened(root)
+    assert pairs.classes == ("Void", "Road Sign", "Sky", "Car") and name in pairs.notes[1]
+
+
+def test_names_that_a_file_gives_by_number(tmp_path, dice):
+    root = folder(tmp_path, [discs(dice, (1, 2)) for _ in range(5)])
+    (root / "codes.txt").write_bytes("\ufeffVoid\r\nSky\r\nCar\r\nTree\r\n".encode())
+    assert opened(root).classes == ("Void", "Sky", "Car")
+    (root / "codes.txt").write_text("Void\nSky\n")
+    pairs = opened(root)
+    assert pairs.classes[1] == "class 1" and "codes.txt does not name the 3 classes" in " ".join(pairs.notes)

@@ -1,5 +1,6 @@
 """`convatlas data show`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ from .options import (
 if TYPE_CHECKING:
     from ..data import ImageSet
 
+PAIRED = ("data.masks", "data.mask_orientation", "data.val_fraction", "data.strict")   # settings that show in a sheet
+
 data = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 
@@ -39,7 +42,7 @@ def top() -> None:
 
 @data.command("show")
 def show(
-    source: Annotated[str, argument("DATA", DATA_HELP)],
+    source: Annotated[str, argument("DATA", DATA_HELP[:-1] + ", or a folder of images and masks.")],
     seed: Annotated[int, option("--seed", panel=DATA, parser=NATURAL, help="Other pictures, other chance.")] = 0,
     debug: Debug = False,
     data_dir: DataDir = None,
@@ -60,20 +63,31 @@ def show(
         help="Any field of a run, such as [bold]augment.flip=0.5[/]; repeatable.")] = None,
     rows: Annotated[int, option("--rows", panel=OUTPUT, parser=COUNT, help="Training pictures, one per row.",
                                 show_default=True)] = 6,
-    out: Annotated[Path, option("--out", panel=OUTPUT, metavar="FILE", help="A .png or .svg file.",
-                                show_default=True)] = Path("augmented.png"),
+    out: Annotated[Path | None, option(
+        "--out", panel=OUTPUT, metavar="FILE", help="A .png or .svg file; left out: [bold]augmented.png[/], of images "
+        "with masks [bold]understood.png[/].")] = None,
 ) -> None:
     """Draw training pictures as a recipe's augmentation shows them to the network, on one sheet.
+
+    Of a folder of images and masks draw what is understood: images, masks in the colours of their classes, and how
+    often each class occurs; where masks are not understood, what they hold.
 
     [bold]Examples[/]
       convatlas data show digits --recipe lenet5
       convatlas data show cifar10 --model resnet20_cifar --out cifar.svg
       convatlas data show photos/ --recipe modern --image-size 224 --set augment.erase=0.5
+      convatlas data show pairs/ --set data.masks=classes --out masks.png
     """
     from ..errors import ConvatlasError
     from .configuration import configured
     from .configuration import image_size as size
 
+    if _is_paired(source):
+        _show_pairs(source, sets or (), rows, seed, out or Path("understood.png"), {
+            "--data-dir": data_dir, "--download": download or None, "--image-size": image_size,
+            "--in-chans": in_chans, "--model": model, "--recipe": recipe})
+        return
+    out = out or Path("augmented.png")
     if out.suffix.lower() not in (".png", ".svg"):
         raise ConvatlasError(f"--out {str(out)!r} is refused: a sheet is written as .png or .svg")
     flags = [("model.name", model), ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
@@ -104,6 +118,51 @@ def show(
         console.plain(note)
     console.plain(f"{title}, input {channels}×{transform.size[0]}×{transform.size[1]}: {', '.join(words)}")
     console.plain(f"written to {out}")
+
+
+def _is_paired(source: str) -> bool:
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        return False
+    with console.loading():
+        from ..segment.layouts import is_paired
+    return is_paired(path)
+
+
+def _show_pairs(source: str, sets: Sequence[str], rows: int, seed: int, out: Path,
+                others: Mapping[str, object]) -> None:
+    """The sheet of a folder of images and masks."""
+    from ..errors import ConvatlasError
+    from ..run import Run, resolve
+
+    for name in (name for name, value in others.items() if value is not None):
+        raise ConvatlasError(f"{name} is refused for {source!r}, images with masks: these are drawn as they are")
+    for field in (each.partition("=")[0] for each in sets):
+        if field not in PAIRED:
+            raise ConvatlasError(f"--set {field} is refused for {source!r}, images with masks: how these are read is "
+                                 f"said by {', '.join(PAIRED)}")
+    config = resolve(Run(), sets=sets).data.model_copy(update={"source": source})
+
+    with console.loading():
+        from ..draw.canvas import save
+        from ..segment import show
+        from ..segment.layouts import listed
+        from ..segment.pairs import open_pairs
+    found = [pair for part in listed(Path(source).expanduser()).values() for pair in part.pairs]
+    name = Path(source).expanduser().resolve().name
+    try:
+        opened = open_pairs(config)
+    except ConvatlasError as error:
+        if not found:
+            raise
+        figure, legend = show.refused(name, found, str(error), rows=rows, seed=seed)
+        notes: Sequence[str] = (f"not understood: {error}",)
+    else:
+        figure, legend = show.understood(opened, rows=rows, seed=seed)
+        notes = opened.notes
+    save(figure, out)
+    for line in (*notes, *legend, f"written to {out}"):
+        console.plain(line)
 
 
 def _channels(images: "ImageSet", otherwise: int) -> int:

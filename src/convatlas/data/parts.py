@@ -17,7 +17,7 @@ WORDS: dict[Part, frozenset[str]] = {
 BESIDE = frozenset({"", "set", "sets", "split", "data", "dataset", "datasets", "part", "folder", "dir", "images",
                     "image", "imgs", "img", "pics", "seg", "raw", "png", "jpg", "my"})
 IMAGES = frozenset({"images", "image", "imgs", "img", "jpegimages", "pictures", "pics", "photos", "inputs", "input"})
-MASKS = frozenset({"masks", "mask", "labels", "label", "annotations", "annotation", "annots", "gt", "truth",
+MASKS = frozenset({"masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "gt", "truth",
                    "groundtruth", "groundtruths", "segmentation", "segmentations", "segmentationclass",
                    "segmentationobject", "segs", "targets", "target"})
 # what stands beside one of these: gtFine, leftImg8bit, ground_truth, SegmentationClass, images_png

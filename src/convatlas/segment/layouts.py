@@ -12,20 +12,21 @@ Known are, for example,
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from ..data.parts import WORDS, Part, part_of, parts_in
+from ..data.parts import ASIDE, BESIDE, IMAGES, MASKS, WORDS, Kind, Part, kind_of, part_of, parts_in
 from ..errors import ConvatlasError
+from ..files import Kinds, folders_in, hidden, in_words
+from ..files import listed as files_in
 from ..pixels import SUFFIXES
 
-# what folders of images and of masks are called, in lower case, letters only; of several folders of masks the first
-IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimgbit", "pictures", "photos", "inputs", "input")
-MASKS = ("masks", "mask", "labels", "label", "annotations", "annotation", "annots", "annot", "segmentationclass",
-         "segmentationobject", "gtfine", "gtcoarse", "gt", "groundtruth", "segmentations", "segmentation", "targets",
-         "target")
+# of several folders of masks the one is taken whose name has the first of these words
+FIRST = ("mask", "label", "class", "fine")
 # what stands beside the common name of two files; the first of these that an image has is taken
 OF_MASKS = ("gtFine_labelTrainIds", "gtFine_labelIds", "gtCoarse_labelIds", "masks", "mask", "labels", "label", "gt",
             "groundtruth", "segmentations", "segmentation", "seg", "annotations", "annotation", "annot", "target", "L")
@@ -35,6 +36,8 @@ KNOWN = ("images/ beside masks/ (or labels/, annotations/) with files of the sam
          "folder, and a folder for each picture with images/ and masks/, one file per object")
 WHOLE: Literal["all"] = "all"       # the part of a folder that has none
 ARRAYS = frozenset({".npy"})        # of masks also
+ORPHAN = ("mask without an image", "masks without an image")
+UNMASKED = ("image without a mask", "images without a mask")
 
 Pair = tuple[Path, tuple[Path, ...]]
 
@@ -45,7 +48,8 @@ class Listed:
 
     pairs: tuple[Pair, ...]
     layout: str
-    left: Counter[str] = field(default_factory=Counter)         # what is left out, by kind
+    left: Kinds = field(default_factory=Kinds)      # what is left out, by kind
+    folders: tuple[str, ...] = ()                   # and folders that are, with the reason
 
 
 def listed(root: Path) -> dict[Part | Literal["all"], Listed]:
@@ -61,23 +65,22 @@ def listed(root: Path) -> dict[Part | Literal["all"], Listed]:
         if len(ways) > 1:
             raise ConvatlasError(f"{str(root)!r} has two {part} parts, {ways[0].layout} and {ways[1].layout}: rename "
                                  "or move one")
-        idle = [each for folder in (root, *(both or ())[:1]) for each in _folders(folder)
+        idle = [each for folder in (root, *(both or ())[:1]) for each in folders_in(folder)
                 if _names_part(each.name, part) and _holds_pictures(each)]
         if ways:
             found[part] = ways[0]
         elif idle:
-            found[part] = Listed((), "", Counter(f"{_under(each, root)} (it has no masks)" for each in idle))
-    left = sum((each.left for each in found.values()), Counter[str]())
+            found[part] = Listed((), "", folders=tuple(f"{_under(each, root)} (it has no masks)" for each in idle))
     if any(each.pairs for each in found.values()):
         images, masks = _both(root)
         if both is None and images is not None and masks is not None:
-            left[f"{_under(images, root)} and {_under(masks, root)}, which are outside the parts"] += 1
-        return {part: Listed(each.pairs, each.layout, left if number == 0 else Counter())
-                for number, (part, each) in enumerate(found.items())}
+            outside = f"{_under(images, root)} and {_under(masks, root)} (they are outside the parts)"
+            found[WHOLE] = Listed((), "", folders=(outside,))
+        return found
     one = _one(root)
     if one is None:
         return {}
-    return _voc_lists(root, one) or {WHOLE: Listed(one.pairs, one.layout, one.left + left)}
+    return _voc_lists(root, one) or {**found, WHOLE: one}
 
 
 def _ways(root: Path, part: Part) -> list[Listed]:
@@ -88,7 +91,7 @@ def _ways(root: Path, part: Part) -> list[Listed]:
     for folder in parts_in(root).get(part, []):
         if role_of(folder.name) is None:
             one = _one(folder)
-            found.append(Listed(one.pairs, f"{folder.name}/: {one.layout}", one.left) if one is not None
+            found.append(replace(one, layout=f"{folder.name}/: {one.layout}") if one is not None
                          else _beside(folder, theirs, root) if theirs is not None else None)     # train_masks/
     if (both := _inside(root)) is not None:
         found += [_beside(here, there, root) for here, there in
@@ -118,7 +121,7 @@ def _voc_lists(root: Path, one: Listed) -> dict[Part | Literal["all"], Listed]:
         names = set(path.read_text(errors="surrogateescape").split()) if path.is_file() else set()
         if pairs := tuple(pair for pair in one.pairs if pair[0].stem in names):
             found[part] = Listed(pairs, f"{one.layout}, as ImageSets/Segmentation/{part}.txt says",
-                                 one.left if part == "train" else Counter())
+                                 one.left if part == "train" else Kinds())
     return found if "train" in found else {}
 
 
@@ -127,26 +130,34 @@ def _names_part(name: str, part: Part) -> bool:
     return part_of(name) == part if role is None else role == ("images", part)
 
 
-def role_of(name: str) -> tuple[Literal["images", "masks"], Part | None] | None:
+def is_paired(root: Path) -> bool:
+    """True for a folder of images and masks; found from names, without going through all files of a folder of images
+    by class.
+    """
+    near = [root, *folders_in(root)[:20]]
+    if any((role_of(each.name) or ("",))[0] == "masks" and _holds_pictures(each)
+           for folder in near for each in folders_in(folder)[:50]):
+        return True
+    named = any(_stripped(Path(name).stem, OF_MASKS) for folder in near for name in islice(_names(folder), 200)
+                if Path(name).suffix.lower() in SUFFIXES)
+    with suppress(ConvatlasError):
+        return named and bool(listed(root))
+    return False
+
+
+def role_of(name: str) -> tuple[Kind, Part | None] | None:
     """Role of a folder by its name, in any case, and the part that it names too: `labelsTr`, `train_masks`."""
-    plain = re.sub(r"[\W_\d]+", "", name).lower()
-    for role, words in (("masks", MASKS), ("images", IMAGES)):
-        for word in words:
-            if plain == word:
-                return role, None       # type: ignore[return-value]
-        for word in sorted(words, key=len, reverse=True):
-            for rest in ({plain.removeprefix(word), plain.removesuffix(word)} - {plain}):
-                if (part := part_of(rest)) is not None:
-                    return role, part   # type: ignore[return-value]
-    return None
+    words = re.sub("annot$", "_annot", name)       # CamVid's trainannot
+    kind = kind_of(words)
+    return None if kind is None else (kind, part_of(words, BESIDE | ASIDE | IMAGES | MASKS))
 
 
 def left_out(parts: Iterable[Listed]) -> tuple[str, ...]:
     """One sentence about all that is left out, by kind; none where that is nothing."""
-    left = sum((each.left for each in parts), Counter[str]())
-    said = [f"{count} {kind.replace('~', '' if count == 1 else 's')}" if "~" in kind else kind
-            for kind, count in sorted(left.items())]
-    return (f"Left out: {', '.join(said)}.",) if said else ()
+    found = [*parts]
+    left = sum((each.left for each in found), Kinds())
+    said = "; ".join(filter(None, [in_words(left), ", ".join(name for each in found for name in each.folders)]))
+    return (f"Left out: {said}.",) if said else ()
 
 
 # -- one part ---------------------------------------------------------------------------------------------------------
@@ -161,30 +172,31 @@ def _one(root: Path) -> Listed | None:
 
 def _beside(images: Path, masks: Path, root: Path) -> Listed | None:
     """Pairs of two folders of files with the same names, or of the same folders inside them."""
-    left = Counter[str]()
+    left = Kinds()
     pictures, numbered = _below(images, SUFFIXES, left), _below(masks, SUFFIXES | ARRAYS, left)
     if not pictures or not numbered:
         return None
     pairs: list[Pair] = []
     for folder, files in pictures.items():
         made, missing, orphans = _paired(files, numbered.pop(folder, []))
-        left["mask~ without an image"] += len(orphans)
+        left[ORPHAN] += len(orphans)
         pairs += made
         if missing and _is_voc(images, masks):
-            left["image~ without a mask"] += len(missing)
+            left[UNMASKED] += len(missing)
         elif missing:
             raise _without(missing, masks / folder)
-    left["mask~ without an image"] += sum(map(len, numbered.values()))
-    others = [each.name for each in _folders(root) if (role_of(each.name) or ("", ""))[0] == "masks"
-              and each != masks and role_of(each.name) == role_of(masks.name) and _holds_pictures(each)]
-    left.update(f"{name}/ (the masks are in {masks.name}/)" for name in others)
-    return Listed(tuple(pairs), f"{_under(images, root)} beside {_under(masks, root)}", +left)
+    left[ORPHAN] += sum(map(len, numbered.values()))
+    role = role_of(masks.name)
+    folders = [f"{each.name}/ (the masks are in {masks.name}/)" for each in folders_in(root)
+               if each != masks and role is not None and role_of(each.name) == role and _holds_pictures(each)]
+    if "" in pictures:
+        folders += [f"{images.name}/{each.name}/" for each in folders_in(images)]
+    return Listed(tuple(pairs), f"{_under(images, root)} beside {_under(masks, root)}", +left, tuple(folders))
 
 
 def _together(root: Path) -> Listed | None:
     """Pairs in one folder: NAME and NAME_mask."""
-    left = Counter[str]()
-    files = _pictures(root, SUFFIXES | ARRAYS, left)
+    files, left = files_in(root, SUFFIXES | ARRAYS, deep=False)
     names = {file.stem for file in files}
     names |= {key for name in names for key in _stripped(name, OF_IMAGES)}
     masks = [file for file in files if any(key in names for key in _stripped(file.stem, OF_MASKS))]
@@ -194,45 +206,45 @@ def _together(root: Path) -> Listed | None:
     pairs, missing, orphans = _paired(images, masks)
     if missing:
         raise _without(missing, root)
-    left["mask~ without an image"] += len(orphans)
+    left[ORPHAN] += len(orphans)
     return Listed(tuple(pairs), "images and masks in one folder, told apart by their names", +left)
 
 
 def _subjects(root: Path) -> Listed | None:
     """A folder for each picture with its objects' masks, or for several pictures, as of one patient."""
-    left, pairs = Counter[str](), list[Pair]()
-    folders = _folders(root)
-    bare: list[Path] = []
-    for folder in folders:
+    left, pairs, bare = Kinds(), list[Pair](), list[Path]()
+    for folder in folders_in(root):
         images, masks = _both(folder)
-        if images is None or masks is None:
-            one = _together(folder)
-            if one is not None:
-                pairs += one.pairs
-                left += one.left
-            else:
-                bare.append(folder)
-            continue
-        pictures, files = _pictures(images, SUFFIXES, left), _pictures(masks, SUFFIXES | ARRAYS, left)
-        made, missing, orphans = _paired(pictures, files, strict=len(pictures) > 1)
-        if pictures and not missing and not orphans:
-            pairs += made
-        elif len(pictures) == 1:
-            pairs.append((pictures[0], tuple(files)))
-        elif pictures:
-            raise ConvatlasError(f"{str(folder)!r} holds {len(pictures)} images and {len(files)} masks whose names do "
-                                 f"not pair them ({str((missing or orphans)[0].name)!r} has no other): give each mask "
-                                 "its image's name, or each image a folder of its own")
+        one = _subject(folder, images, masks) if images is not None and masks is not None else _together(folder)
+        if one is not None:
+            pairs += one.pairs
+            left += one.left
+        else:
+            bare.append(folder)
     if not pairs:
         return None
     several = any(len(masks) > 1 for _, masks in pairs)
     if not several and (empty := [image for image, masks in pairs if not masks]):
         raise _without(empty, empty[0].parent.parent)
-    left.update(f"{each.name}/" for each in bare[:3])
-    if bare[3:]:
-        left["further folder~"] += len(bare) - 3
+    names = [f"{each.name}/" for each in bare[:3]] + ([f"{len(bare) - 3} more folders"] if bare[3:] else [])
     return Listed(tuple(pairs), "a folder for each picture, with one mask per object" if several
-                  else "a folder for each subject, with its images and masks", +left)
+                  else "a folder for each subject, with its images and masks", +left, tuple(names))
+
+
+def _subject(folder: Path, images: Path, masks: Path) -> Listed | None:
+    """The pairs of one subject: by name, or all masks of its one image."""
+    pictures, left = files_in(images, SUFFIXES, deep=False)
+    files, more = files_in(masks, SUFFIXES | ARRAYS, deep=False)
+    made, missing, orphans = _paired(pictures, files, strict=len(pictures) > 1)
+    if not pictures:
+        return None
+    if len(pictures) == 1 and (missing or orphans):
+        made = [(pictures[0], tuple(files))]
+    elif missing or orphans:
+        raise ConvatlasError(f"{str(folder)!r} holds {len(pictures)} images and {len(files)} masks whose names do not "
+                             f"pair them ({(missing or orphans)[0].name!r} has no other): give each mask its image's "
+                             "name, or each image a folder of its own")
+    return Listed(tuple(made), "", left + more)
 
 
 def _without(missing: Sequence[Path], where: Path) -> ConvatlasError:
@@ -301,58 +313,47 @@ def _rank(stem: str) -> int:
 
 # -- files ------------------------------------------------------------------------------------------------------------
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _names(folder: Path) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        yield from (entry.name for entry in entries)
 
 
-def _roles(root: Path) -> dict[tuple[str, Part | None], list[Path]]:
-    found: dict[tuple[str, Part | None], list[Path]] = {}
-    for folder in _folders(root):
+def _roles(root: Path) -> dict[tuple[Kind, Part | None], list[Path]]:
+    found: dict[tuple[Kind, Part | None], list[Path]] = {}
+    for folder in folders_in(root):
         if (role := role_of(folder.name)) is not None:
             found.setdefault(role, []).append(folder)
     return found
 
 
-def _chosen(root: Path, roles: dict[tuple[str, Part | None], list[Path]], role: str,
+def _chosen(root: Path, roles: dict[tuple[Kind, Part | None], list[Path]], role: Kind,
             part: Part | None) -> Path | None:
     """The folder of a role that holds pictures, of several the one whose name stands first in the table."""
-    words = MASKS if role == "masks" else IMAGES
     holding = [each for each in roles.get((role, part), []) if _holds_pictures(each)]
     if len(holding) > 1 and role == "images":
         raise ConvatlasError(f"{str(root)!r} has the folders {holding[0].name!r} and {holding[1].name!r}: which of "
                              "them holds the images is not known; move one away")
     return min(holding, default=None, key=lambda each: next(
-        place for place, word in enumerate(words) if word in re.sub(r"[\W_\d]+", "", each.name).lower()))
+        (place for place, word in enumerate(FIRST) if word in each.name.lower()), len(FIRST)))
 
 
 def _holds_pictures(folder: Path) -> bool:
     """True if there is one, in it or below."""
-    return any(Path(name).suffix.lower() in SUFFIXES | ARRAYS and not name.startswith(".")
+    return any(Path(name).suffix.lower() in SUFFIXES | ARRAYS and not hidden(name)
                for _, _, names in os.walk(folder) for name in names)
 
 
-def _below(folder: Path, suffixes: Collection[str], left: Counter[str]) -> dict[str, list[Path]]:
+def _below(folder: Path, suffixes: Collection[str], left: Kinds) -> dict[str, list[Path]]:
     """The pictures of a folder, or where it has none those of its folders, by the folder's path in it."""
-    if files := _pictures(folder, suffixes, left):
-        left.update(f"{folder.name}/{each.name}/" for each in _folders(folder)[:3])
+    files, others = files_in(folder, suffixes, deep=False)
+    if files:
+        left.update(others)
         return {"": files}
-    return {os.path.relpath(here, folder): files for here, folders, _ in sorted(os.walk(folder))
-            if here != str(folder) and not any(part.startswith(".") for part in Path(here).relative_to(folder).parts)
-            and (files := _pictures(Path(here), suffixes, left))}
-
-
-def _pictures(folder: Path, suffixes: Collection[str], left: Counter[str]) -> list[Path]:
-    """The pictures in a folder, sorted; all else is counted in `left`."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        kind = path.suffix.lower()
-        if path.name.startswith("."):
-            left["hidden folder~" if path.is_dir() else "hidden file~"] += 1
-        elif kind in suffixes and path.is_file():
-            found.append(path)
-        elif not path.is_dir():
-            left["link~ or device~ to no file" if kind in suffixes else f"{kind} file~" if kind
-                 else "file~ without a suffix"] += 1
+    files, others = files_in(folder, suffixes)
+    left.update(others)
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        found.setdefault(os.path.relpath(file.parent, folder), []).append(file)
     return found
 
 

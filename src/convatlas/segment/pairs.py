@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -24,8 +24,10 @@ from ..run import Data
 from .guess import gathered, objects, understood
 from .instances import components
 from .layouts import KNOWN, WHOLE, Pair, left_out, listed
-from .masks import STRAIGHT, Head, Numbers, Seen, head, survey
-from .reading import IGNORED, Reading, known, lying, read_mask, strangers, words
+from .masks import Numbers, Seen, head, survey
+from .names import named
+from .orientation import understood_orientation
+from .reading import IGNORED, Reading, known, read_mask, strangers, words
 from .synthetic import CELLS, cells
 
 OF_OBJECTS = 50         # masks of one object each that are looked at
@@ -273,17 +275,22 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
     if own not in parts and not for_eval:
         raise ConvatlasError(f"{config.source!r} has the parts {' and '.join(parts)}, and none to train on: name its "
                              "folder train/, or give one without parts")
-    seen, broken = _surveyed(parts, config.strict)
+    seen, broken = dict[Path, Seen](), dict[Path, UnreadableImage]()
     learned = own if own in parts else next(iter(parts))
-    given = reading is not None
+    others = [part for part in parts if part != learned]
     if reading is None:
-        reading, notes = _guessed(parts[learned], seen, config, for_eval)
+        _survey(parts[learned], seen, broken, config.strict)
+        reading, notes = _guessed(parts[learned], seen, broken, config, for_eval)
+        reading, called = named(reading, root)
+        notes = (*notes, *called)
+        where = "of the training part"
     else:
-        notes = (f"Masks are read as in training: {reading.kind}, {known(reading)}.",)
-    for part, pairs in parts.items():
-        if given or part != learned:
-            _refuse_unknown(pairs, seen, reading, "of its training" if given else "of the training part")
-    lies, told = _orientation(config, reading, [pair for pairs in parts.values() for pair in pairs], seen)
+        notes, others, where = (_as_in_training(reading),), list(parts), "of its training"
+    if reading.kind != "instances":     # of which every value is known
+        for part in others:
+            _survey(parts[part], seen, broken, config.strict)
+            _refuse_unknown(parts[part], seen, reading, where)
+    lies, told = understood_orientation(config.mask_orientation, reading, [*chain(*parts.values())], seen)
     reading = reading.model_copy(update={"orientation": lies})
     name = root.resolve().name
     sets: dict[Part | Literal["all"], Masked] = {
@@ -309,24 +316,25 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
                  reading=reading)
 
 
-def _surveyed(parts: Mapping[Part | Literal["all"], Sequence[Pair]],
-              strict: bool) -> tuple[dict[Path, Seen], dict[Path, UnreadableImage]]:
-    """(the values of masks that are one file, why others cannot be read); with `strict` raises UnreadableImage."""
-    seen, broken = dict[Path, Seen](), dict[Path, UnreadableImage]()
-    for _, masks in (pair for pairs in parts.values() for pair in pairs):
-        for path in masks if len(masks) == 1 else ():
-            try:
-                seen[path] = survey(path)
-            except UnreadableImage as error:
-                if strict:
-                    raise
-                broken[path] = error
-    if broken and not seen:
-        raise ConvatlasError(f"none of the {len(broken)} masks can be read: {next(iter(broken.values()))}")
-    return seen, broken
+def _survey(pairs: Sequence[Pair], seen: dict[Path, Seen], broken: dict[Path, UnreadableImage], strict: bool) -> None:
+    """Add the values of the masks that are one file to `seen`, and to `broken` why others cannot be read; with `strict`
+    raise UnreadableImage.
+    """
+    for path in (masks[0] for _, masks in pairs if len(masks) == 1):
+        try:
+            seen[path] = survey(path)
+        except UnreadableImage as error:
+            if strict:
+                raise
+            broken[path] = error
 
 
-def _guessed(pairs: Sequence[Pair], seen: Mapping[Path, Seen], config: Data,
+def _as_in_training(reading: Reading) -> str:
+    values = "" if reading.kind == "instances" else f": {known(reading)}"
+    return f"Masks are read as in training (data.masks = {reading.kind}){values}."
+
+
+def _guessed(pairs: Sequence[Pair], seen: Mapping[Path, Seen], broken: Mapping[Path, UnreadableImage], config: Data,
              for_eval: bool) -> tuple[Reading, tuple[str, ...]]:
     if any(len(masks) != 1 for _, masks in pairs):
         if config.masks == "classes":
@@ -335,7 +343,8 @@ def _guessed(pairs: Sequence[Pair], seen: Mapping[Path, Seen], config: Data,
         return objects([mask for _, masks in pairs for mask in masks][:OF_OBJECTS])
     readable = [seen[mask] for _, (mask,) in pairs if mask in seen]
     if not readable:
-        raise ConvatlasError(f"none of the {len(pairs)} masks that training needs in {config.source!r} can be read")
+        why = next((f": {error}" for error in broken.values()), "")
+        raise ConvatlasError(f"none of the {len(pairs)} masks in {config.source!r} can be read{why}")
     return understood(gathered(readable), config.masks, config.source, for_eval=for_eval)
 
 
@@ -350,53 +359,6 @@ def _refuse_unknown(pairs: Sequence[Pair], seen: Mapping[Path, Seen], reading: R
         wrong, more = next(iter(odd)), f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         held = words(set[int]().union(*odd.values()), reading.of)
         raise ConvatlasError(f"the mask {str(wrong)!r}{more} holds {held}, and those {where} {known(reading)}")
-
-
-def _orientation(config: Data, reading: Reading, pairs: Sequence[Pair], seen: Mapping[Path, Seen]) -> tuple[
-        Literal["displayed", "stored"] | None, tuple[str, ...]]:
-    """Lie of masks beside images that EXIF turns, and a sentence about it. Raises ConvatlasError where it matters and
-    cannot be told.
-    """
-    if config.mask_orientation != "auto":
-        return config.mask_orientation, ()
-    if reading.orientation is not None:
-        return reading.orientation, ()
-    votes, unclear = set[Literal["displayed", "stored"]](), list[Path]()
-    for image, masks in pairs:
-        picture = _head(image)
-        if picture is None or picture.orientation == STRAIGHT or not masks:
-            continue
-        mask = seen.get(masks[0])
-        shape = _shape(masks[0]) if mask is None else None if mask.upright else mask.shape
-        if shape is None:
-            continue
-        if (lies := lying(shape, picture)) is not None:
-            votes.add(lies)
-        elif shape == picture[:2]:
-            unclear.append(image)
-    if unclear and len(votes) != 1:
-        more = f" and {len(unclear) - 1} more" if unclear[1:] else ""
-        raise ConvatlasError(f"{str(unclear[0])!r}{more} is turned by its EXIF orientation, and whether its mask is "
-                             "cannot be told from their sizes: --set data.mask_orientation=displayed if masks lie as "
-                             "images are shown, stored if they lie as images are stored")
-    if len(votes) != 1:
-        return None, (("Of images that EXIF turns some masks lie as displayed, some as stored, as their sizes tell.",)
-                      if votes else ())
-    lies, = votes
-    return lies, (f"Masks of images that EXIF turns lie as these are {lies}, as their sizes tell "
-                  f"(data.mask_orientation = {lies}).",)
-
-
-def _head(path: Path) -> Head | None:
-    try:
-        return head(path)
-    except UnreadableImage:
-        return None
-
-
-def _shape(path: Path) -> tuple[int, int] | None:
-    found = _head(path)
-    return None if found is None or found.orientation != STRAIGHT else found[:2]
 
 
 def _unreadable(broken: Mapping[Path, UnreadableImage]) -> tuple[str, ...]:

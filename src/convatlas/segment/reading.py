@@ -97,8 +97,8 @@ def lying(shape: Sequence[int], picture: Head) -> Literal["displayed", "stored"]
 
 
 def strangers(seen: Seen, reading: Reading) -> list[int]:
-    """Values of a mask that are not known; those of seams of blurred masks are. Raises UnreadableImage where it has
-    none of the kind that is known.
+    """Values of a mask that are not known; those of seams of blurred masks are. Raises UnreadableImage for a mask of
+    another kind.
     """
     if seen.colored and reading.of == "numbers":
         raise UnreadableImage(f"the mask {str(seen.path)!r} is in colour, and those of training hold {known(reading)}")
@@ -106,8 +106,7 @@ def strangers(seen: Seen, reading: Reading) -> list[int]:
         return []
     if reading.of == "alpha":
         if not len(seen.opacities):
-            raise UnreadableImage(f"the mask {str(seen.path)!r} has no alpha, and those of training are drawn in "
-                                  "theirs")
+            raise UnreadableImage(f"the mask {str(seen.path)!r} has no alpha, and those of training are drawn in it")
         return [value for value in seen.opacities.tolist() if value not in dict(_table(reading))]
     values = _colors(seen.values, seen.palette, seen.path) if reading.of == "colors" and not seen.colored else (
         seen.values)
