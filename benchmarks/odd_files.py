@@ -341,7 +341,7 @@ def odd() -> Iterator[Case]:
     yield Case("bomb", "bomb.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
                + chunk(b"IEND", b""), REFUSED)
     text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3 * 10**6)))
-    yield Case("bomb", "text.png", png(RGB, 8, 2, text), None)
+    yield Case("bomb", "bomb-text.png", png(RGB, 8, 2, text), None)
 
 
 def cases() -> list[Case]:

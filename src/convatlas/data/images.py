@@ -124,6 +124,14 @@ def decoded_as(images: ImageSet, how: Decoding) -> ImageSet:
     return other
 
 
+def ranged(images: ImageSet, span: Range | None) -> ImageSet:
+    """The same pictures, whose values of more than 8 bits have this range, where it is known."""
+    how = images
+    while isinstance(how, Subset):
+        how = how.base
+    return decoded_as(images, how.how._replace(range=span)) if span is not None and isinstance(how, Encoded) else images
+
+
 def encoded(images: ImageSet, index: int) -> Path | bytes | None:
     """A picture's file, or its bytes; None of pictures in memory, and of those that cannot be had one by one."""
     if isinstance(images, Subset):
