@@ -4,13 +4,12 @@
 
 Each turns the bytes of a file into uint8 (3, H, W) in one piece, on one thread. Pictures are smooth random textures
 made from a seed: 500×375 (4:2:0, 4:4:4 and progressive), 224×224, and 2048×1536 at full size and scaled down while
-decoding. Rounds take turns; a figure is the median. Pixels are compared with Pillow's. A decoder that is not installed
+decoding. Rounds take turns; a figure is that of the fastest. Pixels are compared with Pillow's. A decoder that is not installed
 is left out.
 """
 
 import importlib
 import io
-import statistics
 import time
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +22,7 @@ from PIL import Image, features
 from input_pipeline import texture
 from report import save
 
-ROUNDS, FILES = 15, 16
+ROUNDS, FILES = 25, 12
 Decode = Callable[[bytes], Any]
 PACKAGES = ("pillow", "torchvision", "torchcodec", "simplejpeg", "opencv-python-headless")
 
@@ -90,7 +89,7 @@ def rates(files: list[bytes], known: dict[str, Decode]) -> dict[str, float]:
             for content in files:
                 decode(content)
             taken[name].append(time.perf_counter() - began)
-    return {name: round(len(files) / statistics.median(times)) for name, times in taken.items()}
+    return {name: round(len(files) / min(times)) for name, times in taken.items()}
 
 
 def row(case: str, files: list[bytes], known: dict[str, Decode]) -> dict[str, Any]:
