@@ -506,7 +506,7 @@ def as_commands(work: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         os.link(pictures / row["name"], place)
     run, pixels = networks(work)
     foreign: dict[str, list[str]] = {}
-    small = ("--set", "augment.crop=centre", "--set", "preprocess.crop_pct=1", "--epochs", "1", "--image-size", "32",
+    small = ("--set", "augment.crop=centre", "--set", "preprocess.crop_pct=1", "--epochs", "1", "--lr", "0.001", "--image-size", "32",
              "--in-chans", "3", "--out", run)
     _, foreign["train"] = command("train", "resnet20_cifar", data, *small)
     told, foreign["eval"] = command("eval", run, data, "--json", "--split", "train")
