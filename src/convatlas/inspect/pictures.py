@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import Files, ImageSet, Transform, UnreadableImage
+from ..data.images import ranged
 from ..draw.markup import clean
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform,
 
     Unreadable ones are reported and left out; a batch of nothing else is left out too.
     """
+    images = ranged(images, transform.range)
+
     def read(i: int) -> Tensor | UnreadableImage:
         try:
             return transform(images.read(i))
