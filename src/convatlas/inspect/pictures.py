@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..data import Files, ImageSet, Transform, UnreadableImage
+from ..data import Files, ImageSet, UnreadableImage
 from ..draw.markup import clean
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("convatlas")
 
 
-def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform,
+def inputs(images: ImageSet, chosen: Sequence[int], transform: Callable[[Tensor], Tensor],
            batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
     """The pictures of those numbers, `batch_size` at a time: the numbers that could be read, and float32 (n, C, H, W).
 

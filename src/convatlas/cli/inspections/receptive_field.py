@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .. import console
 from ..options import COMMON, COUNT, DATA, DATA_HELP, NATURAL, DataDir, Debug, Download, Json, argument, option
 from .common import Out, network, save, target
-from .given import given
+from .given import given, shown
 from .summary import ImageSize
 
 if TYPE_CHECKING:
@@ -64,11 +64,20 @@ def _pictures(net: "Convnet", data: str, count: int, data_dir: str | None, downl
     """Inputs (N, C, H, W): the first `count` images that can be read."""
     import torch
 
+    from ...errors import ConvatlasError
     from ...inspect.pictures import inputs
+    from ...net.segmenter import Segmenter
     from ...zoo import transforms
 
-    found, _ = given(data, data_dir, download)
-    return torch.cat([x for _, x in inputs(found, range(min(count, len(found))), transforms(net), count)])
+    if not isinstance(net, Segmenter):
+        found, _ = given(data, data_dir, download)
+        return torch.cat([x for _, x in inputs(found, range(min(count, len(found))), transforms(net), count)])
+    found, name, transform, _ = shown(net, data, data_dir, download)
+    windows = [x for _, x in inputs(found, range(min(count, len(found))), transform, 1)]
+    if len({x.shape for x in windows}) > 1:
+        raise ConvatlasError(f"the images of {name} differ in size, and a field is averaged over images of one: take "
+                             "one with --images 1, or crop them")
+    return torch.cat(windows)
 
 
 def _plain(field: "Field") -> dict[str, Any]:
