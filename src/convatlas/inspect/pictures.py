@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("convatlas")
 
 
-def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform,
+def inputs(images: ImageSet, chosen: Sequence[int], transform: Callable[[Tensor], Tensor],
            batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
     """The pictures of those numbers, `batch_size` at a time: the numbers that could be read, and float32 (n, C, H, W).
 
     Unreadable ones are reported and left out; a batch of nothing else is left out too.
     """
-    images = ranged(images, transform.range)
+    if isinstance(transform, Transform):
+        images = ranged(images, transform.range)
 
     def read(i: int) -> Tensor | UnreadableImage:
         try:
