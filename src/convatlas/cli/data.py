@@ -38,6 +38,7 @@ def top() -> None:
     [bold]Examples[/]
       convatlas data show digits --recipe lenet5
       convatlas data show photos/ --model resnet50 --out photos.png
+      convatlas data check photos/
     """
 
 
