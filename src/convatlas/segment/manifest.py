@@ -117,7 +117,7 @@ def judged_on(path: Path | None, config: Data, split: Split, accept: bool = Fals
 def _items(pairs: Pairs, source: str) -> tuple[Masked, Listing] | None:
     """All pairs, those to learn from first, and their files; None where they are not in files."""
     sets = {"train": pairs.train, "val": pairs.val, **({} if pairs.test is None else {"test": pairs.test})}
-    if not all(images.mask_files(0) for images in sets.values()):
+    if pairs.reading is None:
         return None
     items = [Item(part, "", (Path(images.file_of(i)), *images.mask_files(i)))
              for part, images in sets.items() for i in range(len(images))]
