@@ -68,7 +68,8 @@ def test_levels_of_jpeg_masks(tmp_path, dice, levels, quality):
     pairs = opened(folder(tmp_path, [np.array(levels, np.uint8)[mask] for mask in truth], ".jpg", quality=quality))
     assert [np.ravel(value).tolist() for value in pairs.reading.values] == pytest.approx(
         np.array([[level] for level in levels]), abs=2)
-    assert pairs.reading.kind == ("binary" if len(levels) == 2 else "classes") and "JPEG" in pairs.notes[0]
+    assert pairs.reading.kind == ("binary" if len(levels) == 2 else "classes")
+    assert "as compression leaves" in pairs.notes[0]
     assert wrong(pairs, truth) < (0.004 if quality == 90 else 0.012)
     objects = opened(tmp_path, masks="binary")
     assert wrong(objects, [mask > 0 for mask in truth]) < 0.004 and objects.classes == ("background", "object")
@@ -81,10 +82,10 @@ def test_colours_of_jpeg_masks(tmp_path, dice):
 
 
 def test_jpeg_masks_that_are_no_levels_are_refused(tmp_path, dice):
-    with pytest.raises(ConvatlasError, match=r"JPEG, which mixes values that are near.*`convatlas data show "):
+    with pytest.raises(ConvatlasError, match=r"JPEG or WebP, which mix values that are near.*`convatlas data show "):
         opened(folder(tmp_path / "near", [discs(dice, (1, 2)) for _ in range(5)], ".jpg"))
     photo = dice.integers(0, 255, (5, 8, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    with pytest.raises(ConvatlasError, match="JPEG, which mixes"):
+    with pytest.raises(ConvatlasError, match="JPEG or WebP, which mix"):
         opened(folder(tmp_path / "photo", list(photo), ".jpg"))
     with pytest.raises(ConvatlasError, match=r"data\.masks=binary if all that is light"):
         opened(folder(tmp_path / "tiny", [255 * discs(dice, (1,), radius=2) for _ in range(5)], ".jpg", quality=30))
@@ -173,6 +174,8 @@ def test_modes_of_pictures(tmp_path, dice):
         pairs = opened(folder(tmp_path / name, some))
         assert pairs.reading.kind == "binary" and wrong(pairs, truth) == 0, name
         assert (pairs.reading.of == "alpha") == (name in ("alpha", "RGBA")) == ("alpha" in pairs.notes[0])
+    lossless = folder(tmp_path / "webp", [Image.fromarray(mask) for mask in truth], ".webp", lossless=True)
+    assert not opened(lossless).reading.blur
     assert wrong(opened(folder(tmp_path / "bool", [mask > 0 for mask in truth], ".npy")), truth) == 0
     classes = [discs(dice, (1, 2, 3)) for _ in range(5)]
     big = [Image.frombytes("I;16B", (SIDE, SIDE), mask.astype(">u2").tobytes()) for mask in classes]

@@ -94,15 +94,15 @@ def understood(found: Values, asked: str, folder: str, *, for_eval: bool = False
         reading = _reading("binary", "numbers", [[found.all[0]], [found.all[-1]]], blur=HALF)
         return reading, ("Masks hold the foreground where they are lighter than half (data.masks = binary).",)
     if levels is None and found.blurred:
-        raise _refused(folder, f"masks are JPEG, which mixes values that are near: the {len(found.all)} values of "
+        raise _refused(folder, f"masks are JPEG or WebP, which mix values that are near: the {len(found.all)} values of "
                        "these are no clear levels", "save them as PNG, or --set data.masks=binary if all that is light "
                        "is foreground")
     if levels is None and found.of == "colors" and len(found.all) > COLORS and asked != "instances":
         raise _refused(folder, f"masks have {len(found.all)} colours: masks are numbers, or at most {COLORS} plain "
                        "colours", "give numbers, or data.masks=instances if each colour is an object")
     if asked == "instances" and levels is not None and found.blurred:
-        raise ConvatlasError(f"data.masks = instances is refused for {folder!r}: its masks are JPEG, which mixes the "
-                             "numbers of objects; save them as PNG")
+        raise ConvatlasError(f"data.masks = instances is refused for {folder!r}: its masks are JPEG or WebP, which mix "
+                             "the numbers of objects; save them as PNG")
     if levels is not None:
         reading, notes = _by_level(found, levels, asked)
         odd = {value for each in found.seen for value in strangers(each, reading)}
@@ -160,7 +160,7 @@ def _by_level(found: Values, levels: Sequence[int], asked: str) -> tuple[Reading
     seams = sum(row.pixels for row in found.rows
                 if np.abs(shades - shades_of(row.value, found.of)).max(axis=1).min() > reading.blur)
     share = 100 * seams / sum(row.pixels for row in found.rows)
-    why = ("as JPEG leaves them" if found.blurred else "only found at the seams of the others")
+    why = ("as compression leaves them" if found.blurred else "only found at the seams of the others")
     return reading, (*found.notes, f"{_mapping(reading)} (data.masks = {kind}). The other values ({share:.2g} % of the "
                      f"pixels), {why}, go to the nearest of these around them.")
 
