@@ -8,8 +8,10 @@ from skimage.measure import label
 from convatlas import ConvatlasError
 from convatlas.data import UnreadableImage
 from convatlas.run import Data
+from convatlas.segment.guess import for_network
+from convatlas.segment.masks import Head
 from convatlas.segment.pairs import open_pairs
-from convatlas.segment.reading import Reading
+from convatlas.segment.reading import Reading, read_mask
 
 SIDE = 64
 PALETTE = np.array([(0, 0, 0), (200, 30, 30), (30, 200, 30), (40, 40, 220)], np.uint8)
@@ -82,7 +84,7 @@ def test_colours_of_jpeg_masks(tmp_path, dice):
 
 
 def test_jpeg_masks_that_are_no_levels_are_refused(tmp_path, dice):
-    with pytest.raises(ConvatlasError, match=r"JPEG or WebP, which mix values that are near.*`convatlas data show "):
+    with pytest.raises(ConvatlasError, match=r"JPEG or WebP, which mix that are near.*`convatlas data show "):
         opened(folder(tmp_path / "near", [discs(dice, (1, 2)) for _ in range(5)], ".jpg"))
     photo = dice.integers(0, 255, (5, 8, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
     with pytest.raises(ConvatlasError, match="JPEG or WebP, which mix"):
@@ -113,6 +115,17 @@ def test_few_levels_are_classes(tmp_path, dice, levels):
     pairs = opened(folder(tmp_path, [np.array(levels, np.uint8)[mask] for mask in truth]))
     assert pairs.reading.values == tuple((level,) for level in levels) and wrong(pairs, truth) == 0
     assert f"{levels[-1]} class {len(levels) - 1}" in pairs.notes[0] and not pairs.reading.ignored
+
+
+def test_levels_of_16_bits_and_a_single_mask(tmp_path, dice):
+    truth = [discs(dice, (1, 2)) for _ in range(5)]
+    deep = opened(folder(tmp_path / "deep", [mask.astype(np.uint16) * 32767 for mask in truth]))
+    assert deep.reading.values == ((0,), (32767,), (65534,)) and wrong(deep, truth) == 0
+    folder(tmp_path / "shades", [mask * 127 for mask in truth])
+    assert for_network(tmp_path / "shades/masks/00.png", 3).values == ((0,), (127,), (254,))
+    assert for_network(tmp_path / "shades/masks/00.png", 2).kind == "instances"
+    folder(tmp_path / "numbers", truth)
+    assert for_network(tmp_path / "numbers/masks/00.png", 5).values == ((0,), (1,), (2,), (3,), (4,))
 
 
 def test_the_foreground_is_no_ignored_value(tmp_path, dice):
@@ -255,9 +268,6 @@ def test_binary_masks_of_another_foreground_are_refused(tmp_path, dice):
     with pytest.raises(ConvatlasError, match="holds 255, and those of its training 0 and 1"):
         opened(tmp_path / "b", reading)
     with pytest.raises(UnreadableImage, match="holds 255; known are 0 and 1"):
-        from convatlas.segment.masks import Head
-        from convatlas.segment.reading import read_mask
-
         read_mask(tmp_path / "b/masks/00.png", reading, Head(SIDE, SIDE, 1))
 
 
