@@ -84,7 +84,7 @@ def test_colours_of_jpeg_masks(tmp_path, dice):
 
 
 def test_jpeg_masks_that_are_no_levels_are_refused(tmp_path, dice):
-    with pytest.raises(ConvatlasError, match=r"JPEG or WebP, which mix that are near.*`convatlas data show "):
+    with pytest.raises(ConvatlasError, match=r"JPEG or WebP, which mix values that are near.*`convatlas data show "):
         opened(folder(tmp_path / "near", [discs(dice, (1, 2)) for _ in range(5)], ".jpg"))
     photo = dice.integers(0, 255, (5, 8, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
     with pytest.raises(ConvatlasError, match="JPEG or WebP, which mix"):
