@@ -341,7 +341,7 @@ def odd() -> Iterator[Case]:
     yield Case("bomb", "bomb.png", b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0"))
                + chunk(b"IEND", b""), REFUSED)
     text = chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(3 * 10**6)))
-    yield Case("bomb", "text.png", png(RGB, 8, 2, text), None)
+    yield Case("bomb", "bomb-text.png", png(RGB, 8, 2, text), None)
 
 
 def cases() -> list[Case]:
@@ -506,7 +506,7 @@ def as_commands(work: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
         os.link(pictures / row["name"], place)
     run, pixels = networks(work)
     foreign: dict[str, list[str]] = {}
-    small = ("--set", "augment.crop=centre", "--set", "preprocess.crop_pct=1", "--epochs", "1", "--image-size", "32",
+    small = ("--set", "augment.crop=centre", "--set", "preprocess.crop_pct=1", "--epochs", "1", "--lr", "0.001", "--image-size", "32",
              "--in-chans", "3", "--out", run)
     _, foreign["train"] = command("train", "resnet20_cifar", data, *small)
     told, foreign["eval"] = command("eval", run, data, "--json", "--split", "train")

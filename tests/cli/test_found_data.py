@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import convatlas
 
@@ -79,3 +80,19 @@ def test_names_that_are_no_utf_8_survive(inside, stripes, tmp_path):
     done(inside("data", "shard", data, tmp_path / "shards"))
     refused = inside("train", "lenet5_modern", data, *TRAIN, "--out", tmp_path / os.fsdecode(b"\xe9"))
     assert refused.returncode == 2 and "is not UTF-8: name another with --out" in refused.stderr
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="names are Unicode")
+def test_names_of_segmented_images_that_are_no_utf_8_survive(inside, tmp_path):
+    for folder in ("images", "masks"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+        for i in range(6):
+            mask = np.zeros((32, 32), np.uint8)
+            mask[8:20, i : i + 16] = 255
+            Image.fromarray(mask).save(tmp_path / "data" / folder / os.fsdecode(b"caf\xe9%d.png" % i))
+    done(inside("train", "unet", tmp_path / "data", *TRAIN, "--set", "model.fields.widths=[2,4]",
+                "--out", tmp_path / "run"))
+    done(inside("segment", tmp_path / "run", tmp_path / "data" / "images", "--out", tmp_path / "out"))
+    assert b"caf\xe90.png" in (tmp_path / "out" / "areas.csv").read_bytes()
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        os.fsdecode(b"caf\xe9%d.labels.png" % i) for i in range(6)}

@@ -35,6 +35,17 @@ def test_labels_probabilities_overlay(inside, run):
     assert table.returncode == 0 and "in/a.png" in table.stdout and "%" in table.stdout
 
 
+def test_results_that_lie_among_the_images_are_not_segmented_again(inside, run):
+    first = inside("segment", "net.safetensors", "in", "--out", "in", "--overlay", "--instances", "components", cwd=run)
+    assert first.returncode == 0, first.stderr
+    (run / "in" / "c.labels.png").write_bytes((run / "in" / "a.png").read_bytes())      # a picture of that name
+    again = inside("segment", "net.safetensors", "in", "--out", "in", "--json", cwd=run)
+    assert [each["image"] for each in json.loads(again.stdout)["images"]] == ["in/a.png", "in/b.png", "in/c.labels.png"]
+    assert "results of an earlier segmentation: in/a.instances.tif, in/a.labels.png, in/a.overlay.png and 3 more" in (
+        " ".join(again.stderr.split()))
+    assert not list((run / "in").glob("a.labels.labels.*"))
+
+
 def test_bad_input_is_told_in_one_line(inside, run):
     (run / "in" / "broken.png").write_bytes(b"\x89PNG")
     done = inside("segment", "net.safetensors", "in", "--out", "out", cwd=run)

@@ -75,7 +75,8 @@ def test_without_parts_nothing_is_a_test_part(tmp_path):
 
 def test_class_names(tmp_path):
     names = ("ant", "bee", "cow")
-    assert opened(tmp_path, x=PIXELS, y=LABELS, classes=np.array(names)).classes == names
+    for array in (np.array(names), np.array(names).astype(np.bytes_)):
+        assert opened(tmp_path, x=PIXELS, y=LABELS, classes=array).classes == names
 
 
 def test_several_labels_per_picture(tmp_path):

@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from convatlas import ConvatlasError
 from convatlas.data import open_data
@@ -131,6 +131,18 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path):
         f"Left out of {tmp_path.name}: 3 .heic, 1 .txt, 2 hidden folders, 1 broken link or special file, 1 empty "
         "folder, 1 file without a suffix, 1 hidden file, 1 image outside the class folders, 1 link to a folder. To "
         "have .heic read, convert them to .jpg or .png.")
+
+
+@pytest.mark.parametrize("suffix", [".jfif", ".jpe", ".tga", ".pbm", ".pnm", ".jp2", ".avif"])
+def test_suffixes_that_this_pillow_reads(tmp_path, suffix):
+    known = {"jp2": "jpg_2000", "avif": "avif"}.get(suffix[1:])
+    if known and not features.check(known):
+        pytest.skip(f"this Pillow has no {known}")
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.new("1" if suffix == ".pbm" else "RGB", (16, 16), 0).save(tmp_path / name / f"1{suffix}")
+    source = opened(tmp_path, for_eval=True)
+    assert [source.val.read(i).shape[1:] for i in range(2)] == [(16, 16)] * 2
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")

@@ -21,6 +21,7 @@ from convatlas.pixels import Decoding, decode, jpeg, read
 from convatlas.pixels.hush import hushed
 from convatlas.run import Data, Preprocess, Run
 from convatlas.segment import picture as pictures
+from convatlas.segment.pairs import decoded_as, open_pairs
 from convatlas.segment.picture import picture
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -158,6 +159,18 @@ def test_caches_and_sets_of_files_take_the_range_of_the_transform(tmp_path):
         assert all(torch.equal(images.read(i), pixels) for i, pixels in enumerate(wanted)), cache
 
 
+def test_images_with_masks_take_the_range(tmp_path):
+    for name, values in (("images", DEEP), ("masks", (DEEP > 2000).astype(np.uint8))):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.fromarray(values).save(tmp_path / name / f"{number}.png")
+    data = open_pairs(Data(source=str(tmp_path)))
+    wanted = torch.from_numpy(np.rint(DEEP / 4095 * 255))
+    run = understood(Run(), 5, lambda index: Path(data.train.file_of(index % 4)), lambda text: None)
+    found = decoded_as(data, Decoding(range=run.preprocess.range))
+    assert torch.equal(found.train.image(0)[0].double(), wanted) and torch.equal(found.val.image(0)[0].double(), wanted)
+
+
 def test_large_pictures_are_refused_before_they_are_decoded(tmp_path):
     Image.new("L", (300, 200)).save(tmp_path / "x.png")
     Image.new("L", (300, 200)).save(tmp_path / "x.jpg")
@@ -176,6 +189,9 @@ def test_a_fifo_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "x.png")
     with pytest.raises(UnreadableImage, match="no regular file"):
         read_image(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(tmp_path / "x.npy")
+    with pytest.raises(UnreadableImage, match="no regular file"):
+        picture(tmp_path / "x.npy")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

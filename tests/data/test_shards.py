@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import shutil
 import tarfile
 
@@ -137,6 +138,48 @@ def test_a_test_part_is_kept(folder, tmp_path):
     for split in (Split(), Split(for_eval=True)):
         source = read_shards(tmp_path / "out", split)
         assert (len(source.val), len(source.test)) == (12, 6) and source.parted and source.layout == "shards"
+
+
+def test_a_test_part_is_told_from_a_validation_part(folder, tmp_path):
+    (tmp_path / "two").mkdir()
+    shutil.copytree(folder / "train", tmp_path / "two" / "Training")
+    shutil.copytree(folder / "val", tmp_path / "two" / "Testing")
+    told = []
+    written(tmp_path / "two", tmp_path / "out", tell=told.append)
+    source = read_shards(tmp_path / "out", Split())
+    assert source.val is source.test and len(source.test) == 12 and sorted(p.name for p in (tmp_path / "out").iterdir()
+                                                                           if p.is_dir()) == ["test", "train"]
+    assert told == ["The parts of two are taken to be Training/ for train and Testing/ for test."]
+
+
+def test_a_test_part_alone_is_judged_only(folder, tmp_path):
+    shutil.copytree(folder / "val", tmp_path / "one" / "test")
+    with pytest.raises(ConvatlasError, match="no part to learn from"):
+        written(tmp_path / "one", tmp_path / "no", val_fraction=0)
+    written(folder, tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "index.json").read_text())
+    index["parts"] = {"test": index["parts"]["val"]}
+    for shard in index["parts"]["test"]:
+        shard["file"] = shard["file"].replace("val/", "test/")
+    (tmp_path / "out" / "val").rename(tmp_path / "out" / "test")
+    with np.load(tmp_path / "out" / "index.npz") as places:
+        renamed = {name.replace("val_", "test_"): places[name] for name in places.files}
+    np.savez(tmp_path / "out" / "index.npz", **renamed)
+    (tmp_path / "out" / "index.json").write_text(json.dumps(index))
+    source = read_shards(tmp_path / "out", Split(for_eval=True))
+    assert source.train is source.val is source.test and len(source.test) == 12 and not source.parted
+    with pytest.raises(ConvatlasError, match="no part to learn from, only 'test'"):
+        read_shards(tmp_path / "out", Split())
+
+
+def test_training_does_without_the_shards_of_the_test_part(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "three")
+    fill(tmp_path / "three" / "test", 2, start=2)
+    written(tmp_path / "three", tmp_path / "out")
+    shutil.rmtree(tmp_path / "out" / "test")
+    assert len(read_shards(tmp_path / "out", Split()).val) == 12
+    with pytest.raises(ConvatlasError, match="cannot be opened"):
+        read_shards(tmp_path / "out", Split(for_eval=True))
 
 
 def test_one_shard_alone_cannot_be_divided(folder, tmp_path):

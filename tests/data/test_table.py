@@ -126,11 +126,11 @@ def test_tables_of_other_names_are_told(tmp_path, name):
 
 def test_a_competition(tmp_path):
     put(tmp_path, *(f"{part}/{part}/{i}.png" for part in ("train", "test") for i in range(4)))
-    (tmp_path / "train.csv").write_text("image_id,label\n0,a\n1,a\n2,b\n3,b\n")
-    (tmp_path / "test.csv").write_text("image_id\n0\n1\n2\n3\n")
-    (tmp_path / "sample_submission.csv").write_text("image_id,label\n0,a\n1,a\n2,a\n3,a\n")
+    (tmp_path / "train.csv").write_text("id,has_cactus\n0,0\n1,0\n2,1\n3,1\n")
+    (tmp_path / "test.csv").write_text("id\n0\n1\n2\n3\n")
+    (tmp_path / "sample_submission.csv").write_text("id,has_cactus\n0,0.5\n1,0.5\n2,0.5\n3,0.5\n")
     source = opened(tmp_path, for_eval=True)
-    assert read(source) == {str(tmp_path / f"train/train/{i}.png"): c for i, c in enumerate("aabb")}
+    assert read(source) == {str(tmp_path / f"train/train/{i}.png"): c for i, c in enumerate("0011")}
     assert source.test is None and any("4 images without a line in a table" in note for note in source.notes)
 
 

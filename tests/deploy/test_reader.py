@@ -13,6 +13,7 @@ from PIL import Image
 import convatlas
 from convatlas.data import make_transform, to_tensor
 from convatlas.deploy import deploy, reader
+from convatlas.deploy.bundle import deployed
 from convatlas.deploy.native import missing
 from convatlas.engine import losses
 from convatlas.pixels import to_array
@@ -130,3 +131,20 @@ def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monk
     with pytest.raises(convatlas.ConvatlasError, match=r"says images of \[3, 64, 64\], the network takes "
                        r"\[3, 32, 32\]"):
         reader.predict(tmp_path / "net", files)
+
+
+def test_the_range_of_values_goes_with_the_folder(tmp_path):
+    """12 bits in files of 16: with torch and without the pixels are those of the same picture in 8 bits."""
+    values = np.random.RandomState(0).randint(0, 4096, (28, 28)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "12.png")
+    Image.fromarray(np.rint(values / 4095 * 255).astype(np.uint8)).save(tmp_path / "8.png")
+    net = convatlas.create_model("lenet1")
+    net.card = replace(net.card, preprocess=Preprocess(range=(0, 4095)))
+    deploy(net, tmp_path / "out", "onnxruntime")
+    about = json.loads((tmp_path / "out" / "deploy.json").read_text(encoding="utf-8"))
+    assert about["input"]["range"] == [0, 4095] and about["format"] == 2, "earlier versions would not read the range"
+    assert reader.answers(tmp_path / "out")
+    pictures = [tmp_path / "12.png", tmp_path / "8.png"]
+    for found in (reader.predict(tmp_path / "out", pictures),
+                  convatlas.predict(deployed(tmp_path / "out"), pictures)):
+        assert found[0].probabilities == found[1].probabilities and not found[0].notes

@@ -11,8 +11,10 @@ from PIL import Image
 import convatlas
 from convatlas import ConvatlasError
 from convatlas.api import evaluate_each
+from convatlas.evaluation.calibration import calibrate
 from convatlas.evaluation.result import compare
 from convatlas.run import Loss, Preprocess
+from convatlas.tasks import task_of
 
 NAMES = ("bird", "cat", "dog")
 
@@ -176,3 +178,29 @@ def test_several_labels_per_image(tmp_path):
     expected = torch.nn.functional.binary_cross_entropy(mean, torch.from_numpy(labels).float())
     assert found.evaluation.loss == pytest.approx(expected.item(), rel=1e-4)
     assert found.evaluation.mean_ap is not None and found.calibration() is None
+
+
+def test_what_can_only_be_right_and_what_has_no_least_loss_is_not_told_as_a_number(pets):
+    sure, other = network(1), network(2)
+    found = convatlas.evaluate([sure, other], str(pets))
+    assert found.top_k(5) is None and found.top_k(3) is None and 0 < found.top_k(2) <= 1 and found.top_k(1) < 1
+    task = task_of("lecun1989_net5")
+    lines = task.told(found, 5).parts
+    assert not any("top-5" in str(part) for part in lines) and any("top-1" in str(part) for part in lines)
+    assert any("top-2" in str(part) for part in task.told(found, 2).parts)
+    assert task.figures(found, 5)["top5"] is None and task.figures(found, 2)["top2"] == found.top_k(2)
+
+
+def test_a_temperature_at_the_bound_of_its_search_is_told_as_that():
+    right = calibrate(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log(), torch.tensor([0, 1]))
+    wrong = calibrate(torch.tensor([[0.9, 0.1], [0.2, 0.8]]).log(), torch.tensor([1, 0]))
+    both = calibrate(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]).log(), torch.tensor([0, 0, 1]))
+    assert (right.bound, wrong.bound, both.bound) == (0.01, 100.0, None)
+
+
+def test_a_network_that_is_always_right_has_no_temperature(pets):
+    found = convatlas.evaluate(network(1), str(pets))
+    scores = torch.nn.functional.one_hot(found.evaluation.labels, 3).float()
+    right, task = replace(found, evaluation=replace(found.evaluation, scores=scores)), task_of("lecun1989_net5")
+    assert task.figures(right, 1)["temperature"] is None and task.figures(right, 1)["temperature_bound"] == 0.01
+    assert any("no temperature gives the least log loss here" in str(part) for part in task.told(right, 1).parts)

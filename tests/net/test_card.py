@@ -151,6 +151,13 @@ def test_what_the_card_holds_cannot_be_set_beside_it(name):
         setattr(convatlas.create_model("lenet5"), name, ("a", "b"))
 
 
+@pytest.mark.parametrize(("classes", "told"), [(5, False), (6, True)])
+def test_a_published_page_leaves_out_top_5_of_five_classes(classes, told):
+    card = replace(convatlas.create_model("lenet5", num_classes=classes).card, classes=tuple("abcdef"[:classes]),
+                   provenance=Provenance("letters", {"val_top1": 0.5, "val_top5": 1.0}))
+    assert ("top-5" in page(card, "letters", None, None)) == told and "top-1" in page(card, "letters", None, None)
+
+
 def test_a_published_segmenter_is_described_as_one():
     """Not with a share of images, nor with a command that refuses it."""
     card = replace(convatlas.create_model("unet_same", widths=(2, 4), num_classes=2).card, classes=("ground", "cell"),

@@ -170,6 +170,18 @@ def test_comparison_holds_what_differs(tmp_path):
     assert not {"epochs", "seconds", "lr"} & found.best.keys()
 
 
+def test_top_5_of_few_classes_is_not_compared(tmp_path):
+    folders = make(tmp_path, "a"), make(tmp_path, "b")
+    for folder in folders:
+        table = folder / "metrics.csv"
+        table.write_text(table.read_text().replace("a_new_column", "val_top5"))
+    assert "val_top5" in compare([read(folder) for folder in folders]).figures
+    for folder, classes in zip(folders, (5, 3), strict=True):
+        run = Run.from_yaml((folder / "config.yaml").read_text()).change("model.fields", {"num_classes": classes})
+        (folder / "config.yaml").write_text(run.to_yaml())
+    assert "val_top5" not in compare([read(folder) for folder in folders]).figures
+
+
 def test_changes_are_measured_against_the_recipe(tmp_path):
     from convatlas.recipes import recipe
 

@@ -13,6 +13,7 @@ from ..errors import ConvatlasError
 from ..version import __version__
 from . import console
 from .bench import bench
+from .check import check
 from .compare import compare
 from .data import data
 from .deploy import deploy
@@ -52,6 +53,7 @@ COMMANDS = (
 )
 for _name, _function, _panel, _brief in COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_brief)(_function)
+data.command("check")(check)
 data.command("shard")(shard)
 app.add_typer(data, name="data", rich_help_panel=WORK, short_help="Look at data as a network sees it; write "
               "it as shards.")

@@ -1,6 +1,7 @@
 """`convatlas data show`."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +38,7 @@ def top() -> None:
     [bold]Examples[/]
       convatlas data show digits --recipe lenet5
       convatlas data show photos/ --model resnet50 --out photos.png
+      convatlas data check photos/
     """
 
 
@@ -100,20 +102,25 @@ def show(
 
         from ..api import create_model
         from ..data import fitted, make_transform, open_data
+        from ..data.images import encoded, ranged
+        from ..data.survey import understood
         from ..draw.canvas import save
         from ..inspect import sheet
 
         with torch.device("meta"):
             network = create_model(run.model.name, **run.model.fields)
     opened = open_data(run.data, seed=run.train.seed)
+    run = understood(run, len(opened.train), partial(encoded, opened.train),
+                     lambda sentence: console.plain(sentence, to=console.err))
+    images = ranged(opened.train, run.preprocess.range)
     channels = network.in_chans if model or in_chans else _channels(opened.train, network.in_chans)
-    found = fitted.fit(run.preprocess, run.augment, opened.train,
+    found = fitted.fit(run.preprocess, run.augment, images,
                        fitted.unnormalized(run.preprocess, network.image_size, channels),
                        tell=lambda sentence: console.plain(sentence, to=console.err))
     transform = make_transform(run.preprocess, network.image_size, channels, run.augment, fitted=found)
     words = sheet.in_words(run.augment, run.preprocess)
     title = f"{run.recipe} on {opened.name}"
-    save(sheet.sheet(opened.train, opened.classes, transform, title, words, rows=rows, seed=seed), out)
+    save(sheet.sheet(images, opened.classes, transform, title, words, rows=rows, seed=seed), out)
     for note in opened.notes:
         console.plain(note)
     console.plain(f"{title}, input {channels}×{transform.size[0]}×{transform.size[1]}: {', '.join(words)}")

@@ -68,10 +68,15 @@ def segment(
     saved(run)
 
     with console.loading():
+        from ..segment.jobs import without_results
         from ..segment.picture import is_zarr
         from ..segment.run import segment as label
 
     files = [file for word in images for file in ([word] if is_zarr(Path(word)) else pictures([word]))]
+    files, results = without_results(files, out)
+    if results:
+        console.warn(f"left out, for they are results of an earlier segmentation: {', '.join(results[:3])}"
+                     + (f" and {len(results) - 3} more" if len(results) > 3 else ""))
     bar = _Bar()
     try:
         found = label(run, files, out, tile=tile, overlap=overlap, tta=tta, probabilities=probabilities,

@@ -206,12 +206,7 @@ def _columns(parts: Mapping[Part, Array], names: tuple[str, ...], path: Path) ->
 
 def _named(parts: Mapping[Part, Array], names: tuple[str, ...], path: Path) -> Labels:
     """Names of classes, as text."""
-    try:
-        texts = {part: np.char.decode(values.astype(np.bytes_), "utf-8") if values.dtype.kind == "S" else values
-                 for part, values in parts.items()}
-    except UnicodeDecodeError as error:
-        raise ConvatlasError(f"the labels of {str(path)!r} are text that is not UTF-8: {error.reason}; save them as "
-                             "strings") from error
+    texts = {part: _decoded(values, path) for part, values in parts.items()}
     known = sorted({str(name) for values in texts.values() for name in np.unique(values)})
     if unknown := sorted({*known} - {*names}) if names else []:
         raise ConvatlasError(f"{str(path)!r} has the label {unknown[0]!r}, which is none of its classes"
@@ -255,10 +250,19 @@ def _numbered(parts: Mapping[Part, Array], names: tuple[str, ...], path: Path, f
 def _class_names(arrays: Mapping[str, Array], path: Path) -> tuple[str, ...]:
     if "classes" not in arrays:
         return ()
-    names = tuple(str(value) for value in arrays["classes"].ravel())
+    names = tuple(str(value) for value in _decoded(arrays["classes"], path).ravel())
     if len(set(names)) != len(names):
         raise ConvatlasError(f"{str(path)!r}: 'classes' names a class twice: {', '.join(names)}")
     return names
+
+
+def _decoded(values: Array, path: Path) -> Array:
+    """Bytes as text."""
+    try:
+        return np.char.decode(values.astype(np.bytes_), "utf-8") if values.dtype.kind == "S" else values
+    except UnicodeDecodeError as error:
+        raise ConvatlasError(f"{str(path)!r} has names of classes that are not UTF-8: {error.reason}; save them as "
+                             "strings") from error
 
 
 def _listed(arrays: Mapping[str, Array]) -> str:

@@ -23,7 +23,6 @@ PLAIN = frozenset({"train", "val", "valid", "validation", "test"})      # names 
 BOXES = frozenset({".txt", ".xml", ".json"})        # files of boxes, as YOLO, VOC and COCO have them
 # pictures that Pillow cannot read, at least not everywhere
 CONVERTIBLE = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw"})
-SUBMISSION = re.compile("sample.?submission|submission")    # a competition's form, filled in with anything
 # kinds of things left out, besides those of `files.listed`
 OUTSIDE = ("image outside the class folders", "images outside the class folders")
 MASK = ("mask beside its image", "masks beside their images")
@@ -119,7 +118,8 @@ def _tables(root: Path) -> dict[Part | None, Path]:
 
 def _guessed(root: Path) -> dict[Part | None, Path]:
     """Other tables that name images which are there: those of parts, in `root` or in its folders, or the only one."""
-    inside = [path for path in tables(root) if not SUBMISSION.search(path.stem.lower())]
+    # a competition's sample_submission.csv is filled in with anything
+    inside = [path for path in tables(root) if "submission" not in path.stem.lower()]
     found: dict[Part | None, list[Path]] = {}
     for path in inside:
         found.setdefault(part_of_table(path), []).append(path)
@@ -249,7 +249,7 @@ def _image_files(files: Mapping[str, Sequence[Path]], classes: Sequence[str]) ->
 
 
 def _beside(folder: Path) -> Kinds:
-    """Count by kind what lies in a folder itself, beside the class folders."""
+    """Counts by kind of the files in a folder itself, beside the class folders."""
     images, left = listed(folder, SUFFIXES, deep=False)
     left[OUTSIDE] = len(images)
     return +left

@@ -155,6 +155,18 @@ def decoded_as(images: ImageSet, how: Decoding) -> ImageSet:
     return other
 
 
+def ranged(images: ImageSet, span: Range | None) -> ImageSet:
+    """The same pictures, whose values of more than 8 bits have this range, where it is known."""
+    if span is None:
+        return images
+    if isinstance(images, Joined):
+        return Joined([ranged(each, span) for each in images.sets])
+    how = images
+    while isinstance(how, Subset):
+        how = how.base
+    return decoded_as(images, how.how._replace(range=span)) if isinstance(how, Encoded) else images
+
+
 def encoded(images: ImageSet, index: int) -> Path | bytes | None:
     """A picture's file, or its bytes; None of pictures in memory, and of those that cannot be had one by one."""
     if isinstance(images, Subset):

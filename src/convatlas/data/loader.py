@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from ..errors import ConvatlasError
 from .cache import Cached
 from .draws import image_seeds
-from .images import Files, ImageSet, Subset, Tensors, UnreadableImage
+from .images import Files, ImageSet, Subset, Tensors, UnreadableImage, ranged
 from .reading import Read, filled, filler, skip, start_worker, started
 from .sampling import balanced, permutation
 from .sampling import stable_seed as stable_seed
@@ -75,6 +75,7 @@ class Loader:
             raise ConvatlasError("there are no images to go over")
         if batch_size < 1 or workers < 0 or not 0 <= rank < world:
             raise ValueError(f"batch_size={batch_size}, workers={workers}, rank={rank} of world={world}")
+        images = images if _in_memory(images) else ranged(images, transform.range)
         self.images = images
         self._sizes = sizes(len(images), batch_size, least)
         self.steps = len(self._sizes)

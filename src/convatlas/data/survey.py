@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..pixels import NOTES, Decoding, UnreadableImage, decode, plain
+from ..pixels import NOTES, Decoding, decode, plain
 from ..run import Run, span_of
 
 SAMPLE = 200        # pictures that are looked at, spread over the set
@@ -37,7 +37,7 @@ def survey(count: int, encoded: Encoded, how: Decoding) -> Survey:
             if plain(source):
                 continue
             found = decode(source, how)
-        except (UnreadableImage, OSError):
+        except Exception:       # as many kinds as Pillow raises; who reads the picture is told of it
             continue
         floats |= found.kind == "f"
         largest += [] if found.largest is None else [found.largest]

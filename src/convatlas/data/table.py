@@ -119,7 +119,8 @@ def read_table(path: Path) -> Table:
         if file in files:
             raise ConvatlasError(f"{where}: {row[columns.file]!r} comes a second time; give all its labels in one line")
         if not columns.by_name and not {*cells} <= {"0", "1"}:
-            raise ConvatlasError(f"{where} holds {', '.join(sorted({*cells} - {'0', '1'}))!r}; each class has 0 or 1")
+            raise ConvatlasError(f"{where} holds {', '.join(sorted({*cells} - {'0', '1'}))!r}; each class has 0 or 1, "
+                                 "unless one column is called 'label'")
         names = (re.split(r"[;|]", cells[0]) if columns.by_name else
                  [text.header[place] for place, cell in zip(columns.labels, cells, strict=True) if cell == "1"])
         files[file] = frozenset(name.strip() for name in names if name.strip())
@@ -180,10 +181,14 @@ class _Columns:
     """The places of a table's columns."""
 
     file: int
-    labels: tuple[int, ...]     # the one of their names, or those of 0 and 1 for each class
-    by_name: bool
+    labels: tuple[int, ...]     # one of names of labels, or several of 0 and 1, one for each class
     part: int | None
     left_out: tuple[str, ...]   # names of the others, where they are not empty
+
+    @property
+    def by_name(self) -> bool:
+        """True for a column of names of labels; one of 0 and 1 alone is too: it has two classes."""
+        return len(self.labels) == 1
 
     @classmethod
     def of(cls, text: _Text, path: Path) -> "_Columns":
@@ -199,11 +204,9 @@ class _Columns:
             raise ConvatlasError(f"{str(path)!r} begins with {','.join(text.header)!r}; expected is 'file,label', with "
                                  "several labels separated by ';', or 'file,cat,dog' with 0 or 1 for each class")
         labels = rest if label is None else [label]
-        by_name = label is not None or (len(rest) == 1 and any(row[rest[0]] not in ("0", "1") for _, row in text.rows
-                                                               if len(row) > rest[0]))
         left_out = [text.header[place] for place in sorted({*nameless, *rest} - {*labels})
                     if any(row[place] for _, row in text.rows if len(row) > place)]
-        return cls(file, tuple(labels), by_name, part, tuple(left_out))
+        return cls(file, tuple(labels), part, tuple(left_out))
 
 
 class _Finder:

@@ -42,7 +42,9 @@ for found in convatlas.predict(".", sys.argv[1:]):
 
 def readme(about: Mapping[str, Any]) -> str:
     """README.md of the folder that `about`, its deploy.json, describes."""
-    by_itself = about["backend"] in ENGINES and about["input"]["fit"] == "none" and about["input"]["channels"] in (1, 3)
+    given = about["input"]
+    by_itself = (about["backend"] in ENGINES and given["fit"] == "none" and given["channels"] in (1, 3)
+                 and given.get("range") is None)
     program = _program(about) if by_itself else WITH_CONVATLAS
     packages = PACKAGES[about["backend"] if by_itself else "convatlas"]
     shape = "×".join(map(str, about["example"][1:]))

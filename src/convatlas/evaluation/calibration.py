@@ -41,6 +41,13 @@ class Calibration:
     temperature: float
     cooled: float           # the expected calibration error with it
 
+    @property
+    def bound(self) -> float | None:
+        """The bound at which the search for the temperature ended, for the least loss lies beyond; None where it does
+        not.
+        """
+        return next((end for end in (COOLEST, HOTTEST) if math.isclose(self.temperature, end, rel_tol=1e-6)), None)
+
 
 def calibrate(log_probabilities: Tensor, labels: Tensor, *, exclusive: bool = True, bins: int = BINS) -> Calibration:
     """Of log-probabilities (N, K) and class numbers (N,); where classes are not `exclusive` there is no temperature.

@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+from .calibration import Calibration
 from .result import Evaluated
 
 
@@ -26,17 +27,23 @@ def _share(part: int, whole: int) -> float:
     return part / whole if whole else math.nan
 
 
+def _heat(found: Calibration) -> dict[str, Any]:
+    """Temperature, and the calibration error with it; none where the search ended at its bound, which is told."""
+    if found.bound is not None:
+        return {"temperature": None, "calibration_error_with_temperature": None, "temperature_bound": found.bound}
+    return {"temperature": found.temperature, "calibration_error_with_temperature": found.cooled}
+
+
 def figures(found: Evaluated, top_k: int) -> dict[str, Any]:
     """All of them; shares are 0 to 1."""
     result, calibration = found.evaluation, found.calibration()
     return {
-        "top1": result.top1, "top1_interval": found.interval, "top5": result.top5, f"top{top_k}": found.top_k(top_k),
+        "top1": result.top1, "top1_interval": found.interval, "top5": found.top_k(5), f"top{top_k}": found.top_k(top_k),
         "loss": result.loss, "log_loss": found.log_loss, "count": result.count, "skipped": result.skipped,
         "images_per_second": result.images_per_second,
         **({} if result.mean_ap is None else {"mean_ap": result.mean_ap}),
         **({}
-           if calibration is None else {"calibration_error": calibration.error, "temperature": calibration.temperature,
-                                        "calibration_error_with_temperature": calibration.cooled}),
+           if calibration is None else {"calibration_error": calibration.error, **_heat(calibration)}),
         "protocol": found.protocol.model_dump(mode="json"), "preprocess": found.preprocess,
         **({"members": [{"run": member.model, "weight": weight, "top1": member.evaluation.top1,
                          "top1_interval": member.interval, f"top{top_k}": member.top_k(top_k),

@@ -60,10 +60,14 @@ class Evaluated:
             return self.evaluation.loss
         return -scores.gather(1, labels[:, None]).sum().item() / max(len(labels), 1)
 
-    def top_k(self, k: int) -> float:
-        """The share of images with a label among the k best-scored classes."""
+    def top_k(self, k: int) -> float | None:
+        """The share of images with a label among the k best-scored classes; None where there are no more than k, and
+        every answer would be right.
+        """
         scores = self.evaluation.scores
         assert scores is not None
+        if scores.shape[1] <= k > 1:
+            return None
         return top(scores, self.evaluation.labels, k)[1].sum().item() / max(self.evaluation.count, 1)
 
     def calibration(self) -> Calibration | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet, Transform
+from ..data.images import ranged
 from ..draw.canvas import LETTER
 from ..draw.plots import COLORS, UNITS, defaults
 from ..errors import ConvatlasError
@@ -63,6 +64,7 @@ def neighbors(model: Convnet, queries: ImageSet, among: ImageSet, transform: Tra
     of_images(model, "look at it with `convatlas inspect segmentation`")
     if k < 1:
         raise ConvatlasError(f"k = {k} is refused: it must be at least 1")
+    queries, among = ranged(queries, transform.range), ranged(among, transform.range)
     asked = [(i, embed(model, x[None]))
              for numbers, batch in inputs(queries, range(len(queries)), transform, batch_size)
              for i, x in zip(numbers, batch, strict=True)]

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..data import Files, ImageSet, Transform, UnreadableImage
+from ..data.images import ranged
 from ..draw.markup import clean
 
 if TYPE_CHECKING:
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("convatlas")
 
 
-def inputs(images: ImageSet, chosen: Sequence[int], transform: Transform,
+def inputs(images: ImageSet, chosen: Sequence[int], transform: Callable[[Tensor], Tensor],
            batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
     """The pictures of those numbers, `batch_size` at a time: the numbers that could be read, and float32 (n, C, H, W).
 
     Unreadable ones are reported and left out; a batch of nothing else is left out too.
     """
+    if isinstance(transform, Transform):
+        images = ranged(images, transform.range)
+
     def read(i: int) -> Tensor | UnreadableImage:
         try:
             return transform(images.read(i))

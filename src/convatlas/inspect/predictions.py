@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet, Transform
+from ..data.images import ranged
 from ..data.sampling import permutation
 from ..draw.markup import clipped
 from ..draw.plots import COLORS, UNITS, defaults
@@ -63,6 +64,7 @@ def predictions(model: Convnet, images: ImageSet, transform: Transform, *, class
         raise ConvatlasError("these images have several labels each; one class per image is drawn")
     names = model.card.classes or (tuple(classes) if len(classes) == model.num_classes
                                    else tuple(map(str, range(model.num_classes))))
+    images = ranged(images, transform.range)
     order = permutation(len(images), seed).tolist() if count is not None else list(range(len(images)))
     found: list[Guess] = []
     for guess in _guesses(model, images, transform, order, names, classes, top, batch_size):

@@ -46,7 +46,7 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
     matrix, names = _in_use(evaluation.confusion, classes)
     right = int(evaluation.right.sum())
     params, macs = sum(layer.params for layer in layers), sum(layer.macs for layer in layers)
-    page = _environment().get_template("report.html.j2").render(
+    page = environment().get_template("report.html.j2").render(
         title=title, idea=idea, folder=name, again=shlex.quote(f"{name}/{CONFIG}"), version=__version__,
         count=evaluation.count, right=right, interval=wilson(right, evaluation.count), skipped=evaluation.skipped,
         numbers=_numbers(run, _origin(folder), evaluation, rows, len(classes), params, macs),
@@ -64,8 +64,8 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
 
 # -- text ------------------------------------------------------------------------------------------------------------
 
-def _environment() -> Environment:
-    """The template's surroundings: all text is cleaned, then escaped; only `Markup` passes as it is."""
+def environment() -> Environment:
+    """The templates' surroundings: all text is cleaned, then escaped; only `Markup` passes as it is."""
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_cleaned,
                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"counted": counted, "lines": _lines, "number": "{:,}".format, "percent": percent, "prose": _prose,

@@ -1,13 +1,13 @@
 """Layer responses: the standard deviations of ResNet's Figure 7 (He et al. 2016)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ..data import ImageSet, Transform
+from ..data import ImageSet
 from ..draw.canvas import MARGIN, canvas, graph, write
 from ..draw.markup import clipped
 from ..draw.plots import COLORS
@@ -33,7 +33,7 @@ class Responses:
     residual: bool              # the network has shortcuts
 
 
-def residuals(model: Convnet, images: ImageSet, transform: Transform, *, count: int | None = None,
+def residuals(model: Convnet, images: ImageSet, transform: Callable[[Tensor], Tensor], *, count: int | None = None,
               batch_size: int = 64) -> Responses:
     """The deviation of the responses of `model` on `count` of `images`, spread evenly (default: all).
 

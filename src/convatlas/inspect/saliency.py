@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
 from ..draw.markup import clipped
 from ..engine.losses import probabilities
 from ..errors import ConvatlasError, nearest
 from ..net.model import Convnet
-from ..net.segmenter import of_images
+from ..net.segmenter import Segmenter
 from ..run import Loss
 from .activations import activations
 from .places import in_eval_mode
@@ -22,7 +22,7 @@ from .places import layer as layer_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STEPS, AT_ONCE = 64, 16         # of the integral, and images computed together
+STEPS, AT_ONCE = 64, 16         # of the integral, and images computed together; where pixels are scored, one
 CELL, GAP, UNDER = 184, 12, 44  # units: a picture, between two, the words below
 
 
@@ -40,17 +40,18 @@ class Saliency:
     # the last maps weighted by their mean gradients, positive part (Selvaraju et al. 2017), bilinear
     grad_cam: Tensor
     layer: str              # that Grad-CAM read
+    pixels: int | None = None       # that a network which scores pixels takes for `target`: the score is their mean
 
 
 def saliency(model: Convnet, image: Tensor, target: str | int | None = None, layer: str | None = None) -> Saliency:
     """Saliency of one image (C, H, W), prepared as `transforms(model)` does, for class `target` (default: the predicted
     one).
 
-    The zero input, from which gradients are integrated, is the mean picture for most networks. Grad-CAM reads `layer`,
-    by default the last stage with more than one pixel. Raises ConvatlasError where captum is absent, for a class or a
-    layer that does not exist, and for a layer without maps.
+    Of a network that scores pixels the score is the mean over those that it takes for the class, by default the most
+    frequent one but the first, the background. The zero input, from which gradients are integrated, is the mean picture
+    for most networks. Grad-CAM reads `layer`, by default the last stage with more than one pixel. Raises ConvatlasError
+    where captum is absent, for a class or a layer that does not exist, and for a layer without maps.
     """
-    of_images(model, "look at it with `convatlas inspect segmentation`")
     attr = _captum()
     names = model.card.classes or tuple(str(i) for i in range(model.num_classes))
     layer = _with_maps(model, image, layer)
@@ -58,16 +59,48 @@ def saliency(model: Convnet, image: Tensor, target: str | int | None = None, lay
         x = image[None].to(device)
         with torch.no_grad():
             shares = probabilities(model(x).float(), model.card.loss or Loss())[0].cpu()
-        best = int(shares.argmax())
-        index = best if target is None else _index(target, names)
-        gradient = attr.Saliency(model).attribute(x.clone().requires_grad_(), target=index)
-        integrated = attr.IntegratedGradients(model).attribute(x, target=index, n_steps=STEPS,
-                                                               internal_batch_size=AT_ONCE)
-        cam = attr.LayerGradCam(model, layer_of(model, layer)).attribute(x, target=index,
+        wanted = None if target is None else _index(target, names)
+        scorer: nn.Module = model
+        pixels = None
+        if isinstance(model, Segmenter):
+            index = best = _frequent(shares.argmax(0)) if wanted is None else wanted
+            taken = shares.argmax(0) == index
+            pixels = int(taken.sum())
+            if not pixels:
+                raise ConvatlasError(f"{model.name} takes no pixel of the image for {names[index]!r}: choose another "
+                                     "class, or another image")
+            scorer, shares = _Mean(model, taken.to(device)), shares[:, taken].mean(1)
+        else:
+            best = int(shares.argmax())
+            index = best if wanted is None else wanted
+        gradient = attr.Saliency(scorer).attribute(x.clone().requires_grad_(), target=index)
+        integrated = attr.IntegratedGradients(scorer).attribute(x, target=index, n_steps=STEPS, internal_batch_size=(
+            AT_ONCE if pixels is None else 1))
+        cam = attr.LayerGradCam(scorer, layer_of(model, layer)).attribute(x, target=index,
                                                                          relu_attributions=True).detach()
     return Saliency(
         names[index], shares[index].item(), names[best], shares[best].item(), gradient[0].amax(0).detach().cpu(),
-        integrated[0].sum(0).detach().cpu(), F.interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer)
+        integrated[0].sum(0).detach().cpu(), F.interpolate(cam, x.shape[2:], mode="bilinear")[0, 0].cpu(), layer,
+        pixels)
+
+
+class _Mean(nn.Module):
+    """Scores (N, classes) of a network that scores pixels: their mean over some of them."""
+
+    def __init__(self, net: Segmenter, taken: Tensor) -> None:
+        super().__init__()
+        self.net, self.taken = net, taken
+
+    def forward(self, x: Tensor) -> Tensor:
+        scores: Tensor = self.net(x)[:, :, self.taken].mean(2)
+        return scores
+
+
+def _frequent(classes: Tensor) -> int:
+    """The most frequent class but the first, which is the background; that one where there is no other."""
+    counts = classes.flatten().bincount()
+    counts[0] = 0
+    return int(counts.argmax())
 
 
 def _captum() -> Any:
@@ -112,7 +145,8 @@ def draw(found: Saliency, picture: np.ndarray, network: str, image: str) -> "Fig
     title = clipped(title, int(4 * CELL / LETTER / 1.5))
     cells = (
         ("Image", f"{clipped(image, 32)}\n{clipped(network, 16)} says {clipped(said, 24)}", picture),
-        ("Gradient", "where a small change\nmoves the score most", _over(picture, found.gradient)),
+        ("Gradient", "where a small change\nmoves the score most" if found.pixels is None else
+         f"where a small change moves\nthe mean score of {found.pixels} pixels", _over(picture, found.gradient)),
         ("Integrated gradients", "what each pixel adds to the score\n(orange) or takes from it (blue)",
          _over(picture, found.integrated)),
         ("Grad-CAM", f"where {found.layer}\nfinds the class", _over(picture, found.grad_cam)),

@@ -63,7 +63,10 @@ def page(card: Card, name: str, licence: str | None, trained: str | None) -> str
     task = task_of(card.model)
     head: dict[str, Any] = {"library_name": "convatlas", "pipeline_tag": task.pipeline,
                             "tags": [task.pipeline, "convatlas", info.family], "license": licence or "unknown"}
-    measured = [(measure, was.metrics[measure.column]) for measure in task.measures if measure.column in was.metrics]
+    # with five classes every answer is among the five likeliest
+    few = len(card.classes or range(info.spec.num_classes)) <= 5
+    measured = [(measure, was.metrics[measure.column]) for measure in task.measures
+                if measure.column in was.metrics and not (few and measure.column == "val_top5")]
     if measured:
         results = [{"task": {"type": task.pipeline}, "dataset": {"name": was.data, "type": was.data},
                     "metrics": [{"type": measure.kind, "name": measure.name, "value": value}

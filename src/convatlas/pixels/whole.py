@@ -62,7 +62,7 @@ def decode(source: Path | bytes, how: Decoding = AS_IT_IS, name: str | None = No
             raise UnreadableImage("it is no regular file")
         return _decoded(source, how)
     except Exception as error:
-        raise unreadable(name or str(source), error) from error
+        raise unreadable(name or (str(source) if isinstance(source, Path) else "bytes"), error) from error
 
 
 def to_array(image: Image.Image, span: Range | None = None) -> Pixels:
@@ -108,7 +108,6 @@ def _decoded(source: Path | bytes, how: Decoding) -> Decoded:
             image.draft(None, (2 * how.least, 2 * how.least))       # the smallest of 1/1, 1/2, 1/4, 1/8 not below it
         check_size(*image.size, how.most)
         complaints: list[str] = []
-        pages = image.format != "MPO" and getattr(image, "is_animated", False)      # MPO: a camera's, with a preview
         by_libtiff = any(tile[0] == "libtiff" for tile in _tiles(image))
         try:
             with hushed(complaints) if by_libtiff else nullcontext():
@@ -118,6 +117,7 @@ def _decoded(source: Path | bytes, how: Decoding) -> Decoded:
                 raise UnreadableImage(f"{error} ({complaints[0].rstrip('.')})") from error
             raise
         pixels = _turned(colors(samples, layout), image)
+        pages = _several(image)
     wide = layout.range is None and samples.dtype.kind in "iu" and samples.dtype.itemsize > 1
     largest = float(samples.max()) if wide else None
     found = {"pages": pages, "damaged": bool(complaints), "alpha": _transparent(samples, layout),
@@ -130,7 +130,16 @@ def plain(source: Path | bytes) -> bool:
     with (source.open("rb") if isinstance(source, Path) else io.BytesIO(source)) as file, Image.open(file) as image:
         deep = any(re.search(r"16|12|32", _raw(tile)) for tile in _tiles(image))
         return (image.mode in ("1", "L", "P", "RGB", "CMYK", "YCbCr") and not deep and not image.has_transparency_data
-                and not (getattr(image, "is_animated", False) and image.format != "MPO"))
+                and not _several(image))
+
+
+def _several(image: Image.Image) -> bool:
+    """True where there are further pages or frames, be they broken; not of a camera's JPEG that holds a preview (MPO).
+    """
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:       # as many kinds as in decoding
+        return True
 
 
 def _transparent(samples: Samples, layout: Layout) -> bool:

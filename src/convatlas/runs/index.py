@@ -398,7 +398,8 @@ def compare(runs: Sequence[Stored]) -> Comparison:
     configs = [flat(run.config) for run in runs]
     fields = {name: [config.get(name) for config in configs]
               for name in dict.fromkeys(key for config in configs for key in config)}
-    columns = dict.fromkeys(column for run in runs for column in run.best if column not in CLOCKS)
+    columns = dict.fromkeys(column for run in runs for column in run.best
+                            if column not in CLOCKS and not (column == "val_top5" and all(map(_trivial, runs))))
     figures = {name: [value_of(run, name) for run in runs] for name in (*columns, *FIGURES)}
     return Comparison(
         runs=tuple(runs),
@@ -407,6 +408,12 @@ def compare(runs: Sequence[Stored]) -> Comparison:
         best={name: best for name, values in figures.items()
               if name not in ("best_epoch", "epochs", "seconds") and (best := _best(name, values))},
     )
+
+
+def _trivial(run: Stored) -> bool:
+    """True where val_top5 says nothing: with five classes or fewer, and of pixels, for which it repeats val_top1."""
+    classes = flat(run.config).get("model.fields.num_classes")
+    return "val_iou" in run.best or (isinstance(classes, int) and classes <= 5)
 
 
 def _best(name: str, values: Sequence[float | None]) -> list[int]:

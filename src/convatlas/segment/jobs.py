@@ -34,6 +34,20 @@ def jobs_of(images: Sequence[Any], folder: Path, wanted: Collection[str]) -> lis
     return jobs
 
 
+RESULTS = ("labels", "probabilities", "overlay", "instances")
+
+
+def without_results(images: Sequence[str], folder: Path) -> tuple[list[str], list[str]]:
+    """The images, and those files among them that an earlier segmentation of others of them left in the folder."""
+    def made_of(image: str) -> str | None:
+        name, _, what = Path(image).stem.rpartition(".")
+        return name if what in RESULTS and Path(image).resolve().parent == folder.resolve() else None
+
+    sources = {Path(image).stem for image in images if made_of(image) is None}
+    results = {image for image in images if made_of(image) in sources}
+    return [image for image in images if image not in results], sorted(results)
+
+
 def _job(image: Any, number: int, folder: Path, wanted: Collection[str]) -> Job:
     path = Path(image) if isinstance(image, str | Path) else None
     name = path.stem if path else f"image{number}"

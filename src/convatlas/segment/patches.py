@@ -86,6 +86,7 @@ class Patches:
         self.around = around        # pixels read on each side for what a deformation moves into the patch
         self.shaped = make_transform(preprocess, (size[0] + 2 * around, size[1] + 2 * around), in_chans, augment)
         self.in_chans, self.size, self.random = in_chans + PLANES, size, True      # of what it makes
+        self.range = None       # of packed images, which are decoded
 
     def batch(self, packed: Tensor, seeds: Tensor) -> Tensor:
         """Packed images (n, C + 2, H, W), seeds int64 (n,) -> (n, in_chans + 2, h, w): normalised pixels, classes,

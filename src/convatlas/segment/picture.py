@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from ..files import regular
 from ..pixels import (
     AS_IT_IS,
     DIM,
@@ -151,6 +152,8 @@ def _opened(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
     if not path.exists():
         raise UnreadableImage(f"there is no image {str(path)!r}")
     family = kind(path)
+    if family == "npy" and not regular(path):
+        raise UnreadableImage(f"cannot read the image {str(path)!r}: it is no regular file")
     if family == "picture":
         found = decode(path, how)
         return found.pixels, found.notes

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.transform import as_channels
+from ..draw.markup import clean
 from ..draw.plots import COLORS, UNITS, defaults
 from ..net.segmenter import Segmenter
 from ..run import Loss
@@ -79,10 +80,10 @@ def draw(looks: Sequence[Look], classes: Sequence[str] = ()) -> "Figure":
 
 def _caption(each: Look) -> str:
     if each.truth is None:
-        return each.name
+        return clean(each.name)
     counts = each.truth != Loss().ignore_index
     right = float((each.prediction == each.truth)[counts].double().mean())
-    return f"{each.name}: {100 * right:.1f} % of the pixels right"
+    return f"{clean(each.name)}: {100 * right:.1f} % of the pixels right"
 
 
 def _shown(each: Look, what: str) -> tuple[Any, ...]:

@@ -199,14 +199,16 @@ class Classes(Task[Source, Evaluation, Evaluated]):
             parts.append(_members(found, top_k))
         parts.append(Line("top-1", f" ({int(result.right.sum())} of {result.count}; with 95 % confidence "
                                    f"{percent(low)} to {percent(high)})", percent(result.top1)))
-        if top_k > 1:
-            parts.append(Line(f"top-{top_k}", percent(found.top_k(top_k))))
+        if top_k > 1 and (share := found.top_k(top_k)) is not None:
+            parts.append(Line(f"top-{top_k}", percent(share)))
         kind = "" if found.loss.name == "cross_entropy" else f" ({found.loss.name})"
         parts.append(Line("loss", f"{result.loss:.4f}{kind}"))
         if result.mean_ap is not None:
             parts.append(Line("mAP", percent(result.mean_ap)))
         if calibration is not None:
             heat = "" if math.isnan(calibration.temperature) else (
+                "; no temperature gives the least log loss here: it falls to the bound of the search, "
+                f"{calibration.bound:g}" if calibration.bound is not None else
                 f"; {percent(calibration.cooled)} with scores divided by {calibration.temperature:.2f}, which gives "
                 "the least log loss here")
             parts.append(Line("calibration error", percent(calibration.error) + heat))
@@ -241,10 +243,11 @@ def channel_notes(model: Answers, images: ImageSet) -> Iterator[str]:
 
 
 def _members(found: Evaluated, top_k: int) -> Table:
-    rows = tuple((member.model, f"{weight:.3g}", percent(member.evaluation.top1), percent(member.top_k(top_k)),
-                  f"{member.log_loss:.4f}")
-                 for member, weight in zip(found.members, found.weights, strict=True))
-    return Table(("member", ">weight", ">top-1", f">top-{top_k}", ">log loss"), rows)
+    shares = [share for member in found.members if (share := member.top_k(top_k)) is not None]
+    rows = tuple((member.model, f"{weight:.3g}", percent(member.evaluation.top1),
+                  *([percent(shares[i])] if shares else []), f"{member.log_loss:.4f}")
+                 for i, (member, weight) in enumerate(zip(found.members, found.weights, strict=True)))
+    return Table(("member", ">weight", ">top-1", *([f">top-{top_k}"] if shares else []), ">log loss"), rows)
 
 
 def _pixels(image: Picture, how: Decoding) -> tuple[Tensor, tuple[str, ...]]:

@@ -56,9 +56,11 @@ def gates(
         from ...engine.distributed import pick
         from ...inspect.gates import draw
         from ...inspect.gates import gates as factors
+        from ...net.segmenter import of_images
         from ...zoo import transforms
 
     net = network(model).to(pick(device))
+    of_images(net, "its images have no class to draw gates of; look at it with `convatlas inspect activations --layer`")
     source = labeled(data, data_dir, download, [model])
     found = factors(net, source.val, source.classes, transforms(net), count=count, batch_size=batch_size)
     save(draw(found, f"Gates of {net.name} on {source.name}", classes or (), layers or ()), path)

@@ -1,6 +1,6 @@
 """The images that a command looks at: files, or labelled ones from data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +9,11 @@ from .. import console
 from ..paths import pictures
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...data import ImageSet, Source
+    from ...net.model import Convnet
+    from ...segment.pairs import Masked
 
 
 def files(paths: Sequence[str]) -> "ImageSet":
@@ -37,6 +41,50 @@ def labeled(data: str, data_dir: str | None, download: bool, models: Sequence[st
     for note in judged.notes:
         console.plain(note, to=console.err)
     return replace(judged.source, val=judged.images)
+
+
+def shown(net: "Convnet", model: str, data: str, data_dir: str | None, download: bool
+          ) -> "tuple[ImageSet, str, Callable[[Tensor], Tensor], bool]":
+    """Images of `data` that `convatlas eval` would judge `net`, which `model` names, on, the data's name, what makes
+    them the network's input, and whether these have one size.
+
+    Of a network that scores pixels they are the images of pairs, as they are: not resized, and no masks.
+    """
+    from ...net.segmenter import Segmenter
+    from ...pixels import Decoding
+    from ...run import Data
+    from ...segment.manifest import judged_on
+    from ...segment.pairs import decoded_as
+    from ...zoo import transforms
+    from .image import middle
+
+    if not isinstance(net, Segmenter):
+        source = labeled(data, data_dir, download, [model])
+        return source.val, source.name, transforms(net), True
+    path = Path(model).expanduser()
+    judged = judged_on(path if path.exists() else None, Data(source=data), "auto")
+    for note in judged.notes:
+        console.plain(note, to=console.err)
+    images = decoded_as(judged.images, Decoding(range=transforms(net).range))
+    return _Images(images), judged.pairs.name, lambda image: middle(net, image), False
+
+
+class _Images:
+    """The images of pairs as a set of pictures."""
+
+    def __init__(self, pairs: "Masked") -> None:
+        import torch
+
+        self.pairs, self.labels = pairs, torch.zeros(len(pairs))
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def read(self, index: int) -> "Tensor":
+        return self.pairs.image(index)
+
+    def name(self, index: int) -> str:
+        return self.pairs.file_of(index)
 
 
 def given(data: str, data_dir: str | None, download: bool) -> "tuple[ImageSet, tuple[str, ...]]":

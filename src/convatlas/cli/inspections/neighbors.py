@@ -55,11 +55,13 @@ def neighbors(
         from ...engine.distributed import world
         from ...inspect.neighbors import draw
         from ...inspect.neighbors import neighbors as find
+        from ...net.segmenter import of_images
         from ...zoo import transforms
 
-    source, classes = given(among, data_dir, download)
     with world(device) as here:
         net = network(model).to(here.device)
+        of_images(net, "look at it with `convatlas inspect segmentation`")
+        source, classes = given(among, data_dir, download)
         found = find(net, files(queries), source, transforms(net), index=index, k=k, metric=metric, engine=engine,
                      batch_size=batch_size)
     save(draw(found, f"What {net.name} takes for alike", classes), path)

@@ -69,10 +69,12 @@ def predictions(
         from ...engine.distributed import world
         from ...inspect.predictions import draw
         from ...inspect.predictions import predictions as guess
+        from ...net.segmenter import of_images
         from ...zoo import transforms
 
     with world(device) as here:
         net = network(model).to(here.device)
+        of_images(net, "look at it with `convatlas inspect segmentation`")
         if data is None:
             found = guess(net, files(paths), transforms(net), top=top_k, batch_size=batch_size)
             title = f"What {net.name} says"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from .. import console
 from ..options import COMMON, COUNT, DATA, DATA_HELP, NATURAL, DataDir, Debug, Download, Json, argument, option
 from .common import Out, network, save, target
-from .given import given
+from .given import given, shown
 from .summary import ImageSize
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def receptive_field(
         fields = []
         for name in models:
             net = network(name)
-            real = None if data is None else _pictures(net, data, images, data_dir, download)
+            real = None if data is None else _pictures(net, name, data, images, data_dir, download)
             field = look.receptive_field(net, layer, real, count=images, image_size=image_size, seed=seed)
             # as it was asked for: two runs may be of one network
             fields.append(replace(field, name=ending(name, 30)))
@@ -60,15 +60,24 @@ def receptive_field(
     save(look.draw(fields), path)
 
 
-def _pictures(net: "Convnet", data: str, count: int, data_dir: str | None, download: bool) -> "Tensor":
+def _pictures(net: "Convnet", model: str, data: str, count: int, data_dir: str | None, download: bool) -> "Tensor":
     """Inputs (N, C, H, W): the first `count` images that can be read."""
     import torch
 
+    from ...errors import ConvatlasError
     from ...inspect.pictures import inputs
+    from ...net.segmenter import Segmenter
     from ...zoo import transforms
 
-    found, _ = given(data, data_dir, download)
-    return torch.cat([x for _, x in inputs(found, range(min(count, len(found))), transforms(net), count)])
+    if not isinstance(net, Segmenter):
+        found, _ = given(data, data_dir, download)
+        return torch.cat([x for _, x in inputs(found, range(min(count, len(found))), transforms(net), count)])
+    found, name, transform, _ = shown(net, model, data, data_dir, download)
+    windows = [x for _, x in inputs(found, range(min(count, len(found))), transform, 1)]
+    if len({x.shape for x in windows}) > 1:
+        raise ConvatlasError(f"the images of {name} differ in size, and a field is averaged over images of one: take "
+                             "one with --images 1, or crop them")
+    return torch.cat(windows)
 
 
 def _plain(field: "Field") -> dict[str, Any]:

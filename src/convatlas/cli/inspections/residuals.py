@@ -6,7 +6,7 @@ from typing import Annotated
 from .. import console
 from ..options import COUNT, DATA, DATA_HELP, BatchSize, DataDir, Debug, Device, Download, Json, argument, option
 from .common import Out, network, save, target
-from .given import labeled
+from .given import shown
 
 TOPIC = "residuals"
 
@@ -38,15 +38,14 @@ def residuals(
         from ...engine.distributed import pick
         from ...inspect.residuals import draw
         from ...inspect.residuals import residuals as responses
-        from ...zoo import transforms
 
-    source = labeled(data, data_dir, download, models)
-    found = {}
+    found, about = {}, ""
     for text in models:
         net = network(text).to(pick(device))
         name = text if Path(text).name in found else Path(text).name        # two runs may share a name
-        found[name] = responses(net, source.val, transforms(net), count=count, batch_size=batch_size)
+        images, about, transform, even = shown(net, text, data, data_dir, download)
+        found[name] = responses(net, images, transform, count=count, batch_size=batch_size if even else 1)
     save(draw(found), path)
     if json:
-        console.document({"data": source.name, "networks": {
+        console.document({"data": about, "networks": {
             name: dict(zip(each.layers, each.std.tolist(), strict=True)) for name, each in found.items()}})

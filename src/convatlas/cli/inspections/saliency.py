@@ -14,7 +14,8 @@ def saliency(
     model: Network,
     image: Picture,
     name: Annotated[str | None, option("--class", panel=COMMON, metavar="NAME", help=(
-        "What speaks for this class, given by name or number; left out: the likeliest one."))] = None,
+        "What speaks for this class, given by name or number; left out: the likeliest one, of pixels the most "
+        "frequent but the background."))] = None,
     layer: Annotated[str | None, option("--layer", "-l", panel=COMMON, metavar="NAME", help=(
         "The layer whose maps Grad-CAM reads; left out: the last stage with more than one pixel."))] = None,
     device: Device = "auto",
@@ -22,7 +23,7 @@ def saliency(
     out: Out = None,
 ) -> None:
     """Draw what in an image speaks for a class: gradient, integrated gradients and Grad-CAM (pip install
-    'convatlas\\[saliency]').
+    'convatlas\\[saliency]'). Of a network that scores pixels: what speaks for the pixels that it takes for the class.
 
     [bold]Examples[/]
       convatlas inspect saliency runs/photos cat.jpg
@@ -39,4 +40,5 @@ def saliency(
     x, picture = seen(net, image)
     found = maps(net, x, name, layer)
     save(draw(found, picture, net.name, image.name), path)
-    console.plain(f"{found.target}: {console.percent(found.probability)}")
+    where = "" if found.pixels is None else f", the mean of the {console.exact(found.pixels)} pixels taken for it"
+    console.plain(f"{found.target}: {console.percent(found.probability)}{where}")

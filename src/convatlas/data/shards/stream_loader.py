@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from itertools import islice
 
 import torch
@@ -47,7 +48,8 @@ class StreamLoader:
     ):
         if batch_size < 1 or workers < 0 or not 0 <= rank < world:
             raise ValueError(f"batch_size={batch_size}, workers={workers}, rank={rank} of world={world}")
-        self.images = images
+        self.images = copy(images)
+        self.images.how = images.how._replace(range=transform.range or images.how.range)
         self.skipped: dict[int, str] = {}
         self._transform = transform
         self._seed, self._shuffle, self._strict, self._workers = seed, shuffle, strict, workers

@@ -1,0 +1,172 @@
+"""The sets of pictures that a check goes through, whatever kind of data they come from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...data import Files, ImageSet, Source, Subset, open_data
+from ...data.shards.stream import is_stream
+from ...errors import ConvatlasError
+from ...run import Data
+from ...runs.folder import CONFIG, run_of
+from ...segment.pairs import Masked, Pairs, open_pairs
+from ...segment.synthetic import CELLS
+
+WHOLE = "all"       # the part of data that has none of its own
+LEARNED = "training images of the run"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the data. Pictures of the run's own data, which are there to be found again, are not `judged`."""
+
+    name: str
+    images: ImageSet
+    judged: bool = True
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Data and what was understood of it."""
+
+    name: str
+    layout: str
+    classes: tuple[str, ...]
+    parts: tuple[Part, ...]
+    notes: tuple[str, ...]
+    kind: str = "classes"           # or `labels`, several of them per picture, or `masks`
+    masked: tuple[Masked, ...] = field(default=())      # of images with masks, beside `parts`
+
+
+class Pictures:
+    """The images of pairs, as an ImageSet without labels."""
+
+    def __init__(self, masked: Masked):
+        self.masked = masked
+        self.labels = torch.full((len(masked),), -1)
+
+    def __len__(self) -> int:
+        return len(self.masked)
+
+    def read(self, index: int) -> Tensor:
+        """uint8 (C, H, W); raises UnreadableImage."""
+        return self.masked.image(index)
+
+    def name(self, index: int) -> str:
+        """The image's file."""
+        return self.masked.file_of(index)
+
+
+def open_all(config: Data, seed: int, run: Path | None) -> Opened:
+    """The data as training would open it; of a folder, images with masks where it holds pairs, else images by class.
+
+    With a `run` folder that was trained on this data the parts are those of the run, and with one that was trained on
+    other data its training images are one part more. Raises ConvatlasError where training would.
+    """
+    if is_stream(config.source):
+        raise ConvatlasError(f"{config.source} is read as a stream, one image after the other: check the folder that "
+                             "it was written from")
+    own = None if run is None or not (run / CONFIG).is_file() else run_of(run)
+    mine = own is not None and _is_place(config.source, own.data.source)
+    if own is not None and mine:
+        config, seed = own.data.model_copy(update={"source": config.source, "data_dir": config.data_dir
+                                                   or own.data.data_dir}), own.train.seed
+    found = _open(config, seed, known=mine)
+    if own is None or mine:
+        return found
+    try:
+        theirs = _open(own.data, own.train.seed, known=True)
+    except ConvatlasError as error:
+        note = f"The images that {run} was trained on are not looked for here: {error}."
+        return replace(found, notes=(*found.notes, note))
+    learned = replace(theirs.parts[0], name=LEARNED, judged=False)
+    return replace(found, parts=(*found.parts, learned))
+
+
+def path_of(images: ImageSet, index: int) -> Path | None:
+    """The file of a picture; None where it lies in an archive or in memory."""
+    if isinstance(images, Subset):
+        return path_of(images.base, int(images.indices[index]))
+    if isinstance(images, Pictures):
+        path = Path(images.name(index))
+        return path if path.is_file() else None
+    return images.paths[index] if isinstance(images, Files) else None
+
+
+def reads_in_threads(images: ImageSet) -> bool:
+    """True where several threads may read at once."""
+    return reads_in_threads(images.base) if isinstance(images, Subset) else isinstance(images, Files | Pictures)
+
+
+def _open(config: Data, seed: int, known: bool) -> Opened:
+    """`known`: which images are held out is known, even where the parts are not the data's own."""
+    pairs, no_pairs = None, None
+    if config.source == CELLS or Path(config.source).expanduser().is_dir():
+        try:
+            pairs = open_pairs(config, seed=seed)
+        except ConvatlasError as error:
+            no_pairs = error
+    if pairs is not None:
+        return _of_pairs(pairs, known)
+    try:
+        source = open_data(config, seed=seed)
+    except ConvatlasError as error:
+        if no_pairs is None:
+            raise
+        raise ConvatlasError(f"as images by class: {error}; as images with masks: {no_pairs}") from error
+    kind = "labels" if source.multi_label else "classes"
+    sets: list[tuple[str, ImageSet]] = [("train", source.train), ("val", source.val)]
+    if source.test is not None and source.test is not source.val:
+        sets.append(("test", source.test))
+    elif source.test is not None:
+        sets[1] = "test", source.val
+    apart = known or source.parted or not _one_set(source)
+    notes = source.notes if apart else ("The data has no parts of its own: all its images are looked at as one.",
+                                        *source.notes)
+    return Opened(source.name, source.layout or _layout(source, config), source.classes, _parts(sets, apart), notes,
+                  kind)
+
+
+def _of_pairs(pairs: Pairs, known: bool) -> Opened:
+    sets = [("train", pairs.train), ("val", pairs.val)]
+    if pairs.test is not None and pairs.test is not pairs.val:
+        sets.append(("test", pairs.test))
+    own = pairs.parted or known or pairs.name == CELLS or not _one_base(pairs)
+    return Opened(pairs.name, pairs.layout or "images with masks", pairs.classes,
+                  _parts([(name, Pictures(masked)) for name, masked in sets], own), pairs.notes, "masks",
+                  tuple(masked for _, masked in sets))
+
+
+def _parts(sets: Sequence[tuple[str, ImageSet]], apart: bool) -> tuple[Part, ...]:
+    return tuple(Part(name if apart else WHOLE, images) for name, images in sets)
+
+
+def _one_set(source: Source) -> bool:
+    """True where both parts were drawn from one set."""
+    both = source.train, source.val
+    return all(isinstance(each, Subset) for each in both) and len({id(each.base) for each in both
+                                                                  if isinstance(each, Subset)}) == 1
+
+
+def _one_base(pairs: Pairs) -> bool:
+    from ...segment.pairs import Subset as Some  # of the same name as data's
+
+    both = pairs.train, pairs.val
+    return all(isinstance(each, Some) for each in both) and len({id(each.base) for each in both
+                                                                if isinstance(each, Some)}) == 1
+
+
+def _layout(source: Source, config: Data) -> str:
+    path = Path(config.source).expanduser()
+    if path.is_dir():
+        return "a folder of images by class" if not source.multi_label else "a folder of images with a table of labels"
+    return "an .npz archive" if path.suffix == ".npz" else "a data set known by name"
+
+
+def _is_place(source: str, other: str) -> bool:
+    """True if both name the same data."""
+    path = Path(source).expanduser()
+    return source == other or (path.exists() and path.resolve() == Path(other).expanduser().resolve())
