@@ -267,7 +267,10 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
     root = Path(config.source).expanduser()
     if not root.is_dir():
         raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; `{CELLS}` comes along")
-    found = listed(root)
+    try:
+        found = listed(root)
+    except OSError as error:
+        raise ConvatlasError(f"cannot read the folder {config.source!r}: {error}") from error
     parts = {part: each.pairs for part, each in found.items() if each.pairs}
     if not parts:
         raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks; known are {KNOWN}")
