@@ -133,6 +133,16 @@ def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
     assert done.returncode == 0 and (tmp_path / "look.svg").read_text().count("<image") >= 4
 
 
+def test_a_mask_is_looked_at_as_the_run_reads_masks(run, discs, tmp_path, inside):
+    shutil.copytree(run, tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "data.json").read_text())
+    kept["masks"] = {**kept["masks"], "kind": "binary", "values": [[0], [255]]}
+    (tmp_path / "run" / "data.json").write_text(json.dumps(kept))
+    done = inside("inspect", "segmentation", tmp_path / "run", discs / "images" / "04.png",
+                  "--mask", discs / "labels" / "04.png", "--out", tmp_path / "look.png")
+    assert done.returncode == 2 and "known are 0 and 255" in done.stderr
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     (("--set", "augment.policy=trivial"),
      "augment.policy = 'trivial' is refused, for unet segments: it is for classifying images"),

@@ -33,9 +33,9 @@ def squares(*values):
 
 def colors(path):
     """The share of each colour in a picture."""
-    pixels = np.asarray(Image.open(path).convert("RGB")).reshape(-1, 3)
-    values, counts = np.unique(pixels, axis=0, return_counts=True)
-    return {"#" + bytes(value.tolist()).hex(): count / len(pixels) for value, count in zip(values, counts, strict=True)}
+    image = Image.open(path).convert("RGB")
+    return {"#" + bytes(value).hex(): count / (image.width * image.height)
+            for count, value in image.getcolors(image.width * image.height)}
 
 
 def test_classes_in_their_colours(tmp_path):

@@ -114,6 +114,7 @@ def test_several_images_of_each_patient(tmp_path):
     tree(tmp_path, *(each for patient in "abc" for each in two(f"{patient}/images", f"{patient}/masks")))
     pairs = opened(tmp_path)
     assert numbers(pairs) == (12, 3, None, False) and "each subject" in pairs.layout
+    assert "images are on both sides" in pairs.notes[-1]
     assert pairs.reading.kind == "binary" and pairs.train.mask_files(0) == (tmp_path / "a/masks/00.png",)
     (tmp_path / "b/masks/02.png").rename(tmp_path / "b/masks/x.png")
     with pytest.raises(ConvatlasError, match=r"b' holds 5 images and 5 masks whose names do not pair them \('02.png'"):

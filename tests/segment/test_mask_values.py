@@ -8,8 +8,10 @@ from skimage.measure import label
 from convatlas import ConvatlasError
 from convatlas.data import UnreadableImage
 from convatlas.run import Data
+from convatlas.segment.guess import for_network
+from convatlas.segment.masks import Head
 from convatlas.segment.pairs import open_pairs
-from convatlas.segment.reading import Reading
+from convatlas.segment.reading import Reading, read_mask
 
 SIDE = 64
 PALETTE = np.array([(0, 0, 0), (200, 30, 30), (30, 200, 30), (40, 40, 220)], np.uint8)
@@ -68,7 +70,8 @@ def test_levels_of_jpeg_masks(tmp_path, dice, levels, quality):
     pairs = opened(folder(tmp_path, [np.array(levels, np.uint8)[mask] for mask in truth], ".jpg", quality=quality))
     assert [np.ravel(value).tolist() for value in pairs.reading.values] == pytest.approx(
         np.array([[level] for level in levels]), abs=2)
-    assert pairs.reading.kind == ("binary" if len(levels) == 2 else "classes") and "JPEG" in pairs.notes[0]
+    assert pairs.reading.kind == ("binary" if len(levels) == 2 else "classes")
+    assert "as compression leaves" in pairs.notes[0]
     assert wrong(pairs, truth) < (0.004 if quality == 90 else 0.012)
     objects = opened(tmp_path, masks="binary")
     assert wrong(objects, [mask > 0 for mask in truth]) < 0.004 and objects.classes == ("background", "object")
@@ -81,10 +84,10 @@ def test_colours_of_jpeg_masks(tmp_path, dice):
 
 
 def test_jpeg_masks_that_are_no_levels_are_refused(tmp_path, dice):
-    with pytest.raises(ConvatlasError, match=r"JPEG, which mixes values that are near.*`convatlas data show "):
+    with pytest.raises(ConvatlasError, match=r"JPEG or WebP, which mix values that are near.*`convatlas data show "):
         opened(folder(tmp_path / "near", [discs(dice, (1, 2)) for _ in range(5)], ".jpg"))
     photo = dice.integers(0, 255, (5, 8, 8, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
-    with pytest.raises(ConvatlasError, match="JPEG, which mixes"):
+    with pytest.raises(ConvatlasError, match="JPEG or WebP, which mix"):
         opened(folder(tmp_path / "photo", list(photo), ".jpg"))
     with pytest.raises(ConvatlasError, match=r"data\.masks=binary if all that is light"):
         opened(folder(tmp_path / "tiny", [255 * discs(dice, (1,), radius=2) for _ in range(5)], ".jpg", quality=30))
@@ -112,6 +115,17 @@ def test_few_levels_are_classes(tmp_path, dice, levels):
     pairs = opened(folder(tmp_path, [np.array(levels, np.uint8)[mask] for mask in truth]))
     assert pairs.reading.values == tuple((level,) for level in levels) and wrong(pairs, truth) == 0
     assert f"{levels[-1]} class {len(levels) - 1}" in pairs.notes[0] and not pairs.reading.ignored
+
+
+def test_levels_of_16_bits_and_a_single_mask(tmp_path, dice):
+    truth = [discs(dice, (1, 2)) for _ in range(5)]
+    deep = opened(folder(tmp_path / "deep", [mask.astype(np.uint16) * 32767 for mask in truth]))
+    assert deep.reading.values == ((0,), (32767,), (65534,)) and wrong(deep, truth) == 0
+    folder(tmp_path / "shades", [mask * 127 for mask in truth])
+    assert for_network(tmp_path / "shades/masks/00.png", 3).values == ((0,), (127,), (254,))
+    assert for_network(tmp_path / "shades/masks/00.png", 2).kind == "instances"
+    folder(tmp_path / "numbers", truth)
+    assert for_network(tmp_path / "numbers/masks/00.png", 5).values == ((0,), (1,), (2,), (3,), (4,))
 
 
 def test_the_foreground_is_no_ignored_value(tmp_path, dice):
@@ -173,6 +187,8 @@ def test_modes_of_pictures(tmp_path, dice):
         pairs = opened(folder(tmp_path / name, some))
         assert pairs.reading.kind == "binary" and wrong(pairs, truth) == 0, name
         assert (pairs.reading.of == "alpha") == (name in ("alpha", "RGBA")) == ("alpha" in pairs.notes[0])
+    lossless = folder(tmp_path / "webp", [Image.fromarray(mask) for mask in truth], ".webp", lossless=True)
+    assert not opened(lossless).reading.blur
     assert wrong(opened(folder(tmp_path / "bool", [mask > 0 for mask in truth], ".npy")), truth) == 0
     classes = [discs(dice, (1, 2, 3)) for _ in range(5)]
     big = [Image.frombytes("I;16B", (SIDE, SIDE), mask.astype(">u2").tobytes()) for mask in classes]
@@ -252,9 +268,6 @@ def test_binary_masks_of_another_foreground_are_refused(tmp_path, dice):
     with pytest.raises(ConvatlasError, match="holds 255, and those of its training 0 and 1"):
         opened(tmp_path / "b", reading)
     with pytest.raises(UnreadableImage, match="holds 255; known are 0 and 1"):
-        from convatlas.segment.masks import Head
-        from convatlas.segment.reading import read_mask
-
         read_mask(tmp_path / "b/masks/00.png", reading, Head(SIDE, SIDE, 1))
 
 

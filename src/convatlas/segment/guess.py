@@ -94,15 +94,15 @@ def understood(found: Values, asked: str, folder: str, *, for_eval: bool = False
         reading = _reading("binary", "numbers", [[found.all[0]], [found.all[-1]]], blur=HALF)
         return reading, ("Masks hold the foreground where they are lighter than half (data.masks = binary).",)
     if levels is None and found.blurred:
-        raise _refused(folder, f"masks are JPEG, which mixes values that are near: the {len(found.all)} values of "
-                       "these are no clear levels", "save them as PNG, or --set data.masks=binary if all that is light "
-                       "is foreground")
+        raise _refused(folder, "masks are JPEG or WebP, which mix values that are near, and no clear levels are left "
+                       f"of their {len(found.all)} values", "save them as PNG, or --set data.masks=binary if all that "
+                       "is light is foreground")
     if levels is None and found.of == "colors" and len(found.all) > COLORS and asked != "instances":
         raise _refused(folder, f"masks have {len(found.all)} colours: masks are numbers, or at most {COLORS} plain "
                        "colours", "give numbers, or data.masks=instances if each colour is an object")
     if asked == "instances" and levels is not None and found.blurred:
-        raise ConvatlasError(f"data.masks = instances is refused for {folder!r}: its masks are JPEG, which mixes the "
-                             "numbers of objects; save them as PNG")
+        raise ConvatlasError(f"data.masks = instances is refused for {folder!r}: its masks are JPEG or WebP, which mix "
+                             "the numbers of objects; save them as PNG")
     if levels is not None:
         reading, notes = _by_level(found, levels, asked)
         odd = {value for each in found.seen for value in strangers(each, reading)}
@@ -145,8 +145,8 @@ def for_network(mask: Path, classes: int) -> Reading:
                 return _reading("binary", "numbers", [[0], [top]])
         if all(0 <= value < classes or value == IGNORED for value in found.all):
             return _reading("classes", "numbers", [[number] for number in range(classes)], [IGNORED])
-        return _reading("instances", "numbers", [[0], []], [value for value in found.all if value < 0])
-    return understood(found, "auto", str(mask), for_eval=True)[0]
+    reading, _ = understood(found, "auto", str(mask), for_eval=True)
+    return reading if len(reading.classes) <= classes else _instances(found, "")[0]
 
 
 # -- levels and colours ------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def _by_level(found: Values, levels: Sequence[int], asked: str) -> tuple[Reading
     seams = sum(row.pixels for row in found.rows
                 if np.abs(shades - shades_of(row.value, found.of)).max(axis=1).min() > reading.blur)
     share = 100 * seams / sum(row.pixels for row in found.rows)
-    why = ("as JPEG leaves them" if found.blurred else "only found at the seams of the others")
+    why = ("as compression leaves them" if found.blurred else "only found at the seams of the others")
     return reading, (*found.notes, f"{_mapping(reading)} (data.masks = {kind}). The other values ({share:.2g} % of the "
                      f"pixels), {why}, go to the nearest of these around them.")
 
@@ -261,8 +261,9 @@ def _numbered(found: Values, asked: str, folder: str) -> tuple[Reading, tuple[st
         reading = _reading("binary", "numbers", groups, negative)
         return reading, (*found.notes, f"Masks hold 0 and the foreground (data.masks = binary).{told}")
     rest = [value for value in values if value not in (IGNORED, 2**16 - 1)]
-    levels = (2 <= len(values) <= LEVELS and values[-1] < 256 and max(rest, default=0) >= DARK
-              and min(np.diff(values)) >= APART)
+    deep = 8 * (values[-1] > 255)       # bits more than eight
+    levels = (2 <= len(values) <= LEVELS and max(rest, default=0) >= DARK << deep
+              and min(np.diff(values)) >= APART << deep)
     objects = asked == "auto" and not levels and _are_objects(found, rest)
     if objects:
         return _instances(found, objects)

@@ -1,6 +1,7 @@
 """Mask files: their values as they are stored, before anything is known of what they mean."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -11,11 +12,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ..data.images import UnreadableImage
+from ..pixels import check_size
+from ..pixels.hush import hushed
 from ..pixels.whole import ORIENTATION
 
 Numbers = NDArray[np.int64]
 MOST = 4096             # distinct colours of one mask that are remembered: those of most pixels
-BLURRED = ("JPEG", "MPO", "WEBP", "JPEG2000")       # formats that may change values
+BLURRED = ("JPEG", "MPO", "WEBP", "AVIF")           # formats that may change values
+LOSSLESS = 4096         # bytes at a WebP's beginning that say whether it does
 # range of values around a pixel of a flat area: of numbers and colours that may have changed, and where none has
 WIDEST, EXACT = {False: 8, True: 20}, 0
 STRAIGHT = 1            # EXIF's orientation of a picture that is shown as it is stored
@@ -79,17 +83,7 @@ def stored(path: Path) -> Stored:
     try:
         if path.suffix.lower() == ".npy":
             return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), path)
-        # as bytes: of a path Pillow may map the file, and then it gets turned TIFFs wrong (13.0)
-        with Image.open(BytesIO(path.read_bytes())) as image:
-            if (pages := getattr(image, "n_frames", 1)) > 1:
-                raise UnreadableImage(f"the mask {str(path)!r} has {pages} pages: save the one that counts")
-            upright = image.getexif().get(ORIENTATION, STRAIGHT) != STRAIGHT
-            blurred = image.format in BLURRED
-            palette = (image.getpalette("RGB") or []) if image.mode in ("P", "PA") else []
-            shown = ImageOps.exif_transpose(image)
-            if shown.mode in ("CMYK", "YCbCr", "HSV", "LAB", "RGBX"):
-                shown = shown.convert("RGB")
-            return _of_array(np.asarray(shown), path)._replace(blurred=blurred, palette=palette, upright=upright)
+        return _of_picture(path.read_bytes(), path)
     except UnreadableImage:
         raise
     except Exception as error:      # on broken bytes Pillow raises nearly anything
@@ -155,15 +149,19 @@ def head(path: Path) -> Head:
         raise UnreadableImage(f"cannot read {str(path)!r}: {' '.join(str(error).split())}") from error
 
 
-def turned(values: Numbers, orientation: int) -> Numbers:
-    """Values (H, W) as stored, turned as an EXIF orientation says."""
-    if orientation > 4:
-        values = values.T
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    return values
+def _of_picture(content: bytes, path: Path) -> Stored:
+    # bytes: of a path Pillow may map the file, and then it gets turned TIFFs wrong
+    with Image.open(BytesIO(content)) as image, hushed([]) if image.format == "TIFF" else nullcontext():
+        check_size(*image.size, None)
+        if image.format != "MPO" and (pages := getattr(image, "n_frames", 1)) > 1:
+            raise UnreadableImage(f"the mask {str(path)!r} has {pages} pages: save the one that counts")
+        upright = image.getexif().get(ORIENTATION, STRAIGHT) != STRAIGHT
+        blurred = image.format in BLURRED and b"VP8L" not in content[:LOSSLESS]
+        palette = (image.getpalette("RGB") or []) if image.mode in ("P", "PA") else []
+        shown = ImageOps.exif_transpose(image)
+        if shown.mode in ("CMYK", "YCbCr", "HSV", "LAB", "RGBX"):
+            shown = shown.convert("RGB")
+        return _of_array(np.asarray(shown), path)._replace(blurred=blurred, palette=palette, upright=upright)
 
 
 def _of_array(pixels: NDArray[Any], path: Path) -> Stored:

@@ -267,7 +267,10 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
     root = Path(config.source).expanduser()
     if not root.is_dir():
         raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; `{CELLS}` comes along")
-    found = listed(root)
+    try:
+        found = listed(root)
+    except OSError as error:
+        raise ConvatlasError(f"cannot read the folder {config.source!r}: {error}") from error
     parts = {part: each.pairs for part, each in found.items() if each.pairs}
     if not parts:
         raise ConvatlasError(f"{config.source!r} holds no pairs of images and masks; known are {KNOWN}")
@@ -312,6 +315,9 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
                              "or a folder val/")
     kept = tuple(index for index in range(len(whole)) if index not in set(held))
     split = f"Of the {len(whole)} pairs every {every}th is held out, in the order of their names."
+    folders = [{Path(whole.file_of(index)).parent for index in part} for part in (kept, held)]
+    if len(folders[0]) > 1 and folders[0] & folders[1]:
+        split += " Of some folders images are on both sides: parts train/ and val/ keep those of a patient together."
     return Pairs(name, reading.classes, Subset(whole, kept), Subset(whole, held), (*notes, split), layout=layout,
                  reading=reading)
 

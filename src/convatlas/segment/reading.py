@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ..data.images import UnreadableImage
+from ..pixels import turned
 from ..run import Record
 from .masks import (
     EXACT,
@@ -21,7 +22,6 @@ from .masks import (
     flat_pixels,
     packed,
     stored,
-    turned,
     unpacked,
 )
 

@@ -28,9 +28,11 @@ def segmentation(
 
     with console.loading():
         from ...data.images import read_image
+        from ...evaluation.judging import known_at
         from ...net.segmenter import of_pixels
         from ...pixels import Decoding
         from ...segment.guess import for_network
+        from ...segment.manifest import reading_of
         from ...segment.pairs import Files
         from ...segment.sheet import draw, look
         from ...zoo import transforms
@@ -38,7 +40,9 @@ def segmentation(
     net = of_pixels(network(model), "look at it with `convatlas inspect saliency`")
     truth = instances = None
     if mask is not None:
-        pair = Files(image.name, (image,), ((mask,),), for_network(mask, net.num_classes))
+        where = Path(model).expanduser()
+        reading = reading_of(known_at(where)) if where.exists() else None
+        pair = Files(image.name, (image,), ((mask,),), reading or for_network(mask, net.num_classes))
         truth, instances = pair.classes_of(0), pair.instances_of(0)
     pixels = read_image(image, Decoding(range=transforms(net).range))
     save(draw([look(net, pixels, truth, name=image.name, instances=instances)], net.card.classes), path)
