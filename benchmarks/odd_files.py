@@ -508,7 +508,7 @@ def as_commands(work: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     foreign: dict[str, list[str]] = {}
     small = ("--set", "augment.crop=centre", "--set", "preprocess.crop_pct=1", "--epochs", "1", "--lr", "0.001", "--image-size", "32",
              "--in-chans", "3", "--out", run)
-    _, foreign["train"] = command("train", "resnet20_cifar", data, *small)
+    _, foreign["train"] = command("train", "lenet5_modern", data, *small)
     told, foreign["eval"] = command("eval", run, data, "--json", "--split", "train")
     text, foreign["predict"] = command("predict", run, pictures, "--json")
     by_api = {Path(each.image).name: each for each in convatlas.predict(run, sorted(pictures.iterdir()), top_k=1)}

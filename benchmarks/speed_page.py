@@ -1,4 +1,5 @@
-"""Writes docs/training-speed.md from results/train_step.json, step_profile.json and input_pipeline.json.
+"""Writes docs/training-speed.md from results/train_step.json, step_profile.json, input_pipeline.json and
+jpeg_decoders.json.
 
     uv run python benchmarks/speed_page.py
 
@@ -60,6 +61,7 @@ def page() -> str:
         *input_table(inputs["results"]),
         "",
         *input_misses(inputs),
+        *jpegs(read("jpeg_decoders")),
         "## What to try",
         "",
         "`--auto` measures layout, precision and allocator for some seconds on the network itself and says what it "
@@ -146,6 +148,33 @@ def input_misses(inputs: Tree) -> list[str]:
                          f"{alone['peer_images_per_s']} images a second in one thread of theirs\nand "
                          f"{alone['ours_images_per_s']} of ours: {part:.0f} % of what our workers do.")
     return [*lines, ""]
+
+
+def jpegs(kept: Tree) -> list[str]:
+    names, rows = ("Pillow", "simplejpeg", "OpenCV", "torchvision", "TorchCodec"), kept["results"]["rows"]
+    first = rows[0]["images_per_s"]
+    costs = {name: f"{100 - 100 * first[name] / first['torchvision']:.0f} %" for name in ("simplejpeg", "Pillow")}
+    largest = max(each for row in rows for each in row["largest_difference"].values())
+    return [
+        "## Decoding JPEGs",
+        "",
+        "torchvision's decoder, with which the table above was measured, is deprecated since 0.29. Images per second of "
+        "processor time, from",
+        f"the bytes of a file to (3, H, W), on one thread ({where(kept['machine'])}); by `benchmarks/jpeg_decoders.py`:",
+        "",
+        f"| JPEGs | {' | '.join(names)} |", "|---" * (1 + len(names)) + "|",
+        *(f"| {row['case']} | {' | '.join(str(row['images_per_s'].get(name, '–')) for name in names)} |"
+          for row in rows),
+        "",
+        f"All are libjpeg-turbo, and their pixels differ by {largest} of 255 at most. JPEGs are decoded by simplejpeg "
+        "where it is installed",
+        '(`pip install "convatlas[jpeg]"`: MIT, wheels for Linux, macOS and Windows), else by Pillow; which of them, no '
+        "pixel tells. Beside",
+        f"torchvision's, simplejpeg costs {costs['simplejpeg']} of the speed at {rows[0]['case'].partition(',')[0]}, "
+        f"Pillow {costs['Pillow']}. TorchCodec is as fast, but each of its versions is built",
+        "for one of torch, and what answers without torch could not use it.",
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -77,6 +77,9 @@ def test_values_outside_the_range_are_its_ends(tmp_path):
     with pytest.raises(UnreadableImage, match=r"values run from 0 to 300, .*data\.range"):
         read(tmp_path / "x.tif")
     assert read(tmp_path / "x.tif", Decoding(range=(0, 255))).tolist() == [[0, 64, 255]]
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "x.tif")
+    with pytest.raises(UnreadableImage, match="run to 1, and those of the training images to 255"):
+        read(tmp_path / "x.tif", Decoding(range=(0, 255)))
     Image.fromarray(np.array([[0, np.nan, np.inf]], np.float32)).save(tmp_path / "x.tif")
     with pytest.raises(UnreadableImage, match="2 of its 3 values are not finite"):
         read(tmp_path / "x.tif", Decoding(range=(0, 255)))

@@ -116,6 +116,9 @@ def _decoded(source: Path | bytes, how: Decoding) -> Decoded:
             if complaints:
                 raise UnreadableImage(f"{error} ({complaints[0].rstrip('.')})") from error
             raise
+        if samples.dtype.kind == "f" and layout.range is not None and 0 < samples.max() <= 1 < layout.range[1] / 100:
+            raise UnreadableImage(f"its values run to {samples.max():g}, and those of the training images to "
+                                  f"{layout.range[1]:g}: bring it to that scale")
         pixels = _turned(colors(samples, layout), image)
         pages = _several(image)
     wide = layout.range is None and samples.dtype.kind in "iu" and samples.dtype.itemsize > 1

@@ -1,6 +1,7 @@
 """Images of any size, read part by part: arrays in memory, files mapped into memory, Zarr arrays."""
 
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ from ..pixels import (
 MAPPED = 2**26              # pixels, from which on a TIFF is not read whole
 TIFF = (".tif", ".tiff")
 ACROSS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 6, 7), (2, 3, 7, 8)      # EXIF's orientations
+PLAIN = (1, 8, 32773, 32946)        # compressions of TIFF that tifffile undoes by itself: none, deflate, PackBits
 NEEDS = {"tifffile": "reading large TIFFs needs tifffile: pip install 'convatlas[tiff]'",
+         "imagecodecs": "reading large TIFFs of this compression needs imagecodecs: pip install 'convatlas[tiff]'",
          "zarr": "reading Zarr arrays and large compressed TIFFs needs zarr: pip install 'convatlas[zarr]'"}
 
 
@@ -200,9 +203,11 @@ def _tiff(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
             raise UnreadableImage(f"it is truncated: its pixels end at byte {max(ends)}, the file at "
                                   f"{path.stat().st_size}")
         axis = page.axes.find("S") if "S" in page.axes else None
-        mapped = page.is_memmappable
+        mapped, codec = page.is_memmappable, page.compression not in PLAIN
     if mapped:
         return Stored(tifffile.memmap(path, page=0, mode="r"), axis, layout, orientation), pages
+    if codec:
+        import_module("imagecodecs")
     import zarr
 
     array = zarr.open(tifffile.imread(path, key=0, aszarr=True), mode="r")
