@@ -90,8 +90,8 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
     if registry.variant(net.name).segments:
-        raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: convatlas.export "
-                             "writes it as a file")
+        raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: `convatlas export` "
+                             "writes it as a file, `convatlas segment` runs it")
     if image_size is not None:
         net.check_image_size(pair(image_size))
         net = _of_size(net, image_size)

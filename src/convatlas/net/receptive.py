@@ -41,7 +41,7 @@ Sight = tuple[Axis, Axis]           # rows, columns
 
 
 class Seen(NamedTuple):
-    """What a tensor's units see, and which of its dimensions are rows and columns; None for a side that was gathered.
+    """Sight of a tensor's units, and which of its dimensions are rows and columns; None for a side that was gathered.
     """
 
     sight: Sight
@@ -157,7 +157,7 @@ GATHERS = frozenset({"mean", "sum", "amax", "amin", "max", "min", "var", "std", 
 
 def _after(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], inputs: "list[tuple[Tensor, Seen]]",
            shapes: Sequence[tuple[int, ...]], out: Tensor) -> Seen | None:
-    """What the result of a function sees."""
+    """The sight of a function's result."""
     seen, shape = inputs[0][1], shapes[0]
     rest = args[1:]
     if name in POINTWISE or (name in ("max", "min") and rest and isinstance(rest[0], Tensor)):
@@ -338,7 +338,7 @@ def _last_two(seen: Seen, args: Sequence[Any], kwargs: Mapping[str, Any], shape:
 
 def _roll(seen: Seen, args: Sequence[Any], kwargs: Mapping[str, Any], shape: tuple[int, ...],
           out: tuple[int, ...]) -> Seen | None:
-    """What wraps around a border is no rectangle any more."""
+    """Rows that wrap around a border are no rectangle any more."""
     dims = _given("dims", args, kwargs, 1, ())
     dims = [dims] if isinstance(dims, int) else list(dims) or range(len(shape))
     return None if {dim % len(shape) for dim in dims} & set(seen.at) else seen
