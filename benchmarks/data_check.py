@@ -1,7 +1,9 @@
 """`convatlas data check`: planted label errors and duplicates that it finds, its time, and its memory.
 
     uv run python benchmarks/data_check.py labels --data-dir DATA           # MNIST, Fashion-MNIST, CIFAR-10 (JPEG)
-    uv run python benchmarks/data_check.py labels --data-dir DATA --run RUN # also by a network's features, on CIFAR-10 (JPEG)
+    uv run python benchmarks/data_check.py plant --data-dir DATA --out planted.npz      # 20 000 of CIFAR-10 (JPEG)
+    uv run convatlas train resnet20_cifar planted.npz --epochs 3 --out RUN
+    uv run python benchmarks/data_check.py run --run RUN --planted planted.npz          # by patches, and by that network
     uv run python benchmarks/data_check.py duplicates --data-dir DATA
     uv run python benchmarks/data_check.py scale                            # writes 100 000 JPEGs to a temporary folder
 
@@ -14,6 +16,7 @@ processor seconds beside them.
 """
 
 import argparse
+import functools
 import io
 import json
 import statistics
@@ -36,8 +39,10 @@ from convatlas.run import Data
 from report import RESULTS, save
 
 FLIPPED, SEEDS, T_95 = 0.03, 5, 2.776       # Student's t for five values
-SIZES, SIDE = (20_000, 100_000), 96
+SIZES, SIDE = (10_000, 100_000), 96
+SCALES, LAYERS = {3: 0.6, 6: 0.5, 12: 0.35, 48: 0.15}, 300
 PLANTED = 200
+OF_RUN = 20_000          # pictures that a network is trained on
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -76,11 +81,7 @@ def judged(found: np.ndarray, labels: np.ndarray, fold: np.ndarray, classes: int
         given, wrong = flipped(labels, classes, seed)
         began = time.process_time()
         every, listed = ranked(found, given, fold, classes, seed, folder)
-        hits = wrong[every]
-        precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
-        rows.append({"recall": float(hits[:listed].sum() / wrong.sum()), "precision": float(hits[:listed].mean()),
-                     "average_precision": float(precision[hits].mean()), "listed": listed,
-                     "processor_seconds": round(time.process_time() - began, 1)})
+        rows.append({**figures(wrong[every], listed), "processor_seconds": round(time.process_time() - began, 1)})
         print("   ", rows[-1], flush=True)
     return {"images": len(labels), "planted": FLIPPED, "chance": FLIPPED, "seeds": rows,
             **{name: interval([row[name] for row in rows]) for name in ("recall", "precision", "average_precision")}}
@@ -98,10 +99,52 @@ def ranked(found: np.ndarray, given: np.ndarray, fold: np.ndarray, classes: int,
     return every.rows, int((means >= kept).sum())
 
 
-def labels(data_dir: Path, run: Path | None, only: str | None) -> None:
+def plant(data_dir: Path, out: Path) -> None:
+    """Some pictures of CIFAR-10 (JPEG) as an .npz, with the labels of seed 0; `true` are those that they had."""
+    images = open_all(sources(data_dir)["CIFAR-10 (JPEG)"], 0, None).parts[0].images
+    some = np.sort(np.random.default_rng(0).choice(len(images), OF_RUN, replace=False))
+    truth = images.labels.numpy()[some]
+    np.savez(out, x=np.stack([images.read(int(i)).expand(3, -1, -1).permute(1, 2, 0).numpy() for i in some]),
+             y=flipped(truth, 10, 0)[0], true=truth)
+
+
+def by_run(run: Path, planted: Path) -> None:
+    """Both kinds of features on the labels that the network was trained with."""
+    from convatlas import zoo
+    from convatlas.runs.folder import run_of
+    from convatlas.weights.checkpoints import load
+
+    results: dict[str, Any] = {"network": run_of(run).model.name, "epochs": run_of(run).train.epochs, "chance": FLIPPED}
+    with tempfile.TemporaryDirectory() as place, np.load(planted) as archive:
+        folder, model = Path(place), load(run)
+        opened = open_all(Data(source=str(planted)), 0, run)
+        census = take(opened, folder, 2, silent)
+        # the parts' pictures are some of the archive's
+        at = np.concatenate([part.images.indices.numpy() for part in opened.parts])
+        rows, given, wrong = census.readable, census.label, (archive["y"] != archive["true"])[at]
+        fold = census.digest[rows].view(("u8", 2))[:, 0].astype(np.int64) % label_errors.FOLDS
+        for name in ("patches", "run"):
+            found = (features.of_thumbnails(census, rows, folder, 2, 0, silent) if name == "patches" else
+                     features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, silent))
+            every, listed = ranked(found, given, fold, 10, 0, folder)
+            results[name] = figures(wrong[every], listed)
+            print(name, results[name], flush=True)
+    results["images"] = len(at)
+    keep("run", results)
+
+
+def figures(hits: np.ndarray, listed: int) -> dict[str, float]:
+    """Of a ranking, true where the label is wrong, of which the first are listed."""
+    precision = np.cumsum(hits) / np.arange(1, len(hits) + 1)
+    return {"recall": round(float(hits[:listed].sum() / hits.sum()), 4), "listed": listed,
+            "precision": round(float(hits[:listed].mean()), 4) if listed else 0.0,
+            "average_precision": round(float(precision[hits].mean()), 4)}
+
+
+def labels(data_dir: Path, only: str | None) -> None:
     results = kept("labels")
     for name, config in sources(data_dir).items():
-        if (only is not None and only != name) or (run is not None and not name.startswith("CIFAR")):
+        if only is not None and only != name:
             continue
         with tempfile.TemporaryDirectory() as place:
             folder, began = Path(place), time.process_time()
@@ -113,16 +156,9 @@ def labels(data_dir: Path, run: Path | None, only: str | None) -> None:
             rows, classes = census.readable, len(opened.classes)
             truth = census.label[rows]
             fold = census.digest[rows].view(("u8", 2))[:, 0].astype(np.int64) % label_errors.FOLDS
-            if run is None:
-                found = features.of_thumbnails(census, rows, folder, 2, 0, silent)
-            else:
-                from convatlas import zoo
-                from convatlas.weights.checkpoints import load
-
-                model = load(run)
-                found = features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, silent)
+            found = features.of_thumbnails(census, rows, folder, 2, 0, silent)
             print(f"{name}: {len(rows)} images, features in {time.process_time() - began:.0f} processor seconds")
-            results[name + (" by a run" if run else "")] = judged(found, truth, fold, classes, folder)
+            results[name] = judged(found, truth, fold, classes, folder)
             keep("labels", results)
 
 
@@ -163,13 +199,19 @@ def pictures(name: str, data_dir: Path, count: int) -> list[Image.Image]:
             for i in range(count)]
 
 
+@functools.cache
+def layers(cells: int) -> np.ndarray:
+    """Smooth noise of so many cells along a side, many times, float32 (LAYERS, SIDE, SIDE, 3)."""
+    dice = np.random.default_rng(cells)
+    return np.stack([np.asarray(Image.fromarray(dice.integers(0, 256, (cells, cells, 3), dtype=np.uint8)).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) - 128 for _ in range(LAYERS)])
+
+
 def scene(seed: int) -> Image.Image:
-    """Noise of several scales and some shapes, from a seed."""
+    """Noise of several scales, mixed by a seed."""
     dice = np.random.default_rng(seed)
-    layers = [np.asarray(Image.fromarray(dice.integers(0, 256, (n, n, 3), dtype=np.uint8)).resize(
-        (SIDE, SIDE), Image.Resampling.BICUBIC), np.float32) for n in (3, 6, 12, 48)]
-    return Image.fromarray(np.clip(sum(weight * (layer - 128) for weight, layer in
-                                       zip((0.6, 0.5, 0.35, 0.15), layers, strict=True)) + 128, 0, 255).astype(np.uint8))
+    mixed = sum(weight * layers(cells)[dice.integers(LAYERS)] for cells, weight in SCALES.items())
+    return Image.fromarray(np.clip(mixed + 128, 0, 255).astype(np.uint8))
 
 
 def copies(data_dir: Path) -> None:
@@ -262,17 +304,22 @@ def keep(section: str, results: dict[str, Any]) -> None:
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("section", choices=("labels", "duplicates", "scale"))
+    words.add_argument("section", choices=("labels", "plant", "run", "duplicates", "scale"))
     words.add_argument("--data-dir", type=Path)
-    words.add_argument("--run", type=Path)
+    for name in ("--run", "--planted", "--out"):
+        words.add_argument(name, type=Path)
     words.add_argument("--only")
     asked = words.parse_args()
     if asked.section == "scale":
         scale()
+    elif asked.section == "run":
+        by_run(asked.run, asked.planted)
     elif asked.data_dir is None:
         words.error("--data-dir is needed")
     elif asked.section == "labels":
-        labels(asked.data_dir, asked.run, asked.only)
+        labels(asked.data_dir, asked.only)
+    elif asked.section == "plant":
+        plant(asked.data_dir, asked.out)
     else:
         copies(asked.data_dir)
 

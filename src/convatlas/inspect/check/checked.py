@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ... import zoo
 from ...engine.threads import threads_for
 from ...errors import ConvatlasError
+from ...net.model import Convnet
 from ...net.segmenter import Segmenter
 from ...run import Data
 from ...weights.checkpoints import load
@@ -178,13 +179,17 @@ def check(config: Data, *, seed: int = 0, run: Path | None = None, workers: int 
     """
     workers = workers or os.cpu_count() or 1
     opened = open_all(config, seed, run)
+    model = None if run is None or opened.kind != "classes" else load(run)
+    if isinstance(model, Segmenter):
+        raise ConvatlasError(f"{str(run)!r} segments, and {opened.name} has images with classes: name a network that "
+                             "classifies")
     with tempfile.TemporaryDirectory(prefix="convatlas-check-") as place:
         folder = Path(place)
         census = take(opened, folder, workers, watch)
         same = duplicates.exact(census)
         with threads_for(0, torch.device("cpu")):       # small sums: a second thread costs more than it gains
             alike, limit = duplicates.near(census, same, watch)
-        errors, probe, noise = _label_errors(opened, census, folder, workers, seed, run, watch)
+        errors, probe, noise = _label_errors(opened, census, folder, workers, seed, model, str(run), watch)
         census.thumbnails = np.zeros((0, 3, SIDE, SIDE), np.uint8)      # their file is removed
     starts = tuple(np.cumsum([0, *(len(part.images) for part in opened.parts)])[:-1].tolist())
     exact = tuple(_twins(opened, census, group) for group in same if _is_told(opened, census, group))
@@ -210,8 +215,8 @@ def _twins(opened: Opened, census: Census, group: duplicates.Group) -> Twins:
     return Twins(group.members, group.distance, across)
 
 
-def _label_errors(opened: Opened, census: Census, folder: Path, workers: int, seed: int, run: Path | None,
-                  watch: Watch) -> tuple[tuple[LabelError, ...], str, float | None]:
+def _label_errors(opened: Opened, census: Census, folder: Path, workers: int, seed: int, model: Convnet | None,
+                  run: str, watch: Watch) -> tuple[tuple[LabelError, ...], str, float | None]:
     """(the labels, how they were looked for, the estimated share of wrong ones)."""
     if opened.kind != "classes":
         what = "several labels" if opened.kind == "labels" else "a mask"
@@ -220,14 +225,10 @@ def _label_errors(opened: Opened, census: Census, folder: Path, workers: int, se
     labels, classes = census.label[rows], len(opened.classes)
     if len(rows) < LEAST or len(np.unique(labels)) < 2:
         return (), f"Wrong labels are not looked for: that needs {LEAST} readable images of two classes.", None
-    if run is None:
+    if model is None:
         found = features.of_thumbnails(census, rows, folder, workers, seed, watch)
         by = "random patches as filters"
     else:
-        model = load(run)
-        if isinstance(model, Segmenter):
-            raise ConvatlasError(f"{str(run)!r} segments, and {opened.name} has images with classes: name a network "
-                                 "that classifies")
         found = features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, watch)
         by = f"the last hidden layer of {run}"
     # pictures with the same pixels in one fold

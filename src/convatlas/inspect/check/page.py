@@ -12,6 +12,7 @@ from ...files import whole_write
 from ...version import __version__
 from ..report import CRISP, SHOWN, environment
 from .checked import Checked, Twins
+from .label_errors import PRECISION
 from .opened import LEARNED
 
 # most groups, pictures of one, labels, rows of a table, and pictures of one oddity that are shown
@@ -41,7 +42,7 @@ def write_page(found: Checked, path: Path, run: Path | None = None) -> Path:
                     for i, why in list(census.unreadable.items())[:LISTED]], broken=len(census.unreadable),
         twins=[(*TITLES[across], *_twins(found, across)) for across in TITLES], limit=found.near_limit,
         errors=[{**_shot(found, each.index), "given": each.given, "other": each.other, "share": each.probability}
-                for each in found.errors[:ERRORS]], suspected=len(found.errors), probe=found.probe,
+                for each in found.errors[:ERRORS]], suspected=len(found.errors), probe=found.probe, expected=PRECISION,
         # what all have needs no examples
         odd=[(what, count, [_shot(found, i) for i in census.examples[what][:OF_ODD]] if count < len(judged) else [])
              for what, count in census.odd.most_common()],
