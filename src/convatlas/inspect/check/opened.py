@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 
 from ...data import Files, ImageSet, Source, Subset, open_data
+from ...data.manifest import resumed
 from ...data.shards.stream import is_stream
 from ...errors import ConvatlasError
+from ...evaluation.judging import is_place_of, known_at
 from ...run import Data
 from ...runs.folder import CONFIG, run_of
+from ...runs.manifest import Kept, run_folder
+from ...segment.manifest import resumed as resumed_pairs
 from ...segment.pairs import Masked, Pairs, open_pairs
 from ...segment.synthetic import CELLS
 
@@ -69,16 +73,17 @@ def open_all(config: Data, seed: int, run: Path | None) -> Opened:
     if is_stream(config.source):
         raise ConvatlasError(f"{config.source} is read as a stream, one image after the other: check the folder that "
                              "it was written from")
-    own = None if run is None or not (run / CONFIG).is_file() else run_of(run)
-    mine = own is not None and _is_place(config.source, own.data.source)
-    if own is not None and mine:
-        config, seed = own.data.model_copy(update={"source": config.source, "data_dir": config.data_dir
-                                                   or own.data.data_dir}), own.train.seed
-    found = _open(config, seed, known=mine)
-    if own is None or mine:
-        return found
+    folder = None if run is None else run_folder(run)
+    own = None if folder is None or not (folder / CONFIG).is_file() else run_of(folder)
+    known = None if folder is None else known_at(folder)
+    if known is None or own is None:
+        return _open(config, seed, None)
+    if is_place_of(known, config.source):
+        mine = {"source": config.source, "data_dir": config.data_dir or own.data.data_dir}
+        return _open(own.data.model_copy(update=mine), own.train.seed, known)
+    found = _open(config, seed, None)
     try:
-        theirs = _open(own.data, own.train.seed, known=True)
+        theirs = _open(own.data, own.train.seed, known)
     except ConvatlasError as error:
         note = f"The images that {run} was trained on are not looked for here: {error}."
         return replace(found, notes=(*found.notes, note))
@@ -101,29 +106,32 @@ def reads_in_threads(images: ImageSet) -> bool:
     return reads_in_threads(images.base) if isinstance(images, Subset) else isinstance(images, Files | Pictures)
 
 
-def _open(config: Data, seed: int, known: bool) -> Opened:
-    """`known`: which images are held out is known, even where the parts are not the data's own."""
+def _open(config: Data, seed: int, known: Kept | None) -> Opened:
+    """`known` is the manifest of a run on this data, which says what it holds out and how it reads masks."""
     pairs, no_pairs = None, None
     if config.source == CELLS or Path(config.source).expanduser().is_dir():
         try:
-            pairs = open_pairs(config, seed=seed)
+            pairs = open_pairs(config, seed=seed) if known is None else resumed_pairs(config, known, accept=True)
         except ConvatlasError as error:
             no_pairs = error
     if pairs is not None:
-        return _of_pairs(pairs, known)
+        return _of_pairs(pairs, known is not None)
     try:
         source = open_data(config, seed=seed)
     except ConvatlasError as error:
         if no_pairs is None:
             raise
         raise ConvatlasError(f"as images by class: {error}; as images with masks: {no_pairs}") from error
+    if known is not None and known.manifest.parts:
+        source, told = resumed(source, known, config, accept=True)
+        source = replace(source, notes=(*source.notes, *told))
     kind = "labels" if source.multi_label else "classes"
     sets: list[tuple[str, ImageSet]] = [("train", source.train), ("val", source.val)]
     if source.test is not None and source.test is not source.val:
         sets.append(("test", source.test))
     elif source.test is not None:
         sets[1] = "test", source.val
-    apart = known or source.parted or not _one_set(source)
+    apart = known is not None or source.parted or not _one_set(source)
     notes = source.notes if apart else ("The data has no parts of its own: all its images are looked at as one.",
                                         *source.notes)
     return Opened(source.name, source.layout or _layout(source, config), source.classes, _parts(sets, apart), notes,
@@ -164,9 +172,3 @@ def _layout(source: Source, config: Data) -> str:
     if path.is_dir():
         return "a folder of images by class" if not source.multi_label else "a folder of images with a table of labels"
     return "an .npz archive" if path.suffix == ".npz" else "a data set known by name"
-
-
-def _is_place(source: str, other: str) -> bool:
-    """True if both name the same data."""
-    path = Path(source).expanduser()
-    return source == other or (path.exists() and path.resolve() == Path(other).expanduser().resolve())
