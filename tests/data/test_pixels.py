@@ -42,6 +42,7 @@ def test_a_part_of_the_corpus_gives_the_same_pixels_on_every_path(tmp_path):
 
 @pytest.mark.slow
 def test_the_whole_corpus_gives_the_same_pixels_on_every_path_and_command(tmp_path):
+    (tmp_path / "pictures").mkdir()
     rows = odd_files.compare(tmp_path / "pictures", odd_files.cases())
     assert {row["name"]: row["wrong"] for row in rows if row["wrong"]} == {} and len(rows) >= 400
     found = odd_files.as_commands(tmp_path, rows)
@@ -240,6 +241,7 @@ def test_large_tiffs_that_are_read_in_parts_are_turned_and_coloured_alike(tmp_pa
             assert (parts.read(top, left, h, w)[0].numpy() == whole[rows][:, columns]).all(), orientation
 
 
+@pytest.mark.slow
 def test_predict_says_once_what_it_did_not_show(tmp_path):
     """The command line, end to end."""
     Image.fromarray(DEEP).save(tmp_path / "deep.png")

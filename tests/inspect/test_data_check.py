@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 
 import numpy as np
@@ -11,11 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
+from convatlas.data import open_data
 from convatlas.data.embedded import read_digits
+from convatlas.data.manifest import record_of
 from convatlas.errors import ConvatlasError
 from convatlas.inspect.check import check, duplicates, write_page
 from convatlas.inspect.check.label_errors import Link
-from convatlas.run import Data
+from convatlas.inspect.check.opened import open_all
+from convatlas.run import Data, Model, Run
+from convatlas.runs.folder import write_config
+from convatlas.runs.manifest import write
 
 
 def scene(seed: int, side: int = 48) -> Image.Image:
@@ -192,3 +198,24 @@ def trained_on_stripes(tmp_path):
     write_config(tmp_path / "run", run)
     save(create_model("lenet5", num_classes=2), tmp_path / "run" / WEIGHTS)
     return tmp_path / "run", tmp_path / "stripes"
+
+
+def test_the_parts_are_those_that_the_run_remembers(tmp_path):
+    """Also after images have been added."""
+    data = tmp_path / "photos"
+    for name, value in (("cat", 60), ("dog", 160)):
+        (data / name).mkdir(parents=True)
+        for i in range(10):
+            picture = np.random.default_rng(i).integers(0, 80, (12, 12)) + value
+            Image.fromarray(picture.astype(np.uint8)).save(data / name / f"{i}.png")
+    (tmp_path / "run").mkdir()
+    config = Data(source=str(data))
+    write_config(tmp_path / "run", Run(model=Model(name="lenet1"), data=config))
+    source = open_data(config, seed=0)
+    record = record_of(source, config, 0)
+    write(tmp_path / "run", record.manifest, record.entries)
+    for i in range(6):
+        shutil.copy(data / "dog/1.png", data / f"cat/0new{i}.png")
+    train, val = open_all(config, 0, tmp_path / "run").parts
+    held = {source.val.name(i) for i in range(len(source.val))}
+    assert {val.images.name(i) for i in range(len(val.images))} == held and len(train.images) == 16
