@@ -64,10 +64,6 @@ class Listing:
     entries: tuple[Entry, ...]
     places: Mapping[str, int]           # by name
 
-    def part(self, name: str) -> list[int]:
-        """The places of one part's images."""
-        return [self.places[entry.name] for entry in self.entries if entry.part == name]
-
     def of(self, entries: Iterable[Entry]) -> list[int]:
         """The places of those of the entries that are there."""
         return [self.places[entry.name] for entry in entries if entry.name in self.places]
