@@ -244,7 +244,7 @@ class Train(Record):
     """Training: how long, on what device, and what is kept."""
 
     epochs: int = Field(10, ge=1)
-    seed: int = 0
+    seed: int = Field(0, ge=-2**63, lt=2**63)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     parallel: Literal["ddp", "fsdp"] = Field("ddp", description="under torchrun: replicate the network, or "
                                              "shard it (FSDP2)")

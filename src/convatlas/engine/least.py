@@ -16,6 +16,8 @@ from .auxiliary import WithAuxiliary
 from .distributed import World
 from .freeze import matching
 
+LARGEST = 1024      # side of the images that are tried
+
 
 def least_part(model: nn.Module, train: Train, processes: int = 1) -> int:
     """Images that a forward pass of training needs: 2 where a BatchNorm that learns sees maps of 1×1, at the network's
@@ -67,7 +69,17 @@ def _still(model: nn.Module, train: Train) -> set[nn.Parameter]:
 
 
 def check_batch(model: nn.Module, run: Run, here: World) -> None:
-    """A ConvatlasError, if a process would have to learn from one image where the network needs two (`least_part`)."""
+    """A ConvatlasError, if side classifiers do not fit the images, or a process would have to learn from one image where
+    the network needs two (`least_part`).
+    """
+    if isinstance(model, Convnet) and model.aux and not _sides_fit(model, model.image_size):
+        low, high = max(model.image_size), LARGEST
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if _sides_fit(model, (middle, middle)) else (middle, high)
+        raise ConvatlasError(f"images of {by(model.image_size)} are too small for the side classifiers of {model.name}, "
+                             f"which training needs: the least is {high}×{high}, or build it without them (--set "
+                             "model.fields.aux=false)")
     least, parts = least_part(model, run.train, here.size), here.size * run.train.accumulate
     if run.data.batch_size >= least * parts:
         return
@@ -76,6 +88,21 @@ def check_batch(model: nn.Module, run: Run, here: World) -> None:
     over = f" over {' of '.join(reversed(shared))}" if shared else ""
     raise _alone(model, f"data.batch_size = {run.data.batch_size}{over} leaves one: set --batch-size {least * parts} "
                  "or more" + (", or fewer parts" if run.train.accumulate > 1 else ""))
+
+
+def _sides_fit(model: Convnet, size: tuple[int, int]) -> bool:
+    """True if the side classifiers find maps in images of this size; computed on the meta device."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.train()
+        with torch.no_grad(), ShapesOnly():
+            functional_call(WithAuxiliary(model), meta_state(model, "net."), (meta_image(model, size),))
+    except (RuntimeError, ValueError):
+        return False
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return True
 
 
 def least_batch(model: nn.Module, run: Run, count: int, here: World, tell: Callable[[str], None]) -> int:
