@@ -239,7 +239,7 @@ def test_it_is_judged_on_what_it_held_out(discs, tmp_path):
     assert convatlas.evaluate(convatlas.load(tmp_path / "run"), str(discs)).result.count == 7
 
 
-@pytest.mark.parametrize("words", [("predictions", "{run}", "{image}"), ("saliency", "{run}", "{image}"),
+@pytest.mark.parametrize("words", [("predictions", "{run}", "{image}"),
                                    ("neighbours", "{run}", "{image}", "--among", "{folder}")])
 def test_what_looks_at_classes_is_not_for_pixels(run, discs, tmp_path, inside, words):
     image = discs / "images" / "04.png"
