@@ -80,3 +80,9 @@ def test_malformed_yaml_is_a_sentence(text):
         parse_yaml(text, "a.yaml")
     with pytest.raises(ConvatlasError, match=r"the value is not valid YAML$"):
         assignment(f"data.source={text}")
+
+
+@pytest.mark.parametrize("seed", ["99999999999999999999", "-9999999999999999999"])
+def test_a_seed_has_64_bits(seed):
+    with pytest.raises(ConvatlasError, match=rf"train\.seed = {seed} is refused"):
+        resolve(Run(), sets=[f"train.seed={seed}"])

@@ -155,3 +155,17 @@ def test_a_run_ends_where_one_image_was_left_over(tmp_path):
     assert count % 4 == 1, "the test wants one image left over"
     assert done.outcome.epochs == 1 and done.outcome.best["step"] == count // 4
     assert any("has 5 images instead of 4 and then 1, because resnet20_cifar" in text for text in told)
+
+
+def test_images_too_small_for_side_classifiers_are_refused_at_the_start():
+    run = Run().change("model.name", "inception_v3")
+    for side, fits in ((96, False), (106, False), (107, True)):
+        model = convatlas.create_model("inception_v3", image_size=side)
+        model.check_image_size()        # the network itself takes them
+        if fits:
+            check_batch(model, run, HERE)
+            continue
+        with pytest.raises(ConvatlasError, match=rf"{side}×{side} are too small for the side classifiers of "
+                                                 r"inception_v3.* the least is 107×107"):
+            check_batch(model, run, HERE)
+    assert model.training == convatlas.create_model("inception_v3").training
