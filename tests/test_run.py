@@ -85,4 +85,4 @@ def test_malformed_yaml_is_a_sentence(text):
 @pytest.mark.parametrize("seed", ["99999999999999999999", "-9999999999999999999"])
 def test_a_seed_has_64_bits(seed):
     with pytest.raises(ConvatlasError, match=rf"train\.seed = {seed} is refused"):
-        resolve(Run(), sets=[f"train.seed={seed}"])
+        run.resolve(Run(), sets=[f"train.seed={seed}"])

@@ -174,6 +174,8 @@ def train(
     ]
     if resume is None:
         run = configured(flags, recipe=recipe, config=config, sets=sets or ())
+        if data is None and run.data.source == "digits":
+            console.plain("no DATA is named: the digits that come along are taken", to=console.err)
     else:
         if out is not None or force:
             flag = "--force" if force else "--out"
