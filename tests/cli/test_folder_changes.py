@@ -86,7 +86,8 @@ def test_looks_at_a_run_take_what_it_held_out(inside, begun, tmp_path):
 def test_one_process_at_a_time_goes_on_with_a_run(inside, begun):
     words = ("train", "--resume", begun, "--epochs", 2)
     with held(begun):
-        for again in (words, ("train", "lenet1", "digits", "--out", begun, "--force")):
+        for again in (words, ("train", "lenet1", "--out", begun, "--force")):
             done = inside(*again)
+            assert ("no DATA is named: the digits" in done.stderr) == ("--force" in again)
             assert done.returncode == 2 and f"is being trained by process {os.getpid()} on " in done.stderr
     assert (begun / "model.safetensors").is_file() and inside(*words).returncode == 0

@@ -174,7 +174,7 @@ def train(
     ]
     if resume is None:
         run = configured(flags, recipe=recipe, config=config, sets=sets or ())
-        if data is None and run.data.source == "digits":
+        if data is None and run.data.source == "digits" and os.environ.get("RANK", "0") == "0":
             console.plain("no DATA is named: the digits that come along are taken", to=console.err)
     else:
         if out is not None or force:
