@@ -123,9 +123,10 @@ def by_run(run: Path, planted: Path) -> None:
         at = np.concatenate([part.images.indices.numpy() for part in opened.parts])
         rows, given, wrong = census.readable, census.label, (archive["y"] != archive["true"])[at]
         fold = census.digest[rows].view(("u8", 2))[:, 0].astype(np.int64) % label_errors.FOLDS
-        for name in ("patches", "run"):
-            found = (features.of_thumbnails(census, rows, folder, 2, 0, silent) if name == "patches" else
-                     features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, silent))
+        patches = features.of_thumbnails(census, rows, folder, 2, 0, silent)
+        hidden = features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, silent)
+        both = features.joined(patches, hidden, folder)
+        for name, found in {"both": both, "patches": patches, "run": hidden}.items():
             every, listed = ranked(found, given, fold, 10, 0, folder)
             results[name] = figures(wrong[every], listed)
             print(name, results[name], flush=True)

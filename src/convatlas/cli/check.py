@@ -32,8 +32,8 @@ def check(
     """Check data before training, or after: layout, classes, sizes, unreadable files, exact and near duplicates, images
     in two parts or two classes, and labels that are probably wrong, on one page.
 
-    With RUN, its features judge the labels, the parts are those of its training, and images that it was trained on are
-    found again in other data. Nothing is changed.
+    With RUN, its features help to judge the labels, the parts are those of its training, and images that it was trained
+    on are found again in other data. Nothing is changed.
 
     [bold]Examples[/]
       convatlas data check photos/

@@ -225,12 +225,10 @@ def _label_errors(opened: Opened, census: Census, folder: Path, workers: int, se
     labels, classes = census.label[rows], len(opened.classes)
     if len(rows) < LEAST or len(np.unique(labels)) < 2:
         return (), f"Wrong labels are not looked for: that needs {LEAST} readable images of two classes.", None
-    if model is None:
-        found = features.of_thumbnails(census, rows, folder, workers, seed, watch)
-        by = "random patches as filters"
-    else:
-        found = features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, watch)
-        by = f"the last hidden layer of {run}"
+    found, by = features.of_thumbnails(census, rows, folder, workers, seed, watch), "random patches as filters"
+    if model is not None:
+        hidden = features.of_network(model, zoo.transforms(model), opened, census, rows, folder, 64, watch)
+        found, by = features.joined(found, hidden, folder), f"{by} and the last hidden layer of {run}"
     # pictures with the same pixels in one fold
     fold = census.digest[rows].view(("u8", 2))[:, 0].astype(np.int64) % label_errors.FOLDS
     got = label_errors.suspects(found, labels, fold, classes, seed, folder, watch)

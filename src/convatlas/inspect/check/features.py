@@ -54,8 +54,14 @@ class Patches:
 def fitted(images: Tensor, filters: int, seed: int) -> Patches:
     """Filters for pictures like `images`, uint8 (n, C, SIDE, SIDE)."""
     dice, channels = torch.Generator().manual_seed(seed), images.shape[1]
-    found = F.unfold(images.float() / 255, PATCH).mT.flatten(0, 1)
-    found = found[torch.randperm(len(found), generator=dice)[:PATCHES]]
+    each = -(-PATCHES // len(images))
+
+    def drawn(start: int) -> Tensor:        # some pictures at a time, for they have 729 patches each
+        patches = F.unfold(images[start : start + AT_ONCE].float() / 255, PATCH).mT
+        places = torch.rand(patches.shape[:2], generator=dice).argsort(1)[:, :each]
+        return patches.gather(1, places[..., None].expand(-1, -1, patches.shape[2])).flatten(0, 1)
+
+    found = torch.cat([drawn(start) for start in range(0, len(images), AT_ONCE)])
     found = found - found.mean(1, keepdim=True)
     found = found / (found.var(1, keepdim=True, correction=0) + CONTRAST).sqrt()
     mean = found.mean(0)
@@ -111,10 +117,20 @@ def of_network(model: Convnet, transform: Transform, opened: Opened, census: Cen
         for indices, batch in inputs(part.images, chosen, transform, batch_size):
             vectors = embed(model, batch)
             if found is None:
-                found = np.memmap(folder / "features", np.float16, "w+", shape=(len(rows), vectors.shape[1]))
+                found = np.memmap(folder / "hidden", np.float16, "w+", shape=(len(rows), vectors.shape[1]))
             places = [place[index + int(starts[number])] for index in indices]
             found[places] = vectors.clamp(-6e4, 6e4).half().numpy()      # float16 ends at 65 504
             done += len(indices)
             watch("features", done, len(rows))
     assert found is not None
+    return found
+
+
+def joined(first: Rows, second: Rows, folder: Path) -> Rows:
+    """Both features of each picture: float16 (n, width), in a file."""
+    found: Rows = np.memmap(folder / "joined", np.float16, "w+",
+                            shape=(len(first), first.shape[1] + second.shape[1]))
+    for start in range(0, len(found), 4096):
+        rows = slice(start, start + 4096)
+        found[rows] = np.concatenate([first[rows], second[rows]], 1)
     return found
