@@ -69,17 +69,17 @@ def _still(model: nn.Module, train: Train) -> set[nn.Parameter]:
 
 
 def check_batch(model: nn.Module, run: Run, here: World) -> None:
-    """A ConvatlasError, if side classifiers do not fit the images, or a process would have to learn from one image where
-    the network needs two (`least_part`).
+    """A ConvatlasError, if side classifiers do not fit the images, or a process would have to learn from one image
+    where the network needs two (`least_part`).
     """
     if isinstance(model, Convnet) and model.aux and not _sides_fit(model, model.image_size):
         low, high = max(model.image_size), LARGEST
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if _sides_fit(model, (middle, middle)) else (middle, high)
-        raise ConvatlasError(f"images of {by(model.image_size)} are too small for the side classifiers of {model.name}, "
-                             f"which training needs: the least is {high}×{high}, or build it without them (--set "
-                             "model.fields.aux=false)")
+        raise ConvatlasError(f"images of {by(model.image_size)} are too small for the side classifiers of "
+                             f"{model.name}, which training needs: the least is {high}×{high}, or build it without "
+                             "them (--set model.fields.aux=false)")
     least, parts = least_part(model, run.train, here.size), here.size * run.train.accumulate
     if run.data.batch_size >= least * parts:
         return
