@@ -30,8 +30,8 @@ def tensors(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_folder_holds_what_it_should(trained):
-    assert {p.name for p in trained.iterdir()} == {"config.yaml", "metrics.csv", "model.safetensors", "checkpoints",
-                                                   "tb", "report.html"}
+    assert {p.name for p in trained.iterdir()} == {"config.yaml", "data.json", "metrics.csv", "model.safetensors",
+                                                   "checkpoints", "tb", "report.html", ".lock"}
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["recipe"] == "lenet5" and config["model"]["name"] == "lenet5" and config["data"]["source"] == "digits"
     assert config["train"]["epochs"] == 3 and config["loss"]["name"] == "map"

@@ -1,6 +1,7 @@
 """`convatlas inspect` on a network that scores pixels: answered for pixels, or refused with the right command."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -53,10 +54,19 @@ def test_what_is_of_whole_images_is_refused_before_the_data_is_looked_for(inside
     assert "unet_same gives scores for pixels" in done.stderr
 
 
-def test_responses_are_to_the_images_of_pairs_at_their_own_size(inside, net, pairs, tmp_path):
-    done = inside("inspect", "residuals", net, "--data", pairs, "--out", tmp_path / "r.png", "--json")
+@pytest.fixture
+def one(pairs, tmp_path):
+    """The larger one of the pairs."""
+    for part in ("images", "masks"):
+        (tmp_path / "one" / part).mkdir(parents=True)
+        shutil.copy(pairs / part / "4.png", tmp_path / "one" / part)
+    return tmp_path / "one"
+
+
+def test_responses_are_to_the_images_of_pairs_at_their_own_size(inside, net, one, tmp_path):
+    done = inside("inspect", "residuals", net, "--data", one, "--out", tmp_path / "r.png", "--json")
     found = json.loads(done.stdout)["networks"]["unet.safetensors"]
-    image = Image.open(pairs / "images" / "4.png")      # the one that is held out
+    image = Image.open(one / "images" / "4.png")
     model, stds = convatlas.load(net), {}
     model.get_submodule("stem.0.norm").register_forward_hook(lambda _, args, out: stds.update(first=out.std()))
     pixels = transforms(model).normalized(torch.from_numpy(np.asarray(image).copy())[None].float() / 255)
@@ -65,8 +75,8 @@ def test_responses_are_to_the_images_of_pairs_at_their_own_size(inside, net, pai
     assert found["stem.0.conv"] == pytest.approx(stds["first"].item(), rel=1e-3)
 
 
-def test_a_receptive_field_averages_over_the_images_and_not_over_masks(inside, net, pairs, tmp_path):
-    done = inside("inspect", "receptive-field", net, "--data", pairs, "--out", tmp_path / "f.png", "--json")
+def test_a_receptive_field_averages_over_the_images_and_not_over_masks(inside, net, one, tmp_path):
+    done = inside("inspect", "receptive-field", net, "--data", one, "--out", tmp_path / "f.png", "--json")
     assert json.loads(done.stdout)[0]["image"] == [48, 48]
 
 

@@ -91,7 +91,8 @@ class OnEncoder(Segmenter):
 
     def _maps(self, x: Tensor) -> Iterator[Tensor]:
         # by division, for OpenVINO knows no modulo of sizes
-        high, wide = ((side + self.stride - 1) // self.stride * self.stride - side for side in x.shape[2:])
+        high = (x.shape[2] + self.stride - 1) // self.stride * self.stride - x.shape[2]
+        wide = (x.shape[3] + self.stride - 1) // self.stride * self.stride - x.shape[3]
         return super()._maps(F.pad(x, [0, wide, 0, high], mode="replicate"))
 
 
