@@ -6,6 +6,7 @@
     uv run python benchmarks/data_check.py run --run RUN --planted planted.npz          # by patches, and by that network
     uv run python benchmarks/data_check.py duplicates --data-dir DATA
     uv run python benchmarks/data_check.py scale                            # writes 100 000 JPEGs to a temporary folder
+    uv run python benchmarks/data_check.py page                             # the tables in docs/data.md
 
 DATA holds mnist/, fashion-mnist/ and cifar10-jpeg/train/<class>/*.jpg. Labels: 3 % of those of the training part are
 given another class at random, five times; listed are those that the command lists by itself. Average precision is that
@@ -304,9 +305,51 @@ def keep(section: str, results: dict[str, Any]) -> None:
     save("data_check", {**found, "threads": torch.get_num_threads(), section: results})
 
 
+def page() -> None:
+    """Write the tables in docs/data.md."""
+    tree = json.loads((RESULTS / "data_check.json").read_text(encoding="utf-8"))
+    found, box = tree["results"], tree["machine"]
+
+    def with_half(figure: dict[str, float]) -> str:
+        return f"{figure['mean']:.3f} ± {figure['half']:.3f}"
+
+    def line(*cells: object) -> str:
+        return f"| {' | '.join(map(str, cells))} |"
+
+    both, patches, run = found["run"]["both"], found["run"]["patches"], found["run"]
+    kinds = list(next(iter(found["duplicates"].values()))["planted"])
+    scale = found["scale"]["100000"]
+    text = [
+        f"Measured by `benchmarks/data_check.py` ({box['processor']}, {box['cores']} cores; `results/data_check.json`). "
+        f"{100 * FLIPPED:.0f} % of the labels",
+        "were planted, each another class at random, ± is the 95 % interval over five plantings, none of which the length "
+        "of the list was chosen by",
+        "(others of the same sets did); by chance the average precision is 0.03:", "",
+        line("data", "recall", "precision of the list", "average precision"), line(*["---"] * 4),
+        *(line(f"{name}, {each['images']:,} images", *(with_half(each[figure]) for figure in (
+            "recall", "precision", "average_precision"))) for name, each in found["labels"].items()),
+        *(line(name, *(f"{each[figure]:.3f}" for figure in ("recall", "precision", "average_precision"))) for name, each in (
+            (f"CIFAR-10 (JPEG), {run['images']:,} images, one planting: patches", patches),
+            (f"… with RUN, a {run['network']} trained on those labels for {run['epochs']} epochs", both))), "",
+        "Planted copies that were found, and others that were taken for nearly the same (digits and clothes are alike by "
+        "nature, and 2 % of",
+        "a picture of 28 or 32 pixels is a whole pixel):", "",
+        line("data", *kinds, "others"), line(*["---"] * (len(kinds) + 2)),
+        *(line(f"{name}, {each['images']:,} images", *(f"{each['found'][kind]} of {each['planted'][kind]}" for kind in kinds),
+               each["others_joined"]) for name, each in found["duplicates"].items()), "",
+        f"100,000 generated JPEGs of {SIDE}×{SIDE}: {scale['seconds']:.0f} s ({scale['processor_seconds']:.0f} processor "
+        f"seconds), {scale['memory_mib']:,} MiB of memory at most; 10,000 take",
+        f"{found['scale']['10000']['memory_mib']:,} MiB. Thumbnails and features, some 8 kB per image, lie in a temporary "
+        "folder."]
+    where = Path(__file__).parents[1] / "docs" / "data.md"
+    begin, end = "<!-- data check: measured -->\n", "\n<!-- end -->"
+    before, _, rest = where.read_text(encoding="utf-8").partition(begin)
+    where.write_text(before + begin + "\n".join(text) + "\n" + end + rest.partition(end)[2], encoding="utf-8")
+
+
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    words.add_argument("section", choices=("labels", "plant", "run", "duplicates", "scale"))
+    words.add_argument("section", choices=("labels", "plant", "run", "duplicates", "scale", "page"))
     words.add_argument("--data-dir", type=Path)
     for name in ("--run", "--planted", "--out"):
         words.add_argument(name, type=Path)
@@ -314,6 +357,8 @@ def main() -> None:
     asked = words.parse_args()
     if asked.section == "scale":
         scale()
+    elif asked.section == "page":
+        page()
     elif asked.section == "run":
         by_run(asked.run, asked.planted)
     elif asked.data_dir is None:

@@ -27,7 +27,7 @@ from convatlas.segment.picture import picture
 BENCHMARKS = str(Path(__file__).parents[2] / "benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
-import odd_files
+import odd_files  # noqa: E402
 
 sys.path.remove(BENCHMARKS)     # its golden.py is not tests/golden
 
