@@ -162,7 +162,7 @@ def test_a_part_twice_and_none_to_train_on(tmp_path):
     with pytest.raises(ConvatlasError, match="has the parts test, and none to train on"):
         opened(held)
     pairs = opened(held, for_eval=True)
-    assert numbers(pairs) == (5, 5, 5, True) and pairs.train is pairs.val
+    assert numbers(pairs) == (5, 5, 5, False) and pairs.train is pairs.val
     with pytest.raises(ConvatlasError, match=r"holds no pairs.*images/ beside masks/.*NAME_mask.png"):
         opened(tree(tmp_path / "c", "cats/1.png", "dogs/2.png"))
 

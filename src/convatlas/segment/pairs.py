@@ -263,7 +263,8 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
     that hold what is not known, for a guess that is not plausible, and for a folder of another layout.
     """
     if config.source == CELLS:
-        return Pairs(CELLS, ("background", "cell"), Made(40, seed=1), Made(10, seed=2))
+        return Pairs(CELLS, ("background", "cell"), Made(40, seed=1), Made(10, seed=2), parted=True,
+                     layout="cells that are drawn")
     root = Path(config.source).expanduser()
     if not root.is_dir():
         raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; `{CELLS}` comes along")
@@ -304,7 +305,7 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
     judged = sets.get("val") or sets.get("test")
     if judged is not None:
         train = sets.get(own, judged)
-        return Pairs(name, reading.classes, train, judged, notes, sets.get("test"), True, layout, reading)
+        return Pairs(name, reading.classes, train, judged, notes, sets.get("test"), own in sets, layout, reading)
     whole = sets[learned]
     if for_eval:
         return Pairs(name, reading.classes, whole, whole, notes, layout=layout, reading=reading)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...data import Files, ImageSet, Source, Subset, open_data
+from ...data import Files, ImageSet, Subset, open_data
 from ...data.manifest import resumed
 from ...data.shards.stream import is_stream
 from ...errors import ConvatlasError
@@ -131,10 +131,10 @@ def _open(config: Data, seed: int, known: Kept | None) -> Opened:
         sets.append(("test", source.test))
     elif source.test is not None:
         sets[1] = "test", source.val
-    apart = known is not None or source.parted or not _one_set(source)
+    apart = known is not None or source.parted
     notes = source.notes if apart else ("The data has no parts of its own: all its images are looked at as one.",
                                         *source.notes)
-    return Opened(source.name, source.layout or _layout(source, config), source.classes, _parts(sets, apart), notes,
+    return Opened(source.name, source.layout, source.classes, _parts(sets, apart), notes,
                   kind)
 
 
@@ -142,33 +142,10 @@ def _of_pairs(pairs: Pairs, known: bool) -> Opened:
     sets = [("train", pairs.train), ("val", pairs.val)]
     if pairs.test is not None and pairs.test is not pairs.val:
         sets.append(("test", pairs.test))
-    own = pairs.parted or known or pairs.name == CELLS or not _one_base(pairs)
-    return Opened(pairs.name, pairs.layout or "images with masks", pairs.classes,
-                  _parts([(name, Pictures(masked)) for name, masked in sets], own), pairs.notes, "masks",
-                  tuple(masked for _, masked in sets))
+    return Opened(pairs.name, pairs.layout, pairs.classes,
+                  _parts([(name, Pictures(masked)) for name, masked in sets], pairs.parted or known), pairs.notes,
+                  "masks", tuple(masked for _, masked in sets))
 
 
 def _parts(sets: Sequence[tuple[str, ImageSet]], apart: bool) -> tuple[Part, ...]:
     return tuple(Part(name if apart else WHOLE, images) for name, images in sets)
-
-
-def _one_set(source: Source) -> bool:
-    """True where both parts were drawn from one set."""
-    both = source.train, source.val
-    return all(isinstance(each, Subset) for each in both) and len({id(each.base) for each in both
-                                                                  if isinstance(each, Subset)}) == 1
-
-
-def _one_base(pairs: Pairs) -> bool:
-    from ...segment.pairs import Subset as Some  # of the same name as data's
-
-    both = pairs.train, pairs.val
-    return all(isinstance(each, Some) for each in both) and len({id(each.base) for each in both
-                                                                if isinstance(each, Some)}) == 1
-
-
-def _layout(source: Source, config: Data) -> str:
-    path = Path(config.source).expanduser()
-    if path.is_dir():
-        return "a folder of images by class" if not source.multi_label else "a folder of images with a table of labels"
-    return "an .npz archive" if path.suffix == ".npz" else "a data set known by name"
