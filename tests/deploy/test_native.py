@@ -403,6 +403,7 @@ def test_without_a_cache_folder_kernels_are_compiled_for_the_process(tmp_path, m
     assert build.kernels.__wrapped__(TINY).convatlas_lanes() > 0
 
 
+@pytest.mark.slow       # test_bundle and test_reader have its parts
 def test_a_deployed_folder_answers_by_the_command_line(tmp_path):
     from PIL import Image
 

@@ -8,7 +8,6 @@ statistics of a normalisation) is left out, as the literature does.
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -104,7 +103,7 @@ class Sights(TorchFunctionMode):
         full = str(getattr(func, "__name__", ""))
         name = full.strip("_")
         if keeps(func, args):
-            out = args[0] if full.endswith("_") else torch.empty_like(args[0])
+            out = args[0] if full.endswith("_") else args[0].detach()       # another tensor, which sees for itself
         else:
             out = func(*args, **kwargs)
         if name == "setitem":
