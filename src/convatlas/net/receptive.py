@@ -102,10 +102,10 @@ class Sights(TorchFunctionMode):
         shapes = [tuple(tensor.shape) for tensor, _ in inputs]      # as they are before it
         full = str(getattr(func, "__name__", ""))
         name = full.strip("_")
-        if not keeps(func, args):
-            out = func(*args, **kwargs)
-        else:       # unless in place another tensor, which sees for itself
-            out = args[0] if full.endswith("_") else args[0].detach()
+        kept = keeps(func, args)
+        out = args[0] if kept else func(*args, **kwargs)
+        if kept and not full.endswith("_"):
+            out = out.detach()      # another tensor, which sees for itself
         if name == "setitem":
             self.known.pop(id(args[0]), None)
         if inputs and not name.startswith("get"):
