@@ -1,8 +1,8 @@
 """SLaK-T on ImageNet-1K — Liu et al. 2023, sections 4 and 5, and the authors' code.
 
 As published: ConvNeXt's recipe; 40 % of the weights are zero, shared among the layers by SNIP, and every 2000 steps
-half of them (less and less along a cosine) are pruned by size and as many grown at random. Departs: where `convnext`
-does, and the masks hold AdamW's running means as well as the weights, where the authors' code holds the weights only.
+half of them (less and less along a cosine) are pruned by size and as many grown at random. The masks hold the weights,
+as the authors' code does, and not AdamW's running means. Departs: where `convnext` does.
 """
 
 from ..run import Augment, Data, Loss, Model, Optim, Preprocess, Run, Schedule, Sparse, Train
