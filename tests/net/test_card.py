@@ -165,3 +165,12 @@ def test_a_published_segmenter_is_described_as_one():
     text = page(card, "cells", None, None)
     assert "pipeline_tag: image-segmentation" in text and "| mean IoU | 50.00 % over the classes" in text
     assert "convatlas segment FOLDER" in text and "predict" not in text and "top-1" not in text and "top-5" not in text
+
+
+def test_names_stand_on_the_page_as_they_are():
+    classes = ("<b>cat</b>", "a|b", "[x](y)", "*dog*", "two\nlines")
+    card = replace(convatlas.create_model("lenet5", num_classes=5).card, classes=classes,
+                   provenance=Provenance("photos <i>"))
+    text = page(card, "my *net*", None, None)
+    assert "| classes | 5: &lt;b&gt;cat&lt;/b&gt;, a\\|b, \\[x\\](y), \\*dog\\*, two lines |" in text
+    assert "| trained on | photos &lt;i&gt; |" in text and "# my \\*net\\*\n" in text

@@ -1,6 +1,7 @@
 """Text for pages and pictures: names made safe, numbers as people read them."""
 
 import html
+import re
 
 
 def clean(text: str) -> str:
@@ -17,6 +18,11 @@ def clipped(text: str, length: int) -> str:
 def safe(text: str) -> str:
     """Text as markup, fit for an element and for a quoted attribute."""
     return html.escape(clean(text))
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown that shows it as it is, also in a cell of a table."""
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", safe(text))
 
 
 def counted(n: int, thing: str) -> str:

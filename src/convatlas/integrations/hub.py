@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from .. import weights, zoo
+from ..draw.markup import markdown
 from ..errors import ConvatlasError
 from ..net import registry
 from ..net.card import Card
@@ -74,16 +75,17 @@ def page(card: Card, name: str, licence: str | None, trained: str | None) -> str
         head["model-index"] = [{"name": name, "results": results}]
     size = info.spec.image_size
     shape = "×".join(map(str, (info.spec.in_chans, *((size, size) if isinstance(size, int) else size))))
-    names = ", ".join(card.classes[:12]) + (f" and {len(card.classes) - 12} more" if len(card.classes) > 12 else "")
+    more = f" and {len(card.classes) - 12} more" if len(card.classes) > 12 else ""
+    names = ", ".join(map(markdown, card.classes[:12])) + more
     rows = [("network", f"{card.model}: {info.title}"), ("parameters", f"{info.params:,}"),
             ("multiply-adds", f"{info.macs:,}"),
             ("input", shape), ("classes", f"{len(card.classes)}: {names}" if card.classes else "without names"),
-            ("trained on", was.data or "not said"), ("licence", licence or "none given")]
+            ("trained on", markdown(was.data or "not said")), ("licence", markdown(licence or "none given"))]
     rows += [(measure.name, f"{100 * value:.2f} % {measure.of}") for measure, value in measured]
     command, python = task.usage
-    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "", f"# {name}", "",
-             info.idea, "",
-             "| | |", "|---|---|", *(f"| {label} | {value.replace('|', '/')} |" for label, value in rows), "",
+    lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "",
+             f"# {markdown(name)}", "", info.idea, "",
+             "| | |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows), "",
              "## How it is used", "", "```bash", "pip install convatlas", command, "```", "", "```python",
              "import convatlas", "",
              f'model = convatlas.load("FOLDER")        # or "hf-hub:ORGANISATION/{name}", download=True',
