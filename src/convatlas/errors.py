@@ -1,6 +1,6 @@
-"""ConvatlasError, the one exception that a user can mend, and the nearest name to a misspelt one."""
+"""ConvatlasError, the one exception that a user can mend, and words of its sentences: nearest names, lists of names."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -20,3 +20,13 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     found = (get_close_matches(word, names, n=count, cutoff=0.6)
              or [name for name in names if word and word in name][:count])
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names, quoted: `'cat', 'dog' …`."""
+    return ", ".join(map(repr, names[:most])) + (" …" if names[most:] else "")
+
+
+def enumerated(words: Sequence[str]) -> str:
+    """Words as a sentence lists them: `1, 4 and 9`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if words[1:] else words)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, enumerated
 from ..files import Kinds, escaped, folders_in, in_words, listed
 from ..pixels import SUFFIXES as SUFFIXES
 from .images import Files, ImageSet, Source
@@ -71,7 +71,7 @@ def _read_classes(root: Path, split: Split) -> Source:
         if absent := [each for each in classes if each not in images]:
             notes = (*notes, f"{tops[part]} has no images of {', '.join(map(repr, absent))}.")
     sets: dict[Part, ImageSet] = {part: _image_files(images, classes) for part, images in found.items()}
-    where = f" in {_in_words([f'{top.relative_to(root).as_posix()}/' for top in tops.values()])}" if tops else ""
+    where = f" in {enumerated([f'{top.relative_to(root).as_posix()}/' for top in tops.values()])}" if tops else ""
     return split.source(name, str(root), classes, sets, (*notes, *_left_out(name, left)),
                         layout=f"class folders{where}")
 
@@ -79,7 +79,7 @@ def _read_classes(root: Path, split: Split) -> Source:
 def _read_tables(root: Path, paths: Mapping[Part | None, Path], split: Split) -> Source:
     name, read = root.resolve().name, {part: read_table(path) for part, path in paths.items()}
     notes = tuple(note for table in read.values() for note in table.notes)
-    words = _in_words([path.relative_to(root).as_posix() for path in paths.values()])
+    words = enumerated([path.relative_to(root).as_posix() for path in paths.values()])
     if any(path.name != TABLE for path in paths.values()):
         notes = (f"The labels of {name} are those of {words}.", *notes)
     found = {part: table for each, table in read.items()
@@ -130,7 +130,7 @@ def _guessed(root: Path) -> dict[Part | None, Path]:
                  for part, folders in parts_in(root).items()}
     if several := next((paths for paths in found.values() if len(paths) > 1), None):
         raise ConvatlasError(f"several tables name the images in {str(root)!r}: "
-                             f"{_in_words([path.name for path in several])}; rename the one that is meant to {TABLE}")
+                             f"{enumerated([path.name for path in several])}; rename the one that is meant to {TABLE}")
     return {part: paths[0] for part, paths in found.items() if paths}
 
 
@@ -140,7 +140,7 @@ def _parts(root: Path) -> tuple[dict[Part, Path], tuple[str, ...]]:
     tops = {part: [_inner(folder, part) for folder in named[part]] for part in PARTS if part in named}
     whole = [part for part, each in tops.items() if any(map(folders_in, each))]      # those with class folders
     others = [folder.name for folder in folders if part_of(folder.name) is None]
-    words = _in_words([repr(folder.name) for folder in folders if part_of(folder.name)])
+    words = enumerated([repr(folder.name) for folder in folders if part_of(folder.name)])
     if not whole:
         classes = [other for other in others if kind_of(other) != "masks"]
         if not named or (classes and len(folders) == len(others) + 1):
@@ -150,17 +150,17 @@ def _parts(root: Path) -> tuple[dict[Part, Path], tuple[str, ...]]:
                              f"folders in them{_boxes(root, *folders)}. {_layout(root)}")
     if "train" not in tops and any(folders_in(root / other) for other in others):
         raise ConvatlasError(f"{str(root)!r} holds {words}, named as a part of a data set, beside "
-                             f"{_in_words(list(map(repr, others)))}, which is not: call the part to learn from train, "
+                             f"{enumerated(list(map(repr, others)))}, which is not: call the part to learn from train, "
                              "or rename what is a class")
     notes: tuple[str, ...] = ()
     found = {part: _only(root, part, each) for part, each in tops.items()}
     if "test" in found and "test" not in whole and listed(found["test"], SUFFIXES, deep=False)[0]:
         notes = (f"{found.pop('test')} has images without class folders: it is left out.",)
     if any(named[part][0].name not in PLAIN for part in found):
-        said = _in_words([f"{found[part].relative_to(root).as_posix()}/ for {part}" for part in found])
+        said = enumerated([f"{found[part].relative_to(root).as_posix()}/ for {part}" for part in found])
         notes = (*notes, f"The parts of {root.resolve().name} are taken to be {said}.")
     if others:
-        notes = (*notes, f"Left out beside the parts of {root.resolve().name}: {_in_words(others)}.")
+        notes = (*notes, f"Left out beside the parts of {root.resolve().name}: {enumerated(others)}.")
     return found, notes
 
 
@@ -173,7 +173,7 @@ def _inner(folder: Path, part: Part) -> Path:
 def _only(root: Path, part: Part, folders: Sequence[Path]) -> Path:
     if len(folders) > 1:
         raise ConvatlasError(f"{str(root)!r} has several folders for the part {part}: "
-                             f"{_in_words([repr(folder.name) for folder in folders])}; leave one of them")
+                             f"{enumerated([repr(folder.name) for folder in folders])}; leave one of them")
     return folders[0]
 
 
@@ -239,7 +239,7 @@ def _boxes(*places: Path) -> str:
     ends = {kind for place in places for kind in listed(place, SUFFIXES, deep=False)[1]} - {".txt"}
     ends |= {kind for place in places for folder in folders_in(place) if kind_of(folder.name) == "masks"
              for kind in listed(folder, SUFFIXES)[1]}
-    kinds = _in_words(sorted(BOXES & ends))
+    kinds = enumerated(sorted(BOXES & ends))
     return f", with annotations in {kinds} files as detectors learn from, which classifiers do not" if kinds else ""
 
 
@@ -257,12 +257,8 @@ def _beside(folder: Path) -> Kinds:
 
 def _left_out(name: str, left: Kinds) -> tuple[str, ...]:
     convert = sorted(kind for kind in left if kind in CONVERTIBLE and isinstance(kind, str))
-    how = f" To have {_in_words(convert)} read, convert them to .jpg or .png." if convert else ""
+    how = f" To have {enumerated(convert)} read, convert them to .jpg or .png." if convert else ""
     return (f"Left out of {name}: {in_words(left)}.{how}",) if left else ()
-
-
-def _in_words(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def _layout(root: Path) -> str:

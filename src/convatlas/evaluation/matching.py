@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..data import ImageSet, Subset
 from ..data.shards.stream import Stream
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, some
 from ..net.answering import Answers
 
 
@@ -99,8 +99,3 @@ def _renumbered(images: ImageSet, numbers: Tensor, count: int) -> ImageSet:
     labels = images.labels.new_zeros(len(images), count)
     labels[:, numbers] = images.labels
     return Renumbered(images, labels)
-
-
-def some(names: Sequence[str]) -> str:
-    """The first five of them, quoted."""
-    return ", ".join(map(repr, names[:5])) + (" …" if len(names) > 5 else "")

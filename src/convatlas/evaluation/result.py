@@ -12,10 +12,9 @@ from ..data import ImageSet
 from ..engine.evaluate import Evaluation, evaluation_of
 from ..engine.losses import probabilities
 from ..engine.metrics import top
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, some
 from ..run import Loss
 from .calibration import Calibration, calibrate
-from .matching import some
 from .protocol import Protocol
 from .statistics import McNemar, mcnemar, wilson
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ..data.images import UnreadableImage
+from ..errors import enumerated
 from ..pixels import turned
 from ..run import Record
 from .masks import (
@@ -151,7 +152,7 @@ def words(values: Collection[int] | Numbers, of: str = "numbers") -> str:
     said = [as_word(value, of) for value in some[:10]]
     if some[10:]:
         return f"{', '.join(said)} and {len(some) - 10} more values"
-    return " and ".join([", ".join(said[:-1]), said[-1]] if said[1:] else said)
+    return enumerated(said)
 
 
 def as_word(value: int, of: str) -> str:

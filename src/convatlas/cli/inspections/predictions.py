@@ -93,7 +93,8 @@ def _matched(classes: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...
     """The data's classes under the network's names for them, as `convatlas eval` matches them; says what it takes for
     what.
     """
-    from ...evaluation.matching import places, some, taken
+    from ...errors import some
+    from ...evaluation.matching import places, taken
 
     numbers = places(classes, known) if known else []
     unknown = [name for name, number in zip(classes, numbers, strict=False) if number < 0]
