@@ -253,3 +253,24 @@ def test_a_part_given_alone_is_judged_whole(parted, tmp_path):
         found = judged(tmp_path / "run", parted / part)
         assert (found.part, len(found.images)) == ("all", count) and "trained on" not in found.notes[-1]
     assert judged(tmp_path / "run", parted / "Training").notes[-1].startswith("12 of the 12 images of ")
+
+
+@pytest.mark.parametrize("digested", [True, False])
+def test_a_file_in_both_parts_is_told_and_judged_as_it_was_validated_on(tmp_path, monkeypatch, digested):
+    """Two tables may name one file, and call it differently."""
+    if not digested:
+        monkeypatch.setattr("convatlas.data.manifest.HASHED", -1)
+    for i in range(12):
+        picture(tmp_path / f"photos/{i}.png", 20 * i)
+    for part, rows in (("train", range(9)), ("val", range(8, 12))):
+        lines = [f"{i}.png,{'ab'[(i + (part == 'val')) % 2]}" for i in rows]
+        (tmp_path / f"photos/{part}.csv").write_text("\n".join(["file,label", *lines]))
+    source = trained(tmp_path / "photos", tmp_path / "run")
+    config = Data(source=str(tmp_path / "photos"))
+    note = record_of(source, config, 0).notes[0]
+    assert "both in the training and in the validation part, byte for byte: '8.png'" in note
+    found = judged(tmp_path / "run", tmp_path / "photos")
+    assert names(found.images) == names(source.val) and torch.equal(found.images.labels, source.val.labels)
+    assert len(judged(tmp_path / "run", tmp_path / "photos", "all").images) == 12
+    again, told = resumed(source, kept(tmp_path / "run"), config, accept=False)
+    assert again is source and told == ()

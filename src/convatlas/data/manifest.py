@@ -3,13 +3,14 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, some
 from ..run import Data
 from ..runs.manifest import Entry, Kept, Manifest, Part
 from .cache import as_files
@@ -19,6 +20,30 @@ from .shards.stream import Stream
 
 HASHED = 2**28          # bytes of a whole set, up to which the content of each file is digested
 NAMED = 3               # files that a sentence names
+PARTS = ("train", "val")        # of a run
+
+
+S = TypeVar("S")
+
+
+class Opened(Protocol):
+    """Opened data, with labels or with masks."""
+
+    @property
+    def name(self) -> str:
+        """The set's name."""
+
+    @property
+    def layout(self) -> str:
+        """How it lies on disk, in some words."""
+
+    @property
+    def parted(self) -> bool:
+        """True where its parts are its own."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names."""
 
 
 class Item(NamedTuple):
@@ -30,63 +55,66 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Names of images that are not as the manifest has them."""
-
-    classes: str                    # in words; empty where they are the same
-    added: tuple[str, ...]
-    missing: Mapping[str, tuple[str, ...]]      # part -> names
-    altered: Mapping[str, tuple[str, ...]]      # other bytes, or another class
-
-    def __str__(self) -> str:
-        told = [self.classes] if self.classes else []
-        for part, words in (("val", "held-out"), ("train", "training")):
-            for names, what in ((self.missing[part], "missing"), (self.altered[part], "not what they were")):
-                if names:
-                    told.append(f"{len(names)} {words} image(s) are {what} ({some(names)})")
-        if self.added:
-            told.append(f"{len(self.added)} image(s) are new ({some(self.added)})")
-        return "; ".join(told)
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names, quoted."""
-    return ", ".join(map(repr, names[:NAMED])) + (" …" if names[NAMED:] else "")
-
-
-@dataclass(frozen=True)
 class Listing:
     """The files of opened data as a manifest lists them, and the place of each among the items they were listed from.
 
-    An image that lies in several parts is listed once, in the first.
+    An image that is in several parts is listed in each.
     """
 
     entries: tuple[Entry, ...]
-    places: Mapping[str, int]           # by name
+    places: tuple[int, ...]
 
-    def of(self, entries: Iterable[Entry]) -> list[int]:
-        """The places of those of the entries that are there."""
-        return [self.places[entry.name] for entry in entries if entry.name in self.places]
+    @cached_property
+    def _by_name(self) -> Mapping[str, list[int]]:
+        """Numbers of the entries that a run may train on or hold out."""
+        found: dict[str, list[int]] = {}
+        for number, entry in enumerate(self.entries):
+            if entry.part in PARTS:
+                found.setdefault(entry.name, []).append(number)
+        return found
+
+    def find(self, known: Entry) -> int | None:
+        """The number of the entry that a manifest's entry is now: of that name, in that part if there are two."""
+        numbers = self._by_name.get(known.name, [])
+        return next((number for number in numbers if self.entries[number].part == known.part),
+                    numbers[0] if numbers else None)
+
+    def of(self, known: Iterable[Entry]) -> list[int]:
+        """The places of those of a manifest's entries that are there."""
+        return [self.places[number] for entry in known if (number := self.find(entry)) is not None]
+
+    @property
+    def once(self) -> list[int]:
+        """The places of all images, each once."""
+        return list({entry.name: place for entry, place in
+                     zip(reversed(self.entries), reversed(self.places), strict=True)}.values())[::-1]
 
 
 def listing(items: Iterable[Item], source: str) -> Listing:
     """The items listed; `source` is the folder below which their names begin."""
     root = f"{Path(source).expanduser()}{os.sep}"
-    once: dict[str, tuple[Item, int]] = {}
-    places: dict[str, int] = {}
+    known: dict[tuple[str, str], tuple[Item, int, int]] = {}
     for number, item in enumerate(items):
         name = str(item.files[0]).removeprefix(root)
-        if name not in once:
-            once[name], places[name] = (item, sum(map(_size, item.files))), number
-    small = sum(size for _, size in once.values()) <= HASHED
-    return Listing(tuple(Entry(item.part, item.label, size, _content(item.files) if small else "", name)
-                         for name, (item, size) in once.items()), places)
+        known.setdefault((item.part, name), (item, sum(map(_size, item.files)), number))
+    small = sum(size for _, size, _ in known.values()) <= HASHED
+    return Listing(tuple(Entry(part, item.label, size, _content(item.files) if small else "", name)
+                         for (part, name), (item, size, _) in known.items()),
+                   tuple(number for _, _, number in known.values()))
+
+
+def sets_of(train: S, val: S, test: S | None) -> dict[str, S]:
+    """The sets of opened data by part, each once: where nothing is held out, all is in the first."""
+    found: dict[str, S] = {}
+    for part, images in (("train", train), ("val", val), ("test", test)):
+        if images is not None and not any(images is other for other in found.values()):
+            found[part] = images
+    return found
 
 
 def items_of(source: Source) -> tuple[Files, list[Item]] | None:
     """All files of opened data, those to learn from first, with their classes; None where it is not in files."""
-    parts = {"train": source.train, "val": source.val, **({} if source.test is None else {"test": source.test})}
-    found = {part: as_files(images) for part, images in parts.items()}
+    found = {part: as_files(images) for part, images in sets_of(source.train, source.val, source.test).items()}
     sets = [files for files in found.values() if files is not None]
     if len(sets) < len(found):
         return None
@@ -113,17 +141,28 @@ class Record(NamedTuple):
 def record_of(source: Source, config: Data, seed: int) -> Record:
     """The record of data as training has opened it."""
     found = items_of(source)
-    entries = listing(found[1], config.source).entries if found is not None else ()
-    entries = tuple(entry for entry in entries if entry.part != "test")     # neither trained on nor held out by the run
+    if found is not None:
+        return record(source, listing(found[1], config.source), config, seed)
     sets = {"train": source.train, "val": source.val}
-    parts = {part: Part(images=len(images), digest=digest_of(entries, part) if entries else content_of(images))
-             for part, images in sets.items()}
-    root = place(config.source)
-    manifest = Manifest(source=config.source, place=root and str(root), name=source.name, layout=source.layout,
-                        parted=source.parted, classes=source.classes, val_fraction=config.val_fraction, seed=seed,
-                        parts=parts)
-    return Record(manifest, entries, twins(entries or [entry for part, images in sets.items()
-                                                       for entry in _in_memory(images, part, source.classes)]))
+    parts = {part: Part(images=len(images), digest=content_of(images)) for part, images in sets.items()}
+    notes = twins([entry for part, images in sets.items() for entry in _in_memory(images, part, source.classes)])
+    return Record(_manifest(source, config, seed, parts), (), notes)
+
+
+def record(opened: Opened, found: Listing, config: Data, seed: int, masks: Mapping[str, Any] | None = None) -> Record:
+    """The record of data in files; of the test part, which a run neither trains on nor holds out, it keeps nothing."""
+    entries = tuple(entry for entry in found.entries if entry.part in PARTS)
+    parts = {part: Part(images=sum(entry.part == part for entry in entries), digest=digest_of(entries, part))
+             for part in PARTS}
+    manifest = _manifest(opened, config, seed, parts)
+    return Record(manifest.model_copy(update={"masks": masks}), entries, twins(entries))
+
+
+def _manifest(opened: Opened, config: Data, seed: int, parts: dict[str, Part]) -> Manifest:
+    where = place(config.source)
+    return Manifest(source=config.source, place=where and str(where), name=opened.name, layout=opened.layout,
+                    parted=opened.parted, classes=opened.classes, val_fraction=config.val_fraction, seed=seed,
+                    parts=parts)
 
 
 def place(source: str) -> Path | None:
@@ -180,19 +219,19 @@ def _in_memory(images: ImageSet, part: str, classes: Sequence[str]) -> Iterator[
     base = images.base if isinstance(images, Subset) else images
     if not isinstance(base, Tensors) or base.images.nbytes > HASHED:
         return
-    for index in range(len(images)):
-        label = images.labels[index]
+    for index, label in enumerate(images.labels.tolist()):
         pixels = images.read(index).numpy().tobytes()
-        yield Entry(part, classes[int(label)] if label.ndim == 0 else str(label.tolist()), len(pixels),
+        yield Entry(part, classes[label] if isinstance(label, int) else str(label), len(pixels),
                     blake2b(pixels, digest_size=8).hexdigest(), images.name(index))
 
 
 def twins(entries: Iterable[Entry]) -> tuple[str, ...]:
-    """Sentences on identical pictures in both parts, and in two classes; nothing where contents were not digested."""
+    """Sentences on identical pictures in both parts, and in two classes; where contents were not digested, on files
+    that are in both.
+    """
     known: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.digest:
-            known.setdefault(entry.digest[:16], []).append(entry)
+        known.setdefault(entry.digest[:16] or entry.name, []).append(entry)
     many = [group for group in known.values() if len(group) > 1]
     told = []
     for what, field in (("both in the training and in the validation part", "part"),
@@ -206,50 +245,63 @@ def twins(entries: Iterable[Entry]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def changes(known: Sequence[Entry], classes: Sequence[str], now: Sequence[Entry],
-            classes_now: Sequence[str]) -> Changes:
-    """The difference between the images of a manifest and those of the data as it is."""
-    there = {entry.name: entry for entry in now}
-    names = {entry.name for entry in known}
-    missing: dict[str, list[str]] = {"train": [], "val": []}
-    altered: dict[str, list[str]] = {"train": [], "val": []}
-    for entry in known:
-        found = there.get(entry.name)
-        if found is None:
-            missing[entry.part].append(entry.name)
-        elif found.label != entry.label or found.size != entry.size or (
-                entry.digest and found.digest and found.digest != entry.digest):
-            altered[entry.part].append(entry.name)
-    return Changes(
-        "" if set(classes) == set(classes_now) else f"classes were {some(classes)} and are {some(classes_now)}",
-        tuple(entry.name for entry in now if entry.name not in names),
-        {part: tuple(found) for part, found in missing.items()},
-        {part: tuple(found) for part, found in altered.items()})
-
-
-def check(found: Changes, data: str, run: Path, *, resumes: bool, accept: bool) -> tuple[str, ...]:
-    """The changes in a sentence; a ConvatlasError where they touch classes or held-out images, or, for a run that goes
-    on, images that it trains on.
+def compared(known: Kept, now: Listing, classes: Sequence[str], data: str, *, resumes: bool,
+             accept: bool) -> tuple[str, ...]:
+    """What has changed in a run's data, in a sentence; a ConvatlasError where classes or held-out images are touched,
+    or, for a run that goes on, images that it trains on, unless `accept`.
     """
-    touched = found.classes or found.missing["val"] or found.altered["val"] or (
-        resumes and (found.missing["train"] or found.altered["train"]))
+    missing, altered = ({part: list[str]() for part in PARTS} for _ in range(2))
+    for entry in known.entries:
+        number = now.find(entry)
+        if number is None:
+            missing[entry.part].append(entry.name)
+        elif now.entries[number].label != entry.label or not _same_files(entry, now.entries[number]):
+            altered[entry.part].append(entry.name)
+    names, before = {entry.name for entry in known.entries}, known.manifest.classes
+    added = [entry.name for entry in now.entries if entry.part in PARTS and entry.name not in names]
+    others = set(before) != set(classes)
+    told = [f"classes were {some(before, NAMED)} and are {some(classes, NAMED)}"] if others else []
+    for part, words in (("val", "held-out"), ("train", "training")):
+        for found, what in ((missing[part], "missing"), (altered[part], "not what they were")):
+            if found:
+                told.append(f"{len(found)} {words} image(s) are {what} ({some(found, NAMED)})")
+    if added:
+        told.append(f"{len(added)} image(s) are new ({some(added, NAMED)})")
+    said = f"{data} has changed since {known.folder} was trained on it: {'; '.join(told)}"
+    touched = others or missing["val"] or altered["val"] or (resumes and (missing["train"] or altered["train"]))
     if touched and not accept:
         way = ("go on with what is left, as long as an epoch keeps its number of steps, by" if resumes else
                "judge what is left of the held-out images by")
-        raise ConvatlasError(f"{data} has changed since {run} was trained on it: {found}; bring it back as it was, or "
-                             f"{way} --accept-changes")
-    told = str(found)
-    new = " New images are neither trained on nor judged." if found.added else ""
-    return (f"{data} has changed since {run} was trained on it: {told}.{new}",) if told else ()
+        raise ConvatlasError(f"{said}; bring it back as it was, or {way} --accept-changes")
+    new = " New images are neither trained on nor judged." if added else ""
+    return (f"{said}.{new}",) if told else ()
 
 
-def overlap(known: Sequence[Entry], now: Sequence[Entry]) -> int:
-    """Number of the manifest's images that are in the data as it is: the same name, size and, where it is known,
-    content.
-    """
-    there = {(entry.name, entry.size): entry.digest for entry in now}
-    return sum((found := there.get((entry.name, entry.size))) is not None
-               and (not found or not entry.digest or found == entry.digest) for entry in known)
+def unchanged(known: Kept, now: Listing) -> bool:
+    """True where the parts of the data as it is are those of the manifest."""
+    return all(digest_of(now.entries, part) == kept.digest for part, kept in known.manifest.parts.items())
+
+
+def moved(known: Kept, now: Listing) -> bool:
+    """True where at least nine in ten of the run's files are there: its data, moved or copied."""
+    there = sum((number := now.find(entry)) is not None and _same_files(entry, now.entries[number])
+                for entry in known.entries)
+    return bool(known.entries) and 10 * there >= 9 * len(known.entries)
+
+
+def _same_files(one: Entry, other: Entry) -> bool:
+    """True for the same size and, where both are known, the same content."""
+    return one.size == other.size and (not one.digest or not other.digest or one.digest == other.digest)
+
+
+def held(known: Kept, data: str, sizes: Mapping[str, int], *, resumes: bool) -> None:
+    """A ConvatlasError where nothing is left of a part of the run that is needed."""
+    if resumes and not all(sizes.values()):
+        raise ConvatlasError(f"none of the images of {data} that {known.folder} "
+                             f"{'held out' if sizes['train'] else 'trains on'} is left: begin a new run")
+    if not sizes["val"]:
+        raise ConvatlasError(f"none of the {len(known.part('val'))} images that {known.folder} held out is in {data} "
+                             "any more: --split all judges what is there")
 
 
 def leaks(known: Kept, now: Listing | None, where: str) -> tuple[str, ...]:
@@ -264,7 +316,7 @@ def leaks(known: Kept, now: Listing | None, where: str) -> tuple[str, ...]:
     if now is None or not there:
         return ()
     return (f"{len(there)} of the {len(now.entries)} images of {where} are images that {known.folder} was trained on "
-            f"({some([entry.name for entry in there])}).",)
+            f"({some([entry.name for entry in there], NAMED)}).",)
 
 
 def resumed(source: Source, known: Kept, config: Data, accept: bool) -> tuple[Source, tuple[str, ...]]:
@@ -278,18 +330,14 @@ def resumed(source: Source, known: Kept, config: Data, accept: bool) -> tuple[So
         return source, check_content(source, known, config.source, accept)
     files, items = found
     now = listing(items, config.source)
-    there = tuple(entry for entry in now.entries if entry.part != "test")
-    told = check(changes(known.entries, manifest.classes, there, source.classes), config.source, known.folder,
-                 resumes=True, accept=accept)
-    if not told and all(digest_of(there, part) == kept.digest for part, kept in manifest.parts.items()):
+    told = compared(known, now, source.classes, config.source, resumes=True, accept=accept)
+    if not told and unchanged(known, now):
         return source, ()
     files = Files(files.paths, renumbered(files.labels, source.classes, manifest.classes))
     mine = (files.labels >= 0).reshape(len(files), -1).all(dim=1)
     train, val = (Subset(files, torch.tensor([place for place in now.of(known.part(part)) if mine[place]]))
-                  for part in ("train", "val"))
-    if not len(train) or not len(val):
-        raise ConvatlasError(f"none of the images of {config.source} that {known.folder} "
-                             f"{'held out' if len(train) else 'trains on'} is left: begin a new run")
+                  for part in PARTS)
+    held(known, config.source, {"train": len(train), "val": len(val)}, resumes=True)
     return replace(source, classes=manifest.classes, train=train, val=val), told
 
 

@@ -11,17 +11,19 @@ from ..data import Files, ImageSet, Source, Subset, open_data, prepared
 from ..data.batches import batches
 from ..data.images import Joined
 from ..data.manifest import (
+    PARTS,
     Listing,
-    changes,
-    check,
     check_content,
+    compared,
     content_of,
+    held,
     items_of,
     leaks,
     listing,
-    overlap,
+    moved,
     place,
     resumed,
+    sets_of,
 )
 from ..data.shards.stream import Stream
 from ..data.transform import Transform
@@ -73,8 +75,7 @@ def judged_on(paths: Sequence[Path], config: Data, split: Split, here: World, ac
     mine = [found for found in known if _is_data_of(found, config, now, here)]
     notes = [note for found in known if found not in mine for note in leaks(found, now, config.source)]
     part = part_for(split, parted=whole.parted, known=bool(mine), test=whole.test is not None, where=config.source)
-    told = (f"Judged is the test part of {whole.name}; --split val, train or all judges others.",
-            ) if split == "auto" and part == "test" and whole.test is not whole.val else ()
+    told = of_test(whole.name) if split == "auto" and part == "test" and whole.test is not whole.val else ()
     if not mine:
         sets = {"train": whole.train, "val": whole.val, "test": whole.test, "all": None}
         return Judged(whole, sets[part] or everything(whole, files, now), part, (*whole.notes, *told, *notes))
@@ -82,8 +83,8 @@ def judged_on(paths: Sequence[Path], config: Data, split: Split, here: World, ac
         return Judged(whole, everything(whole, files, now) if part == "all" or whole.test is None else whole.test, part,
                       (*told, *notes))
     parts = [_parts(found, config, whole, files, now, here, accept) for found in mine]
-    held = [[images["val"].name(i) for i in range(len(images["val"]))] for images, _ in parts]
-    if any(names != held[0] for names in held):
+    names = [[images["val"].name(i) for i in range(len(images["val"]))] for images, _ in parts]
+    if any(each != names[0] for each in names):
         kinds = dict.fromkeys((found.manifest.val_fraction, found.manifest.seed) for found in mine)
         raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, train.seed: "
                              f"{', '.join(map(str, kinds))}): one was trained on what another is judged on; judge them "
@@ -108,14 +109,18 @@ def part_for(split: Split, *, parted: bool, known: bool, test: bool, where: str)
     return split
 
 
+def of_test(name: str) -> tuple[str, ...]:
+    """A sentence for data whose test part is judged of its own accord."""
+    return (f"Judged is the test part of {name}; --split val, train or all judges others.",)
+
+
 def everything(source: Source, files: Files | None, now: Listing | None) -> ImageSet:
     """All images of the data, each once; `files` and `now` list them where they are files."""
     if not source.parted and source.test is None:
         return source.val
     if files is not None and now is not None:
-        return Subset(files, torch.tensor(list(now.places.values())))
-    sets = [source.train]
-    sets += [images for images in (source.val, source.test) if images is not None and images not in sets]
+        return Subset(files, torch.tensor(now.once))
+    sets = list(sets_of(source.train, source.val, source.test).values())
     if len(sets) > 1 and any(isinstance(images, Stream) for images in sets):
         raise ConvatlasError(f"{source.name} is read as a stream, part by part: judge each by --split")
     return Joined(sets) if sets[1:] else sets[0]
@@ -148,13 +153,11 @@ def is_place_of(known: Kept, source: str) -> bool:
 
 
 def _is_data_of(known: Kept, config: Data, now: Listing | None, here: World) -> bool:
-    """True if this is the data that the run was trained on, at its place, or moved or copied to another: of what it was
-    at least nine in ten files are there.
-    """
+    """True if this is the data that the run was trained on, at its place, or moved or copied to another."""
     if is_place_of(known, config.source):
         return True
     if now is not None:
-        return bool(known.entries) and 10 * overlap(known.entries, now.entries) >= 9 * len(known.entries)
+        return moved(known, now)
     if known.entries or not known.manifest.parts:
         return False
     try:
@@ -171,14 +174,9 @@ def _parts(known: Kept, config: Data, whole: Source, files: Files | None, now: L
         source = _as_split(known, config, here)
         told = check_content(source, known, config.source, accept) if known.manifest.parts else ()
         return {"train": source.train, "val": source.val}, (*source.notes, *told)
-    there = [entry for entry in now.entries if entry.part != "test"]
-    told = check(changes(known.entries, known.manifest.classes, there, whole.classes), config.source, known.folder,
-                 resumes=False, accept=accept)
-    parts = {part: Subset(files, torch.tensor(now.of(known.part(part)), dtype=torch.int64))
-             for part in ("train", "val")}
-    if not len(parts["val"]):
-        raise ConvatlasError(f"none of the {len(known.part('val'))} images that {known.folder} held out is in "
-                             f"{config.source} any more: --split all judges what is there")
+    told = compared(known, now, whole.classes, config.source, resumes=False, accept=accept)
+    parts = {part: Subset(files, torch.tensor(now.of(known.part(part)), dtype=torch.int64)) for part in PARTS}
+    held(known, config.source, {part: len(images) for part, images in parts.items()}, resumes=False)
     return parts, told
 
 

@@ -5,24 +5,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.manifest import (
+    PARTS,
     Item,
     Listing,
     Record,
-    changes,
-    check,
-    digest_of,
+    compared,
+    held,
     leaks,
     listing,
-    overlap,
-    place,
-    twins,
+    moved,
+    record,
+    sets_of,
+    unchanged,
 )
-from ..errors import ConvatlasError
-from ..evaluation.judging import Part, Split, is_place_of, known_at, part_for
+from ..evaluation.judging import Part, Split, is_place_of, known_at, of_test, part_for
 from ..run import Data
 from ..runs.folder import run_of
-from ..runs.manifest import Kept, Manifest
-from ..runs.manifest import Part as Counted
+from ..runs.manifest import Kept
 from .pairs import Joined, Masked, Pairs, Subset, open_pairs
 from .reading import Reading
 
@@ -38,15 +37,9 @@ class Judged(NamedTuple):
 
 def record_of(pairs: Pairs, config: Data, seed: int) -> Record:
     """The record of data as training has opened it."""
-    items = _items(pairs, config.source)
-    entries = tuple(entry for entry in items[1].entries if entry.part != "test") if items is not None else ()
-    where = place(config.source)
-    parts = {part: Counted(images=len(images), digest=digest_of(entries, part))
-             for part, images in (("train", pairs.train), ("val", pairs.val))}
-    return Record(Manifest(source=config.source, place=where and str(where), name=pairs.name, layout=pairs.layout,
-                           parted=pairs.parted, classes=pairs.classes, val_fraction=config.val_fraction, seed=seed,
-                           masks=pairs.reading and pairs.reading.model_dump(mode="json"), parts=parts),
-                  entries, twins(entries))
+    found = _items(pairs, config.source)
+    masks = None if pairs.reading is None else pairs.reading.model_dump(mode="json")
+    return record(pairs, Listing((), ()) if found is None else found[1], config, seed, masks)
 
 
 def reading_of(known: Kept | None) -> Reading | None:
@@ -64,14 +57,11 @@ def resumed(config: Data, known: Kept, accept: bool) -> Pairs:
     if found is None or not known.entries:
         return pairs
     images, now = found
-    there = [entry for entry in now.entries if entry.part != "test"]
-    told = check(changes(known.entries, (), there, ()), config.source, known.folder, resumes=True, accept=accept)
-    if not told and all(digest_of(there, part) == kept.digest for part, kept in known.manifest.parts.items()):
+    told = compared(known, now, known.manifest.classes, config.source, resumes=True, accept=accept)
+    if not told and unchanged(known, now):
         return pairs
-    train, val = (Subset(images, tuple(now.of(known.part(part)))) for part in ("train", "val"))
-    if not len(train) or not len(val):
-        raise ConvatlasError(f"none of the images of {config.source} that {known.folder} "
-                             f"{'held out' if len(train) else 'trains on'} is left: begin a new run")
+    train, val = (Subset(images, tuple(now.of(known.part(part)))) for part in PARTS)
+    held(known, config.source, {"train": len(train), "val": len(val)}, resumes=True)
     return replace(pairs, train=train, val=val, notes=(*pairs.notes, *told))
 
 
@@ -91,12 +81,11 @@ def judged_on(path: Path | None, config: Data, split: Split, accept: bool = Fals
     pairs = open_pairs(config, reading=reading, for_eval=old is None)
     found = _items(pairs, config.source)
     now = None if found is None else found[1]
-    mine = known is not None and (is_place_of(known, config.source) or (
-        now is not None and bool(known.entries) and 10 * overlap(known.entries, now.entries) >= 9 * len(known.entries)))
+    mine = known is not None and (is_place_of(known, config.source) or (now is not None and moved(known, now)))
     part = part_for(split, parted=pairs.parted, known=mine, test=pairs.test is not None, where=config.source)
     notes = [*pairs.notes]
     if split == "auto" and part == "test" and pairs.test is not pairs.val:
-        notes.append(f"Judged is the test part of {pairs.name}; --split val, train or all judges others.")
+        notes += of_test(pairs.name)
     if known is not None and not mine:
         notes += leaks(known, now, config.source)
     if part == "all":
@@ -105,20 +94,17 @@ def judged_on(path: Path | None, config: Data, split: Split, accept: bool = Fals
         return Judged(pairs, pairs.test, part, tuple(notes))
     if known is None or not mine or found is None or not known.entries:
         return Judged(pairs, pairs.val if part == "val" else pairs.train, part, tuple(notes))
-    images, there = found[0], [entry for entry in found[1].entries if entry.part != "test"]
-    notes += check(changes(known.entries, (), there, ()), config.source, known.folder, resumes=False, accept=accept)
-    chosen = Subset(images, tuple(found[1].of(known.part(part))))
-    if not len(chosen):
-        raise ConvatlasError(f"none of the {len(known.part(part))} images that {known.folder} held out is in "
-                             f"{config.source} any more: --split all judges what is there")
-    return Judged(pairs, chosen, part, tuple(notes))
+    notes += compared(known, found[1], known.manifest.classes, config.source, resumes=False, accept=accept)
+    parts = {each: Subset(found[0], tuple(found[1].of(known.part(each)))) for each in PARTS}
+    held(known, config.source, {each: len(images) for each, images in parts.items()}, resumes=False)
+    return Judged(pairs, parts[part], part, tuple(notes))
 
 
 def _items(pairs: Pairs, source: str) -> tuple[Masked, Listing] | None:
     """All pairs, those to learn from first, and their files; None where they are not in files."""
-    sets = {"train": pairs.train, "val": pairs.val, **({} if pairs.test is None else {"test": pairs.test})}
     if pairs.reading is None:
         return None
+    sets = sets_of(pairs.train, pairs.val, pairs.test)
     items = [Item(part, "", (Path(images.file_of(i)), *images.mask_files(i)))
              for part, images in sets.items() for i in range(len(images))]
     return Joined(tuple(sets.values())), listing(items, source)
@@ -128,9 +114,6 @@ def _everything(pairs: Pairs, found: tuple[Masked, Listing] | None) -> Masked:
     if not pairs.parted and pairs.test is None:
         return pairs.val
     if found is not None:
-        return Subset(found[0], tuple(found[1].places.values()))
-    sets: list[Masked] = []
-    for images in (pairs.train, pairs.val, pairs.test):
-        if images is not None and images not in sets:
-            sets.append(images)
-    return Joined(tuple(sets)) if sets[1:] else sets[0]
+        return Subset(found[0], tuple(found[1].once))
+    sets = tuple(sets_of(pairs.train, pairs.val, pairs.test).values())
+    return Joined(sets) if sets[1:] else sets[0]
