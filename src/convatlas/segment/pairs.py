@@ -208,6 +208,24 @@ class Joined:
         return self.sets[number], index - ends[number] + len(self.sets[number])
 
 
+class Pictures:
+    """The images of pairs as a set of pictures without labels (-1)."""
+
+    def __init__(self, masked: Masked) -> None:
+        self.masked, self.labels = masked, torch.full((len(masked),), -1)
+
+    def __len__(self) -> int:
+        return len(self.masked)
+
+    def read(self, index: int) -> Tensor:
+        """uint8 (C, H, W); raises UnreadableImage."""
+        return self.masked.image(index)
+
+    def name(self, index: int) -> str:
+        """The image's file."""
+        return self.masked.file_of(index)
+
+
 def decoded_as(images: Masked, how: Decoding) -> Masked:
     """The same images, decoded as `how` says; those in memory are already."""
     if isinstance(images, Subset):

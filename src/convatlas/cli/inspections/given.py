@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from ...data import ImageSet, Source
     from ...net.model import Convnet
-    from ...segment.pairs import Masked
 
 
 def files(paths: Sequence[str]) -> "ImageSet":
@@ -54,7 +53,7 @@ def shown(net: "Convnet", model: str, data: str, data_dir: str | None, download:
     from ...pixels import Decoding
     from ...run import Data
     from ...segment.manifest import judged_on
-    from ...segment.pairs import decoded_as
+    from ...segment.pairs import Pictures, decoded_as
     from ...zoo import transforms
     from .image import middle
 
@@ -66,25 +65,7 @@ def shown(net: "Convnet", model: str, data: str, data_dir: str | None, download:
     for note in judged.notes:
         console.plain(note, to=console.err)
     images = decoded_as(judged.images, Decoding(range=transforms(net).range))
-    return _Images(images), judged.pairs.name, lambda image: middle(net, image), False
-
-
-class _Images:
-    """The images of pairs as a set of pictures."""
-
-    def __init__(self, pairs: "Masked") -> None:
-        import torch
-
-        self.pairs, self.labels = pairs, torch.zeros(len(pairs))
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def read(self, index: int) -> "Tensor":
-        return self.pairs.image(index)
-
-    def name(self, index: int) -> str:
-        return self.pairs.file_of(index)
+    return Pictures(images), judged.pairs.name, lambda image: middle(net, image), False
 
 
 def given(data: str, data_dir: str | None, download: bool) -> "tuple[ImageSet, tuple[str, ...]]":

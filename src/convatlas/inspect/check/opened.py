@@ -4,9 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from ...data import Files, ImageSet, Subset, open_data
 from ...data.manifest import resumed
 from ...data.shards.stream import is_stream
@@ -16,7 +13,7 @@ from ...run import Data
 from ...runs.folder import CONFIG, run_of
 from ...runs.manifest import Kept, run_folder
 from ...segment.manifest import resumed as resumed_pairs
-from ...segment.pairs import Masked, Pairs, open_pairs
+from ...segment.pairs import Masked, Pairs, Pictures, open_pairs
 from ...segment.synthetic import CELLS
 
 WHOLE = "all"       # the part of data that has none of its own
@@ -43,25 +40,6 @@ class Opened:
     notes: tuple[str, ...]
     kind: str = "classes"           # or `labels`, several of them per picture, or `masks`
     masked: tuple[Masked, ...] = field(default=())      # of images with masks, beside `parts`
-
-
-class Pictures:
-    """The images of pairs, as an ImageSet without labels."""
-
-    def __init__(self, masked: Masked):
-        self.masked = masked
-        self.labels = torch.full((len(masked),), -1)
-
-    def __len__(self) -> int:
-        return len(self.masked)
-
-    def read(self, index: int) -> Tensor:
-        """uint8 (C, H, W); raises UnreadableImage."""
-        return self.masked.image(index)
-
-    def name(self, index: int) -> str:
-        """The image's file."""
-        return self.masked.file_of(index)
 
 
 def open_all(config: Data, seed: int, run: Path | None) -> Opened:
