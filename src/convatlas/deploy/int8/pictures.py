@@ -15,12 +15,12 @@ from ...engine.distributed import World
 from ...engine.evaluate import Batches, Evaluation
 from ...engine.evaluate import evaluate as measure
 from ...errors import ConvatlasError
-from ...evaluation.judging import own_data
+from ...evaluation.judging import is_place_of, known_at, own_data
 from ...evaluation.matching import match
 from ...files import folders_in, listed
 from ...net.model import Convnet
 from ...run import Data, Loss
-from ...runs.folder import CONFIG, run_of
+from ...runs.folder import CONFIG
 from ...zoo import transforms
 from ..backends import Predictor
 
@@ -37,13 +37,12 @@ def of_run(model: str | Path, calibrate: Pictures | None,
     `evaluate` is judged by nothing.
     """
     folder = Path(model).expanduser()
-    if not (folder / CONFIG).is_file():
+    known = known_at(folder) if (folder / CONFIG).is_file() else None
+    if known is None:
         return calibrate, evaluate
-    run = run_of(folder)
 
     def same(data: object) -> bool:
-        return isinstance(data, str | Path) and (str(data) == run.data.source or (
-            Path(data).exists() and Path(data).resolve() == Path(run.data.source).resolve()))
+        return isinstance(data, str | Path) and is_place_of(known, str(data))
 
     if calibrate is not None and not same(calibrate) and not same(evaluate):
         return calibrate, evaluate
