@@ -84,20 +84,15 @@ def _checksum(library: Path) -> Path:
 
 def _compile(found: str, flags: tuple[str, ...], library: Path) -> None:
     """Compile into `library`, and write its checksum beside it. Raises OSError where it cannot be written."""
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=library.parent) as work, \
+    with whole_write(library, parents=True, sync=True, errors=()) as beside, \
             as_file(files(__package__) / "kernels") as folder:
-        made = Path(work) / library.name
-        done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(made)])
+        done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(beside)])
         if done.returncode:
             raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; "
                                  "take another compiler by the environment variable CXX, or another backend")
-        made.chmod(0o700)
-        checksum = digest(made)
-        with made.open("r+b") as file:
-            os.fsync(file.fileno())
-        made.replace(library)       # running processes keep the old one
-    with whole_write(_checksum(library), sync=True) as beside:
+        checksum = digest(beside)
+    library.chmod(0o700)
+    with whole_write(_checksum(library), sync=True, errors=()) as beside:
         beside.write_text(checksum, encoding="ascii")
 
 
