@@ -1,6 +1,6 @@
 """Least batches: BatchNorm over a 1×1 map has one value per channel of an image, and no variance of one image alone."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -28,22 +28,26 @@ def least_part(model: nn.Module, train: Train, processes: int = 1) -> int:
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     if not norms or not isinstance(model, Convnet) or (train.sync_bn and processes > 1):
         return 1
-    still = _still(model, train)
+    still, least = _still(model, train), _Least()
+    frozen = [norm for norm in norms if (own := list(norm.parameters(recurse=False))) and still.issuperset(own)]
+    _pass(model, model.image_size, least, frozen)
+    return least.images
+
+
+def _pass(model: Convnet, size: tuple[int, int], mode: ShapesOnly, frozen: Sequence[nn.Module] = ()) -> None:
+    """A forward pass of training on the meta device, side classifiers included, with `frozen` modules as in evaluation.
+    """
     modes = {module: module.training for module in model.modules()}
     outer, prefix = (WithAuxiliary(model), "net.") if model.aux else (model, "")
-    least = _Least()
     try:
         outer.train()
-        for norm in norms:
-            parameters = list(norm.parameters(recurse=False))
-            if parameters and still.issuperset(parameters):
-                norm.eval()
-        with torch.no_grad(), least:
-            functional_call(outer, meta_state(model, prefix), (meta_image(model, model.image_size),))
+        for module in frozen:
+            module.eval()
+        with torch.no_grad(), mode:
+            functional_call(outer, meta_state(model, prefix), (meta_image(model, size),))
     finally:
         for module, training in modes.items():
             module.training = training
-    return least.images
 
 
 class _Least(ShapesOnly):
@@ -92,16 +96,10 @@ def check_batch(model: nn.Module, run: Run, here: World) -> None:
 
 def _sides_fit(model: Convnet, size: tuple[int, int]) -> bool:
     """True if the side classifiers find maps in images of this size; computed on the meta device."""
-    modes = {module: module.training for module in model.modules()}
     try:
-        model.train()
-        with torch.no_grad(), ShapesOnly():
-            functional_call(WithAuxiliary(model), meta_state(model, "net."), (meta_image(model, size),))
+        _pass(model, size, ShapesOnly())
     except (RuntimeError, ValueError):
         return False
-    finally:
-        for module, training in modes.items():
-            module.training = training
     return True
 
 
