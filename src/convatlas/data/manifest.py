@@ -247,7 +247,7 @@ def twins(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 def compared(known: Kept, now: Listing, classes: Sequence[str], data: str, *, resumes: bool,
              accept: bool) -> tuple[str, ...]:
-    """What has changed in a run's data, in a sentence; a ConvatlasError where classes or held-out images are touched,
+    """Changes of a run's data since training, in a sentence; a ConvatlasError where classes or held-out images are touched,
     or, for a run that goes on, images that it trains on, unless `accept`.
     """
     missing, altered = ({part: list[str]() for part in PARTS} for _ in range(2))
