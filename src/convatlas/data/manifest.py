@@ -35,7 +35,7 @@ class Opened(Protocol):
 
     @property
     def layout(self) -> str:
-        """How it lies on disk, in some words."""
+        """Its layout on disk, in some words."""
 
     @property
     def parted(self) -> bool:
@@ -247,8 +247,8 @@ def twins(entries: Iterable[Entry]) -> tuple[str, ...]:
 
 def compared(known: Kept, now: Listing, classes: Sequence[str], data: str, *, resumes: bool,
              accept: bool) -> tuple[str, ...]:
-    """Changes of a run's data since training, in a sentence; a ConvatlasError where classes or held-out images are touched,
-    or, for a run that goes on, images that it trains on, unless `accept`.
+    """Changes of a run's data since training, in a sentence; unless `accept` a ConvatlasError where classes or held-out
+    images are touched or, for a run that goes on, images that it trains on.
     """
     missing, altered = ({part: list[str]() for part in PARTS} for _ in range(2))
     for entry in known.entries:
