@@ -30,7 +30,7 @@ def check(
     json: Json = False,
 ) -> None:
     """Check data before training, or after: layout, classes, sizes, unreadable files, exact and near duplicates, images
-    in two parts or two classes, and labels that are probably wrong, on one page.
+    in two parts or two classes, and labels that may be wrong, on one page.
 
     With RUN, its features help to judge the labels, the parts are those of its training, and images that it was trained
     on are found again in other data. Nothing is changed.

@@ -270,9 +270,10 @@ def compared(known: Kept, now: Listing, classes: Sequence[str], data: str, *, re
     said = f"{data} has changed since {known.folder} was trained on it: {'; '.join(told)}"
     touched = others or missing["val"] or altered["val"] or (resumes and (missing["train"] or altered["train"]))
     if touched and not accept:
-        way = ("go on with what is left, as long as an epoch keeps its number of steps, by" if resumes else
-               "judge what is left of the held-out images by")
-        raise ConvatlasError(f"{said}; bring it back as it was, or {way} --accept-changes")
+        way = ("`convatlas train --resume RUN --accept-changes` goes on with what is left, as long as an epoch keeps "
+               "its number of steps" if resumes else
+               "`convatlas eval RUN --accept-changes` judges what is left of the held-out images")
+        raise ConvatlasError(f"{said}; bring it back as it was: or {way}")
     new = " New images are neither trained on nor judged." if added else ""
     return (f"{said}.{new}",) if told else ()
 
@@ -355,7 +356,7 @@ def check_content(source: Source, known: Kept, where: str, accept: bool) -> tupl
         return (f"{where} has changed since {known.folder} was trained on it: {words} ({counts}).",)
     raise ConvatlasError(f"{where} has changed since {known.folder} was trained on it: {words} ({counts}), so "
                          "images that were trained on may be held out now; bring it back as it was, or take it as it "
-                         "is with --accept-changes")
+                         "is: `convatlas eval` and `train --resume` do with --accept-changes")
 
 
 def renumbered(labels: torch.Tensor, classes: Sequence[str], known: Sequence[str]) -> torch.Tensor:

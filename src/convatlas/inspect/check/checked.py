@@ -44,7 +44,7 @@ class Twins:
 
 @dataclass(frozen=True)
 class LabelError:
-    """A label that is probably wrong."""
+    """A label that may be wrong."""
 
     index: int
     given: str
@@ -115,7 +115,7 @@ class Checked:
             where = "twice in one part" if across == "within" and self.opened.kind != "classes" else where
             found.append((f"exact_{kind}", twins(self.exact, across), f"image(s) lie {where}, with the same pixels"))
             found.append((f"near_{kind}", twins(self.near, across), f"image(s) lie {where}, nearly the same"))
-        found.append(("label_errors", len(self.errors), "label(s) are probably wrong"))
+        found.append(("label_errors", len(self.errors), "label(s) may be wrong, the likeliest first"))
         found += [("odd", count, what) for what, count in self.census.odd.most_common()]
         return [each for each in found + self._of_classes() if each[1]]
 

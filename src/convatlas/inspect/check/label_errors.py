@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, by predictions of probes that have not seen them.
+"""Labels that may be wrong, by predictions of probes that have not seen them.
 
 1. A linear probe: ridge regression of the classes on features, solved from sums of squares, one for each of five folds,
    which it does not see. Pictures with the same pixels are in one fold.
@@ -33,7 +33,7 @@ SAMPLE = 30_000                     # pictures that the probabilities are fitted
 FULL = 100                          # classes up to which W is a whole matrix, else a multiple of the identity
 
 class Suspects(NamedTuple):
-    """Labels that are probably wrong, the most probable first."""
+    """Labels that may be wrong, the most probable first."""
 
     rows: NDArray[np.int64]             # numbers among the pictures that were given
     probability: NDArray[np.float32]    # that the label is wrong
@@ -44,7 +44,7 @@ class Suspects(NamedTuple):
 
 def suspects(features: NDArray[np.float16], labels: NDArray[np.int64], fold: NDArray[np.int64], classes: int, seed: int,
              folder: Path, watch: Watch) -> Suspects:
-    """The labels (N,) of pictures with `features` (N, width) that are probably wrong; `fold` (N,) is 0..FOLDS−1."""
+    """The labels (N,) of pictures with `features` (N, width) that may be wrong; `fold` (N,) is 0..FOLDS−1."""
     scores = torch.from_numpy(held_out(features, labels, fold, classes, folder, watch))
     given = torch.from_numpy(labels)
     some = torch.randperm(len(given), generator=torch.Generator().manual_seed(seed))[:SAMPLE]
