@@ -259,6 +259,10 @@ def main() -> None:
         path = HOME / f"{family}.yaml"
         before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
         by_hand = {library: each for library, each in before.items() if library not in ("torchvision", "timm")}
+        for library, each in table.items():     # who found out how pictures were prepared wrote that by hand too
+            for name, row in each["models"].items():
+                was = before.get(library, {}).get("models", {}).get(name, {})
+                row |= {key: was[key] for key in ("preprocess", "source") if key in was}
         body = yaml.dump({**table, **by_hand}, Dumper=Plain, sort_keys=False, width=200, allow_unicode=True)
         path.write_text(head + body, encoding="utf-8")
         print(family, {library: [(len(one["models"]), len(one["names"])) for one in each["tables"]]

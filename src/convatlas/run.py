@@ -108,6 +108,9 @@ class Preprocess(Record):
         "None: 0 and 65535 of whole numbers, 0 and 1 of floats")
 
 
+MEASURED = ("channel", "pixel_mean", "zca")     # kinds of preprocess.fit that need tensors, kept with the weights
+
+
 class Augment(Record):
     """Augmentation: all that a training image goes through before normalisation; everything off gives the evaluation
     transform.
@@ -411,7 +414,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assignment(text: str) -> dict[str, Any]:
-    """`optim.lr=0.05` as `{"optim": {"lr": 0.05}}`; the value is read as YAML (and `1e-3` as the number it is)."""
+    """`optim.lr=0.05` as `{"optim": {"lr": 0.05}}`; the value is read as YAML (and `1e-3` as the number it is, numbers
+    with commas between them as a list).
+    """
     path, equals, value = text.partition("=")
     if not equals or not all(path.strip().split(".")):
         raise ConvatlasError(f"--set takes FIELD=VALUE, for example optim.lr=0.05, not {text!r}")
@@ -420,8 +425,9 @@ def assignment(text: str) -> dict[str, Any]:
     except MALFORMED as error:
         raise ConvatlasError(f"--set {text!r}: the value is not valid YAML") from error
     if isinstance(leaf, str):
-        with suppress(ValueError):
-            leaf = float(leaf)          # YAML 1.1 reads 1e-3 as text
+        numbers = [part.strip() for part in leaf.split(",")]
+        with suppress(ValueError):      # YAML 1.1 reads 1e-3 as text, and 0.5,0.5,0.5 is one to it
+            leaf = float(leaf) if len(numbers) == 1 else [float(part) for part in numbers]
     return _put({}, path.strip(), leaf)
 
 

@@ -18,7 +18,7 @@ from .net.layers import WEIGHTED, Layer, layer_table
 from .net.model import Convnet, Features, Spec
 from .net.registry import Fidelity
 from .recipes import recipe
-from .run import Run
+from .run import MEASURED, Run
 from .weights.checkpoints import load
 
 if TYPE_CHECKING:
@@ -140,10 +140,10 @@ def transforms(model: Answers, train: bool = False) -> "Transform":
     """The callable that turns a PIL image or uint8 tensor (C, H, W) into the model's input, float32 (in_chans, h, w).
 
     As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on
-    the training images is not known of a network without weights: ImageNet's figures stand in.
+    the training images is not known of a network without weights: ImageNet's figures stand in. Weights of others that
+    do not say how pictures were prepared are a ConvatlasError: `model.card` takes a `preprocess`.
     """
     from .data import make_transform  # a tenth of a second that building a network spares
-    from .data.normalization import MEASURED  # likewise
 
     (preprocess, _), augment, fitted = (weights.conventions(model.card), recipe_for(model.name).augment,
                                         model.card.fitted)

@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .options import OUTPUT, TRAINING, Debug, Json, argument, option, switch
+from .options import OUTPUT, TRAINING, Debug, Json, Preparation, argument, option, switch
 
 weights = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -66,12 +66,14 @@ def convert(
     to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT,
                                                                       help="Whose names the tensors get.")],
     model: Model = None,
+    sets: Preparation = None,
     download: Download = False,
     debug: Debug = False,
 ) -> None:
     """Write weights so that another library's own network loads them, or ours those of another."""
     with console.loading():
         from ..weights.checkpoints import convert_weights
+        from .configuration import preparation
 
-    written = convert_weights(source, target, to, model, download=download)
+    written = convert_weights(source, target, to, model, preprocess=preparation(sets), download=download)
     console.out.print(f"written: {escape(str(written))}", soft_wrap=True)

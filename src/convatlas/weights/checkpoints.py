@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -129,9 +130,10 @@ def _prepared(opened: Opened, known: Recognized) -> Prepared:
     A network of other classes was trained by somebody else, and of its pictures nothing is known. Crops may differ
     among releases; the first stands for all.
     """
-    ways = [Prepared(each.preprocess, each.image_size, each.source)
-            for peer in known.same for each in peer.releases
-            if known.num_classes in (each.classes or (registry.variant(peer.ours).spec.num_classes,))]
+    releases = [each for peer in known.same for each in peer.releases
+                if known.num_classes in (each.classes or (registry.variant(peer.ours).spec.num_classes,))]
+    called = [each for each in releases if each.file != "*" and fnmatchcase(Path(opened.found.where).name, each.file)]
+    ways = [Prepared(each.preprocess, each.image_size, each.source) for each in called or releases]
     ways += [Prepared(each.preprocess, None, f"{each.id} of {each.ours}")
              for peer in known.same for each in weights.published(peer.library, peer.name, known.num_classes)]
     if opened.known is not None:
@@ -191,7 +193,9 @@ def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) 
     model, report = _filled(build, fill)
     own = model.card
     if card is not None:
-        own = replace(card, spec=own.spec, classes=card.classes if len(card.classes) == model.num_classes else ())
+        own = replace(card, spec=own.spec,
+                      preprocess=card.preprocess and _for_channels(card.preprocess, model.in_chans),
+                      classes=card.classes if len(card.classes) == model.num_classes else ())
     else:
         named = opened.known and model.num_classes == known.num_classes == opened.known.classes == IMAGENET
         own = replace(own, preprocess=way.preprocess and _for_channels(way.preprocess, model.in_chans), foreign=True,
@@ -225,12 +229,19 @@ def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], down
         model.load_coarser(other)
     else:
         model.load_encoder(other)
-    theirs = other.card.preprocess
-    # what whole pictures gave does not fit patches
-    model.card = replace(model.card, classes=other.card.classes if coarser else (),
-                         provenance=Provenance(report=report),
-                         preprocess=theirs if theirs and theirs.fit == "none" else None)
+    theirs = _of_patches(other.card)
+    model.card = replace(model.card, classes=other.card.classes if coarser else (), preprocess=theirs,
+                         foreign=theirs is None, provenance=Provenance(report=report))
     return model
+
+
+def _of_patches(card: Card) -> Preprocess | None:
+    """The preprocessing of pictures of any size; what whole pictures gave does not fit patches, and None."""
+    theirs = card.preprocess
+    if theirs is not None and theirs.fit == "channel":
+        numbers = {name: tuple(card.fitted[name].tolist()) for name in ("mean", "std")}
+        return theirs.model_copy(update={"fit": "none", **numbers})
+    return theirs if theirs is not None and theirs.fit == "none" else None
 
 
 def _filled(build: Callable[[], Convnet], fill: Callable[[Convnet], Report]) -> tuple[Convnet, Report]:
@@ -251,14 +262,21 @@ def imagenet() -> tuple[str, ...]:
 
 
 def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvision", "timm", "convatlas"],
-                    name: str | None = None, *, download: bool = False) -> Path:
+                    name: str | None = None, *, preprocess: Mapping[str, Any] | None = None,
+                    download: bool = False) -> Path:
     """Write weights under the names of another library, as .safetensors or, if `target` ends so, .pth: its own code
     then loads them.
 
-    The library must be installed, for its network says what the tensors are called. Raises ConvatlasError where it has
-    none.
+    The library must be installed, for its network says what the tensors are called. Our own files also say how pictures
+    are prepared, which `preprocess` (`{"mean": …, "std": …}`) changes. Raises ConvatlasError where the library has no
+    such network.
     """
     model, path = load(source, name, download=download), Path(target).expanduser()
+    if preprocess and to != "convatlas":
+        raise ConvatlasError(f"files under {to}'s names do not say how pictures are prepared: preprocess.* goes with "
+                             "files of convatlas")
+    if preprocess:
+        model.card = weights.prepared(model.card, preprocess)
     if path.suffix not in (".safetensors", ".pth", ".pt") or (to == "convatlas" and path.suffix != ".safetensors"):
         kinds = ".safetensors" if to == "convatlas" else ".safetensors or .pth"
         raise ConvatlasError(f"cannot write {str(path)!r}: the file's name must end in {kinds}")

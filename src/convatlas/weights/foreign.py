@@ -1,5 +1,6 @@
 """Weights that others trained, in our networks: recognised by their names, renamed, and every tensor accounted for."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..net import registry
 from ..net.card import Report as Report
 from ..net.card import Row as Row
 from ..net.meta import blank
@@ -64,7 +66,7 @@ def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None)
                              dict[tuple[str, int], tuple[dict[str, str], list[str]]]())
     for kin, library in tables.every(family):
         for peer in tables.peers(kin, library):
-            if ours is not None and peer.ours != ours:
+            if peer.ours != ours if ours is not None else not _of_size(theirs, registry.variant(peer.ours).params):
                 continue
             rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)}"
             if id(rules) not in unlike:
@@ -83,6 +85,14 @@ def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None)
             if set(missing) <= head and not odd and len(left) <= most:
                 yield Recognized(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places),
                                  (), len(missing))
+
+
+def _of_size(theirs: tables.Shapes, params: int) -> bool:
+    """True if a network of so many parameters may have these tensors, another classifier and none allowed for: building
+    each of hundreds of networks takes long.
+    """
+    sizes = [math.prod(shape) for shape in theirs.values()]
+    return 0.3 * params <= sum(sizes) and sum(sizes) - max(sizes, default=0) <= 1.5 * params
 
 
 def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes:
