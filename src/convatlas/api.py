@@ -44,6 +44,7 @@ from .runs.manifest import write as write_manifest
 from .segment.evaluate import PixelEvaluation
 from .tasks import CLASSES, Asked, Candidate, Picture, Task, task_of
 from .weights.checkpoints import load as load
+from .weights.classes import of_classes
 from .zoo import Info as Info
 from .zoo import create_model as create_model
 from .zoo import info as info
@@ -91,7 +92,10 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             torch.manual_seed(run.train.seed)
             # a checkpoint has everything
             start = run.model.weights if going is None or newest(going) is None else None
-            made: Convnet = create_model(run.model.name, start, download=run.data.download, **run.model.fields)
+            made: Convnet = create_model(run.model.name, start, download=run.data.download,
+                                         by_order=run.model.by_order, **run.model.fields)
+            if start is not None:
+                of_classes(made, source.classes)
             return made
 
         model = build()

@@ -41,6 +41,8 @@ class Model(Record):
                                    "{'drop_rate': 0.2}")
     weights: str | None = Field(None, description="what to start from: a run folder, a file of weights, or a name such "
                                 "as timm/resnet50.a1_in1k")
+    by_order: bool = Field(False, description="pair the weights' tensors with the network's by their order, kinds and "
+                           "shapes, where nobody knows their names")
 
 
 class Data(Record):

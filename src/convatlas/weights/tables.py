@@ -9,7 +9,8 @@ A library, or one of its networks, also has `preprocess`, how its release prepar
 stands: mean and std in the order red, green, blue, of pixels in [0, 1]; crop_pct, interpolation and image_size where
 the source tells them; `file`, the pattern of the released files' names, where releases differ; `classes`, the releases'
 numbers of classes (left out: the number that our network has by default); `channels: bgr` where the network takes blue
-first. Where releases differ it is a list. What stands nowhere is left out: then nobody knows.
+first. Where releases differ it is a list. What stands nowhere is left out: then nobody knows. A library whose files
+hold networks as `convatlas.fold` leaves ours has `folded: true`.
 """
 
 import re
@@ -48,6 +49,7 @@ class Peer:
     kwargs: Mapping[str, Any] = field(default_factory=dict)     # that it is built with there
     releases: tuple[Release, ...] = ()
     bgr: bool = False                                           # its first convolution takes blue, green, red
+    folded: bool = False                                        # it is the result of convatlas.fold
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def peers(family: str, library: str) -> tuple[Peer, ...]:
     table = _table(family)[library]
     usual = {key: table.get(key) for key in ("preprocess", "source")}
     return tuple(Peer(library, name, row["ours"], row.get("fields", {}), row.get("kwargs", {}),
-                      *_released(**{key: row.get(key, usual[key]) for key in usual}))
+                      *_released(**{key: row.get(key, usual[key]) for key in usual}), table.get("folded", False))
                  for name, row in table["models"].items())
 
 
