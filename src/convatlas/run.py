@@ -109,6 +109,12 @@ class Preprocess(Record):
         None, description="the values of black and white in images of more than 8 bits, as data.range was understood; "
         "None: 0 and 65535 of whole numbers, 0 and 1 of floats")
 
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _of_all_channels(cls, value: Any) -> Any:
+        """One number serves all channels."""
+        return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
 
 MEASURED = ("channel", "pixel_mean", "zca")     # kinds of preprocess.fit that need tensors, kept with the weights
 

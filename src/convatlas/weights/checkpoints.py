@@ -107,7 +107,7 @@ def _with_theirs(card: Card, theirs: Card, provenance: Provenance) -> Card:
 
 
 def _of_others(model: Convnet, opened: Opened, known: Recognized) -> tuple[Card, str]:
-    """What is known of weights that others trained, on the card of the network they are loaded into; and a sentence on
+    """The card of the network that weights of others are loaded into, with all that is known of them; and a sentence on
     how their pictures were prepared.
     """
     way = _prepared(opened, known)

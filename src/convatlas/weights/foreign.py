@@ -75,10 +75,17 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
                                  "which, by a file of its tensors alone")
         if fits:
             view, best = fits[0]
-            return _with_head(view.named(found, _chosen(found, best, build, given or {}, named)), view, found.shapes)
+            return _with_head(_named(_chosen(found, best, build, given or {}, named), view, found), view, found.shapes)
     if ours is None:
         raise ConvatlasError(_unknown(found, None))
     return _unnamed(found, build, ours, given or {}, by_order)
+
+
+def _named(known: Recognized, view: View, found: Foreign) -> Recognized:
+    """The network recognised in a view, with the names that its tensors have in the file."""
+    pairs = {view.names[name]: new for name, new in known.pairs.items()}
+    left = tuple(name for name in found.tensors if name not in pairs)
+    return replace(known, pairs=pairs, left=left, notes=(*view.notes, *known.notes))
 
 
 def _best(found: Foreign, view: View, fitting: Sequence[Recognized]) -> list[Recognized]:
@@ -119,8 +126,8 @@ def _fitting(theirs: tables.Shapes, build: Build, ours: str | None, family: str 
 
 
 def _with_head(known: Recognized, view: View, theirs: tables.Shapes) -> Recognized:
-    """Where the file lacks the classifier: what stands in its place. One linear layer called after it, as `fc.1` of
-    (dropout, linear) for `fc`, or behind the network in a sequence, is taken for it.
+    """The network with what stands in the place of its classifier, if the file lacks that. One linear layer called
+    after it, as `fc.1` of (dropout, linear) for `fc`, or behind the network in a sequence, is taken for it.
     """
     if known.num_classes or any(new.startswith("head.classifier") for new in known.pairs.values()):
         return known
@@ -184,7 +191,7 @@ def _unnamed(found: Foreign, build: Build, ours: str, given: Mapping[str, Any], 
     if known is None or not by_order:
         hint = f"; they could be {BY_ORDER}: by_order=True (--by-order) does it" if known is not None else ""
         raise ConvatlasError(_unknown(found, ours) + hint)
-    return whole.named(found, known)
+    return _named(known, whole, found)
 
 
 def _by_order(form: str, shapes: tables.Shapes, build: Build, ours: str, given: Mapping[str, Any]) -> Recognized | None:

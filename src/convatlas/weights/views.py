@@ -4,12 +4,8 @@ teachers and students, whatever stands before all.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from .files import Foreign
-
-if TYPE_CHECKING:
-    from .foreign import Recognized
 
 Shapes = Mapping[str, tuple[int, ...]]
 BETWEEN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -28,13 +24,6 @@ class View:
     def shapes(self, found: Foreign) -> dict[str, tuple[int, ...]]:
         """Of each tensor."""
         return {name: tuple(found.tensors[was].shape) for name, was in self.names.items()}
-
-    def named(self, found: Foreign, known: "Recognized") -> "Recognized":
-        """What was recognised in this view, with the names that the file has."""
-        pairs = {self.names[name]: new for name, new in known.pairs.items()}
-        # in order: the network's, then what lies beside it
-        left = tuple(name for name in found.tensors if name not in pairs)
-        return replace(known, pairs=pairs, left=left, notes=(*self.notes, *known.notes))
 
     def without(self, names: Mapping[str, str], note: str) -> "View":
         """The view with its names changed."""
