@@ -18,11 +18,13 @@ from .own import conventions as conventions
 from .own import find as find
 from .own import is_ours as is_ours
 from .own import of_network as of_network
+from .own import prepared as prepared
 from .own import read_card as read_card
 from .own import save as save
 from .pretrained import Pretrained as Pretrained
 from .pretrained import catalog as catalog
 from .pretrained import of_file as of_file
+from .pretrained import published as published
 from .tables import Peer as Peer
 from .tables import libraries as libraries
 from .tables import peers as peers_of
@@ -31,5 +33,5 @@ from .tables import rules as rules_of
 __all__ = [
     "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported",
     "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of",
-    "read", "read_card", "recognise", "rules_of", "save",
+    "prepared", "published", "read", "read_card", "recognise", "rules_of", "save",
 ]
