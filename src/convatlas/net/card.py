@@ -128,6 +128,7 @@ class Card:
     classes: tuple[str, ...] = ()                       # names, where the weights know them
     # how a picture becomes the network's input; None: as its recipe says
     preprocess: Preprocess | None = None
+    foreign: bool = False       # weights of others, who prepared pictures in a way that only `preprocess` can tell
     fitted: Mapping[str, Tensor] = field(default_factory=dict, repr=False)      # measured for it on the training images
     loss: Loss | None = None                            # what it was trained with, which says what a score means
     folded: Folded | str | None = None                  # what `convatlas.fold` did; in words where it was done before
@@ -146,7 +147,7 @@ class Card:
             "network": f"{self.model} {_listed(self.fields)}".rstrip(),
             "classes": f"{count}: {names}" if count else "without names",
             "preprocess": _listed(self.preprocess.model_dump(exclude_none=True)) if self.preprocess
-            else "as its recipe says",
+            else "not known" if self.foreign else "as its recipe says",
             "fitted": ", ".join(self.fitted),
             "loss": self.loss and _listed({"name": self.loss.name, **self.loss.model_dump(exclude_defaults=True)}),
             "folded": self.folded,

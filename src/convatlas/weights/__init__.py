@@ -23,6 +23,7 @@ from .own import save as save
 from .pretrained import Pretrained as Pretrained
 from .pretrained import catalog as catalog
 from .pretrained import of_file as of_file
+from .pretrained import published as published
 from .tables import Peer as Peer
 from .tables import libraries as libraries
 from .tables import peers as peers_of
@@ -31,5 +32,5 @@ from .tables import rules as rules_of
 __all__ = [
     "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported",
     "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of",
-    "read", "read_card", "recognise", "rules_of", "save",
+    "published", "read", "read_card", "recognise", "rules_of", "save",
 ]

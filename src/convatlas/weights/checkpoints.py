@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from ..net.meta import blank
 from ..net.model import Convnet
 from ..net.registry import Variant
 from ..net.segmenter import Segmenter
+from ..run import Preprocess
 from . import Foreign, Pretrained, Recognized, Report
 
 __all__ = ["arch", "convert_weights", "explain_weights", "load", "load_weights", "save"]
@@ -114,6 +115,48 @@ def _provenance(opened: Opened, report: Report) -> Provenance:
     return replace(opened.card.provenance if opened.card else Provenance(), report=report)
 
 
+class Prepared(NamedTuple):
+    """The preparation of pictures for weights of others."""
+
+    preprocess: Preprocess | None       # None: not known
+    image_size: int | None              # where it is told
+    told: str                           # the source
+
+
+def _prepared(opened: Opened, known: Recognized) -> Prepared:
+    """As the file's published name says, else as all releases agree that these tensors may be of.
+
+    A network of other classes was trained by somebody else, and of its pictures nothing is known. Crops may differ
+    among releases; the first stands for all.
+    """
+    ways = [Prepared(each.preprocess, each.image_size, each.source)
+            for peer in known.same for each in peer.releases
+            if known.num_classes in (each.classes or (registry.variant(peer.ours).spec.num_classes,))]
+    ways += [Prepared(each.preprocess, None, f"{each.id} of {each.ours}")
+             for peer in known.same for each in weights.published(peer.library, peer.name, known.num_classes)]
+    if opened.known is not None:
+        ways = [Prepared(opened.known.preprocess, None, opened.known.id)]
+    colors = {way.preprocess.model_dump_json(include={"mean", "std", "fit"}) for way in ways if way.preprocess}
+    if len(colors) != 1:
+        why = f", for releases of this network differ ({ways[0].told}; {ways[-1].told})" if ways else ""
+        return Prepared(None, None, f"how pictures were prepared for them is not known{why}")
+    first, crops = ways[0], {way.preprocess and (way.preprocess.crop_pct, way.preprocess.interpolation)
+                             for way in ways}
+    return first._replace(told=f"pictures are prepared as for {first.told}"
+                          + ("; other releases differ in the crop alone" if len(crops) > 1 else ""))
+
+
+def _for_channels(preprocess: Preprocess, channels: int) -> Preprocess:
+    """Of a first convolution that was adapted to another number of channels (`foreign.channels`)."""
+    def adapted(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is None or len(values) in (1, channels):
+            return values
+        return ((sum(values) / len(values),) if channels == 1
+                else tuple(values[i % len(values)] for i in range(channels)))
+
+    return preprocess.model_copy(update={"mean": adapted(preprocess.mean), "std": adapted(preprocess.std)})
+
+
 def _recognized(opened: Opened, wanted: Variant | None, given: Mapping[str, Any],
                 places: Mapping[str, Tensor] | None = None) -> Recognized:
     """Whose tensors these are; of our own files, which say so, only that they are `name`'s."""
@@ -131,8 +174,11 @@ def _recognized(opened: Opened, wanted: Variant | None, given: Mapping[str, Any]
 def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) -> tuple[Convnet, Report]:
     """Built for the weights, filled with them, and knowing what they know."""
     card, known = opened.card, _recognized(opened, wanted, fields)
+    way = _prepared(opened, known)
+    sized = {"image_size": way.image_size} if way.image_size else {}
     changed = {**known.peer.fields, **fields} if card else {"num_classes": known.num_classes,
-                                                            "in_chans": known.in_chans, **known.peer.fields, **fields}
+                                                            "in_chans": known.in_chans, **sized, **known.peer.fields,
+                                                            **fields}
 
     def build() -> Convnet:
         made = registry.build(known.peer.ours, changed)
@@ -146,9 +192,11 @@ def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) 
     own = model.card
     if card is not None:
         own = replace(card, spec=own.spec, classes=card.classes if len(card.classes) == model.num_classes else ())
-    elif opened.known is not None:
-        named = model.num_classes == known.num_classes == opened.known.classes == IMAGENET
-        own = replace(own, preprocess=opened.known.preprocess, classes=imagenet() if named else ())
+    else:
+        named = opened.known and model.num_classes == known.num_classes == opened.known.classes == IMAGENET
+        own = replace(own, preprocess=way.preprocess and _for_channels(way.preprocess, model.in_chans), foreign=True,
+                      classes=imagenet() if named else ())
+        report = replace(report, notes=(*report.notes, way.told))
     model.card = replace(own, provenance=_provenance(opened, report))
     return model, report
 

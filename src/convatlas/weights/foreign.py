@@ -17,6 +17,8 @@ from .tables import Peer
 
 SYNONYMS = {"gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean",
             "moving_variance": "running_var"}
+BGR = ("blue", "green", "red")
+BGR_TURNED = f"it took {', '.join(BGR)}, and takes {', '.join(reversed(BGR))} here"
 Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fields) → network
 
 
@@ -32,6 +34,7 @@ class Recognized:
     others: tuple[Peer, ...]        # networks of the same tensors that compute another function
     missing: int = 0                # of the classifier's tensors, those that the file lacks
     note: str = ""                  # how they were recognised, if not by their names
+    same: tuple[Peer, ...] = ()     # networks of the same tensors that compute the same, `peer` among them
 
 
 def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,
@@ -131,7 +134,7 @@ def _chosen(found: Foreign, best: list[Recognized], build: Build, given: Mapping
     for each in best:
         kinds.setdefault(repr(sorted(each.peer.fields.items())), each)
     if len(kinds) == 1:
-        return best[0]
+        return replace(best[0], same=tuple(each.peer for each in best))
     asked = {key: given[key] for each in best for key in each.peer.fields if key in given}
     agree = [each for each in kinds.values() if asked and _has(each.peer, asked, build)]
     words = (named, found.meta.get("arch"), found.meta.get("architecture"), found.where.rpartition("/")[2])
@@ -142,7 +145,8 @@ def _chosen(found: Foreign, best: list[Recognized], build: Build, given: Mapping
         options = "; ".join(f"{each.peer.library}'s {each.peer.name} ({_fields(each.peer)})" for each in kinds.values())
         raise ConvatlasError(f"{found.where} has the tensors of several networks that compute different things: "
                              f"{options}. Give these fields to create_model, or name the file after the network")
-    return replace(one, others=tuple(each.peer for each in kinds.values() if each.peer.fields != one.peer.fields))
+    return replace(one, others=tuple(each.peer for each in kinds.values() if each.peer.fields != one.peer.fields),
+                   same=tuple(each.peer for each in best if each.peer.fields == one.peer.fields))
 
 
 def _has(peer: Peer, asked: Mapping[str, Any], build: Build) -> bool:
@@ -195,8 +199,12 @@ def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
                 rows.append(Row(name, "", "kept", "the file has no such tensor; it is newly initialised"))
             continue
         tensor, origin = found.tensors[theirs[name]], theirs[name]
+        turned = name == first and known.peer.bgr and tensor.shape[1] == len(BGR)
+        if turned:
+            tensor = tensor.flip(1)
+            rows.append(Row(name, origin, "adapted", BGR_TURNED))
         if tuple(tensor.shape) == tuple(place.shape):
-            rows.append(Row(name, origin, "loaded"))
+            rows += [] if turned else [Row(name, origin, "loaded")]
         elif tables.alike(tuple(tensor.shape), tuple(place.shape)):
             tensor = tensor.reshape(place.shape)
             rows.append(Row(name, origin, "reshaped", f"{_by(found.tensors[origin])} as {_by(place)}"))

@@ -41,7 +41,7 @@ class Meta(Record):
     fields: dict[str, Any] = Field({})      # what differs from the registered specification
     folded: bool = False                    # its tensors are those of convatlas.fold's result
     classes: tuple[str, ...] = ()
-    preprocess: Preprocess = Preprocess()
+    preprocess: Preprocess | None = Preprocess()        # None: others trained it, and it is not known
     loss: Loss = Loss()                     # which gives the scores their meaning
     data: str = ""
     metrics: dict[str, float] = Field({})
@@ -50,24 +50,32 @@ class Meta(Record):
 
 def conventions(card: Card) -> tuple[Preprocess, Loss]:
     """Conventions of input and scores: how pictures are prepared and what a score means; the card's own, else its
-    recipe's.
+    recipe's. Raises ConvatlasError where others trained the weights and did not say how pictures are prepared.
     """
     usual = recipe(registry.variant(card.model).recipe)
+    if card.foreign and card.preprocess is None:
+        origin = f"the weights from {card.provenance.report.where}" if card.provenance.report else "these weights"
+        raise ConvatlasError(f"how pictures were prepared for {origin} is not known: give their mean and deviation (of "
+                             "pixels in [0, 1], red, green, blue) with --set preprocess.mean=R,G,B --set "
+                             "preprocess.std=R,G,B (in Python preprocess={'mean': …, 'std': …}) to predict or eval, or "
+                             "once and for all to `convatlas weights convert FILE OUT.safetensors --to convatlas`")
     return card.preprocess or usual.preprocess, card.loss or usual.loss
 
 
 def written(card: Card) -> Meta:
     """A card as it is written into a file."""
-    (preprocess, loss), was = conventions(card), card.provenance
+    usual, was = recipe(registry.variant(card.model).recipe), card.provenance
+    preprocess = card.preprocess or (None if card.foreign else usual.preprocess)
     return Meta(model=card.model, fields=card.fields, folded=card.folded is not None, classes=card.classes,
-                preprocess=preprocess, loss=loss, data=was.data, metrics=dict(was.metrics),
+                preprocess=preprocess, loss=card.loss or usual.loss, data=was.data, metrics=dict(was.metrics),
                 versions={"convatlas": __version__, "torch": torch.__version__})
 
 
 def read_back(meta: Meta, fitted: Mapping[str, Tensor]) -> Card:
     """The card that was written into a file."""
     return replace(registry.card(meta.model, meta.fields), classes=meta.classes, preprocess=meta.preprocess,
-                   fitted=fitted, loss=meta.loss, folded="as loaded" if meta.folded else None,
+                   foreign=meta.preprocess is None, fitted=fitted, loss=meta.loss,
+                   folded="as loaded" if meta.folded else None,
                    provenance=Provenance(meta.data, meta.metrics, meta.versions))
 
 

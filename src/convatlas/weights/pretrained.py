@@ -53,6 +53,12 @@ def catalog() -> tuple[Pretrained, ...]:
     return tuple(found)
 
 
+def published(library: str, network: str, classes: int) -> tuple[Pretrained, ...]:
+    """Those of a library's network with as many classes."""
+    return tuple(each for each in catalog()
+                 if (each.id.partition("/")[0], each.network, each.classes) == (library, network, classes))
+
+
 def _read(ours: str, row: Mapping[str, Any]) -> Pretrained:
     colors = {name: tuple(row[name]) for name in ("mean", "std") if name in row}
     return Pretrained(ours=ours, **{**row, **colors})

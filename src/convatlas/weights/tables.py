@@ -4,6 +4,12 @@ A rule `layer{a}.{b}.conv1 = stages.{a-1}.{b}.branch.reduce.conv` stands for mod
 names; with a colon before the equals sign it stands for one tensor. Where a name fits several rules, the network at
 hand decides: each of its tensors has one name. The rules were found by running both networks
 (benchmarks/name_tables.py), and tests compare their scores.
+
+A library, or one of its networks, also has `preprocess`, how its release prepared pictures, and `source`, where that
+stands: mean and std in the order red, green, blue, of pixels in [0, 1]; crop_pct, interpolation and image_size where
+the source tells them; `classes`, the releases' numbers of classes (left out: the number that our network has by
+default); `channels: bgr` where the network takes blue first. Where releases differ it is a list. What stands nowhere is
+left out: then nobody knows.
 """
 
 import re
@@ -14,10 +20,20 @@ from importlib.resources import files
 from itertools import islice
 from typing import Any
 
-from ..run import read_yaml
+from ..run import Preprocess, read_yaml
 
 LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Release:
+    """The preparation of pictures for weights that a library gave away."""
+
+    preprocess: Preprocess
+    source: str                         # file and line it comes from
+    classes: tuple[int, ...] = ()       # of the weights it holds for; empty: as many as our network has by default
+    image_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,8 @@ class Peer:
     ours: str
     fields: Mapping[str, Any] = field(default_factory=dict)     # of our specification, which make it the same function
     kwargs: Mapping[str, Any] = field(default_factory=dict)     # that it is built with there
+    releases: tuple[Release, ...] = ()
+    bgr: bool = False                                           # its first convolution takes blue, green, red
 
 
 @dataclass(frozen=True)
@@ -74,10 +92,24 @@ def rules(family: str, library: str, model: str) -> tuple[Rule, ...]:
                              if model in table["models"])))
 
 
+@cache
 def peers(family: str, library: str) -> tuple[Peer, ...]:
     """The networks of the library that are ours."""
-    return tuple(Peer(library, name, row["ours"], row.get("fields", {}), row.get("kwargs", {}))
-                 for name, row in _table(family)[library]["models"].items())
+    table = _table(family)[library]
+    usual = {key: table.get(key) for key in ("preprocess", "source")}
+    return tuple(Peer(library, name, row["ours"], row.get("fields", {}), row.get("kwargs", {}),
+                      *_released(**{key: row.get(key, usual[key]) for key in usual}))
+                 for name, row in table["models"].items())
+
+
+def _released(preprocess: Any, source: str | None) -> tuple[tuple[Release, ...], bool]:
+    """The releases that a table tells of, and whether they take blue first."""
+    rows = preprocess if isinstance(preprocess, list) else [preprocess] if preprocess else []
+    bgr = {row.get("channels") == "bgr" for row in rows} == {True}
+    apart = ("classes", "image_size", "channels", "source")
+    return tuple(Release(Preprocess(**{key: value for key, value in row.items() if key not in apart}),
+                         row.get("source", source or ""), tuple(row.get("classes", ())), row.get("image_size"))
+                 for row in rows), bgr
 
 
 @cache
