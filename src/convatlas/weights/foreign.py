@@ -11,7 +11,7 @@ from ..errors import ConvatlasError
 from ..net.card import Report as Report
 from ..net.card import Row as Row
 from ..net.meta import blank
-from . import tables
+from . import caffe, tables
 from .files import Foreign
 from .tables import Peer
 
@@ -45,9 +45,10 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
     epsilon, TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata or its name
     decide. Raises ConvatlasError where none fits, or several do.
     """
+    given = {**found.fields, **(given or {})}
     fitting = list(_fitting(found, build, ours, family))
     if not fitting and ours is not None:
-        return _by_order(found, build, ours, given or {})
+        return _by_order(found, build, ours, given)
     if not fitting:
         raise ConvatlasError(_unknown(found, ours))
     least = min(len(each.left) + each.missing for each in fitting)
@@ -55,7 +56,7 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
     if len({each.peer.ours for each in best}) > 1:
         names = ", ".join(sorted({each.peer.ours for each in best}))
         raise ConvatlasError(f"{found.where} could be any of {names}: say which, create_model(NAME, weights=…)")
-    return _chosen(found, best, build, given or {}, named)
+    return _chosen(found, best, build, given, named)
 
 
 def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognized]:
@@ -98,7 +99,7 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
     places = {name: shape for name, shape in _places(build, ours, given).items()
               if not name.endswith("num_batches_tracked")}
     theirs = {name: shape for name, shape in found.shapes.items() if not name.endswith("num_batches_tracked")}
-    if found.format in ("safetensors", "keras") or len(theirs) != len(places):
+    if found.format in ("safetensors", "keras", "caffe") or len(theirs) != len(places):
         raise ConvatlasError(_unknown(found, ours))
     pairs = dict(zip(theirs, places, strict=True))
     for name, new in pairs.items():
@@ -188,6 +189,8 @@ def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
     convolution's kernels (to one), or repeats them in turn, scaled to keep the sum. Raises ConvatlasError where a
     tensor does not fit.
     """
+    if found.layers:
+        caffe.check(found.where, found.layers, model, known.pairs)
     places, rows, state = model.state_dict(), list[Row](), dict[str, Tensor]()
     first = _first({name: tuple(tensor.shape) for name, tensor in places.items()})
     theirs = {new: name for name, new in known.pairs.items()}
