@@ -14,6 +14,7 @@ from convatlas.parts import bilinear_up
 # conv1_1 pads 99 more than it usually does, fc6 begins 3 cells in
 VGG16 = ((32, 12.5), (16, 7.5 - 99), (8, 3.5 - 99))
 ALEXNET = ((32, 13.0),)                                 # conv1 centre 5 − 100, each pool's 1 cell in, fc6's 2.5
+GOOGLENET = ((32, 30.0 - 97),)                          # conv1 pads 97 more than it usually does, four pools' 1 cell in
 
 
 @pytest.mark.parametrize(("kernel", "stride"), [(4, 2), (16, 8), (32, 16), (64, 32)])
@@ -42,7 +43,8 @@ def cells(count, step, first):
 
 @pytest.mark.parametrize(("spec", "geometry", "counts"), [
     (FCN(), VGG16, (16,)), (FCN(stride=16), VGG16, (16, 44)), (FCN(stride=8), VGG16, (16, 44, 88)),
-    (FCN("alexnet"), ALEXNET, (16,))], ids=["32s", "16s", "8s", "alexnet"])
+    (FCN("alexnet"), ALEXNET, (16,)), (FCN("caffenet"), ALEXNET, (16,)), (FCN("googlenet"), GOOGLENET, (21,))],
+    ids=["32s", "16s", "8s", "alexnet", "caffenet", "googlenet"])
 def test_every_score_lands_on_its_pixel(spec, geometry, counts):
     """Maps that hold their cells' image coordinates must give each pixel its own coordinate, once per map."""
     scores = Scores(spec, 0, 1).double()
@@ -88,7 +90,31 @@ def test_on_one_window_it_is_the_classifier(name, backbone, size, pad):
     torch.testing.assert_close(fc7.flatten(1), expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
 
-@pytest.mark.parametrize("name", ["fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16", "fcn32s_alexnet"])
+def test_googlenet_is_slid_without_its_mean_and_its_side_classifiers():
+    """From a classifier with them; the maps of a padded image are the classifier's own."""
+    net = convatlas.create_model("fcn32s_googlenet").eval()
+    single = convatlas.create_model("googlenet", num_classes=7).eval()
+    net.load_encoder(single)
+    x = torch.randn(1, 3, 48, 60)
+    with torch.inference_mode():
+        maps, expected = net.forward_features(x), single.forward_features(F.pad(x, (97,) * 4))
+    assert maps.shape == expected.shape and expected.std() > 0
+    torch.testing.assert_close(maps, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+    assert not any("aux" in name for name in net.state_dict()) and net.stages[-1].drop.p == 0.4
+
+
+def test_caffenet_pools_before_it_normalises():
+    with torch.device("meta"):
+        net = convatlas.create_model("fcn32s_caffenet")
+    order = [name for stage in (net.stem, *net.stages[:4]) for name, _ in stage.named_children()]
+    assert order == ["conv1", "act1", "pool1", "norm1", "conv2", "act2", "pool2", "norm2", "conv3", "act3", "conv4",
+                     "act4", "conv5", "act5"]
+    norm = net.stages[1].norm1
+    assert (norm.size, norm.alpha, norm.beta, norm.k) == (5, 1e-4 / 5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize("name", ["fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16", "fcn32s_alexnet", "fcn32s_caffenet",
+                                  "fcn32s_googlenet"])
 def test_scores_are_as_large_as_the_image(name):
     with torch.device("meta"):
         net = convatlas.create_model(name)

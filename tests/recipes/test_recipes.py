@@ -51,6 +51,8 @@ PUBLISHED = {
     "efficientnet":        ("rmsprop_tf", 0.256, 0.9,  1e-5,   4096, 350),
     "unet":                ("sgd_caffe",  1e-3,  0.99, 0.0,    1,    600),
     "fcn":                 ("sgd_caffe",  1e-10, 0.99, 5e-4,   1,    100_000 / 8_498),
+    "fcn_alexnet":         ("sgd_caffe",  1e-4,  0.9,  5e-4,   20,   100_000 * 20 / 8_498),
+    "fcn_googlenet":       ("sgd_caffe",  5e-5,  0.9,  5e-4,   20,   175),
     "repvgg":              ("sgd",        0.1,   0.9,  1e-4,   256,  120),
     "repvgg_200":          ("sgd",        0.1,   0.9,  1e-4,   256,  200),
     "convnext":            ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
@@ -136,7 +138,8 @@ def test_what_it_is_and_where_it_departs_is_written(name):
     assert all(len(line) <= 130 for line in about(name).splitlines())
 
 
-@pytest.mark.parametrize("name", ["alexnet", "vgg", "nin", "googlenet", "fcn", "repvgg", "repvgg_200", "mobilenet_v1"])
+@pytest.mark.parametrize("name", ["alexnet", "vgg", "nin", "googlenet", "fcn", "fcn_alexnet", "fcn_googlenet", "repvgg",
+                                  "repvgg_200", "mobilenet_v1"])
 def test_every_group_has_parameters(name):
     """A pattern that fits no parameter would change nothing, silently."""
     from fnmatch import fnmatchcase
@@ -190,6 +193,8 @@ SMALL = {
 PIXELWISE = {       # their labels are pictures: network, fields, images per step
     "unet": ("unet", {"widths": [4, 8], "padding": "same", "image_size": 32}, 1),
     "fcn": ("fcn32s_alexnet", {"image_size": 64}, 1),
+    "fcn_alexnet": ("fcn32s_caffenet", {"image_size": 64}, 2),
+    "fcn_googlenet": ("fcn32s_googlenet", {"image_size": 64}, 2),
 }
 QUICK = {"resnet_cifar", "convnext", "slak", "lenet5_lm", "mobilenet_v3"}
 
@@ -223,7 +228,8 @@ def test_two_steps(name, tmp_path):
     assert any(not torch.equal(start[key], after[key]) for key in start)
 
 
-@pytest.mark.parametrize("name", ["unet", pytest.param("fcn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [name if name == "unet" else pytest.param(name, marks=pytest.mark.slow)
+                                  for name in PIXELWISE])
 def test_two_steps_on_pixels(name, tmp_path):
     from PIL import Image
 

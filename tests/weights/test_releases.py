@@ -23,7 +23,7 @@ from convatlas.net.fold import fold_structure
 from convatlas.weights import files, foreign, tables
 from parity import randomized
 
-WRITTEN_BY_COMPARING = ("torchvision", "timm", "keras")     # those of benchmarks/name_tables.py, and test_keras.py's
+WRITTEN_BY_COMPARING = ("torchvision", "timm", "keras", "caffe")   # tested in tests of their own
 
 
 def conv(cin, cout, kernel=1, stride=1, groups=1, bias=False):

@@ -5,7 +5,8 @@ Idea    A large convolutional network made trainable: rectified linear units, tw
 Mirrors Section 3.5 and Figure 2: kernels per layer, which layers see both GPUs' maps (groups 1) or one's (groups 2).
 Departs The input is 227×227: with the 224 that the paper prints, (224 − 11)/4 is no integer. Response normalisation is
         the printed formula over all maps; the authors' code divides α by n (`lrn="code"`) and each GPU saw its own half
-        (`lrn_groups=2`). An image of another size is pooled to the 6×6 that the fully connected layers read.
+        (`lrn_groups=2`); Caffe's replica has k = 1 besides (`lrn="caffe"`), and CaffeNet pools before it normalises
+        (`lrn="caffenet"`). An image of another size is pooled to the 6×6 that the fully connected layers read.
 """
 
 from collections import OrderedDict
@@ -48,11 +49,13 @@ def gaussian_linear(cin: int, cout: int, bias: float = 0.0) -> nn.Linear:
 class AlexNet:
     """`pool_kernel` 3 overlaps, 2 does not; `lrn` none takes the normalisation away; `groups` 1 joins the two GPUs.
 
+    `lrn` paper: k = 2, α = 10⁻⁴; code: α/5; caffe: α/5 and k = 1; caffenet: caffe's, behind the pool.
+
     `stem` "cifar" makes conv1 3×3 with stride 1.
     """
 
     table: tuple[Row, ...] = SECTION_3_5
-    lrn: Literal["paper", "code", "none"] = "paper"
+    lrn: Literal["paper", "code", "caffe", "caffenet", "none"] = "paper"
     lrn_groups: int = 1
     pool_kernel: int = 3
     groups: int = 2
@@ -82,13 +85,19 @@ class AlexNet:
             conv = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad, groups=min(row.groups, self.groups))
             gaussian_(conv, 0.01, row.bias)
             parts[-1] += [(f"conv{i}", conv), (f"act{i}", self.squash())]
-            if i in (1, 2) and self.lrn != "none":
-                alpha = 1e-4 if self.lrn == "paper" else 1e-4 / 5
-                parts[-1].append((f"norm{i}", LocalResponseNorm(5, alpha, 0.75, 2.0, self.lrn_groups)))
+            norm = [(f"norm{i}", self.norm())] if i in (1, 2) and self.lrn != "none" else []
+            if self.lrn != "caffenet":
+                parts[-1] += norm
             if i in (1, 2, 5):
                 parts.append([(f"pool{i}", nn.MaxPool2d(self.pool_kernel, 2))])
+            if self.lrn == "caffenet":
+                parts[-1] += norm
             cin = row.kernels
         return parts
+
+    def norm(self) -> nn.Module:
+        alpha, k = 1e-4 if self.lrn == "paper" else 1e-4 / 5, 2.0 if self.lrn in ("paper", "code") else 1.0
+        return LocalResponseNorm(5, alpha, 0.75, k, self.lrn_groups)
 
     def squash(self) -> nn.Module:
         return nn.ReLU() if self.act == "relu" else nn.Tanh()

@@ -2,25 +2,43 @@
 
 Idea    A classifier's fully connected layers are convolutions as large as their input: slid over a larger image they
         give a coarse map of scores, which finer maps refine and bilinear up-sampling returns to the image's size.
-Mirrors Section 4.2, Figure 3 and the authors' VOC networks: strides, kernels and crops of every up-sampling.
+Mirrors Section 4.1 and 4.2, Figure 3 and the authors' VOC networks: strides, kernels and crops of every up-sampling.
 Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the paper, and so we, learn those in between
-        and fix the last. FCN-AlexNet normalises as our `alexnet` does, the authors' as Caffe's does (k = 1, α divided
-        by 5). The backbone begins as its own paper says, where the authors begin with its trained weights.
+        and fix the last. What the paper calls FCN-AlexNet is on CaffeNet, which pools before it normalises, with k = 1
+        and α divided by 5: that is `fcn32s_caffenet`; `fcn32s_alexnet` is on AlexNet as its own paper prints it.
+        FCN-GoogLeNet was never released: as in the networks that were, the first convolution pads 100; the up-sampling
+        kernel is AlexNet's, for with 64 no crop lands on whole pixels. It is without average pooling and side
+        classifiers, as section 4.1 says. The backbone begins as its own paper says, where the authors begin with its
+        trained weights.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
-from typing import Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..net.model import Convnet
 from ..net.registry import build, register
 from ..net.segmenter import Decoder, Segmenter
 from ..parts import bilinear_up, crop
+
+
+class Backbone(NamedTuple):
+    variant: str
+    fields: Mapping[str, Any]
+
+
+BACKBONES = {
+    "vgg16":     Backbone("vgg16", {}),
+    "alexnet":   Backbone("alexnet", {}),
+    "caffenet":  Backbone("alexnet", {"lrn": "caffenet"}),
+    "googlenet": Backbone("googlenet", {"aux": False}),
+}
 
 
 class Row(NamedTuple):
@@ -29,10 +47,12 @@ class Row(NamedTuple):
 
 
 VOC = {     # backbone, stride: kernel  crops
-    ("vgg16", 32):   Row(64, (19,)),
-    ("vgg16", 16):   Row(32, (5, 27)),
-    ("vgg16", 8):    Row(16, (5, 9, 31)),
-    ("alexnet", 32): Row(63, (18,)),
+    ("vgg16", 32):     Row(64, (19,)),
+    ("vgg16", 16):     Row(32, (5, 27)),
+    ("vgg16", 8):      Row(16, (5, 9, 31)),
+    ("alexnet", 32):   Row(63, (18,)),
+    ("caffenet", 32):  Row(63, (18,)),
+    ("googlenet", 32): Row(63, (98,)),
 }
 
 
@@ -48,6 +68,7 @@ SKIPS = (   # name   at  channels scale
     Skip("pool4", -3, 512,  0.01),
     Skip("pool3", -5, 256,  0.0001),
 )
+LAST = Skip("inception_5b", -1, 1024, 1.0)      # GoogLeNet's map, which no layer of its own follows
 
 
 def zero_score(cin: int, classes: int) -> nn.Conv2d:
@@ -81,10 +102,10 @@ class Scores(nn.Module):
 
 
 class Skips(Decoder):
-    """Hands the chosen maps to the scores; without classes it is fc7's map, (N, 4096, H/32, W/32)."""
+    """Hands the chosen maps to the scores; without classes it is the last one, fc7's (N, 4096, H/32, W/32)."""
 
     def __init__(self, spec: "FCN") -> None:
-        super().__init__(nn.Identity(), SKIPS[0].channels, spec.num_classes, partial(Scores, spec))
+        super().__init__(nn.Identity(), spec.skips[0].channels, spec.num_classes, partial(Scores, spec))
         self.at = [skip.at for skip in spec.skips]
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]
@@ -108,7 +129,7 @@ class FCN:
     `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all.
     """
 
-    backbone: Literal["vgg16", "alexnet"] = "vgg16"
+    backbone: Literal["vgg16", "alexnet", "caffenet", "googlenet"] = "vgg16"
     stride: Literal[32, 16, 8] = 32
     fusion: Literal["staged", "at_once"] = "staged"
     upsampling: Literal["paper", "fixed", "learned"] = "paper"
@@ -121,12 +142,23 @@ class FCN:
         """Input (N, 3, H, W), output (N, 21, H, W)."""
         if (self.backbone, self.stride) not in VOC:
             raise ValueError(f"FCN: stride = {self.stride} was published for vgg16 only: with {self.backbone} it is 32")
-        net = build(self.backbone, {"in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
+        variant, fields = BACKBONES[self.backbone]
+        net = build(variant, {**fields, "in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
         for module in net.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.ceil_mode = True         # as Caffe's pools
         first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
         first.padding = (100, 100)              # so that the smallest image leaves something for fc6
+        stages = self.googlenet(net.stages) if self.backbone == "googlenet" else self.sliding(net)
+        return Segmenter(self, net.stem, stages, Skips(self), encoder=variant, encoder_fields=fields)
+
+    def googlenet(self, stages: nn.ModuleList) -> list[nn.Module]:
+        """Its own stages, the last one with the classifier's dropout."""
+        *before, last = stages
+        return [*before, nn.Sequential(OrderedDict([*last.named_children(), ("drop", nn.Dropout(self.drop_rate))]))]
+
+    def sliding(self, net: Convnet) -> list[nn.Module]:
+        """Stages that end with the fully connected layers as convolutions."""
         fc6, fc7 = (module for module in net.head.modules() if isinstance(module, nn.Linear))
         # pools as stages of their own: pool3 and pool4 are maps that scores read
         stages = [part for stage in net.stages
@@ -135,7 +167,7 @@ class FCN:
         top = OrderedDict(pool=stages.pop()[0], fc6=convolution(fc6, cin),
                           act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
                           fc7=convolution(fc7, 4096), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
-        return Segmenter(self, net.stem, [*stages, nn.Sequential(top)], Skips(self), encoder=self.backbone)
+        return [*stages, nn.Sequential(top)]
 
     @property
     def row(self) -> Row:
@@ -143,10 +175,14 @@ class FCN:
 
     @property
     def skips(self) -> tuple[Skip, ...]:
-        return SKIPS[: len(self.row.crops)]
+        return (LAST,) if self.backbone == "googlenet" else SKIPS[: len(self.row.crops)]
 
 
 register("fcn32s_vgg16", FCN(), params=134_346_581, macs=181_365_854_976, recipe="fcn")
 register("fcn16s_vgg16", FCN(stride=16), params=134_364_410, macs=181_448_086_272, recipe="fcn")
 register("fcn8s_vgg16", FCN(stride=8), params=134_376_863, macs=181_529_034_048, recipe="fcn")
-register("fcn32s_alexnet", FCN("alexnet"), params=56_954_261, macs=21_424_487_968, recipe="fcn")
+register("fcn32s_alexnet", FCN("alexnet"), params=56_954_261, macs=21_424_487_968, recipe="fcn_alexnet")
+register("fcn32s_caffenet", FCN("caffenet"), params=56_954_261, macs=21_424_487_968, fidelity="authors",
+         recipe="fcn_alexnet")
+register("fcn32s_googlenet", FCN("googlenet", drop_rate=0.4), params=5_995_077, macs=15_708_386_545,
+         recipe="fcn_googlenet")

@@ -92,7 +92,7 @@ class Segmenter(Convnet):
         connected ones as convolutions (Long et al. 2015, Figure 2). Another network is a ConvatlasError.
         """
         given, own = ({name: tensor for name, tensor in net.state_dict().items() if not name.startswith(head)}
-                      for net, head in ((encoder, "head.classifier."), (self, "head.")))
+                      for net, head in ((encoder, ("head.classifier.", "aux.")), (self, "head.")))
         if (encoder.name != self.encoder
                 or [tensor.numel() for tensor in given.values()] != [tensor.numel() for tensor in own.values()]):
             inside = (f"inside it is {self.encoder} for {self.in_chans} channels" if self.encoder

@@ -1,4 +1,5 @@
-"""Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives, Keras's HDF5.
+"""Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives, Keras's HDF5,
+Caffe's .caffemodel.
 
 None is executed. A PyTorch file is read with `weights_only`: besides tensors only what timm's and torchvision's scripts
 save beside them is let through, plain values, argparse's Namespace, NumPy scalars, paths. Anything else in a pickle is
@@ -13,7 +14,7 @@ import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import ConvatlasError
-from . import hdf5
+from . import caffe, hdf5
 
 TORCH = (".pth", ".pt", ".th", ".bin", ".tar", ".ckpt", ".pkl")
 KERAS = (".h5", ".hdf5")
+CAFFE = ".caffemodel"
 WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict",
             "model_state", "model", "net", "network",
             "weights", "params")       # of several, the first: an average is what its run was judged by
@@ -48,6 +50,8 @@ class Foreign:
     tensors: Mapping[str, Tensor]
     meta: Mapping[str, Any] = field(default_factory=dict)       # plain values beside them
     notes: tuple[str, ...] = ()                                 # what was seen through
+    layers: tuple[caffe.Layer, ...] = ()                        # of Caffe's files, which tell what their network does
+    fields: Mapping[str, Any] = field(default_factory=dict)     # and so some of our specification's
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -76,11 +80,13 @@ def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
         return _torch(path)
     if kind in KERAS:
         return _keras(path)
+    if kind == CAFFE:
+        return _caffe(path)
     hints = {".keras": "write its weights with model.save_weights('x.weights.h5')",
-             ".caffemodel": "convert it with Caffe and save the arrays as .npz: nothing that is well kept reads it "
-             "otherwise", ".ckpt-index": "read it with TensorFlow and save the variables as .npz",
+             ".prototxt": "that is the network; its weights are in the .caffemodel",
+             ".ckpt-index": "read it with TensorFlow and save the variables as .npz",
              ".onnx": "an ONNX file is a program, not weights"}
-    known = ", ".join((".safetensors", ".npz", *KERAS, *TORCH))
+    known = ", ".join((".safetensors", ".npz", CAFFE, *KERAS, *TORCH))
     raise ConvatlasError(f"{str(path)!r} is in no format that is read here ({known})"
                          + (f"; {hints[kind]}" if kind in hints else ""))
 
@@ -129,6 +135,13 @@ def _keras(path: Path) -> Foreign:
     except Exception as error:      # on broken bytes h5py raises nearly anything
         raise ConvatlasError(f"{str(path)!r} is not a readable HDF5 file: {_line(error)}") from error
     return _unwrapped(Foreign(str(path), "keras", {}, notes=notes), tensors)
+
+
+def _caffe(path: Path) -> Foreign:
+    """In PyTorch's layout already; the reader's notes say what was moved."""
+    held = caffe.read(path)
+    found = _unwrapped(Foreign(str(path), "caffe", {}, {"arch": held.network}, held.notes), held.tensors)
+    return replace(found, layers=held.layers, fields=held.fields)
 
 
 def _torch(path: Path) -> Foreign:

@@ -16,7 +16,7 @@ from ..net.card import Row as Row
 from ..net.fold import fold_structure
 from ..net.meta import blank
 from ..net.model import Convnet
-from . import tables
+from . import caffe, tables
 from .files import Foreign
 from .tables import Peer
 from .views import View, views
@@ -61,6 +61,7 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
     `by_order` tensors of unknown names are paired with those of `ours` by their order. Raises ConvatlasError where none
     fits, or several do.
     """
+    given = {**found.fields, **(given)}
     if len(found.tensors) > LARGEST:
         raise ConvatlasError(_unknown(found, ours))
     for level in views(found.shapes):
@@ -68,17 +69,17 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
                 if (best := _best(found, view, list(_fitting(view.shapes(found), build, ours, family))))]
         if not fits and ours is not None:
             fits = [(view, [known]) for view in level
-                    if (known := _under_our_names(view.shapes(found), build, ours, given or {}))]
+                    if (known := _under_our_names(view.shapes(found), build, ours, given))]
         if len(fits) > 1:
             parts = " and ".join(repr(view.part) for view, _ in fits)
             raise ConvatlasError(f"{found.where} holds {fits[0][1][0].peer.ours} {len(fits)} times, under {parts}: say "
                                  "which, by a file of its tensors alone")
         if fits:
             view, best = fits[0]
-            return _with_head(_named(_chosen(found, best, build, given or {}, named), view, found), view, found.shapes)
+            return _with_head(_named(_chosen(found, best, build, given, named), view, found), view, found.shapes)
     if ours is None:
         raise ConvatlasError(_unknown(found, None))
-    return _unnamed(found, build, ours, given or {}, by_order)
+    return _unnamed(found, build, ours, given, by_order)
 
 
 def _named(known: Recognized, view: View, found: Foreign) -> Recognized:
@@ -203,7 +204,7 @@ def _by_order(form: str, shapes: tables.Shapes, build: Build, ours: str, given: 
     places = {name: shape for name, shape in _places(build, ours, given).items()
               if not name.endswith("num_batches_tracked")}
     theirs = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
-    if form in ("safetensors", "keras") or len(theirs) != len(places):
+    if form in ("safetensors", "keras", "caffe") or len(theirs) != len(places):
         return None
     pairs = dict(zip(theirs, places, strict=True))
     for name, new in pairs.items():
@@ -297,6 +298,8 @@ def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
     convolution's kernels (to one), or repeats them in turn, scaled to keep the sum. Raises ConvatlasError where a
     tensor does not fit.
     """
+    if found.layers:
+        caffe.check(found.where, found.layers, model, known.pairs)
     places, rows, state = model.state_dict(), list[Row](), dict[str, Tensor]()
     first = _first({name: tuple(tensor.shape) for name, tensor in places.items()})
     theirs = {new: name for name, new in known.pairs.items()}
