@@ -17,14 +17,15 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, ramp
+from ..parts import LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, dilate, ramp
 
 
-def replk_block(channels: int, inner: int, kernel: int, small: int | None, drop: float, norm: MakeNorm) -> nn.Module:
+def replk_block(channels: int, inner: int, kernel: int, small: int | None, dilation: int, drop: float,
+                norm: MakeNorm) -> nn.Module:
     """Norm → 1×1 → K×K depthwise → 1×1, and a shortcut."""
     return Residual(nn.Sequential(OrderedDict(
         norm1=norm(channels), conv1=nn.Conv2d(channels, inner, 1, bias=False), norm2=norm(inner), act1=nn.ReLU(),
-        large=LargeKernel(inner, kernel, small, norm=norm), act2=nn.ReLU(),
+        large=LargeKernel(inner, kernel, small, dilation=dilation, norm=norm), act2=nn.ReLU(),
         conv2=nn.Conv2d(inner, channels, 1, bias=False), norm3=norm(channels))), drop=drop)
 
 
@@ -45,6 +46,7 @@ class RepLKNet:
     small: int | None = 5
     inner: float = 1.0
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
@@ -59,15 +61,18 @@ class RepLKNet:
         rates = ramp(self.drop_path_rate, sum(self.blocks), reach=True)
         cin = self.channels[0]
         stages: list[nn.Module] = []
-        for cout, kernel, blocks in zip(self.channels, self.kernels, self.blocks, strict=True):
+        plan = dilate((1, 2, 2, 2), self.output_stride, 4 if self.stem == "imagenet" else 1)
+        for cout, kernel, blocks, (stride, first, rest) in zip(self.channels, self.kernels, self.blocks, plan,
+                                                               strict=True):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if stages:
                 layers["down"] = nn.Sequential(OrderedDict(
-                    mix=conv_norm(cin, cout, 1, norm=norm), reduce=conv_norm(cout, cout, 3, 2, groups=cout, norm=norm)))
+                    mix=conv_norm(cin, cout, 1, norm=norm), reduce=conv_norm(cout, cout, 3, stride, groups=cout, dilation=first,
+                                                                         norm=norm)))
             pairs: list[nn.Module] = []
             for _ in range(blocks):
                 drop = next(rates)
-                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, drop, norm),
+                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, rest, drop, norm),
                           conv_ffn(cout, 4 * cout, drop, norm)]
             layers["blocks"] = nn.Sequential(*pairs)
             stages.append(nn.Sequential(layers))

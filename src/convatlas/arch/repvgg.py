@@ -16,7 +16,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, RepConv
+from ..parts import PoolKind, RepConv, dilate
 
 A = (2, 4, 14, 1)       # Table 2: layers of stages 2 to 5; the first stage, here the stem, is one layer
 B = (4, 6, 16, 1)
@@ -33,6 +33,7 @@ class RepVGG:
     b: float
     groups: int = 1
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
@@ -48,12 +49,14 @@ class RepVGG:
         stem = layer(RepConv(self.in_chans, cin, 3, 2 if self.stem == "imagenet" else 1, norm=norm))
         stages: list[nn.Module] = []
         number = 0              # of the layer behind the stem, counted from 1
-        for cout, layers in zip(widths, self.layers, strict=True):
+        plan = dilate((2, 2, 2, 2), self.output_stride, 2 if self.stem == "imagenet" else 1)
+        for cout, layers, (stride, first, rest) in zip(widths, self.layers, plan, strict=True):
             stage: list[nn.Module] = []
             for i in range(layers):
                 number += 1
                 groups = self.groups if number % 2 == 0 else 1
-                stage.append(layer(RepConv(cin, cout, 3, 2 if i == 0 else 1, groups=groups, norm=norm)))
+                stage.append(layer(RepConv(cin, cout, 3, 1 if i else stride, groups=groups,
+                                           dilation=rest if i else first, skip=i > 0, norm=norm)))
                 cin = cout
             stages.append(nn.Sequential(*stage))
         return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,

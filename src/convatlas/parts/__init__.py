@@ -13,6 +13,7 @@ from .conv import same_pad as same_pad
 from .convnext import convnext_block as convnext_block
 from .convnext import convnext_init_ as convnext_init_
 from .convnext import convnext_linear as convnext_linear
+from .convnext import patch_down as patch_down
 from .convnext import pool_norm as pool_norm
 from .counted import Counted as Counted
 from .dense import DenseBlock as DenseBlock

@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from .conv import SameConv2d
 from .init import every_conv_, linear
 from .norm import LayerNorm2d, LayerScale
 from .pool import GlobalPool, PoolKind
@@ -38,6 +39,12 @@ def convnext_block(spatial: nn.Module, channels: int, *, layer_scale: float = 1e
         layers["scale"] = LayerScale(channels, layer_scale)
     layers["first"] = Permute(0, 3, 1, 2)
     return Residual(nn.Sequential(layers), drop=drop)
+
+
+def patch_down(cin: int, cout: int, stride: int, dilation: int = 1) -> nn.Conv2d:
+    """ConvNeXt's reduction, a 2×2 convolution of stride 2; of stride 1 it is dilated and padded as TensorFlow's SAME.
+    """
+    return nn.Conv2d(cin, cout, 2, 2) if stride == 2 else SameConv2d(cin, cout, 2, dilation=dilation)
 
 
 def pool_norm(channels: int, pool: PoolKind, eps: float = 1e-6) -> nn.LayerNorm:
