@@ -16,7 +16,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import LocalResponseNorm, gaussian_
+from ..parts import Excite, LocalResponseNorm, gaussian_
 
 
 class Row(NamedTuple):
@@ -48,7 +48,7 @@ def gaussian_linear(cin: int, cout: int, bias: float = 0.0) -> nn.Linear:
 class AlexNet:
     """`pool_kernel` 3 overlaps, 2 does not; `lrn` none takes the normalisation away; `groups` 1 joins the two GPUs.
 
-    `stem` "cifar" makes conv1 3×3 with stride 1.
+    `stem` "cifar" makes conv1 3×3 with stride 1, `excite` weighs each activation's maps.
     """
 
     table: tuple[Row, ...] = SECTION_3_5
@@ -56,6 +56,7 @@ class AlexNet:
     lrn_groups: int = 1
     pool_kernel: int = 3
     groups: int = 2
+    excite: Excite | None = None
     act: Literal["relu", "tanh"] = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     drop_rate: float = 0.5
@@ -82,6 +83,8 @@ class AlexNet:
             conv = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad, groups=min(row.groups, self.groups))
             gaussian_(conv, 0.01, row.bias)
             parts[-1] += [(f"conv{i}", conv), (f"act{i}", self.squash())]
+            if self.excite:
+                parts[-1].append((f"se{i}", self.excite.layer(row.kernels)))
             if i in (1, 2) and self.lrn != "none":
                 alpha = 1e-4 if self.lrn == "paper" else 1e-4 / 5
                 parts[-1].append((f"norm{i}", LocalResponseNorm(5, alpha, 0.75, 2.0, self.lrn_groups)))

@@ -15,6 +15,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
+from ..parts import Excite
 
 
 class Row(NamedTuple):
@@ -36,8 +37,9 @@ TABLE = (     # kernels size stride pad pooled
 
 @dataclass(frozen=True)
 class AlexNetOWT:
-    """torchvision's `alexnet`."""
+    """torchvision's `alexnet`; `excite` weighs each activation's maps."""
 
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"     # "cifar": conv1 is 3×3 with stride 1
     drop_rate: float = 0.5
     num_classes: int = 1000
@@ -53,6 +55,8 @@ class AlexNetOWT:
                 row = row._replace(kernel=3, stride=1, pad=1)
             parts[-1] += [(f"conv{i}", nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad)),
                           (f"act{i}", nn.ReLU())]
+            if self.excite:
+                parts[-1].append((f"se{i}", self.excite.layer(row.kernels)))
             if row.pooled:
                 parts.append([(f"pool{i}", nn.MaxPool2d(3, 2))])
             cin = row.kernels

@@ -16,6 +16,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Excite,
     LayerNorm2d,
     PoolKind,
     conv2d,
@@ -31,12 +32,15 @@ from ..parts import (
 
 @dataclass(frozen=True)
 class ConvNeXt:
-    """`layer_scale` is what the factors of each block's channels start from; 0 takes them away."""
+    """`layer_scale` is what the factors of each block's channels start from; 0 takes them away; `excite` weighs what each MLP
+    gives.
+    """
 
     channels: tuple[int, int, int, int]
     blocks: tuple[int, int, int, int]
     kernel: int = 7
     layer_scale: float = 1e-6
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -61,7 +65,7 @@ class ConvNeXt:
                 layers["down"] = nn.Sequential(OrderedDict(norm=LayerNorm2d(cin, eps), conv=patch_down(cin, cout, stride, first)))
             layers["blocks"] = nn.Sequential(*(
                 convnext_block(conv2d(cout, cout, self.kernel, groups=cout, dilation=rest, bias=True), cout,
-                               layer_scale=self.layer_scale, drop=next(rates), eps=eps) for _ in range(blocks)))
+                               layer_scale=self.layer_scale, drop=next(rates), eps=eps, excite=self.excite) for _ in range(blocks)))
             stages.append(nn.Sequential(layers))
             cin = cout
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv_, linear
+from ..parts import Excite, LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv_, gated, linear
 
 
 class Row(NamedTuple):
@@ -86,10 +86,14 @@ def initialize(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class GoogLeNet:
-    """`aux` False leaves the side classifiers out, which only training uses; `lrn` False the response normalisation."""
+    """`aux` False leaves the side classifiers out, which only training uses; `lrn` False the response normalisation.
+
+    `excite` gates each module's maps.
+    """
 
     aux: bool = True
     lrn: bool = True
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     drop_rate: float = 0.4
@@ -106,7 +110,7 @@ class GoogLeNet:
         for row in TABLE_1:
             if row.opens:
                 parts.append([("pool", pool())] if row.opens == "pool" else [])
-            parts[-1].append((f"inception_{row.name}", inception(cin, row)))
+            parts[-1].append((f"inception_{row.name}", gated(inception(cin, row), row.width, self.excite)))
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin)

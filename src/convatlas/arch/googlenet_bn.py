@@ -19,7 +19,7 @@ from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Parallel, PoolKind, conv_norm, every_conv_, uniform_linear
+from ..parts import Excite, Parallel, PoolKind, conv_norm, every_conv_, gated, uniform_linear
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the network's ε, ReLU
 
@@ -83,9 +83,10 @@ def initialize(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class GoogLeNetBN:
-    """`aux` False leaves the side classifiers out, which only training uses."""
+    """`aux` False leaves the side classifiers out, which only training uses; `excite` gates each module's maps."""
 
     aux: bool = True
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-3
@@ -104,7 +105,7 @@ class GoogLeNetBN:
         for row in TABLE_1:
             if row.opens:
                 parts.append([("pool", pool(row.opens))] if row.opens > 1 else [])
-            parts[-1].append((f"inception_{row.name}", inception(cin, row, conv)))
+            parts[-1].append((f"inception_{row.name}", gated(inception(cin, row, conv), row.width, self.excite)))
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin, conv)

@@ -33,6 +33,7 @@ from ..parts import (
     every_conv_,
     figure_7,
     linear,
+    ramp,
     scaled_residual,
 )
 
@@ -89,6 +90,7 @@ class InceptionResNetV2:
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the authors' decay
     drop_rate: float = 0.2              # "keep 0.8"
+    drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 1000
     in_chans: int = 3
@@ -104,13 +106,16 @@ class InceptionResNetV2:
         cin = drawn(self.in_chans, first)
         stages: list[nn.Module] = [draw(cin, early, norm)]
         cin = drawn(cin, early)
+        drops = ramp(self.drop_path_rate, sum(self.blocks) + code, reach=True)
         for row, times, scale in zip(ROWS, self.blocks, self.scales, strict=True):
             reduce = row.reduce or late
             cin, wide = drawn(cin, reduce), cin
-            blocks = [scaled_residual(cin, row.module, scale, norm=norm, excite=self.excite) for _ in range(times)]
+            blocks = [scaled_residual(cin, row.module, scale, norm=norm, excite=self.excite, drop=next(drops))
+                      for _ in range(times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         if code:        # one more module, neither scaled nor rectified, and a 1×1 convolution
-            plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, excite=self.excite)
+            plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, excite=self.excite,
+                                    drop=next(drops))
             stages.append(nn.Sequential(OrderedDict(block=plain, last=draw(cin, (Conv(1536, 1),), norm))))
             cin = 1536
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,

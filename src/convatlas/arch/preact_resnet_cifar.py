@@ -15,7 +15,18 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, ZeroPad, conv2d, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
+from ..parts import (
+    Excite,
+    PoolKind,
+    ZeroPad,
+    conv2d,
+    he_normal_,
+    preact_basic,
+    preact_bottleneck,
+    preact_unit,
+    ramp,
+    torch_linear,
+)
 
 
 class Row(NamedTuple):
@@ -39,6 +50,8 @@ class PreactResNetCifar:
     unit: Literal["basic", "bottleneck"] = "bottleneck"
     excite: Excite | None = None
     table: tuple[Row, ...] = STAGES
+    drop_path_rate: float = 0.0
+    global_pool: PoolKind = "avg"
     num_classes: int = 10
     in_chans: int = 3
     image_size: int | tuple[int, int] = 32
@@ -47,19 +60,20 @@ class PreactResNetCifar:
         """Input (N, 3, 32, 32), less the mean; scores (N, 10)."""
         width = self.table[0].filters
         stem = conv2d(self.in_chans, width, 3)
-        stages = []
+        stages, drops = [], ramp(self.drop_path_rate, self.n * len(self.table), reach=True)
         for row in self.table:
             cout = row.filters if self.unit == "basic" else 4 * row.filters
-            first = self.residual(width, cout, row.stride, first=True)
-            stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, first=False) for _ in range(self.n - 1))))
+            first = self.residual(width, cout, row.stride, next(drops), first=True)
+            stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, next(drops), first=False)
+                                                 for _ in range(self.n - 1))))
             width = cout
-        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
+        head = pooled(width, self.num_classes, pool=self.global_pool, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
                       classifier=torch_linear)
         model = Convnet(self, stem, stages, head)
         he_normal_(model)
         return model
 
-    def residual(self, cin: int, cout: int, stride: int, *, first: bool) -> nn.Module:
+    def residual(self, cin: int, cout: int, stride: int, drop: float, *, first: bool) -> nn.Module:
         """One unit; a stage's first changes shapes, so that its shortcut reads the activated map."""
         if self.unit == "basic":
             layers = preact_basic(cin, cout, stride)
@@ -69,7 +83,7 @@ class PreactResNetCifar:
             shortcut = conv2d(cin, cout, 1, stride) if cin != cout else None
         if self.excite:
             layers["excite"] = self.excite.layer(cout)
-        return preact_unit(layers, shortcut, shared=first)
+        return preact_unit(layers, shortcut, shared=first, drop=drop)
 
 
 register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"),

@@ -17,16 +17,19 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, dilate, ramp
+from ..parts import Excite, LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, dilate, ramp
 
 
-def replk_block(channels: int, inner: int, kernel: int, small: int | None, dilation: int, drop: float,
-                norm: MakeNorm) -> nn.Module:
+def replk_block(channels: int, inner: int, kernel: int, small: int | None, dilation: int, drop: float, norm: MakeNorm,
+                excite: Excite | None) -> nn.Module:
     """Norm → 1×1 → K×K depthwise → 1×1, and a shortcut."""
-    return Residual(nn.Sequential(OrderedDict(
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
         norm1=norm(channels), conv1=nn.Conv2d(channels, inner, 1, bias=False), norm2=norm(inner), act1=nn.ReLU(),
         large=LargeKernel(inner, kernel, small, dilation=dilation, norm=norm), act2=nn.ReLU(),
-        conv2=nn.Conv2d(inner, channels, 1, bias=False), norm3=norm(channels))), drop=drop)
+        conv2=nn.Conv2d(inner, channels, 1, bias=False), norm3=norm(channels))
+    if excite:
+        layers["excite"] = excite.layer(channels)
+    return Residual(nn.Sequential(layers), drop=drop)
 
 
 def conv_ffn(channels: int, inner: int, drop: float, norm: MakeNorm) -> nn.Module:
@@ -38,13 +41,17 @@ def conv_ffn(channels: int, inner: int, drop: float, norm: MakeNorm) -> nn.Modul
 
 @dataclass(frozen=True)
 class RepLKNet:
-    """`small` is the kernel trained beside each large one, None for none; `inner` widens a RepLK block inside."""
+    """`small` is the kernel trained beside each large one, None for none; `inner` widens a RepLK block inside.
+
+    `excite` weighs what a RepLK block adds; a ConvFFN has no place for it.
+    """
 
     channels: tuple[int, int, int, int]
     kernels: tuple[int, int, int, int] = (31, 29, 27, 13)
     blocks: tuple[int, int, int, int] = (2, 2, 18, 2)
     small: int | None = 5
     inner: float = 1.0
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -72,7 +79,7 @@ class RepLKNet:
             pairs: list[nn.Module] = []
             for _ in range(blocks):
                 drop = next(rates)
-                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, rest, drop, norm),
+                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, rest, drop, norm, self.excite),
                           conv_ffn(cout, 4 * cout, drop, norm)]
             layers["blocks"] = nn.Sequential(*pairs)
             stages.append(nn.Sequential(layers))

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 
 from ..net.model import Convnet
 from ..net.registry import register
-from ..net.resnets import residual_net
+from ..net.resnets import check_drop_path, residual_net
 from ..parts import BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
 
 
@@ -60,6 +60,7 @@ class ResNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
+        check_drop_path(self.shortcut, self.drop_path_rate)
         if self.table.block == "basic":
             block, expansion = partial(basic, option=self.shortcut), 1
         else:

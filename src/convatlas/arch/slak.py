@@ -20,6 +20,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Excite,
     LargeKernel,
     LayerNorm2d,
     PoolKind,
@@ -44,6 +45,7 @@ class SLaK:
     strips: bool = True
     width: float = 1.3
     layer_scale: float = 1e-6
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -71,7 +73,7 @@ class SLaK:
                 layers["down"] = nn.Sequential(OrderedDict(norm=LayerNorm2d(cin), conv=patch_down(cin, cout, stride, first)))
             layers["blocks"] = nn.Sequential(*(
                 convnext_block(LargeKernel(cout, kernel, self.small, strips=self.strips, dilation=rest, norm=norm),
-                               cout, layer_scale=self.layer_scale, drop=next(rates)) for _ in range(blocks)))
+                               cout, layer_scale=self.layer_scale, drop=next(rates), excite=self.excite) for _ in range(blocks)))
             stages.append(nn.Sequential(layers))
             cin = cout
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,

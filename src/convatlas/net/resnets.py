@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 
 from torch import nn
 
+from ..errors import ConvatlasError
 from ..parts import (
     Block,
     BlockExcite,
@@ -46,6 +47,13 @@ class ResidualSpec(Spec, Protocol):
     @property
     def global_pool(self) -> PoolKind:
         """Mean, maximum, or both."""
+
+
+def check_drop_path(shortcut: str, rate: float) -> None:
+    """A ConvatlasError for stochastic depth in a network without shortcuts, where it would do nothing."""
+    if shortcut == "none" and rate:
+        raise ConvatlasError(f"drop_path_rate = {rate:g} drops what a shortcut passes by, and shortcut = 'none' leaves "
+                             "none: give one of them up")
 
 
 def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, expansion: int = 4,

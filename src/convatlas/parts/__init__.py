@@ -25,6 +25,7 @@ from .excite import BlockExcite as BlockExcite
 from .excite import Excite as Excite
 from .excite import SqueezeExcite as SqueezeExcite
 from .excite import excited as excited
+from .excite import gated as gated
 from .fold import Foldable as Foldable
 from .fold import fold_after as fold_after
 from .fold import fold_before as fold_before
