@@ -2,6 +2,8 @@
 felt while it is off.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from convatlas import ConvatlasError
 from convatlas.net import registry
 from convatlas.net.meta import blank
 from convatlas.net.model import Convnet
-from convatlas.parts import DropPath, Excite, ShapesOnly, SqueezeExcite
+from convatlas.parts import ACTS, DropPath, Excite, ShapesOnly, SqueezeExcite
 
 #   one network of each family: its places for a gate, and its shortcuts but for the first, whose rate is 0; counted by
 #   hand from the papers' tables. None: there is no such field.
@@ -31,6 +33,7 @@ PLACES: dict[str, tuple[int | None, int | None]] = {
     **dict.fromkeys(("lecun1989_net5", "lecun1989_zipcode", "lenet1", "lenet4", "lenet5", "densenet121",
                      "densenet_40_12_cifar", "unet", "unet_resnet34", "fcn32s_vgg16"), (None, None)),
 }
+convatlas.list_models()         # reads every architecture's file
 QUICK = ("all_cnn_c", "alexnet_owt", "nin_cifar10", "resnet20_cifar", "mobilenet_v2", "resnet18", "repvgg_a0")
 SMALL = {"image_size": 64}
 
@@ -44,7 +47,6 @@ def count(model: nn.Module, kind: type[nn.Module]) -> int:
 
 
 def test_every_family_is_here():
-    convatlas.list_models()
     assert sorted(registry.variant(name).family for name in PLACES) == sorted(
         {variant.family for variant in registry.VARIANTS.values()})
     for name, places in PLACES.items():
@@ -70,7 +72,8 @@ def test_gates_are_counted_and_open_ones_are_none(name):
 
 @pytest.mark.parametrize("name", [
     "resnet20_cifar", "all_cnn_c", *(pytest.param(name, marks=pytest.mark.slow) for name in (
-        "convnext_isotropic_small", "repvgg_a0", "googlenet_bn", "mobilenet_v2_035", "preact_resnet18", "alexnet_owt"))])
+        "convnext_isotropic_small", "repvgg_a0", "googlenet", "mobilenet_v2_035", "preact_resnet18",
+        "alexnet_owt"))])
 def test_open_gates_are_not_felt_and_closed_ones_are(name):
     torch.manual_seed(0)
     fields = {} if "cifar" in name or "cnn" in name else SMALL
@@ -115,6 +118,31 @@ def test_dropped_paths_leave_predictions_alone_and_change_training():
         assert not torch.equal(plain.train()(x), deep.train()(x))
 
 
+def test_every_family_with_one_activation_can_have_another():
+    without = {registry.variant(name).family for name in PLACES
+               if "act" not in registry.plain(registry.variant(name).spec)}
+    assert without == {"lecun1989", "zipcode", "lenet1", "lenet4",                  # a squashing function of their own
+                       "mobilenet_v3", "replknet",                                  # two kinds, each in its place
+                       "bn_inception", "unet_encoder", "fcn"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+                                  for name in PLACES if name not in ("lenet5", "bn_inception")])
+def test_every_activation_is_replaced_and_no_other_module(name):
+    spec = registry.plain(registry.variant(name).spec)
+    if "act" not in spec:
+        return
+    kind = type(ACTS[spec["act"]]())
+    gates = {"excite": {}} if "excite" in spec else {}
+    plain, other = shaped(name, **gates), shaped(name, act="mish", **gates)
+    kept = count(plain, SqueezeExcite)                      # each gate has one of its own
+    kept = kept if kind in (nn.ReLU, nn.SiLU) else 0
+    assert count(other, kind) == kept and count(other, nn.Mish) == count(plain, kind) - kept > 0
+    assert [type(each) for each in plain.modules() if type(each) is not kind] == [
+        type(each) for each in other.modules() if type(each) not in (kind, nn.Mish)]
+    assert list(plain.state_dict()) == list(other.state_dict())
+
+
 @pytest.mark.parametrize("name", ["plain18", "plain20_cifar"])
 def test_nothing_is_dropped_where_there_is_no_shortcut(name):
     with pytest.raises(ConvatlasError, match=r"drop_path_rate = 0\.5"):
@@ -134,3 +162,15 @@ def test_a_field_that_has_no_place_says_so(name, field):
 
 def test_few_channels_are_squeezed_to_one():
     assert Excite().layer(8).reduce.out_channels == 1
+
+
+def test_the_page_says_which_family_has_which_field():
+    page = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    told = {cells[0].strip("`"): tuple(bool(cell) for cell in cells[1:]) for cells in rows if len(cells) == 6}
+    fields = {registry.variant(name).family: registry.plain(registry.variant(name).spec) for name in PLACES}
+    assert told == {family: ("excite" in has or "se_ratio" in has,
+                             *(field in has for field in ("drop_path_rate", "act", "output_stride", "global_pool")))
+                    for family, has in fields.items()}
+    usual = {cells[0].strip("`"): cells[3] for cells in rows if len(cells) == 6 and cells[3]}
+    assert all(fields[family]["act"] == act for family, act in usual.items())

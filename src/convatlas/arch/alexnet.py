@@ -16,7 +16,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import Excite, LocalResponseNorm, gaussian_
+from ..parts import ACTS, Act, Excite, LocalResponseNorm, gaussian_
 
 
 class Row(NamedTuple):
@@ -57,7 +57,7 @@ class AlexNet:
     pool_kernel: int = 3
     groups: int = 2
     excite: Excite | None = None
-    act: Literal["relu", "tanh"] = "relu"
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     drop_rate: float = 0.5
     num_classes: int = 1000
@@ -94,7 +94,7 @@ class AlexNet:
         return parts
 
     def squash(self) -> nn.Module:
-        return nn.ReLU() if self.act == "relu" else nn.Tanh()
+        return ACTS[self.act]()
 
 
 register("alexnet", AlexNet(), params=60_965_224, macs=724_406_816, recipe="alexnet")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import Excite, GlobalPool, gaussian_
+from ..parts import Act, Excite, GlobalPool, gaussian_, with_act
 
 
 class Row(NamedTuple):
@@ -63,6 +63,7 @@ class AllCNN:
     reduction: Literal["pool", "strided", "convpool", "conv"] = "conv"
     dropped: tuple[int, ...] = (1, 2)       # reductions behind which activations are dropped
     excite: Excite | None = None
+    act: Act = "relu"
     input_drop_rate: float = 0.2
     drop_rate: float = 0.5
     num_classes: int = 10
@@ -92,7 +93,8 @@ class AllCNN:
             cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
         head = MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())
-        return Convnet(self, stem, stages, head)
+        net = Convnet(self, stem, stages, head)
+        return with_act(net, self.act)
 
     def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
         """Convolution → ReLU (→ squeeze and excite)."""

@@ -16,6 +16,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Excite,
     LayerNorm2d,
     PoolKind,
@@ -27,6 +28,7 @@ from ..parts import (
     patch_down,
     pool_norm,
     ramp,
+    with_act,
 )
 
 
@@ -41,6 +43,7 @@ class ConvNeXt:
     kernel: int = 7
     layer_scale: float = 1e-6
     excite: Excite | None = None
+    act: Act = "gelu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -72,7 +75,7 @@ class ConvNeXt:
                       classifier=convnext_linear, after={"norm": pool_norm(cin, self.global_pool, eps)})
         model = Convnet(self, stem, stages, head)
         convnext_init_(model)
-        return model
+        return with_act(model, self.act, "gelu")
 
 
 #                                    channels                blocks         rates for ImageNet-1k from scratch; XL saw ImageNet-22k only

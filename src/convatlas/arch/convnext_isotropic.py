@@ -14,7 +14,18 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, PoolKind, conv2d, convnext_block, convnext_init_, convnext_linear, pool_norm, ramp
+from ..parts import (
+    Act,
+    Excite,
+    PoolKind,
+    conv2d,
+    convnext_block,
+    convnext_init_,
+    convnext_linear,
+    pool_norm,
+    ramp,
+    with_act,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +38,7 @@ class ConvNeXtIsotropic:
     blocks: int
     layer_scale: float = 0.0
     excite: Excite | None = None
+    act: Act = "gelu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-6
@@ -48,7 +60,7 @@ class ConvNeXtIsotropic:
                       classifier=convnext_linear, after={"norm": pool_norm(width, self.global_pool, eps)})
         model = Convnet(self, nn.Sequential(OrderedDict(conv=patches)), [blocks], head)
         convnext_init_(model)
-        return model
+        return with_act(model, self.act, "gelu")
 
 
 #                                                      channels blocks

@@ -18,7 +18,18 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, conv_norm, dilate, fan_out_init_, inverted_residual, linear, ramp, round_channels
+from ..parts import (
+    Act,
+    PoolKind,
+    conv_norm,
+    dilate,
+    fan_out_init_,
+    inverted_residual,
+    linear,
+    ramp,
+    round_channels,
+    with_act,
+)
 
 
 class Row(NamedTuple):
@@ -58,6 +69,7 @@ class EfficientNet:
     depth: float = 1.0
     image_size: int | tuple[int, int] = 224
     drop_rate: float = 0.2
+    act: Act = "silu"
     drop_path_rate: float = 0.2
     se_ratio: float = 0.25
     table: tuple[Row, ...] = TABLE_1
@@ -98,7 +110,7 @@ class EfficientNet:
                       before={"expand": conv_norm(cin, wide, end.kernel, norm=norm, act=nn.SiLU)})
         net = Convnet(self, stem, stages, head)
         fan_out_init_(net)
-        return net
+        return with_act(net, self.act, "silu")
 
 
 #                         width depth image dropout

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, Parallel, PoolKind, conv_norm, every_conv_, gated, uniform_linear
+from ..parts import Act, Excite, Parallel, PoolKind, conv_norm, every_conv_, gated, uniform_linear, with_act
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the network's ε, ReLU
 
@@ -87,6 +87,7 @@ class GoogLeNetBN:
 
     aux: bool = True
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-3
@@ -111,7 +112,8 @@ class GoogLeNetBN:
                 sides[row.name] = self.side(len(parts) - 2, cin, conv)
         stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=classifier)
-        return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
+        net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
+        return with_act(net, self.act)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.

@@ -19,6 +19,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Boxes,
     Conv,
     Excite,
@@ -31,6 +32,7 @@ from ..parts import (
     linear,
     ramp,
     scaled_residual,
+    with_act,
 )
 
 FIGURE_14: tuple[Boxes, Boxes, Boxes] = (       # the stem, cut where it reduces
@@ -78,6 +80,7 @@ class InceptionResNetV1:
 
     scales: tuple[float, float, float] = (0.17, 0.10, 0.20)
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the authors' decay
@@ -109,7 +112,7 @@ class InceptionResNetV1:
                       classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
-        return model
+        return with_act(model, self.act)
 
 
 register("inception_resnet_v1", InceptionResNetV1(), params=22_756_328, macs=6_206_361_696, recipe="inception_v4")

@@ -23,6 +23,7 @@ from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
     FIGURE_3,
+    Act,
     Boxes,
     Conv,
     Excite,
@@ -35,6 +36,7 @@ from ..parts import (
     linear,
     ramp,
     scaled_residual,
+    with_act,
 )
 
 CODE_STEM: tuple[Boxes, Boxes, Boxes] = (       # cut where it reduces
@@ -86,6 +88,7 @@ class InceptionResNetV2:
     blocks: tuple[int, int, int] = (10, 20, 9)
     scales: tuple[float, float, float] = (0.17, 0.10, 0.20)
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the authors' decay
@@ -122,7 +125,7 @@ class InceptionResNetV2:
                       classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
-        return model
+        return with_act(model, self.act)
 
 
 register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors",

@@ -21,7 +21,19 @@ from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, MakeNorm, Padding, Parallel, PoolKind, conv_norm, gated, linear, truncated_normal_
+from ..parts import (
+    Act,
+    Excite,
+    MakeNorm,
+    Padding,
+    Parallel,
+    PoolKind,
+    conv_norm,
+    gated,
+    linear,
+    truncated_normal_,
+    with_act,
+)
 
 Conv = Callable[..., nn.Sequential]     # `unit` with the network's norm
 Mean = Callable[[], nn.Module]          # a pool path's 3×3 average
@@ -119,6 +131,7 @@ class InceptionV3:
 
     aux: bool = True
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     global_pool: PoolKind = "avg"
@@ -147,7 +160,8 @@ class InceptionV3:
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(partial(truncated_normal_, std=0.1)))
-        return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
+        net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
+        return with_act(net, self.act)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
         """1a to 2b | pool, 3b, 4a | pool; for small images one 3×3 convolution as wide as 4a."""

@@ -20,6 +20,7 @@ from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
     FIGURE_3,
+    Act,
     Boxes,
     Conv,
     Excite,
@@ -33,6 +34,7 @@ from ..parts import (
     linear,
     parallel,
     variance_scaling_,
+    with_act,
 )
 
 FIGURE_4: Figure = {        # Inception-A
@@ -79,6 +81,7 @@ class InceptionV4:
     """`excite` gates the maps of each module that does not reduce."""
 
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the released code's decay
@@ -107,7 +110,7 @@ class InceptionV4:
                       classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, variance_scaling_)
-        return model
+        return with_act(model, self.act)
 
 
 register("inception_v4", InceptionV4(), params=42_679_816, macs=12_253_974_624, recipe="inception_v4")

@@ -19,6 +19,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Excite,
     PoolKind,
     conv_norm,
@@ -28,6 +29,7 @@ from ..parts import (
     round_channels,
     slim_init_,
     slim_linear,
+    with_act,
 )
 
 
@@ -56,6 +58,7 @@ class MobileNetV2:
     width: float = 1.0
     table: tuple[Row, ...] = TABLE_2
     excite: Excite | None = None
+    act: Act = "relu6"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
@@ -89,7 +92,7 @@ class MobileNetV2:
                       before={"expand": conv_norm(cin, wide, 1, norm=norm, act=nn.ReLU6)})
         net = Convnet(self, stem, stages, head)
         slim_init_(net)
-        return net
+        return with_act(net, self.act, "relu6")
 
 
 register("mobilenet_v2", MobileNetV2(), params=3_504_872, macs=300_774_272, aliases=("mobilenetv2_100",),

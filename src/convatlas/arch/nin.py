@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import Excite, GlobalPool, gaussian_
+from ..parts import Act, Excite, GlobalPool, gaussian_, with_act
 
 
 class Row(NamedTuple):
@@ -64,6 +64,7 @@ class NiN:
     drop_before: tuple[int, ...] = (2, 3)
     classifier_std: float = 0.05
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"     # "cifar": the first block is one 3×3 convolution
     drop_rate: float = 0.5
     num_classes: int = 10
@@ -93,7 +94,8 @@ class NiN:
                 layers["excite"] = self.excite.layer(cin)
             blocks.append(nn.Sequential(layers))
         stem, *stages = blocks
-        return Convnet(self, stem, stages, MapHead(GlobalPool(), cin, self.num_classes, self.classifier, nn.ReLU()))
+        net = Convnet(self, stem, stages, MapHead(GlobalPool(), cin, self.num_classes, self.classifier, nn.ReLU()))
+        return with_act(net, self.act)
 
     def classifier(self, cin: int, classes: int) -> nn.Module:
         """The last layer of the last perceptron."""

@@ -19,6 +19,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Excite,
     PoolKind,
     conv2d,
@@ -29,6 +30,7 @@ from ..parts import (
     preact_unit,
     ramp,
     torch_linear,
+    with_act,
 )
 
 
@@ -61,6 +63,7 @@ class PreactResNet:
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     excite: Excite | None = None
+    act: Act = "relu"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -96,7 +99,7 @@ class PreactResNet:
                       before={"norm": norm(cin), "act": nn.ReLU()}, classifier=torch_linear)
         model = Convnet(self, nn.Sequential(stem), stages, head)
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
     def unit(self, cin: int, cout: int, stride: int, dilation: tuple[int, int], activated: bool,
              drop: float) -> nn.Module:

@@ -16,6 +16,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Excite,
     PoolKind,
     ZeroPad,
@@ -26,6 +27,7 @@ from ..parts import (
     preact_unit,
     ramp,
     torch_linear,
+    with_act,
 )
 
 
@@ -49,6 +51,7 @@ class PreactResNetCifar:
     n: int
     unit: Literal["basic", "bottleneck"] = "bottleneck"
     excite: Excite | None = None
+    act: Act = "relu"
     table: tuple[Row, ...] = STAGES
     drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
@@ -67,11 +70,11 @@ class PreactResNetCifar:
             stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, next(drops), first=False)
                                                  for _ in range(self.n - 1))))
             width = cout
-        head = pooled(width, self.num_classes, pool=self.global_pool, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
-                      classifier=torch_linear)
+        head = pooled(width, self.num_classes, pool=self.global_pool, classifier=torch_linear,
+                      before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()})
         model = Convnet(self, stem, stages, head)
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
     def residual(self, cin: int, cout: int, stride: int, drop: float, *, first: bool) -> nn.Module:
         """One unit; a stage's first changes shapes, so that its shortcut reads the activated map."""

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, PoolKind, RepConv, dilate
+from ..parts import Act, Excite, PoolKind, RepConv, dilate, with_act
 
 A = (2, 4, 14, 1)       # Table 2: layers of stages 2 to 5; the first stage, here the stem, is one layer
 B = (4, 6, 16, 1)
@@ -35,6 +35,7 @@ class RepVGG:
     b: float
     groups: int = 1
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -62,8 +63,9 @@ class RepVGG:
                                            dilation=rest if i else first, skip=i > 0, norm=norm), cout, self.excite))
                 cin = cout
             stages.append(nn.Sequential(*stage))
-        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
-                                                  drop_rate=self.drop_rate))
+        net = Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
+                                                 drop_rate=self.drop_rate))
+        return with_act(net, self.act)
 
 
 def layer(conv: RepConv, cout: int, excite: Excite | None) -> nn.Sequential:

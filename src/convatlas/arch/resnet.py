@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from ..net.model import Convnet
 from ..net.registry import register
 from ..net.resnets import check_drop_path, residual_net
-from ..parts import BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
+from ..parts import Act, BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
 
 
 class Column(NamedTuple):
@@ -50,6 +50,7 @@ class ResNet:
     stem_pool: StemPool = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
     excite: BlockExcite | None = None
+    act: Act = "relu"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0

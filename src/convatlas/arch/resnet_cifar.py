@@ -19,6 +19,7 @@ from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..net.resnets import check_drop_path
 from ..parts import (
+    Act,
     Excite,
     Option,
     PoolKind,
@@ -28,6 +29,7 @@ from ..parts import (
     ramp,
     shortcut,
     torch_linear,
+    with_act,
 )
 
 
@@ -51,6 +53,7 @@ class ResNetCifar:
     n: int
     shortcut: Option = "A"
     excite: Excite | None = None
+    act: Act = "relu"
     table: tuple[Row, ...] = SECTION_4_2
     drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
@@ -71,7 +74,7 @@ class ResNetCifar:
         model = Convnet(self, stem, stages, pooled(width, self.num_classes, pool=self.global_pool,
                                                    classifier=torch_linear))
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
     def block(self, cin: int, cout: int, stride: int, drop: float) -> nn.Module:
         """Two 3×3 convolutions and what goes around them; the last ReLU comes after the addition."""

@@ -16,7 +16,17 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import BlockExcite, PoolKind, bottleneck, conv_norm, he_normal_, residual_stages, torch_linear
+from ..parts import (
+    Act,
+    BlockExcite,
+    PoolKind,
+    bottleneck,
+    conv_norm,
+    he_normal_,
+    residual_stages,
+    torch_linear,
+    with_act,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class ResNeXtCifar:
     groups: int = 8
     width: int = 64
     excite: BlockExcite | None = None
+    act: Act = "relu"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -44,7 +55,8 @@ class ResNeXtCifar:
                                  drop_path_rate=self.drop_path_rate)
         head = pooled(1024, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
         he_normal_(nn.ModuleList([stem, *stages]))
-        return Convnet(self, stem, stages, head)
+        net = Convnet(self, stem, stages, head)
+        return with_act(net, self.act)
 
 
 register("resnext29_8x64d_cifar", ResNeXtCifar(groups=8), params=34_426_698, macs=5_387_266_048, recipe="resnext_cifar")

@@ -20,6 +20,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Excite,
     LargeKernel,
     LayerNorm2d,
@@ -31,6 +32,7 @@ from ..parts import (
     patch_down,
     pool_norm,
     ramp,
+    with_act,
 )
 
 
@@ -46,6 +48,7 @@ class SLaK:
     width: float = 1.3
     layer_scale: float = 1e-6
     excite: Excite | None = None
+    act: Act = "gelu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -80,7 +83,7 @@ class SLaK:
                       classifier=convnext_linear, after={"norm": pool_norm(cin, self.global_pool)})
         model = Convnet(self, stem, stages, head)
         convnext_init_(model)
-        return model
+        return with_act(model, self.act, "gelu")
 
 
 #                           channels               blocks

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, PoolKind, conv2d, he_normal_, preact_basic, preact_unit, ramp, torch_linear
+from ..parts import Act, Excite, PoolKind, conv2d, he_normal_, preact_basic, preact_unit, ramp, torch_linear, with_act
 
 
 class Row(NamedTuple):
@@ -39,6 +39,7 @@ class WideResNet:
     widen: int
     drop_rate: float = 0.0
     excite: Excite | None = None
+    act: Act = "relu"
     table: tuple[Row, ...] = TABLE_1
     drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
@@ -56,11 +57,11 @@ class WideResNet:
             first = self.unit(width, cout, row.stride, next(drops))
             stages.append(nn.Sequential(first, *(self.unit(cout, cout, 1, next(drops)) for _ in range(units - 1))))
             width = cout
-        head = pooled(width, self.num_classes, pool=self.global_pool, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
-                      classifier=torch_linear)
+        head = pooled(width, self.num_classes, pool=self.global_pool, classifier=torch_linear,
+                      before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()})
         model = Convnet(self, stem, stages, head)
         he_normal_(model, "fan_in")
-        return model
+        return with_act(model, self.act)
 
     def unit(self, cin: int, cout: int, stride: int, drop: float) -> nn.Module:
         """B(3,3); where widths differ, the shortcut is a 1×1 convolution of the activated map."""

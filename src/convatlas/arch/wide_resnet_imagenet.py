@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from ..net.model import Convnet
 from ..net.registry import register
 from ..net.resnets import residual_net
-from ..parts import BlockExcite, PoolKind, bottleneck
+from ..parts import Act, BlockExcite, PoolKind, bottleneck
 
 
 class Depth(NamedTuple):
@@ -39,6 +39,7 @@ class WideResNetImageNet:
     depths: Depth = DEPTHS[50]
     widen: int = 2
     excite: BlockExcite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     norm_eps: float = 1e-5

@@ -1,6 +1,9 @@
 """Building blocks of the literature, one idea per file. A part knows torch and other parts, nothing else."""
 
+from .act import ACTS as ACTS
+from .act import Act as Act
 from .act import ScaledTanh as ScaledTanh
+from .act import with_act as with_act
 from .conv import Make as Make
 from .conv import MakeNorm as MakeNorm
 from .conv import Padding as Padding
