@@ -4,7 +4,9 @@ import pytest
 
 import convatlas
 from convatlas import ConvatlasError
+from convatlas.cli.info import written
 from convatlas.net import registry
+from convatlas.run import assignment
 
 
 @pytest.mark.parametrize(("name", "fields", "sentence"), [
@@ -78,6 +80,14 @@ def test_an_error_inside_is_not_blamed_on_the_image():
     model.stages[0].c1.weight.data = torch.zeros(6, 2, 5, 5)
     with pytest.raises(RuntimeError):
         model(torch.zeros(1, 1, 32, 32))
+
+
+def test_what_info_prints_of_a_specification_can_be_given_back():
+    for name in convatlas.list_models():
+        spec = registry.VARIANTS[name].spec
+        for field, value in registry.plain(spec).items():
+            assert registry.change(spec, assignment(f"{field}={written(value)}")) == spec, (name, field)
+    assert written(registry.plain(registry.variant("resnet50").spec)["table"]) == "[bottleneck, 3, 4, 6, 3]"
 
 
 def test_info_reads_as_a_page():

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import LocalResponseNorm, gaussian_
+from ..parts import ACTS, Act, Excite, LocalResponseNorm, gaussian_
 
 
 class Row(NamedTuple):
@@ -49,9 +49,8 @@ def gaussian_linear(cin: int, cout: int, bias: float = 0.0) -> nn.Linear:
 class AlexNet:
     """`pool_kernel` 3 overlaps, 2 does not; `lrn` none takes the normalisation away; `groups` 1 joins the two GPUs.
 
-    `lrn` paper: k = 2, α = 10⁻⁴; code: α/5; caffe: α/5 and k = 1; caffenet: caffe's, behind the pool.
-
-    `stem` "cifar" makes conv1 3×3 with stride 1.
+    `lrn` paper: k = 2, α = 10⁻⁴; code: α/5; caffe: α/5 and k = 1; caffenet: caffe's, behind the pool. `stem` "cifar"
+    makes conv1 3×3 with stride 1, `excite` weighs each activation's maps.
     """
 
     table: tuple[Row, ...] = SECTION_3_5
@@ -59,7 +58,8 @@ class AlexNet:
     lrn_groups: int = 1
     pool_kernel: int = 3
     groups: int = 2
-    act: Literal["relu", "tanh"] = "relu"
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     drop_rate: float = 0.5
     num_classes: int = 1000
@@ -85,6 +85,8 @@ class AlexNet:
             conv = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad, groups=min(row.groups, self.groups))
             gaussian_(conv, 0.01, row.bias)
             parts[-1] += [(f"conv{i}", conv), (f"act{i}", self.squash())]
+            if self.excite:
+                parts[-1].append((f"se{i}", self.excite.layer(row.kernels)))
             norm = [(f"norm{i}", self.norm())] if i in (1, 2) and self.lrn != "none" else []
             if self.lrn != "caffenet":
                 parts[-1] += norm
@@ -100,7 +102,7 @@ class AlexNet:
         return LocalResponseNorm(5, alpha, 0.75, k, self.lrn_groups)
 
     def squash(self) -> nn.Module:
-        return nn.ReLU() if self.act == "relu" else nn.Tanh()
+        return ACTS[self.act]()
 
 
 register("alexnet", AlexNet(), params=60_965_224, macs=724_406_816, recipe="alexnet")

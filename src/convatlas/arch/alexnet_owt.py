@@ -15,6 +15,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
+from ..parts import Act, Excite, with_act
 
 
 class Row(NamedTuple):
@@ -36,8 +37,10 @@ TABLE = (     # kernels size stride pad pooled
 
 @dataclass(frozen=True)
 class AlexNetOWT:
-    """torchvision's `alexnet`."""
+    """torchvision's `alexnet`; `excite` weighs each activation's maps."""
 
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"     # "cifar": conv1 is 3×3 with stride 1
     drop_rate: float = 0.5
     num_classes: int = 1000
@@ -53,6 +56,8 @@ class AlexNetOWT:
                 row = row._replace(kernel=3, stride=1, pad=1)
             parts[-1] += [(f"conv{i}", nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad)),
                           (f"act{i}", nn.ReLU())]
+            if self.excite:
+                parts[-1].append((f"se{i}", self.excite.layer(row.kernels)))
             if row.pooled:
                 parts.append([(f"pool{i}", nn.MaxPool2d(3, 2))])
             cin = row.kernels
@@ -60,7 +65,8 @@ class AlexNetOWT:
         fc = OrderedDict(pool=nn.AdaptiveAvgPool2d(6), flatten=nn.Flatten(),
                          drop6=nn.Dropout(self.drop_rate), fc6=nn.Linear(cin * 36, 4096), act6=nn.ReLU(),
                          drop7=nn.Dropout(self.drop_rate), fc7=nn.Linear(4096, 4096), act7=nn.ReLU())
-        return Convnet(self, stem, stages, Head(nn.Sequential(fc), 4096, self.num_classes))
+        net = Convnet(self, stem, stages, Head(nn.Sequential(fc), 4096, self.num_classes))
+        return with_act(net, self.act)
 
 
 register("alexnet_owt", AlexNetOWT(), params=61_100_840, macs=714_188_480, fidelity="field", recipe="alexnet")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import GlobalPool, gaussian_
+from ..parts import Act, Excite, GlobalPool, gaussian_, with_act
 
 
 class Row(NamedTuple):
@@ -54,11 +54,16 @@ class MapHead(Head):
 
 @dataclass(frozen=True)
 class AllCNN:
-    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN."""
+    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN.
+
+    `excite` weighs each activation's maps.
+    """
 
     table: tuple[Block, ...] = C
     reduction: Literal["pool", "strided", "convpool", "conv"] = "conv"
     dropped: tuple[int, ...] = (1, 2)       # reductions behind which activations are dropped
+    excite: Excite | None = None
+    act: Act = "relu"
     input_drop_rate: float = 0.2
     drop_rate: float = 0.5
     num_classes: int = 10
@@ -78,17 +83,23 @@ class AllCNN:
                     parts[-1][f"pool{i}"] = nn.MaxPool2d(3, 2, 1)
                     continue
                 number += 1
-                parts[-1].update({f"conv{number}": conv(cin, row), f"act{number}": nn.ReLU()})
+                parts[-1].update(self.layer(number, cin, row))
                 cin = row.kernels
             if i in self.dropped:
                 parts[-1][f"drop{i}"] = nn.Dropout(self.drop_rate)
         for row in last:
             number += 1
-            parts[-1].update({f"conv{number}": conv(cin, row), f"act{number}": nn.ReLU()})
+            parts[-1].update(self.layer(number, cin, row))
             cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
         head = MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())
-        return Convnet(self, stem, stages, head)
+        net = Convnet(self, stem, stages, head)
+        return with_act(net, self.act)
+
+    def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
+        """Convolution → ReLU (→ squeeze and excite)."""
+        gate = {f"se{number}": self.excite.layer(row.kernels)} if self.excite else {}
+        return {f"conv{number}": conv(cin, row), f"act{number}": nn.ReLU(), **gate}
 
     def blocks(self) -> tuple[Block, ...]:
         """The table."""

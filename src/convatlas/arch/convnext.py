@@ -15,18 +15,37 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import LayerNorm2d, PoolKind, conv2d, convnext_block, convnext_init_, convnext_linear, pool_norm, ramp
+from ..parts import (
+    Act,
+    Excite,
+    LayerNorm2d,
+    PoolKind,
+    conv2d,
+    convnext_block,
+    convnext_init_,
+    convnext_linear,
+    dilate,
+    patch_down,
+    pool_norm,
+    ramp,
+    with_act,
+)
 
 
 @dataclass(frozen=True)
 class ConvNeXt:
-    """`layer_scale` is what the factors of each block's channels start from; 0 takes them away."""
+    """`layer_scale` is what the factors of each block's channels start from; 0 takes them away; `excite` weighs what each MLP
+    gives.
+    """
 
     channels: tuple[int, int, int, int]
     blocks: tuple[int, int, int, int]
     kernel: int = 7
     layer_scale: float = 1e-6
+    excite: Excite | None = None
+    act: Act = "gelu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-6
     drop_rate: float = 0.0
@@ -42,20 +61,21 @@ class ConvNeXt:
                    else nn.Conv2d(self.in_chans, cin, 3, padding=1))
         stem = nn.Sequential(OrderedDict(conv=patches, norm=LayerNorm2d(cin, eps)))
         stages: list[nn.Module] = []
-        for cout, blocks in zip(self.channels, self.blocks, strict=True):
+        plan = dilate((1, 2, 2, 2), self.output_stride, 4 if self.stem == "imagenet" else 1)
+        for cout, blocks, (stride, first, rest) in zip(self.channels, self.blocks, plan, strict=True):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if stages:
-                layers["down"] = nn.Sequential(OrderedDict(norm=LayerNorm2d(cin, eps), conv=nn.Conv2d(cin, cout, 2, 2)))
+                layers["down"] = nn.Sequential(OrderedDict(norm=LayerNorm2d(cin, eps), conv=patch_down(cin, cout, stride, first)))
             layers["blocks"] = nn.Sequential(*(
-                convnext_block(conv2d(cout, cout, self.kernel, groups=cout, bias=True), cout,
-                               layer_scale=self.layer_scale, drop=next(rates), eps=eps) for _ in range(blocks)))
+                convnext_block(conv2d(cout, cout, self.kernel, groups=cout, dilation=rest, bias=True), cout,
+                               layer_scale=self.layer_scale, drop=next(rates), eps=eps, excite=self.excite) for _ in range(blocks)))
             stages.append(nn.Sequential(layers))
             cin = cout
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=convnext_linear, after={"norm": pool_norm(cin, self.global_pool, eps)})
         model = Convnet(self, stem, stages, head)
         convnext_init_(model)
-        return model
+        return with_act(model, self.act, "gelu")
 
 
 #                                    channels                blocks         rates for ImageNet-1k from scratch; XL saw ImageNet-22k only

@@ -14,16 +14,31 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, conv2d, convnext_block, convnext_init_, convnext_linear, pool_norm, ramp
+from ..parts import (
+    Act,
+    Excite,
+    PoolKind,
+    conv2d,
+    convnext_block,
+    convnext_init_,
+    convnext_linear,
+    pool_norm,
+    ramp,
+    with_act,
+)
 
 
 @dataclass(frozen=True)
 class ConvNeXtIsotropic:
-    """`layer_scale` is what the factors of each block's channels start from; 0 takes them away."""
+    """`layer_scale` is what the factors of each block's channels start from; 0 takes them away; `excite` weighs what each MLP
+    gives.
+    """
 
     channels: int
     blocks: int
     layer_scale: float = 0.0
+    excite: Excite | None = None
+    act: Act = "gelu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-6
@@ -40,12 +55,12 @@ class ConvNeXtIsotropic:
                    else nn.Conv2d(self.in_chans, width, 3, padding=1))
         blocks = nn.Sequential(*(
             convnext_block(conv2d(width, width, 7, groups=width, bias=True), width,
-                           layer_scale=self.layer_scale, drop=next(rates), eps=eps) for _ in range(self.blocks)))
+                           layer_scale=self.layer_scale, drop=next(rates), eps=eps, excite=self.excite) for _ in range(self.blocks)))
         head = pooled(width, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=convnext_linear, after={"norm": pool_norm(width, self.global_pool, eps)})
         model = Convnet(self, nn.Sequential(OrderedDict(conv=patches)), [blocks], head)
         convnext_init_(model)
-        return model
+        return with_act(model, self.act, "gelu")
 
 
 #                                                      channels blocks

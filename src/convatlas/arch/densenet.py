@@ -19,7 +19,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import DenseBlock, PoolKind, conv_norm, dense_layer, he_normal_, linear, transition
+from ..parts import Act, DenseBlock, PoolKind, conv_norm, dense_layer, he_normal_, linear, transition, with_act
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class DenseNet:
     recompute: bool = False
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
+    act: Act = "relu"
     global_pool: PoolKind = "avg"
     num_classes: int = 1000
     in_chans: int = 3
@@ -65,7 +66,7 @@ class DenseNet:
         model = Convnet(self, self.first(), stages, pooled(cin, self.num_classes, pool=self.global_pool,
                                                            classifier=classifier))
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
     def first(self) -> nn.Sequential:
         """The layers before the max-pool."""

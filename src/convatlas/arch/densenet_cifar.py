@@ -17,7 +17,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import DenseBlock, PoolKind, conv2d, dense_layer, he_normal_, linear, transition
+from ..parts import Act, DenseBlock, PoolKind, conv2d, dense_layer, he_normal_, linear, transition, with_act
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class DenseNetCifar:
     recompute: bool = False
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
+    act: Act = "relu"
     global_pool: PoolKind = "avg"
     num_classes: int = 10
     in_chans: int = 3
@@ -61,7 +62,7 @@ class DenseNetCifar:
         classifier = linear(partial(nn.init.kaiming_uniform_, a=sqrt(5)))
         model = Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool, classifier=classifier))
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
 
 def bc(layers: int, growth: int) -> DenseNetCifar:

@@ -18,7 +18,18 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, conv_norm, dilate, fan_out_init_, inverted_residual, linear, ramp, round_channels
+from ..parts import (
+    Act,
+    PoolKind,
+    conv_norm,
+    dilate,
+    fan_out_init_,
+    inverted_residual,
+    linear,
+    ramp,
+    round_channels,
+    with_act,
+)
 
 
 class Row(NamedTuple):
@@ -49,13 +60,18 @@ def fan_out_uniform_(weight: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class EfficientNet:
-    """`width` and `depth` multiply Table 1's channels and layers; a resolution is `image_size`."""
+    """`width` and `depth` multiply Table 1's channels and layers; a resolution is `image_size`.
+
+    `se_ratio` is the share of a block's input channels that its gate has inside; 0 takes the gates away.
+    """
 
     width: float = 1.0
     depth: float = 1.0
     image_size: int | tuple[int, int] = 224
     drop_rate: float = 0.2
+    act: Act = "silu"
     drop_path_rate: float = 0.2
+    se_ratio: float = 0.25
     table: tuple[Row, ...] = TABLE_1
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
@@ -84,7 +100,8 @@ class EfficientNet:
             blocks: list[nn.Module] = []
             for _ in range(layers):
                 blocks.append(block(cin, row.expand * cin, cout, row.kernel, 1 if blocks else stride,
-                                    dilation=rest if blocks else first, squeezed=max(1, cin // 4), drop=next(drops)))
+                                    dilation=rest if blocks else first, squeezed=max(1, int(cin * self.se_ratio)) if self.se_ratio else 0,
+                                    drop=next(drops)))
                 cin = cout
             stages.append(nn.Sequential(*blocks))
         wide = round_channels(end.channels * self.width)
@@ -93,7 +110,7 @@ class EfficientNet:
                       before={"expand": conv_norm(cin, wide, end.kernel, norm=norm, act=nn.SiLU)})
         net = Convnet(self, stem, stages, head)
         fan_out_init_(net)
-        return net
+        return with_act(net, self.act, "silu")
 
 
 #                         width depth image dropout

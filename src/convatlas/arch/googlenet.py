@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv_, linear
+from ..parts import Act, Excite, LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv_, gated, linear, with_act
 
 
 class Row(NamedTuple):
@@ -86,10 +86,15 @@ def initialize(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class GoogLeNet:
-    """`aux` False leaves the side classifiers out, which only training uses; `lrn` False the response normalisation."""
+    """`aux` False leaves the side classifiers out, which only training uses; `lrn` False the response normalisation.
+
+    `excite` gates each module's maps.
+    """
 
     aux: bool = True
     lrn: bool = True
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     drop_rate: float = 0.4
@@ -106,14 +111,15 @@ class GoogLeNet:
         for row in TABLE_1:
             if row.opens:
                 parts.append([("pool", pool())] if row.opens == "pool" else [])
-            parts[-1].append((f"inception_{row.name}", inception(cin, row)))
+            parts[-1].append((f"inception_{row.name}", gated(inception(cin, row), row.width, self.excite)))
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin)
         stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(xavier_))
-        return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
+        net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
+        return with_act(net, self.act)
 
     def stem_layers(self) -> list[list[tuple[str, nn.Module]]]:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.

@@ -19,7 +19,7 @@ from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Parallel, PoolKind, conv_norm, every_conv_, uniform_linear
+from ..parts import Act, Excite, Parallel, PoolKind, conv_norm, every_conv_, gated, uniform_linear, with_act
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the network's ε, ReLU
 
@@ -83,9 +83,11 @@ def initialize(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class GoogLeNetBN:
-    """`aux` False leaves the side classifiers out, which only training uses."""
+    """`aux` False leaves the side classifiers out, which only training uses; `excite` gates each module's maps."""
 
     aux: bool = True
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-3
@@ -104,13 +106,14 @@ class GoogLeNetBN:
         for row in TABLE_1:
             if row.opens:
                 parts.append([("pool", pool(row.opens))] if row.opens > 1 else [])
-            parts[-1].append((f"inception_{row.name}", inception(cin, row, conv)))
+            parts[-1].append((f"inception_{row.name}", gated(inception(cin, row, conv), row.width, self.excite)))
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin, conv)
         stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=classifier)
-        return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
+        net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.3)
+        return with_act(net, self.act)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.

@@ -18,7 +18,22 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Boxes, Conv, Figure, PoolKind, draw, drawn, every_conv_, figure_7, linear, scaled_residual
+from ..parts import (
+    Act,
+    Boxes,
+    Conv,
+    Excite,
+    Figure,
+    PoolKind,
+    draw,
+    drawn,
+    every_conv_,
+    figure_7,
+    linear,
+    ramp,
+    scaled_residual,
+    with_act,
+)
 
 FIGURE_14: tuple[Boxes, Boxes, Boxes] = (       # the stem, cut where it reduces
     (Conv(32, 3, 2, "valid"), Conv(32, 3, 1, "valid"), Conv(64, 3)),        # 299 → 147 pixels
@@ -61,13 +76,16 @@ FIGURE_15 = (   # reduction                            module     times
 
 @dataclass(frozen=True)
 class InceptionResNetV1:
-    """`scales` are the factors of what the three kinds of modules add."""
+    """`scales` are the factors of what the three kinds of modules add; `excite` weighs what they add."""
 
     scales: tuple[float, float, float] = (0.17, 0.10, 0.20)
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the authors' decay
     drop_rate: float = 0.2              # "keep 0.8"
+    drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 1000
     in_chans: int = 3
@@ -83,16 +101,18 @@ class InceptionResNetV1:
         cin = drawn(self.in_chans, first)
         stages: list[nn.Module] = [draw(cin, early, norm)]
         cin = drawn(cin, early)
+        drops = ramp(self.drop_path_rate, sum(row.times for row in FIGURE_15), reach=True)
         for i, (row, scale) in enumerate(zip(FIGURE_15, self.scales, strict=True)):
             reduce: Boxes = () if cifar and i == 0 else row.reduce
             cin, wide = drawn(cin, reduce), cin
-            blocks = [scaled_residual(cin, row.module, scale, norm=norm) for _ in range(row.times)]
+            blocks = [scaled_residual(cin, row.module, scale, norm=norm, excite=self.excite, drop=next(drops))
+                      for _ in range(row.times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
-        return model
+        return with_act(model, self.act)
 
 
 register("inception_resnet_v1", InceptionResNetV1(), params=22_756_328, macs=6_206_361_696, recipe="inception_v4")

@@ -23,6 +23,7 @@ from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
     FIGURE_3,
+    Act,
     Boxes,
     Conv,
     Excite,
@@ -33,7 +34,9 @@ from ..parts import (
     every_conv_,
     figure_7,
     linear,
+    ramp,
     scaled_residual,
+    with_act,
 )
 
 CODE_STEM: tuple[Boxes, Boxes, Boxes] = (       # cut where it reduces
@@ -85,10 +88,12 @@ class InceptionResNetV2:
     blocks: tuple[int, int, int] = (10, 20, 9)
     scales: tuple[float, float, float] = (0.17, 0.10, 0.20)
     excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the authors' decay
     drop_rate: float = 0.2              # "keep 0.8"
+    drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 1000
     in_chans: int = 3
@@ -104,20 +109,23 @@ class InceptionResNetV2:
         cin = drawn(self.in_chans, first)
         stages: list[nn.Module] = [draw(cin, early, norm)]
         cin = drawn(cin, early)
+        drops = ramp(self.drop_path_rate, sum(self.blocks) + code, reach=True)
         for row, times, scale in zip(ROWS, self.blocks, self.scales, strict=True):
             reduce = row.reduce or late
             cin, wide = drawn(cin, reduce), cin
-            blocks = [scaled_residual(cin, row.module, scale, norm=norm, excite=self.excite) for _ in range(times)]
+            blocks = [scaled_residual(cin, row.module, scale, norm=norm, excite=self.excite, drop=next(drops))
+                      for _ in range(times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         if code:        # one more module, neither scaled nor rectified, and a 1×1 convolution
-            plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, excite=self.excite)
+            plain = scaled_residual(cin, FIGURE_19, 1.0, norm=norm, act=False, excite=self.excite,
+                                    drop=next(drops))
             stages.append(nn.Sequential(OrderedDict(block=plain, last=draw(cin, (Conv(1536, 1),), norm))))
             cin = 1536
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, nn.init.xavier_uniform_)     # tf-slim's default, which the authors left
-        return model
+        return with_act(model, self.act)
 
 
 register("inception_resnet_v2", InceptionResNetV2(), params=55_843_464, macs=13_155_794_016, fidelity="authors",

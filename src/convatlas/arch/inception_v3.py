@@ -21,7 +21,19 @@ from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import MakeNorm, Padding, Parallel, PoolKind, conv_norm, linear, truncated_normal_
+from ..parts import (
+    Act,
+    Excite,
+    MakeNorm,
+    Padding,
+    Parallel,
+    PoolKind,
+    conv_norm,
+    gated,
+    linear,
+    truncated_normal_,
+    with_act,
+)
 
 Conv = Callable[..., nn.Sequential]     # `unit` with the network's norm
 Mean = Callable[[], nn.Module]          # a pool path's 3×3 average
@@ -113,9 +125,13 @@ MODULES = (
 
 @dataclass(frozen=True)
 class InceptionV3:
-    """`aux` False leaves the side classifier out, which only training uses."""
+    """`aux` False leaves the side classifier out, which only training uses; `excite` gates the maps of each
+    module that does not reduce.
+    """
 
     aux: bool = True
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     global_pool: PoolKind = "avg"
@@ -136,14 +152,16 @@ class InceptionV3:
         for row in MODULES:
             if row.name in ("6a", "7a"):
                 parts.append([])
-            parts[-1].append((f"mixed_{row.name}", row.make(cin, row.number, conv, mean)))
-            cin = row.cout
+            module, cin = row.make(cin, row.number, conv, mean), row.cout
+            excite = None if row.name in ("6a", "7a") else self.excite
+            parts[-1].append((f"mixed_{row.name}", gated(module, cin, excite)))
             if self.aux and row.name == "6e":
                 sides["6e"] = self.side(len(parts) - 2, cin, conv)
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(partial(truncated_normal_, std=0.1)))
-        return Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
+        net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
+        return with_act(net, self.act)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
         """1a to 2b | pool, 3b, 4a | pool; for small images one 3×3 convolution as wide as 4a."""

@@ -20,17 +20,21 @@ from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
     FIGURE_3,
+    Act,
     Boxes,
     Conv,
+    Excite,
     Figure,
     PoolKind,
     draw,
     drawn,
     every_conv_,
     figure_7,
+    gated,
     linear,
     parallel,
     variance_scaling_,
+    with_act,
 )
 
 FIGURE_4: Figure = {        # Inception-A
@@ -74,6 +78,10 @@ FIGURE_9 = (    # reduction                            module    times
 
 @dataclass(frozen=True)
 class InceptionV4:
+    """`excite` gates the maps of each module that does not reduce."""
+
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     norm_eps: float = 1e-3
     norm_momentum: float = 0.0003       # 1 − 0.9997, the released code's decay
@@ -96,13 +104,13 @@ class InceptionV4:
         for i, row in enumerate(FIGURE_9):
             reduce: Boxes = () if cifar and i == 0 else row.reduce
             cin, wide = drawn(cin, reduce), cin
-            blocks = [parallel(cin, row.module, norm) for _ in range(row.times)]
+            blocks = [gated(parallel(cin, row.module, norm), cin, self.excite) for _ in range(row.times)]
             stages.append(nn.Sequential(OrderedDict(reduce=draw(wide, reduce, norm), blocks=nn.Sequential(*blocks))))
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(nn.init.xavier_uniform_))
         model = Convnet(self, draw(self.in_chans, first, norm), stages, head)
         every_conv_(model, variance_scaling_)
-        return model
+        return with_act(model, self.act)
 
 
 register("inception_v4", InceptionV4(), params=42_679_816, macs=12_253_974_624, recipe="inception_v4")

@@ -20,7 +20,19 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, Make, MakeNorm, PoolKind, conv_norm, dilate, round_channels, slim_init_, slim_linear
+from ..parts import (
+    ACTS,
+    Act,
+    Excite,
+    Make,
+    MakeNorm,
+    PoolKind,
+    conv_norm,
+    dilate,
+    round_channels,
+    slim_init_,
+    slim_linear,
+)
 
 
 class Row(NamedTuple):
@@ -47,7 +59,7 @@ class MobileNetV1:
     table: tuple[Row, ...] = TABLE_1
     separable: bool = True
     excite: Excite | None = None
-    act: Literal["relu", "relu6"] = "relu"
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
@@ -62,7 +74,7 @@ class MobileNetV1:
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224), scores (N, 1000)."""
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum)
-        act = nn.ReLU if self.act == "relu" else nn.ReLU6
+        act = ACTS[self.act]
         reduction = 2 if self.stem == "imagenet" else 1
         cin = round_channels(32 * self.width)
         stem = conv_norm(self.in_chans, cin, 3, reduction, padding=self.padding, norm=norm, act=act)

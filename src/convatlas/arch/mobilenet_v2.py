@@ -18,7 +18,19 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, conv_norm, dilate, inverted_residual, round_channels, slim_init_, slim_linear
+from ..parts import (
+    Act,
+    Excite,
+    PoolKind,
+    conv_norm,
+    dilate,
+    inverted_residual,
+    ramp,
+    round_channels,
+    slim_init_,
+    slim_linear,
+    with_act,
+)
 
 
 class Row(NamedTuple):
@@ -41,10 +53,12 @@ TABLE_2 = (     # t   c   n  s        input
 
 @dataclass(frozen=True)
 class MobileNetV2:
-    """`width` multiplies every number of channels."""
+    """`width` multiplies every number of channels; `excite` weighs those that a block has expanded."""
 
     width: float = 1.0
     table: tuple[Row, ...] = TABLE_2
+    excite: Excite | None = None
+    act: Act = "relu6"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
@@ -52,6 +66,7 @@ class MobileNetV2:
     norm_eps: float = 1e-3
     norm_momentum: float = 0.003
     drop_rate: float = 0.2
+    drop_path_rate: float = 0.0
     num_classes: int = 1000
     in_chans: int = 3
     image_size: int | tuple[int, int] = 224
@@ -59,7 +74,8 @@ class MobileNetV2:
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224), scores (N, 1000)."""
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum)
-        block = partial(inverted_residual, padding=self.padding, norm=norm, act=nn.ReLU6)
+        block = partial(inverted_residual, padding=self.padding, norm=norm, act=nn.ReLU6, excite=self.excite)
+        drops = ramp(self.drop_path_rate, sum(row.n for row in self.table), reach=False)
         reduction = 2 if self.stem == "imagenet" else 1
         cin = round_channels(32 * self.width)
         stem = conv_norm(self.in_chans, cin, 3, reduction, padding=self.padding, norm=norm, act=nn.ReLU6)
@@ -67,8 +83,8 @@ class MobileNetV2:
         stages: list[nn.Module] = []
         for row, (stride, first, rest) in zip(self.table, plan, strict=True):
             cout = round_channels(row.c * self.width)
-            blocks = [block(cin, row.t * cin, cout, 3, stride, dilation=first)]
-            blocks += [block(cout, row.t * cout, cout, 3, 1, dilation=rest) for _ in range(row.n - 1)]
+            blocks = [block(cin, row.t * cin, cout, 3, stride, dilation=first, drop=next(drops))]
+            blocks += [block(cout, row.t * cout, cout, 3, 1, dilation=rest, drop=next(drops)) for _ in range(row.n - 1)]
             stages.append(nn.Sequential(*blocks))
             cin = cout
         wide = max(1280, round_channels(1280 * self.width))
@@ -76,7 +92,7 @@ class MobileNetV2:
                       before={"expand": conv_norm(cin, wide, 1, norm=norm, act=nn.ReLU6)})
         net = Convnet(self, stem, stages, head)
         slim_init_(net)
-        return net
+        return with_act(net, self.act, "relu6")
 
 
 register("mobilenet_v2", MobileNetV2(), params=3_504_872, macs=300_774_272, aliases=("mobilenetv2_100",),

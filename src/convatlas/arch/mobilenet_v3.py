@@ -26,6 +26,7 @@ from ..parts import (
     conv_norm,
     dilate,
     inverted_residual,
+    ramp,
     round_channels,
     slim_init_,
     slim_linear,
@@ -75,7 +76,10 @@ SMALL = (       # kernel exp out SE     NL  s     Table 2, bneck
 
 @dataclass(frozen=True)
 class MobileNetV3:
-    """`last` and `head` are the channels of the last convolution and of the layer after pooling."""
+    """`last` and `head` are the channels of the last convolution and of the layer after pooling.
+
+    `se_ratio` is the share of a block's channels that its gate has inside; 0 takes the gates away.
+    """
 
     table: tuple[Row, ...] = LARGE
     last: int = 960
@@ -83,6 +87,7 @@ class MobileNetV3:
     head_se: bool = False
     width: float = 1.0
     minimal: bool = False
+    se_ratio: float = 0.25
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
@@ -90,6 +95,7 @@ class MobileNetV3:
     norm_eps: float = 1e-3
     norm_momentum: float = 0.01
     drop_rate: float = 0.2
+    drop_path_rate: float = 0.0
     num_classes: int = 1000
     in_chans: int = 3
     image_size: int | tuple[int, int] = 224
@@ -104,6 +110,7 @@ class MobileNetV3:
         stem = conv_norm(self.in_chans, cin, 3, reduction, padding=self.padding, norm=norm, act=swish)
         stages: list[nn.Module] = []
         groups = self.groups()
+        drops = ramp(self.drop_path_rate, len(self.table), reach=False)
         plan = dilate(tuple(rows[0].s for rows in groups), self.output_stride, reduction)
         for rows, (stride, first, rest) in zip(groups, plan, strict=True):
             blocks: list[nn.Module] = []
@@ -111,13 +118,13 @@ class MobileNetV3:
                 mid, cout = round_channels(cin * row.exp / base), round_channels(row.out * self.width)
                 blocks.append(block(cin, mid, cout, 3 if self.minimal else row.kernel, 1 if blocks else stride,
                                     dilation=rest if blocks else first, act=swish if row.nl == "HS" else nn.ReLU,
-                                    squeezed=round_channels(mid / 4) if row.se and not self.minimal else 0))
+                                    drop=next(drops), squeezed=self.squeezed(mid) if row.se and not self.minimal else 0))
                 base, cin = row.out, cout
             stages.append(nn.Sequential(*blocks))
         wide = round_channels(self.last * self.width)
         layers: OrderedDict[str, nn.Module] = OrderedDict(expand=conv_norm(cin, wide, 1, norm=norm, act=swish))
-        if self.head_se:
-            layers["excite"] = SqueezeExcite(wide, round_channels(wide / 4), gate=nn.Hardsigmoid)
+        if self.head_se and self.se_ratio:
+            layers["excite"] = SqueezeExcite(wide, self.squeezed(wide), gate=nn.Hardsigmoid)
         stages.append(nn.Sequential(layers))
         units = max(self.head, round_channels(self.head * self.width))
         reads = GlobalPool(self.global_pool).width(wide)
@@ -127,6 +134,10 @@ class MobileNetV3:
         net = Convnet(self, stem, stages, head)
         slim_init_(net)
         return net
+
+    def squeezed(self, channels: int) -> int:
+        """Channels inside the gate of so many; 0: there is no gate."""
+        return round_channels(channels * self.se_ratio) if self.se_ratio else 0
 
     def groups(self) -> list[list[Row]]:
         """The table's rows cut before every one that strides."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import GlobalPool, gaussian_
+from ..parts import Act, Excite, GlobalPool, gaussian_, with_act
 
 
 class Row(NamedTuple):
@@ -55,12 +55,16 @@ class MapHead(Head):
 
 @dataclass(frozen=True)
 class NiN:
-    """`drop_before` names the blocks before which half of the activations are dropped, behind the pooling."""
+    """`drop_before` names the blocks before which half of the activations are dropped, behind the pooling;
+    `excite` weighs what each perceptron gives.
+    """
 
     table: tuple[Row, ...] = CIFAR
     pool2: Literal["avg", "max"] = "avg"
     drop_before: tuple[int, ...] = (2, 3)
     classifier_std: float = 0.05
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"     # "cifar": the first block is one 3×3 convolution
     drop_rate: float = 0.5
     num_classes: int = 10
@@ -86,9 +90,12 @@ class NiN:
             for i, (cout, std) in enumerate(zip(row.perceptron, row.std[1:], strict=False), start=1):
                 layers[f"cccp{i}"], layers[f"act{i}"] = conv(cin, cout, std), nn.ReLU()
                 cin = cout
+            if self.excite:
+                layers["excite"] = self.excite.layer(cin)
             blocks.append(nn.Sequential(layers))
         stem, *stages = blocks
-        return Convnet(self, stem, stages, MapHead(GlobalPool(), cin, self.num_classes, self.classifier, nn.ReLU()))
+        net = Convnet(self, stem, stages, MapHead(GlobalPool(), cin, self.num_classes, self.classifier, nn.ReLU()))
+        return with_act(net, self.act)
 
     def classifier(self, cin: int, classes: int) -> nn.Module:
         """The last layer of the last perceptron."""

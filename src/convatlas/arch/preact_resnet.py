@@ -6,7 +6,7 @@ Mirrors Facebook's fb.resnet.torch, preresnet.lua, and the paper's appendix: the
         right after conv1, one more after the last addition.
 Departs Bottlenecks stride in their 3×3 as that code does; the paper does not say. `activate="unit"` moves the first
         activation from before the max-pool into the first unit, as timm's resnetv2 networks have it: the same tensors,
-        but another function. Fewer layers than the paper's 152 and 200 are the field's.
+        but another function. `excite` adds squeeze-and-excitation at the end of each branch. Fewer layers than the paper's 152 and 200 are the field's.
 """
 
 from collections import OrderedDict
@@ -18,7 +18,20 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, conv2d, dilate, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
+from ..parts import (
+    Act,
+    Excite,
+    PoolKind,
+    conv2d,
+    dilate,
+    he_normal_,
+    preact_basic,
+    preact_bottleneck,
+    preact_unit,
+    ramp,
+    torch_linear,
+    with_act,
+)
 
 
 class Column(NamedTuple):
@@ -49,8 +62,11 @@ class PreactResNet:
     activate: Literal["stem", "unit"] = "stem"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
+    excite: Excite | None = None
+    act: Act = "relu"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
+    drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 1000
     in_chans: int = 3
@@ -66,7 +82,7 @@ class PreactResNet:
                                                         else conv2d(self.in_chans, 64, 7, 2))
         if self.activate == "stem":
             stem.update(norm=norm(64), act=nn.ReLU())
-        stages, cin = [], 64
+        stages, cin, drops = [], 64, ramp(self.drop_path_rate, sum(self.table[1:]), reach=True)
         plan = dilate((1, 2, 2, 2), self.output_stride, 1 if small else 4)
         for i, (units, (stride, first, rest)) in enumerate(zip(self.table[1:], plan, strict=True)):
             stage: OrderedDict[str, nn.Module] = OrderedDict()
@@ -76,26 +92,29 @@ class PreactResNet:
             for j in range(units):
                 activated = i == j == 0 and self.activate == "stem"
                 stage[str(j)] = self.unit(cin, cout, stride if j == 0 else 1,
-                                          (first if j == 0 else rest, rest), activated)
+                                          (first if j == 0 else rest, rest), activated, next(drops))
                 cin = cout
             stages.append(nn.Sequential(stage))
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       before={"norm": norm(cin), "act": nn.ReLU()}, classifier=torch_linear)
         model = Convnet(self, nn.Sequential(stem), stages, head)
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
-    def unit(self, cin: int, cout: int, stride: int, dilation: tuple[int, int], activated: bool) -> nn.Module:
+    def unit(self, cin: int, cout: int, stride: int, dilation: tuple[int, int], activated: bool,
+             drop: float) -> nn.Module:
         """branch(act(norm(x))) + x; where shapes change, a 1×1 convolution of the activated map is added, not x."""
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
         if self.table.unit == "basic":
             layers = preact_basic(cin, cout, stride, dilation=dilation, norm=norm)
         else:
             layers = preact_bottleneck(cin, cout, (1, stride), dilation=dilation[0], norm=norm)
+        if self.excite:
+            layers["excite"] = self.excite.layer(cout)
         projection = conv2d(cin, cout, 1, stride) if cin != cout else None
         if activated:       # by the stem
             del layers["norm1"], layers["act1"]
-        return preact_unit(layers, projection, shared=projection is not None and not activated)
+        return preact_unit(layers, projection, shared=projection is not None and not activated, drop=drop)
 
 
 register("preact_resnet18", PreactResNet(COLUMNS[18]), params=11_687_720, macs=1_814_073_344, fidelity="authors",

@@ -15,7 +15,20 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, ZeroPad, conv2d, he_normal_, preact_basic, preact_bottleneck, preact_unit, torch_linear
+from ..parts import (
+    Act,
+    Excite,
+    PoolKind,
+    ZeroPad,
+    conv2d,
+    he_normal_,
+    preact_basic,
+    preact_bottleneck,
+    preact_unit,
+    ramp,
+    torch_linear,
+    with_act,
+)
 
 
 class Row(NamedTuple):
@@ -38,7 +51,10 @@ class PreactResNetCifar:
     n: int
     unit: Literal["basic", "bottleneck"] = "bottleneck"
     excite: Excite | None = None
+    act: Act = "relu"
     table: tuple[Row, ...] = STAGES
+    drop_path_rate: float = 0.0
+    global_pool: PoolKind = "avg"
     num_classes: int = 10
     in_chans: int = 3
     image_size: int | tuple[int, int] = 32
@@ -47,19 +63,20 @@ class PreactResNetCifar:
         """Input (N, 3, 32, 32), less the mean; scores (N, 10)."""
         width = self.table[0].filters
         stem = conv2d(self.in_chans, width, 3)
-        stages = []
+        stages, drops = [], ramp(self.drop_path_rate, self.n * len(self.table), reach=True)
         for row in self.table:
             cout = row.filters if self.unit == "basic" else 4 * row.filters
-            first = self.residual(width, cout, row.stride, first=True)
-            stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, first=False) for _ in range(self.n - 1))))
+            first = self.residual(width, cout, row.stride, next(drops), first=True)
+            stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, next(drops), first=False)
+                                                 for _ in range(self.n - 1))))
             width = cout
-        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
-                      classifier=torch_linear)
+        head = pooled(width, self.num_classes, pool=self.global_pool, classifier=torch_linear,
+                      before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()})
         model = Convnet(self, stem, stages, head)
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
-    def residual(self, cin: int, cout: int, stride: int, *, first: bool) -> nn.Module:
+    def residual(self, cin: int, cout: int, stride: int, drop: float, *, first: bool) -> nn.Module:
         """One unit; a stage's first changes shapes, so that its shortcut reads the activated map."""
         if self.unit == "basic":
             layers = preact_basic(cin, cout, stride)
@@ -69,7 +86,7 @@ class PreactResNetCifar:
             shortcut = conv2d(cin, cout, 1, stride) if cin != cout else None
         if self.excite:
             layers["excite"] = self.excite.layer(cout)
-        return preact_unit(layers, shortcut, shared=first)
+        return preact_unit(layers, shortcut, shared=first, drop=drop)
 
 
 register("preact_resnet110_cifar", PreactResNetCifar(18, "basic"),

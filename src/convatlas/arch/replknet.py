@@ -17,15 +17,19 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, ramp
+from ..parts import Excite, LargeKernel, MakeNorm, PoolKind, Residual, conv_norm, dilate, ramp
 
 
-def replk_block(channels: int, inner: int, kernel: int, small: int | None, drop: float, norm: MakeNorm) -> nn.Module:
+def replk_block(channels: int, inner: int, kernel: int, small: int | None, dilation: int, drop: float, norm: MakeNorm,
+                excite: Excite | None) -> nn.Module:
     """Norm → 1×1 → K×K depthwise → 1×1, and a shortcut."""
-    return Residual(nn.Sequential(OrderedDict(
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
         norm1=norm(channels), conv1=nn.Conv2d(channels, inner, 1, bias=False), norm2=norm(inner), act1=nn.ReLU(),
-        large=LargeKernel(inner, kernel, small, norm=norm), act2=nn.ReLU(),
-        conv2=nn.Conv2d(inner, channels, 1, bias=False), norm3=norm(channels))), drop=drop)
+        large=LargeKernel(inner, kernel, small, dilation=dilation, norm=norm), act2=nn.ReLU(),
+        conv2=nn.Conv2d(inner, channels, 1, bias=False), norm3=norm(channels))
+    if excite:
+        layers["excite"] = excite.layer(channels)
+    return Residual(nn.Sequential(layers), drop=drop)
 
 
 def conv_ffn(channels: int, inner: int, drop: float, norm: MakeNorm) -> nn.Module:
@@ -37,14 +41,19 @@ def conv_ffn(channels: int, inner: int, drop: float, norm: MakeNorm) -> nn.Modul
 
 @dataclass(frozen=True)
 class RepLKNet:
-    """`small` is the kernel trained beside each large one, None for none; `inner` widens a RepLK block inside."""
+    """`small` is the kernel trained beside each large one, None for none; `inner` widens a RepLK block inside.
+
+    `excite` weighs what a RepLK block adds; a ConvFFN has no place for it.
+    """
 
     channels: tuple[int, int, int, int]
     kernels: tuple[int, int, int, int] = (31, 29, 27, 13)
     blocks: tuple[int, int, int, int] = (2, 2, 18, 2)
     small: int | None = 5
     inner: float = 1.0
+    excite: Excite | None = None
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
@@ -59,15 +68,18 @@ class RepLKNet:
         rates = ramp(self.drop_path_rate, sum(self.blocks), reach=True)
         cin = self.channels[0]
         stages: list[nn.Module] = []
-        for cout, kernel, blocks in zip(self.channels, self.kernels, self.blocks, strict=True):
+        plan = dilate((1, 2, 2, 2), self.output_stride, 4 if self.stem == "imagenet" else 1)
+        for cout, kernel, blocks, (stride, first, rest) in zip(self.channels, self.kernels, self.blocks, plan,
+                                                               strict=True):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if stages:
                 layers["down"] = nn.Sequential(OrderedDict(
-                    mix=conv_norm(cin, cout, 1, norm=norm), reduce=conv_norm(cout, cout, 3, 2, groups=cout, norm=norm)))
+                    mix=conv_norm(cin, cout, 1, norm=norm), reduce=conv_norm(cout, cout, 3, stride, groups=cout, dilation=first,
+                                                                         norm=norm)))
             pairs: list[nn.Module] = []
             for _ in range(blocks):
                 drop = next(rates)
-                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, drop, norm),
+                pairs += [replk_block(cout, int(cout * self.inner), kernel, self.small, rest, drop, norm, self.excite),
                           conv_ffn(cout, 4 * cout, drop, norm)]
             layers["blocks"] = nn.Sequential(*pairs)
             stages.append(nn.Sequential(layers))

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, RepConv
+from ..parts import Act, Excite, PoolKind, RepConv, dilate, with_act
 
 A = (2, 4, 14, 1)       # Table 2: layers of stages 2 to 5; the first stage, here the stem, is one layer
 B = (4, 6, 16, 1)
@@ -26,13 +26,18 @@ B = (4, 6, 16, 1)
 class RepVGG:
     """`a` widens the first stages, `b` the last; every layer of an even number, from the second on, has `groups`
     groups.
+
+    `excite` weighs each layer's sum before its ReLU, as in the authors' later networks.
     """
 
     layers: tuple[int, int, int, int]
     a: float
     b: float
     groups: int = 1
+    excite: Excite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
@@ -45,23 +50,30 @@ class RepVGG:
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
         widths = (int(64 * self.a), int(128 * self.a), int(256 * self.a), int(512 * self.b))
         cin = min(64, widths[0])
-        stem = layer(RepConv(self.in_chans, cin, 3, 2 if self.stem == "imagenet" else 1, norm=norm))
+        stem = layer(RepConv(self.in_chans, cin, 3, 2 if self.stem == "imagenet" else 1, norm=norm), cin, self.excite)
         stages: list[nn.Module] = []
         number = 0              # of the layer behind the stem, counted from 1
-        for cout, layers in zip(widths, self.layers, strict=True):
+        plan = dilate((2, 2, 2, 2), self.output_stride, 2 if self.stem == "imagenet" else 1)
+        for cout, layers, (stride, first, rest) in zip(widths, self.layers, plan, strict=True):
             stage: list[nn.Module] = []
             for i in range(layers):
                 number += 1
                 groups = self.groups if number % 2 == 0 else 1
-                stage.append(layer(RepConv(cin, cout, 3, 2 if i == 0 else 1, groups=groups, norm=norm)))
+                stage.append(layer(RepConv(cin, cout, 3, 1 if i else stride, groups=groups,
+                                           dilation=rest if i else first, skip=i > 0, norm=norm), cout, self.excite))
                 cin = cout
             stages.append(nn.Sequential(*stage))
-        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
-                                                  drop_rate=self.drop_rate))
+        net = Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
+                                                 drop_rate=self.drop_rate))
+        return with_act(net, self.act)
 
 
-def layer(conv: RepConv) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(conv=conv, act=nn.ReLU()))
+def layer(conv: RepConv, cout: int, excite: Excite | None) -> nn.Sequential:
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
+    if excite:
+        layers["excite"] = excite.layer(cout)
+    layers["act"] = nn.ReLU()
+    return nn.Sequential(layers)
 
 
 #                              layers a    b   groups

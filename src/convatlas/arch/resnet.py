@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 
 from ..net.model import Convnet
 from ..net.registry import register
-from ..net.resnets import residual_net
-from ..parts import BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
+from ..net.resnets import check_drop_path, residual_net
+from ..parts import Act, BlockExcite, Option, PoolKind, StemPool, StrideOn, basic, bottleneck
 
 
 class Column(NamedTuple):
@@ -50,6 +50,7 @@ class ResNet:
     stem_pool: StemPool = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
     excite: BlockExcite | None = None
+    act: Act = "relu"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -60,6 +61,7 @@ class ResNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
+        check_drop_path(self.shortcut, self.drop_path_rate)
         if self.table.block == "basic":
             block, expansion = partial(basic, option=self.shortcut), 1
         else:

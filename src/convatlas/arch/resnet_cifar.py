@@ -17,7 +17,20 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, Option, Residual, conv_norm, he_normal_, shortcut, torch_linear
+from ..net.resnets import check_drop_path
+from ..parts import (
+    Act,
+    Excite,
+    Option,
+    PoolKind,
+    Residual,
+    conv_norm,
+    he_normal_,
+    ramp,
+    shortcut,
+    torch_linear,
+    with_act,
+)
 
 
 class Row(NamedTuple):
@@ -40,25 +53,30 @@ class ResNetCifar:
     n: int
     shortcut: Option = "A"
     excite: Excite | None = None
+    act: Act = "relu"
     table: tuple[Row, ...] = SECTION_4_2
+    drop_path_rate: float = 0.0
+    global_pool: PoolKind = "avg"
     num_classes: int = 10
     in_chans: int = 3
     image_size: int | tuple[int, int] = 32
 
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32), less the per-pixel mean; scores (N, 10)."""
+        check_drop_path(self.shortcut, self.drop_path_rate)
         width = self.table[0].filters
         stem = conv_norm(self.in_chans, width, 3)
-        stages = []
+        stages, drops = [], ramp(self.drop_path_rate, self.n * len(self.table), reach=True)
         for row in self.table:
-            first = self.block(width, row.filters, row.stride)
+            first = self.block(width, row.filters, row.stride, next(drops))
             width = row.filters
-            stages.append(nn.Sequential(first, *(self.block(width, width, 1) for _ in range(self.n - 1))))
-        model = Convnet(self, stem, stages, pooled(width, self.num_classes, classifier=torch_linear))
+            stages.append(nn.Sequential(first, *(self.block(width, width, 1, next(drops)) for _ in range(self.n - 1))))
+        model = Convnet(self, stem, stages, pooled(width, self.num_classes, pool=self.global_pool,
+                                                   classifier=torch_linear))
         he_normal_(model)
-        return model
+        return with_act(model, self.act)
 
-    def block(self, cin: int, cout: int, stride: int) -> nn.Module:
+    def block(self, cin: int, cout: int, stride: int, drop: float) -> nn.Module:
         """Two 3×3 convolutions and what goes around them; the last ReLU comes after the addition."""
         branch: OrderedDict[str, nn.Module] = OrderedDict(
             conv1=conv_norm(cin, cout, 3, stride),
@@ -68,7 +86,7 @@ class ResNetCifar:
             branch["excite"] = self.excite.layer(cout)
         if self.shortcut == "none":
             return nn.Sequential(branch | {"act": nn.ReLU()})
-        return Residual(nn.Sequential(branch), shortcut(self.shortcut, cin, cout, stride), nn.ReLU())
+        return Residual(nn.Sequential(branch), shortcut(self.shortcut, cin, cout, stride), nn.ReLU(), drop)
 
 
 register("resnet20_cifar", ResNetCifar(3), params=269_722, macs=40_551_040, recipe="resnet_cifar")

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from ..net.model import Convnet
 from ..net.registry import register
 from ..net.resnets import residual_net
-from ..parts import BlockExcite, PoolKind, StemPool, bottleneck
+from ..parts import Act, BlockExcite, PoolKind, StemPool, bottleneck
 
 
 class Depth(NamedTuple):
@@ -41,6 +41,7 @@ class ResNeXt:
     groups: int = 32
     width: int = 4
     excite: BlockExcite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     stem_pool: StemPool = "symmetric"
     output_stride: Literal[8, 16, 32] = 32

@@ -16,16 +16,28 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import PoolKind, bottleneck, conv_norm, he_normal_, residual_stages, torch_linear
+from ..parts import (
+    Act,
+    BlockExcite,
+    PoolKind,
+    bottleneck,
+    conv_norm,
+    he_normal_,
+    residual_stages,
+    torch_linear,
+    with_act,
+)
 
 
 @dataclass(frozen=True)
 class ResNeXtCifar:
-    """`groups` × `width`d; 9 · `blocks` + 2 layers."""
+    """`groups` × `width`d; 9 · `blocks` + 2 layers; `excite` puts squeeze-and-excitation into every block."""
 
     blocks: int = 3
     groups: int = 8
     width: int = 64
+    excite: BlockExcite | None = None
+    act: Act = "relu"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
     drop_path_rate: float = 0.0
@@ -39,11 +51,12 @@ class ResNeXtCifar:
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
         block = partial(bottleneck, groups=self.groups, width=self.width, norm=norm)
         stem = conv_norm(self.in_chans, 64, 3, norm=norm)
-        stages = residual_stages(block, [self.blocks] * 3, 64, expansion=4, before=1,
+        stages = residual_stages(block, [self.blocks] * 3, 64, expansion=4, before=1, excite=self.excite,
                                  drop_path_rate=self.drop_path_rate)
         head = pooled(1024, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
         he_normal_(nn.ModuleList([stem, *stages]))
-        return Convnet(self, stem, stages, head)
+        net = Convnet(self, stem, stages, head)
+        return with_act(net, self.act)
 
 
 register("resnext29_8x64d_cifar", ResNeXtCifar(groups=8), params=34_426_698, macs=5_387_266_048, recipe="resnext_cifar")

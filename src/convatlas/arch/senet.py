@@ -22,6 +22,7 @@ from ..net.model import Convnet
 from ..net.registry import register
 from ..net.resnets import residual_net
 from ..parts import (
+    Act,
     BlockExcite,
     MakeNorm,
     PoolKind,
@@ -87,6 +88,7 @@ class SENet:
     stride_on: StrideOn = "3x3"
     stem_pool: StemPool = "symmetric"
     excite: BlockExcite = STANDARD
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     norm_eps: float = 1e-5

@@ -19,7 +19,21 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import LargeKernel, LayerNorm2d, PoolKind, convnext_block, convnext_init_, convnext_linear, pool_norm, ramp
+from ..parts import (
+    Act,
+    Excite,
+    LargeKernel,
+    LayerNorm2d,
+    PoolKind,
+    convnext_block,
+    convnext_init_,
+    convnext_linear,
+    dilate,
+    patch_down,
+    pool_norm,
+    ramp,
+    with_act,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,10 @@ class SLaK:
     strips: bool = True
     width: float = 1.3
     layer_scale: float = 1e-6
+    excite: Excite | None = None
+    act: Act = "gelu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
+    output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
     norm_eps: float = 1e-5
     drop_rate: float = 0.0
@@ -52,20 +69,21 @@ class SLaK:
                    else nn.Conv2d(self.in_chans, cin, 3, padding=1))
         stem = nn.Sequential(OrderedDict(conv=patches, norm=LayerNorm2d(cin)))
         stages: list[nn.Module] = []
-        for cout, kernel, blocks in zip(widths, self.kernels, self.blocks, strict=True):
+        plan = dilate((1, 2, 2, 2), self.output_stride, 4 if self.stem == "imagenet" else 1)
+        for cout, kernel, blocks, (stride, first, rest) in zip(widths, self.kernels, self.blocks, plan, strict=True):
             layers: OrderedDict[str, nn.Module] = OrderedDict()
             if stages:
-                layers["down"] = nn.Sequential(OrderedDict(norm=LayerNorm2d(cin), conv=nn.Conv2d(cin, cout, 2, 2)))
+                layers["down"] = nn.Sequential(OrderedDict(norm=LayerNorm2d(cin), conv=patch_down(cin, cout, stride, first)))
             layers["blocks"] = nn.Sequential(*(
-                convnext_block(LargeKernel(cout, kernel, self.small, strips=self.strips, norm=norm), cout,
-                               layer_scale=self.layer_scale, drop=next(rates)) for _ in range(blocks)))
+                convnext_block(LargeKernel(cout, kernel, self.small, strips=self.strips, dilation=rest, norm=norm),
+                               cout, layer_scale=self.layer_scale, drop=next(rates), excite=self.excite) for _ in range(blocks)))
             stages.append(nn.Sequential(layers))
             cin = cout
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=convnext_linear, after={"norm": pool_norm(cin, self.global_pool)})
         model = Convnet(self, stem, stages, head)
         convnext_init_(model)
-        return model
+        return with_act(model, self.act, "gelu")
 
 
 #                           channels               blocks

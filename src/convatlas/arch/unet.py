@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..net.registry import register
 from ..net.segmenter import Decoder, Segmenter
-from ..parts import MakeNorm, Padding, conv_norm, crop_center, he_normal_, pad_to
+from ..parts import Act, MakeNorm, Padding, conv_norm, crop_center, he_normal_, pad_to, with_act
 
 FIGURE_1 = (64, 128, 256, 512, 1024)     # channels per level, from the top of the U to its bottom
 
@@ -78,6 +78,7 @@ class UNet:
     norm: Literal["none", "batch"] = "none"
     up: Literal["paper", "release"] = "paper"
     drop_rate: float = 0.5
+    act: Act = "relu"
     num_classes: int = 2
     in_chans: int = 1
     image_size: int | tuple[int, int] = 572
@@ -97,8 +98,9 @@ class UNet:
         he_normal_(nn.ModuleList([stem, *stages, path]), "fan_in")
         # going down, two 3×3 convolutions take 4 pixels from each level, and each must then halve without remainder
         step, rest = (2**down, 4 * (2**down - 1)) if self.padding == "valid" else (1, 0)
-        return Segmenter(self, stem, stages, Decoder(path, self.widths[0], self.num_classes, scores),
-                         step=step, rest=rest)
+        net = Segmenter(self, stem, stages, Decoder(path, self.widths[0], self.num_classes, scores),
+                        step=step, rest=rest)
+        return with_act(net, self.act)
 
     def convs(self, cin: int, cout: int) -> nn.Sequential:
         padding: Padding = "valid" if self.padding == "valid" else "symmetric"

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import Excite, LocalResponseNorm, gaussian_, he_normal_, linear
+from ..parts import Act, Excite, LocalResponseNorm, gaussian_, he_normal_, linear, with_act
 
 Block = tuple[int, ...]     # the kernel size of every convolution of a block
 WIDTHS = (64, 128, 256, 512, 512)
@@ -44,6 +44,7 @@ class VGG:
     lrn: bool = False
     pool: Literal["max", "conv"] = "max"
     excite: Excite | None = None
+    act: Act = "relu"
     init: Literal["gaussian", "glorot", "he"] = "glorot"
     fc: int = 4096
     norm_eps: float = 1e-5
@@ -71,7 +72,7 @@ class VGG:
                              fc7=fc(self.fc, self.fc), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
         net = Convnet(self, stem, stages, Head(nn.Sequential(hidden), self.fc, self.num_classes, fc))
         self.initialize(net)
-        return net
+        return with_act(net, self.act)
 
     def conv(self, cin: int, cout: int, kernel: int, stride: int = 1, *,
              number: str = "") -> "OrderedDict[str, nn.Module]":

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Excite, conv2d, he_normal_, preact_basic, preact_unit, torch_linear
+from ..parts import Act, Excite, PoolKind, conv2d, he_normal_, preact_basic, preact_unit, ramp, torch_linear, with_act
 
 
 class Row(NamedTuple):
@@ -39,7 +39,10 @@ class WideResNet:
     widen: int
     drop_rate: float = 0.0
     excite: Excite | None = None
+    act: Act = "relu"
     table: tuple[Row, ...] = TABLE_1
+    drop_path_rate: float = 0.0
+    global_pool: PoolKind = "avg"
     num_classes: int = 10
     in_chans: int = 3
     image_size: int | tuple[int, int] = 32
@@ -48,26 +51,26 @@ class WideResNet:
         """Input (N, 3, 32, 32), standardised or whitened; scores (N, 10)."""
         width, units = self.table[0].filters, (self.depth - 4) // 6
         stem = conv2d(self.in_chans, width, 3)
-        stages = []
+        stages, drops = [], ramp(self.drop_path_rate, units * len(self.table), reach=True)
         for row in self.table:
             cout = row.filters * self.widen
-            first = self.unit(width, cout, row.stride)
-            stages.append(nn.Sequential(first, *(self.unit(cout, cout, 1) for _ in range(units - 1))))
+            first = self.unit(width, cout, row.stride, next(drops))
+            stages.append(nn.Sequential(first, *(self.unit(cout, cout, 1, next(drops)) for _ in range(units - 1))))
             width = cout
-        head = pooled(width, self.num_classes, before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()},
-                      classifier=torch_linear)
+        head = pooled(width, self.num_classes, pool=self.global_pool, classifier=torch_linear,
+                      before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()})
         model = Convnet(self, stem, stages, head)
         he_normal_(model, "fan_in")
-        return model
+        return with_act(model, self.act)
 
-    def unit(self, cin: int, cout: int, stride: int) -> nn.Module:
+    def unit(self, cin: int, cout: int, stride: int, drop: float) -> nn.Module:
         """B(3,3); where widths differ, the shortcut is a 1×1 convolution of the activated map."""
         layers = preact_basic(cin, cout, stride, dropout=self.drop_rate)
         if self.excite:
             layers["excite"] = self.excite.layer(cout)
         if cin == cout:
-            return preact_unit(layers, shared=False)
-        return preact_unit(layers, conv2d(cin, cout, 1, stride), shared=True)
+            return preact_unit(layers, shared=False, drop=drop)
+        return preact_unit(layers, conv2d(cin, cout, 1, stride), shared=True, drop=drop)
 
 
 register("wide_resnet16_4_cifar", WideResNet(16, 4), params=2_748_890, macs=392_612_352, recipe="wide_resnet_cifar")

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from ..net.model import Convnet
 from ..net.registry import register
 from ..net.resnets import residual_net
-from ..parts import PoolKind, bottleneck
+from ..parts import Act, BlockExcite, PoolKind, bottleneck
 
 
 class Depth(NamedTuple):
@@ -32,10 +32,14 @@ DEPTHS = {
 
 @dataclass(frozen=True)
 class WideResNetImageNet:
-    """`widen` multiplies the width inside every bottleneck; 1 is ResNet."""
+    """`widen` multiplies the width inside every bottleneck; 1 is ResNet; `excite` puts squeeze-and-excitation into
+    every block.
+    """
 
     depths: Depth = DEPTHS[50]
     widen: int = 2
+    excite: BlockExcite | None = None
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     norm_eps: float = 1e-5
@@ -48,7 +52,8 @@ class WideResNetImageNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 256 to 2048 at 56 to 7 pixels; scores (N, 1000)."""
-        return residual_net(self, partial(bottleneck, width=64 * self.widen), self.depths)
+        return residual_net(self, partial(bottleneck, width=64 * self.widen), self.depths,
+                            excite=self.excite)
 
 
 register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120,

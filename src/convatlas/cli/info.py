@@ -105,7 +105,7 @@ def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
 def _headline(found: "Info") -> None:
     from ..net.registry import plain
 
-    fields = "\n".join(f"{field}: {_value(value)}" for field, value in plain(found.spec).items())
+    fields = "\n".join(f"{field}: {written(value)}" for field, value in plain(found.spec).items())
     rows = {"paper": found.title, "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs,
             "version": FIDELITY[found.fidelity], "recipe": found.recipe, "fields": fields}
     grid = Table.grid(padding=(0, 2))
@@ -119,8 +119,12 @@ def _headline(found: "Info") -> None:
     console.out.print(grid)
 
 
-def _value(value: Any) -> str:
-    return "×".join(map(str, value)) if isinstance(value, list) else str(value)
+def written(value: Any) -> str:
+    """The value as YAML, so that `--set FIELD=VALUE` and a configuration file take it back."""
+    import yaml
+
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()
 
 
 def _layers(found: "Info", needs: "Memory | None", receptive_field: bool) -> None:

@@ -2,10 +2,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, Protocol, TypedDict, TypeVar, cast
+from typing import Any, Protocol, TypedDict, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from ..errors import ConvatlasError
 from ..parts import GlobalPool, PoolKind, ShapesOnly
 from ..parts.recompute import recomputed
 from .card import Card, Values
+from .meta import blank
 
 T = TypeVar("T")
 
@@ -69,8 +70,7 @@ def pooled(width: int, num_classes: int, *, pool: PoolKind = "avg", drop_rate: f
     `before` maps (N, C, H, W), `after` (N, C) to `after_width` (default: as many as pooling gives); pooling gets
     `width` channels.
     """
-    if pool == "none" and num_classes:
-        raise ConvatlasError("global_pool = 'none' leaves a map, which no classifier reads: it goes with num_classes=0")
+    _no_map_to_classify(pool, num_classes)
     globally = GlobalPool(pool)
     hidden: OrderedDict[str, nn.Module] = OrderedDict(before or {})
     hidden["pool"] = globally
@@ -167,6 +167,40 @@ class Convnet(nn.Module):
         """The trunk's last map, (N, num_features, H', W')."""
         return self._explained(self._trunk, x)
 
+    def forward_intermediates(self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
+                              stop_early: bool = False, output_fmt: str = "NCHW", intermediates_only: bool = False,
+                              ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """(the trunk's last map, chosen maps of `features`), or with `intermediates_only` the chosen maps alone.
+
+        `indices` are positions in `feature_info`, or the number of the last maps; None: all. `norm` normalises the last
+        map as a pre-activated network's head does before it pools; others have no such layer. `stop_early` runs no
+        stage that no chosen map needs; the first result is then the map it stopped at. timm's method.
+        """
+        if output_fmt != "NCHW":
+            raise ConvatlasError(f"output_fmt = {output_fmt!r} is refused: maps are 'NCHW' here")
+        count = len(self.taps)
+        if isinstance(indices, int):
+            if not 0 < indices <= count:
+                raise ConvatlasError(f"indices = {indices} is refused: {self.name} has {count} maps, and a number "
+                                     f"chooses the last 1 to {count} of them")
+            indices = range(count - indices, count)
+        chosen = chosen_taps(self, indices, "indices")
+        at = {self.taps[i][0] for i in chosen}
+
+        def run(image: Tensor) -> tuple[Tensor, list[Tensor]]:
+            maps: list[Tensor] = []
+            for i, x in enumerate(self._maps(image)):
+                maps += [x] if i in at else []
+                if stop_early and i == max(at):
+                    break
+            return x, maps
+
+        last, maps = self._explained(run, x)
+        before = dict(list(self.head.hidden.named_children())[:1])
+        if norm and "norm" in before and count - 1 in chosen:
+            maps[-1] = before["norm"](maps[-1])
+        return maps if intermediates_only else (last, maps)
+
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Scores from `forward_features`' map, or with `pre_logits` the vector before the classifier."""
         scores: Tensor = self.head(x, pre_logits)
@@ -181,22 +215,60 @@ class Convnet(nn.Module):
         """The layer that gives the scores; nn.Identity where there are no classes."""
         return self.head.classifier
 
-    def reset_classifier(self, num_classes: int) -> None:
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier by a newly initialised one for `num_classes`; 0 takes it away.
 
-        Another number leaves no class names.
+        `global_pool` replaces the pooling before it as well ("", timm's word, is "none": the map as it is); what else
+        the head has keeps its weights. Another number leaves no class names.
         """
         if num_classes < 0:
             raise ConvatlasError(f"num_classes = {num_classes} is refused: it must be 0 (no classifier) or more")
-        like = next(self.parameters())
-        self.head.reset(num_classes)
+        like, spec = next(self.parameters()), replace(self.spec, num_classes=num_classes)
+        if global_pool is None:
+            self.head.reset(num_classes)
+        else:
+            spec = self._pooled_by(spec, global_pool or "none")
         for head in self.aux.values():
             cast(AuxHead, head).reset(num_classes)
         self.to(like.device, like.dtype)
         for new in (self.head, self.aux):
             new.train(self.training)
         classes = self.card.classes if num_classes == self.num_classes else ()
-        self.card = replace(self.card, spec=replace(self.spec, num_classes=num_classes), classes=classes)
+        self.card = replace(self.card, spec=spec, classes=classes)
+
+    def _pooled_by(self, spec: Values, kind: str) -> Values:
+        """`spec` with that global pooling, after the head has been replaced by the one it builds."""
+        if kind not in get_args(PoolKind):
+            raise ConvatlasError(f"global_pool = {kind!r} is refused: it is '' (or 'none'), 'avg', 'max', 'avgmax' or "
+                                 "'catavgmax'")
+        if "global_pool" not in {field.name for field in fields(spec)}:
+            raise ConvatlasError(f"global_pool = {kind!r} is refused: {self.name} has no global pooling that could be "
+                                 "replaced; forward_features gives the map before its head")
+        if self.card.folded:
+            raise ConvatlasError(f"global_pool = {kind!r} is refused: this {self.name} is folded; replace the pooling "
+                                 "first, then fold")
+        _no_map_to_classify(kind, spec.num_classes)
+        spec, like = replace(spec, global_pool=kind), next(self.parameters())
+        new = cast(Spec, spec).build().head.to(like.device, like.dtype)
+        made = dict(new.hidden.named_children())
+        for name, old in self.head.hidden.named_children():
+            if name in made and _shapes(made[name]) == _shapes(old):
+                made[name].load_state_dict(old.state_dict())
+                for ours, theirs in zip(made[name].parameters(), old.parameters(), strict=True):
+                    ours.requires_grad_(theirs.requires_grad)
+        self.head = new
+        return spec
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, object]:
+        """Patterns of parameters' names by depth, for timm's layer-wise rates: the stem, each stage (or block), the
+        rest.
+        """
+        return {"stem": r"^stem", "blocks": r"^stages\.(\d+)" if coarse else [
+            (r"^stages\.(\d+)(?:\.blocks|\.layers)?\.(\d+)", None), (r"^stages\.(\d+)", (0,))]}
+
+    def no_weight_decay(self) -> set[str]:
+        """Biases of more than one dimension (a LeCun network's, one per unit), which timm would take for weights."""
+        return {name for name, each in self.named_parameters() if name.endswith("bias") and each.ndim > 1}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute each stage in the backward pass instead of keeping its activations."""
@@ -226,17 +298,28 @@ class Convnet(nn.Module):
 
     @cached_property
     def taps(self) -> list[tuple[int, str, int, int]]:
-        """(index among stem and stages, module name, channels, reduction) of each map that `features` returns."""
+        """(index among stem and stages, module name, channels, reduction) of each map that `features` returns.
+
+        Where stages dilate instead of striding, these are the maps that it returns where they stride, as in timm.
+        """
         names = ["stem", *(f"stages.{i}" for i in range(len(self.stages)))]
+        here, reductions = self.shapes(self.image_size), self._reductions()
+        whole = reductions
+        if getattr(self.spec, "output_stride", 32) != 32:
+            spec = cast(Spec, replace(self.spec, output_stride=32))
+            whole = blank(spec.build)._reductions()
+        last = [i + 1 == len(names) or whole[i] != whole[i + 1] for i in range(len(names))]
+        last[0] = last[0] and not isinstance(self.stem, nn.Identity)
+        return [(i, names[i], here[i][0], reductions[i]) for i in range(len(names)) if last[i]]
+
+    def _reductions(self) -> list[int]:
+        """Reduction of the map after the stem and every stage: how much smaller than the image it is."""
         size, wide = self.image_size, (self.image_size[0] + 64, self.image_size[1] + 64)
         here = self.shapes(size)
         try:            # the stride is what 64 more pixels make of themselves: padding and floors cancel out
-            reductions = [round(64 / (b[1] - a[1])) for a, b in zip(here, self.shapes(wide), strict=True)]
+            return [round(64 / (b[1] - a[1])) for a, b in zip(here, self.shapes(wide), strict=True)]
         except (RuntimeError, ValueError, ZeroDivisionError):       # a network of one size (biases per unit)
-            reductions = [round(size[0] / shape[1]) for shape in here]
-        last = [i + 1 == len(names) or reductions[i] != reductions[i + 1] for i in range(len(names))]
-        last[0] = last[0] and not isinstance(self.stem, nn.Identity)
-        return [(i, names[i], here[i][0], reductions[i]) for i in range(len(names)) if last[i]]
+            return [round(size[0] / shape[1]) for shape in here]
 
     def shapes(self, size: tuple[int, int]) -> list[tuple[int, ...]]:
         """(channels, height, width) after the stem and every stage, computed on the meta device."""
@@ -297,15 +380,10 @@ class Features(nn.Module):
 
     def __init__(self, net: Convnet, out_indices: Sequence[int] | None = None) -> None:
         super().__init__()
-        every, count = net.taps, len(net.taps)
-        wanted = list(range(count)) if out_indices is None else list(out_indices)
-        wrong = [i for i in wanted if not -count <= i < count]
-        if wrong or not wanted:
-            raise ConvatlasError(f"out_indices {wrong or wanted} is refused: {net.name} has maps 0 to {count - 1} "
-                                 f"(reductions {', '.join(str(tap[3]) for tap in every)})")
-        self.chosen = sorted(range(count)[i] for i in wanted)
-        self.at = [every[i][0] for i in self.chosen]
+        self.chosen = chosen_taps(net, out_indices, "out_indices")
+        self.at = [net.taps[i][0] for i in self.chosen]
         self.feature_info = [net.feature_info[i] for i in self.chosen]
+        self.card = net.card
         self.stem, self.stages = net.stem, net.stages[: max(self.at)]
 
     def channels(self) -> list[int]:
@@ -322,6 +400,26 @@ class Features(nn.Module):
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return [maps[i] for i in self.at]
+
+
+def chosen_taps(net: Convnet, wanted: Sequence[int] | None, called: str) -> list[int]:
+    """Positions in `net.taps`, in order, of those wanted (None: all); a ConvatlasError for one that is not there."""
+    count = len(net.taps)
+    chosen = list(range(count)) if wanted is None else list(wanted)
+    wrong = [i for i in chosen if not -count <= i < count]
+    if wrong or not chosen:
+        raise ConvatlasError(f"{called} {wrong or chosen} is refused: {net.name} has maps 0 to {count - 1} "
+                             f"(reductions {', '.join(str(tap[3]) for tap in net.taps)})")
+    return sorted(range(count)[i] for i in chosen)
+
+
+def _shapes(module: nn.Module) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, tuple(tensor.shape)) for name, tensor in module.state_dict().items()]
+
+
+def _no_map_to_classify(pool: str, num_classes: int) -> None:
+    if pool == "none" and num_classes:
+        raise ConvatlasError("global_pool = 'none' leaves a map, which no classifier reads: it goes with num_classes=0")
 
 
 class _Trunk(nn.Module):

@@ -46,6 +46,14 @@ ALIASES: dict[str, str] = {}
 # what other libraries call it
 RENAMED = {"pretrained": "weights", "img_size": "image_size", "input_size": "image_size", "in_channels": "in_chans",
            "classes": "num_classes", "n_classes": "num_classes", "dropout": "drop_rate"}
+# why some networks lack what others have
+ABSENT = {
+    "output_stride": "it cannot be dilated, for its maps shrink by other means than padded convolutions in stages; "
+                     "ResNets, MobileNets, EfficientNet, RepVGG, ConvNeXt, RepLKNet and SLaK can",
+    "global_pool": "no global pooling stands before its classifier; forward_features gives the map before its head",
+    "excite": "there is no place for squeeze-and-excitation in it (docs/networks.md says where there is)",
+    "drop_path_rate": "stochastic depth drops what a shortcut passes by, and its blocks have none",
+}
 #   fields of their own in older files and commands, now parts of `excite`
 SE_FIELDS = {f"se_{part}": part for part in ("reduction", "position", "squeeze", "gate", "bias", "stages")}
 LEAST = {"num_classes": 0, "in_chans": 1, "image_size": 1}
@@ -91,9 +99,13 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
     known = [field.name for field in fields(spec)]
     label = name or type(spec).__name__
     changes = _with_excite(spec, changes) if "excite" in known else changes
+    if changes.get("global_pool") == "":        # timm's word
+        changes = {**changes, "global_pool": "none"}
     for field in changes:
         if field in known:
             continue
+        if field in ABSENT:
+            raise ConvatlasError(f"{label} has no field {field!r}: {ABSENT[field]}")
         if field in RENAMED:
             raise ConvatlasError(f"{label} has no field {field!r}: here it is called {RENAMED[field]!r}")
         raise ConvatlasError(f"{label} has no field {field!r}{nearest(field, known) or '; it has ' + ', '.join(known)}")

@@ -6,7 +6,9 @@ from typing import Literal, Protocol
 
 from torch import nn
 
+from ..errors import ConvatlasError
 from ..parts import (
+    Act,
     Block,
     BlockExcite,
     MakeNorm,
@@ -16,6 +18,7 @@ from ..parts import (
     he_normal_,
     residual_stages,
     torch_linear,
+    with_act,
 )
 from .model import Convnet, Spec, pooled
 
@@ -26,6 +29,10 @@ class ResidualSpec(Spec, Protocol):
     @property
     def stem(self) -> Literal["imagenet", "cifar"]:
         """7×7/2 and max-pool, or 3×3 for small images."""
+
+    @property
+    def act(self) -> Act:
+        """The activation."""
 
     @property
     def output_stride(self) -> Literal[8, 16, 32]:
@@ -46,6 +53,13 @@ class ResidualSpec(Spec, Protocol):
     @property
     def global_pool(self) -> PoolKind:
         """Mean, maximum, or both."""
+
+
+def check_drop_path(shortcut: str, rate: float) -> None:
+    """A ConvatlasError for stochastic depth in a network without shortcuts, where it would do nothing."""
+    if shortcut == "none" and rate:
+        raise ConvatlasError(f"drop_path_rate = {rate:g} drops what a shortcut passes by, and shortcut = 'none' leaves "
+                             "none: give one of them up")
 
 
 def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, expansion: int = 4,
@@ -69,4 +83,4 @@ def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, exp
     if stem:        # after the rest: SENet's weights have always been drawn so, and a seed is to give the same ones
         front = stem(norm)
     he_normal_(nn.ModuleList([front, *stages]))
-    return Convnet(spec, front, stages, head)
+    return with_act(Convnet(spec, front, stages, head), spec.act)

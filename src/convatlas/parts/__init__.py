@@ -1,6 +1,9 @@
 """Building blocks of the literature, one idea per file. A part knows torch and other parts, nothing else."""
 
+from .act import ACTS as ACTS
+from .act import Act as Act
 from .act import ScaledTanh as ScaledTanh
+from .act import with_act as with_act
 from .conv import Make as Make
 from .conv import MakeNorm as MakeNorm
 from .conv import Padding as Padding
@@ -13,6 +16,7 @@ from .conv import same_pad as same_pad
 from .convnext import convnext_block as convnext_block
 from .convnext import convnext_init_ as convnext_init_
 from .convnext import convnext_linear as convnext_linear
+from .convnext import patch_down as patch_down
 from .convnext import pool_norm as pool_norm
 from .counted import Counted as Counted
 from .dense import DenseBlock as DenseBlock
@@ -24,6 +28,7 @@ from .excite import BlockExcite as BlockExcite
 from .excite import Excite as Excite
 from .excite import SqueezeExcite as SqueezeExcite
 from .excite import excited as excited
+from .excite import gated as gated
 from .fold import Foldable as Foldable
 from .fold import fold_after as fold_after
 from .fold import fold_before as fold_before

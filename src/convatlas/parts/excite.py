@@ -42,7 +42,8 @@ class SqueezeExcite(nn.Module):
 
 @dataclass(frozen=True)
 class Excite:
-    """Squeeze-and-excitation as a field of a specification; `reduction` channels are squeezed to one."""
+    """Squeeze-and-excitation as a field of a specification; `reduction` channels are squeezed to one, fewer to one too.
+    """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}     # a misspelt key is refused
 
@@ -57,7 +58,7 @@ class Excite:
 
     def layer(self, channels: int) -> SqueezeExcite:
         """The layer for so many channels: (N, channels, H, W) in, the same out."""
-        return SqueezeExcite(channels, channels // self.reduction, squeeze=self.squeeze, gate=GATES[self.gate],
+        return SqueezeExcite(channels, max(1, channels // self.reduction), squeeze=self.squeeze, gate=GATES[self.gate],
                              bias=self.bias)
 
 
@@ -67,6 +68,13 @@ class BlockExcite(Excite):
 
     position: Position = "standard"
     stages: tuple[int, ...] = (0, 1, 2, 3)
+
+
+def gated(module: nn.Module, channels: int, excite: Excite | None) -> nn.Module:
+    """An Inception module, or another of so many maps, with its gate behind it (Hu et al. 2018, Figure 2); itself
+    without `excite`.
+    """
+    return nn.Sequential(OrderedDict(paths=module, excite=excite.layer(channels))) if excite else module
 
 
 def excited(block: nn.Module, excite: BlockExcite) -> nn.Module:

@@ -92,7 +92,7 @@ class Scale(nn.Module):
 
 
 def scaled_residual(cin: int, figure: Figure, scale: float, *, norm: MakeNorm = nn.BatchNorm2d, act: bool = True,
-                    excite: Excite | None = None) -> Residual:
+                    excite: Excite | None = None, drop: float = 0.0) -> Residual:
     """Scaled residual: relu(x + scale · expand(paths(x))); `expand` is a 1×1 convolution with bias and without
     normalisation.
 
@@ -103,4 +103,4 @@ def scaled_residual(cin: int, figure: Figure, scale: float, *, norm: MakeNorm = 
     if excite:
         branch["excite"] = excite.layer(cin)
     branch["scale"] = Scale(scale)
-    return Residual(nn.Sequential(branch), act=nn.ReLU() if act else None)
+    return Residual(nn.Sequential(branch), act=nn.ReLU() if act else None, drop=drop)

@@ -17,8 +17,8 @@ class LargeKernel(ConvSum):
     """
 
     def __init__(self, channels: int, kernel: int, small: int | None = 5, *, strips: bool = False,
-                 norm: MakeNorm = nn.BatchNorm2d) -> None:
-        layer = partial(conv_norm, channels, channels, groups=channels, norm=norm, act=None)
+                 dilation: int = 1, norm: MakeNorm = nn.BatchNorm2d) -> None:
+        layer = partial(conv_norm, channels, channels, groups=channels, dilation=dilation, norm=norm, act=None)
         branches: dict[str, nn.Module]
         if strips and small is not None:
             branches = {"tall": layer((kernel, small)), "wide": layer((small, kernel))}

@@ -7,7 +7,7 @@ from math import sqrt
 from torch import nn
 
 from .conv import Make, MakeNorm, Padding, conv_norm
-from .excite import SqueezeExcite
+from .excite import Excite, SqueezeExcite
 from .init import every_conv_, gaussian_, linear, truncated_normal_
 from .residual import Residual
 
@@ -23,13 +23,15 @@ def round_channels(wanted: float) -> int:
     return near if near >= 0.9 * wanted else near + 8
 
 
-def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *, squeezed: int = 0, dilation: int = 1,
-                      padding: Padding = "symmetric", norm: MakeNorm = nn.BatchNorm2d, act: Make = nn.ReLU6,
+def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *, squeezed: int = 0,
+                      excite: Excite | None = None, dilation: int = 1, padding: Padding = "symmetric",
+                      norm: MakeNorm = nn.BatchNorm2d, act: Make = nn.ReLU6,
                       excite_act: Make = nn.ReLU, gate: Make = nn.Sigmoid, drop: float = 0.0) -> nn.Module:
     """Inverted residual: 1×1 to `mid`, depthwise, (squeeze-and-excitation,) 1×1 to `cout` without act (Sandler et al.
     2018, Figure 3).
 
-    Nothing is expanded where `mid` is `cin`. The input is added where it fits: stride 1 and as many channels.
+    The gate has `squeezed` channels inside, or is one of `excite`. Nothing is expanded where `mid` is `cin`. The input
+    is added where it fits: stride 1 and as many channels.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if mid != cin:
@@ -38,6 +40,8 @@ def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *
                                     norm=norm, act=act)
     if squeezed:
         layers["excite"] = SqueezeExcite(mid, squeezed, act=excite_act, gate=gate)
+    elif excite:
+        layers["excite"] = excite.layer(mid)
     layers["project"] = conv_norm(mid, cout, 1, norm=norm, act=None)
     branch = nn.Sequential(layers)
     return Residual(branch, drop=drop) if stride == 1 and cin == cout else branch

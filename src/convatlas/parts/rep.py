@@ -66,13 +66,14 @@ class ConvSum(Foldable):
 class RepConv(ConvSum):
     """RepVGG's three branches (Ding et al. 2021, Figure 4): k×k + 1×1 + the map itself, each normalised, then summed.
 
-    `skip` exists where the map keeps its shape. Input (N, cin, H, W), output (N, cout, H/stride, W/stride).
+    `skip` exists where the map keeps its shape, unless it is False.
+    Input (N, cin, H, W), output (N, cout, H/stride, W/stride).
     """
 
     def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1, *, groups: int = 1,
-                 norm: MakeNorm = nn.BatchNorm2d) -> None:
-        layer = partial(conv_norm, cin, cout, stride=stride, groups=groups, norm=norm, act=None)
-        branches: dict[str, nn.Module] = {"skip": norm(cin)} if cin == cout and stride == 1 else {}
+                 dilation: int = 1, skip: bool = True, norm: MakeNorm = nn.BatchNorm2d) -> None:
+        layer = partial(conv_norm, cin, cout, stride=stride, groups=groups, dilation=dilation, norm=norm, act=None)
+        branches: dict[str, nn.Module] = {"skip": norm(cin)} if skip and cin == cout and stride == 1 else {}
         super().__init__(branches | {"small": layer(1), "large": layer(kernel)})
 
 

@@ -61,7 +61,7 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
     `by_order` tensors of unknown names are paired with those of `ours` by their order. Raises ConvatlasError where none
     fits, or several do.
     """
-    given = {**found.fields, **(given)}
+    given = {**found.fields, **(given or {})}
     if len(found.tensors) > LARGEST:
         raise ConvatlasError(_unknown(found, ours))
     for level in views(found.shapes):
