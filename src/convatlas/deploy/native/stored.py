@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from ...errors import ConvatlasError
-from ...files import check_format, digest, whole_write
+from ...files import check_format, digest, put
 from .engine import Choice, Network
 from .work import Floats, read, written
 
@@ -25,12 +25,10 @@ FORMAT = 1              # of both together
 def save(network: Network, folder: Path) -> None:
     """Leave in `folder` what `load` reads."""
     steps, arrays = written(network.works)
-    with whole_write(folder / WEIGHTS) as beside:
-        beside.write_bytes(to_bytes(arrays))
+    put(folder / WEIGHTS, to_bytes(arrays))
     tree = {"format": FORMAT, "threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()},
             "layers": network.choices, **steps, "weights_sha256": digest(folder / WEIGHTS)}
-    with whole_write(folder / STEPS) as beside:
-        beside.write_text(json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n", encoding="utf-8")
+    put(folder / STEPS, json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n")
 
 
 def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
