@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import DEPLOYED, check_format, is_deployed, put, unfinished, whole_files
+from ..files import DEPLOYED, is_deployed, put, unfinished, whole_files
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..net.layers import macs
@@ -37,7 +37,7 @@ from .int8.quantization import CANDIDATES as IN_INT8
 from .int8.quantization import COUNT, Quantized, quantize
 from .machine import versions
 from .native.stored import STEPS
-from .reader import FORMAT
+from .reader import FORMAT, described
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
@@ -127,11 +127,11 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     """
     folder = Path(folder).expanduser()
     try:
-        about = json.loads((folder / DEPLOYED).read_text(encoding="utf-8"))
-        format_, name, precision = about["format"], about["backend"], about["precision"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read") from error
-    check_format(format_, FORMAT, repr(str(folder)))
+        about = described(folder)
+        name, precision = about["backend"], about["precision"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read "
+                             f"({getattr(error, 'strerror', None) or error})") from error
     backend = backend_of(name)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() and "cuda" in backend.devices else "cpu"))
     example = torch.zeros(about["example"], device=where)

@@ -15,8 +15,9 @@ from safetensors.numpy import save as to_bytes
 
 from ...errors import ConvatlasError
 from ...files import check_format, digest, put
+from ...memory import fits
 from .engine import Choice, Network
-from .work import Floats, read, written
+from .work import Floats, lay_out, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
 FORMAT = 1              # of both together
@@ -54,6 +55,9 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ConvatlasError(f"{str(folder / STEPS)!r} and {WEIGHTS} beside it are not what convatlas wrote ({error}): "
                              "deploy again") from error
+    if not fits(room := 4 * lay_out(works)):
+        raise ConvatlasError(f"{str(folder / STEPS)!r} says that the maps of one image take {room / 1e9:.1f} GB, more "
+                             "memory than is free: deploy again, for smaller images")
     threads = threads or max(1, min(tuned, os.cpu_count() or 1))
     known = threads == tuned and not few
     return Network(works, threads, parts if known else None, layers if known else None, winograd=not few)
