@@ -4,6 +4,8 @@ folder.
 
 import hashlib
 import os
+import re
+import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +25,17 @@ EMPTY, CLOSED = ("empty folder", "empty folders"), ("folder that cannot be read"
 LINKED = ("link to a folder", "links to folders")
 SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
 Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
+LONG = 240              # bytes of a file's name, of which systems take 255, from which on none like it is longer
+
+
+@contextmanager
+def writing(path: Path, advice: str = "", errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """A context that turns what the system says against writing there into a ConvatlasError that ends with `advice`."""
+    try:
+        yield
+    except errors as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConvatlasError(f"cannot write {str(path)!r}: {why}" + (f"; {advice}" if advice else "")) from error
 
 
 @contextmanager
@@ -35,24 +48,100 @@ def whole_write(path: Path, advice: str = "", *, parents: bool = False, sync: bo
     makes its folder first, `sync` waits until the disk has the content. Writing that fails with one of `errors` is a
     ConvatlasError that ends with `advice`.
     """
-    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    try:
-        if parents:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        beside.touch(exist_ok=False)
-        mode = beside.stat().st_mode        # as the umask says; some libraries make files that nobody else may read
-        yield beside
-        beside.chmod(mode)
-        if sync:
-            with beside.open("r+b") as file:
-                os.fsync(file.fileno())
-        beside.replace(path)
-    except errors as error:
-        why = getattr(error, "strerror", None) or error
-        raise ConvatlasError(f"cannot write {str(path)!r}: {why}" + (f"; {advice}" if advice else "")) from error
-    finally:
-        with suppress(OSError):
-            beside.unlink()
+    name = path.name if len(os.fsencode(path.name)) < LONG else "long"
+    beside = path.with_name(f".{name}.{os.urandom(4).hex()}")
+    with writing(path, advice, errors):
+        try:
+            if parents:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            beside.touch(exist_ok=False)
+            mode = beside.stat().st_mode        # as the umask says; some libraries make files for their owner alone
+            yield beside
+            beside.chmod(mode)
+            if sync:
+                _sync(beside)
+            beside.replace(path)
+        finally:
+            with suppress(OSError):
+                beside.unlink()
+
+
+def put(path: Path, content: str | bytes, advice: str = "", *, parents: bool = False, sync: bool = False) -> Path:
+    """Write the content of a file, as `whole_write` does; of a text the UTF-8, in which names of files keep their
+    bytes, whatever these are.
+    """
+    with whole_write(path, advice, parents=parents, sync=sync) as beside:
+        beside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape"))
+    return path
+
+
+@contextmanager
+def whole_files(folder: Path, last: str, ours: Collection[str] = (), advice: str = "") -> Iterator[Path]:
+    """A folder in `folder` to be filled: its files take their places in `folder` when the block ends well, `last` after
+    all others, and it is removed when the block fails.
+
+    So files of one kind that belong together are the old ones or the new ones, and where `last` is, they are whole; in
+    between `unfinished` is true. Of `ours`, the names that such files may have, those that are not written anew are
+    removed. `folder` is made where it is not there. Writing that fails is a ConvatlasError.
+    """
+    fresh, absent, moving = folder / _staging(last), not folder.exists(), False
+    with writing(folder if ours else folder / last, advice):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(fresh, ignore_errors=True)        # of a killed process
+            fresh.mkdir()
+            yield fresh
+            files = sorted(fresh.iterdir(), key=lambda file: file.name == last)
+            for file in files:
+                _sync(file)
+            gone = [folder / name for name in sorted(set(ours) - {file.name for file in files})]
+            moving = True
+            if len(files) > 1 or any(map(os.path.lexists, gone)):       # one file alone is replaced in one step
+                (folder / last).unlink(missing_ok=True)
+            for file in gone:
+                file.unlink(missing_ok=True)
+            for file in files:
+                file.replace(folder / file.name)
+            moving = False
+        finally:
+            if not moving:                  # else it says whose the half of the files is that lies in `folder`
+                shutil.rmtree(fresh, ignore_errors=True)
+            if absent:
+                with suppress(OSError):     # which a folder with files in it is
+                    folder.rmdir()
+
+
+def unfinished(folder: Path, last: str) -> bool:
+    """True for a folder in which `whole_files` was killed, or still writes."""
+    return (folder / _staging(last)).is_dir()
+
+
+def leftovers(folder: Path, *names: str) -> list[Path]:
+    """The files that a killed `whole_write` of files of these names left in a folder."""
+    ours = re.compile(rf"\.({'|'.join(map(re.escape, names))})\.[0-9a-f]{{8}}")
+    return [path for path in folder.iterdir() if ours.fullmatch(path.name)]
+
+
+def vacant(folder: Path, first: str) -> bool:
+    """True for a folder in which there is nothing, or only what a killed process left of the file that it wrote
+    `first`, which is removed.
+    """
+    left = leftovers(folder, first)
+    if len(left) < len(list(folder.iterdir())):
+        return False
+    for path in left:
+        path.unlink()
+    return True
+
+
+def _staging(last: str) -> str:
+    return f".{last}.unfinished"
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has the file's content."""
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def regular(path: Path) -> bool:

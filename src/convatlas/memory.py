@@ -12,6 +12,13 @@ def available_bytes() -> int:
     return min((each for each in found if each is not None), default=_pages())
 
 
+def fits(size: int) -> bool:
+    """True if so many bytes can be taken, and where the system does not say: what a file claims to need is asked before
+    it is given.
+    """
+    return size <= (available_bytes() or size)
+
+
 def _meminfo(path: Path) -> int | None:
     lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines() if path.is_file() else ()
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")), None)

@@ -74,6 +74,56 @@ def test_the_disk_file_is_used_again_unless_something_changed(files, tmp_path, m
     assert module.on_disk(files, folder, print).read(0).shape == (1, 5, 5) and len(list(folder.iterdir())) == 2
 
 
+@pytest.mark.parametrize("one_shape", [True, False])
+@pytest.mark.parametrize("writable", [True, False])
+def test_pixels_that_were_changed_are_decoded_anew(files, tmp_path, caplog, monkeypatch, one_shape, writable):
+    """Zeroed, as after a loss of power, or edited; the file is mended where it can be."""
+    own = Files([files.paths[i] for i in ((0, 2, 6) if one_shape else (0, 1, 2))], torch.arange(3))
+    path = module.on_disk(own, tmp_path / "cache", print).path
+    content = path.read_bytes()
+    path.write_bytes(content[:130] + bytes(20) + content[150:])     # in number 1
+    found = module.on_disk(own, tmp_path / "cache", lambda text: pytest.fail(text))
+    if not writable:
+        def refused(self, mode="r", *more, **options):
+            if mode == "r+b":
+                raise PermissionError(self)
+            return open_(self, mode, *more, **options)
+
+        open_ = type(path).open
+        monkeypatch.setattr(type(path), "open", refused)
+    whole = pickle.loads(pickle.dumps(found))       # as a worker has it
+    if one_shape:
+        assert torch.equal(found.at(torch.tensor([2, 1])), torch.stack([own.read(2), own.read(1)]))
+        batch, = Loader(whole, STILL, 3).epoch(0)
+        expected, = Loader(own, STILL, 3).epoch(0)
+        assert torch.equal(batch.images, expected.images)
+    assert equal(own, found) and equal(own, whole)
+    monkeypatch.undo()
+    assert (path.read_bytes() == content) is writable
+    assert "damaged" in caplog.text and own.name(1) in caplog.text
+
+
+def test_pixels_that_were_changed_with_their_file_are_refused(files, tmp_path):
+    own = Files(files.paths[:1], torch.arange(1))
+    found = module.on_disk(own, tmp_path / "cache", print)
+    content = found.path.read_bytes()
+    found.path.write_bytes(bytes(20) + content[20:])
+    Image.fromarray(np.zeros((12, 10), np.uint8)).save(files.paths[0])
+    with pytest.raises(ConvatlasError, match="has changed since it was written: remove the cache"):
+        pickle.loads(pickle.dumps(found)).read(0)
+
+
+def test_a_table_that_was_changed_is_made_anew(files, tmp_path):
+    folder, told = tmp_path / "cache", []
+    path = module.on_disk(files, folder, print).path
+    content = path.read_bytes()
+    for old, new in ((b"[1, 12, 10]", b"[1, 10, 12]"), (b", 2]", b", 1]"), (b'"4"', b'"5"')):
+        place = content.rindex(old)
+        path.write_bytes(content[:place] + new + content[place + len(old):])
+        assert equal(files, module.on_disk(files, folder, told.append)) and path.read_bytes() == content
+    assert len(told) == 3
+
+
 def test_an_interruption_leaves_no_file(files, tmp_path, monkeypatch):
     def interrupted(self, index):
         raise KeyboardInterrupt

@@ -73,8 +73,9 @@ def test_a_deployed_folder_judges_the_same_images(photos, tmp_path, monkeypatch)
     copy(tmp_path / "run" / WEIGHTS, tmp_path / "deployed")
     assert str(tmp_path) not in (tmp_path / "deployed" / MANIFEST).read_text().replace(str(photos), "")
     assert names(judged(tmp_path / "deployed", photos).images) == held
-    copy(None, tmp_path / "deployed")         # of a network that has no run
-    assert not list((tmp_path / "deployed").iterdir())
+    (tmp_path / "without").mkdir()
+    copy(None, tmp_path / "without")          # of a network that has no run
+    assert not list((tmp_path / "without").iterdir())
 
 
 def test_data_that_was_moved_is_known_by_its_files(photos, tmp_path):

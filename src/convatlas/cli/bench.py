@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ..errors import ConvatlasError
-from ..files import check_format, whole_write
+from ..files import check_format, put
 from . import console
 from .deploy import BackendName
 from .inspections.common import FORMATS, Out
@@ -122,8 +122,7 @@ def _kept(path: Path | None) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, tree: dict[str, Any]) -> None:
-    with whole_write(path.expanduser(), "name another file with --keep") as beside:
-        beside.write_text(reader.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    put(path.expanduser(), reader.dumps(tree, indent=1, ensure_ascii=False) + "\n", "name another file with --keep")
 
 
 def _table(compared: "Comparison") -> Table:

@@ -2,11 +2,14 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -26,10 +29,12 @@ from .transform import Transform
 
 MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table
 RULES = 2                       # of decoding: raised when the same file gives other pixels
-FORMAT = 1                      # ends the table; the oldest files lack it
+FORMAT = 2                      # ends the table; before 2 there were no checksums, and the oldest files lack it
 SAMPLE = 64                     # files whose headers tell how much memory all will take
 CHUNK = 256                     # pictures decoded between two writes
 TELL = 10.0                     # seconds between two reports of progress
+
+log = logging.getLogger("convatlas")
 
 
 def prepared(
@@ -75,17 +80,19 @@ class Shape(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Labels and names: all that the pixels do not say."""
+    """What the pixels do not say, and the CRC-32 of each picture's."""
 
     shapes: tuple[Shape, ...]
     unreadable: dict[int, str]      # index -> reason
+    sums: tuple[int, ...]
 
 
 class Cached:
     """Files with their pixels: uint8, one picture (C, H, W) after the other; reads as `files` does, bit for bit.
 
-    `images` is the whole as (N, C, H, W) where all have one shape, and None otherwise. `path` is the file that holds
-    the pixels, if any: then each process maps it for itself.
+    `images` is the whole as (N, C, H, W) where all have one shape, and None otherwise; `at` gives some of them. `path`
+    is the file that holds the pixels, if any: then each process maps it for itself, and compares a picture with its
+    checksum when it first reads it. One that differs is decoded anew, which is told.
     """
 
     def __init__(self, files: Files, table: Table, pixels: Tensor, path: Path | None = None):
@@ -94,6 +101,8 @@ class Cached:
         sizes = torch.tensor([math.prod(shape) for shape in table.shapes], dtype=torch.int64)
         self._starts = (sizes.cumsum(0) - sizes).tolist()
         self._pixels = pixels
+        self._sure = torch.full((len(files),), path is None)
+        self._told = False
         same = len(set(table.shapes)) == 1 and not table.unreadable
         self.images = pixels.view(len(files), *table.shapes[0]) if same else None
 
@@ -104,8 +113,40 @@ class Cached:
         """The picture as uint8 (1 or 3, H, W); raises UnreadableImage."""
         if index in self.table.unreadable:
             raise UnreadableImage(self.table.unreadable[index])
+        if not self._sure[index]:
+            self._check(index)
+        return self._picture(index)
+
+    def at(self, indices: Tensor) -> Tensor:
+        """Some of `images`: uint8 (n, C, H, W)."""
+        assert self.images is not None
+        for index in indices[~self._sure[indices]].tolist():
+            self._check(index)
+        return self.images[indices]
+
+    def _picture(self, index: int) -> Tensor:
         shape, start = self.table.shapes[index], self._starts[index]
         return self._pixels[start : start + math.prod(shape)].view(shape)
+
+    def _check(self, index: int) -> None:
+        """Compare the picture with its checksum; put the right pixels in the place of others, here and in the file."""
+        here = self._picture(index)
+        if _sum(here) != self.table.sums[index]:
+            if not self._told:
+                log.warning("the cache %r is damaged, from %r on: such pictures are decoded anew", str(self.path),
+                            self.name(index))
+                self._told = True
+            right = self.files.read(index)
+            if right.shape != here.shape or _sum(right) != self.table.sums[index]:
+                raise ConvatlasError(f"the cache {str(self.path)!r} is damaged, and {self.name(index)!r} has changed "
+                                     "since it was written: remove the cache, and start again")
+            here.copy_(right)           # the mapping is this process's own
+            with suppress(OSError):     # a file that is only read stays as it is
+                assert self.path is not None
+                with self.path.open("r+b") as file:
+                    file.seek(self._starts[index])
+                    file.write(right.contiguous().numpy().data)
+        self._sure[index] = True
 
     def name(self, index: int) -> str:
         """The path."""
@@ -136,10 +177,12 @@ def on_disk(files: Files, folder: Path, tell: Callable[[str], None]) -> Cached:
     found = _opened(files, path)
     if found is not None:
         return found
+    if path.is_file():
+        tell(f"The cache {str(path)!r} is damaged, or of another version: the pictures are decoded anew.")
     advice = "name another folder with data.cache_dir, or set data.cache to off"
     with whole_write(path, advice, parents=True, sync=True) as part, part.open("wb") as sink:
         table = _write(files, sink, tell)
-        written = json.dumps([*table, FORMAT]).encode()
+        written = json.dumps([*table, _sum_of(*table), FORMAT]).encode()
         sink.write(written + len(written).to_bytes(8, "big") + MAGIC)
     written_whole = _opened(files, path)
     if written_whole is None:
@@ -165,21 +208,33 @@ def as_files(images: ImageSet) -> Files | None:
 
 def _write(files: Files, sink: BinaryIO, tell: Callable[[str], None]) -> Table:
     """All pixels, decoded by several threads (decoders let go of Python's lock), in the order of the files."""
-    shapes: list[Shape] = []
+    shapes, sums = list[Shape](), list[int]()
     unreadable: dict[int, str] = {}
     told = time.monotonic()
     for index, found in enumerate(_decoded(files)):
         if isinstance(found, UnreadableImage):
             unreadable[index] = str(found)
             shapes.append(Shape(0, 0, 0))
+            sums.append(0)
         else:
             channels, height, width = found.shape
             shapes.append(Shape(channels, height, width))
+            sums.append(_sum(found))
             sink.write(found.contiguous().numpy().data)
         if time.monotonic() - told >= TELL:
             told = time.monotonic()
             tell(f"Images decoded: {index + 1} of {len(files)} ({sink.tell() / 2**30:.1f} GiB).")
-    return Table(tuple(shapes), unreadable)
+    return Table(tuple(shapes), unreadable, tuple(sums))
+
+
+def _sum(pixels: Tensor) -> int:
+    """CRC-32, which costs a hundredth of what decoding does: 4 GB/s."""
+    return zlib.crc32(pixels.contiguous().numpy().data)
+
+
+def _sum_of(shapes: Any, unreadable: Any, sums: Any) -> int:
+    """CRC-32 of a table."""
+    return zlib.crc32(json.dumps([shapes, unreadable, sums]).encode())
 
 
 def _decoded(files: Files) -> Iterator[Tensor | UnreadableImage]:
@@ -220,13 +275,13 @@ def _opened(files: Files, path: Path) -> Cached | None:
             return None
         size = file.seek(end - ending - length)
         try:
-            shapes, unreadable, *format_ = json.loads(file.read(length))
-        except ValueError:
+            shapes, unreadable, sums, checksum, format_ = json.loads(file.read(length))
+            if format_ != FORMAT or checksum != _sum_of(shapes, unreadable, sums):
+                return None                 # made anew: the files are still there
+            table = Table(tuple(Shape(*shape) for shape in shapes),
+                          {int(index): reason for index, reason in unreadable.items()}, tuple(sums))
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None
-    if format_ not in ([], [FORMAT]):       # made anew: the files are still there
-        return None
-    table = Table(tuple(Shape(*shape) for shape in shapes),
-                  {int(index): reason for index, reason in unreadable.items()})
     if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:
         return None
     return _reopened(files, table, size, path)

@@ -261,7 +261,9 @@ def _pictures(images: ImageSet, indices: Tensor) -> Tensor:
     """Some pictures of a set in memory: uint8 (n, C, H, W)."""
     if isinstance(images, Subset):
         return _pictures(images.base, images.indices[indices])
-    assert isinstance(images, Tensors | Cached) and images.images is not None
+    if isinstance(images, Cached):
+        return images.at(indices)
+    assert isinstance(images, Tensors)
     return images.images[indices]
 
 

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import DEPLOYED, check_format, is_deployed
+from ..files import DEPLOYED, is_deployed, put, unfinished, whole_files
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..net.layers import macs
 from ..net.model import Convnet, by, pair
 from ..run import Loss, Preprocess
+from ..runs.folder import IMAGES, MANIFEST
 from ..runs.manifest import copy as copy_manifest
 from ..weights import conventions
 from ..weights.checkpoints import load
 from ..zoo import transforms
-from .backends import Precision, Predictor, backend_of
+from .backends import BACKENDS, Precision, Predictor, backend_of
 from .backends.base import Tell, quiet
 from .backends.split import FILE as SPLIT
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
@@ -35,10 +36,13 @@ from .int8.pictures import Labeled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
 from .int8.quantization import COUNT, Quantized, quantize
 from .machine import versions
-from .reader import FORMAT
+from .native.stored import STEPS
+from .reader import FORMAT, described
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
+OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin",
+        *(backend.file for backend in BACKENDS.values()))           # all that a deployed folder may hold
 PACKAGES = ("convatlas", "torch", "onnxruntime", "openvino", "nncf")       # whose versions deploy.json names
 
 
@@ -81,9 +85,9 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     `backend`, `precision` and `candidates` are as for `optimize`; `batch` is what it is made fast for: any number of
     images is answered. Precision int8 is made by `quantize` from the pictures `calibrate`, of which `calibration_count`
     are used, and judged on `evaluate`; of a run folder both are the run's own data where they are left out. `max_drop`,
-    `sensitivity` and `data_dir` are as there. The folder is opened again and compared with the network before
-    deploy.json, which marks it as whole, is written. Raises ConvatlasError for a folder that holds other things and,
-    without `force`, for one that holds a deployed network.
+    `sensitivity` and `data_dir` are as there. What is written is opened again and compared with the network before it
+    takes its place, deploy.json, which marks the folder as whole, at the end. Raises ConvatlasError for a folder that
+    holds other things and, without `force`, for one that holds a deployed network.
     """
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
@@ -109,14 +113,10 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
             _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop,
                         "sensitivity": sensitivity or None})
             report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates, tell=tell).report
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / DEPLOYED).unlink(missing_ok=True)
-            _fill(folder, made, Path(work) / report.chosen, net, example, precision)
-            copy_manifest(model if isinstance(model, str | Path) else None, folder)
-            _describe(folder, made, report, net, example, precision)
-        except OSError as error:
-            raise ConvatlasError(f"cannot write {str(folder)!r}: {error.strerror or error}") from error
+        with whole_files(folder, DEPLOYED, OURS, "name another folder with --out") as fresh:
+            _fill(fresh, made, Path(work) / report.chosen, net, example, precision)
+            copy_manifest(model if isinstance(model, str | Path) else None, fresh)
+            _describe(fresh, made, report, net, example, precision)
     return report
 
 
@@ -128,11 +128,11 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     """
     folder = Path(folder).expanduser()
     try:
-        about = json.loads((folder / DEPLOYED).read_text(encoding="utf-8"))
-        format_, name, precision = about["format"], about["backend"], about["precision"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read") from error
-    check_format(format_, FORMAT, repr(str(folder)))
+        about = described(folder)
+        name, precision = about["backend"], about["precision"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read "
+                             f"({getattr(error, 'strerror', None) or error})") from error
     backend = backend_of(name)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() and "cuda" in backend.devices else "cpu"))
     example = torch.zeros(about["example"], device=where)
@@ -151,33 +151,36 @@ def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, examp
     """The engine's files: those in int8, or those that are in `built`, or, where the backend needed none, those it
     writes.
     """
-    (folder / SPLIT).unlink(missing_ok=True)        # another network's, where a folder is written anew
     if made is not None:
         for name, content in made.files.items():
-            (folder / name).write_bytes(content)
+            put(folder / name, content)
     elif found := list(built.iterdir()):
         for file in found:
-            (folder / file.name).unlink(missing_ok=True)
             shutil.move(file, folder / file.name)
     else:
         backend_of(built.name).write(net, example, precision, folder)
     if net.card.fitted:
-        (folder / FITTED).write_bytes(to_bytes(dict(net.card.fitted)))
+        put(folder / FITTED, to_bytes(dict(net.card.fitted)))
 
 
 def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet, example: Tensor,
               precision: Precision) -> None:
     """The page and deploy.json, once the engine has read its files back and answered as it must."""
     engine = backend_of(report.chosen)
-    error = difference(made or net, example, engine.open(folder, example, precision)(example))
-    if not error <= TOLERANCE["fp32" if made else precision]:
-        raise ConvatlasError(f"what {engine.name} reads back from {str(folder)!r} differs by {error:.1e} of the "
+    try:
+        scores = engine.open(folder, example, precision)(example)
+    except (RuntimeError, ValueError, OSError) as error:        # some engines write half a file without a word
+        raise ConvatlasError(f"{engine.name} cannot read back what was written to {str(folder.parent)!r} "
+                             f"({' '.join(str(error).split())[:200]}); is the disk full?") from error
+    off = difference(made or net, example, scores)
+    if not off <= TOLERANCE["fp32" if made else precision]:
+        raise ConvatlasError(f"what {engine.name} reads back from {str(folder.parent)!r} differs by {off:.1e} of the "
                              "largest output")
     if made is not None:        # random images say nothing about int8: take what was found on the calibration images
-        error = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
-    about = _about(net, report, precision, example, engine.file, error)
-    (folder / PAGE).write_text(readme(about), encoding="utf-8")
-    (folder / DEPLOYED).write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        off = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
+    about = _about(net, report, precision, example, engine.file, off)
+    put(folder / PAGE, readme(about))
+    put(folder / DEPLOYED, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 
 
 def _quantized(model: str | Path | Convnet, net: Convnet, backend: str, calibrate: Pictures | None,
@@ -205,9 +208,9 @@ def _free(folder: Path, force: bool) -> Path:
     if folder.is_file():
         raise ConvatlasError(f"--out {str(folder)!r} is a file: name a folder")
     if folder.is_dir() and any(folder.iterdir()):
-        if not is_deployed(folder):
+        if not is_deployed(folder) and not unfinished(folder, DEPLOYED):
             raise ConvatlasError(f"--out {str(folder)!r} holds other things than a deployed network: name a new folder")
-        if not force:
+        if is_deployed(folder) and not force:
             raise ConvatlasError(f"--out {str(folder)!r} holds a deployed network already: replace it with --force, or "
                                  "name another folder")
     return folder

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import cache_dir, whole_write
+from ..files import cache_dir, put
 from ..net.digest import weights_digest
 from ..net.layers import macs
 from ..net.model import Convnet
@@ -262,8 +262,7 @@ def _read(path: Path) -> Report | None:
 def _write(path: Path, report: Report) -> None:
     """Remember the choice; a cache that cannot be written is no error."""
     try:
-        with whole_write(path, parents=True) as beside:
-            beside.write_text(json.dumps({"format": FORMAT, **asdict(report)}), encoding="utf-8")
+        put(path, json.dumps({"format": FORMAT, **asdict(report)}), parents=True)
     except ConvatlasError as error:
         logging.getLogger("convatlas").info("the choice is not remembered: %s", error)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError, nearest
+from ..files import put, whole_files
 from ..net.model import Convnet, by
 from ..net.segmenter import Segmenter
 from .backends import BACKENDS, exported
@@ -43,8 +45,8 @@ def export(model: Convnet, path: str | Path, format: Format | None = None) -> Ex
 
     onnx: input `image`, output `scores`, weights inside (.onnx); torch: a torch.export program (.pt2); openvino: .xml
     with its .bin; executorch: a .pte for XNNPACK, of batch 1. Without `format` the suffix says which. The network is
-    folded and rewritten first. Raises ConvatlasError where a package is missing, for another suffix, and where the
-    scores read back differ by more than 1e-4 of the largest.
+    folded and rewritten first. Raises ConvatlasError where a package is missing, for another suffix, where it cannot be
+    written, and where the scores read back differ by more than 1e-4 of the largest: `path` then holds what it held.
     """
     target = Path(path).expanduser()
     kind = _format(target, format)
@@ -60,20 +62,29 @@ def export(model: Convnet, path: str | Path, format: Format | None = None) -> Ex
         raise ConvatlasError(f"cannot write {str(target)!r}: there is no folder {str(target.parent)!r}")
     dice = torch.Generator().manual_seed(0)
     images = torch.randn(1 if kind == "executorch" else 3, model.in_chans, *model.image_size, generator=dice)
-    try:
-        write(model, images, target)
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
-    off = difference(model, images, read(target, images))
     another = _another(model) if kind != "executorch" else None
-    if another is not None:
-        images = torch.randn(1, model.in_chans, *another, generator=dice)
-        off = max(off, difference(model, images, read(target, images)))
-    if not off <= TOLERANCE["fp32"]:
-        raise ConvatlasError(f"{str(target)!r} gives scores that differ by {off:.1e} of the largest: it is not "
-                             f"{model.name}")
-    files = [target, target.with_suffix(".bin")] if kind == "openvino" else [target]
-    return Exported(target, kind, sum(file.stat().st_size for file in files), off, _takes(model, kind))
+    with whole_files(target.parent, target.name) as fresh:      # with what an engine needs beside it
+        made = fresh / target.name
+        write(model, images, made)
+        size = sum(file.stat().st_size for file in fresh.iterdir())
+        off = difference(model, images, _read_back(read, made, images, target))
+        if another is not None:
+            images = torch.randn(1, model.in_chans, *another, generator=dice)
+            off = max(off, difference(model, images, _read_back(read, made, images, target)))
+        if not off <= TOLERANCE["fp32"]:
+            raise ConvatlasError(f"{str(target)!r} would give scores that differ by {off:.1e} of the largest: it is "
+                                 f"not {model.name}")
+    return Exported(target, kind, size, off, _takes(model, kind))
+
+
+def _read_back(read: "Read", made: Path, images: Tensor, target: Path) -> Tensor:
+    """The scores by the file; a ConvatlasError where its engine cannot read it: some write half a file without a word.
+    """
+    try:
+        return read(made, images)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise ConvatlasError(f"cannot write {str(target)!r}: what was written cannot be read back "
+                             f"({' '.join(str(error).split())[:200]}); is the disk full?") from error
 
 
 def _another(model: Convnet) -> tuple[int, int] | None:
@@ -113,7 +124,9 @@ def _format(path: Path, given: str | None) -> Format:
 
 
 def _write_torch(model: Convnet, images: Tensor, path: Path) -> None:
-    torch.export.save(exported(model, images), path)
+    content = BytesIO()             # torch aborts the process where the disk is full
+    torch.export.save(exported(model, images), content)
+    put(path, content.getvalue())
 
 
 def _read_torch(path: Path, images: Tensor) -> Tensor:
@@ -137,7 +150,7 @@ def _write_executorch(model: Convnet, images: Tensor, path: Path) -> None:
 
     program = torch.export.export(rewrite(model), (images,))
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
-    path.write_bytes(lowered.buffer)
+    put(path, lowered.buffer)
 
 
 def _read_executorch(path: Path, images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ resized pixel sometimes differs by one step of 255.
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConvatlasError
-from ..files import DEPLOYED, is_deployed
+from ..files import DEPLOYED, check_format, is_deployed
+from ..memory import fits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,12 +48,12 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
     if device not in ("auto", "cpu") or not is_deployed(folder):
         return False
     try:
-        about = _about(folder)
+        about = described(folder)
         given = about["input"]
-        return (about["format"] <= FORMAT and about["backend"] in _ENGINES and _there(about["backend"])
+        return (about["backend"] in _ENGINES and _there(about["backend"])
                 and given["fit"] == "none" and given["channels"] in (1, 3)
                 and given["interpolation"] != "nearest")        # Pillow and torch round halves differently there
-    except (OSError, ValueError, KeyError, TypeError):      # deploy.bundle.deployed says what is wrong with it
+    except (ConvatlasError, OSError, ValueError, KeyError, TypeError):      # deploy.bundle.deployed says what is wrong
         return False
 
 
@@ -62,7 +64,7 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
 
     from ..pixels import Decoding, UnreadableImage, decode  # NumPy and Pillow
 
-    about = _about(folder)
+    about = described(folder)
     span = about["input"].get("range")
     how = Decoding(range=span and (span[0], span[1]), most=max_pixels)
     run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
@@ -225,8 +227,21 @@ def _threads() -> int:
     return int(said) if said.isdecimal() else 0
 
 
-def _about(folder: str | Path) -> dict[str, Any]:
+def described(folder: str | Path) -> dict[str, Any]:
+    """The contents of deploy.json.
+
+    Raises OSError, ValueError, KeyError or TypeError where it cannot be read, or claims sizes for which there is no
+    memory, and ConvatlasError for a newer format.
+    """
     about: dict[str, Any] = json.loads((Path(folder).expanduser() / DEPLOYED).read_text(encoding="utf-8"))
+    check_format(about["format"], FORMAT, repr(str(folder)))
+    example, given = about["example"], about["input"]
+    for sides, count, most in ((example, 4, 2**40), (given["size"], 2, MAX_PIXELS), (given["resize"], 2, MAX_PIXELS)):
+        if not (len(sides) == count and all(type(side) is int and side > 0 for side in sides)
+                and math.prod(sides) <= most):
+            raise ValueError(f"it names a size {sides!r}")
+    if not fits(4 * math.prod(example)):
+        raise ValueError(f"a batch of {example} takes {4 * math.prod(example) / 1e9:.1f} GB, more memory than is free")
     return about
 
 

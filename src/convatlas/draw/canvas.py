@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from ..files import whole_write
 from .plots import COLORS, UNITS, defaults
 
 if TYPE_CHECKING:
@@ -100,10 +101,7 @@ def save(figure: "Figure", path: Path) -> None:
     if path.suffix.lower() not in (".png", ".svg"):
         raise ConvatlasError(f"{str(path)!r} is refused: a sheet is written as .png or .svg")
     kind = path.suffix.lower()[1:]
-    try:
-        with defaults(), warnings.catch_warnings():
-            # a class name in signs that the font lacks
-            warnings.filterwarnings("ignore", message="Glyph .* missing")
-            figure.savefig(path, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    with whole_write(path) as beside, defaults(), warnings.catch_warnings():
+        # a class name in signs that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(beside, format=kind, dpi=DPI, metadata={"Date": None} if kind == "svg" else None)

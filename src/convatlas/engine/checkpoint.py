@@ -123,6 +123,8 @@ def save(
     try:
         _write(folder / "checkpoints", f"step-{step:08d}", tensors, state, keep)
     except (OSError, SafetensorError) as error:
+        # what fills the disk is of no use to anybody
+        shutil.rmtree(_fresh(folder / "checkpoints", f"step-{step:08d}"), ignore_errors=True)
         raise ConvatlasError(
             f"cannot write a checkpoint of step {step} into {str(folder / 'checkpoints')!r}: {error}; "
             "the earlier ones are untouched, make room there and go on with --resume"
@@ -134,7 +136,7 @@ def _without_parameters(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(home: Path, name: str, tensors: dict[str, Tensor], state: dict[str, Any], keep: int) -> None:
-    fresh = home / f".{name}.tmp"
+    fresh = _fresh(home, name)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     save_file(tensors, fresh / "state.safetensors")
@@ -154,6 +156,11 @@ def _write(home: Path, name: str, tensors: dict[str, Tensor], state: dict[str, A
             shutil.rmtree(path, ignore_errors=True)     # newer ones were damaged: the run went on from an older one
     for path in home.glob(".step-*.tmp"):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _fresh(home: Path, name: str) -> Path:
+    """The place of a checkpoint as long as it is not whole."""
+    return home / f".{name}.tmp"
 
 
 def _sync(path: Path) -> None:

@@ -2,11 +2,11 @@
 
 import csv
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import ConvatlasError
-from ..files import whole_write
+from ..files import whole_write, writing
 
 COLUMNS = (
     "epoch",                # counted from 1
@@ -48,23 +48,21 @@ class Records:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path, self._columns = folder / "metrics.csv", (*COLUMNS, *more)
-        try:
-            kept = [row for row in read_rows(self._path) if row["epoch"] <= epochs] if epochs else []
-            with (whole_write(self._path, "choose another place with --out") as beside,
-                  beside.open("w", encoding="utf-8", newline="") as file):
-                csv.writer(file).writerows([self._columns, *(self._text(row) for row in kept)])
+        kept = [row for row in read_rows(self._path) if row["epoch"] <= epochs] if epochs else []
+        with (whole_write(self._path, "choose another place with --out") as beside,
+              beside.open("w", encoding="utf-8", newline="") as file):
+            csv.writer(file).writerows([self._columns, *(self._text(row) for row in kept)])
+        with writing(folder / "tb", "choose another place with --out"):
             self._board: Any = SummaryWriter(str(folder / "tb"), purge_step=steps + 1 if steps else None)
-        except OSError as error:
-            where = f"cannot write into {str(folder)!r}: {error.strerror}"
-            raise ConvatlasError(f"{where}; choose another place with --out") from error
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append one epoch's row; it is on disk when this returns."""
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerow(self._text(row))
-        for column, tag in ((column, TAGS[column]) for column in self._columns if column in TAGS):
-            self._board.add_scalar(tag, row[column], int(row["step"]))
-        self._board.flush()
+        with writing(self._path.parent, "make room there and go on with --resume"):
+            with self._path.open("a", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerow(self._text(row))
+            for column, tag in ((column, TAGS[column]) for column in self._columns if column in TAGS):
+                self._board.add_scalar(tag, row[column], int(row["step"]))
+            self._board.flush()
 
     def _text(self, row: Mapping[str, float]) -> list[str]:
         return [str(int(row[column])) if column in ("epoch", "step") else f"{row[column]:.10g}"
@@ -74,7 +72,8 @@ class Records:
         return self
 
     def __exit__(self, kind: object, value: object, trace: object) -> None:
-        self._board.close()
+        with suppress(OSError):         # has been told by what failed before
+            self._board.close()
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -82,5 +81,6 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if all(row.get(column) for column in (*COLUMNS, *row))]
+        lines = [line for line in file if line.endswith("\n")]
+    rows = [row for row in csv.DictReader(lines) if all(row.get(column) for column in (*COLUMNS, *row))]
     return [{column: float(value) for column, value in row.items()} for row in rows]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from ..files import put
 from ..parts import Masks, cosine_rate, snip_densities, sparsifiable
 from .checkpoint import derived_seed
 from .evaluate import Batches
@@ -91,4 +92,4 @@ class Sparsity(Listener):
         if self.move.world.main:
             noted = json.loads(self.path.read_text(encoding="utf-8")) if when == "end" and self.path.exists() else {}
             noted[when] = {"all": 1 - self.masks.sparsity(), **self.masks.densities()}
-            self.path.write_text(json.dumps(noted, indent=1) + "\n", encoding="utf-8")
+            put(self.path, json.dumps(noted, indent=1) + "\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConvatlasError
+from ..files import put
 from ..run import Run
 from .watch import Silent, Watch
 
@@ -236,8 +237,7 @@ def _stored(folder: Path, name: str) -> str:
 
 
 def _store(folder: Path, name: str, known: str) -> str:
-    (folder / HOME).mkdir(exist_ok=True)
-    (folder / HOME / f"{name}.txt").write_text(known + "\n", encoding="utf-8")
+    put(folder / HOME / f"{name}.txt", known + "\n", parents=True)
     return known
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..draw.plots import confusion
 from ..errors import ConvatlasError
+from ..files import put, whole_write
 from .calibration import Calibration, draw
 from .result import Evaluated
 
@@ -43,7 +44,7 @@ def write(found: Evaluated, where: Path) -> list[Path]:
         written.append(png_file(where / "confusion.png", confusion(matrix, names)))
     calibration = found.calibration()
     if calibration is not None:
-        written.append(text_file(where / "calibration.json", json.dumps(plain(calibration), indent=2) + "\n"))
+        written.append(put(where / "calibration.json", json.dumps(plain(calibration), indent=2) + "\n"))
         written.append(png_file(where / "calibration.png", draw(calibration)))
     return written
 
@@ -67,33 +68,15 @@ def _predictions(found: Evaluated) -> Iterator[list[object]]:
 
 
 def csv_file(path: Path, header: list[str], rows: Iterable[list[object]]) -> Path:
-    """A table, written; ConvatlasError where it cannot be."""
-    try:
-        # names of files keep their bytes, whatever these are
-        with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *rows])
-    except OSError as error:
-        raise _refused(path, error) from error
-    return path
-
-
-def text_file(path: Path, text: str) -> Path:
-    """A text, likewise."""
-    try:
-        path.write_text(text, encoding="utf-8", errors="surrogateescape")
-    except OSError as error:
-        raise _refused(path, error) from error
+    """A table, written whole; ConvatlasError where it cannot be."""
+    # names of files keep their bytes, whatever these are
+    with whole_write(path) as beside, beside.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
     return path
 
 
 def png_file(path: Path, figure: "Figure") -> Path:
     """A figure, likewise."""
-    try:
-        figure.savefig(path, dpi=DPI, facecolor="#fdfdfc")
-    except OSError as error:
-        raise _refused(path, error) from error
+    with whole_write(path) as beside:
+        figure.savefig(beside, format="png", dpi=DPI, facecolor="#fdfdfc")
     return path
-
-
-def _refused(path: Path, error: OSError) -> ConvatlasError:
-    return ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..draw.markup import clipped
 from ..draw.plots import COLORS, UNITS, defaults, log_ticks
 from ..errors import ConvatlasError, nearest
+from ..files import whole_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,13 +81,8 @@ def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_to
     if path.suffix.lower() not in FORMATS:
         raise ConvatlasError(f"--out {str(path)!r}: the ending says the format, which is one of {', '.join(FORMATS)}")
     figure = overlay(runs, metrics, x=x, smooth=smooth)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with defaults():
-            figure.savefig(path, dpi=2 * UNITS)
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror}; choose another place with "
-                             "--out") from error
+    with whole_write(path, "choose another place with --out", parents=True) as beside, defaults():
+        figure.savefig(beside, format=path.suffix[1:].lower(), dpi=2 * UNITS)
 
 
 def smoothed(values: Sequence[float], share: float) -> list[float]:

@@ -18,7 +18,7 @@ from ..draw import plots
 from ..draw.markup import clean, counted, duration, percent
 from ..engine.records import read_rows
 from ..evaluation.statistics import wilson
-from ..files import whole_write
+from ..files import put
 from ..run import Run
 from ..runs.folder import CONFIG, METRICS, REPORT
 from ..version import __version__
@@ -57,8 +57,7 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
         layers=layers, params=params, macs=macs, LONG=LONG,
         facts=facts, config=run.to_yaml(), config_name=CONFIG,
     )
-    with whole_write(folder / REPORT, "make room there, or write to another folder") as beside:
-        beside.write_text(page, encoding="utf-8")
+    put(folder / REPORT, page, "make room there, or write to another folder")
     return folder / REPORT
 
 

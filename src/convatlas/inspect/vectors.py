@@ -21,13 +21,14 @@ from torch import Tensor
 
 from ..data import ImageSet, Transform, UnreadableImage
 from ..errors import ConvatlasError
-from ..files import check_format, whole_write
+from ..files import check_format, put, vacant, writing
 from ..net.digest import weights_digest
 from ..net.model import Convnet
 from .nearest import Vectors
 from .pictures import inputs, log
 
 ABOUT, FORMAT = "index.json", 1
+ELSEWHERE = "what is there is kept; make room, or name another folder with --index"
 COPIED = 4096       # vectors of a block that is copied
 
 # of a file: bytes, and nanoseconds at its last change; of other pictures: bytes, and their CRC-32
@@ -53,17 +54,18 @@ class Index:
 
     def __init__(self, folder: Path, model: Convnet, transform: Transform) -> None:
         self.folder, self.model, self.transform = folder, model, transform
-        fields = {"format": FORMAT, "model": model.name, "fingerprint": fingerprint(model, transform)}
-        if (folder / ABOUT).is_file():
-            self.about = self._read(fields)
-        else:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise ConvatlasError(f"--index {str(folder)!r} is not empty and no index: name another folder")
-            width = embed(model, torch.zeros(1, transform.in_chans, *transform.size)).shape[1]
-            self.about = {**fields, "width": width, "number": 0}
-            folder.mkdir(parents=True, exist_ok=True)
-            self._write()
-        self._mend()
+        width = embed(model, torch.zeros(1, transform.in_chans, *transform.size)).shape[1]
+        fields = {"format": FORMAT, "model": model.name, "fingerprint": fingerprint(model, transform), "width": width}
+        with writing(folder, ELSEWHERE):
+            if (folder / ABOUT).is_file():
+                self.about = self._read(fields)
+            else:
+                if folder.exists() and not (folder.is_dir() and vacant(folder, ABOUT)):
+                    raise ConvatlasError(f"--index {str(folder)!r} is not empty and no index: name another folder")
+                self.about = {**fields, "number": 0}
+                folder.mkdir(parents=True, exist_ok=True)
+                self._write()
+            self._mend()
 
     @property
     def vectors(self) -> Vectors:
@@ -91,10 +93,11 @@ class Index:
                 skipped += 1
         before = [name if name in now and now[name][0] == (size, mark) else None for name, size, mark in self._rows()]
         stale, kept = before.count(None), {name for name in before if name is not None}
-        if stale:
-            self._copy(np.array([name is not None for name in before]))
         new = [i for name, (_, i) in now.items() if name not in kept]
-        added = self._append(images, new, batch_size)
+        with writing(self.folder, ELSEWHERE):
+            if stale:
+                self._copy(np.array([name is not None for name in before]))
+            added = self._append(images, new, batch_size)
         if not kept and not added:
             raise ConvatlasError(f"none of the {len(images)} images can be read: there is nothing to search")
         return Changes(len(kept), added, stale, skipped + len(new) - added)
@@ -173,8 +176,7 @@ class Index:
         return about
 
     def _write(self) -> None:
-        with whole_write(self.folder / ABOUT) as beside:
-            beside.write_text(json.dumps(self.about, indent=2) + "\n", encoding="utf-8")
+        put(self.folder / ABOUT, json.dumps(self.about, indent=2) + "\n")
 
 
 def embed(model: Convnet, x: Tensor) -> Tensor:

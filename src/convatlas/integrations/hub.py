@@ -10,13 +10,15 @@ import yaml
 from .. import weights, zoo
 from ..draw.markup import markdown
 from ..errors import ConvatlasError
+from ..files import put, unfinished, whole_files
 from ..net import registry
 from ..net.card import Card
 from ..runs import folder
 from ..tasks import task_of
 from ..weights.own import FORMAT
 
-FILES = ("model.safetensors", "config.json", "README.md")
+WEIGHTS = "model.safetensors"                   # written last: a folder that has it is whole
+FILES = (WEIGHTS, "config.json", "README.md")
 
 
 def publish(run: str | Path, out: str | Path, *, licence: str | None = None, name: str | None = None,
@@ -30,21 +32,19 @@ def publish(run: str | Path, out: str | Path, *, licence: str | None = None, nam
     """
     source, target = weights.find(run), Path(out).expanduser()
     card = weights.read_card(source)
-    if target.is_file() or (target.is_dir() and any(file.name not in FILES for file in target.iterdir())):
+    begun = unfinished(target, WEIGHTS)
+    if target.is_file() or (target.is_dir() and not begun
+                            and any(file.name not in FILES for file in target.iterdir())):
         raise ConvatlasError(f"{str(target)!r} holds other things than a published network: name a new folder")
-    if target.is_dir() and any(target.iterdir()) and not force:
+    if target.is_dir() and any(target.iterdir()) and not force and ((target / WEIGHTS).exists() or not begun):
         raise ConvatlasError(f"{str(target)!r} holds a published network already: replace it with --force, or name "
                              "another folder")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target / "model.safetensors")
-        (target / "config.json").write_text(json.dumps(config(card), indent=2, ensure_ascii=False) + "\n",
-                                            encoding="utf-8")
-        trained = folder.run_of(run) if (Path(run) / folder.CONFIG).is_file() else None
-        text = page(card, name or target.resolve().name, licence, None if trained is None else trained.to_yaml())
-        (target / "README.md").write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+    trained = folder.run_of(run) if (Path(run) / folder.CONFIG).is_file() else None
+    with whole_files(target, WEIGHTS, FILES) as fresh:
+        shutil.copyfile(source, fresh / WEIGHTS)
+        put(fresh / "config.json", json.dumps(config(card), indent=2, ensure_ascii=False) + "\n")
+        put(fresh / "README.md", page(card, name or target.resolve().name, licence,
+                                      None if trained is None else trained.to_yaml()))
     return target
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import ConvatlasError
-from ..files import escaped, whole_write
+from ..files import escaped, put, vacant, writing
 from ..run import FORMAT, Run
 from ..version import __version__
 
@@ -39,18 +39,15 @@ def create(run: Run, out: Path | None, force: bool) -> Path:
     folder = out or _free(Path("runs") / f"{datetime.now():%Y-%m-%d}-{run.model.name}-{data}")
     if escaped(str(folder)) != str(folder):         # TensorBoard cannot write there
         raise ConvatlasError(f"the name of the run folder {str(folder)!r} is not UTF-8: name another with --out")
-    try:
+    with writing(folder, "name another folder with --out"):
         if folder.exists() and not folder.is_dir():
             raise ConvatlasError(f"--out {str(folder)!r} is a file: name a folder")
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and not vacant(folder, CONFIG):
             _clear(folder, force)
         folder.mkdir(parents=True, exist_ok=True)
         write_config(folder, run)
         if launch():
-            (folder / LAUNCH).write_text(launch(), encoding="utf-8")
-    except OSError as error:
-        raise ConvatlasError(f"cannot write to {str(folder)!r}: {error.strerror or error}; name another folder with "
-                             "--out") from error
+            put(folder / LAUNCH, launch())
     return folder
 
 
@@ -93,6 +90,8 @@ def _clear(folder: Path, force: bool) -> None:
                              "with --force, or name another folder")
     with held(folder):
         for name in OURS:
+            if name == CONFIG:          # is replaced: while it is there, so is a run
+                continue
             path = folder / name
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
@@ -101,8 +100,7 @@ def write_config(folder: Path, run: Run) -> None:
     """config.yaml, whole or not at all; its first lines say what wrote it, and where."""
     head = (f"# convatlas {__version__}, torch {version('torch')}, Python {platform.python_version()}, "
             f"{platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d %H:%M %Z')}\n")
-    with whole_write(folder / CONFIG, "name another folder with --out") as beside:
-        beside.write_text(f"{head}format: {FORMAT}\n{run.to_yaml()}", encoding="utf-8")
+    put(folder / CONFIG, f"{head}format: {FORMAT}\n{run.to_yaml()}", "name another folder with --out")
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, ValidationError
 
 from ..errors import ConvatlasError
-from ..files import check_format, whole_write
+from ..files import check_format, put
 from ..run import Record
 from .folder import CONFIG, IMAGES, MANIFEST, WEIGHTS
 
@@ -121,20 +121,15 @@ def run_folder(path: str | Path) -> Path:
 def write(folder: Path, manifest: Manifest, entries: Sequence[Entry]) -> None:
     """Both files, each whole or not at all; data.json last."""
     if entries:
-        with whole_write(folder / IMAGES) as beside:
-            text = io.StringIO(newline="")
-            csv.writer(text).writerows([HEAD, *entries])
-            packed = gzip.compress(text.getvalue().encode("utf-8", "surrogateescape"), 6, mtime=0)
-            beside.write_bytes(packed)
-    with whole_write(folder / MANIFEST) as beside:
-        beside.write_text(json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n", encoding="utf-8")
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([HEAD, *entries])
+        put(folder / IMAGES, gzip.compress(text.getvalue().encode("utf-8", "surrogateescape"), 6, mtime=0))
+    put(folder / MANIFEST, json.dumps(manifest.model_dump(mode="json"), indent=1) + "\n")
 
 
 def copy(source: str | Path | None, folder: Path) -> None:
     """Both files of a run or deployed folder, where it has them, for a deployed folder, which may leave this machine:
-    without the place of the data. Older ones there are removed.
+    without the place of the data.
     """
-    for name in (IMAGES, MANIFEST):
-        (folder / name).unlink(missing_ok=True)
     if source is not None and (found := kept(source)) is not None:
         write(folder, found.manifest.model_copy(update={"place": None}), found.entries)

@@ -17,7 +17,8 @@ from ..engine.distributed import World, gather
 from ..engine.losses import probabilities
 from ..engine.watch import Watch
 from ..errors import ConvatlasError
-from ..evaluation.files import DRAWN, csv_file, make_folder, png_file, text_file
+from ..evaluation.files import DRAWN, csv_file, make_folder, png_file
+from ..files import put
 from ..net.segmenter import Segmenter
 from ..run import Loss
 from ..zoo import transforms
@@ -104,8 +105,7 @@ def write(found: PixelEvaluation, where: Path) -> list[Path]:
     """Write figures.json, classes.csv (IoU and Dice), confusion.csv and .png (to 100 classes; pixels) into a folder."""
     make_folder(where)
     s, matrix, names = found.metrics, found.result.confusion, found.classes
-    written = [text_file(where / "figures.json", json.dumps(_finite(figures(found)), indent=2, ensure_ascii=False)
-                         + "\n"),
+    written = [put(where / "figures.json", json.dumps(_finite(figures(found)), indent=2, ensure_ascii=False) + "\n"),
                csv_file(where / "classes.csv", ["class", "iou", "dice"],
                         ([*row] for row in zip(names, s.iou, s.dice, strict=True))),
                csv_file(where / "confusion.csv", ["true \\ predicted", *names],

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ..files import whole_write
 from .instances import instances, measured
-from .output import opened, writing
+from .output import ELSEWHERE, opened
 from .picture import Picture, kind
 
 LARGEST = 2048          # pixels along the longer side of an overlay; larger images are thinned out
@@ -44,7 +44,7 @@ def as_picture(labels: Path, final: Path) -> None:
     """An .npy of labels as PNG or TIFF, whose place it takes; nothing where that has been done."""
     if labels == final or not labels.is_file():
         return
-    with whole_write(final, "name another folder with --out") as beside:
+    with whole_write(final, ELSEWHERE) as beside:
         Image.fromarray(np.load(labels)).save(beside, format="TIFF" if final.suffix == ".tif" else "PNG")
     labels.unlink()
 
@@ -69,15 +69,16 @@ def write_overlay(image: Picture, labels: Any, path: Path) -> None:
     """The image with every class but 0 in a colour of its own, at most 2048 pixels long, as PNG."""
     thin = -(-max(labels.shape) // LARGEST)
     strips = [_tinted(image, labels, rows, thin) for rows in _strips(labels.shape, thin)]
-    with writing(path):
-        Image.fromarray(np.concatenate(strips)).save(path)
+    with whole_write(path, ELSEWHERE) as beside:
+        Image.fromarray(np.concatenate(strips)).save(beside, format="PNG")
 
 
 def write_areas(path: Path, found: Sequence[Finished], names: Sequence[str]) -> None:
     """`areas.csv`: one line per image and class, with its pixels and their share; and the image's instances, where
     counted.
     """
-    with writing(path), path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (whole_write(path, ELSEWHERE) as beside,
+          beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file):
         table = csv.writer(file)
         table.writerow(("image", "class", "pixels", "share", "instances"))
         for each in found:
@@ -96,9 +97,11 @@ def write_instances(labels: Labels, how: Literal["components", "watershed"], nam
         rows += [(len(rows) + i, names[label], each["area"], round(each["row"], 2), round(each["column"], 2))
                  for i, each in enumerate(measured(found), start=1)]
         objects += np.where(found > 0, found + objects.max(), 0).astype(np.int32)
-    with writing(path), path.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
+    with (whole_write(path.with_suffix(".csv"), ELSEWHERE) as beside,
+          beside.open("w", newline="", encoding="utf-8") as file):
         csv.writer(file).writerows([("object", "class", "area", "row", "column"), *rows])
-        Image.fromarray(objects).save(path)
+    with whole_write(path, ELSEWHERE) as beside:
+        Image.fromarray(objects).save(beside, format="TIFF")
 
 
 def counted(path: Path) -> int:

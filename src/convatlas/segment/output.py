@@ -3,16 +3,16 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConvatlasError
-from ..files import check_format
+from ..files import check_format, put, writing
 
+ELSEWHERE = "name another folder with --out"
 JOURNAL, TILE, FORMAT = "journal.jsonl", "tile chosen", 1
 
 
@@ -36,14 +36,14 @@ class Journal:
 
         What there is of other settings is a ConvatlasError, unless nothing is done yet.
         """
-        with writing(self.path):
+        with writing(self.path, ELSEWHERE):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
             lines = _whole(text)
             if not self._continues(lines):
                 lines = [json.dumps({"format": FORMAT, **self.settings, TILE: choose()}) + "\n"]
             if "".join(lines) != text:
-                self.path.write_text("".join(lines), encoding="utf-8")
+                put(self.path, "".join(lines), ELSEWHERE)
         return "".join(lines)
 
     def take(self, text: str | None = None) -> None:
@@ -64,7 +64,7 @@ class Journal:
 
     def add(self, image: str, band: int) -> None:
         """Note that a band is written: in one piece, and on the disk before this returns."""
-        with writing(self.path):
+        with writing(self.path, ELSEWHERE):
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND)
             try:
                 os.write(handle, (json.dumps([image, band]) + "\n").encode())
@@ -88,7 +88,7 @@ def create(path: Path, shape: tuple[int, ...], dtype: str, chunk: int) -> None:
     `chunk` is the side of Zarr's chunks. Its room is taken at once, so that a full disk is told now, and not by a
     signal later.
     """
-    with writing(path):
+    with writing(path, ELSEWHERE):
         if path.suffix == ".zarr":
             import zarr
 
@@ -105,9 +105,13 @@ def create(path: Path, shape: tuple[int, ...], dtype: str, chunk: int) -> None:
             import tifffile
 
             tifffile.memmap(path, shape=shape, dtype=dtype)
-        with path.open("r+b") as file:
-            if os.name == "posix":
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        try:
+            with path.open("r+b") as file:
+                if os.name == "posix":
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError:
+            path.unlink()
+            raise
 
 
 def opened(path: Path) -> Any:
@@ -128,13 +132,3 @@ def flush(*arrays: Any) -> None:
     for array in arrays:
         if isinstance(array, np.memmap):
             array.flush()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """A context that turns what the system says against writing there into a ConvatlasError."""
-    try:
-        yield
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; name another folder with "
-                             "--out") from error

@@ -19,6 +19,7 @@ from ..engine.distributed import World, agree, share, world
 from ..engine.losses import probabilities as probabilities_of
 from ..engine.threads import resolve_layout
 from ..errors import ConvatlasError, nearest
+from ..files import writing
 from ..net.digest import weights_digest
 from ..net.fold import fold_structure
 from ..net.layers import macs as macs_of
@@ -30,7 +31,7 @@ from ..weights.checkpoints import load
 from ..zoo import transforms
 from .finish import Finished, areas, as_picture, counted, read_labels, write_areas, write_instances, write_overlay
 from .jobs import Job, jobs_of
-from .output import Journal, create, flush, opened, writing
+from .output import ELSEWHERE, Journal, create, flush, opened
 from .picture import MAPPED, Picture, picture
 from .reach import tile_for_memory
 from .symmetry import CHOICES, Augmentation, averaged
@@ -181,7 +182,7 @@ def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:
     mine = left[here.rank * len(left) // here.size : (here.rank + 1) * len(left) // here.size]
     labels, shares = opened(job.labels), opened(job.probabilities) if job.probabilities else None
     done, across = 0, len(cut.columns)
-    with torch.inference_mode(), writing(job.labels):
+    with torch.inference_mode(), writing(job.labels, ELSEWHERE):
         for top, start, found in blocks(cut, read, work.predict, mine, batch_size=work.batch_size):
             part = (slice(top, top + found.shape[1]), slice(start, start + found.shape[2]))
             # argmax takes ten times as long

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -331,8 +332,13 @@ def convert_weights(source: str | Path, target: str | Path, to: Literal["torchvi
     with torch.device("meta"):
         theirs = _peer(peer, model).state_dict()
     tensors = weights.exported(model, peer, theirs, weights.rules_of(family, to, peer.name))
-    with whole_write(path, errors=(OSError, SafetensorError)) as beside:
-        save_file(tensors, beside) if path.suffix == ".safetensors" else torch.save(tensors, beside)
+    with whole_write(path, sync=True, errors=(OSError, SafetensorError)) as beside:
+        if path.suffix == ".safetensors":
+            save_file(tensors, beside)
+        else:
+            content = BytesIO()         # torch may abort the process where the disk is full
+            torch.save(tensors, content)
+            beside.write_bytes(content.getbuffer())
     return path
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ...errors import ConvatlasError
+from ...files import whole_write
 from .. import console
 from ..options import OUTPUT, argument, option
 
@@ -53,8 +54,6 @@ def target(out: Path | None, topic: str) -> Path:
 
 def save(figure: "Figure", path: Path) -> None:
     """Write the figure and say where."""
-    try:
-        figure.savefig(path, dpi=DPI, facecolor=figure.get_facecolor())
-    except OSError as error:
-        raise ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    with whole_write(path) as beside:
+        figure.savefig(beside, format=path.suffix[1:], dpi=DPI, facecolor=figure.get_facecolor())
     console.plain(f"drawn: {path}", to=console.err)

@@ -39,6 +39,7 @@ JOURNAL = ".unfinished.jsonl"       # there until the index is: what is being wr
 FIELDS = ("offset", "size", "label")        # of each picture, in index.npz
 # shards whose pictures are shuffled together: wide enough to mix, narrow enough for the system's file cache
 WINDOW = 4
+HEAD = 1024         # most bytes before the numbers of an .npy
 OPEN_FILES = 64     # a process may hold about 1000
 
 
@@ -135,18 +136,27 @@ def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...
         with suppress(ValueError, AttributeError):      # what is no JSON is refused by the next line
             check_format(json.loads(text).get("version"), FORMAT, f"{where}/{INDEX}")
         index = Index.model_validate_json(text)
-        with np.load(io.BytesIO(read(PLACES)), allow_pickle=False) as archive:
-            places = {name: archive[name] for name in archive.files}
+        wanted = {f"{name}_{field}": sum(shard.images for shard in shards)
+                  for name, shards in index.parts.items() for field in FIELDS}
+        places = _places(read(PLACES), wanted)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise ConvatlasError(f"{where}/{INDEX} is not an index that this version reads: {field}: "
                              f"{first['msg']}") from error
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise ConvatlasError(f"cannot read the index of the shards in {where}: "
                              f"{' '.join(str(error).split())}") from error
     return index.classes, {name: _part(name, shards, places, len(index.classes), where)
                            for name, shards in index.parts.items()}
+
+
+def _places(content: bytes, wanted: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
+    """The arrays of those names in an .npz, but for those that are not of so many numbers."""
+    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+        sizes = {member.filename: member.file_size for member in archive.zip.infolist()}
+        return {name: archive[name] for name, count in wanted.items()
+                if 0 < sizes.get(f"{name}.npy", 0) - 8 * count <= HEAD}
 
 
 def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.int64]], classes: int,

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import ConvatlasError
-from ...files import cache_dir, whole_write
+from ...files import cache_dir, put
 from ..images import Encoded, Source
 from ..split import Split
 from .local import FORMAT, INDEX, Part, as_source, decoded, held_out, read_index
@@ -122,8 +122,7 @@ def _counted(url: str, urls: Sequence[str]) -> Tensor:
         labels = [sample.label for sample in _samples(_opened((url,)), url)]
         if not labels:
             raise ConvatlasError(f"the shard {url!r} holds no images")
-        with whole_write(kept, parents=True) as beside:
-            beside.write_text(json.dumps({"format": FORMAT, "url": url, "labels": labels}), encoding="utf-8")
+        put(kept, json.dumps({"format": FORMAT, "url": url, "labels": labels}), parents=True)
     except OSError as error:
         raise ConvatlasError(f"cannot keep what was counted in {str(kept)!r}: {error.strerror or error}") from error
     return torch.tensor(labels, dtype=torch.int64)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import ConvatlasError
-from ...files import check_format, digest, whole_write
+from ...files import check_format, digest, leftovers, put, vacant, whole_write, writing
 from ..image_folder import read_folder
 from ..images import Files, ImageSet, Subset
 from ..parts import Part
@@ -20,6 +20,8 @@ from ..split import Split
 from .local import FIELDS, FORMAT, INDEX, JOURNAL, PLACES, Index, Shard
 
 BLOCK, RECORD = 512, 10240          # bytes: a tar member is padded to the one, a whole tar to the other
+
+CLASSES = "classes.txt"             # for people, and other readers
 
 GOES_ON = "finished shards are kept, and the same command goes on"
 
@@ -170,8 +172,8 @@ def _plan_digest(classes: tuple[str, ...], suffix: str, shards: list[Planned]) -
 def _begin(out: Path, digest: str) -> dict[str, Shard]:
     """Make `out`, or find the shards that an earlier run finished in it."""
     journal, plan = out / JOURNAL, json.dumps({"plan": digest, "format": FORMAT})
-    try:
-        if not out.exists() or not any(out.iterdir()):
+    with writing(out, GOES_ON):
+        if not out.exists() or vacant(out, JOURNAL):
             out.mkdir(parents=True, exist_ok=True)
             _put(journal, [plan])
             return {}
@@ -187,18 +189,16 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
             raise ConvatlasError(f"{str(out)!r} holds unfinished shards of other images or other options; "
                                  "finish those, or remove the folder")
         _put(journal, lines)
-        for left in out.glob("*/.shard-*"):     # of a killed process
+        # of a killed process
+        for left in (*out.glob("*/.shard-*"), *leftovers(out, JOURNAL, PLACES, CLASSES, INDEX)):
             left.unlink()
-    except OSError as error:
-        raise _unwritable(out, error) from error
     shards = [Shard.model_validate_json(line) for line in lines[1:]]
     return {shard.file: shard for shard in shards}
 
 
 def _put(path: Path, lines: list[str]) -> None:
     """A text file, whole."""
-    with whole_write(path, GOES_ON) as beside:
-        beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    put(path, "".join(f"{line}\n" for line in lines), GOES_ON)
 
 
 def _check_room(out: Path, needed: int) -> None:
@@ -223,12 +223,9 @@ def _write(out: Path, shard: Planned, suffix: str) -> Shard:
         for block in _tar(shard, suffix):
             written.update(block)
             file.write(block)
-    try:
-        done = Shard(file=shard.file, images=len(shard.paths), bytes=shard.bytes, sha256=written.hexdigest())
-        with (out / JOURNAL).open("a", encoding="utf-8") as journal:
-            journal.write(done.model_dump_json() + "\n")
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    done = Shard(file=shard.file, images=len(shard.paths), bytes=shard.bytes, sha256=written.hexdigest())
+    with writing(out / JOURNAL, GOES_ON), (out / JOURNAL).open("a", encoding="utf-8") as journal:
+        journal.write(done.model_dump_json() + "\n")
     return done
 
 
@@ -264,14 +261,9 @@ def _write_index(out: Path, index: Index, plan: Mapping[Part, list[Planned]]) ->
         rows = [row for shard in part for row in zip(shard.offsets[:-1], shard.sizes, shard.labels, strict=True)]
         for field, column in zip(FIELDS, np.array(rows, dtype=np.int64).T, strict=True):
             places[f"{name}_{field}"] = column
-    try:
-        np.savez_compressed(out / PLACES, allow_pickle=False, **places)
-        _put(out / "classes.txt", list(index.classes))
-        _put(out / INDEX, [index.model_dump_json(indent=1)])
+    with whole_write(out / PLACES, GOES_ON) as beside, beside.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **places)
+    _put(out / CLASSES, list(index.classes))
+    _put(out / INDEX, [index.model_dump_json(indent=1)])
+    with writing(out, GOES_ON):
         (out / JOURNAL).unlink()
-    except OSError as error:
-        raise _unwritable(out, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> ConvatlasError:
-    return ConvatlasError(f"cannot write {str(path)!r}: {error.strerror or error}; {GOES_ON}")

@@ -1,12 +1,14 @@
 """AOTInductor: the network compiled beforehand into one package, which torch runs without tracing anything."""
 
 import shutil
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ...errors import ConvatlasError
+from ...files import put
 from ...net.model import Convnet
 from .base import Backend, Precision, Predictor, exported
 
@@ -23,8 +25,10 @@ class Aot(Backend):
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
-        torch._inductor.aoti_compile_and_package(
-            exported(model, example), package_path=str(folder / self.file), inductor_configs={"freezing": True})
+        package = BytesIO()         # torch aborts the process where the disk is full
+        torch._inductor.aoti_compile_and_package(exported(model, example), package_path=package,
+                                                 inductor_configs={"freezing": True})
+        put(folder / self.file, package.getvalue())
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says."""

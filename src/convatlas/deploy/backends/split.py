@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files import put
+
 Floats = NDArray[np.float32]
 Run = Callable[[Floats], Floats]
 FILE = "parts.json"         # beside the engine's file: what was found fastest, and for what
@@ -41,8 +43,7 @@ def tune(make: Callable[[int], Run], images: Floats, threads: int, folder: Path)
             run(images)
             best[part] = min(best[part], time.perf_counter() - began)
     fastest = min(best, key=best.__getitem__)
-    (folder / FILE).write_text(json.dumps({"batch": len(images), "threads": threads, "part": fastest}) + "\n",
-                               encoding="utf-8")
+    put(folder / FILE, json.dumps({"batch": len(images), "threads": threads, "part": fastest}) + "\n")
 
 
 def tuned(folder: Path, threads: int) -> Mapping[int, int]:

@@ -92,7 +92,7 @@ def _compile(found: str, flags: tuple[str, ...], library: Path) -> None:
                                  "take another compiler by the environment variable CXX, or another backend")
         checksum = digest(beside)
     library.chmod(0o700)
-    with whole_write(_checksum(library), sync=True, errors=()) as beside:
+    with whole_write(_checksum(library), sync=True, errors=()) as beside:       # an OSError stays one
         beside.write_text(checksum, encoding="ascii")
 
 

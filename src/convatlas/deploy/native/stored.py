@@ -14,9 +14,10 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
 from ...errors import ConvatlasError
-from ...files import check_format, digest, whole_write
+from ...files import check_format, digest, put
+from ...memory import fits
 from .engine import Choice, Network
-from .work import Floats, read, written
+from .work import Floats, lay_out, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
 FORMAT = 1              # of both together
@@ -25,12 +26,10 @@ FORMAT = 1              # of both together
 def save(network: Network, folder: Path) -> None:
     """Leave in `folder` what `load` reads."""
     steps, arrays = written(network.works)
-    with whole_write(folder / WEIGHTS) as beside:
-        beside.write_bytes(to_bytes(arrays))
+    put(folder / WEIGHTS, to_bytes(arrays))
     tree = {"format": FORMAT, "threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()},
             "layers": network.choices, **steps, "weights_sha256": digest(folder / WEIGHTS)}
-    with whole_write(folder / STEPS) as beside:
-        beside.write_text(json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n", encoding="utf-8")
+    put(folder / STEPS, json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n")
 
 
 def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
@@ -56,6 +55,9 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise ConvatlasError(f"{str(folder / STEPS)!r} and {WEIGHTS} beside it are not what convatlas wrote ({error}): "
                              "deploy again") from error
+    if not fits(room := 4 * lay_out(works)):
+        raise ConvatlasError(f"{str(folder / STEPS)!r} says that the maps of one image take {room / 1e9:.1f} GB, more "
+                             "memory than is free: deploy again, for smaller images")
     threads = threads or max(1, min(tuned, os.cpu_count() or 1))
     known = threads == tuned and not few
     return Network(works, threads, parts if known else None, layers if known else None, winograd=not few)

@@ -8,7 +8,7 @@ from typing import Any
 from ...data import UnreadableImage
 from ...draw import plots
 from ...draw.markup import counted
-from ...files import whole_write
+from ...files import put
 from ...version import __version__
 from ..report import CRISP, SHOWN, environment
 from .checked import Checked, Twins
@@ -48,8 +48,7 @@ def write_page(found: Checked, path: Path, run: Path | None = None) -> Path:
              for what, count in census.odd.most_common()],
         sizes=[(f"{width} × {height}", count) for (height, width), count in sizes.most_common(8)],
         kinds_of_size=len(sizes), forms=census.forms.most_common(), seen=len(judged), SHOWN=SHOWN)
-    with whole_write(path, "name another file with --out") as beside:
-        beside.write_text(page, encoding="utf-8")
+    put(path, page, "name another file with --out")
     return path
 
 
