@@ -1,4 +1,4 @@
-"""Files read within bounds: whatever one claims or unfolds to, it takes a moment and little more memory than it is long.
+"""Files read within bounds: whatever one claims or unfolds to, it takes a moment, and memory as it is long.
 
 All that is refused here is a ValueError whose words fit after "cannot be read:"; readers put it into their sentence.
 """
