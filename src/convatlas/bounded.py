@@ -23,6 +23,7 @@ MOST, DEEPEST = 2**20, 60       # values in a tree, aliases followed, and levels
 DIGITS = 20             # of a whole number: 2**64 has so many
 FEW = 2**26             # bytes that any archive may unfold to
 RATIO = 50              # by which a file may grow when it is unpacked, beyond FEW
+SPARSE = 200            # the same of pictures, which may be nearly all black
 MEMBERS = 2**15         # of an archive; tensors in a file
 BLOCK = 2**20           # bytes that are read at once
 
@@ -157,7 +158,10 @@ def arrays(file: Path | IO[bytes], grows: int = RATIO) -> "dict[str, NDArray[Any
             for entry in members.infolist():
                 if entry.filename.endswith(".npy"):
                     with members.open(entry) as stream:
-                        claimed = _claimed(stream)
+                        try:
+                            claimed = _claimed(stream)
+                        except ValueError as error:
+                            raise ValueError(f"{entry.filename.removesuffix('.npy')!r}: {error}") from error
                     if claimed > entry.file_size:
                         raise ValueError(f"{entry.filename!r} claims {claimed:,} bytes and has {entry.file_size:,}")
                     with members.open(entry) as stream:
@@ -194,7 +198,7 @@ def _claimed(stream: IO[bytes]) -> int:
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(stream)
     if dtype.hasobject:
-        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")      # NumPy's own sentence
+        raise ValueError("it holds Python objects, which are never unpickled; save it as plain numbers or text")
     return math.prod(shape) * dtype.itemsize
 
 

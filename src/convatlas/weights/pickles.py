@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from .. import bounded
 from ..errors import ConvatlasError
@@ -79,6 +79,8 @@ def _pickles(path: Path) -> Iterator[IO[bytes]]:
 def _checked(stream: IO[bytes], path: Path, most: int) -> int:
     """The number of instructions in the pickle that begins here."""
     texts, memo, count, large, protocol = ["", ""], dict[int, str](), 0, 0, 2
+    code: pickletools.OpcodeInfo
+    value: Any
     for code, value, _ in islice(pickletools.genops(stream), most + 1):
         count += 1
         if code.name in ("BINPUT", "LONG_BINPUT", "PUT", "MEMOIZE"):
