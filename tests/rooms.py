@@ -12,6 +12,7 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "version": "the version",
     "errors": "`ConvatlasError`, the nearest name",
     "files": "whole writes, digests, format versions, the cache folder, the mark of a deployed folder",
+    "bounded": "files read within bounds of time and memory: text, JSON, gzip, zip, arrays",
     "memory": "how much memory is free",
     "pixels": "a picture as bytes of pixels: the one table of rules, for every reader",
     "run": "`Run` and its parts: frozen pydantic records; configuration",

@@ -3,9 +3,11 @@
 Precedence, weakest first: the defaults here < the recipe < `--config file.yaml` < flags < `--set a.b=c` (`resolve`).
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self, cast
@@ -13,6 +15,7 @@ from typing import Any, Literal, Self, cast
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from . import bounded
 from .errors import ConvatlasError, nearest
 from .files import check_format
 
@@ -352,17 +355,47 @@ Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^(true|True|TRU
 FAST = (type("Fast", (yaml.CSafeLoader,), {"yaml_implicit_resolvers": Yaml.yaml_implicit_resolvers})
         if yaml.__with_libyaml__ else Yaml)
 MALFORMED = (yaml.YAMLError, ValueError, RecursionError)       # ValueError: an impossible date, half a character
+LONGEST, VALUES = 2**17, 2**16      # characters of a configuration, and values in it, each as often as it is repeated
+SHORT = 2**14           # characters that PyYAML may read, which is slow
+TOLD, CLIPPED = 20, 200         # problems in one sentence, and characters of a value in it
 
 
 def read_yaml(text: str) -> Any:
-    """YAML as plain values, eight times faster by libyaml; what that refuses, PyYAML reads again for an error that
-    quotes the line.
+    """YAML as plain values, eight times faster by libyaml; a short text that it refuses, PyYAML reads again for an
+    error that quotes the line.
 
-    Raises one of `MALFORMED`.
+    Raises one of `MALFORMED`, also where anchors unfold to more than `VALUES`, or a number is no number any more.
     """
-    with suppress(*MALFORMED):
-        return yaml.load(text, FAST)
-    return yaml.load(text, Yaml)
+    if len(text) > LONGEST:
+        raise ValueError(f"it is longer than {LONGEST:,} characters")
+    try:
+        return _loaded(FAST(text))
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        if len(text) > SHORT or "nesting depth" in str(error):
+            raise
+    return _loaded(Yaml(text))
+
+
+def _loaded(loader: Any) -> Any:
+    try:
+        node = loader.get_single_node()
+        return None if node is None else loader.construct_document(bounded.tree(node, VALUES, _inside))
+    finally:
+        loader.dispose()
+
+
+def _inside(node: yaml.Node) -> Iterable[yaml.Node]:
+    """The nodes in a node; ValueError for a number that computers do not know."""
+    if isinstance(node, yaml.MappingNode):
+        return chain.from_iterable(node.value)
+    if isinstance(node, yaml.SequenceNode):
+        return cast(list[yaml.Node], node.value)
+    word, kind = node.value.lower(), node.tag.rpartition(":")[2]
+    if kind == "int" and len(word) > bounded.DIGITS:
+        raise ValueError(f"the number {word[:bounded.DIGITS]}… has {len(word)} digits")
+    if kind == "float" and not {*"n:"} & {*word} and math.isinf(float(word)):       # .inf and .nan are meant
+        raise ValueError(f"the number {word[:bounded.DIGITS]} is too large")
+    return ()
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
@@ -386,14 +419,17 @@ def build(tree: Mapping[str, Any], where: str = "the configuration") -> Run:
     try:
         return Run.model_validate(tree)
     except ValidationError as error:
-        raise ConvatlasError(f"{where}: " + "; ".join(_problem(problem) for problem in error.errors())) from error
+        problems, more = error.errors()[:TOLD], error.error_count() - TOLD
+        raise ConvatlasError(f"{where}: " + "; ".join(map(_problem, problems))
+                             + (f"; and {more} more" if more > 0 else "")) from error
 
 
 def _problem(problem: Mapping[str, Any]) -> str:
     path = [str(part) for part in problem["loc"]]
     field = ".".join(path)
     if problem["type"] != "extra_forbidden":
-        return f"{field or 'run'} = {problem['input']!r} is refused: {problem['msg'].removeprefix('Value error, ')}"
+        return (f"{field or 'run'} = {_clipped(problem['input'])} is refused: "
+                f"{problem['msg'].removeprefix('Value error, ')}")
     record: type[BaseModel] = Run
     for part in path[:-1]:
         if part.isdecimal():
@@ -402,6 +438,11 @@ def _problem(problem: Mapping[str, Any]) -> str:
         record = Group if part == "groups" else cast(type[BaseModel], found)
     return f"there is no field {field!r}" + (nearest(path[-1], record.model_fields)
                                              or f"; there are {', '.join(record.model_fields)}")
+
+
+def _clipped(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= CLIPPED else f"{text[:CLIPPED]}…"
 
 
 def _put(tree: BaseModel | Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -445,8 +486,8 @@ def resolve(recipe: Run, *, config: Path | None = None, flags: Mapping[str, Any]
     tree: dict[str, Any] = recipe.model_dump()
     if config is not None:
         try:
-            text = config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = bounded.text(config)
+        except (OSError, ValueError) as error:
             raise ConvatlasError(f"cannot read the configuration file {str(config)!r}: {error}") from error
         over = parse_yaml(text, str(config))
         build(merge(tree, over), str(config))       # so that a problem names the file

@@ -109,7 +109,7 @@ def test_another_number_of_classes_and_channels(resnet):
     lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
     lambda state: {"state_dict": {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
                    "args": argparse.Namespace(lr=0.1, out=pathlib.PurePosixPath("x")), "best": np.float64(0.5)},
-    lambda state: {"model": dict.fromkeys(state, torch.zeros(1)), "model_ema": state},
+    lambda state: {"model": {name: torch.zeros_like(tensor) for name, tensor in state.items()}, "model_ema": state},
 ])
 def test_wrappers_are_seen_through(resnet, tmp_path, wrap):
     model, _ = resnet
@@ -245,12 +245,14 @@ def test_damaged_files_of_other_kinds(resnet, tmp_path):
             convatlas.load(tmp_path / name)
 
 
-def test_numbers_that_are_not_finite_are_told(resnet, tmp_path):
+@pytest.mark.parametrize(("name", "value"), [("layer1.0.conv1.weight", torch.nan), ("bn1.running_mean", torch.inf),
+                                             ("layer4.1.bn2.running_var", -1.0)])
+def test_numbers_that_make_every_score_nan_are_refused_by_name(resnet, tmp_path, name, value):
     state = {name: tensor.clone() for name, tensor in resnet[0].state_dict().items()}
-    state["layer1.0.conv1.weight"][0] = torch.nan
+    state[name][0] = value
     torch.save(state, tmp_path / "nan.pth")
-    notes = convatlas.explain_weights(tmp_path / "nan.pth", "resnet18").notes
-    assert any("not finite" in note and "layer1.0.conv1.weight" in note for note in notes)
+    with pytest.raises(ConvatlasError, match=rf"not finite, or variances below zero, in 1 of 122 tensors \('{name}'\)"):
+        convatlas.load(tmp_path / "nan.pth")
 
 
 def test_unknown_names_are_paired_by_order_if_asked_and_told_or_refused(resnet, tmp_path):

@@ -193,7 +193,7 @@ def test_layers_named_by_class_count_from_0_and_norms_without_scale(tmp_path):
     """Whatever was built before in the same program; the order in the file does not matter."""
     rng = np.random.default_rng(0)
     arrays = {i: rng.normal(size=(1, 1, 2, 3)).astype("f4") for i in (2, 9, 11)}
-    mean, spread, beta = rng.normal(size=(3, 3)).astype("f4")
+    mean, spread, beta = rng.random((3, 3)).astype("f4")
     legacy(tmp_path / "x.h5", [*((f"conv2d_{i}", [("kernel", arrays[i])]) for i in (11, 2, 9)),
                                ("batch_normalization_7", [("beta", beta), ("moving_mean", mean),
                                                           ("moving_variance", spread)])])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from rich.markup import escape
 from rich.table import Table
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import check_format, put
 from . import console
@@ -114,7 +115,7 @@ def _kept(path: Path | None) -> list[dict[str, Any]]:
     if path is None or not path.expanduser().exists():
         return []
     try:
-        tree = reader.loads(path.expanduser().read_text(encoding="utf-8"))
+        tree = bounded.read_json(path.expanduser())
         check_format(tree.get("format"), FORMAT, f"--keep {str(path)!r}")
         return list(tree["comparisons"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

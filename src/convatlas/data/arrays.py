@@ -1,7 +1,5 @@
 """Pictures in a NumPy archive: `x_train, y_train[, x_test, y_test]`, `x, y` and the like."""
 
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import bounded
 from ..errors import ConvatlasError, nearest
 from .images import ImageSet, Source, Tensors
 from .parts import Part
@@ -77,27 +76,15 @@ def _check_classes(train: Tensor, names: Sequence[str], path: Path) -> None:
 
 def _load(path: Path) -> dict[str, Array]:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ConvatlasError(f"{str(path)!r} is one bare array; save with np.savez(file, x=pictures, y=labels)")
-        with archive:
-            return {key: _array(archive, key, path) for key in archive.files}
+        with path.open("rb") as file:
+            if file.read(6) == b"\x93NUMPY":
+                raise ConvatlasError(f"{str(path)!r} is one bare array; save with np.savez(file, x=pictures, y=labels)")
+        return bounded.arrays(path, bounded.SPARSE)
     except FileNotFoundError as error:
         raise ConvatlasError(f"there is no file {str(path)!r}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConvatlasError(f"{str(path)!r} cannot be read as an .npz archive: {reason}") from error
-
-
-def _array(archive: Mapping[str, Array], key: str, path: Path) -> Array:
-    try:
-        return archive[key]
-    except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise
-        raise ConvatlasError(
-            f"{str(path)!r}: {key!r} holds Python objects, which are never unpickled; save it as plain numbers or text"
-        ) from error
 
 
 def _pair(arrays: Mapping[str, Array], part: Part, path: Path) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import bounded
 from ..errors import ConvatlasError
 
 Bytes = NDArray[np.uint8]
@@ -19,20 +20,23 @@ def read_idx(path: Path, dims: int) -> Bytes:
     The format: two zero bytes, 8 for unsigned bytes, the number of dimensions, each size as a big-endian 32-bit
     integer, then the values.
     """
-    content = _content(path)
     start = 4 + 4 * dims
-    if len(content) < start:
+    head = _content(path, start)
+    if len(head) < start:
         raise ConvatlasError(
-            f"{str(path)!r} is truncated: its header alone has {start} bytes, {len(content)} were found; fetch it again"
+            f"{str(path)!r} is truncated: its header alone has {start} bytes, {len(head)} were found; fetch it again"
         )
     magic = bytes((0, 0, 8, dims))
-    if content[:4] != magic:
+    if head[:4] != magic:
         raise ConvatlasError(
             f"{str(path)!r} is no idx file of unsigned bytes in {dims} dimensions: "
-            f"it begins with {content[:4].hex(' ')}, not {magic.hex(' ')}"
+            f"it begins with {head[:4].hex(' ')}, not {magic.hex(' ')}"
         )
-    shape = struct.unpack(f">{dims}I", content[4:start])
-    _check_size(path, start + math.prod(shape), len(content))
+    shape = struct.unpack(f">{dims}I", head[4:])
+    size = start + math.prod(shape)
+    # a .gz can hold little more; of a plain file what is not there is missed below
+    content = _content(path, min(size, bounded.RATIO * path.stat().st_size + bounded.FEW) + 1)
+    _check_size(path, size, len(content))
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy()
 
 
@@ -42,25 +46,22 @@ def read_cifar(path: Path, records: int, label_bytes: int) -> tuple[Bytes, Bytes
     A record is `label_bytes` labels (CIFAR-100: the coarse one, then the fine one; the last is taken), then the red,
     the green and the blue plane, row by row.
     """
-    content = _content(path)
     width = label_bytes + 3 * 32 * 32
+    content = _content(path, records * width + 1)
     _check_size(path, records * width, len(content))
     rows = np.frombuffer(content, np.uint8).reshape(records, width)
     return rows[:, label_bytes:].reshape(records, 3, 32, 32).copy(), rows[:, label_bytes - 1].copy()
 
 
-def _content(path: Path) -> bytes:
-    """The bytes of a file, unpacked; of a truncated `.gz` as many as there are, so that the reader can count them."""
+def _content(path: Path, most: int) -> bytes:
+    """The bytes of a file, unpacked, at most so many; of a truncated `.gz` as many as there are, so that the reader can
+    count them.
+    """
     try:
-        packed = path.read_bytes()
-        if path.suffix != ".gz":
-            return packed
-        parts: list[bytes] = []
-        while packed:                                   # an archive may have several members
-            member = zlib.decompressobj(wbits=31)       # 31: a gzip header and checksum, not zlib's
-            parts.append(member.decompress(packed))
-            packed = member.unused_data
-        return b"".join(parts)
+        if path.suffix == ".gz":
+            return bounded.unpacked(path, most)
+        with path.open("rb") as file:
+            return file.read(most)
     except (OSError, zlib.error) as error:
         raise ConvatlasError(f"cannot read {str(path)!r}: {error}") from error
 

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from .. import bounded
 from ..engine.allocator import use
 from ..errors import ConvatlasError
 from ..files import cache_dir, put
@@ -251,7 +252,7 @@ def _fingerprint(model: Convnet, example: Tensor, precision: Precision, names: S
 
 def _read(path: Path) -> Report | None:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = bounded.read_json(path)
         if kept.get("format", FORMAT) != FORMAT:
             return None
         return Report(tuple(Candidate(**each) for each in kept["candidates"]), kept["chosen"], cached=True)

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import check_format, digest
 from ..version import __version__
@@ -200,7 +201,8 @@ def newest(folder: Path) -> Saved | None:
 
 
 def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, Any]]:
-    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    state = bounded.read_json(path / "state.json")
+    bounded.safetensors_head(path / "state.safetensors")
     check_format(state["format"], FORMAT, f"the checkpoint {str(path)!r}")
     if digest(path / "state.safetensors") != state["sha256"]:
         raise ValueError("its checksum does not match")

@@ -1,11 +1,15 @@
 """Records of a run, written after each epoch: a row of metrics.csv and TensorBoard events. Both continue on resume."""
 
 import csv
+import io
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
+from .. import bounded
+from ..errors import ConvatlasError
 from ..files import whole_write, writing
 
 COLUMNS = (
@@ -29,6 +33,7 @@ TAGS = {    # TensorBoard's name of a column
     "val_top5": "val/top5",
     "val_iou": "val/iou",
 }
+ROWS = 2**22                        # bytes of a metrics.csv, in which an epoch takes about a hundred
 BEST = ("val_iou", "val_top1")      # what the best epoch is chosen by: the first that a row has
 
 
@@ -80,7 +85,13 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.csv, oldest first; none where there is no file. A row cut short by a crash is left out."""
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [line for line in file if line.endswith("\n")]
-    rows = [row for row in csv.DictReader(lines) if all(row.get(column) for column in (*COLUMNS, *row))]
-    return [{column: float(value) for column, value in row.items()} for row in rows]
+    try:
+        lines = [line for line in io.StringIO(bounded.text(path, ROWS), newline="") if line.endswith("\n")]
+        found = csv.DictReader(lines)
+        rows = [row for row in found if all(row.get(column) for column in (*COLUMNS, *row))]
+        numbers = [{column: float(value) for column, value in row.items()} for row in rows]
+    except (OSError, ValueError, TypeError, csv.Error) as error:
+        raise ConvatlasError(f"the run's record {str(path)!r} cannot be read: {error}") from error
+    if odd := next((row for row in numbers if not math.isfinite(row["epoch"]) or not math.isfinite(row["step"])), None):
+        raise ConvatlasError(f"the run's record {str(path)!r} counts {odd['epoch']:g} epochs and {odd['step']:g} steps")
+    return numbers

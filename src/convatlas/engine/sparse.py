@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import put
 from ..parts import Masks, cosine_rate, snip_densities, sparsifiable
@@ -87,9 +88,16 @@ class Sparsity(Listener):
         """Note the densities at the end beside those of the start."""
         self._note("end")
 
+    def _noted(self) -> dict[str, Any]:
+        try:
+            found = bounded.read_json(self.path)
+        except (OSError, ValueError):       # it only tells
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def _note(self, when: str) -> None:
         """Write the share of weights that are not zero into `path`: of each tensor, and of all together under `all`."""
         if self.move.world.main:
-            noted = json.loads(self.path.read_text(encoding="utf-8")) if when == "end" and self.path.exists() else {}
+            noted = self._noted() if when == "end" else {}
             noted[when] = {"all": 1 - self.masks.sparsity(), **self.masks.densities()}
             put(self.path, json.dumps(noted, indent=1) + "\n")

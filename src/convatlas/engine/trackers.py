@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import put
 from ..run import Run
@@ -233,7 +234,7 @@ def _need(module: str, extra: str) -> None:
 
 def _stored(folder: Path, name: str) -> str:
     path = folder / HOME / f"{name}.txt"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    return bounded.text(path, 2**10).strip() if path.is_file() else ""
 
 
 def _store(folder: Path, name: str, known: str) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import escaped, put, vacant, writing
 from ..run import FORMAT, Run
@@ -111,8 +112,8 @@ def held(folder: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         try:
-            who = holder.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
+            who = bounded.text(holder, 2**10).strip()
+        except (OSError, ValueError):
             who = "another process"
         raise ConvatlasError(f"{str(folder)!r} is being trained by {who}: wait for it, or stop it first") from error
     except (OSError, NotImplementedError):      # a file system without locks, or a folder that is only read
@@ -132,8 +133,8 @@ def run_of(folder: str | Path) -> Run:
     """The run that a folder's config.yaml describes."""
     path = Path(folder) / CONFIG
     try:
-        return Run.from_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
+        return Run.from_yaml(bounded.text(path), str(path))
+    except (OSError, ValueError) as error:
         raise ConvatlasError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read there") from error
 
 

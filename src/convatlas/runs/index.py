@@ -15,12 +15,15 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from .. import bounded
 from ..errors import ConvatlasError, nearest
 from ..recipes import names, recipe
 from ..run import MALFORMED, Run, build, parse_yaml, read_yaml
@@ -28,6 +31,8 @@ from ..version import __version__
 from .folder import CONFIG, METRICS, OURS
 
 INDEX = ".index.sqlite"
+ROWS = 2**22        # bytes of a metrics.csv, in which an epoch takes about a hundred
+TABLE = "CREATE TABLE runs (place TEXT PRIMARY KEY, stamp TEXT, stored TEXT)"
 DEPTH = 3           # how deep below a folder runs are looked for
 # seconds beyond twice checkpoint_minutes in which an unfinished run writes nothing before it counts as stopped
 QUIET = 60.0
@@ -148,18 +153,18 @@ def rows_of(folder: Path) -> list[dict[str, float]]:
     A last line that is still being written, and a line that is damaged, are left out.
     """
     try:
-        text = (folder / METRICS).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        text = bounded.content(folder / METRICS, ROWS).decode("utf-8", "replace")
+    except (OSError, ValueError):
         return []
     lines = [line for line in text.splitlines(keepends=True) if line.endswith("\n")]
-    header, *table = csv.reader(lines) if lines else [[]]
     rows = []
-    for cells in table:
-        try:
-            rows.append(dict(zip(header, map(float, cells), strict=True)))
-        except ValueError:
-            continue
-    return [row for row in rows if "epoch" in row]
+    with suppress(csv.Error):       # a cell of more than 128 KiB: what came before is kept
+        table = csv.reader(lines)
+        header = next(table, [])
+        for cells in table:
+            with suppress(ValueError):
+                rows.append(dict(zip(header, map(float, cells), strict=True)))
+    return [row for row in rows if math.isfinite(row.get("epoch", math.nan)) and math.isfinite(row.get("step", 0))]
 
 
 def best_of(rows: Sequence[Row]) -> dict[str, float]:
@@ -194,8 +199,8 @@ def read(folder: Path) -> Stored:
 def _config(path: Path) -> tuple[dict[str, Any], str]:
     """config.yaml as a whole tree, and what is wrong with it; one of another version stays as it is written."""
     try:
-        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, ConvatlasError) as error:
+        tree = parse_yaml(bounded.text(path), str(path))
+    except (OSError, ValueError, ConvatlasError) as error:
         return {}, str(error)
     try:
         return build(tree, str(path)).model_dump(mode="json"), ""
@@ -322,14 +327,18 @@ def _through_index(place: Path, folders: Sequence[Path]) -> list[Stored]:
 def _remembered(path: Path, place: Path, folders: Sequence[Path]) -> list[Stored]:
     with closing(sqlite3.connect(path, timeout=2)) as book, book:
         book.execute("PRAGMA journal_mode = WAL")       # others may list while this one writes
-        book.execute("CREATE TABLE IF NOT EXISTS runs (place TEXT PRIMARY KEY, stamp TEXT, stored TEXT)")
+        # before anything is asked of it: a view or a trigger of somebody else's would run
+        if (made := {sql for sql, in book.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}) - {TABLE}:
+            raise sqlite3.DatabaseError(f"it holds {min(made - {TABLE})[:80]!r}")
+        if not made:
+            book.execute(TABLE.replace("TABLE", "TABLE IF NOT EXISTS"))     # another process may have been faster
         known = {at_: (stamp, stored) for at_, stamp, stored in book.execute("SELECT place, stamp, stored FROM runs")}
-        runs, fresh = [], []
+        runs, fresh, remembered = list[Stored](), [], TypeAdapter(Stored)
         for folder in folders:
             at_, stamp = str(folder.relative_to(place)), _stamp(folder)
             old = known.pop(at_, ("", ""))
             if old[0] == stamp:
-                run = Stored(**(json.loads(old[1]) | {"folder": str(folder)}))      # `place` may have moved
+                run = replace(remembered.validate_json(old[1]), folder=str(folder))         # `place` may have moved
             else:
                 run = read(folder)
                 fresh.append((at_, stamp, json.dumps(asdict(run))))

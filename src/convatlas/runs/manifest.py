@@ -11,6 +11,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,13 +21,14 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import check_format, put
 from ..run import Record
 from .folder import CONFIG, IMAGES, MANIFEST, WEIGHTS
 
 FORMAT = 1
-LONGEST = 2**26             # bytes of data.json
+LINE, RATIO = 2**13, 100    # bytes of one image's line, and by how much lines of names shrink, both at most
 
 
 class Entry(NamedTuple):
@@ -45,7 +47,7 @@ HEAD = ("part", "class", "bytes", "digest", "name")
 class Part(Record):
     """The images of one part."""
 
-    images: int
+    images: int = Field(ge=0, lt=2**32)
     digest: str
 
 
@@ -79,10 +81,13 @@ class Kept:
         if not path.is_file():
             return ()
         try:
-            with gzip.open(path, "rt", encoding="utf-8", errors="surrogateescape", newline="") as text:
-                rows = list(islice(csv.reader(text), most + 2))
+            longest = min(most * LINE, RATIO * path.stat().st_size) + LINE
+            text = bounded.unpacked(path, longest + 1).decode("utf-8", "surrogateescape")
+            if len(text) > longest or not text.endswith("\n"):
+                raise ValueError(f"it is cut short, or unfolds to more than {longest:,} bytes")
+            rows = list(islice(csv.reader(io.StringIO(text, newline="")), most + 2))
             found = tuple(Entry(part, label, int(size), digest, name) for part, label, size, digest, name in rows[1:])
-        except (OSError, EOFError, ValueError, csv.Error) as error:
+        except (OSError, ValueError, zlib.error, csv.Error) as error:
             raise ConvatlasError(f"the list of the run's images {str(path)!r} cannot be read: {error}") from error
         if len(found) != most:
             raise ConvatlasError(f"{str(path)!r} does not list the {most} images that {MANIFEST} beside it counts")
@@ -102,12 +107,10 @@ def kept(path: str | Path) -> Kept | None:
     if not where.is_file():
         return None
     try:
-        if where.stat().st_size > LONGEST:
-            raise ValueError(f"it is longer than {LONGEST} bytes")
-        plain = json.loads(where.read_text(encoding="utf-8"))
+        plain = bounded.read_json(where)
         check_format(plain.get("format"), FORMAT, repr(str(where)))
         return Kept(folder, Manifest.model_validate(plain))
-    except (OSError, ValueError, AttributeError, RecursionError, ValidationError) as error:
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
         raise ConvatlasError(f"the run's manifest {str(where)!r} cannot be read: {' '.join(str(error).split())}; "
                              "without it nobody knows which images were held out") from error
 

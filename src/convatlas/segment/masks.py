@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from .. import bounded
 from ..data.images import UnreadableImage
 from ..pixels import check_size
 from ..pixels.hush import hushed
@@ -82,7 +83,7 @@ def stored(path: Path) -> Stored:
     """
     try:
         if path.suffix.lower() == ".npy":
-            return _of_array(np.load(path, mmap_mode="r", allow_pickle=False), path)
+            return _of_array(bounded.array(path), path)
         return _of_picture(path.read_bytes(), path)
     except UnreadableImage:
         raise

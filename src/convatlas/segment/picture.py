@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import regular
 from ..pixels import (
@@ -173,7 +174,7 @@ def _opened(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
 
 
 def _npy(path: Path, how: Decoding) -> tuple[Any, frozenset[str]]:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    array = bounded.array(path)
     some = array[tuple(slice(None, None, max(1, side // 512)) for side in array.shape)]
     dim = how.range is None and array.dtype.kind == "u" and array.dtype.itemsize == 2 and 0 < some.max() <= DIM
     return array, frozenset({"dim"} if dim else ())

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from .. import zoo
+from .. import bounded, zoo
 from ..data import ImageSet, Loader, Source, UnreadableImage, make_transform, prepared, to_tensor
 from ..data.batches import batches
 from ..data.fitted import fit, unnormalized
@@ -106,7 +106,12 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         """Means, deviations, whitening, components of colour. Each process measures: the result is the same."""
         kept = where / folder.FITTED
         if kept.is_file():
-            return load_file(kept)
+            try:
+                bounded.safetensors_head(kept)
+                return load_file(kept)
+            except (OSError, ValueError, SafetensorError) as error:
+                raise ConvatlasError(f"what preprocessing measured, {str(kept)!r}, cannot be read: {error}; remove it, "
+                                     "and it is measured again") from error
         transform = unnormalized(run.preprocess, model.image_size, model.in_chans)
         images = decoded_as(source.train, Decoding(range=run.preprocess.range, most=run.data.max_pixels))
         asked = run.preprocess.model_copy(update={"fit": "none"}) if inherited else run.preprocess

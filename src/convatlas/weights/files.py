@@ -1,18 +1,18 @@
 """Tensors from files that others wrote: safetensors, PyTorch's zip and pickle files, NumPy archives, Keras's HDF5,
 Caffe's .caffemodel.
 
-None is executed. A PyTorch file is read with `weights_only`: besides tensors only what timm's and torchvision's scripts
-save beside them is let through, plain values, argparse's Namespace, NumPy scalars, paths. Anything else in a pickle is
-refused.
+None is executed. A PyTorch file is read with `weights_only`: besides tensors only what trainers save beside them is let
+through, plain values, argparse's Namespace, NumPy's numbers and texts, states of generators, paths. Anything else in a
+pickle is refused.
 """
 
 import argparse
-import json
+import datetime
 import math
 import pathlib
-import pickletools
+import types
 import zipfile
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,22 +23,24 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from .. import bounded
 from ..errors import ConvatlasError
-from . import caffe, hdf5
+from . import caffe, hdf5, pickles, wrapped
 
 TORCH = (".pth", ".pt", ".th", ".bin", ".tar", ".ckpt", ".pkl")
 KERAS = (".h5", ".hdf5")
 CAFFE = ".caffemodel"
-WRAPPERS = ("state_dict_ema", "model_ema", "ema_state_dict", "state_dict", "model_state_dict",
-            "model_state", "model", "net", "network",
-            "weights", "params")       # of several, the first: an average is what its run was judged by
-PREFIXES = ("module.", "_orig_mod.", "model.", "net.", "backbone.", "encoder.", "network.")
-HARMLESS = ("torch._utils.", "torch.storage.", "torch.Size", "torch.device", "torch.nn.parameter.",
-            "collections.OrderedDict", "numpy.", "argparse.Namespace", "pathlib.", "torch.Float", "torch.Half",
-            "torch.BFloat", "torch.Double", "torch.Long", "torch.Int", "torch.Byte", "torch.Bool")
+INDEX = ".index.json"           # of weights in several files
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
           "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
-LARGEST = 2**40         # bytes that an archive's header may claim in all
+OURS = "convatlas"              # in the metadata of our own files, whose names stay as they are
+# how files begin that are called weights and are none: (bytes, what it is, what to do)
+SIGNS = (
+    (b"version https://git-lfs", "a pointer of Git LFS, not the file", "fetch it with git lfs pull"),
+    (b"\x1f\x8b", "packed by gzip", "unpack it first"), (b"BZh", "packed by bzip2", "unpack it first"),
+    (b"\xfd7zXZ", "packed by xz", "unpack it first"), (b"7z\xbc\xaf", "a 7z archive", "unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", "unpack it first"), (b"Rar!", "a RAR archive", "unpack it first"),
+)
 
 
 @dataclass(frozen=True)
@@ -62,16 +64,25 @@ class Foreign:
 def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
     """The tensors of a file, or of a state dict; wrappers and prefixes taken off.
 
-    They lie in memory of their own and are not mapped from disk: a program that loads `x.pth` and saves `x.pth` would
-    pull the file out from under a mapping, and crash with the file half written. Raises ConvatlasError for a file that
-    is absent, damaged, of another format, or would need code to be read.
+    They lie in memory of their own, each by itself, and are not mapped from disk: a program that loads `x.pth` and
+    saves `x.pth` would pull the file out from under a mapping, and crash with the file half written; tensors that share
+    memory would be trained as one. Raises ConvatlasError for a file that is absent, damaged, of another format, or
+    would need code to be read, and for numbers that are not finite.
     """
     if isinstance(source, Mapping):
-        return _unwrapped(Foreign("the state dict", "mapping", {}), source)
-    path = Path(source).expanduser()
+        return _network(Foreign("the state dict", "mapping", {}), source)
+    return _network(*_opened(Path(source).expanduser()))
+
+
+def _opened(path: Path) -> tuple[Foreign, Any]:
+    """A file without its tensors, and the tree in it that holds them."""
     if not path.is_file():
         raise ConvatlasError(f"there is no weights file {str(path)!r}")
     kind = path.suffix.lower()
+    if path.name.endswith(INDEX):
+        return _parts(path)
+    if kind in (".safetensors", ".npz", *TORCH, *KERAS):
+        kind = _kind(path, kind)
     if kind == ".safetensors":
         return _safetensors(path)
     if kind == ".npz":
@@ -91,133 +102,174 @@ def read(source: str | Path | Mapping[str, Tensor]) -> Foreign:
                          + (f"; {hints[kind]}" if kind in hints else ""))
 
 
-def _safetensors(path: Path) -> Foreign:
+def _kind(path: Path, suffix: str) -> str:
+    """The suffix that fits how a file begins: programs save safetensors as .bin, and pages as .pth."""
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if suffix != ".h5" and not head:
+        raise ConvatlasError(f"{str(path)!r} is not a readable {suffix[1:]} file: it is empty; fetch it again")
+    for sign, what, advice in SIGNS:
+        if head.startswith(sign):
+            raise ConvatlasError(f"{str(path)!r} is {what}: {advice}")
+    if head.lstrip()[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise ConvatlasError(f"{str(path)!r} is a web page, not weights, as a download gives that was refused: "
+                             "fetch it again")
+    if head[257:262] == b"ustar":
+        raise ConvatlasError(f"{str(path)!r} is a tar archive, as torch wrote before 0.1.10: unpack it, or load it "
+                             "with the program that wrote it and save its state_dict()")
+    if head.startswith(hdf5.SIGNATURE):
+        return suffix if suffix in KERAS else KERAS[0]
+    if head.startswith(b"PK\3\4"):
+        return ".npz" if suffix == ".npz" or _holds_arrays(path) else TORCH[0]
+    if head[8:10] in (b'{"', b"{}", b"{ ") and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        return ".safetensors"
+    return suffix
+
+
+def _holds_arrays(path: Path) -> bool:
+    try:
+        with bounded.archive(path) as members:
+            names = members.namelist()
+        return bool(names) and all(name.endswith(".npy") for name in names)
+    except (ValueError, OSError, zipfile.BadZipFile):
+        return False
+
+
+def _parts(path: Path) -> tuple[Foreign, Any]:
+    """Weights in several files beside their index, as Hugging Face's libraries write them."""
+    try:
+        index = bounded.read_json(path)["weight_map"]
+        names = sorted({str(name) for name in index.values()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConvatlasError(f"{str(path)!r} is no index of weights in several files: {_line(error)}") from error
+    if odd := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
+        raise ConvatlasError(f"{str(path)!r} names {odd[0]!r}, which is no file beside it: it is refused")
+    tensors, notes = dict[str, Tensor](), [f"they lie in {len(names)} files"]
+    for name in names:
+        if not path.with_name(name).is_file():
+            raise ConvatlasError(f"{str(path)!r} needs {name!r} beside it, which is not there: fetch it too")
+        tensors |= _opened(path.with_name(name))[1]
+    if lost := [name for name in index if name not in tensors]:
+        raise ConvatlasError(f"{str(path)!r} lists {lost[0]!r}, which its files do not hold: fetch them again")
+    return Foreign(str(path), "several files", {}, notes=tuple(notes)), tensors
+
+
+def _safetensors(path: Path) -> tuple[Foreign, Any]:
     """Tensor by tensor."""
     try:
+        header = bounded.safetensors_head(path)
         with safe_open(path, framework="pt") as file:       # checks the header against the file's length
             meta = dict(file.metadata() or {})
         tensors: dict[str, Tensor] = {}
+        header.pop("__metadata__", None)
+        if odd := [name for name, entry in header.items() if entry["dtype"] not in DTYPES]:
+            raise ConvatlasError(_odd_numbers(str(path), odd[0], header[odd[0]]["dtype"]))
         with path.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-            header.pop("__metadata__", None)
+            stream.seek(8 + int.from_bytes(stream.read(8), "little"))
             for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
                 begin, end = entry["data_offsets"]
                 place = torch.empty(end - begin, dtype=torch.uint8)
                 stream.readinto(place.numpy().data)
                 tensors[name] = place.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    except (SafetensorError, OSError, ValueError, OverflowError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, OverflowError, KeyError, TypeError, RuntimeError) as error:
         raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {_line(error)}") from error
-    return _unwrapped(Foreign(str(path), "safetensors", {}, meta), tensors)
+    return Foreign(str(path), "safetensors", {}, meta), tensors
 
 
-def _npz(path: Path) -> Foreign:
+def _npz(path: Path) -> tuple[Foreign, Any]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            claimed, held = sum(entry.file_size for entry in archive.infolist()), path.stat().st_size
-        if claimed > LARGEST or claimed > 1000 * held + 2**20:
-            raise ConvatlasError(f"{str(path)!r} claims to hold {claimed:,} bytes in a file of {held:,}: it is refused")
-        with np.load(path, allow_pickle=False) as arrays:
-            numbers = {name: arrays[name] for name in arrays.files}
-    except ConvatlasError:
-        raise
-    except Exception as error:      # on broken bytes zipfile and NumPy raise nearly anything
+        numbers = bounded.arrays(path)
+    except (OSError, ValueError) as error:
         raise ConvatlasError(f"{str(path)!r} is not a readable .npz file: {_line(error)}") from error
-    return _unwrapped(Foreign(str(path), "npz", {}), {name: torch.from_numpy(value) for name, value in numbers.items()
-                                                       if value.dtype.kind in "fiu"})
+    return Foreign(str(path), "npz", {}), numbers
 
 
-def _keras(path: Path) -> Foreign:
+def _keras(path: Path) -> tuple[Foreign, Any]:
     """In PyTorch's layout already; the reader's notes say what was moved."""
     try:
-        tensors, notes = hdf5.read(path, LARGEST)
+        tensors, notes = hdf5.read(path)
     except ConvatlasError:
         raise
     except Exception as error:      # on broken bytes h5py raises nearly anything
         raise ConvatlasError(f"{str(path)!r} is not a readable HDF5 file: {_line(error)}") from error
-    return _unwrapped(Foreign(str(path), "keras", {}, notes=notes), tensors)
+    return Foreign(str(path), "keras", {}, notes=notes), tensors
 
 
-def _caffe(path: Path) -> Foreign:
+def _caffe(path: Path) -> tuple[Foreign, Any]:
     """In PyTorch's layout already; the reader's notes say what was moved."""
     held = caffe.read(path)
-    found = _unwrapped(Foreign(str(path), "caffe", {}, {"arch": held.network}, held.notes), held.tensors)
-    return replace(found, layers=held.layers, fields=held.fields)
+    return Foreign(str(path), "caffe", {}, {"arch": held.network}, held.notes, layers=held.layers,
+                   fields=held.fields), held.tensors
 
 
-def _torch(path: Path) -> Foreign:
+def _torch(path: Path) -> tuple[Foreign, Any]:
+    pickles.check(path)
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]      # what NumPy's pickles call
     allowed: list[Any] = [
-        argparse.Namespace, OrderedDict, pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath,
-        pathlib.PureWindowsPath,
-        np.dtype, np.ndarray, scalar, array, *{type(np.dtype(kind))
-                                               for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "?")},
+        argparse.Namespace, types.SimpleNamespace, OrderedDict, defaultdict, datetime.datetime, datetime.date,
+        datetime.timedelta, dict, list, int, float, str, tuple, bool,
+        pathlib.PosixPath, pathlib.PurePosixPath, pathlib.WindowsPath, pathlib.PureWindowsPath, np.dtype, np.ndarray,
+        *((each, f"numpy.{home}.multiarray.{name}") for home in ("core", "_core")
+          for name, each in (("scalar", scalar), ("_reconstruct", array))),
+        *{type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?", "U1",
+                                            "S1")},
     ]
     try:
         with torch.serialization.safe_globals(allowed):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:      # on broken bytes it raises nearly anything
-        needs = _needs(path)
-        if needs:
-            raise ConvatlasError(f"{str(path)!r} is a pickle of more than plain tensors ({needs}), which could run "
-                                 "code when it is read; where you trust it, save its state_dict() alone with the "
-                                 "program that wrote it") from error
-        raise ConvatlasError(f"{str(path)!r} cannot be read as a PyTorch file: {_line(error)}") from error
-    if not isinstance(found, Mapping):
-        raise ConvatlasError(f"{str(path)!r} holds a {type(found).__name__}, not tensors by name; save a state_dict()")
-    return _unwrapped(Foreign(str(path), "pytorch", {}), found)
+        # torch's advice, to read it without care, is left out
+        why = _line(error).partition("WeightsUnpickler error:")[2] or _line(error)
+        why = "its pickle is damaged" if "weights_only" in why else why.partition(" Check the documentation")[0]
+        raise ConvatlasError(f"{str(path)!r} cannot be read as a PyTorch file: {why.strip()[:200]}") from error
+    return Foreign(str(path), "pytorch", {}), found
 
 
-def _needs(path: Path) -> str:
-    """The first class or function that the pickle asks for and that is no tensor's; empty if there is none, or no
-    pickle.
-    """
-    texts: list[str] = []
-    try:
-        for code, value, _ in pickletools.genops(_pickled(path)):
-            if isinstance(value, str):
-                texts.append(value)
-            name = texts[-1].replace(" ", ".") if code.name == "GLOBAL" else ".".join(texts[-2:])
-            if code.name in ("GLOBAL", "STACK_GLOBAL") and not name.startswith(HARMLESS):
-                return name
-    except Exception:       # only the sentence of an error depends on it
-        return ""
-    return ""
-
-
-def _pickled(path: Path) -> bytes:
-    if not zipfile.is_zipfile(path):
-        return path.read_bytes()
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
-
-
-def _unwrapped(foreign: Foreign, tree: Mapping[Any, Any]) -> Foreign:
-    """Tensors by name, out of dicts that hold them and without prefixes that all share."""
-    notes, meta = list(foreign.notes), dict(foreign.meta)
-    while not any(isinstance(value, Tensor) for value in tree.values()):
-        key = next((key for key in WRAPPERS if isinstance(tree.get(key), Mapping) and tree[key]), None)
-        if key is None:
-            raise ConvatlasError(f"{foreign.where} holds no tensors by name; it has "
-                                 f"{', '.join(map(str, list(tree)[:8])) or 'nothing'}")
-        meta |= {str(name): value for name, value in tree.items()
-                 if isinstance(value, str | int | float | bool | argparse.Namespace)}
-        others = [other for other in WRAPPERS if other != key and isinstance(tree.get(other), Mapping)]
-        notes.append(f"its tensors are those under {key!r}"
-                     + (f" (not those under {', '.join(map(repr, others))})" if others else ""))
-        tree = tree[key]
-    tensors = {str(name): value for name, value in tree.items() if isinstance(value, Tensor)}
-    while prefix := next(
-            (prefix for prefix in PREFIXES if tensors and all(name.startswith(prefix) for name in tensors)), None):
-        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-        notes.append(f"the prefix {prefix!r} was taken off every name")
+def _network(foreign: Foreign, tree: Any) -> Foreign:
+    """The network's tensors in what a file holds: strided, finite, each in memory of its own."""
+    if OURS in foreign.meta and tree:
+        tensors, meta, notes = dict(tree), dict[str, Any](), list[str]()
+    else:
+        tensors, meta, notes = wrapped.unwrapped(tree, foreign.where)
     for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        if (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta
+                or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()):
             raise ConvatlasError(f"{foreign.where}: {name!r} claims the shape {_shape(tensor)}, which its bytes do not "
                                  "fill: it is refused")
+        if tensor.dtype not in DTYPES.values() and tensor.dtype not in (torch.uint16, torch.uint32, torch.uint64):
+            raise ConvatlasError(_odd_numbers(foreign.where, name, str(tensor.dtype).removeprefix("torch.")))
+    _check_numbers(tensors, foreign.where)
+    return replace(foreign, tensors=_apart(tensors), meta={**foreign.meta, **meta}, notes=(*foreign.notes, *notes))
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each tensor alone in its memory and in the order of its shape: those that share some would be trained as one, and
+    those that are not cannot be written.
+    """
+    seen, apart = set[int](), dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        shared = storage.data_ptr() in seen and storage.nbytes() > 0
+        seen.add(storage.data_ptr())
+        apart[name] = tensor.clone(memory_format=torch.contiguous_format) if shared else tensor.contiguous()
+    return apart
+
+
+def _check_numbers(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse numbers that are not finite and variances below zero: every score would be NaN."""
     odd = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not _finite(tensor)]
+    odd += [name for name, tensor in tensors.items()
+            if name.endswith("running_var") and name not in odd and tensor.numel() and bool((tensor < 0).any())]
     if odd:
-        notes.append(f"{len(odd)} tensor(s) hold numbers that are not finite, {odd[0]!r} the first")
-    return Foreign(foreign.where, foreign.format, tensors, meta, tuple(notes))
+        few = ", ".join(map(repr, odd[:3])) + (" and others" if len(odd) > 3 else "")
+        raise ConvatlasError(f"{where} holds numbers that are not finite, or variances below zero, in {len(odd)} of "
+                             f"{len(tensors)} tensors ({few}): every score would be NaN; take an earlier checkpoint")
+
+
+def _odd_numbers(where: str, name: str, kind: str) -> str:
+    what = ("8-bit floats, whose scales it does not tell" if "f8" in kind.lower() or "float8" in kind
+            else "numbers that no network here computes with")
+    return f"{where}: {name!r} is stored as {kind}, {what}: save it as float32 or bfloat16"
 
 
 def _finite(tensor: Tensor) -> bool:

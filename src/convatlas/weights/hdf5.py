@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import bounded
 from ..errors import ConvatlasError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -40,13 +41,13 @@ MANY = 2**16        # words in one attribute, which holds 64 KiB as Keras writes
 Layers = dict[str, dict[str, Any]]          # layer → leaf → data
 
 
-def read(path: Path, largest: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def read(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """(tensors by name, what was done to them).
 
     Convolutions become (cout, cin, kh, kw), depthwise ones (cin · multiplier, 1, kh, kw), dense layers (cout, cin) with
     what a Flatten ordered (h, w, c) put in order (c, h, w). The bias of `x_conv` goes into the mean of `x_bn`. A
     normalisation without γ or β gets 1 or 0. Layers that Keras named by class are counted from 0: `conv2d_0`,
-    `conv2d_1`. Raises ConvatlasError for what is refused, among it more than `largest` bytes or a thousand times the
+    `conv2d_1`. Raises ConvatlasError for what is refused, among it much more bytes than the
     file's; h5py's errors pass through.
     """
     with path.open("rb") as file:
@@ -62,9 +63,7 @@ def read(path: Path, largest: int) -> tuple[dict[str, Tensor], tuple[str, ...]]:
         root = _at(file, "model_weights", path) if "model_weights" in file else file
         flat: set[str] = set()      # dense layers behind a Flatten, at once or later
         found = _listed(root, path, flat) if _list(root, "layer_names") else _grouped(root, path, flat)
-        claimed, held = sum(_size(data, name, path) for name, data in _all(found)), path.stat().st_size
-        if claimed > largest or claimed > 1000 * held + 2**20:
-            raise ConvatlasError(f"{str(path)!r} claims to hold {claimed:,} bytes in a file of {held:,}: it is refused")
+        bounded.plausible(sum(_size(data, name, path) for name, data in _all(found)), path.stat().st_size)
         counters = [name for name, data in _all(found) if data.dtype.kind in "iu"]
         layers = {layer: {leaf: _numbers(data) for leaf, data in leaves.items() if data.dtype.kind == "f"}
                   for layer, leaves in found.items()}

@@ -4,7 +4,6 @@ The metadata is one JSON text under the key `convatlas`, so the file explains it
 and nothing in it is ever executed.
 """
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import arch as arch
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import check_format, is_deployed, whole_write
 from ..net import registry
@@ -134,9 +134,10 @@ def is_ours(path: Path) -> bool:
     if path.suffix != ".safetensors":
         return False
     try:
+        bounded.safetensors_head(path)
         with safe_open(path, framework="pt") as file:
             return KEY in (file.metadata() or {})
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, ValueError):
         return False
 
 
@@ -144,22 +145,25 @@ def read_card(source: str | Path) -> Card:
     """The card in a run folder, a published folder or a file of weights, without reading the network's tensors."""
     path = find(source)
     try:
+        bounded.safetensors_head(path)
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
             names = [name for name in file.keys() if name.startswith(FITTED)]      # noqa: SIM118
             fitted = {name.removeprefix(FITTED): file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise ConvatlasError(f"{str(path)!r} is not a readable safetensors file: {error}") from error
     if text is None:
         raise ConvatlasError(f"{str(path)!r} was not written by convatlas: it has no description of its network")
-    with suppress(ValueError, AttributeError):      # what is no JSON is refused below
-        check_format(json.loads(text).get("format"), FORMAT, repr(str(path)))
     try:
-        card = read_back(Meta.model_validate_json(text), fitted)
+        tree = bounded.parse_json(text)
+        with suppress(AttributeError):      # what is no mapping is refused by the next line
+            check_format(tree.get("format"), FORMAT, repr(str(path)))
+        card = read_back(Meta.model_validate(tree), fitted)
         return replace(card, provenance=replace(card.provenance, path=str(path.resolve())))
-    except ValidationError as error:
+    except ValueError as error:
+        why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise ConvatlasError(f"{str(path)!r} describes itself in a way this version ({__version__}) does not "
-                             f"understand: {error.errors()[0]['msg']}") from error
+                             f"understand: {why}") from error
 
 
 def of_network(found: Foreign) -> Foreign:

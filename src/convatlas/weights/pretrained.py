@@ -2,7 +2,6 @@
 benchmarks/catalog.py.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+from .. import bounded
 from ..run import Preprocess, read_yaml
 
 Interpolation = ("nearest", "bilinear", "bicubic")
@@ -76,6 +76,14 @@ def of_file(path: Path) -> Pretrained | None:
     known = next((each for each in catalog() if each.id == tag), None)
     if known is not None or not {"mean", "std", "crop_pct", "input_size"} <= cfg.keys():
         return known
+    try:
+        return _described(tag, config, cfg)
+    except (ValueError, TypeError, IndexError, KeyError):       # another program's config.json
+        return None
+
+
+def _described(tag: str, config: Mapping[str, Any], cfg: Mapping[str, Any]) -> Pretrained:
+    """The entry that timm's config.json makes."""
     return Pretrained(tag, "", str(config["architecture"]), int(cfg.get("num_classes", 0)), int(cfg["input_size"][-1]),
                       float(cfg["crop_pct"]), str(cfg.get("interpolation", "bicubic")),
                       str(cfg.get("license", "none stated")),
@@ -86,7 +94,7 @@ def beside(path: Path) -> dict[str, Any]:
     """The config.json in the same folder, as timm's repositories have it; empty where there is none that is readable.
     """
     try:
-        found = json.loads((path.parent / "config.json").read_text(encoding="utf-8"))
+        found = bounded.read_json(path.parent / "config.json")
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

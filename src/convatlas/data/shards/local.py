@@ -10,9 +10,7 @@ A folder of shards holds:
 
 import hashlib
 import io
-import json
 import os
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from ... import bounded
 from ...errors import ConvatlasError
 from ...files import check_format
 from ...pixels import AS_IT_IS, Decoding, decode
@@ -39,7 +38,7 @@ JOURNAL = ".unfinished.jsonl"       # there until the index is: what is being wr
 FIELDS = ("offset", "size", "label")        # of each picture, in index.npz
 # shards whose pictures are shuffled together: wide enough to mix, narrow enough for the system's file cache
 WINDOW = 4
-HEAD = 1024         # most bytes before the numbers of an .npy
+LONGEST = 2**28     # bytes of index.npz, in which a picture takes three or four
 OPEN_FILES = 64     # a process may hold about 1000
 
 
@@ -97,7 +96,7 @@ def read_shards(root: Path, split: Split) -> Source:
     if not (root / INDEX).is_file():
         raise ConvatlasError(f"{str(root)!r} holds unfinished shards; give the command that began them again: "
                              f"convatlas data shard FOLDER {root}")
-    classes, found = read_index(lambda name: (root / name).read_bytes(), str(root))
+    classes, found = read_index(lambda name: bounded.content(root / name, LONGEST), str(root))
     for name, part in found.items():
         if name != "test" or split.for_eval or "val" not in found:      # training may do without the test part's shards
             for shard in part.shards:
@@ -134,29 +133,19 @@ def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...
     try:
         text = read(INDEX)
         with suppress(ValueError, AttributeError):      # what is no JSON is refused by the next line
-            check_format(json.loads(text).get("version"), FORMAT, f"{where}/{INDEX}")
+            check_format(bounded.parse_json(text.decode()).get("version"), FORMAT, f"{where}/{INDEX}")
         index = Index.model_validate_json(text)
-        wanted = {f"{name}_{field}": sum(shard.images for shard in shards)
-                  for name, shards in index.parts.items() for field in FIELDS}
-        places = _places(read(PLACES), wanted)
+        places = bounded.arrays(io.BytesIO(read(PLACES)), bounded.SPARSE)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise ConvatlasError(f"{where}/{INDEX} is not an index that this version reads: {field}: "
                              f"{first['msg']}") from error
-    except (OSError, ValueError, MemoryError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError) as error:
         raise ConvatlasError(f"cannot read the index of the shards in {where}: "
                              f"{' '.join(str(error).split())}") from error
     return index.classes, {name: _part(name, shards, places, len(index.classes), where)
                            for name, shards in index.parts.items()}
-
-
-def _places(content: bytes, wanted: Mapping[str, int]) -> dict[str, NDArray[np.int64]]:
-    """The arrays of those names in an .npz, but for those that are not of so many numbers."""
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        sizes = {member.filename: member.file_size for member in archive.zip.infolist()}
-        return {name: archive[name] for name, count in wanted.items()
-                if 0 < sizes.get(f"{name}.npy", 0) - 8 * count <= HEAD}
 
 
 def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.int64]], classes: int,

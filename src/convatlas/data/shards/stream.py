@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from copy import copy
 from functools import cached_property
 from itertools import islice
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ... import bounded
 from ...errors import ConvatlasError
 from ...files import cache_dir, put
 from ..images import Encoded, Source
@@ -115,9 +117,10 @@ def _counted(url: str, urls: Sequence[str]) -> Tensor:
     """The labels of a shard without an index: int64 (n,); read once, then kept in the user's cache."""
     kept = cache_dir() / "shards" / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}.json"
     try:
-        known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
-        if known and known.get("format", FORMAT) == FORMAT:
-            return torch.tensor(known["labels"], dtype=torch.int64)
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RuntimeError):     # it is counted again
+            known = bounded.read_json(kept) if kept.is_file() else {}
+            if known and known.get("format", FORMAT) == FORMAT:
+                return torch.tensor(known["labels"], dtype=torch.int64)
         log.info("counting the images of %s, once (%d of %d)", url, urls.index(url) + 1, len(urls))
         labels = [sample.label for sample in _samples(_opened((url,)), url)]
         if not labels:

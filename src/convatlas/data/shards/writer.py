@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ... import bounded
 from ...errors import ConvatlasError
 from ...files import check_format, digest, leftovers, put, vacant, whole_write, writing
 from ..image_folder import read_folder
@@ -182,8 +183,8 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
         if not journal.is_file():
             raise ConvatlasError(f"{str(out)!r} is not empty and holds no unfinished shards; choose another folder")
         # after the last line end: nothing, or half a line
-        lines = journal.read_text(encoding="utf-8").split("\n")[:-1]
-        begun = json.loads(lines[0]) if lines else {}
+        lines = bounded.text(journal, 2**26).split("\n")[:-1]
+        begun = bounded.parse_json(lines[0]) if lines else {}
         check_format(begun.get("format"), FORMAT, repr(str(out)))
         if begun.get("plan") != digest:
             raise ConvatlasError(f"{str(out)!r} holds unfinished shards of other images or other options; "

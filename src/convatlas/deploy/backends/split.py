@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ... import bounded
 from ...files import put
 
 Floats = NDArray[np.float32]
@@ -49,7 +50,7 @@ def tune(make: Callable[[int], Run], images: Floats, threads: int, folder: Path)
 def tuned(folder: Path, threads: int) -> Mapping[int, int]:
     """Batch → images in a part, as `tune` found it for so many threads; what is not in it is not cut."""
     try:
-        kept = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        kept = bounded.read_json(folder / FILE)
         return {int(kept["batch"]): int(kept["part"])} if kept["threads"] == threads else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

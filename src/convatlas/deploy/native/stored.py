@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
 
+from ... import bounded
 from ...errors import ConvatlasError
 from ...files import check_format, digest, put
 from ...memory import fits
@@ -39,13 +40,14 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     Raises ConvatlasError for files that `save` did not write.
     """
     try:
-        tree = json.loads((folder / STEPS).read_text(encoding="utf-8"))
+        tree = bounded.read_json(folder / STEPS)
         check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
         if "sha256" in tree:        # older ones have none
             if tree.pop("sha256") != _checksum(tree):
                 raise ValueError(f"{STEPS} has been changed")
             if tree["weights_sha256"] != digest(folder / WEIGHTS):
                 raise ValueError(f"{WEIGHTS} has been changed")
+        bounded.safetensors_head(folder / WEIGHTS)
         arrays: dict[str, Floats] = load_file(folder / WEIGHTS)
         works = read(tree, arrays)
         parts = {int(n): int(part) for n, part in tree["parts"].items()}
