@@ -73,11 +73,8 @@ def _still(model: nn.Module, train: Train) -> set[nn.Parameter]:
 
 
 def learns(model: Convnet) -> bool:
-    """True if the network can be trained at its own size: no map is empty, its side classifiers fit, and BatchNorm has
-    more than one value of each image.
-    """
-    return (model.accepts(model.image_size) and (not model.aux or _sides_fit(model, model.image_size))
-            and least_part(model, Train()) == 1)
+    """True if images of the network's own size leave no map empty, its side classifiers' included."""
+    return model.accepts(model.image_size) and (not model.aux or _sides_fit(model, model.image_size))
 
 
 def check_batch(model: nn.Module, run: Run, here: World) -> None:

@@ -4,7 +4,9 @@ The prediction is `inspect.memory`'s. What is chosen is kept with the run, so th
 wherever it is resumed.
 """
 
+import math
 import os
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache
 
@@ -20,7 +22,7 @@ from ..net.model import Convnet, by
 from ..run import Run
 
 SHARE = 0.75        # of what is free: a quarter may go to pictures that are kept (data.cache)
-KEPT = 16           # times the layers' outputs is more than any network keeps, normalised, activated and joined
+KEPT = 6            # times the outputs of a layer table is more than any step keeps: 2.4 is the most that was found
 BORROWED = 1.25     # times what the tensors take: kernels' own memory, and what allocators keep
 
 
@@ -74,9 +76,15 @@ def _within(run: Run, model: Convnet, here: World, tell: Callable[[str], None], 
     counts = [1]
     while images // (2 * counts[-1]) >= least:
         counts.append(2 * counts[-1])
-    plain = [] if normed or run.train.grad_checkpointing else [(parts, False) for parts in counts]
-    tries = [*plain, *((parts, True) for parts in counts)]
-    parts, recompute = next((each for each in tries if needed(-(-images // each[0]), each[1]) <= budget), tries[-1])
+
+    def fewest(recompute: bool) -> int:
+        """Parts that fit; 0 if even the most do not."""
+        place = bisect_left(counts, True, key=lambda parts: needed(-(-images // parts), recompute) <= budget)
+        return counts[place] if place < len(counts) else 0
+
+    parts, recompute = 0 if normed or run.train.grad_checkpointing else fewest(False), False
+    if not parts:
+        parts, recompute = fewest(True) or counts[-1], True
     size = -(-images // parts)
     if needed(size, recompute) > free:
         raise ConvatlasError(
@@ -100,10 +108,5 @@ def _roughly(model: Convnet, images: int) -> float:
     to what is free.
     """
     rows = layer_table(model)
-    outputs = 0
-    for row in rows:
-        size = 1
-        for side in row.output:
-            size *= side
-        outputs += size
-    return 4.0 * (KEPT * outputs * images + 5 * sum(row.params for row in rows))
+    outputs, params = sum(math.prod(row.output) for row in rows), sum(row.params for row in rows)
+    return 4.0 * KEPT * (outputs * images + params)
