@@ -43,6 +43,8 @@ from .runs.manifest import kept
 from .runs.manifest import write as write_manifest
 from .segment.evaluate import PixelEvaluation
 from .tasks import CLASSES, Asked, Candidate, Picture, Task, task_of
+from .tasks.fit import Choice, looked_at, scaled
+from .tasks.within_memory import within_memory
 from .weights.checkpoints import load as load
 from .weights.classes import of_classes
 from .zoo import Info as Info
@@ -67,13 +69,14 @@ class Trained:
 
 
 def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
-          accept_changes: bool = False, watch: Watch | None = None) -> Trained:
+          accept_changes: bool = False, choice: Choice | None = None, watch: Watch | None = None) -> Trained:
     """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/,
     report.html.
 
     `out` names the folder (default runs/<date>-<model>-<data>); `resume` goes on in an existing one instead. `auto`
-    first measures for some seconds which settings of speed are best here and puts them into the run. Under torchrun
-    every process calls this. Data, names and folders are checked before anything is written. A resumed run goes on
+    first measures for some seconds which settings of speed are best here and puts them into the run. `choice`
+    (`tasks.choose`) says that the recipe was chosen for the data, and is to be made to fit it. Under torchrun every
+    process calls this. Data, names and folders are checked before anything is written. A resumed run goes on
     with the images that it began with; where these have changed it is a ConvatlasError, unless `accept_changes`.
     """
     watch = watch or Silent()
@@ -86,6 +89,12 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         if going is None:
             task.check(run)
         source = task.open(run, here, kept(going) if going is not None else None, accept_changes)
+        tell = watch.tell if here.main else Silent().tell
+        if going is None:
+            found = looked_at(task, source)
+            run, lines = (run, (f"{found}.",)) if choice is None else scaled(run, choice, found)
+            for line in lines:
+                tell(line)
         run = _with_classes(run, source.name, source.classes)
 
         def build() -> Convnet:
@@ -102,12 +111,12 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         model.check_image_size()
         check_batch(model, run, here)
         if run.model.weights is not None and going is None:
-            run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
+            run = _as_pretrained(run, model, tell)
         inherited = _inherited(run, model)
         macs = macs_of(model) * run.data.batch_size // here.size
-        tell = watch.tell if here.main else Silent().tell
         if going is None:
             run = understood(run, len(source.train), partial(task.encoded, source), tell)
+        run = within_memory(run, model, here, tell, going=going is not None)
         if auto and going is None:
             run = _fastest(run, build, here, tell)
         settings = _resolved(run, macs, here)

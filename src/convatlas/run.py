@@ -5,7 +5,7 @@ Precedence, weakest first: the defaults here < the recipe < `--config file.yaml`
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from math import inf
@@ -272,8 +272,9 @@ class Train(Record):
         "of it; auto: keep on the CPU, except for small networks")
     grad_checkpointing: bool = Field(False, description="recompute each stage in the backward pass: slower, "
                                      "far less memory")
-    accumulate: int = Field(1, ge=1, description="parts in which each batch is computed, one after the other, "
-                            "for less memory")
+    accumulate: int | None = Field(None, ge=1, description="parts in which each batch is computed, one after the "
+                                   "other, for less memory; None: as few as memory allows, where BatchNorm would see "
+                                   "the parts after recomputing (grad_checkpointing); the run keeps their number")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of a running average of the weights, which is then "
                               "validated and kept")
     ema_warmup: bool = Field(True, description="the decay begins lower: min(ema, (1 + t) / (10 + t)) at step t")
@@ -496,6 +497,19 @@ def resolve(recipe: Run, *, config: Path | None = None, flags: Mapping[str, Any]
     for text in sets:
         tree = merge(tree, assignment(text))
     return build(tree, f"--set {' '.join(sets)}" if sets else "the configuration")
+
+
+def said(config: Path | None, flags: Mapping[str, Any], sets: Sequence[str]) -> frozenset[str]:
+    """The fields, dotted, that `resolve` puts over the recipe, from what it has already read."""
+    tree: dict[str, Any] = {} if config is None else parse_yaml(config.read_text(encoding="utf-8"), str(config))
+    for over in (flags, *map(assignment, sets)):
+        tree = merge(tree, over)
+    return frozenset(_leaves(tree))
+
+
+def _leaves(tree: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in tree.items():
+        yield from (f"{name}.{rest}" for rest in _leaves(value)) if isinstance(value, Mapping) else (name,)
 
 
 def dotted(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

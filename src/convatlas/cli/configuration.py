@@ -2,33 +2,41 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConvatlasError
 from ..recipes import recipe as read
-from ..run import Data, Model, Run, assignment, dotted, resolve
+from ..run import Data, Model, Run, assignment, dotted, resolve, said
 from ..runs.folder import check_resume, run_of
+
+if TYPE_CHECKING:
+    from ..tasks.fit import Choice
 
 UNSAID = Run(model=Model(name=""), data=Data(source=""))
 
 Flags = Sequence[tuple[str, Any]]       # ("optim.lr", 0.05); None where the flag was not given
 
 
-def configured(flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:
-    """A new run: recipe < config file < flags < `--set`. The recipe: as named, the file's, or the network's own."""
+def configured(flags: Flags, *, recipe: str | None, config: Path | None,
+               sets: Sequence[str]) -> tuple[Run, "Choice | None"]:
+    """A new run: recipe < config file < flags < `--set`. The recipe: as named, the file's, or the one chosen for the
+    network and the data, which comes second.
+    """
     asked = resolve(UNSAID, config=config, flags=dotted(flags), sets=sets)
-    name = recipe or asked.recipe
-    if name:
-        base = read(name)
-    elif asked.model.name:
-        from ..zoo import recipe_for  # the networks, and with them torch
+    name, choice = recipe or asked.recipe, None
+    if not name and asked.model.name:
+        from ..tasks.fit import choose  # the networks, and with them torch
 
-        base = recipe_for(asked.model.name)
+        choice = choose(asked.model.name, asked.data.source or "digits", asked.model.weights,
+                        said(config, dotted(flags), sets))
+        name = choice.recipe
+    if name:
+        base = read(name) if choice is None else read(name).change("model.name", asked.model.name)
     else:
         raise ConvatlasError("no network is named: say which, for example `convatlas train lenet5 digits`"
                              " (`convatlas list` shows all)")
     return resolve(base.change("data.source", "digits"), config=config,
-                   flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets)
+                   flags=dotted([*flags, ("recipe", base.recipe)]), sets=sets), choice
 
 
 def resumed(folder: Path, flags: Flags, *, recipe: str | None, config: Path | None, sets: Sequence[str]) -> Run:

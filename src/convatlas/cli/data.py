@@ -95,7 +95,7 @@ def show(
     flags = [("model.name", model), ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
              ("data.source", source), ("data.data_dir", data_dir), ("data.download", download or None),
              ("train.seed", seed)]
-    run = configured(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
+    run, choice = configured(flags, recipe=recipe or (None if model else "modern"), config=None, sets=sets or ())
 
     with console.loading():
         import torch
@@ -106,10 +106,15 @@ def show(
         from ..data.survey import understood
         from ..draw.canvas import save
         from ..inspect import sheet
+        from ..tasks import CLASSES, fit
 
-        with torch.device("meta"):
-            network = create_model(run.model.name, **run.model.fields)
     opened = open_data(run.data, seed=run.train.seed)
+    if choice is not None:
+        run, told = fit.scaled(run, choice, fit.looked_at(CLASSES, opened))
+        for sentence in told:
+            console.plain(sentence, to=console.err)
+    with torch.device("meta"):
+        network = create_model(run.model.name, **run.model.fields)
     run = understood(run, len(opened.train), partial(encoded, opened.train),
                      lambda sentence: console.plain(sentence, to=console.err))
     images = ranged(opened.train, run.preprocess.range)

@@ -36,6 +36,7 @@ from .paths import saved
 if TYPE_CHECKING:
     from ..api import Trained
     from ..run import Run
+    from ..tasks.fit import Choice
 
 Optimizer = Literal["sgd", "sgd_caffe", "adam", "adamw", "rmsprop", "rmsprop_tf", "lm"]
 ScheduleName = Literal["constant", "steps", "exponential", "cosine", "linear", "poly", "plateau"]
@@ -177,22 +178,22 @@ def train(
         ("train.compile", compile),
     ]
     if resume is None:
-        run = configured(flags, recipe=recipe, config=config, sets=sets or ())
+        run, choice = configured(flags, recipe=recipe, config=config, sets=sets or ())
         if data is None and run.data.source == "digits" and os.environ.get("RANK", "0") == "0":
             console.plain("no DATA is named: the digits that come along are taken", to=console.err)
     else:
         if out is not None or force:
             flag = "--force" if force else "--out"
             raise typer.BadParameter("a resumed run goes on in its own folder", param_hint=flag)
-        run = resumed(saved(resume), flags, recipe=recipe, config=config, sets=sets or ())
-    _train(run, out, resume, force, auto, accept_changes)
+        run, choice = resumed(saved(resume), flags, recipe=recipe, config=config, sets=sets or ()), None
+    _train(run, choice, out, resume, force, auto, accept_changes)
 
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto: bool,
+def _train(run: "Run", choice: "Choice | None", out: Path | None, resume: Path | None, force: bool, auto: bool,
            accept: bool) -> None:
     from .progress import Progress
 
@@ -202,7 +203,8 @@ def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto:
     speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks
     watch = Progress(console.out) if speaks else None
     try:
-        trained = fit(run, out=out, resume=resume, force=force, auto=auto, accept_changes=accept, watch=watch)
+        trained = fit(run, out=out, resume=resume, force=force, auto=auto, accept_changes=accept, choice=choice,
+                      watch=watch)
     except KeyboardInterrupt:                       # before the first step, or a second Ctrl-C
         if speaks:
             again = f"; go on with: convatlas train --resume {watch.folder}" if watch and watch.folder else ""
@@ -218,9 +220,11 @@ def _train(run: "Run", out: Path | None, resume: Path | None, force: bool, auto:
 
 
 def _tell(run: "Run", trained: "Trained") -> None:
+    from ..runs.folder import run_of
     from ..tasks import task_of
 
-    task, outcome, folder = task_of(run.model.name), trained.outcome, str(trained.folder)
+    run, task = run_of(trained.folder), task_of(run.model.name)     # the run as it was fitted to the data
+    outcome, folder = trained.outcome, str(trained.folder)
     lines = [""]
     if outcome.interrupted:
         lines += [f"[yellow]interrupted[/] after {outcome.epochs} of {run.train.epochs} epochs; a checkpoint is "

@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from ..pixels import NOTES, Decoding, decode, plain
 from ..run import Run, span_of
@@ -43,6 +46,15 @@ def survey(count: int, encoded: Encoded, how: Decoding) -> Survey:
         largest += [] if found.largest is None else [found.largest]
         notes.update(found.notes)
     return Survey(len(numbers), max(largest, default=None), floats, notes)
+
+
+def head_of(encoded: Path | bytes) -> tuple[int, int, int] | None:
+    """Channels (1 or 3), height and width, as a picture's head says; None where Pillow does not know it."""
+    try:
+        with Image.open(encoded if isinstance(encoded, Path) else BytesIO(encoded)) as image:
+            return 1 if image.mode[0] in "1LIF" else 3, image.height, image.width
+    except Exception:       # as many kinds as Pillow raises
+        return None
 
 
 def notes_of(found: Survey) -> tuple[str, ...]:

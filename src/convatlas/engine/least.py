@@ -72,6 +72,11 @@ def _still(model: nn.Module, train: Train) -> set[nn.Parameter]:
             if not parameter.requires_grad or name in frozen - thawed}
 
 
+def learns(model: Convnet) -> bool:
+    """True if images of the network's own size leave no map empty, its side classifiers' included."""
+    return model.accepts(model.image_size) and (not model.aux or _sides_fit(model, model.image_size))
+
+
 def check_batch(model: nn.Module, run: Run, here: World) -> None:
     """A ConvatlasError, if side classifiers do not fit the images, or a process would have to learn from one image
     where the network needs two (`least_part`).
@@ -84,14 +89,15 @@ def check_batch(model: nn.Module, run: Run, here: World) -> None:
         raise ConvatlasError(f"images of {by(model.image_size)} are too small for the side classifiers of "
                              f"{model.name}, which training needs: the least is {high}×{high}, or build it without "
                              "them (--set model.fields.aux=false)")
-    least, parts = least_part(model, run.train, here.size), here.size * run.train.accumulate
+    accumulate = run.train.accumulate or 1
+    least, parts = least_part(model, run.train, here.size), here.size * accumulate
     if run.data.batch_size >= least * parts:
         return
     shared = [f"{here.size} processes"] * (here.size > 1)
-    shared += [f"train.accumulate = {run.train.accumulate} parts"] * (run.train.accumulate > 1)
+    shared += [f"train.accumulate = {accumulate} parts"] * (accumulate > 1)
     over = f" over {' of '.join(reversed(shared))}" if shared else ""
     raise _alone(model, f"data.batch_size = {run.data.batch_size}{over} leaves one: set --batch-size {least * parts} "
-                 "or more" + (", or fewer parts" if run.train.accumulate > 1 else ""))
+                 "or more" + (", or fewer parts" if accumulate > 1 else ""))
 
 
 def _sides_fit(model: Convnet, size: tuple[int, int]) -> bool:

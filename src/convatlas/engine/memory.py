@@ -8,11 +8,17 @@ from torch import Tensor
 
 from .. import run
 from ..errors import ConvatlasError
+from ..memory import available_bytes
 from ..net.answering import Scorer
 from .distributed import World
 
 #   what PyTorch's allocators say that raise a plain RuntimeError: of Linux, of Windows, of MPS and of drivers
 SAYINGS = ("allocate memory", "not enough memory", "out of memory")
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on the device; 0 where nothing says."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
 
 
 def short_of_memory(error: Exception) -> bool:
@@ -29,7 +35,8 @@ def advice(settings: run.Run) -> Iterator[None]:
         if not short_of_memory(error):
             raise
         train, batch = settings.train, settings.data.batch_size
-        hints = [f"--set train.accumulate={2 * train.accumulate} computes the same batch of {batch} in smaller parts"]
+        parts = 2 * (train.accumulate or 1)
+        hints = [f"--set train.accumulate={parts} computes the same batch of {batch} in smaller parts"]
         if not train.grad_checkpointing:
             hints.append("--set train.grad_checkpointing=true recomputes instead of keeping")
         if train.amp == "off":

@@ -95,7 +95,7 @@ class Step:
             seed = derived_seed(self.run.train.seed, "mix", epoch, step, self.world.rank)
             images, targets = mix(images, targets, self.num_classes, augment, seed)
         columns = images, targets, batch.indices >= 0
-        count = min(self.run.train.accumulate, len(images) // self.least)
+        count = min(self.run.train.accumulate or 1, len(images) // self.least)
         return map(Part, *(column.tensor_split(count) for column in columns)) if count > 1 else iter([Part(*columns)])
 
     def _losses(self, part: Part) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,7 @@ convolution's workspace, the optimiser's) is not seen.
 
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,7 +49,7 @@ class Memory:
 def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, int] | None = None,
            optim: Optim | None = None) -> Memory:
     """Peak memory of a batch of `batch_size` images in the weights' own precision; `optim` is the optimiser (default:
-    SGD with momentum).
+    SGD with momentum). A network set to recompute (`set_grad_checkpointing`) is counted so.
 
     Raises ConvatlasError for a batch or images that the network cannot be trained on.
     """
@@ -57,25 +57,29 @@ def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, in
         raise ConvatlasError(f"a batch of {batch_size} images is refused: it holds at least 1")
     size, optim = pair(image_size or model.image_size), optim or Optim()
     model.check_image_size(size)
-    state = meta_state(model, "net.")
+    state = meta_state(model)
     images = torch.empty(batch_size, model.in_chans, *size, device="meta", dtype=next(model.parameters()).dtype)
     with _mode(model, training=False), torch.no_grad(), Live([images, *state.values()]) as predicting:
-        functional_call(_Net(model), state, (images,))
-    moving = {name for name, weight in model.named_parameters(prefix="net") if weight.requires_grad}
+        functional_call(model, state, (images,))
+    moving = {name for name, weight in model.named_parameters() if weight.requires_grad}
     weights = [tensor.requires_grad_() for name, tensor in state.items() if name in moving]
-    network = WithAuxiliary(model) if model.aux else _Net(model)
+    seen: list[dict[str, int]] = []         # by owner: what was kept, and what was made, when the forward pass was over
     with _mode(model, training=True), Live([images, *state.values()]) as training, _named(model, training):
+        def backward(scores: Tensor) -> tuple[Tensor | None, ...]:
+            seen.extend((training.by_owner(), dict(training.made)))
+            loss = losses_of(model, scores, _targets(model, scores), _loss)[1]
+            return torch.autograd.grad(loss.mean(), weights, allow_unused=True)
+
+        step = _Step(WithAuxiliary(model) if model.aux else _Net(model), backward)
         try:
-            scores = functional_call(network, state, (images,))
+            # held until the optimiser has used them
+            gradients = functional_call(step, {f"outer.net.{name}": tensor for name, tensor in state.items()},
+                                        (images,))
         except ValueError as error:         # BatchNorm on one value per channel
             images_are = f"a batch of {batch_size} image(s) of {by(size)}"
             raise ConvatlasError(f"{model.name} cannot be trained on {images_are}: {error}; take larger batches or "
                                  "images") from error
-        kept = training.by_owner()
-        made = dict(training.made)
-        loss = losses_of(model, scores, _targets(model, scores), _loss)[1]
-        # held until the optimiser has used them
-        gradients = torch.autograd.grad(loss.mean(), weights, allow_unused=True)
+    kept, made = seen
     movable, fixed = _bytes(weights), _bytes([images, *state.values()])
     states = movable * (STATES[optim.name] + (optim.name in ("sgd", "rmsprop") and optim.momentum > 0))
     return Memory(batch_size, fixed - _bytes([images]), _bytes([images]), _bytes(g for g in gradients if g is not None),
@@ -164,6 +168,17 @@ class _Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         scores: Tensor = self.net(x)
         return scores
+
+
+class _Step(nn.Module):
+    """A training step up to its gradients, in one call, since recomputation looks for the same weights once more."""
+
+    def __init__(self, outer: nn.Module, backward: Callable[[Tensor], tuple[Tensor | None, ...]]) -> None:
+        super().__init__()
+        self.outer, self.backward = outer, backward
+
+    def forward(self, images: Tensor) -> tuple[Tensor | None, ...]:
+        return self.backward(self.outer(images))
 
 
 def _targets(model: Convnet, scores: Tensor) -> Tensor:

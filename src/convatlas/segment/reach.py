@@ -12,7 +12,7 @@ from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ..data.cache import available_bytes
+from ..engine.memory import free_bytes
 from ..net.model import meta_state
 from ..net.segmenter import Segmenter, Whole
 
@@ -46,7 +46,7 @@ def tile_for_memory(net: Segmenter, batch_size: int = 1) -> int:
     """
     least = 512 + (net.rest - 512) % net.step
     device = next(net.parameters()).device
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_bytes()
+    free = free_bytes(device)
     per_pixel = peak_bytes(net, (least, least)) / least**2
     return min(int((SHARE * free / (batch_size * per_pixel)) ** 0.5), LARGEST)
 

@@ -20,8 +20,9 @@ from ..data.batches import batches
 from ..data.fitted import fit, unnormalized
 from ..data.images import as_tensor, decoded_as, encoded
 from ..data.manifest import Record, record_of, resumed
+from ..data.shards.stream import Stream
 from ..data.shards.stream_loader import StreamLoader
-from ..data.survey import notes_of, survey
+from ..data.survey import head_of, notes_of, survey
 from ..deploy.reader import Prediction
 from ..draw.numbers import exact, percent
 from ..engine.distributed import World
@@ -96,6 +97,13 @@ class Classes(Task[Source, Evaluation, Evaluated]):
     def encoded(self, source: Source, index: int) -> Path | bytes | None:
         """Of a folder or of shards."""
         return encoded(source.train, index)
+
+    def shape(self, source: Source, index: int) -> tuple[int, ...] | None:
+        """As the file's head says; of shards that are read one after the other, None."""
+        if isinstance(source.train, Stream):
+            return None
+        file = encoded(source.train, index)
+        return tuple(source.train.read(index).shape) if file is None else head_of(file)
 
     def notes(self, model: Convnet, source: Source) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""

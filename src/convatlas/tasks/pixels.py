@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..data.manifest import Record
+from ..data.survey import head_of
 from ..deploy.reader import Prediction
 from ..draw.numbers import percent
 from ..engine.distributed import World
@@ -102,6 +103,11 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         """Of a folder."""
         path = Path(source.train.file_of(index))
         return path if path.exists() else None
+
+    def shape(self, source: Pairs, index: int) -> tuple[int, ...] | None:
+        """As the file's head says."""
+        file = self.encoded(source, index)
+        return tuple(source.train.image(index).shape) if file is None else head_of(file)
 
     def notes(self, model: Convnet, source: Pairs) -> tuple[str, ...]:
         """Of the data, and of channels that are converted."""

@@ -145,6 +145,10 @@ class Task(ABC, Generic[S, E, F]):
         """A training image's file, or its bytes; None of images in memory."""
 
     @abstractmethod
+    def shape(self, source: S, index: int) -> tuple[int, ...] | None:
+        """Channels, height and width of a training image, without decoding it; None where it is not at hand."""
+
+    @abstractmethod
     def notes(self, model: Convnet, source: S) -> tuple[str, ...]:
         """Sentences worth telling: of the data, and of how it is made to fit the network."""
 
