@@ -30,6 +30,11 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "arch")]
 LEAVES = ("weight", "bias", "running_mean", "running_var")
 # that the tests vary and that names do not depend on
 INDIFFERENT = {"output_stride", "layer_scale", "ls_init_value"}
+# names of published files that their library renames while it loads them
+PUBLISHED = {("densenet", "torchvision"): [
+    f"features.denseblock{{a}}.denselayer{{b}}.{kind}.{{c}} = stages.{{a-1}}.layers.{{b-1}}.{kind}{{c}}"
+    for kind in ("norm", "conv")]}
+
 MORE = [            # compared in tests of their own
     ("torchvision", "googlenet", "googlenet_bn", {}, {"aux_logits": True, "init_weights": False}),
     ("torchvision", "alexnet", "alexnet_owt", {}, {}),
@@ -250,6 +255,7 @@ def main() -> None:
                 clusters.append(list(each))
         for cluster in clusters:
             lines = list(dict.fromkeys(text(rule) for rule in rules_of(cluster) or []))
+            lines += PUBLISHED.get((family, library), [])
             tables[family][library]["tables"].append({"models": sorted({pair.model for pair in cluster}),
                                                       "names": lines})
     HOME.mkdir(exist_ok=True)
@@ -259,6 +265,10 @@ def main() -> None:
         path = HOME / f"{family}.yaml"
         before = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
         by_hand = {library: each for library, each in before.items() if library not in ("torchvision", "timm")}
+        for library, each in table.items():     # who found out how pictures were prepared wrote that by hand too
+            for name, row in each["models"].items():
+                was = before.get(library, {}).get("models", {}).get(name, {})
+                row |= {key: was[key] for key in ("preprocess", "source") if key in was}
         body = yaml.dump({**table, **by_hand}, Dumper=Plain, sort_keys=False, width=200, allow_unicode=True)
         path.write_text(head + body, encoding="utf-8")
         print(family, {library: [(len(one["models"]), len(one["names"])) for one in each["tables"]]

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +13,7 @@ import torch
 from torch import Tensor
 
 from . import weights
+from .data.normalization import apply as normalize
 from .data.survey import understood
 from .deploy import reader
 from .deploy.bundle import deployed
@@ -33,7 +36,7 @@ from .net.card import Provenance
 from .net.layers import macs as macs_of
 from .net.model import Convnet
 from .recipes import recipe
-from .run import Preprocess, Run
+from .run import MEASURED, Preprocess, Run
 from .runs import folder
 from .runs.folder import run_of as run_of
 from .runs.manifest import kept
@@ -41,6 +44,7 @@ from .runs.manifest import write as write_manifest
 from .segment.evaluate import PixelEvaluation
 from .tasks import CLASSES, Asked, Candidate, Picture, Task, task_of
 from .weights.checkpoints import load as load
+from .weights.classes import of_classes
 from .zoo import Info as Info
 from .zoo import create_model as create_model
 from .zoo import info as info
@@ -88,7 +92,10 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
             torch.manual_seed(run.train.seed)
             # a checkpoint has everything
             start = run.model.weights if going is None or newest(going) is None else None
-            made: Convnet = create_model(run.model.name, start, download=run.data.download, **run.model.fields)
+            made: Convnet = create_model(run.model.name, start, download=run.data.download,
+                                         by_order=run.model.by_order, **run.model.fields)
+            if start is not None:
+                of_classes(made, source.classes)
             return made
 
         model = build()
@@ -96,6 +103,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         check_batch(model, run, here)
         if run.model.weights is not None and going is None:
             run = _as_pretrained(run, model, watch.tell if here.main else Silent().tell)
+        inherited = _inherited(run, model)
         macs = macs_of(model) * run.data.batch_size // here.size
         tell = watch.tell if here.main else Silent().tell
         if going is None:
@@ -106,7 +114,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         where = _folder(run, out, going, force, here)
         share(here, lambda: str(open_.enter_context(folder.held(where))))
         recorded = _recorded(task, run, source, where, accept_changes, here)
-        fitted = task.measured(settings, model, source, where, here, tell)
+        fitted = task.measured(settings, model, source, where, here, tell, inherited)
         batches, judged = task.loaders(settings, model, source, fitted, here, tell)
         for note in (*task.notes(model, source), *recorded):
             tell(note)
@@ -154,10 +162,39 @@ def _as_pretrained(run: Run, model: Convnet, tell: Tell) -> Run:
             tell(line)
     run = run.change("model.fields", {**model.card.fields, **run.model.fields})
     theirs, usual = model.card.preprocess, recipe(run.recipe).preprocess if run.recipe else Preprocess()
-    if theirs is None or theirs.fit != "none" or run.preprocess != usual or theirs == usual:
+    asked = run.preprocess != usual
+    if theirs is None:
+        if model.card.foreign:
+            tell(f"How pictures were prepared for these weights is not known: they are prepared as {_said(asked)}, "
+                 f"{run.preprocess}.")
         return run
-    tell(f"Pictures are prepared as for these weights: {theirs}.")
+    if asked:
+        if run.preprocess != theirs:
+            tell(f"Pictures were prepared otherwise for these weights, {theirs}: they are prepared as {_said(asked)}, "
+                 f"{run.preprocess}.")
+        return run
+    if theirs.fit in MEASURED or theirs != usual:
+        measured = " and what was measured then" if theirs.fit in MEASURED else ""
+        tell(f"Pictures are prepared as for these weights: {theirs}{measured}.")
     return run.change("preprocess", theirs)
+
+
+def _said(asked: bool) -> str:
+    """The one who says how pictures are prepared."""
+    return "this run says" if asked else "the recipe says (--set preprocess.mean=… preprocess.std=… says otherwise)"
+
+
+def _inherited(run: Run, model: Convnet) -> dict[str, Tensor]:
+    """Measurements that came with the weights, where pictures are prepared by the same kind; they must fit the input.
+    """
+    theirs = model.card.preprocess
+    if theirs is None or run.preprocess.fit not in MEASURED or theirs.fit != run.preprocess.fit:
+        return {}
+    fitted = {name: tensor for name, tensor in model.card.fitted.items() if not name.startswith("pca_")}
+    picture = torch.zeros(model.in_chans, *model.image_size)
+    if fitted:
+        normalize(run.preprocess.fit, picture, fitted, run.preprocess.std)      # raises where it does not
+    return fitted
 
 
 def _fastest(run: Run, build: Callable[[], Convnet], here: World, tell: Tell) -> Run:
@@ -202,7 +239,7 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
              masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256,
              data_dir: str | None = None, download: bool = False, device: str = "auto", workers: int = 0,
              strict: bool = False, max_pixels: int | None = None, accept_changes: bool = False,
-             watch: Watch | None = None) -> Evaluated | PixelEvaluation:
+             preprocess: Mapping[str, Any] | None = None, watch: Watch | None = None) -> Evaluated | PixelEvaluation:
     """Measure a model, the best weights of a run folder, a file of weights or a deployed folder on `data`.
 
     Several models are an ensemble: their probabilities are averaged, with `weights` where given; the result has each
@@ -210,19 +247,23 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
     are matched by name where the weights know theirs. Of its own accord (`split` auto) the test part is judged, else
     the validation part; data without either is judged whole, unless it is what a run was trained on: then the images
     that the run held out are, whatever has been added since. Where those have changed it is a ConvatlasError, unless
-    `accept_changes`. Of a network that segments `data` is images with masks, `masks` what the masks' numbers are,
-    `objects` how objects are found; the result is a `PixelEvaluation`. An option that the network's task does not take
-    is a ConvatlasError.
+    `accept_changes`. `preprocess` (`{"mean": …, "std": …}`) changes how the weights say that pictures are prepared, and
+    must say it where others trained them and that is not known. Of a network that segments `data` is images with masks,
+    `masks` what the masks' numbers are, `objects` how objects are found; the result is a `PixelEvaluation`. An option
+    that the network's task does not take is a ConvatlasError.
     """
     asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
                   batch_size, data_dir, download, workers, strict, max_pixels, accept_changes)
     models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
-    candidates = [opened(each, device) for each in models]
+    candidates = [opened(each, device, preprocess) for each in models]
     task = task_of(candidates[0].net.name)
     task.check_options(asked.changed)
     task.take(candidates)
     with world(device) as here:
-        found = task.evaluate(candidates, asked, here, *_told(watch, here))
+        hearer, tell = _told(watch, here)
+        for line in chain.from_iterable(map(account, candidates)):
+            tell(line)
+        found = task.evaluate(candidates, asked, here, hearer, tell)
         result: Evaluated | PixelEvaluation = task.join(found, weights)
         return result
 
@@ -248,26 +289,40 @@ def _told(watch: Watch | None, here: World) -> tuple[Watch | None, Tell]:
 
 
 def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: str = "auto",
-            batch_size: int = 64, strict: bool = False, max_pixels: int | None = None) -> list[Prediction]:
+            batch_size: int = 64, strict: bool = False, max_pixels: int | None = None,
+            preprocess: Mapping[str, Any] | None = None) -> list[Prediction]:
     """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
 
-    `model` is as in `evaluate`. A picture that cannot be read has an `error` in place of classes; with `strict` it
-    stops everything; one of more than `max_pixels` (default: as free memory allows) is not decoded. A network that
-    segments is a ConvatlasError: `segment.run.segment` is for it.
+    `model` and `preprocess` are as in `evaluate`. A picture that cannot be read has an `error` in place of classes;
+    with `strict` it stops everything; one of more than `max_pixels` (default: as free memory allows) is not decoded. A
+    network that segments is a ConvatlasError: `segment.run.segment` is for it.
     """
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")
     files = [image for image in images if isinstance(image, str | Path)]
-    if isinstance(model, str | Path) and len(files) == len(images) and reader.answers(model, device):
+    if (isinstance(model, str | Path) and len(files) == len(images) and not preprocess
+            and reader.answers(model, device)):
         return reader.predict(model, files, top_k=top_k, batch_size=batch_size, strict=strict, max_pixels=max_pixels)
-    net = opened(model, device).net
+    net = opened(model, device, preprocess).net
     with world(device) as here:
         return task_of(net.name).predict(net, images, top_k=top_k, batch_size=batch_size, strict=strict,
                                          max_pixels=max_pixels, here=here)
 
 
-def opened(model: Model, device: str = "auto") -> Candidate:
-    """The network itself, or that of a path."""
+def opened(model: Model, device: str = "auto", preprocess: Mapping[str, Any] | None = None) -> Candidate:
+    """The network itself, or that of a path; with `preprocess`, one that prepares pictures so."""
+    candidate = _opened(model, device)
+    if not preprocess:
+        return candidate
+    if not isinstance(candidate.net, Convnet):
+        raise ConvatlasError(f"{candidate.name!r} is deployed, and prepares pictures as it was made to: "
+                             "preprocess.* is refused")
+    net = copy(candidate.net)
+    net.card = weights.prepared(net.card, preprocess)
+    return candidate._replace(net=net)
+
+
+def _opened(model: Model, device: str) -> Candidate:
     if isinstance(model, Candidate):
         return model
     if not isinstance(model, str | Path):
@@ -277,3 +332,9 @@ def opened(model: Model, device: str = "auto") -> Candidate:
         return Candidate(load(model), str(model), Path(model))
     pick(device)        # a device that is not here is told as such
     return Candidate(deployed(model, None if device == "auto" else device), str(model), Path(model))
+
+
+def account(candidate: Candidate) -> tuple[str, ...]:
+    """Sentences on weights that others trained: whose they are, and how pictures are prepared for them."""
+    report = candidate.net.card.provenance.report
+    return tuple(report.brief()) if candidate.net.card.foreign and report is not None else ()

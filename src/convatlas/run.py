@@ -41,6 +41,8 @@ class Model(Record):
                                    "{'drop_rate': 0.2}")
     weights: str | None = Field(None, description="what to start from: a run folder, a file of weights, or a name such "
                                 "as timm/resnet50.a1_in1k")
+    by_order: bool = Field(False, description="pair the weights' tensors with the network's by their order, kinds and "
+                           "shapes, where nobody knows their names")
 
 
 class Data(Record):
@@ -106,6 +108,15 @@ class Preprocess(Record):
     range: tuple[float, float] | None = Field(
         None, description="the values of black and white in images of more than 8 bits, as data.range was understood; "
         "None: 0 and 65535 of whole numbers, 0 and 1 of floats")
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _of_all_channels(cls, value: Any) -> Any:
+        """One number serves all channels."""
+        return (value,) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+MEASURED = ("channel", "pixel_mean", "zca")     # kinds of preprocess.fit that need tensors, kept with the weights
 
 
 class Augment(Record):
@@ -411,7 +422,9 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def assignment(text: str) -> dict[str, Any]:
-    """`optim.lr=0.05` as `{"optim": {"lr": 0.05}}`; the value is read as YAML (and `1e-3` as the number it is)."""
+    """`optim.lr=0.05` as `{"optim": {"lr": 0.05}}`; the value is read as YAML (and `1e-3` as the number it is, numbers
+    with commas between them as a list).
+    """
     path, equals, value = text.partition("=")
     if not equals or not all(path.strip().split(".")):
         raise ConvatlasError(f"--set takes FIELD=VALUE, for example optim.lr=0.05, not {text!r}")
@@ -420,8 +433,9 @@ def assignment(text: str) -> dict[str, Any]:
     except MALFORMED as error:
         raise ConvatlasError(f"--set {text!r}: the value is not valid YAML") from error
     if isinstance(leaf, str):
-        with suppress(ValueError):
-            leaf = float(leaf)          # YAML 1.1 reads 1e-3 as text
+        numbers = [part.strip() for part in leaf.split(",")]
+        with suppress(ValueError):      # YAML 1.1 reads 1e-3 as text, and 0.5,0.5,0.5 is one to it
+            leaf = float(leaf) if len(numbers) == 1 else [float(part) for part in numbers]
     return _put({}, path.strip(), leaf)
 
 

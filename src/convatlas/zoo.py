@@ -18,7 +18,7 @@ from .net.layers import WEIGHTED, Layer, layer_table
 from .net.model import Convnet, Features, Spec
 from .net.registry import Fidelity
 from .recipes import recipe
-from .run import Run
+from .run import MEASURED, Run
 from .weights.checkpoints import load
 
 if TYPE_CHECKING:
@@ -29,28 +29,33 @@ __all__ = ["Info", "arch", "create_model", "info", "list_models", "load", "recip
 
 @overload
 def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[False] = False,
-                 download: bool = False, **fields: Any) -> Convnet: ...
+                 download: bool = False, by_order: bool = False, **fields: Any) -> Convnet: ...
 
 
 @overload
 def create_model(name: str, weights: str | Path | None = None, *, features_only: Literal[True],
-                 out_indices: Sequence[int] | None = None, download: bool = False, **fields: Any) -> Features: ...
+                 out_indices: Sequence[int] | None = None, download: bool = False, by_order: bool = False,
+                 **fields: Any) -> Features: ...
 
 
 def create_model(name: str, weights: str | Path | None = None, *, features_only: bool = False,
-                 out_indices: Sequence[int] | None = None, download: bool = False, **fields: Any) -> Convnet | Features:
+                 out_indices: Sequence[int] | None = None, download: bool = False, by_order: bool = False,
+                 **fields: Any) -> Convnet | Features:
     """The network `name` (`list_models()`), newly initialised as its paper says, in training mode.
 
     `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what
     else the architecture has. `weights` is a run folder, a file of ours or of another library's network (.safetensors,
     .pth, .h5, .npz), or a name of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`,
     `hf-hub:org/name`), which are fetched only with `download`; then the fields it was trained with hold unless given
-    here. `features_only` leaves out the head and returns the maps at `out_indices` of `feature_info` (default: all). An
-    unknown name, field, value or index is a ConvatlasError that names the nearest ones.
+    here. Tensors under names that are unknown are refused, or with `by_order` paired by their order, kinds and shapes,
+    which tell nothing of the constants. `features_only` leaves out the head and returns the maps at `out_indices` of
+    `feature_info` (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest
+    ones.
     """
     if out_indices is not None and not features_only:
         raise ConvatlasError("out_indices chooses among feature maps: it goes with features_only=True")
-    model = registry.build(name, fields) if weights is None else load(weights, name, fields, download=download)
+    model = registry.build(name, fields) if weights is None else load(weights, name, fields, download=download,
+                                                                              by_order=by_order)
     return Features(model, out_indices).train(model.training) if features_only else model
 
 
@@ -140,10 +145,10 @@ def transforms(model: Answers, train: bool = False) -> "Transform":
     """The callable that turns a PIL image or uint8 tensor (C, H, W) into the model's input, float32 (in_chans, h, w).
 
     As its weights say, else as its recipe does; with `train`, its recipe's augmentation too. What a recipe measures on
-    the training images is not known of a network without weights: ImageNet's figures stand in.
+    the training images is not known of a network without weights: ImageNet's figures stand in. Weights of others that
+    do not say how pictures were prepared are a ConvatlasError: `model.card` takes a `preprocess`.
     """
     from .data import make_transform  # a tenth of a second that building a network spares
-    from .data.normalization import MEASURED  # likewise
 
     (preprocess, _), augment, fitted = (weights.conventions(model.card), recipe_for(model.name).augment,
                                         model.card.fitted)

@@ -157,7 +157,7 @@ def test_what_was_loaded_can_be_saved_over(resnet, tmp_path, kind):
 
 
 def test_another_network_s_file_is_told_so(resnet):
-    with pytest.raises(ConvatlasError, match="does not hold the tensors of resnet50 under names that are known"):
+    with pytest.raises(ConvatlasError, match="they are those of torchvision's resnet18, which is resnet18 here"):
         convatlas.create_model("resnet50", weights=resnet[1])
     with pytest.raises(ConvatlasError, match="no weights file"):
         convatlas.create_model("resnet50", weights="nowhere.pth")
@@ -253,21 +253,25 @@ def test_numbers_that_are_not_finite_are_told(resnet, tmp_path):
     assert any("not finite" in note and "layer1.0.conv1.weight" in note for note in notes)
 
 
-def test_unknown_names_are_paired_by_order_and_told_or_refused(resnet, tmp_path):
+def test_unknown_names_are_paired_by_order_if_asked_and_told_or_refused(resnet, tmp_path):
     ours = convatlas.create_model("resnet18", num_classes=5)
     odd = {f"part{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(ours.state_dict().items())}
-    torch.save(odd, tmp_path / "odd.pth")
-    report = convatlas.load_weights(other := convatlas.create_model("resnet18", num_classes=5), tmp_path / "odd.pth")
-    assert any("known of no library" in note for note in report.notes)
+    torch.save({f"module.{name}": tensor for name, tensor in odd.items()}, tmp_path / "odd.pth")
+    other = convatlas.create_model("resnet18", num_classes=5)
+    with pytest.raises(ConvatlasError, match=r"tell nothing of constants.*--by-order"):
+        convatlas.load_weights(other, tmp_path / "odd.pth")
+    report = convatlas.load_weights(other, tmp_path / "odd.pth", by_order=True)
+    assert any("nothing of constants" in note for note in report.notes) and "unknown origin" in report.source
     assert all(torch.equal(a, b) for a, b in zip(ours.state_dict().values(), other.state_dict().values(), strict=True))
-    assert convatlas.create_model("resnet18", weights=tmp_path / "odd.pth").num_classes == 5
+    assert convatlas.create_model("resnet18", weights=tmp_path / "odd.pth", by_order=True).num_classes == 5
     save_file(odd, tmp_path / "odd.safetensors")        # whose order is not the network's
     swapped = dict(reversed(odd.items()))
     torch.save(swapped, tmp_path / "swapped.pth")
     torch.save({name.replace("running_var", "spread"): tensor for name, tensor in odd.items()}, tmp_path / "spread.pth")
     for name in ("odd.safetensors", "swapped.pth", "spread.pth"):
-        with pytest.raises(ConvatlasError, match="nor in its order"):
-            convatlas.create_model("resnet18", weights=tmp_path / name)
+        with pytest.raises(ConvatlasError, match="under names that are known") as caught:
+            convatlas.create_model("resnet18", weights=tmp_path / name, by_order=True)
+        assert "by-order" not in str(caught.value)
     with pytest.raises(ConvatlasError, match="a network that is known here"):
         convatlas.load(tmp_path / "odd.pth")
 

@@ -5,6 +5,7 @@ Each network below has the attribute names, the order and the constants of the r
 specification.
 """
 
+import re
 from collections import OrderedDict
 from itertools import cycle, pairwise
 from math import ceil
@@ -15,8 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from convatlas import weights, zoo  # noqa: F401 - registers the networks
+import convatlas
+from convatlas import ConvatlasError, weights, zoo  # noqa: F401 - registers the networks
 from convatlas.net import registry
+from convatlas.net.fold import fold_structure
 from convatlas.weights import files, foreign, tables
 from parity import randomized
 
@@ -178,6 +181,41 @@ class XternalzWideResNet(Pooled):
 
     def forward(self, x):
         return self.classify(self.bn1(self.block3(self.block2(self.block1(self.conv1(x))))).relu(), "fc")
+
+
+class SzagoruykoBlock(nn.Module):
+    """Kernels are parameters, without a module of their own."""
+
+    def __init__(self, cin, cout, stride):
+        super().__init__()
+        self.stride, self.bn0, self.bn1 = stride, nn.BatchNorm2d(cin), nn.BatchNorm2d(cout)
+        self.conv0, self.conv1 = kernel(cin, cout, 3), kernel(cout, cout, 3)
+        self.convdim = kernel(cin, cout, 1) if cin != cout else None
+
+    def forward(self, x):
+        first = self.bn0(x).relu()
+        y = F.conv2d(first, self.conv0, stride=self.stride, padding=1)
+        y = F.conv2d(self.bn1(y).relu(), self.conv1, padding=1)
+        return y + (x if self.convdim is None else F.conv2d(first, self.convdim, stride=self.stride))
+
+
+def kernel(cin, cout, side):
+    return nn.Parameter(torch.randn(cout, cin, side, side) / side / cin**0.5)
+
+
+class SzagoruykoWideResNet(Pooled):
+    def __init__(self, spec):
+        super().__init__()
+        count, k = (spec.depth - 4) // 6, spec.widen
+        self.conv0 = kernel(3, 16, 3)
+        stages = blocks(SzagoruykoBlock, 16, [(16 * k, count, 1), (32 * k, count, 2), (64 * k, count, 2)])
+        self.group0, self.group1, self.group2 = (named(*((f"block{i}", block) for i, block in enumerate(stage)))
+                                                 for stage in stages)
+        self.bn, self.fc = nn.BatchNorm2d(64 * k), nn.Linear(64 * k, spec.num_classes)
+
+    def forward(self, x):
+        x = F.conv2d(x, self.conv0, padding=1)
+        return self.classify(self.bn(self.group2(self.group1(self.group0(x)))).relu(), "fc")
 
 
 class Prlz77Block(nn.Module):
@@ -364,16 +402,25 @@ class RepVGGBlock(nn.Module):
         return (y if self.rbr_identity is None else y + self.rbr_identity(x)).relu()
 
 
+class RepVGGDeployed(nn.Module):
+    def __init__(self, cin, cout, stride, groups=1):
+        super().__init__()
+        self.rbr_reparam = conv(cin, cout, 3, stride, groups, bias=True)
+
+    def forward(self, x):
+        return self.rbr_reparam(x).relu()
+
+
 class RepVGG(Pooled):
-    def __init__(self, spec):
+    def __init__(self, spec, block=RepVGGBlock):
         super().__init__()
         widths = [int(64 * 2**i * (spec.b if i == 3 else spec.a)) for i in range(4)]
         stem = min(64, int(64 * spec.a))
-        self.stage0 = RepVGGBlock(3, stem, 2)
+        self.stage0 = block(3, stem, 2)
         groups = cycle((1, spec.groups))        # every other block after the stem is grouped
         plan = [(width, count, 2) for width, count in zip(widths, spec.layers, strict=True)]
         self.stage1, self.stage2, self.stage3, self.stage4 = map(stack, blocks(
-            lambda *sizes: RepVGGBlock(*sizes, next(groups)), stem, plan))
+            lambda *sizes: block(*sizes, next(groups)), stem, plan))
         self.linear = nn.Linear(widths[-1], spec.num_classes)
 
     def forward(self, x):
@@ -681,12 +728,15 @@ RELEASES = {    # family, library
     ("resnet", "pytorch-cifar"): Release(kuangliu_resnet, "ResNet50", {}, 32),
     ("resnet", "pytorch-cifar100"): Release(WeiaicunzaiResNet, "resnet18", {}, 32),
     ("wide_resnet", "WideResNet-pytorch"): Release(XternalzWideResNet, "WRN-16-4", {}, 32),
+    ("wide_resnet", "wide-residual-networks"): Release(SzagoruykoWideResNet, "WRN-16-4", {}, 32),
     ("resnext_cifar", "ResNeXt.pytorch"): Release(Prlz77ResNeXt, "resnext29_8x64d", {"width": 4}, 32),
     ("densenet_cifar", "densenet-pytorch"): Release(AndreasveitDenseNet, "DenseNet-BC-100-12", {"layers": 4}, 32),
     ("resnext", "pretrained-models.pytorch"): Release(CadeneResNeXt, "resnext101_32x4d", {"depths": (1, 2, 1, 1)}, 64),
     ("inception_resnet_v2", "pretrained-models.pytorch"): Release(CadeneInceptionResNetV2, "inceptionresnetv2",
                                                                   {"blocks": (1, 2, 1)}, 107),
     ("repvgg", "authors"): Release(RepVGG, "RepVGG-B1g4", {"a": 0.5, "b": 0.5, "layers": (2, 2, 3, 1)}, 64),
+    ("repvgg", "authors-deploy"): Release(lambda spec: RepVGG(spec, RepVGGDeployed), "RepVGG-B1g4-deploy",
+                                          {"a": 0.5, "b": 0.5, "layers": (2, 2, 3, 1)}, 64),
     ("convnext", "authors"): Release(convnext, "convnext_tiny", NARROW, 64),
     ("convnext_isotropic", "authors"): Release(ConvNeXtIsotropic, "convnext_isotropic_large",
                                                {"channels": 16, "blocks": 3}, 64),
@@ -706,6 +756,7 @@ PEERS = [(key, peer) for key in RELEASES for peer in tables.peers(*key)]
 def both(key, peer, fields):
     """(their network, ours, our name of each of their tensors)."""
     ours = registry.build(peer.ours, {**peer.fields, **fields})
+    ours = fold_structure(ours) if peer.folded else ours
     theirs = RELEASES[key].build(ours.spec)
     shapes = [{name: tuple(tensor.shape) for name, tensor in model.state_dict().items()} for model in (theirs, ours)]
     pairs, left = tables.pair(*shapes, tables.rules(*key, peer.name))
@@ -750,3 +801,94 @@ def test_scores_are_equal(key):
     with torch.inference_mode():
         expected, scores = theirs(x), ours(x)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+
+
+# -- files as they were published --------------------------------------------------------------------------------------
+
+
+def close(scores, expected):
+    torch.testing.assert_close(scores.double(), expected.double(), rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+def fused(conv, norm):
+    """A convolution and its BatchNorm as kernel and bias, in float64."""
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return (conv.weight.double() * scale.view(-1, 1, 1, 1), norm.bias.double() - norm.running_mean.double() * scale)
+
+
+def test_a_deployed_repvgg_loads_as_the_folded_network(tmp_path):
+    """The authors' conversion, told again: its file gives the scores of the network before it."""
+    spec = registry.build("repvgg_a0").spec
+    whole = randomized(RepVGG(spec))
+    state = {f"linear.{leaf}": tensor for leaf, tensor in whole.linear.state_dict().items()}
+    for name, block in whole.named_modules():
+        if isinstance(block, RepVGGBlock):
+            kernel, bias = fused(block.rbr_dense.conv, block.rbr_dense.bn)
+            small, more = fused(block.rbr_1x1.conv, block.rbr_1x1.bn)
+            kernel, bias = kernel + F.pad(small, (1, 1, 1, 1)), bias + more
+            if block.rbr_identity is not None:
+                same = nn.Conv2d(len(bias), len(bias), 3, bias=False)
+                nn.init.dirac_(same.weight)
+                unit, more = fused(same, block.rbr_identity)
+                kernel, bias = kernel + unit, bias + more
+            state |= {f"{name}.rbr_reparam.weight": kernel.float(), f"{name}.rbr_reparam.bias": bias.float()}
+    path = tmp_path / "RepVGG-A0-deploy.pth"
+    torch.save(state, path)
+    ours = convatlas.load(path)
+    assert ours.card.folded and {row.what for row in ours.card.provenance.report.rows} == {"loaded"}
+    x = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        close(ours(x), whole(x))
+    convatlas.save(ours, tmp_path / "ours.safetensors")
+    with torch.inference_mode():
+        assert torch.equal(convatlas.load(tmp_path / "ours.safetensors")(x), ours(x))
+    with pytest.raises(ConvatlasError, match="cannot be undone"):
+        convatlas.load_weights(convatlas.create_model("repvgg_a0"), path)
+    with torch.inference_mode():
+        folded = convatlas.fold(convatlas.create_model("repvgg_a0").eval())
+        convatlas.load_weights(folded, path)
+        assert torch.equal(folded(x), ours(x))
+
+
+def test_slak_loads_under_both_of_its_names(tmp_path):
+    """Since July 2022 the authors' code calls the strips LoRA1 and LoRA2, before that Decom1 and Decom2."""
+    spec = registry.build("slak_tiny").spec
+    with torch.device("meta"):
+        state = slak(spec).state_dict()
+    found = []
+    for word in ("Decom", "LoRA"):
+        names = {name.replace("Decom", word): tensor for name, tensor in state.items()}
+        assert any(word in name for name in names)
+        known = foreign.recognize(files.Foreign("checkpoint.pth", "pytorch", names), registry.build)
+        found.append(sorted(known.pairs.values()))
+        assert known.peer.name == "SLaK_tiny" and not known.left
+    assert found[0] == found[1]
+
+
+def test_densenet_loads_as_torchvision_published_it(tmp_path):
+    """The published files have dots in their names that the library takes out while it loads them."""
+    from torchvision.models import densenet121
+
+    theirs = randomized(densenet121(weights=None))
+    state = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name): tensor
+             for name, tensor in theirs.state_dict().items() if not name.endswith("num_batches_tracked")}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in state
+    torch.save(state, tmp_path / "densenet121-a639ec97.pth")
+    ours = convatlas.load(tmp_path / "densenet121-a639ec97.pth")
+    assert ours.card.preprocess is not None
+    x = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        close(ours(x), theirs(x))
+
+
+def test_a_wide_resnet_of_the_authors_loads_from_their_checkpoint(tmp_path):
+    """`model.pt7` holds flat parameters, an epoch, and an optimizer's state."""
+    theirs = randomized(SzagoruykoWideResNet(registry.build("wide_resnet16_4_cifar").spec))
+    params = {name: tensor for name, tensor in theirs.state_dict().items() if "num_batches" not in name}
+    assert {"conv0", "group0.block0.conv0", "group0.block0.bn0.running_mean", "bn.weight", "fc.bias"} <= params.keys()
+    torch.save({"params": params, "epoch": 200, "optimizer": {"state": {}}}, tmp_path / "model.pth")
+    ours = convatlas.load(tmp_path / "model.pth")
+    assert ours.name == "wide_resnet16_4_cifar" and ours.card.preprocess.crop_pct == 1
+    x = torch.randn(1, 3, 32, 32)
+    with torch.inference_mode():
+        close(ours(x), theirs(x))

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import ConvatlasError
 from ..recipes import recipe as read
-from ..run import Data, Model, Run, dotted, resolve
+from ..run import Data, Model, Run, assignment, dotted, resolve
 from ..runs.folder import check_resume, run_of
 
 UNSAID = Run(model=Model(name=""), data=Data(source=""))
@@ -36,6 +36,18 @@ def resumed(folder: Path, flags: Flags, *, recipe: str | None, config: Path | No
     after = resolve(run_of(folder), config=config, flags=dotted([*flags, ("recipe", recipe)]), sets=sets)
     check_resume(folder, after)
     return after
+
+
+def preparation(sets: Sequence[str] | None) -> dict[str, Any]:
+    """`--set preprocess.mean=…` as `{"mean": …}`; anything else is refused."""
+    changes: dict[str, Any] = {}
+    for text in sets or ():
+        over = assignment(text)
+        if not isinstance(over.get("preprocess"), dict):
+            raise ConvatlasError(f"--set {text!r} is refused: here it changes how pictures are prepared, for example "
+                                 "preprocess.mean=0.485,0.456,0.406")
+        changes |= over["preprocess"]
+    return changes
 
 
 def image_size(text: str | None) -> int | list[int] | None:

@@ -24,6 +24,7 @@ from .options import (
     Download,
     Json,
     MaxPixels,
+    Preparation,
     Strict,
     Workers,
     argument,
@@ -53,6 +54,7 @@ def evaluate(
     accept_changes: AcceptChanges = False,
     data_dir: DataDir = None,
     download: Download = False,
+    sets: Preparation = None,
     strict: Strict = False,
     max_pixels: MaxPixels = None,
     protocol: Annotated[Name, option("--protocol", panel=SHOWN, help="As a paper judged its networks.",
@@ -100,8 +102,10 @@ def evaluate(
       convatlas eval --ensemble runs/a runs/b runs/c photos/ --shares 1,1,2 --json
       torchrun --nproc-per-node 2 -m convatlas eval runs/photos photos/
     """
+    from .configuration import preparation
     from .progress import Progress
 
+    prepared = preparation(sets)
     for model in models:
         saved(model)
     if len(models) > 1 and not ensemble:
@@ -116,7 +120,7 @@ def evaluate(
         from ..evaluation.files import make_folder
         from ..tasks import task_of
 
-    candidates = [opened(model, device) for model in models]
+    candidates = [opened(model, device, prepared) for model in models]
     task = task_of(candidates[0].net.name)
     task.check_options(_given(context), lambda name: f"--{name.replace('_', '-')}")
     speaks = os.environ.get("RANK", "0") == "0"     # torchrun starts one process per rank: only one speaks

@@ -72,6 +72,9 @@ DataDir = Annotated[str | None, option(
 Download = Annotated[bool, switch("--download", panel=DATA, help="Fetch a named data set that is not there yet.")]
 Strict = Annotated[bool, switch(
     "--strict", panel=DATA, help="Stop at an image that cannot be read; otherwise it is skipped and counted.")]
+Preparation = Annotated[list[str] | None, option(
+    "--set", panel=DATA, metavar=FIELD, help="Prepare pictures otherwise than the weights say, such as "
+    "preprocess.mean=0.5,0.5,0.5; needed where others trained them and it is not known.")]
 AcceptChanges = Annotated[bool, switch(
     "--accept-changes", panel=DATA, help="Go by what is left of a run's images where its data has changed since.")]
 MaxPixels = Annotated[int | None, option(

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from ..deploy import reader
 from . import console
-from .options import COUNT, OUTPUT, BatchSize, Debug, Device, Json, MaxPixels, Strict, argument, option
+from .options import COUNT, OUTPUT, BatchSize, Debug, Device, Json, MaxPixels, Preparation, Strict, argument, option
 from .paths import pictures, saved, told
 
 if TYPE_CHECKING:
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, argument("RUN", "A run folder, a .safetensors file from one, or a deployed folder.")],
+    run: Annotated[Path, argument("RUN", "A run folder, a deployed folder, or a file of weights: convatlas', "
+                                  "torchvision's or timm's.")],
     images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns such as 'photos/*.jpg'.")],
+    sets: Preparation = None,
     strict: Strict = False,
     max_pixels: MaxPixels = None,
     batch_size: BatchSize = 64,
@@ -35,15 +37,21 @@ def predict(
       convatlas predict runs/photos holiday/ --top-k 3
       convatlas predict runs/photos 'holiday/*.jpg' --json > guesses.json
     """
+    from .configuration import preparation
+
     saved(run)
-    files = pictures(images)
-    if reader.answers(run, device):              # without torch, whose import takes longer than the answer
+    files, prepared = pictures(images), preparation(sets)
+    if not prepared and reader.answers(run, device):     # without torch, whose import takes longer than the answer
         found = reader.predict(run, files, top_k=top_k, batch_size=batch_size, strict=strict, max_pixels=max_pixels)
     else:
         with console.loading():
+            from ..api import account, opened
             from ..api import predict as guess
 
-        found = guess(run, files, top_k=top_k, device=device, batch_size=batch_size, strict=strict,
+        candidate = opened(run, device, prepared)
+        for line in account(candidate):
+            console.plain(line, to=console.err)
+        found = guess(candidate, files, top_k=top_k, device=device, batch_size=batch_size, strict=strict,
                       max_pixels=max_pixels)
     failed = [each.error for each in found if each.error is not None]
     for reason in (*failed, *told(each.notes for each in found)):

@@ -124,6 +124,9 @@ def train(
         "--weights", panel=TRAINING, metavar="PATH|NAME",
         help="Begin from the weights of a run folder, of a file of torchvision's or timm's network, or of a name that "
         "[bold]convatlas list --pretrained[/] shows.")] = None,
+    by_order: Annotated[bool, switch(
+        "--by-order", panel=TRAINING, help="Pair the weights' tensors with the network's by their order, kinds and "
+        "shapes, where their names are unknown.")] = False,
     parallel: Annotated[Literal["ddp", "fsdp"] | None, option(
         "--parallel", panel=SPEED, help="Under torchrun: copy the network to every process, or shard it.")] = None,
     sets: Annotated[list[str] | None, option(
@@ -157,6 +160,7 @@ def train(
 
     flags = [
         ("model.name", model), ("model.weights", weights),
+        ("model.by_order", by_order or None),
         ("model.fields.image_size", size(image_size)), ("model.fields.in_chans", in_chans),
         ("data.source", data), ("data.data_dir", data_dir), ("data.download", download or None),
         ("data.strict", strict or None), ("data.batch_size", batch_size), ("data.workers", workers),

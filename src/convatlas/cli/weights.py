@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 
 from . import console
-from .options import OUTPUT, TRAINING, Debug, Json, argument, option, switch
+from .options import OUTPUT, TRAINING, Debug, Json, Preparation, argument, option, switch
 
 weights = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
@@ -16,6 +16,8 @@ Model = Annotated[str | None, option("--model", panel=TRAINING, metavar="NAME",
 
 Download = Annotated[bool, switch("--download", panel=TRAINING,
                                   help="Fetch weights that are named and not in the cache.")]
+ByOrder = Annotated[bool, switch("--by-order", panel=TRAINING,
+                                 help="Pair tensors of unknown names with MODEL's by their order, kinds and shapes.")]
 SOURCE = "A run folder, a .safetensors, .pth, .h5 or .npz file, or a name such as timm/resnet50.a1_in1k."
 
 
@@ -35,6 +37,7 @@ def explain(
     file: Annotated[str, argument("FILE", SOURCE)],
     model: Model = None,
     download: Download = False,
+    by_order: ByOrder = False,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -42,7 +45,7 @@ def explain(
     with console.loading():
         from ..weights.checkpoints import explain_weights
 
-    report = explain_weights(file, model, download=download)
+    report = explain_weights(file, model, download=download, by_order=by_order)
     if json:
         rows = [{"ours": row.ours, "theirs": row.theirs, "what": row.what, "why": row.why} for row in report.rows]
         console.document({"file": report.where, "network": report.network, "source": report.source,
@@ -66,12 +69,16 @@ def convert(
     to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT,
                                                                       help="Whose names the tensors get.")],
     model: Model = None,
+    sets: Preparation = None,
     download: Download = False,
+    by_order: ByOrder = False,
     debug: Debug = False,
 ) -> None:
     """Write weights so that another library's own network loads them, or ours those of another."""
     with console.loading():
         from ..weights.checkpoints import convert_weights
+        from .configuration import preparation
 
-    written = convert_weights(source, target, to, model, download=download)
+    written = convert_weights(source, target, to, model, preprocess=preparation(sets), download=download,
+                              by_order=by_order)
     console.out.print(f"written: {escape(str(written))}", soft_wrap=True)

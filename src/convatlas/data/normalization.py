@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConvatlasError
+from ..run import MEASURED as MEASURED
 
 LEAST = 1e-8                # a smaller deviation divides nothing: a picture of one colour stays 0
 
@@ -47,9 +48,6 @@ def _zca(values: Tensor, tensors: Mapping[str, Tensor], std: tuple[float, ...] |
 
 
 _APPLY = {"channel": _channel, "pixel_mean": _pixel_mean, "gcn": _gcn, "zca": _zca}
-MEASURED = ("channel", "pixel_mean", "zca")     # those that need `tensors`
-
-
 def contrast(values: Tensor) -> Tensor:
     """Each picture of (…, C, h, w) to mean 0 and deviation 1, in float64: there a picture of one colour is really
     constant.

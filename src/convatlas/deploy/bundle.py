@@ -89,6 +89,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
+    conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared
     if registry.variant(net.name).segments:
         raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: `convatlas export` "
                              "writes it as a file, `convatlas segment` runs it")

@@ -10,6 +10,7 @@ from ..data import ImageSet, Subset
 from ..data.shards.stream import Stream
 from ..errors import ConvatlasError, some
 from ..net.answering import Answers
+from ..weights.classes import plain
 
 
 class Matched(NamedTuple):
@@ -66,9 +67,9 @@ def places(classes: Sequence[str], known: Sequence[str]) -> list[int]:
     """Each class's number among the `known` ones, by the name as it is, else regardless of case, `_` and `-`; −1 for a
     stranger.
     """
-    loosely = {_plain(name): number for number, name in reversed(list(enumerate(known)))}
+    loosely = {plain(name): number for number, name in reversed(list(enumerate(known)))}
     exactly = {name: number for number, name in enumerate(known)}
-    return [exactly.get(name, loosely.get(_plain(name), -1)) for name in classes]
+    return [exactly.get(name, loosely.get(plain(name), -1)) for name in classes]
 
 
 def taken(classes: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -85,10 +86,6 @@ def _by_place(images: ImageSet, classes: Sequence[str], net: Answers) -> Matched
     note = (f"the weights do not name their classes: the data's {len(classes)} are taken for the first of their "
             f"{net.num_classes}, in order")
     return Matched(images, (*classes, *(f"class {number}" for number in rest)), (note,))
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _renumbered(images: ImageSet, numbers: Tensor, count: int) -> ImageSet:

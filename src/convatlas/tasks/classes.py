@@ -101,15 +101,16 @@ class Classes(Task[Source, Evaluation, Evaluated]):
         """Of the data, and of channels that are converted."""
         return (*source.notes, *channel_notes(model, source.train))
 
-    def measured(self, run: Run, model: Convnet, source: Source, where: Path, here: World,
-                 tell: Tell) -> dict[str, Tensor]:
+    def measured(self, run: Run, model: Convnet, source: Source, where: Path, here: World, tell: Tell,
+                 inherited: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Means, deviations, whitening, components of colour. Each process measures: the result is the same."""
         kept = where / folder.FITTED
         if kept.is_file():
             return load_file(kept)
         transform = unnormalized(run.preprocess, model.image_size, model.in_chans)
         images = decoded_as(source.train, Decoding(range=run.preprocess.range, most=run.data.max_pixels))
-        found = fit(run.preprocess, run.augment, images, transform, tell)
+        asked = run.preprocess.model_copy(update={"fit": "none"}) if inherited else run.preprocess
+        found = {**fit(asked, run.augment, images, transform, tell), **inherited}
         if found and here.main:
             with whole_write(kept, errors=(OSError, SafetensorError)) as beside:
                 save_file(found, beside)

@@ -148,8 +148,11 @@ class Task(ABC, Generic[S, E, F]):
     def notes(self, model: Convnet, source: S) -> tuple[str, ...]:
         """Sentences worth telling: of the data, and of how it is made to fit the network."""
 
-    def measured(self, run: Run, model: Convnet, source: S, where: Path, here: World, tell: Tell) -> dict[str, Tensor]:
-        """Measurements of the preprocessing on the training images, kept in the run folder `where`."""
+    def measured(self, run: Run, model: Convnet, source: S, where: Path, here: World, tell: Tell,
+                 inherited: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Measurements of the preprocessing on the training images, kept in the run folder `where`; those that came
+        with the weights are `inherited`.
+        """
         return {}
 
     @abstractmethod

@@ -18,6 +18,7 @@ from .own import conventions as conventions
 from .own import find as find
 from .own import is_ours as is_ours
 from .own import of_network as of_network
+from .own import prepared as prepared
 from .own import read_card as read_card
 from .own import save as save
 from .pretrained import Pretrained as Pretrained
@@ -32,5 +33,5 @@ from .tables import rules as rules_of
 __all__ = [
     "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported",
     "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of",
-    "published", "read", "read_card", "recognise", "rules_of", "save",
+    "prepared", "published", "read", "read_card", "recognise", "rules_of", "save",
 ]

@@ -1,6 +1,8 @@
 """Weights that others trained, in our networks: recognised by their names, renamed, and every tensor accounted for."""
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,17 +10,26 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConvatlasError
+from ..net import registry
 from ..net.card import Report as Report
 from ..net.card import Row as Row
+from ..net.fold import fold_structure
 from ..net.meta import blank
+from ..net.model import Convnet
 from . import caffe, tables
 from .files import Foreign
 from .tables import Peer
+from .views import View, views
 
 SYNONYMS = {"gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean": "running_mean",
             "moving_variance": "running_var"}
 BGR = ("blue", "green", "red")
 BGR_TURNED = f"it took {', '.join(BGR)}, and takes {', '.join(reversed(BGR))} here"
+LARGEST = 20_000        # tensors of a file that is looked into; resnet1202 has 7 000
+HEADS = ("fc", "classifier", "head", "linear", "last_linear", "1")      # what a layer behind a network is called
+HEAD = 8                # tensors of layers in the classifier's place, at most
+BY_ORDER = ("paired by their order, kinds and shapes alone, which tell nothing of constants (epsilon, padding, "
+            "strides), of the order of equal shapes, or of the place of activations")
 Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fields) → network
 
 
@@ -33,46 +44,76 @@ class Recognized:
     in_chans: int
     others: tuple[Peer, ...]        # networks of the same tensors that compute another function
     missing: int = 0                # of the classifier's tensors, those that the file lacks
-    note: str = ""                  # how they were recognised, if not by their names
+    notes: tuple[str, ...] = ()     # how they were recognised, if not by their names as they are
     same: tuple[Peer, ...] = ()     # networks of the same tensors that compute the same, `peer` among them
+    by_order: bool = False          # and not by names
+    replaced: tuple[str, ...] = ()  # modules with weights that have no place, where the file lacks the classifier
+    rules: tuple[tables.Rule, ...] = ()     # of the names that fitted
 
 
 def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: str | None = None,
-              given: Mapping[str, Any] | None = None, named: str = "") -> Recognized:
+              given: Mapping[str, Any] | None = None, named: str = "", by_order: bool = False) -> Recognized:
     """The network that a file's tensors belong to: `ours` of `family` if it is named, else any that has a table.
 
-    `given` are fields that the caller has set; among networks with the same tensors but other constants (BatchNorm's
-    epsilon, TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata or its name
-    decide. Raises ConvatlasError where none fits, or several do.
+    Their names are looked up as they are, then without what wrappers put before and between them (`views`). `given` are
+    fields that the caller has set; among networks with the same tensors but other constants (BatchNorm's epsilon,
+    TensorFlow's padding) they, `named` (what their library calls it), the file's own metadata or its name decide. With
+    `by_order` tensors of unknown names are paired with those of `ours` by their order. Raises ConvatlasError where none
+    fits, or several do.
     """
-    given = {**found.fields, **(given or {})}
-    fitting = list(_fitting(found, build, ours, family))
-    if not fitting and ours is not None:
-        return _by_order(found, build, ours, given)
-    if not fitting:
+    given = given or {}
+    if len(found.tensors) > LARGEST:
         raise ConvatlasError(_unknown(found, ours))
-    least = min(len(each.left) + each.missing for each in fitting)
+    for level in views(found.shapes):
+        fits = [(view, best) for view in level
+                if (best := _best(found, view, list(_fitting(view.shapes(found), build, ours, family))))]
+        if not fits and ours is not None:
+            fits = [(view, [known]) for view in level
+                    if (known := _under_our_names(view.shapes(found), build, ours, given))]
+        if len(fits) > 1:
+            parts = " and ".join(repr(view.part) for view, _ in fits)
+            raise ConvatlasError(f"{found.where} holds {fits[0][1][0].peer.ours} {len(fits)} times, under {parts}: say "
+                                 "which, by a file of its tensors alone")
+        if fits:
+            view, best = fits[0]
+            chosen = _chosen(found, best, build, {**found.fields, **given}, named)
+            return _with_head(_named(chosen, view, found), view, found.shapes)
+    if ours is None:
+        raise ConvatlasError(_unknown(found, None))
+    return _unnamed(found, build, ours, given, by_order)
+
+
+def _named(known: Recognized, view: View, found: Foreign) -> Recognized:
+    """The network recognised in a view, with the names that its tensors have in the file."""
+    pairs = {view.names[name]: new for name, new in known.pairs.items()}
+    left = tuple(name for name in found.tensors if name not in pairs)
+    return replace(known, pairs=pairs, left=left, notes=(*view.notes, *known.notes))
+
+
+def _best(found: Foreign, view: View, fitting: Sequence[Recognized]) -> list[Recognized]:
+    """Those that leave the least; they must be one network of ours."""
+    least = min((len(each.left) + each.missing for each in fitting), default=0)
     best = [each for each in fitting if len(each.left) + each.missing == least]
     if len({each.peer.ours for each in best}) > 1:
         names = ", ".join(sorted({each.peer.ours for each in best}))
         raise ConvatlasError(f"{found.where} could be any of {names}: say which, create_model(NAME, weights=…)")
-    return _chosen(found, best, build, given, named)
+    return best
 
 
-def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None) -> Iterator[Recognized]:
-    theirs, most = found.shapes, len(found.tensors) // 20
+def _fitting(theirs: tables.Shapes, build: Build, ours: str | None, family: str | None) -> Iterator[Recognized]:
+    most = len(theirs) // 20
     unlike, built, paired = (dict[int, bool](), dict[str, tables.Shapes](),
                              dict[tuple[str, int], tuple[dict[str, str], list[str]]]())
     for kin, library in tables.every(family):
         for peer in tables.peers(kin, library):
-            if ours is not None and peer.ours != ours:
+            if peer.ours != ours if ours is not None else not _of_size(theirs, registry.variant(peer.ours).params):
                 continue
-            rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)}"
+            rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)} {peer.folded}"
             if id(rules) not in unlike:
-                unlike[id(rules)] = tables.strange(theirs, rules, most)
+                unlike[id(rules)] = tables.strange(theirs, rules, most + HEAD)
             if unlike[id(rules)]:
                 continue
-            places = built[key] = built.get(key) or _places(build, peer.ours, peer.fields)
+            places = built[key] = built.get(key) or _places(build, peer.ours, peer.fields, peer.folded)
             if (key, id(rules)) not in paired:      # libraries often agree
                 paired[key, id(rules)] = tables.pair(theirs, places, rules)
             pairs, left = paired[key, id(rules)]
@@ -80,17 +121,82 @@ def _fitting(found: Foreign, build: Build, ours: str | None, family: str | None)
                        if name not in pairs.values() and not name.endswith("num_batches_tracked")]
             head = {name for name in missing if name.startswith(("head.classifier", "aux."))}
             odd = [name for name, new in pairs.items()
-                   if not tables.alike(theirs[name], places[new]) and not _adapts(new, places)]
-            if set(missing) <= head and not odd and len(left) <= most:
+                   if not tables.alike(theirs[name], places[new]) and not _adapts(new, theirs[name], places)]
+            if set(missing) <= head and not odd and len(left) <= most + (HEAD if head else 0):
                 yield Recognized(peer, pairs, tuple(left), _classes(theirs, pairs), _channels(theirs, pairs, places),
-                                 (), len(missing))
+                                 (), len(missing), rules=rules)
 
 
-def _places(build: Build, name: str, fields: Mapping[str, Any]) -> tables.Shapes:
-    return {place: tuple(tensor.shape) for place, tensor in blank(lambda: build(name, fields)).state_dict().items()}
+def _with_head(known: Recognized, view: View, theirs: tables.Shapes) -> Recognized:
+    """The network with what stands in the place of its classifier, if the file lacks that. One linear layer called
+    after it, as `fc.1` of (dropout, linear) for `fc`, or behind the network in a sequence, is taken for it.
+    """
+    if known.num_classes or any(new.startswith("head.classifier") for new in known.pairs.values()):
+        return known
+    replaced = tuple(dict.fromkeys(name.rpartition(".")[0] for name in known.left if len(theirs[name]) > 1))
+    if len(replaced) != 1:
+        return replace(known, replaced=replaced)
+    name, = replaced
+    leaves = {each.rpartition(".")[2]: each for each in known.left if each.rpartition(".")[0] == name}
+    short = {was: new for new, was in view.names.items()}.get(leaves["weight"], "") if "weight" in leaves else ""
+    called = (any(rule(short.rpartition(".")[0].rpartition(".")[0]) == "head.classifier" for rule in known.rules)
+              or name.rpartition(".")[2] in HEADS)
+    if not called or len(theirs[leaves["weight"]]) != 2 or not leaves.keys() <= {"weight", "bias"}:
+        return replace(known, replaced=replaced)
+    return replace(known, pairs={**known.pairs, **{was: f"head.classifier.{leaf}" for leaf, was in leaves.items()}},
+                   left=tuple(each for each in known.left if each not in leaves.values()),
+                   num_classes=theirs[leaves["weight"]][0],
+                   notes=(*known.notes, f"its classifier was replaced: {name!r} is taken for it"))
 
 
-def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any]) -> Recognized:
+def _of_size(theirs: tables.Shapes, params: int) -> bool:
+    """True if a network of so many parameters may have these tensors, another classifier and none allowed for: building
+    each of hundreds of networks takes long.
+    """
+    sizes = [math.prod(shape) for shape in theirs.values()]
+    return 0.3 * params <= sum(sizes) and sum(sizes) - max(sizes, default=0) <= 1.5 * params
+
+
+def _places(build: Build, name: str, fields: Mapping[str, Any], folded: bool = False) -> tables.Shapes:
+    def made() -> nn.Module:
+        model = build(name, fields)
+        return fold_structure(model) if folded and isinstance(model, Convnet) else model
+
+    return {place: tuple(tensor.shape) for place, tensor in blank(made).state_dict().items()}
+
+
+def _under_our_names(theirs: tables.Shapes, build: Build, ours: str, given: Mapping[str, Any]) -> Recognized | None:
+    """Tensors that are called what they are called here, as a network of ours that was saved with torch."""
+    if not {name.partition(".")[0] for name in theirs} <= {"stem", "stages", "head", "aux"}:
+        return None
+    places = _places(build, ours, given)
+    pairs = {name: name for name in theirs if name in places}
+    missing = [name for name in places if name not in pairs and not name.endswith("num_batches_tracked")
+               and not name.startswith(("head.classifier", "aux."))]
+    odd = [name for name in pairs if not tables.alike(theirs[name], places[name])
+           and not _adapts(name, theirs[name], places)]
+    left = tuple(name for name in theirs if name not in pairs)
+    if missing or odd or any(not name.startswith(("head.classifier", "aux.")) for name in left):
+        return None
+    return Recognized(Peer("convatlas", ours, ours), pairs, left, _classes(theirs, pairs),
+                      _channels(theirs, pairs, places), ())
+
+
+def _unnamed(found: Foreign, build: Build, ours: str, given: Mapping[str, Any], by_order: bool) -> Recognized:
+    """Tensors that no table knows as those of `ours`: of another network that is known, refused, or `by_order`."""
+    for view in itertools.chain.from_iterable(views(found.shapes)):
+        for other in _fitting(view.shapes(found), build, None, None):
+            raise ConvatlasError(f"{found.where} does not hold the tensors of {ours}: they are those of "
+                                 f"{other.peer.library}'s {other.peer.name}, which is {other.peer.ours} here")
+    whole = [level[0] for level in views(found.shapes) if not level[0].part][-1]
+    known = _by_order(found.format, whole.shapes(found), build, ours, given)
+    if known is None or not by_order:
+        hint = f"; they could be {BY_ORDER}: by_order=True (--by-order) does it" if known is not None else ""
+        raise ConvatlasError(_unknown(found, ours) + hint)
+    return _named(known, whole, found)
+
+
+def _by_order(form: str, shapes: tables.Shapes, build: Build, ours: str, given: Mapping[str, Any]) -> Recognized | None:
     """Tensors of unknown names as those of `ours`, if each has the kind and the shape of the one at its place there.
 
     Files of safetensors do not keep the order in which a program made them, so equal shapes could be swapped: they are
@@ -98,23 +204,27 @@ def _by_order(found: Foreign, build: Build, ours: str, given: Mapping[str, Any])
     """
     places = {name: shape for name, shape in _places(build, ours, given).items()
               if not name.endswith("num_batches_tracked")}
-    theirs = {name: shape for name, shape in found.shapes.items() if not name.endswith("num_batches_tracked")}
-    if found.format in ("safetensors", "keras", "caffe") or len(theirs) != len(places):
-        raise ConvatlasError(_unknown(found, ours))
+    theirs = {name: shape for name, shape in shapes.items() if not name.endswith("num_batches_tracked")}
+    if form in ("safetensors", "keras", "caffe") or len(theirs) != len(places):
+        return None
     pairs = dict(zip(theirs, places, strict=True))
     for name, new in pairs.items():
         leaf = SYNONYMS.get(name.rpartition(".")[2], name.rpartition(".")[2])
-        if leaf != new.rpartition(".")[2] or not (tables.alike(theirs[name], places[new]) or _adapts(new, places)):
-            raise ConvatlasError(_unknown(found, ours))
-    note = ("its names are known of no library: the tensors were paired with the network's by their order, kinds and "
-            "shapes, which all agree")
+        if leaf != new.rpartition(".")[2] or not (tables.alike(theirs[name], places[new])
+                                                  or _adapts(new, theirs[name], places)):
+            return None
     return Recognized(Peer("unknown", "network", ours), pairs, (), _classes(theirs, pairs),
-                      _channels(theirs, pairs, places), (), note=note)
+                      _channels(theirs, pairs, places), (), notes=(BY_ORDER,), by_order=True)
 
 
-def _adapts(name: str, places: tables.Shapes) -> bool:
-    """True if a tensor may have another shape: the classifier's, or the first convolution's weight."""
-    return name.startswith(("head.classifier.", "aux.")) or name == _first(places)
+def _adapts(name: str, theirs: tuple[int, ...], places: tables.Shapes) -> bool:
+    """True if a tensor may have another shape: the classifier's with other classes, or the first convolution's weight
+    with other channels.
+    """
+    ours = places[name]
+    if name.startswith(("head.classifier.", "aux.")):
+        return tables.alike((ours[0], *theirs[1:]), ours)
+    return name == _first(places) and len(theirs) == len(ours) and (theirs[0], *theirs[2:]) == (ours[0], *ours[2:])
 
 
 def _first(places: tables.Shapes) -> str:
@@ -122,7 +232,9 @@ def _first(places: tables.Shapes) -> str:
 
 
 def _classes(theirs: tables.Shapes, pairs: Mapping[str, str]) -> int:
-    return next((theirs[name][0] for name, new in pairs.items() if new == "head.classifier.weight"), 0)
+    """The classifier's outputs: a layer's, or those of a segmenter's several, which all have as many."""
+    return next((theirs[name][0] for name, new in pairs.items()
+                 if new.startswith("head.classifier.") and new.endswith(".weight")), 0)
 
 
 def _channels(theirs: tables.Shapes, pairs: Mapping[str, str], places: tables.Shapes) -> int:
@@ -162,7 +274,7 @@ def _fields(peer: Peer) -> str:
 def _unknown(found: Foreign, ours: str | None) -> str:
     names = list(found.tensors)
     what = f"the tensors of {ours}" if ours else "a network that is known here"
-    return (f"{found.where} does not hold {what} under names that are known, nor in its order; it has {len(names)} "
+    return (f"{found.where} does not hold {what} under names that are known; it has {len(names)} "
             f"tensors, {', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
 
 
@@ -224,11 +336,11 @@ def load(model: nn.Module, found: Foreign, known: Recognized) -> Report:
         state[name] = tensor.to(place.dtype)
     rows += [Row("", name, "left out", "the network has no place for it") for name in known.left]
     model.load_state_dict(state, strict=False, assign=any(place.is_meta for place in places.values()))
-    notes = [*found.notes, *filter(None, [known.note])]
+    notes = [*found.notes, *known.notes]
     if known.others:
         notes.append(f"taken for {known.peer.library}'s {known.peer.name}; the same tensors are also those of "
                      + ", ".join(f"{other.library}'s {other.name} ({_fields(other)})" for other in known.others))
-    source = "of unknown origin" if known.note else f"{known.peer.library}'s {known.peer.name}"
+    source = "of unknown origin" if known.by_order else f"{known.peer.library}'s {known.peer.name}"
     return Report(found.where, known.peer.ours, source, tuple(rows), tuple(notes))
 
 

@@ -23,7 +23,7 @@ from ..files import check_format, is_deployed, whole_write
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..recipes import recipe
-from ..run import Loss, Preprocess, Record
+from ..run import MEASURED, Loss, Preprocess, Record, build, merge
 from ..runs.folder import CONFIG, WEIGHTS
 from ..version import __version__
 from .files import Foreign
@@ -60,6 +60,28 @@ def conventions(card: Card) -> tuple[Preprocess, Loss]:
                              "preprocess.std=R,G,B (in Python preprocess={'mean': …, 'std': …}) to predict or eval, or "
                              "once and for all to `convatlas weights convert FILE OUT.safetensors --to convatlas`")
     return card.preprocess or usual.preprocess, card.loss or usual.loss
+
+
+def prepared(card: Card, changes: Mapping[str, Any]) -> Card:
+    """The card with some fields of its preprocessing changed (`{"mean": …, "std": …}`), the rest as it was, or as its
+    recipe's; raises ConvatlasError for what is refused, has no effect, or leaves it unknown.
+    """
+    unknown = card.foreign and card.preprocess is None
+    if unknown and not {"mean", "std"} <= changes.keys() and changes.get("fit") != "gcn":
+        conventions(card)
+    before = card.preprocess or recipe(registry.variant(card.model).recipe).preprocess
+    if unknown or (before.fit in MEASURED and not card.fitted):
+        before = before.model_copy(update={"fit": "none"})
+    after = build(merge({"preprocess": before.model_dump()}, {"preprocess": changes}), "preprocess").preprocess
+    idle = [name for name in ("mean", "std") if name in changes and after.fit != "none"
+            and (name, after.fit) != ("std", "pixel_mean")]
+    if idle:
+        raise ConvatlasError(f"preprocess.{idle[0]} has no effect where pictures are normalised by what is measured on "
+                             f"them (preprocess.fit = {after.fit}): set preprocess.fit to none too")
+    if after.fit != before.fit and after.fit in MEASURED:
+        raise ConvatlasError(f"preprocess.fit = {after.fit!r} is refused: it needs what was measured when the weights "
+                             "were trained, and that was not")
+    return replace(card, preprocess=after, fitted=card.fitted if after.fit == before.fit else {})
 
 
 def written(card: Card) -> Meta:

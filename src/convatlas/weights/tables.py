@@ -7,9 +7,10 @@ hand decides: each of its tensors has one name. The rules were found by running 
 
 A library, or one of its networks, also has `preprocess`, how its release prepared pictures, and `source`, where that
 stands: mean and std in the order red, green, blue, of pixels in [0, 1]; crop_pct, interpolation and image_size where
-the source tells them; `classes`, the releases' numbers of classes (left out: the number that our network has by
-default); `channels: bgr` where the network takes blue first. Where releases differ it is a list. What stands nowhere is
-left out: then nobody knows.
+the source tells them; `file`, the pattern of the released files' names, where releases differ; `classes`, the releases'
+numbers of classes (left out: the number that our network has by default); `channels: bgr` where the network takes blue
+first. Where releases differ it is a list. What stands nowhere is left out: then nobody knows. A library whose files
+hold networks as `convatlas.fold` leaves ours has `folded: true`.
 """
 
 import re
@@ -34,6 +35,7 @@ class Release:
     source: str                         # file and line it comes from
     classes: tuple[int, ...] = ()       # of the weights it holds for; empty: as many as our network has by default
     image_size: int | None = None
+    file: str = "*"                     # pattern of the names that its files were published under
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Peer:
     kwargs: Mapping[str, Any] = field(default_factory=dict)     # that it is built with there
     releases: tuple[Release, ...] = ()
     bgr: bool = False                                           # its first convolution takes blue, green, red
+    folded: bool = False                                        # it is the result of convatlas.fold
 
 
 @dataclass(frozen=True)
@@ -98,7 +101,7 @@ def peers(family: str, library: str) -> tuple[Peer, ...]:
     table = _table(family)[library]
     usual = {key: table.get(key) for key in ("preprocess", "source")}
     return tuple(Peer(library, name, row["ours"], row.get("fields", {}), row.get("kwargs", {}),
-                      *_released(**{key: row.get(key, usual[key]) for key in usual}))
+                      *_released(**{key: row.get(key, usual[key]) for key in usual}), table.get("folded", False))
                  for name, row in table["models"].items())
 
 
@@ -106,9 +109,10 @@ def _released(preprocess: Any, source: str | None) -> tuple[tuple[Release, ...],
     """The releases that a table tells of, and whether they take blue first."""
     rows = preprocess if isinstance(preprocess, list) else [preprocess] if preprocess else []
     bgr = {row.get("channels") == "bgr" for row in rows} == {True}
-    apart = ("classes", "image_size", "channels", "source")
+    apart = ("classes", "image_size", "channels", "source", "file")
     return tuple(Release(Preprocess(**{key: value for key, value in row.items() if key not in apart}),
-                         row.get("source", source or ""), tuple(row.get("classes", ())), row.get("image_size"))
+                         row.get("source", source or ""), tuple(row.get("classes", ())), row.get("image_size"),
+                         row.get("file", "*"))
                  for row in rows), bgr
 
 
