@@ -49,9 +49,32 @@ def table() -> str:
     return "\n".join([*lines, ""])
 
 
+def preparations() -> str:
+    """Rows of releases whose pictures are prepared alike, with the line that says so."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for family in families():
+        for library in libraries(family):
+            for peer in peers_of(family, library):
+                for each in peer.releases:
+                    how = each.preprocess
+                    numbers = tuple(", ".join(f"{value:.4g}" for value in values or ()) for values in (how.mean, how.std))
+                    classes = ", ".join(map(str, each.classes))
+                    order = "blue first" if peer.bgr else ""
+                    rows.setdefault((library, *numbers, order, classes, each.source), []).append(f"`{peer.name}`")
+    lines = ["## How their pictures are prepared", "",
+             "Mean and deviation of pixels in [0, 1], red, green, blue. torchvision's and timm's weights say it with "
+             "their names", "(`convatlas list --pretrained`).", "",
+             "| library | networks | mean | deviation | | classes, if not the usual number | source |",
+             "|---|---|---|---|---|---|---|"]
+    for (library, mean, std, order, classes, source), names in rows.items():
+        shown = ", ".join(names[:2]) + (f" and {len(names) - 2} more" if names[2:] else "")
+        lines.append(f"| {library} | {shown} | {mean} | {std} | {order} | {classes} | {source} |")
+    return "\n".join([*lines, ""])
+
+
 def page(text: str) -> str:
-    """The page with both tables anew."""
-    return "\n".join([text.partition(MARK)[0] + MARK, "", times(), table()])
+    """The page with its tables anew."""
+    return "\n".join([text.partition(MARK)[0] + MARK, "", times(), table(), preparations()])
 
 
 if __name__ == "__main__":

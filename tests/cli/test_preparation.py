@@ -124,13 +124,32 @@ def test_files_of_releases_that_differ_are_told_apart_by_their_names(tmp_path):
 
 
 def test_blue_first_is_turned_round():
-    """Where a release takes blue, green, red, the first convolution is turned, and pictures stay as they are."""
-    ours = convatlas.create_model("resnet20_cifar")
-    peer = tables.Peer("theirs", "x", "resnet20_cifar", bgr=True)
-    state = {"stem.conv.weight": torch.randn(16, 3, 3, 3)}
+    """Keras's VGG takes values to 255, blue, green, red, less a mean: the same scores come from a picture as it is."""
+    theirs = convatlas.create_model("resnet20_cifar").eval()
+    vgg = next(peer for peer in tables.peers("vgg", "keras") if peer.name == "VGG16")
+    peer = replace(vgg, ours="resnet20_cifar")
+    state = theirs.state_dict()
     known = foreign.Recognized(peer, {name: name for name in state}, (), 10, 3, ())
-    report = foreign.load(ours, Foreign("x", "pytorch", state), known)
-    assert torch.equal(ours.stem.conv.weight, state["stem.conv.weight"].flip(1))
-    assert any("blue, green, red" in row.why for row in report.rows)
-    blue_first = {peer.library for _, peer in RELEASED if peer.bgr}
-    assert blue_first == {"keras", "pytorch-fcn"}
+    ours = convatlas.create_model("resnet20_cifar").eval()
+    report = foreign.load(ours, Foreign("x", "keras", state), known)
+    assert [row.ours for row in report.rows if "blue, green, red" in row.why] == ["stem.conv.weight"]
+    picture = torch.randint(0, 256, (1, 3, 32, 32)).float()
+    caffe = picture.flip(1) - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
+    here = vgg.releases[0].preprocess
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (here.mean, here.std))
+    with torch.inference_mode():
+        torch.testing.assert_close(ours((picture / 255 - mean) / std), theirs(caffe), rtol=1e-4, atol=1e-4)
+    assert {each.library for _, each in RELEASED if each.bgr} == {"keras", "pytorch-fcn"}
+
+
+def test_order_alone_is_asked_for_on_the_command_line(tmp_path, inside):
+    ours = convatlas.create_model("lenet5_modern")
+    state = {f"part{i}.{name.rpartition('.')[2]}": tensor for i, (name, tensor) in enumerate(ours.state_dict().items())}
+    torch.save(state, tmp_path / "x.pth")
+    words = ("weights", "explain", tmp_path / "x.pth", "--model", "lenet5_modern")
+    assert (done := inside(*words)).returncode == 2 and "--by-order" in done.stderr
+    assert "tell nothing of constants" in inside(*words, "--by-order").stdout.replace("\n", " ")
+    out = tmp_path / "ours.safetensors"
+    convert = ("weights", "convert", tmp_path / "x.pth", out, "--to", "convatlas", "--model", "lenet5_modern")
+    assert inside(*convert).returncode == 2 and inside(*convert, "--by-order").returncode == 0
+    assert convatlas.load(out).name == "lenet5_modern"
