@@ -4,16 +4,14 @@ Idea    A classifier's fully connected layers are convolutions as large as their
         give a coarse map of scores, which finer maps refine and bilinear up-sampling returns to the image's size.
 Mirrors Section 4.1 and 4.2, Figure 3 and the authors' VOC networks: strides, kernels and crops of every up-sampling.
 Departs The authors' code freezes every up-sampling (`upsampling="fixed"`); the paper, and so we, learn those in between
-        and fix the last. What the paper calls FCN-AlexNet is on CaffeNet, which pools before it normalises, with k = 1
-        and α divided by 5: that is `fcn32s_caffenet`; `fcn32s_alexnet` is on AlexNet as its own paper prints it.
-        FCN-GoogLeNet was never released: as in the networks that were, the first convolution pads 100; the up-sampling
-        kernel is AlexNet's, for with 64 no crop lands on whole pixels. It is without average pooling and side
-        classifiers, as section 4.1 says. The backbone begins as its own paper says, where the authors begin with its
-        trained weights.
+        and fix the last. The paper's FCN-AlexNet is on CaffeNet, which pools before it normalises, with k = 1 and α/5:
+        `fcn32s_caffenet`; `fcn32s_alexnet` is on AlexNet as printed. FCN-GoogLeNet was never released: it pads 100 as
+        the others do, and its up-sampling kernel is AlexNet's, for with 64 no crop lands on whole pixels. The backbone
+        begins as its own paper says, where the authors begin with its trained weights.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isqrt
@@ -28,34 +26,6 @@ from ..net.segmenter import Decoder, Segmenter
 from ..parts import bilinear_up, crop
 
 
-class Backbone(NamedTuple):
-    variant: str
-    fields: Mapping[str, Any]
-
-
-BACKBONES = {
-    "vgg16":     Backbone("vgg16", {}),
-    "alexnet":   Backbone("alexnet", {}),
-    "caffenet":  Backbone("alexnet", {"lrn": "caffenet"}),
-    "googlenet": Backbone("googlenet", {"aux": False}),
-}
-
-
-class Row(NamedTuple):
-    kernel: int                 # of the last up-sampling; those in between are 4×4 with stride 2
-    crops: tuple[int, ...]      # pixels off the top and left of each finer score map, and of the result
-
-
-VOC = {     # backbone, stride: kernel  crops
-    ("vgg16", 32):     Row(64, (19,)),
-    ("vgg16", 16):     Row(32, (5, 27)),
-    ("vgg16", 8):      Row(16, (5, 9, 31)),
-    ("alexnet", 32):   Row(63, (18,)),
-    ("caffenet", 32):  Row(63, (18,)),
-    ("googlenet", 32): Row(63, (98,)),
-}
-
-
 class Skip(NamedTuple):
     name: str
     at: int             # among the maps, from the last one
@@ -63,12 +33,29 @@ class Skip(NamedTuple):
     scale: float        # of the map where all scores learn at once
 
 
-SKIPS = (   # name   at  channels scale
-    Skip("fc7",   -1, 4096, 1.0),
-    Skip("pool4", -3, 512,  0.01),
-    Skip("pool3", -5, 256,  0.0001),
+FC7, POOL4, POOL3, LAST = (   # at  channels scale
+    Skip("fc7",          -1, 4096, 1.0),
+    Skip("pool4",        -3, 512,  0.01),
+    Skip("pool3",        -5, 256,  0.0001),
+    Skip("inception_5b", -1, 1024, 1.0),
 )
-LAST = Skip("inception_5b", -1, 1024, 1.0)      # GoogLeNet's map, which no layer of its own follows
+
+
+class Row(NamedTuple):
+    kernel: int                 # of the last up-sampling; those in between are 4×4 with stride 2
+    crops: tuple[int, ...]      # pixels off the top and left of each finer score map, and of the result
+    skips: tuple[Skip, ...]
+
+
+VOC = {     # backbone, stride: kernel  crops  maps
+    ("vgg16", 32):     Row(64, (19,),      (FC7,)),
+    ("vgg16", 16):     Row(32, (5, 27),    (FC7, POOL4)),
+    ("vgg16", 8):      Row(16, (5, 9, 31), (FC7, POOL4, POOL3)),
+    ("alexnet", 32):   Row(63, (18,),      (FC7,)),
+    ("caffenet", 32):  Row(63, (18,),      (FC7,)),
+    ("googlenet", 32): Row(63, (98,),      (LAST,)),
+}
+FIELDS: dict[str, dict[str, Any]] = {"caffenet": {"lrn": "caffenet"}, "googlenet": {"aux": False}}
 
 
 def zero_score(cin: int, classes: int) -> nn.Conv2d:
@@ -79,16 +66,15 @@ def zero_score(cin: int, classes: int) -> nn.Conv2d:
 
 
 class Scores(nn.Module):
-    """Scores of the coarsest map, doubled and added to those of each finer one, at last enlarged to (N, classes, H, W).
-    """
+    """Scores of the coarsest map, doubled and added to those of each finer one, enlarged to (N, classes, H, W)."""
 
     def __init__(self, spec: "FCN", _: int, classes: int) -> None:
         super().__init__()
-        kernel, self.crops = spec.row
-        self.scales = [skip.scale if spec.fusion == "at_once" else 1.0 for skip in spec.skips]
-        self.score = nn.ModuleDict({skip.name: zero_score(skip.channels, classes) for skip in spec.skips})
+        kernel, self.crops, skips = VOC[spec.backbone, spec.stride]
+        self.scales = [skip.scale if spec.fusion == "at_once" else 1.0 for skip in skips]
+        self.score = nn.ModuleDict({skip.name: zero_score(skip.channels, classes) for skip in skips})
         self.up = nn.ModuleDict({skip.name: bilinear_up(classes, 4, 2, learned=spec.upsampling != "fixed")
-                                 for skip in spec.skips[1:]})
+                                 for skip in skips[1:]})
         self.up["image"] = bilinear_up(classes, kernel, spec.stride, learned=spec.upsampling == "learned")
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
@@ -105,8 +91,9 @@ class Skips(Decoder):
     """Hands the chosen maps to the scores; without classes it is the last one, fc7's (N, 4096, H/32, W/32)."""
 
     def __init__(self, spec: "FCN") -> None:
-        super().__init__(nn.Identity(), spec.skips[0].channels, spec.num_classes, partial(Scores, spec))
-        self.at = [skip.at for skip in spec.skips]
+        skips = VOC[spec.backbone, spec.stride].skips
+        super().__init__(nn.Identity(), skips[0].channels, spec.num_classes, partial(Scores, spec))
+        self.at = [skip.at for skip in skips]
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]
         chosen = [maps[at] for at in self.at]
@@ -142,20 +129,17 @@ class FCN:
         """Input (N, 3, H, W), output (N, 21, H, W)."""
         if (self.backbone, self.stride) not in VOC:
             raise ValueError(f"FCN: stride = {self.stride} was published for vgg16 only: with {self.backbone} it is 32")
-        variant, fields = BACKBONES[self.backbone]
-        net = build(variant, {**fields, "in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
+        inside, fields = "alexnet" if self.backbone == "caffenet" else self.backbone, FIELDS.get(self.backbone, {})
+        net = build(inside, {**fields, "in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
         for module in net.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.ceil_mode = True         # as Caffe's pools
-        first = next(module for module in net.modules() if isinstance(module, nn.Conv2d))
-        first.padding = (100, 100)              # so that the smallest image leaves something for fc6
-        stages = self.googlenet(net.stages) if self.backbone == "googlenet" else self.sliding(net)
-        return Segmenter(self, net.stem, stages, Skips(self), encoder=variant, encoder_fields=fields)
-
-    def googlenet(self, stages: nn.ModuleList) -> list[nn.Module]:
-        """Its own stages, the last one with the classifier's dropout."""
-        *before, last = stages
-        return [*before, nn.Sequential(OrderedDict([*last.named_children(), ("drop", nn.Dropout(self.drop_rate))]))]
+        # so that the smallest image leaves something for fc6
+        next(module for module in net.modules() if isinstance(module, nn.Conv2d)).padding = (100, 100)
+        if self.backbone == "googlenet":        # nothing of its own is slid
+            net.stages[-1].add_module("drop", nn.Dropout(self.drop_rate))
+        stages = list(net.stages) if self.backbone == "googlenet" else self.sliding(net)
+        return Segmenter(self, net.stem, stages, Skips(self), encoder=inside, encoder_fields=fields)
 
     def sliding(self, net: Convnet) -> list[nn.Module]:
         """Stages that end with the fully connected layers as convolutions."""
@@ -168,14 +152,6 @@ class FCN:
                           act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
                           fc7=convolution(fc7, 4096), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
         return [*stages, nn.Sequential(top)]
-
-    @property
-    def row(self) -> Row:
-        return VOC[self.backbone, self.stride]
-
-    @property
-    def skips(self) -> tuple[Skip, ...]:
-        return (LAST,) if self.backbone == "googlenet" else SKIPS[: len(self.row.crops)]
 
 
 register("fcn32s_vgg16", FCN(), params=134_346_581, macs=181_365_854_976, recipe="fcn")

@@ -61,7 +61,7 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
     `by_order` tensors of unknown names are paired with those of `ours` by their order. Raises ConvatlasError where none
     fits, or several do.
     """
-    given = {**found.fields, **(given or {})}
+    given = given or {}
     if len(found.tensors) > LARGEST:
         raise ConvatlasError(_unknown(found, ours))
     for level in views(found.shapes):
@@ -76,7 +76,8 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
                                  "which, by a file of its tensors alone")
         if fits:
             view, best = fits[0]
-            return _with_head(_named(_chosen(found, best, build, given, named), view, found), view, found.shapes)
+            chosen = _chosen(found, best, build, {**found.fields, **given}, named)
+            return _with_head(_named(chosen, view, found), view, found.shapes)
     if ours is None:
         raise ConvatlasError(_unknown(found, None))
     return _unnamed(found, build, ours, given, by_order)
@@ -231,7 +232,9 @@ def _first(places: tables.Shapes) -> str:
 
 
 def _classes(theirs: tables.Shapes, pairs: Mapping[str, str]) -> int:
-    return next((theirs[name][0] for name, new in pairs.items() if new == "head.classifier.weight"), 0)
+    """The classifier's outputs: a layer's, or those of a segmenter's several, which all have as many."""
+    return next((theirs[name][0] for name, new in pairs.items()
+                 if new.startswith("head.classifier.") and new.endswith(".weight")), 0)
 
 
 def _channels(theirs: tables.Shapes, pairs: Mapping[str, str], places: tables.Shapes) -> int:
