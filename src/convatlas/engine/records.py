@@ -1,6 +1,7 @@
 """Records of a run, written after each epoch: a row of metrics.csv and TensorBoard events. Both continue on resume."""
 
 import csv
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -69,9 +70,16 @@ class Records:
                 for column in self._columns]
 
     def __enter__(self) -> Self:
+        self._hook, threading.excepthook = threading.excepthook, self._raised
         return self
 
+    def _raised(self, found: threading.ExceptHookArgs) -> None:
+        """Say nothing of a disk that refuses the events: their thread hands that to `write`, which raises it here."""
+        if type(found.thread).__name__ != "_AsyncWriterThread":
+            self._hook(found)
+
     def __exit__(self, kind: object, value: object, trace: object) -> None:
+        threading.excepthook = self._hook
         with suppress(OSError):         # has been told by what failed before
             self._board.close()
 
