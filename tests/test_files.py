@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from convatlas.errors import ConvatlasError
-from convatlas.files import check_format, digest, regular, whole_write
+from convatlas.files import check_format, digest, put, regular, unfinished, vacant, whole_files, whole_write
 
 
 def test_the_new_file_takes_the_place_of_the_old_one(tmp_path):
@@ -81,6 +81,42 @@ def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path):
         beside.write_text("new")
     assert (tmp_path / "target").read_text() == "old"
     assert not (tmp_path / "link").is_symlink() and (tmp_path / "link").read_text() == "new"
+
+
+def test_long_names_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 250)
+    assert put(path, "caf\udce9").read_bytes() == b"caf\xe9" and list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_belong_together(tmp_path):
+    """`last` takes its place after the others, what is not written anew goes, and another's files stay."""
+    folder = tmp_path / "new" / "folder"
+    for letter, names in (("a", "one two last"), ("b", "one last")):
+        with whole_files(folder, "last", ("one", "two", "last")) as fresh:
+            for name in names.split():
+                put(fresh / name, letter)
+            assert unfinished(folder, "last")
+        assert {path.name: path.read_text() for path in folder.iterdir() if path.name != "another's"} == dict.fromkeys(
+            names.split(), letter)
+        (folder / "another's").write_text("stays")
+    assert (folder / "another's").read_text() == "stays" and not unfinished(folder, "last")
+    with pytest.raises(ValueError, match="wrong"), whole_files(folder, "last", ("one", "two", "last")) as fresh:
+        put(fresh / "one", "c")
+        raise ValueError("wrong")
+    assert sorted(path.name for path in folder.iterdir()) == ["another's", "last", "one"]
+    with (pytest.raises(ConvatlasError, match=r"cannot write .*made/"),
+          whole_files(tmp_path / "made", "x", "x") as fresh):
+        put(fresh / "absent" / "x", "")
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_a_killed_process_left_of_the_first_file_is_nothing(tmp_path):
+    assert vacant(tmp_path, "x.txt")
+    (tmp_path / ".x.txt.0123abcd").touch()
+    (tmp_path / ".y.txt.0123abcd").touch()
+    assert not vacant(tmp_path, "x.txt") and len(list(tmp_path.iterdir())) == 2
+    (tmp_path / ".y.txt.0123abcd").unlink()
+    assert vacant(tmp_path, "x.txt") and not list(tmp_path.iterdir())
 
 
 WRITER = """

@@ -3,6 +3,9 @@ lost.
 """
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,3 +138,12 @@ def test_wrong_channel_count(inside, tmp_path):
     np.savez(tmp_path / "two.npz", images=np.zeros((8, 2, 16, 16), np.uint8), labels=np.arange(8) % 2)
     refused(inside("train", "lenet5", tmp_path / "two.npz", "--epochs", 1, "--out", tmp_path / "run"), "2")
     refused(inside("train", "lenet5", "digits", "--in-chans", 2, "--epochs", 1, "--out", tmp_path / "run2"), "2")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full disk to try")
+def test_a_full_disk_behind_the_output_is_told():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([sys.executable, "-m", "convatlas", "--version"], stdout=full, stderr=subprocess.PIPE,
+                              text=True)
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write 'the output': No space left on device; make room, and start again\n"

@@ -81,9 +81,8 @@ CASES = (
     Case("filters", "inspect filters net.safetensors --out net.pdf"),
     Case("neighbours", "inspect neighbours net.safetensors photos/across/00.png --index index --among photos "
          "--out near.png"),
-    Case("runs", "runs ."),
-    Case("plot", "runs plot run --out curves/plot.png"),
-    Case("bench", "bench lenet5 --against compile --seconds 0.1 --keep kept.json"),
+    Case("runs", "runs .", TRAIN),
+    Case("plot", "runs plot new --out curves/plot.png", TRAIN),
 )
 
 
@@ -238,7 +237,7 @@ def matrix(server: Server, case: Case, points: int | None = None) -> int:
     old = files(start)
     done = server.folder(start)
     count, wanted = len(server.right(done, case.words)["writes"]), files(done)
-    assert count, "it writes nothing"
+    assert count or case.name == "runs", "it writes nothing"      # whose SQLite is seen by limits alone
     judge(done, old)
     assert not strays(done)
     every = _spread(list(range(count)), points)
@@ -265,13 +264,11 @@ def matrix(server: Server, case: Case, points: int | None = None) -> int:
         else:
             assert found["code"] in (-9, -25), where
         mended = server.run(place, case.words)
-        if mended["code"] and found["code"] in (-9, 0) and "already" in mended["text"]:
-            pass            # all had been written before
-        elif mended["code"] and case.again:
+        if mended["code"] and case.again:
             mended = server.run(place, case.again)
-            assert mended["code"] == 0, f"{where} {mended['text']}"
-        else:
-            assert mended["code"] == 0, f"{where} {mended['text']}"
+        # all may have been written before it was killed
+        assert mended["code"] == 0 or (found["code"] in (-9, 0) and "already" in mended["text"]), (
+            f"{where} {mended['text']}")
         judge(place, old)
         assert files(place) >= wanted, f"{where} {wanted - files(place)}"
         shutil.rmtree(place)
@@ -390,6 +387,7 @@ def test_a_write_that_fails(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_every_command(server: Server, case: Case, capsys: pytest.CaptureFixture[str]) -> None:
     tried = matrix(server, case, int(os.environ.get("CONVATLAS_POINTS", "0")) or None)

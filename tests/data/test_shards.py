@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -332,6 +333,25 @@ def test_the_index_of_other_shards_is_refused(folder, copied, tmp_path):
     written(folder, tmp_path / "other", shard_bytes=10**6)
     shutil.copy(tmp_path / "other" / "index.npz", copied / "index.npz")
     with pytest.raises(ConvatlasError, match="do not belong together"):
+        read_shards(copied, Split())
+
+
+@pytest.mark.parametrize("size", ["header", "member"])
+def test_numbers_that_an_index_claims_are_not_allocated(copied, size):
+    """A few bytes that say they are 10¹² numbers, in the header of the array, or in the archive too."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i8", "fortran_order": False, "shape": (10**12,)})
+    index = json.loads((copied / "index.json").read_text())
+    with np.load(copied / "index.npz") as places, zipfile.ZipFile(copied / "made.npz", "w") as made:
+        for name in places.files:
+            count = len(places[name])
+            made.writestr(f"{name}.npy", header.getvalue() + bytes(8 * count if size == "header" else 0))
+    (copied / "made.npz").rename(copied / "index.npz")
+    if size == "member":
+        for shards in index["parts"].values():
+            shards[0]["images"] = 10**12
+        (copied / "index.json").write_text(json.dumps(index))
+    with pytest.raises(ConvatlasError, match=r"cannot read the index|do not belong together"):
         read_shards(copied, Split())
 
 

@@ -369,6 +369,16 @@ def library(tmp_path, monkeypatch):
     return found
 
 
+def test_memory_that_a_file_claims_is_not_given(tmp_path):
+    stored.save(Network(network("square"), (3, 12, 11), 1), tmp_path)
+    tree = json.loads((tmp_path / "native.json").read_text())
+    del tree["sha256"], tree["weights_sha256"]          # as in the oldest files
+    tree["buffers"][0][0] = 2**31 - 1
+    (tmp_path / "native.json").write_text(json.dumps(tree))
+    with pytest.raises(convatlas.ConvatlasError, match=r"maps of one image take \d+\.\d GB, more memory than is free"):
+        stored.load(tmp_path)
+
+
 def test_a_library_that_is_there_needs_no_compiler(library, monkeypatch):
     before = library.stat().st_mtime_ns
     monkeypatch.setattr(build, "compiler", lambda: None)

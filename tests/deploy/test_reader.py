@@ -148,3 +148,18 @@ def test_the_range_of_values_goes_with_the_folder(tmp_path):
     for found in (reader.predict(tmp_path / "out", pictures),
                   convatlas.predict(deployed(tmp_path / "out"), pictures)):
         assert found[0].probabilities == found[1].probabilities and not found[0].notes
+
+
+@pytest.mark.parametrize(("field", "value", "said"), [
+    ("example", [10**7, 3, 100, 100], r"takes 1200\.0 GB, more memory than is free"),
+    ("example", [1, 3, 32], "names a size"), ("size", [10**5, 10**5], "names a size"),
+    ("resize", [32, -1], "names a size"), ("size", "ab", "names a size"), ("input", None, "holds no deployed network"),
+])
+def test_sizes_that_a_folder_claims_are_refused(tmp_path, field, value, said):
+    about = {"format": 1, "backend": "onnxruntime", "precision": "fp32", "example": [1, 3, 32, 32], "macs": 1,
+             "input": {"size": [32, 32], "resize": [36, 36], "fit": "none", "channels": 3, "interpolation": "bilinear"}}
+    (about if field in about else about["input"])[field] = value
+    (tmp_path / "deploy.json").write_text(json.dumps(about))
+    assert not reader.answers(tmp_path)
+    with pytest.raises(convatlas.ConvatlasError, match=said):
+        deployed(tmp_path)

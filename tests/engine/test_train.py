@@ -19,7 +19,7 @@ from convatlas.data import Loader, Subset, make_transform, open_data
 from convatlas.engine.distributed import World, world
 from convatlas.engine.evaluate import evaluate
 from convatlas.engine.interrupt import Interrupt
-from convatlas.engine.records import COLUMNS, read_rows
+from convatlas.engine.records import COLUMNS, Records, read_rows
 from convatlas.engine.train import fit
 from convatlas.errors import ConvatlasError
 
@@ -136,6 +136,19 @@ def test_the_figures_of_an_epoch_are_means_over_its_images(tmp_path):
         assert row["train_top1"] == pytest.approx(seen.top1)
     assert seen.predictions.equal(model(engine_toys.Pictures(90, seed=1).pixels).argmax(dim=1))
     assert seen.confusion.sum() == seen.count == 90
+
+
+def test_half_a_row_is_none(tmp_path):
+    """A crash may cut off the last figure's last digits, and all columns are there."""
+    row = dict.fromkeys(COLUMNS, 1.5)
+    with Records(tmp_path, 0, 0) as book:
+        for seconds in (1234.5, 2345.6):
+            book.write({**row, "seconds": seconds})
+    path = tmp_path / "metrics.csv"
+    for cut, seconds in ((0, [1234.5, 2345.6]), (3, [1234.5]), (20, [1234.5])):
+        content = path.read_bytes()
+        (tmp_path / "cut.csv").write_bytes(content[:len(content) - cut])
+        assert [row["seconds"] for row in read_rows(tmp_path / "cut.csv")] == seconds
 
 
 def test_stopped_during_validation(whole, tmp_path):

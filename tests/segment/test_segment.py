@@ -14,9 +14,9 @@ from PIL import Image
 
 import convatlas
 from convatlas.segment import picture as pictures
-from convatlas.segment.output import create
+from convatlas.segment.output import Journal, create
 from convatlas.segment.picture import picture
-from convatlas.segment.run import segment
+from convatlas.segment.run import DONE, segment
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +212,17 @@ def test_one_bad_image_does_not_stop_the_others(net, files, tmp_path):
     assert "broken.png" in bad.error and bad.labels is None and "cut.tif" in cut.error and cut.labels is None
     assert small.error is None and Image.open(small.labels).size == (3, 2), ("smaller than a tile, and than the "
                                                                              "network's least")
+
+
+def test_killed_when_the_labels_were_a_picture_already(net, files, tmp_path, monkeypatch):
+    straight = segment(net, files[:1], tmp_path / "straight", tile=96, device="cpu")[0]
+    with monkeypatch.context() as patch:
+        add = Journal.add
+        patch.setattr(Journal, "add", lambda self, image, band: 1 / 0 if band == DONE else add(self, image, band))
+        with pytest.raises(ZeroDivisionError):
+            segment(net, files[:1], tmp_path / "out", tile=96, device="cpu")
+    again = segment(net, files[:1], tmp_path / "out", tile=96, device="cpu")[0]
+    assert again.labels.read_bytes() == straight.labels.read_bytes()
 
 
 def test_other_refusals(net, files, tmp_path):

@@ -1,5 +1,6 @@
 """The commands put together, how each kind of failure is reported, and which exit code it gets."""
 
+import errno
 import os
 import sys
 import traceback
@@ -35,6 +36,8 @@ from .weights import weights
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["--help", "-h"]})
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # a full disk, a full share of it, a file that may not grow
 
 WORK, LOOK = "Work", "Look things up"       # the panels of `convatlas --help`
 COMMANDS = (
@@ -112,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         trace, problem, code = traceback.format_exc(), f"something unexpected went wrong ({said})", 1
-        if not debug:
+        if isinstance(error, OSError) and error.errno in FULL:      # of what is said here, or of a temporary folder
+            problem = f"cannot write {error.filename or 'the output'!r}: {error.strerror}; make room, and start again"
+        elif not debug:
             problem += "; run again with --debug for the traceback"
     if debug:
         console.plain(trace.rstrip(), to=console.err)

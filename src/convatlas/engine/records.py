@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -74,9 +75,16 @@ class Records:
                 for column in self._columns]
 
     def __enter__(self) -> Self:
+        self._hook, threading.excepthook = threading.excepthook, self._raised
         return self
 
+    def _raised(self, found: threading.ExceptHookArgs) -> None:
+        """Say nothing of a disk that refuses the events: their thread hands that to `write`, which raises it here."""
+        if type(found.thread).__name__ != "_AsyncWriterThread":
+            self._hook(found)
+
     def __exit__(self, kind: object, value: object, trace: object) -> None:
+        threading.excepthook = self._hook
         with suppress(OSError):         # has been told by what failed before
             self._board.close()
 

@@ -180,9 +180,11 @@ def _write(work: _Work, job: Job, cut: Tiling, read: Read) -> None:
         if job.probabilities:
             _first(here, partial(create, job.probabilities, (classes, *cut.size), "float32", chunk))
     mine = left[here.rank * len(left) // here.size : (here.rank + 1) * len(left) // here.size]
-    labels, shares = opened(job.labels), opened(job.probabilities) if job.probabilities else None
     done, across = 0, len(cut.columns)
     with torch.inference_mode(), writing(job.labels, ELSEWHERE):
+        # where no band is left they may have become a picture already
+        labels: Any = opened(job.labels) if mine else None
+        shares = opened(job.probabilities) if mine and job.probabilities else None
         for top, start, found in blocks(cut, read, work.predict, mine, batch_size=work.batch_size):
             part = (slice(top, top + found.shape[1]), slice(start, start + found.shape[2]))
             # argmax takes ten times as long

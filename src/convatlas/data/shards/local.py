@@ -152,9 +152,12 @@ def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.
           where: str) -> Part:
     columns = [places.get(f"{name}_{field}", np.zeros(0, np.int64)) for field in FIELDS]
     part = Part(shards, *columns)
-    ends = np.repeat([shard.bytes for shard in shards], [shard.images for shard in shards])
-    fits = all(column.shape == ends.shape and column.dtype == np.int64 and (column >= 0).all() for column in columns)
-    if not fits or (part.offset + part.size > ends).any() or (part.label >= classes).any():
+    count = sum(shard.images for shard in shards)
+    fits = all(column.shape == (count,) and column.dtype == np.int64 and (column >= 0).all() for column in columns)
+    if fits:
+        ends = np.repeat([shard.bytes for shard in shards], [shard.images for shard in shards])
+        fits = bool((part.offset + part.size <= ends).all() and (part.label < classes).all())
+    if not fits:
         raise ConvatlasError(f"{INDEX} and {PLACES} in {where} do not belong together (part {name!r}); write "
                              "the shards again")
     return part
