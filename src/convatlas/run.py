@@ -481,6 +481,12 @@ def assignment(text: str) -> dict[str, Any]:
     return _put({}, path.strip(), leaf)
 
 
+def written(value: Any) -> str:
+    """The value as YAML on one line, which `assignment` and configuration files read back."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=inf)
+    return text.removesuffix("...\n").strip()
+
+
 def resolve(recipe: Run, *, config: Path | None = None, flags: Mapping[str, Any] | None = None,
             sets: Sequence[str] = ()) -> Run:
     """The run a command asks for: recipe < config file < flags < `--set`."""

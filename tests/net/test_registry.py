@@ -4,9 +4,8 @@ import pytest
 
 import convatlas
 from convatlas import ConvatlasError
-from convatlas.cli.info import written
 from convatlas.net import registry
-from convatlas.run import assignment
+from convatlas.run import assignment, written
 
 
 @pytest.mark.parametrize(("name", "fields", "sentence"), [

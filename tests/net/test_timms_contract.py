@@ -81,6 +81,8 @@ def test_no_pooling_and_another(name):
         assert bare.spec.global_pool == "none" and len(expected) == 4
         model.reset_classifier(0, "")
         assert model(x).shape == expected and model.spec == bare.spec
+        with pytest.raises(ConvatlasError, match="num_classes=0"):
+            model.reset_classifier(5)
         for kind in ("max", "catavgmax", "avg"):
             blank(lambda kind=kind: model.reset_classifier(5, kind))
             assert model(x).shape == (2, 5) and model.spec.global_pool == kind

@@ -93,8 +93,7 @@ class AllCNN:
             cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
         head = MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())
-        net = Convnet(self, stem, stages, head)
-        return with_act(net, self.act)
+        return with_act(Convnet(self, stem, stages, head), self.act)
 
     def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
         """Convolution → ReLU (→ squeeze and excite)."""

@@ -55,8 +55,7 @@ class ResNeXtCifar:
                                  drop_path_rate=self.drop_path_rate)
         head = pooled(1024, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
         he_normal_(nn.ModuleList([stem, *stages]))
-        net = Convnet(self, stem, stages, head)
-        return with_act(net, self.act)
+        return with_act(Convnet(self, stem, stages, head), self.act)
 
 
 register("resnext29_8x64d_cifar", ResNeXtCifar(groups=8), params=34_426_698, macs=5_387_266_048, recipe="resnext_cifar")

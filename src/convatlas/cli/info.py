@@ -104,6 +104,7 @@ def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
 
 def _headline(found: "Info") -> None:
     from ..net.registry import plain
+    from ..run import written
 
     fields = "\n".join(f"{field}: {written(value)}" for field, value in plain(found.spec).items())
     rows = {"paper": found.title, "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs,
@@ -117,14 +118,6 @@ def _headline(found: "Info") -> None:
     also = f"  (also {', '.join(found.aliases)})" if found.aliases else ""
     console.out.print(f"[bold cyan]{found.name}[/]{also}")
     console.out.print(grid)
-
-
-def written(value: Any) -> str:
-    """The value as YAML, so that `--set FIELD=VALUE` and a configuration file take it back."""
-    import yaml
-
-    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**6)
-    return text.removesuffix("...\n").strip()
 
 
 def _layers(found: "Info", needs: "Memory | None", receptive_field: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from ..run import Loss, Preprocess
+from ..run import Loss, Preprocess, written
 
 SHOWN = 5       # classes that a printed card names
 
@@ -144,7 +144,7 @@ class Card:
         count, was = len(self.classes), self.provenance
         names = ", ".join(self.classes[:SHOWN]) + (f" and {count - SHOWN} more" if count > SHOWN else "")
         told = {
-            "network": f"{self.model} {_listed(self.fields)}".rstrip(),
+            "network": " ".join([self.model, *(f"{name}={written(value)}" for name, value in self.fields.items())]),
             "classes": f"{count}: {names}" if count else "without names",
             "preprocess": _listed(self.preprocess.model_dump(exclude_none=True)) if self.preprocess
             else "not known" if self.foreign else "as its recipe says",

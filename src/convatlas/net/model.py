@@ -225,6 +225,7 @@ class Convnet(nn.Module):
             raise ConvatlasError(f"num_classes = {num_classes} is refused: it must be 0 (no classifier) or more")
         like, spec = next(self.parameters()), replace(self.spec, num_classes=num_classes)
         if global_pool is None:
+            _no_map_to_classify(getattr(spec, "global_pool", ""), num_classes)
             self.head.reset(num_classes)
         else:
             spec = self._pooled_by(spec, global_pool or "none")

@@ -51,7 +51,7 @@ ABSENT = {
     "output_stride": "it cannot be dilated, for its maps shrink by other means than padded convolutions in stages; "
                      "ResNets, MobileNets, EfficientNet, RepVGG, ConvNeXt, RepLKNet and SLaK can",
     "global_pool": "no global pooling stands before its classifier; forward_features gives the map before its head",
-    "excite": "there is no place for squeeze-and-excitation in it (docs/networks.md says where there is)",
+    "excite": "there is no place for squeeze-and-excitation in it (docs/networks.md says why)",
     "drop_path_rate": "stochastic depth drops what a shortcut passes by, and its blocks have none",
 }
 #   fields of their own in older files and commands, now parts of `excite`
