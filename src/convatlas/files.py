@@ -57,7 +57,10 @@ def whole_write(path: Path, advice: str = "", *, parents: bool = False, sync: bo
 
 def regular(path: Path) -> bool:
     """True for a regular file, or a link to one: whatever else may never end (a device) or never begin (a FIFO)."""
-    return path.is_file()
+    try:
+        return path.is_file()
+    except OSError:         # a name that is too long
+        return False
 
 
 def escaped(name: str) -> str:

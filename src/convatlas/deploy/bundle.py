@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from .. import bounded
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import DEPLOYED, check_format, is_deployed
+from ..files import DEPLOYED, is_deployed
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..net.layers import macs
@@ -35,7 +36,7 @@ from .int8.pictures import Labeled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
 from .int8.quantization import COUNT, Quantized, quantize
 from .machine import versions
-from .reader import FORMAT
+from .reader import FORMAT, described
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
@@ -126,21 +127,24 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     Without `device` it answers on the GPU, where there is one and the folder's backend runs there, else on the CPU.
     """
     folder = Path(folder).expanduser()
-    try:
-        about = json.loads((folder / DEPLOYED).read_text(encoding="utf-8"))
-        format_, name, precision = about["format"], about["backend"], about["precision"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read") from error
-    check_format(format_, FORMAT, repr(str(folder)))
-    backend = backend_of(name)
+    about = described(folder)
+    backend, precision = backend_of(about["backend"]), about["precision"]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() and "cuda" in backend.devices else "cpu"))
     example = torch.zeros(about["example"], device=where)
     backend.check(example, precision)
     if not (folder / backend.file).exists():
         raise ConvatlasError(f"{str(folder)!r} lacks {backend.file}: deploy it again")
-    fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
     use("auto", about["macs"] * len(example), where)
-    net = Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+    try:
+        if (folder / FITTED).is_file():
+            bounded.safetensors_head(folder / FITTED)
+        fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
+        net = Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+    except ConvatlasError:
+        raise
+    except Exception as error:      # on broken files engines raise nearly anything
+        raise ConvatlasError(f"the network in {str(folder)!r} cannot be opened ({' '.join(str(error).split())[:200]}): "
+                             "deploy again") from error
     net.card = replace(net.card, provenance=Provenance(path=str(folder.resolve())))
     return net
 
