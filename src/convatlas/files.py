@@ -4,6 +4,7 @@ folder.
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ HIDDEN_FILE, HIDDEN_FOLDER = ("hidden file", "hidden files"), ("hidden folder", 
 EMPTY, CLOSED = ("empty folder", "empty folders"), ("folder that cannot be read", "folders that cannot be read")
 LINKED = ("link to a folder", "links to folders")
 SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
 
 
@@ -157,3 +159,10 @@ def cache_dir() -> Path:
 def is_deployed(folder: str | Path) -> bool:
     """True for a folder that `convatlas deploy` wrote."""
     return (Path(folder).expanduser() / DEPLOYED).is_file()
+
+
+def shown(text: str) -> str:
+    """Text for a terminal: what one would obey instead of showing it (controls, marks that turn the order of writing
+    round) as JSON escapes it; line ends and tabs stay.
+    """
+    return OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
