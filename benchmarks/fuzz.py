@@ -10,7 +10,6 @@ sentence, and what took more than a second or 200 MB. Results: benchmarks/result
 """
 
 import argparse
-import csv
 import gzip
 import io
 import json
@@ -19,7 +18,7 @@ import os
 import pickle
 import random
 import re
-import resource
+import shutil
 import struct
 import sys
 import tarfile
@@ -38,7 +37,7 @@ CANARY = "executed"                     # the file that a pickle would create
 MEMORY = 6 * 2**30                      # bytes of addresses beyond what libraries take
 SECONDS, HUNG = 1.0, 20.0               # too slow; so slow that the process is ended
 LARGE = 200 * 2**20
-LAST = "last.bin"                       # the file being read, for whoever looks into a crash
+STATUS = Path("/proc/self/status")
 
 
 class Kind(NamedTuple):
@@ -130,13 +129,12 @@ def prepare(folder: Path) -> None:
 
 def kinds() -> list[Kind]:
     """Every kind, by the function that users reach it through."""
-    import numpy as np
     import torch
 
     import convatlas
     from convatlas import weights
     from convatlas.cli.bench import _kept
-    from convatlas.data import cache, embedded
+    from convatlas.data import cache
     from convatlas.data.arrays import read_npz
     from convatlas.data.binary import read_cifar, read_idx
     from convatlas.data.image_folder import read_folder
@@ -158,8 +156,6 @@ def kinds() -> list[Kind]:
     from convatlas.segment.output import Journal
     from convatlas.segment.picture import picture
 
-    del embedded
-    picked = decode(Path("pictures/nought/0.png")).pixels
     model = convatlas.load("runs/channel").eval()
     transform = convatlas.transforms(model)
     files = read_folder(Path("pictures"), Split(0.25, 0)).train
@@ -207,7 +203,6 @@ def kinds() -> list[Kind]:
     def beside(path: Path) -> Any:
         return weights.of_file(path.with_name("a.safetensors"))
 
-    del np, picked
     every = [
         Kind("torch zip", "others/a.pth", weights.read, "zip"), Kind("torch legacy", "others/legacy.pth", weights.read),
         Kind("hostile torch zip", "others/evil.pth", weights.read, "zip"),
@@ -487,13 +482,16 @@ def bombs() -> dict[str, bytes]:
 
 
 def _peak() -> int:
-    """Bytes of memory that were held at most since `_forget`."""
-    status = Path("/proc/self/status").read_text()
+    """Bytes of memory that were held at most since `_forget`; 0 where the system does not say."""
+    if not STATUS.exists():
+        return 0
+    status = STATUS.read_text()
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) * 1024
 
 
 def _forget() -> int:
-    Path("/proc/self/clear_refs").write_text("5")
+    if STATUS.exists():
+        STATUS.with_name("clear_refs").write_text("5")
     return _peak()
 
 
@@ -533,6 +531,7 @@ def case(kind: Kind, sound: dict[str, bytes], seed: int, number: int) -> bytes:
 
 def work(folder: str, seed: int, jobs: Any, told: Any, memory: int) -> None:
     """Read files as they are asked for: (kind, number) or (kind, bomb)."""
+    import resource
     import warnings
 
     os.chdir(folder)
@@ -588,7 +587,8 @@ class Worker:
         self.process.kill()
         self.process.join()
         what = f"hung for {HUNG:g} s" if hung else f"ended by signal or code {self.process.exitcode}"
-        shutil_clean(Path(self.folder.name))
+        for path in Path(self.folder.name).iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         prepare(Path(self.folder.name))
         self.start()
         return what
@@ -602,14 +602,6 @@ class Worker:
         self.jobs.send(None)
         self.process.join()
         self.folder.cleanup()
-
-
-def shutil_clean(folder: Path) -> None:
-    """An empty folder."""
-    import shutil
-
-    for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def run(files: int, seed: int, only: str, workers: int) -> dict[str, Any]:
@@ -686,7 +678,6 @@ def main() -> None:
     parser.add_argument("--only", default="", help="kinds whose names contain this")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     given = parser.parse_args()
-    csv.field_size_limit()
     found = run(given.files, given.seed, given.only, given.workers)
     print(json.dumps({key: value for key, value in found.items() if key != "kinds"}, indent=1)[:6000])
     if not given.only:

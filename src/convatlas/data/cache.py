@@ -26,6 +26,7 @@ from .transform import Transform
 
 MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table
 RULES = 2                       # of decoding: raised when the same file gives other pixels
+LINE = 2**13                    # most bytes of the table for one file, whose reason may name a long path
 FORMAT = 1                      # ends the table; the oldest files lack it
 SAMPLE = 64                     # files whose headers tell how much memory all will take
 CHUNK = 256                     # pictures decoded between two writes
@@ -216,17 +217,19 @@ def _opened(files: Files, path: Path) -> Cached | None:
             return None
         file.seek(end - ending)
         length, magic = int.from_bytes(file.read(8), "big"), file.read()
-        if magic != MAGIC or length > end - ending:
+        if magic != MAGIC or length > min(end - ending, LINE * (len(files) + 8)):
             return None
         size = file.seek(end - ending - length)
         try:
             shapes, unreadable, *format_ = json.loads(file.read(length))
-        except ValueError:
+            if format_ not in ([], [FORMAT]):       # made anew: the files are still there
+                return None
+            table = Table(tuple(Shape(*map(int, shape)) for shape in shapes),
+                          {int(index): str(reason) for index, reason in unreadable.items()})
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
-    if format_ not in ([], [FORMAT]):       # made anew: the files are still there
+    if min(map(min, table.shapes), default=0) < 0:
         return None
-    table = Table(tuple(Shape(*shape) for shape in shapes),
-                  {int(index): reason for index, reason in unreadable.items()})
     if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:
         return None
     return _reopened(files, table, size, path)
