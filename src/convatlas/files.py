@@ -24,6 +24,7 @@ HIDDEN_FILE, HIDDEN_FOLDER = ("hidden file", "hidden files"), ("hidden folder", 
 EMPTY, CLOSED = ("empty folder", "empty folders"), ("folder that cannot be read", "folders that cannot be read")
 LINKED = ("link to a folder", "links to folders")
 SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
+OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
 LONG = 240              # bytes of a file's name, of which systems take 255, from which on none like it is longer
 
@@ -146,7 +147,10 @@ def _sync(path: Path) -> None:
 
 def regular(path: Path) -> bool:
     """True for a regular file, or a link to one: whatever else may never end (a device) or never begin (a FIFO)."""
-    return path.is_file()
+    try:
+        return path.is_file()
+    except OSError:         # a name that is too long
+        return False
 
 
 def escaped(name: str) -> str:
@@ -243,3 +247,10 @@ def cache_dir() -> Path:
 def is_deployed(folder: str | Path) -> bool:
     """True for a folder that `convatlas deploy` wrote."""
     return (Path(folder).expanduser() / DEPLOYED).is_file()
+
+
+def shown(text: str) -> str:
+    """Text for a terminal: what one would obey instead of showing it (controls, marks that turn the order of writing
+    round) as JSON escapes it; line ends and tabs stay.
+    """
+    return OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

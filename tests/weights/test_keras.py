@@ -6,6 +6,7 @@ import os
 import random
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -384,3 +385,19 @@ def test_every_tensor_of_ours_has_a_name_there(family, peer):
     places = weights.blank(lambda: registry.build(peer.ours, peer.fields)).state_dict()
     assert not [name for name in places
                 if not any(end.fullmatch(name) or end.fullmatch(name.rpartition(".")[0]) for end in ends)]
+
+
+@pytest.mark.parametrize("sums", [False, True])
+def test_a_chunk_that_unfolds_to_more_than_it_is(tmp_path, sums):
+    """HDF5 itself would hold all that a chunk's bytes inflate to."""
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"], group = [b"a"], file.create_group("a")
+        group.attrs["weight_names"] = [b"a/kernel:0"]
+        group.create_dataset("a/kernel:0", (8, 8), "f4", np.ones((8, 8), "f4"), chunks=(8, 8), compression="gzip",
+                             shuffle=True, fletcher32=sums)
+    assert files.read(path).tensors["a.weight"].tolist() == np.ones((8, 8)).tolist()
+    with h5py.File(path, "r+") as file:
+        file["a/a/kernel:0"].id.write_direct_chunk((0, 0), zlib.compress(bytes(10**5)) + b"1234" * sums)
+    with pytest.raises(ConvatlasError, match="unfolds to more than 256 bytes"):
+        files.read(path)

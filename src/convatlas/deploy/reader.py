@@ -4,20 +4,19 @@ What it says is what `deploy.bundle.deployed` says, up to rounding: Pillow resiz
 resized pixel sometimes differs by one step of 255.
 """
 
-import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import DEPLOYED, check_format, is_deployed
-from ..memory import fits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +52,7 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
         return (about["backend"] in _ENGINES and _there(about["backend"])
                 and given["fit"] == "none" and given["channels"] in (1, 3)
                 and given["interpolation"] != "nearest")        # Pillow and torch round halves differently there
-    except (ConvatlasError, OSError, ValueError, KeyError, TypeError):      # deploy.bundle.deployed says what is wrong
+    except ConvatlasError:      # deploy.bundle.deployed says what is wrong with it
         return False
 
 
@@ -67,7 +66,12 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
     about = described(folder)
     span = about["input"].get("range")
     how = Decoding(range=span and (span[0], span[1]), most=max_pixels)
-    run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
+    try:
+        run = _ENGINES[about["backend"]](Path(folder).expanduser(), about, len(images))
+    except ConvatlasError:
+        raise
+    except Exception as error:      # on broken files engines raise nearly anything
+        raise _failed(folder, error) from error
     found: list[Prediction | None] = [None] * len(images)
     notes: dict[int, tuple[str, ...]] = {}
     for start in range(0, len(images), batch_size):
@@ -81,13 +85,25 @@ def predict(folder: str | Path, images: Sequence[str | Path], *, top_k: int = 5,
                     raise
                 found[i] = Prediction(str(images[i]), (), (), str(error))
         if batch:
-            shares = probabilities(run(np.stack(list(batch.values()))), about["loss"]["name"])
+            try:
+                scores = run(np.stack(list(batch.values())))
+            except Exception as error:      # likewise
+                raise _failed(folder, error) from error
+            shares = probabilities(scores, about["loss"]["name"])
             names = about["classes"] or [str(i) for i in range(shares.shape[1])]
+            if len(names) != shares.shape[1]:
+                raise ConvatlasError(f"{str(folder)!r} names {len(names)} classes, and its network scores "
+                                     f"{shares.shape[1]}: deploy again")
             for i, row in zip(batch, shares, strict=True):
                 best = np.argsort(-row, kind="stable")[:top_k]
                 found[i] = Prediction(str(images[i]), tuple(names[j] for j in best), tuple(row[best].tolist()),
                                       notes=notes[i])
     return [prediction for prediction in found if prediction is not None]
+
+
+def _failed(folder: str | Path, error: Exception) -> ConvatlasError:
+    return ConvatlasError(f"the network in {str(folder)!r} does not answer ({' '.join(str(error).split())[:200]}): "
+                          "deploy again")
 
 
 def prepared(pixels: "NDArray[np.uint8]", given: Mapping[str, Any]) -> "Floats":
@@ -228,21 +244,44 @@ def _threads() -> int:
 
 
 def described(folder: str | Path) -> dict[str, Any]:
-    """The contents of deploy.json.
-
-    Raises OSError, ValueError, KeyError or TypeError where it cannot be read, or claims sizes for which there is no
-    memory, and ConvatlasError for a newer format.
-    """
-    about: dict[str, Any] = json.loads((Path(folder).expanduser() / DEPLOYED).read_text(encoding="utf-8"))
-    check_format(about["format"], FORMAT, repr(str(folder)))
-    example, given = about["example"], about["input"]
-    for sides, count, most in ((example, 4, 2**40), (given["size"], 2, MAX_PIXELS), (given["resize"], 2, MAX_PIXELS)):
-        if not (len(sides) == count and all(type(side) is int and side > 0 for side in sides)
-                and math.prod(sides) <= most):
-            raise ValueError(f"it names a size {sides!r}")
-    if not fits(4 * math.prod(example)):
-        raise ValueError(f"a batch of {example} takes {4 * math.prod(example) / 1e9:.1f} GB, more memory than is free")
+    """The contents of deploy.json, every field of its kind; ConvatlasError for what `deploy` did not write."""
+    try:
+        about: dict[str, Any] = bounded.read_json(Path(folder).expanduser() / DEPLOYED)
+        check_format(about["format"], FORMAT, repr(str(folder)))
+        if wrong := next((name for name, sound in _sound(about) if not sound), None):
+            raise ValueError(f"{wrong} is not what convatlas writes")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConvatlasError(f"{str(folder)!r} holds no deployed network: its {DEPLOYED} cannot be read "
+                             f"({' '.join(str(error).split())}); deploy again") from error
     return about
+
+
+def _sound(about: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Fields, and True for each that is of its kind."""
+    given, loss = about["input"], about["loss"]
+    channels, span = given["channels"], given.get("range")
+    for name in ("model", "backend", "file", "precision"):
+        yield name, isinstance(about[name], str) and not {*"/\\"} & {*about[name]}
+    for name in ("fields", "preprocess"):
+        yield name, isinstance(about[name], dict)
+    yield "classes", isinstance(about["classes"], list) and all(isinstance(name, str) for name in about["classes"])
+    yield "macs", _numbers([about["macs"]], 1, 0)
+    yield "example", _numbers(about["example"], 4, 1, 2**16, int) and math.prod(about["example"]) <= MAX_PIXELS
+    yield "loss", isinstance(loss["name"], str)
+    yield "input.channels", about["example"][1] == channels
+    yield "input.fit", isinstance(given["fit"], str)
+    yield "input.interpolation", isinstance(given["interpolation"], str)
+    yield "input.range", span is None or _numbers(span, 2)
+    for name in ("size", "resize"):
+        yield f"input.{name}", _numbers(given[name], 2, 1, 2**14, int)
+    for name, least in (("mean", -math.inf), ("std", 1e-30)):
+        yield f"input.{name}", any(_numbers(given[name], count, least) for count in (1, channels))
+
+
+def _numbers(values: Any, count: int, least: float = -math.inf, most: float = 1e30, kind: Any = int | float) -> bool:
+    """True for a list of so many numbers in a range."""
+    return isinstance(values, list) and len(values) == count and all(
+        isinstance(value, kind) and not isinstance(value, bool) and least <= value <= most for value in values)
 
 
 _ENGINES = {"native": _native, "onnxruntime": _onnxruntime, "openvino": _openvino}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .. import bounded
 from ..errors import ConvatlasError
-from ..files import check_format, digest
+from ..files import check_format, digest, whole_write
 from ..version import __version__
 from .distributed import World, gather, placed, whole
 from .schedule import Plateau
@@ -140,7 +140,8 @@ def _write(home: Path, name: str, tensors: dict[str, Tensor], state: dict[str, A
     fresh = _fresh(home, name)
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_file(tensors, fresh / "state.safetensors")
+    with whole_write(fresh / "state.safetensors", errors=()) as beside:     # which any user's umask lets read
+        save_file(tensors, beside)
     state["sha256"] = digest(fresh / "state.safetensors")
     (fresh / "state.json").write_text(json.dumps(state, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     for path in (fresh / "state.safetensors", fresh / "state.json", fresh):

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import bounded
 from ..data import ImageSet, Transform, UnreadableImage
 from ..errors import ConvatlasError
 from ..files import check_format, put, vacant, writing
@@ -29,6 +30,7 @@ from .pictures import inputs, log
 
 ABOUT, FORMAT = "index.json", 1
 ELSEWHERE = "what is there is kept; make room, or name another folder with --index"
+LINE = 2**16            # bytes of one line of rows
 COPIED = 4096       # vectors of a block that is copied
 
 # of a file: bytes, and nanoseconds at its last change; of other pictures: bytes, and their CRC-32
@@ -141,7 +143,7 @@ class Index:
             path.touch()
         whole, length = 0, 0
         with current[1].open("rb") as rows:
-            for line in rows:
+            while line := rows.readline(LINE):
                 if not line.endswith(b"\n") or whole == self.vectors.count:
                     break
                 whole, length = whole + 1, length + len(line)
@@ -150,10 +152,14 @@ class Index:
                 os.truncate(path, size)
 
     def _rows(self) -> Iterator[tuple[str, int, int]]:
-        with self._file("rows").open(encoding="utf-8") as rows:
-            for line in rows:
-                name, size, mark = json.loads(line)
-                yield name, size, mark
+        with self._file("rows").open("rb") as rows:
+            while line := rows.readline(LINE):
+                try:
+                    name, size, mark = json.loads(line)
+                except (ValueError, TypeError, RecursionError) as error:
+                    raise ConvatlasError(f"--index {str(self.folder)!r}: {self._file('rows').name} is damaged "
+                                         f"({error}); remove the folder") from error
+                yield str(name), size, mark
 
     def _file(self, kind: str, number: int | None = None) -> Path:
         return (
@@ -162,8 +168,10 @@ class Index:
 
     def _read(self, fields: dict[str, Any]) -> dict[str, Any]:
         try:
-            about: dict[str, Any] = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
+            about: dict[str, Any] = bounded.read_json(self.folder / ABOUT)
             about["width"], about["number"] = int(about["width"]), int(about["number"])
+            if not (1 <= about["width"] < 2**24 and 0 <= about["number"] < 2**53):
+                raise ValueError(f"width {about['width']}, number {about['number']}")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConvatlasError(f"--index {str(self.folder)!r}: {ABOUT} cannot be read ({error}); remove the "
                                  "folder") from error

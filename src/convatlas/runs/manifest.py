@@ -111,7 +111,7 @@ def kept(path: str | Path) -> Kept | None:
         check_format(plain.get("format"), FORMAT, repr(str(where)))
         return Kept(folder, Manifest.model_validate(plain))
     except (OSError, ValueError, AttributeError, ValidationError) as error:
-        raise ConvatlasError(f"the run's manifest {str(where)!r} cannot be read: {' '.join(str(error).split())}; "
+        raise ConvatlasError(f"the run's manifest {str(where)!r} cannot be read: {' '.join(str(error).split())[:300]}; "
                              "without it nobody knows which images were held out") from error
 
 

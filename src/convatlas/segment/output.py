@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from .. import bounded
 from ..errors import ConvatlasError
 from ..files import check_format, put, writing
 
 ELSEWHERE = "name another folder with --out"
 JOURNAL, TILE, FORMAT = "journal.jsonl", "tile chosen", 1
+LONGEST = 2**24         # bytes of a journal, in which a band takes about thirty
 
 
 class Journal:
@@ -38,7 +40,7 @@ class Journal:
         """
         with writing(self.path, ELSEWHERE):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+            text = self._text() if self.path.is_file() else ""
             lines = _whole(text)
             if not self._continues(lines):
                 lines = [json.dumps({"format": FORMAT, **self.settings, TILE: choose()}) + "\n"]
@@ -48,13 +50,31 @@ class Journal:
 
     def take(self, text: str | None = None) -> None:
         """Learn what is done from `text`, or from what the file says by now."""
-        first, *rest = _whole(self.path.read_text(encoding="utf-8") if text is None else text)
-        self.tile = json.loads(first)[TILE]
-        self.done = {(image, band) for image, band in map(json.loads, rest)}
+        first, *rest = _whole(self._text() if text is None else text)
+        try:
+            self.tile = int(bounded.parse_json(first)[TILE])
+            self.done = {(str(image), int(band)) for image, band in map(json.loads, rest)}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damaged(error) from error
+
+    def _text(self) -> str:
+        try:
+            return bounded.text(self.path, LONGEST)
+        except ValueError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> ConvatlasError:
+        return ConvatlasError(f"the journal {str(self.path)!r} is damaged ({' '.join(str(error).split())}): delete it "
+                              "to begin again")
 
     def _continues(self, lines: list[str]) -> bool:
         """True if these lines are of the same work."""
-        known = json.loads(lines[0]) if lines else {}
+        try:
+            known = bounded.parse_json(lines[0]) if lines else {}
+            if not isinstance(known, dict):
+                raise ValueError("its first line is no JSON object")
+        except ValueError as error:
+            raise self._damaged(error) from error
         check_format(known.get("format"), FORMAT, f"the unfinished work in {str(self.path.parent)!r}")
         same = bool(lines) and {key: known.get(key) for key in self.settings} == self.settings
         if same or len(lines) < 2:

@@ -10,6 +10,7 @@ import argparse
 import datetime
 import math
 import pathlib
+import re
 import types
 import zipfile
 from collections import OrderedDict, defaultdict
@@ -142,8 +143,8 @@ def _parts(path: Path) -> tuple[Foreign, Any]:
         names = sorted({str(name) for name in index.values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConvatlasError(f"{str(path)!r} is no index of weights in several files: {_line(error)}") from error
-    if odd := [name for name in names if Path(name).name != name or name.endswith(INDEX)]:
-        raise ConvatlasError(f"{str(path)!r} names {odd[0]!r}, which is no file beside it: it is refused")
+    if odd := [name for name in names if not re.fullmatch(r"[\w.-]{1,200}", name) or name.endswith(INDEX)]:
+        raise ConvatlasError(f"{str(path)!r} names {odd[0][:80]!r}, which is no file beside it: it is refused")
     tensors, notes = dict[str, Tensor](), [f"they lie in {len(names)} files"]
     for name in names:
         if not path.with_name(name).is_file():

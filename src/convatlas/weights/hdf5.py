@@ -8,6 +8,7 @@ that are not HDF5's own are refused.
 
 import math
 import re
+import zlib
 from collections.abc import Iterator
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -37,6 +38,8 @@ VARIABLES = {("conv2d", 1): ("kernel",), ("conv2d", 2): ("kernel", "bias"), ("de
 UNNAMED = re.compile(
     r"(conv2d|depthwise_conv2d|dense|batch_normalization|layer_normalization|normalization)(?:_(\d+))?")
 FILTERS = range(1, 7), (32000,)     # HDF5's own and h5py's LZF; any other would be looked for among plugins
+DEFLATE, CHECKSUM = 1, 3
+STEPS = 2**20       # entries of all heaps
 MANY = 2**16        # words in one attribute, which holds 64 KiB as Keras writes it
 Layers = dict[str, dict[str, Any]]          # layer → leaf → data
 
@@ -81,13 +84,14 @@ def _sound(path: Path) -> bool:
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         # of offsets and lengths, by the superblock's version
         widths = data[9:11] if data[8:9] >= b"\x02" else data[13:15]
-        at = data.find(HEAP)
+        at, steps = data.find(HEAP), 0
         while at >= 0:
             place, end = at + 16, at + int.from_bytes(data[at + 8:at + 16], "little")
             while end <= len(data) and end - place >= 16:
                 size = int.from_bytes(data[place + 8:place + 16], "little")
                 step = 16 + -(-size // 8) * 8 if any(data[place:place + 2]) else size
-                if step < 16:
+                steps += 1
+                if step < 16 or steps > STEPS:      # heaps in heaps would be walked through again and again
                     return False
                 place += step
             if not at + 16 <= place <= end <= len(data):
@@ -237,7 +241,22 @@ def _size(data: Any, name: str, path: Path) -> int:
     if odd := [code for code in codes if not any(code in known for known in FILTERS)]:
         raise ConvatlasError(f"{str(path)!r}: {name!r} is packed by a filter that HDF5 lacks (number {odd[0]}): "
                              "write it without")
+    if DEFLATE in codes:
+        _check_chunks(data, name, path, [code for code in codes if code != CHECKSUM], CHECKSUM in codes)
     return int(max(math.prod(data.shape), math.prod(data.chunks or (0,))) * data.dtype.itemsize)
+
+
+def _check_chunks(data: Any, name: str, path: Path, codes: list[int], sums: bool) -> None:
+    """Refuse a chunk that inflates to more than a chunk is: HDF5 would hold all of it."""
+    whole = math.prod(data.chunks) * data.dtype.itemsize
+    for number in range(data.id.get_num_chunks() if codes[-1] == DEFLATE else 0):
+        skipped, packed = data.id.read_direct_chunk(data.id.get_chunk_info(number).chunk_offset)
+        found = b"" if skipped else zlib.decompressobj().decompress(packed[:-4] if sums else packed, whole + 1)
+        if len(found) > whole:
+            raise ConvatlasError(f"{str(path)!r}: a chunk of {name!r} unfolds to more than {whole:,} bytes: it is "
+                                 "refused")
+    if codes[-1] != DEFLATE:
+        raise ConvatlasError(f"{str(path)!r}: {name!r} is packed, and then changed: it is refused")
 
 
 def _numbers(data: Any) -> np.ndarray[Any, Any]:

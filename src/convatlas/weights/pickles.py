@@ -14,7 +14,7 @@ from typing import IO, Any
 from .. import bounded
 from ..errors import ConvatlasError
 
-STEPS = 2**19           # instructions: about 25 for a tensor; half a second's work
+STEPS = 2**18           # instructions, of which a tensor takes about 25
 LONG = 64               # whole numbers of more than 64 bits, as states of generators have a few
 TENSORS = {f"torch._utils.{name}" for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3",
                                                "_rebuild_parameter", "_rebuild_parameter_with_state")}

@@ -132,6 +132,8 @@ def read_index(read: Callable[[str], bytes], where: str) -> tuple[tuple[str, ...
     """The classes and the parts; `read` gives the content of a file of the shard folder, `where` names that folder."""
     try:
         text = read(INDEX)
+        if len(text) > bounded.LONGEST:
+            raise ValueError(f"{INDEX} is longer than {bounded.LONGEST:,} bytes")
         with suppress(ValueError, AttributeError):      # what is no JSON is refused by the next line
             check_format(bounded.parse_json(text.decode()).get("version"), FORMAT, f"{where}/{INDEX}")
         index = Index.model_validate_json(text)

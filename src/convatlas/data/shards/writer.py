@@ -183,8 +183,13 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
         if not journal.is_file():
             raise ConvatlasError(f"{str(out)!r} is not empty and holds no unfinished shards; choose another folder")
         # after the last line end: nothing, or half a line
-        lines = bounded.text(journal, 2**26).split("\n")[:-1]
-        begun = bounded.parse_json(lines[0]) if lines else {}
+        try:
+            lines = bounded.text(journal, 2**24).split("\n")[:-1]
+            begun = dict(bounded.parse_json(lines[0])) if lines else {}
+            shards = [Shard.model_validate_json(line) for line in lines[1:]]
+        except (ValueError, TypeError) as error:
+            raise ConvatlasError(f"the journal of {str(out)!r} is damaged ({' '.join(str(error).split())[:200]}): "
+                                 "remove the folder, and begin again") from error
         check_format(begun.get("format"), FORMAT, repr(str(out)))
         if begun.get("plan") != digest:
             raise ConvatlasError(f"{str(out)!r} holds unfinished shards of other images or other options; "
@@ -193,7 +198,6 @@ def _begin(out: Path, digest: str) -> dict[str, Shard]:
         # of a killed process
         for left in (*out.glob("*/.shard-*"), *leftovers(out, JOURNAL, PLACES, CLASSES, INDEX)):
             left.unlink()
-    shards = [Shard.model_validate_json(line) for line in lines[1:]]
     return {shard.file: shard for shard in shards}
 
 
