@@ -34,7 +34,7 @@ class Paths:
         self.found: dict[int, list[Atom]] = {}      # of a call, by its id
 
     def atoms(self, call: Call) -> list[Atom]:
-        """What a call does, as layers, notes and forks."""
+        """A call as layers, notes and forks."""
         if id(call) not in self.found:
             word = self._word(call)
             if word is None and call.module is None:
@@ -45,7 +45,7 @@ class Paths:
         return self.found[id(call)]
 
     def line(self, call: Call) -> Iterator[tuple[list[Atom], Tensor, Call | None]]:
-        """What a module's `forward` does one after the other: (atoms, what they make, the call if it is only one)."""
+        """The parts of a module's `forward`, one after the other: (atoms, their map, the call if it is only one)."""
         tree = Tree(call.inside, call.reads, self._stranger(self._where(call)))
         end = call.makes[0]
         parts: list[tuple[list[Atom], Tensor, Call | None]] = []
@@ -81,7 +81,7 @@ class Paths:
     # -- words -----------------------------------------------------------------------------------------------------
 
     def _word(self, call: Call) -> Word | str | None:
-        """What a call is called; None of a module that is looked into, and of a function that is not known."""
+        """Word for a call; None of a module that is looked into, and of a function that is not known."""
         if call.x is None or call.y is None:
             return None
         if call.module is None:
