@@ -74,10 +74,11 @@ def _augmentation(run: Run) -> str:
         f"elastic {a.elastic:g} px" if a.elastic else "",
         "jitter" if any(a.jitter) else "",
         f"colour noise {a.pca_colour:g}" if a.pca_colour else "",
-        a.policy if a.policy != "none" else "",
+        "" if a.policy == "none" else a.policy if a.policy != "randaugment_inc" else
+        f"RandAugment, increasing: {a.policy_ops} × {a.policy_magnitude} ± {a.policy_std:g} of 10",
         f"mixup {a.mixup:g}" if a.mixup else "",
         f"cutmix {a.cutmix:g}" if a.cutmix else "",
-        f"erase {a.erase:g}" if a.erase else "",
+        f"erase {a.erase:g}{' to noise' if a.erase_fill == 'noise' else ''}" if a.erase else "",
     )
     return ", ".join(filter(None, told)) or "none"
 

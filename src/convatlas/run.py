@@ -151,13 +151,17 @@ class Augment(Record):
     pca_colour: float = Field(0.0, ge=0, description="AlexNet's colour noise: deviation of the principal "
                               "components' factors")
     pca_from: Literal["imagenet", "data"] = Field("imagenet", description="whose principal components of colour")
-    policy: Literal["none", "trivial", "randaugment", "autoaugment"] = Field(
-        "none", description="TrivialAugment: one random operation of random strength per image; RandAugment; "
-        "AutoAugment's for ImageNet")
+    policy: Literal["none", "trivial", "randaugment", "randaugment_inc", "autoaugment"] = Field(
+        "none", description="TrivialAugment: one random operation of random strength per image; RandAugment; timm's "
+        "`rand-m9-mstd0.5-inc1`, whose operations grow with the strength; AutoAugment's for ImageNet")
     policy_ops: int = Field(2, ge=1, description="RandAugment: operations per image")
-    policy_magnitude: int = Field(9, ge=0, le=30, description="RandAugment: strength, of 30")
+    policy_magnitude: int = Field(9, ge=0, le=30, description="RandAugment: strength, of 30; of randaugment_inc, of 10")
+    policy_std: float = Field(0.5, ge=0, description="randaugment_inc: deviation of the strength")
+    policy_prob: float = Field(0.5, ge=0, le=1, description="randaugment_inc: probability of each operation drawn")
     erase: float = Field(0.0, ge=0, le=1, description="probability that a random rectangle is erased (after "
                          "normalisation)")
+    erase_fill: Literal["mean", "noise"] = Field("mean", description="what it is erased to: zeros, or noise as timm's "
+                                                 "`pixel` mode, of boxes of up to a third of the area")
     mixup: float = Field(0.0, ge=0, description="alpha of Mixup; 0: off")
     cutmix: float = Field(0.0, ge=0, description="alpha of CutMix; with both, each batch takes one of the two")
     mix_prob: float = Field(1.0, ge=0, le=1, description="share of batches that are mixed at all")

@@ -40,13 +40,15 @@ AUGMENTS = {
     "trivial": Augment(policy="trivial"),
     "randaugment": Augment(policy="randaugment"),
     "autoaugment": Augment(policy="autoaugment"),
+    "increasing": Augment(policy="randaugment_inc"),
     "erase": Augment(erase=0.7),
+    "erase to noise": Augment(erase=0.7, erase_fill="noise"),
     "whole": Augment(crop="random", padding=2, flip=0.5, affine=(9, 0.1, 0.1, 5), elastic=1, pca_colour=0.1, erase=0.5),
     "everything": Augment(crop="resized", flip=0.5, affine=(9, 0.1, 0.1, 5), elastic=1, jitter=(0.4, 0.4, 0.4, 0.1),
                           pca_colour=0.1, policy="trivial", erase=0.5),
 }
 FOR_COLOR = {"pca", "whole", "everything"}
-NOT_FOR_FOUR = {"jitter", "trivial", "randaugment", "autoaugment"}
+NOT_FOR_FOUR = {"jitter", "trivial", "randaugment", "increasing", "autoaugment"}
 
 
 @pytest.mark.parametrize("size", [16, (13, 24)], ids=["square", "wide"])

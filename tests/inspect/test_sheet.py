@@ -39,6 +39,9 @@ def drawn(figure):
      ["elastic deformation of 10 pixels", "brightness ±40 %", "contrast ±40 %", "hue ±36°"]),
     (Augment(pca_colour=0.1, pca_from="data"), ["colour noise along the data's principal components, σ = 0.1"]),
     (Augment(policy="randaugment"), ["RandAugment: 2 operations at strength 9 of 30"]),
+    (Augment(policy="randaugment_inc", erase=0.25, erase_fill="noise"),
+     ["RandAugment, increasing: 2 operations at strength 9 ± 0.5 of 10, each in 50 %",
+      "a rectangle erased to noise: 25 %"]),
     (Augment(erase=0.25, mixup=0.8, cutmix=1, mix_prob=0.5),
      ["a rectangle erased: 25 %", "Mixup, α = 0.8", "CutMix, α = 1", "50 % of the batches mixed"]),
 ])
@@ -54,7 +57,7 @@ def test_every_augmentation_has_words():
           "jitter": (1, 1, 1, 0.5), "pca_colour": 0.1, "policy": "trivial", "erase": 1.0, "mixup": 1.0,
           "cutmix": 1.0, "turns": True}
     means_of = {"scale", "ratio", "padding", "padding_mode", "elastic_grid", "pca_from", "policy_ops",
-                "policy_magnitude", "mix_prob"}
+                "policy_magnitude", "policy_std", "policy_prob", "erase_fill", "mix_prob"}
     assert on.keys() | means_of == Augment.model_fields.keys()
     for name, value in on.items():
         assert in_words(Augment(**{name: value}), Preprocess()) != ["no augmentation"], name

@@ -88,10 +88,12 @@ def _memory(found: "Info") -> "Memory":
 def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
     from ..net.registry import plain
 
+    # once of a module that runs twice
+    made, kept = ({}, {}) if needs is None else (dict(needs.made), dict(needs.kept))
     layers = [{"name": row.name, "type": row.kind, "output": row.output, "kernel": row.kernel, "params": row.params,
                "macs": row.macs, "connections": row.connections, "receptive_field": row.receptive_field,
                "stride": row.sight and row.sight[0].stride, "offset": row.sight and row.sight[0].low,
-               **({} if needs is None else {"made": needs.made.get(row.name, 0), "kept": needs.kept.get(row.name, 0)})}
+               **({} if needs is None else {"made": made.pop(row.name, 0), "kept": kept.pop(row.name, 0)})}
               for row in found.layers]
     peak = ({} if needs is None
             else {"memory": {"batch_size": BATCH, "predicting": needs.inference, "training": needs.training}})
@@ -124,8 +126,9 @@ def _layers(found: "Info", needs: "Memory | None", receptive_field: bool) -> Non
     memory = () if needs is None else (">made", ">kept")
     sees = (">sees", ">stride", ">offset") if receptive_field else ()
     table = console.table("layer", "type", "output", "kernel", ">params", ">macs", *memory, *sees)
+    made, kept = ({}, {}) if needs is None else (dict(needs.made), dict(needs.kept))
     for row in found.layers:
-        bytes_ = () if needs is None else (needs.made.get(row.name, 0), needs.kept.get(row.name, 0))
+        bytes_ = () if needs is None else (made.pop(row.name, 0), kept.pop(row.name, 0))
         table.add_row(escape(row.name), row.kind, "×".join(map(str, row.output)), row.kernel,
                       console.exact(row.params) if row.params else "", console.exact(row.macs) if row.macs else "",
                       *(size(count) if count else "" for count in bytes_),

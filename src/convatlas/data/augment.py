@@ -18,7 +18,8 @@ from .draws import below, between, derived, normals, uniforms
 
 Border = Literal["black", "reflect"]
 TRIES = 10                                              # of a random box, until one fits
-ERASED_AREA, ERASED_ASPECT = (0.02, 0.33), (0.3, 3.3)   # Random Erasing (2017), section 4: sl, sh, r1 and 1 / r1
+# Random Erasing's share of the area, height / width, and rows and columns that are left: (2017), section 4; timm's
+ERASED = {"mean": ((0.02, 0.33), (0.3, 3.3), 0), "noise": ((0.02, 1 / 3), (0.3, 1 / 0.3), 1)}
 
 # --- where: crops and mirror images -----------------------------------------------------------------------------------
 
@@ -67,19 +68,20 @@ def short_sides(span: tuple[int, int], seeds: Tensor) -> list[int]:
 
 
 def boxes(
-    size: tuple[int, int] | Tensor, area: tuple[float, float], aspect: tuple[float, float], seeds: Tensor, salt: str
+    size: tuple[int, int] | Tensor, area: tuple[float, float], aspect: tuple[float, float], seeds: Tensor, salt: str,
+    spare: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Rectangles inside (h, w): (top, left, height, width) as int64 (n, 4), and whether one of ten tries fitted, (n,).
 
     `size` is one for all, or int64 (n, 2). The share of the area is uniform, the logarithm of width / height too, and
-    so is the place.
+    so is the place; at least `spare` rows and columns are left.
     """
     h, w = _sides(size)
     draws = uniforms(seeds, 2 * TRIES + 2, salt)
     areas = between(draws[:, :TRIES], *area) * h * w
     aspects = between(draws[:, TRIES : 2 * TRIES], float(np.log(aspect[0])), float(np.log(aspect[1]))).exp()
     heights, widths = (areas / aspects).sqrt().round().long(), (areas * aspects).sqrt().round().long()
-    fits = (heights > 0) & (heights <= h) & (widths > 0) & (widths <= w)
+    fits = (heights > 0) & (heights <= h - spare) & (widths > 0) & (widths <= w - spare)
     first = fits.int().argmax(1, keepdim=True)
     height, width = heights.gather(1, first), widths.gather(1, first)
     top, left = below(draws[:, -2:-1], (h - height + 1).clamp(min=1)), below(draws[:, -1:],
@@ -226,11 +228,21 @@ def make_policy(name: str, ops: int, magnitude: int) -> Any:
 # --- after normalisation ----------------------------------------------------------------------------------------------
 
 
-def erased(values: Tensor, probability: float, seeds: Tensor) -> Tensor:
-    """Random Erasing (2017): in that share of the pictures a rectangle is set to 0, the mean of normalised pixels."""
+def erased(values: Tensor, probability: float, seeds: Tensor, fill: Literal["mean", "noise"] = "mean") -> Tensor:
+    """Random Erasing (2017): in that share of the pictures a rectangle is set to 0, the mean of normalised pixels, or
+    to noise from N(0, 1), another value for each pixel and channel, as timm's `pixel` mode.
+    """
     h, w = values.shape[-2:]
     chosen = uniforms(seeds, 1, "erase")[:, 0] < probability
-    found, fits = boxes((h, w), ERASED_AREA, ERASED_ASPECT, seeds, "erased box")
+    area, aspect, spare = ERASED[fill]
+    found, fits = boxes((h, w), area, aspect, seeds, "erased box", spare)
+    if fill == "noise":
+        values = values.clone()
+        for place in (chosen & fits).nonzero().flatten().tolist():
+            top, left, height, width = found[place].tolist()
+            box = values[place, :, top : top + height, left : left + width]
+            box[:] = normals(seeds[place : place + 1], box.numel(), "erased noise").view(box.shape)
+        return values
     top, left, height, width = found.T[:, :, None]
     rows = (torch.arange(h) >= top) & (torch.arange(h) < top + height)
     columns = (torch.arange(w) >= left) & (torch.arange(w) < left + width)

@@ -14,6 +14,7 @@ from ..errors import ConvatlasError
 from ..pixels import Range
 from ..run import Augment, Preprocess
 from . import augment as how
+from . import randaugment
 from .images import UnreadableImage, to_tensor
 from .normalization import MEASURED, apply
 
@@ -113,7 +114,11 @@ class Transform:
         a = self.augment
         if a.flip:
             pixels = how.mirrored(pixels, a.flip, seeds)
-        if a.policy != "none":
+        if a.policy == "randaugment_inc":
+            draws = randaugment.drawn(seeds, a.policy_ops, a.policy_magnitude, a.policy_std, a.policy_prob)
+            fill = tuple(min(255, round(255 * value)) for value in self.mean)
+            pixels = randaugment.operated(pixels, draws, randaugment.Edges(self.interpolation, fill))
+        elif a.policy != "none":
             pixels = how.by_policy(pixels, how.make_policy(a.policy, a.policy_ops, a.policy_magnitude), seeds)
         if any(a.jitter):
             pixels = how.jittered(pixels, a.jitter, seeds)
@@ -123,7 +128,7 @@ class Transform:
         if a.pca_colour:
             values += how.color_noise(a.pca_colour, *self._components(), seeds)
         values = self.normalized(values)
-        return how.erased(values, a.erase, seeds) if a.erase else values
+        return how.erased(values, a.erase, seeds, a.erase_fill) if a.erase else values
 
     def displacements(self, seeds: Tensor) -> Tensor:
         """The field by which pictures are deformed, in pixels: (n, 2, h, w)."""
@@ -184,6 +189,8 @@ def _check(preprocess: Preprocess, a: Augment, channels: int, fitted: Mapping[st
         and channels != 3,
         f"augment.policy works on one or three channels, not on {channels}; set it to none": a.policy != "none"
         and channels not in (1, 3),
+        f"augment.policy_magnitude is of 10 for randaugment_inc, not {a.policy_magnitude}": a.policy
+        == "randaugment_inc" and a.policy_magnitude > 10,
         f"augment.jitter works on one or three channels, not on {channels}; set it to 0, 0, 0, 0": any(a.jitter)
         and channels not in (1, 3),
         f"augment.jitter must be at least 0, and its hue at most 0.5, not {a.jitter}": min(a.jitter) < 0

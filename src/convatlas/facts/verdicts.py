@@ -26,6 +26,8 @@ TRAINED = {         # what only training could tell; any other kind must be in C
     "steps", "other", "ablation_error_points", "relu_speedup",
 }
 
+MADE = {"output", "receptive_field"}        # of the map that a layer, a block, or the head makes, not of all inside
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -76,8 +78,15 @@ def check(names: Sequence[str] | None = None) -> list[Verdict]:
 
 def _verdicts(found: Variant, model: Convnet, facts: Sequence[Fact]) -> list[Verdict]:
     rows = layer_table(model)
-    return [_verdict(fact, None if fact.fact in TRAINED else COMPUTE[fact.fact](found, model, _only(rows, fact.layer)))
-            for fact in facts]
+    made = {row.name: row for row in reversed(layer_table(model, containers=True))
+            } if any(fact.fact in MADE for fact in facts) else {}
+
+    def computed(fact: Fact) -> Any:
+        if fact.fact in MADE and (fact.layer or "head") in made:
+            return COMPUTE[fact.fact](found, model, [made[fact.layer or "head"]])
+        return COMPUTE[fact.fact](found, model, _only(rows, fact.layer))
+
+    return [_verdict(fact, None if fact.fact in TRAINED else computed(fact)) for fact in facts]
 
 
 def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:

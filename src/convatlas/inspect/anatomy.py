@@ -1,21 +1,22 @@
 """Anatomy of a network, as a person would draw it: layers in their order, blocks that fork and join, repeats.
 
-All is read off the modules and one pass on the meta device; no architecture is known by name.
+All is read off one pass on the meta device, which maps each module and function reads and makes (`flow`); no
+architecture is known by name.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from ..errors import ConvatlasError
 from ..net.layers import macs, params
-from ..net.model import AuxHead, Convnet, meta_image, meta_state
-from ..parts import ConvSum, DenseBlock, Parallel, Residual, SharedPreact
-from .chains import Atom, Chain, Fork, Size, Step, joined, kind_of, steps, weight
-from .words import extra, layer
+from ..net.model import AuxHead, Convnet, meta_image, pair
+from .chains import Atom, Chain, Fork, Size, joined, kind_of, steps, weight
+from .flow import Call, flow
+from .paths import Paths
 
 
 @dataclass(frozen=True)
@@ -60,129 +61,136 @@ class Anatomy:
     groups: tuple[tuple[int, int, int], ...] = ()
 
 
-def anatomy(model: Convnet) -> Anatomy:
-    """The parts of `model` at its own image size."""
-    seen = _Seen(model)
+def anatomy(model: nn.Module, image_size: int | tuple[int, int] | None = None, in_chans: int = 3) -> Anatomy:
+    """The parts of `model` at its own image size; of a module that is no `Convnet`, at `image_size`, which it may be
+    given.
+
+    Raises ConvatlasError where paths do not fork and join as a drawing can show, or by a function that has no word.
+    """
+    if not isinstance(model, Convnet):
+        return _foreign(model, pair(image_size or 224), in_chans)
+    seen = _Seen(model, meta_image(model, model.image_size), model.name)
     trunk = [model.stem, *model.stages]
+    calls = [seen.first[part] for part in trunk if part in seen.first]
+    if seen.head is None or len(calls) < len(trunk):
+        raise ConvatlasError(f"{model.name} has no diagram: a stage or the head makes no map of the image by torch's "
+                             "functions")
+    seen.forks = any(isinstance(atom, Fork) for call in calls for atom in seen.paths.atoms(call))
     units: list[Unit] = []
     groups: list[tuple[int, int, int]] = []
-    for stage, part in enumerate(trunk):
-        folded, found = _grouped(_folded(seen.units(part, stage)))
+    for stage, call in enumerate(calls):
+        folded, found = _grouped(_folded(seen.units(seen.pieces(call), stage)))
         groups += [(len(units) + first, len(units) + last, times) for first, last, times in found]
         units += folded
     ends = {unit.stage: number for number, unit in enumerate(units)}
-    head, meetings = _head(seen, [seen.outputs.get(part) for part in trunk[:-1]] if seen.handed else [], len(trunk))
+    head, meetings = _head(seen, seen.head, [call.makes[0] for call in calls[:-1]], len(trunk))
     links = tuple(Link(ends[stage], len(units) + number, through) for stage, number, through in meetings)
     sides = tuple(ends[cast(AuxHead, side).at + 1] for side in model.aux.values())
     return Anatomy(model.name, model.in_chans, model.image_size, params(model), macs(model), (*units, *head), links,
                    sides, tuple(groups))
 
 
+def _foreign(model: nn.Module, size: tuple[int, int], in_chans: int) -> Anatomy:
+    """The parts of any module that makes one map or vector of an image."""
+    name = type(model).__name__
+    seen = _Seen(model, torch.empty(2, in_chans, *size, device="meta"), name)
+    if len(seen.root.makes) != 1:
+        raise ConvatlasError(f"{name} gives {len(seen.root.makes)} results that come from the image, and a diagram "
+                             "ends in one: draw the part that gives one")
+    pieces = [each for atoms, y, call in seen.paths.line(seen.root)
+              for each in (seen.pieces(call) if call is not None else [Piece(atoms, y)])]
+    units, groups = _grouped(_folded(seen.units(pieces, 0)))
+    return Anatomy(name, in_chans, size, params(model), macs(model, size), tuple(units), (), (), tuple(groups))
+
+
+class Piece(NamedTuple):
+    """A module, or what a `forward` does itself, among those that follow one another."""
+
+    atoms: Sequence[Atom]
+    y: Tensor                       # what it makes
+    call: Call | None = None        # None where it is no single module
+
+    @property
+    def chain(self) -> Chain:
+        """Its layers and forks."""
+        return tuple(joined(self.atoms))
+
+    @property
+    def is_dense(self) -> bool:
+        """True if it is a chain of layers each of which adds its maps to those before it."""
+        return len(self.chain) > 1 and all(isinstance(part, Fork) and part.join == "concat" and part.own == 1
+                                           and part.paths[1:] == ((),) for part in self.chain)
+
+
 class _Seen:
-    """Inputs and outputs of every module of a network, in the order in which they finished."""
+    """A network's run on one image: where each module ran, and how maps went."""
 
-    def __init__(self, model: Convnet) -> None:
-        self.model, self.outputs, self.inputs = model, dict[nn.Module, Tensor](), dict[nn.Module, tuple[Any, ...]]()
-        self.names = {module: name for name, module in model.named_modules()}
-        hooks = [module.register_forward_hook(self._record) for module in self.names]
-        training = model.training
-        try:
-            model.eval()
-            with torch.no_grad():
-                functional_call(model, meta_state(model), (meta_image(model, model.image_size),))
-        finally:
-            model.train(training)
-            for hook in hooks:
-                hook.remove()
-        self.order = {module: number for number, module in enumerate(self.outputs)}
-        self.handed = not isinstance(self.inputs[model.head][0], Tensor)    # whether the head reads earlier maps too
-        self.forks = any(isinstance(module, Residual | Parallel | DenseBlock | ConvSum) for module in self.outputs)
+    def __init__(self, model: nn.Module, image: Tensor, name: str) -> None:
+        self.root = flow(model, image)
+        self.names = {module: each for each, module in model.named_modules()}
+        self.paths = Paths(name, self.names)
+        self.first: dict[nn.Module, Call] = {}
+        for call in self.root.calls():
+            if call.module is not None and call.makes:
+                self.first.setdefault(call.module, call)
+        self.head = self.first.get(model.head) if isinstance(model, Convnet) else None
+        # whether the head reads earlier maps too; whether the trunk forks
+        self.handed = self.head is not None and not isinstance(self.head.args[0], Tensor)
+        self.forks = True
 
-    def _record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor) and args:
-            self.outputs.setdefault(module, output)
-            self.inputs.setdefault(module, args)
+    def piece(self, call: Call) -> Piece:
+        """One call."""
+        return Piece(self.paths.atoms(call), cast(Tensor, call.y), call)
 
-    def units(self, part: nn.Module, stage: int) -> list[Unit]:
-        """The layers and blocks of the stem, or of a stage."""
-        runs: list[list[nn.Module]] = []        # a block with the activation behind it, or layers one behind the other
-        for child in list(part) if isinstance(part, nn.Sequential) else [part]:
+    def pieces(self, call: Call) -> list[Piece]:
+        """The call, or those that it makes one after the other."""
+        if not isinstance(call.module, nn.Sequential) or type(call.module).forward is not nn.Sequential.forward:
+            return [self.piece(call)]
+        return [self.piece(each) for each in call.inside if each.makes]
+
+    def units(self, pieces: Sequence[Piece], stage: int) -> list[Unit]:
+        """The layers and blocks of pieces that follow one another."""
+        runs: list[list[Piece]] = []        # a block with the activation behind it, or layers one behind the other
+        for piece in pieces:
             behind = bool(runs) and (not self._is_block(runs[-1][0])
-                                     or (not isinstance(runs[-1][0], DenseBlock) and self._is_note(child)))
-            if behind and not self._is_block(child):
-                runs[-1].append(child)
+                                     or (not runs[-1][0].is_dense and not weight(piece.chain)))
+            if behind and not self._is_block(piece):
+                runs[-1].append(piece)
             else:
-                runs.append([child])
+                runs.append([piece])
         return [unit for run in runs
-                for unit in (self._blocks(run, stage) if self._is_block(run[0]) else self.layers(run, stage))]
+                for unit in (self._blocks(run, stage) if self._is_block(run[0]) else layers(run, stage))]
 
-    def layers(self, modules: Sequence[nn.Module], stage: int) -> list[Unit]:
-        """A unit for each layer; where something is only normalised or activated, one for that."""
-        found = []
-        for part in self.chain(modules):
-            assert isinstance(part, Step)
-            if not part.text and part.after != ("dropout",):
-                y = self.outputs[modules[-1]]
-                part = replace(part, text=" ".join(part.after), after=(), channels=y.shape[1], size=_size(y))
-            if part.text:
-                found.append(Unit((part,), (part,), False, part.channels, part.size, stage))
-        return found
-
-    def _is_note(self, module: nn.Module) -> bool:
-        return not weight(self.chain([module]))
-
-    def _is_block(self, module: nn.Module) -> bool:
+    def _is_block(self, piece: Piece) -> bool:
         """True if it is drawn as one. A U without shortcuts is drawn layer by layer, as its paper does."""
-        chain = self.chain([module])
-        return weight(chain) > 1 and (self.forks or not self.handed)
+        return weight(piece.chain) > 1 and (self.forks or not self.handed)
 
-    def _blocks(self, run: Sequence[nn.Module], stage: int) -> list[Unit]:
-        inner = list(run[0]) if isinstance(run[0], nn.Sequential) else []
-        if inner and all(map(self._is_block, inner)):
-            return self.units(run[0], stage)
-        y, chain = self.outputs[run[0]], self.chain(run)
-        chains: Iterable[Chain] = [(part,) for part in chain] if isinstance(run[0], DenseBlock) else [chain]
+    def _blocks(self, run: Sequence[Piece], stage: int) -> list[Unit]:
+        inner = self.pieces(run[0].call) if run[0].call is not None else []
+        if len(inner) > 1 and all(map(self._is_block, inner)):
+            return self.units([*inner, *run[1:]], stage)
+        y, chain = run[0].y, _chain(run)
+        chains: Iterable[Chain] = [(part,) for part in chain] if run[0].is_dense else [chain]
         return [Unit(each, each, True, y.shape[1], _size(y), stage) for each in chains]
 
-    def chain(self, modules: Sequence[nn.Module]) -> Chain:
-        """The modules, which follow one another, as steps and forks."""
-        return tuple(joined([atom for module in modules for atom in self._atoms(module)]))
 
-    def _atoms(self, module: nn.Module) -> Iterator[Atom]:
-        if isinstance(module, Residual):
-            if isinstance(module, SharedPreact):
-                yield from self._atoms(module.pre)
-            yield Fork((self.chain([module.branch]), self.chain([module.shortcut])), "add", 1)
-            yield from self._atoms(module.act)
-        elif isinstance(module, Parallel | ConvSum):
-            paths = sorted((self.chain([path]) for path in module.children()), key=lambda path: not weight(path))
-            weighty = sum(map(bool, map(weight, paths)))
-            concat = isinstance(module, Parallel)
-            yield Fork(tuple(paths), "concat" if concat else "add", len(paths) if concat else weighty)
-        elif isinstance(module, DenseBlock):
-            for each in module:
-                yield Fork((self.chain([each]), ()), "concat", 1)
-        else:
-            yield from self._atom(module)
+def _chain(run: Sequence[Piece]) -> Chain:
+    return tuple(joined([atom for piece in run for atom in piece.atoms]))
 
-    def _atom(self, module: nn.Module) -> Iterator[Atom]:
-        """A layer, or those inside a module that is none."""
-        note = extra(module)
-        word = (None if note is not None or module not in self.outputs
-                else layer(module, self.inputs[module][0], self.outputs[module]))
-        if note is not None:
-            yield note
-        elif word is not None:
-            y = self.outputs[module]
-            yield Step(word.text, word.kind, word.stride, (), (),
-                       y.shape[-1 if y.ndim == 4 and isinstance(module, nn.Linear) else 1],
-                       _size(y), self.names[module])
-        else:
-            for child in sorted(module.children(), key=self._began):
-                yield from self._atoms(child)
 
-    def _began(self, module: nn.Module) -> int:
-        return min((self.order[each] for each in module.modules() if each in self.order), default=0)
+def layers(run: Sequence[Piece], stage: int) -> list[Unit]:
+    """A unit for each layer and fork; where something is only normalised or activated, one for that."""
+    found = []
+    for part in _chain(run):
+        if isinstance(part, Fork):
+            found.append(Unit((part,), (part,), True, part.channels, part.size, stage))
+            continue
+        if not part.text and part.after != ("dropout",):
+            y = run[-1].y
+            part = replace(part, text=" ".join(part.after), after=(), channels=y.shape[1], size=_size(y))
+        if part.text:
+            found.append(Unit((part,), (part,), False, part.channels, part.size, stage))
+    return found
 
 
 def _folded(units: Sequence[Unit]) -> list[Unit]:
@@ -233,23 +241,26 @@ def _repeats(before: Unit, unit: Unit) -> bool:
     return widths[0] == widths[1] or (unit.is_block and before.repeat == 1 and not parallel)
 
 
-def _head(seen: _Seen, maps: Sequence[Tensor | None], stage: int) -> tuple[list[Unit], list[tuple[int, int, str]]]:
+def _head(seen: _Seen, head: Call, maps: Sequence[int],
+          stage: int) -> tuple[list[Unit], list[tuple[int, int, str]]]:
     """The head's layers as they run; and (stage, number of a layer, layer between) for each earlier map that meets one
     of them.
     """
-    stages = {id(x): number for number, x in enumerate(maps) if x is not None}
-    units = seen.layers([seen.model.head], stage)
+    if not seen.handed:
+        return layers([seen.piece(head)], stage), []
+    stages = {number: stage for stage, number in enumerate(maps)}
+    units = layers([Piece(seen.paths.one_way(head, set(maps)), cast(Tensor, head.y))], stage)
     names = [next(steps(unit.last)).module for unit in units]
     meetings: list[tuple[int, int, str]] = []
     aside: set[int] = set()             # layers that read nothing but an earlier map, and stand on the way from it
-    for module, args in seen.inputs.items():
-        found = [stages[id(x)] for x in args if isinstance(x, Tensor) and id(x) in stages]
-        name = seen.names[module]
-        if not found or not name.startswith("head."):
+    for call in (each for inner in head.inside for each in inner.calls()):
+        found = [stages[number] for number in call.reads if number in stages]
+        if call.module is None or not found or not all(isinstance(each, Tensor) for each in call.args):
             continue
+        name = seen.names[call.module]
         number = next(i for i, each in enumerate(names) if each == name or each.startswith(name + "."))
         through = ""
-        if len(args) == 1:
+        if len(call.args) == 1:
             aside.add(number)
             through = f"{next(steps(units[number].last)).text}, {units[number].channels} maps"
             number = next(i for i, unit in enumerate(units)

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 from .words import Kind
 
+Join = Literal["add", "concat", "multiply"]
 Size = tuple[int, int] | None       # (height, width) of a map; None: a vector
 
 
@@ -30,8 +31,10 @@ class Fork:
     """Paths from one map, joined again; a path without steps is the map itself."""
 
     paths: "tuple[Chain, ...]"
-    join: Literal["add", "concat"]
+    join: Join
     own: int                        # the first `own` paths make the block what it is, those after them are shortcuts
+    channels: int = 0               # of the map that the join makes
+    size: Size = None
 
 
 Chain: TypeAlias = tuple[Step | Fork, ...]
@@ -64,7 +67,7 @@ def _words(chain: Chain) -> Iterator[str]:
         if isinstance(part, Fork):
             for path in part.paths[: part.own]:
                 yield from _words(path)
-            if part.own > 1 or part.join == "concat":
+            if part.own > 1 or part.join != "add":
                 yield part.join
         else:
             yield from (f"~{note}" for note in part.before)

@@ -69,7 +69,9 @@ def _what(chain: Chain) -> str:
         return "layers"
     fork = forks[0]
     if fork.join == "concat":
-        return "dense layer" if fork.own == 1 else "parallel paths"
+        return "dense layer" if fork.own == 1 and fork.paths[1:] == ((),) else "parallel paths"
+    if fork.join == "multiply":
+        return "gated"
     return "residual block" if fork.own == 1 else "branches, added"
 
 
@@ -191,13 +193,14 @@ def _draw_fork(axes: "Axes", x: float, y: float, fork: Fork, panel: Panel) -> No
 def _draw_join(axes: "Axes", x: float, y: float, centres: Sequence[float], fork: Fork) -> None:
     from matplotlib.patches import Circle, FancyBboxPatch
 
-    if fork.join == "add":
+    if fork.join != "concat":
         for side in (min(centres), max(centres)):
             if abs(side - x) > JOIN / 2:
                 arrow(axes, (side, y + JOIN / 2), (x + (JOIN / 2 if side > x else -JOIN / 2), y + JOIN / 2))
         axes.add_patch(Circle((x, y + JOIN / 2), JOIN / 2, facecolor=COLORS["paper"], edgecolor=COLORS["ink"],
                               linewidth=1, zorder=3))
-        axes.text(x, y + JOIN / 2, "+", ha="center", va="center", fontsize=11, color=COLORS["ink"], zorder=4)
+        axes.text(x, y + JOIN / 2, "+" if fork.join == "add" else "×", ha="center", va="center", fontsize=11,
+                  color=COLORS["ink"], zorder=4)
         return
     left, right = min(*centres, x - 34) - 8, max(*centres, x + 34) + 8
     axes.add_patch(FancyBboxPatch((left + 3, y + 3), right - left - 6, JOIN - 6, boxstyle="round,pad=3,rounding_size=4",

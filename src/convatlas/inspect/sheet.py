@@ -63,8 +63,10 @@ def in_words(augment: Augment, preprocess: Preprocess) -> list[str]:
         (a.pca_colour, f"colour noise along {whose} principal components, σ = {a.pca_colour:g}"),
         (a.policy == "trivial", "TrivialAugment"),
         (a.policy == "randaugment", f"RandAugment: {a.policy_ops} operations at strength {a.policy_magnitude} of 30"),
+        (a.policy == "randaugment_inc", f"RandAugment, increasing: {a.policy_ops} operations at strength "
+         f"{a.policy_magnitude} ± {a.policy_std:g} of 10, each in {_percent(a.policy_prob)}"),
         (a.policy == "autoaugment", "AutoAugment"),
-        (a.erase, f"a rectangle erased: {_percent(a.erase)}"),
+        (a.erase, f"a rectangle erased{' to noise' if a.erase_fill == 'noise' else ''}: {_percent(a.erase)}"),
         (a.mixup, f"Mixup, α = {a.mixup:g}"),
         (a.cutmix, f"CutMix, α = {a.cutmix:g}"),
         ((a.mixup or a.cutmix) and a.mix_prob < 1, f"{_percent(a.mix_prob)} of the batches mixed"),

@@ -4,11 +4,11 @@ each.
 Nothing is run: all of it follows from shapes, on the meta device.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..errors import ConvatlasError, nearest
-from ..net.layers import layer_table, params
+from ..net.layers import Layer, layer_table, params
 from ..net.model import Convnet, pair
 from ..net.receptive import Sight
 from ..run import Optim
@@ -70,7 +70,11 @@ def summary(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, i
     """
     size = pair(image_size or model.image_size)
     needs = memory(model, batch_size, size, optim)
-    layers = {layer.name.removeprefix("net."): layer for layer in layer_table(model, size, containers=True)}
+    layers: dict[str, Layer] = {}
+    for layer in layer_table(model, size, containers=True):
+        layer = replace(layer, name=layer.name.removeprefix("net."))
+        again = layers.get(layer.name)      # of a module that runs several times, with the map of its first run
+        layers[layer.name] = layer if again is None else replace(again, macs=again.macs + layer.macs)
     inside = {name: [other for other in layers if other == name or other.startswith(name + ".")] for name in layers}
     order = [name for name, _ in model.named_modules() if name in layers and name]
     rows = tuple(

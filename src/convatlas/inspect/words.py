@@ -1,6 +1,7 @@
-"""Names of layers in a drawing."""
+"""Names of layers in a drawing, whether they are modules or torch's functions."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -77,13 +78,110 @@ def layer(module: nn.Module, x: Tensor, y: Tensor) -> Word | None:
     return Word(type(module).__name__, "other") if isinstance(module, Counted) else None
 
 
+# -- functions that a `forward` calls itself ---------------------------------------------------------------------------
+
+#   what is written beside the layer that it follows or precedes
+NOTED = {"relu": "ReLU", "relu6": "ReLU6", "silu": "swish", "hardswish": "h-swish", "gelu": "GELU", "tanh": "tanh",
+         "sigmoid": "sigmoid", "hardsigmoid": "h-sigmoid", "leaky_relu": "leaky ReLU", "elu": "ELU", "selu": "SELU",
+         "celu": "CELU", "prelu": "PReLU", "mish": "mish", "softplus": "softplus", "hardtanh": "clipped",
+         "clamp": "clipped", "batch_norm": "BN", "layer_norm": "LN", "group_norm": "GN", "instance_norm": "IN",
+         "local_response_norm": "LRN", "softmax": "softmax", "log_softmax": "log-softmax", "normalize": "scaled to 1",
+         "channel_shuffle": "channels shuffled", "pad": "padded"}
+#   of no consequence for a drawing; a sum with what does not come from the image is a bias
+SILENT = frozenset({"view", "reshape", "flatten", "unflatten", "permute", "transpose", "contiguous", "clone", "detach",
+                    "to", "float", "type_as", "squeeze", "unsqueeze", "identity", "get", "alias", "expand",
+                    "expand_as", "add", "iadd", "radd", "sub", "isub", "rsub"})
+SCALED = frozenset({"mul", "imul", "rmul", "multiply", "div", "truediv", "itruediv", "true_divide"})
+POOLED = frozenset({"mean", "amax"})
+#   functions that bring maps together
+JOINED: Mapping[str, Literal["add", "concat", "multiply"]] = {
+    "add": "add", "iadd": "add", "radd": "add", "cat": "concat", "concat": "concat", "concatenate": "concat",
+    "mul": "multiply", "imul": "multiply", "rmul": "multiply", "multiply": "multiply"}
+
+
+def function(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor, y: Tensor) -> Word | str | None:
+    """Layer, note or, where it is of no consequence, nothing ('') for a function of one map; None for one that is not
+    known.
+    """
+    if name in NOTED:
+        return NOTED[name]
+    if "dropout" in name:
+        return "dropout" if _given(args, kwargs, 1, "p", 0.5) else ""
+    if name in ("transpose", "permute") and x.ndim == 5:
+        return "channels shuffled"
+    if name in SILENT or (name in ("cat", "concat", "concatenate") and x.shape == y.shape):
+        return ""
+    if name in SCALED:
+        factor = next((each for each in args if isinstance(each, int | float)), None)
+        return "× γ" if factor is None else f"× {1 / factor if 'div' in name else factor:g}"
+    if name in ("chunk", "split", "tensor_split", "split_with_sizes", "unbind"):
+        return "part of the channels"
+    if name == "getitem":
+        return "part of the channels" if x.ndim > 1 and y.ndim > 1 and x.shape[1] != y.shape[1] else "cropped"
+    if name in POOLED or name.startswith("adaptive_"):
+        if x.shape[2:].numel() == 1 or x.shape == y.shape:
+            return ""
+        kind = "max" if "max" in name else "avg"
+        whole = _single(y) and y.shape[:2] == x.shape[:2]
+        return Word(f"global {kind}-pool" if whole else f"{kind}-pool", "pool") if whole or y.ndim == 4 else None
+    made = LAYERS.get(name)
+    return None if made is None else made(args, kwargs, x, y)
+
+
+def _given(args: tuple[Any, ...], kwargs: Mapping[str, Any], at: int, name: str, default: Any) -> Any:
+    found = args[at] if len(args) > at else kwargs.get(name, default)
+    return default if found is None or found in ((), []) else found
+
+
+def _conv_function(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor, y: Tensor) -> Word:
+    weight = _given(args, kwargs, 1, "weight", None)
+    stride, dilation, groups = (_given(args, kwargs, at, name, 1) for at, name in (
+        (3, "stride"), (5, "dilation"), (6, "groups")))
+    return _convolution(tuple(weight.shape[2:]), max(_both(stride)), max(_both(dilation)), groups, x.shape[1])
+
+
+def _up_function(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor, y: Tensor) -> Word:
+    weight = _given(args, kwargs, 1, "weight", None)
+    return Word(f"up-conv {_by(tuple(weight.shape[2:]))}", "up", max(_both(_given(args, kwargs, 3, "stride", 1))))
+
+
+def _pool_function(kind: str) -> Callable[[tuple[Any, ...], Mapping[str, Any], Tensor, Tensor], Word]:
+    def word(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor, y: Tensor) -> Word:
+        kernel = _given(args, kwargs, 1, "kernel_size", 1)
+        stride = max(_both(_given(args, kwargs, 2, "stride", kernel)))
+        if kind == "avg" and x.shape[2:].numel() > 1 and _single(y):
+            return Word("global avg-pool", "pool")
+        return Word(f"{kind}-pool {_by(kernel)}", "pool", stride)
+    return word
+
+
+def _linear_function(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor, y: Tensor) -> Word:
+    return Word("fully connected", "fc") if x.ndim == 2 else Word("conv 1×1", "conv")
+
+
+def _resized(args: tuple[Any, ...], kwargs: Mapping[str, Any], x: Tensor, y: Tensor) -> Word:
+    larger = y.shape[-1] / x.shape[-1]
+    return Word(f"enlarge ×{larger:.3g}" if larger >= 1 else f"resize ×{larger:.3g}", "up" if larger >= 1 else "pool")
+
+
+LAYERS: Mapping[str, Callable[[tuple[Any, ...], Mapping[str, Any], Tensor, Tensor], Word]] = {
+    "conv2d": _conv_function, "conv_transpose2d": _up_function, "linear": _linear_function,
+    "max_pool2d": _pool_function("max"), "avg_pool2d": _pool_function("avg"), "interpolate": _resized,
+    "upsample": _resized, "pixel_shuffle": lambda args, kwargs, x, y: Word("pixel shuffle", "up"),
+    "pixel_unshuffle": lambda args, kwargs, x, y: Word("pixel unshuffle", "pool", x.shape[-1] // y.shape[-1]),
+}
+
+
 def _conv(module: nn.Conv2d) -> Word:
-    stride, groups = max(module.stride), module.groups
-    dilated = f", dilated {max(module.dilation)}" if max(module.dilation) > 1 else ""
-    if groups == module.in_channels > 1:
-        return Word(f"depthwise {_by(module.kernel_size)}{dilated}", "depthwise", stride)
-    return Word(f"conv {_by(module.kernel_size)}{dilated}" + (f", {groups} groups" if groups > 1 else ""), "conv",
-                stride)
+    return _convolution(_both(module.kernel_size), max(module.stride), max(module.dilation), module.groups,
+                        module.in_channels)
+
+
+def _convolution(kernel: tuple[int, ...], stride: int, dilation: int, groups: int, cin: int) -> Word:
+    dilated = f", dilated {dilation}" if dilation > 1 else ""
+    if groups == cin > 1:
+        return Word(f"depthwise {_by(kernel)}{dilated}", "depthwise", stride)
+    return Word(f"conv {_by(kernel)}{dilated}" + (f", {groups} groups" if groups > 1 else ""), "conv", stride)
 
 
 def _single(y: Tensor) -> bool:

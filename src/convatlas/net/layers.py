@@ -28,7 +28,7 @@ WEIGHTED = ("Conv2d", "SameConv2d", "ConvTranspose2d", "Linear", "TableConv2d", 
 
 @dataclass(frozen=True)
 class Layer:
-    """One row: a module that computes, in the order in which it first runs."""
+    """One row: one run of a module that computes."""
 
     name: str                       # in the model: 'stages.0.c1'
     kind: str                       # its type
@@ -46,12 +46,13 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
                 containers: bool = False) -> list[Layer]:
     """The rows of `model`'s table at `image_size` (default: its own). Any module that maps one image batch will do.
 
-    A module that the forward pass uses twice counts its multiply-adds each time and its parameters once. A module made
-    of others has a row if it multiplies something itself. With `containers` every module that returns a map has one;
-    one made of others tells their parameters together, and no multiply-adds but its own.
+    Rows stand in the order in which they end. A module that the forward pass uses twice has a row for each time, with
+    its multiply-adds, and its parameters in the first. A module made of others has a row if it multiplies something
+    itself. With `containers` every module that returns a map has one; one made of others tells their parameters
+    together, and no multiply-adds but its own.
     """
     image = _image(model, image_size, in_chans)
-    rows: dict[nn.Module, Layer] = {}
+    rows: list[tuple[nn.Module, Layer]] = []
     atoms = _atoms(model)
     sights, work = Sights(image), Work(image, atoms, model)
     names = {module: name for name, module in model.named_modules()}
@@ -66,13 +67,15 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
                 work.add(module, module.macs(output), module.connections(output))
         told_here = module in told and isinstance(output, Tensor) and (
             module not in atoms or (bool(args) and isinstance(args[0], Tensor)))
-        if not told_here and module not in work.macs and module not in work.uncounted:
+        macs, connections = work.taken(module)
+        if not told_here and not macs and module not in work.uncounted:
             return
         found = next(tensors(output), None)
         sight = None if found is None else sights.of(found)
-        rows[module] = Layer(names[module], _kind(module), () if found is None else tuple(found.shape[1:]),
-                             _kernel(module), own[module], 0, 0,
-                             None if sight is None else max(axis.size for axis in sight), sight)
+        rows.append((module, Layer(
+            names[module], _kind(module), () if found is None else tuple(found.shape[1:]), _kernel(module),
+            0 if any(module is other for other, _ in rows) else own[module], macs, connections,
+            None if sight is None else max(axis.size for axis in sight), sight)))
 
     hooks = [hook for module in names for hook in (
         module.register_forward_pre_hook(lambda module, _: work.inside.append(module)),
@@ -88,12 +91,11 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
             module.training = mode
         for hook in hooks:
             hook.remove()
-    count = len(image)
-    return [replace(row, macs=work.macs[module] // count, connections=work.connections[module] // count,
-                    uncounted=tuple(sorted(work.uncounted.get(module, ()))),
-                    params=row.params if module in told else row.params - sum(
-                        own[each] for each in module.modules() if each in rows and each is not module))
-            for module, row in rows.items()]
+    shown = {module for module, _ in rows}
+    return [replace(row, uncounted=tuple(sorted(work.uncounted.get(module, ()))),
+                    params=row.params if module in told or not row.params else row.params - sum(
+                        own[each] for each in module.modules() if each in shown and each is not module))
+            for module, row in rows]
 
 
 def _atoms(model: nn.Module) -> set[nn.Module]:
@@ -115,12 +117,21 @@ class Work(TorchDispatchMode):      # type: ignore[no-untyped-call]
         self.atoms, self.inside = atoms, [model]
         self.macs, self.connections = Counter[nn.Module](), Counter[nn.Module]()    # of the whole batch
         self.uncounted: dict[nn.Module, set[str]] = {}
+        self.told = Counter[nn.Module](), Counter[nn.Module]()      # of these, what `taken` gave
         self.batch, self.known = len(image), {id(image): image}                     # which keeps ids alive
 
     def add(self, module: nn.Module, macs: int, connections: int) -> None:
         """Count so much more per image."""
         self.macs[module] += macs * self.batch
         self.connections[module] += connections * self.batch
+
+    def taken(self, module: nn.Module) -> tuple[int, int]:
+        """Multiply-adds and connections of the module's last run, for one image."""
+        now = self.macs[module], self.connections[module]
+        last = [(count - told[module]) // self.batch for count, told in zip(now, self.told, strict=True)]
+        for told, count in zip(self.told, now, strict=True):
+            told[module] = count
+        return last[0], last[1]
 
     def __torch_dispatch__(self, func: Any, types: Iterable[type], args: tuple[Any, ...] = (),
                            kwargs: dict[str, Any] | None = None) -> Any:

@@ -1,7 +1,7 @@
 """The largest RepVGGs (B2g4, B3, B3g4) on ImageNet — Ding et al. 2021, section 4.1, and the authors' code.
 
-As published: `repvgg` over 200 passes with AutoAugment, label smoothing 0.1 and Mixup. Departs: Mixup's α, 0.2, is not
-verified.
+As published: `repvgg` over 200 passes with 5 of warm-up, AutoAugment, label smoothing 0.1 and Mixup. Departs:
+Mixup's α, 0.2, is not verified.
 """
 
 from ..run import Augment, Data, Group, Loss, Model, Optim, Preprocess, Run, Schedule, Train
@@ -17,6 +17,6 @@ def repvgg_200() -> Run:
         optim=Optim(name="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4,
                     groups=tuple(Group(names=names, weight_decay=0)
                                  for names in ("*.bias", "*.small.norm.*", "*.large.norm.*"))),
-        schedule=Schedule(name="cosine"),
+        schedule=Schedule(name="cosine", warmup_epochs=5),
         train=Train(epochs=200),
     )

@@ -14,9 +14,8 @@ def slak() -> Run:
         data=Data(batch_size=4096),
         preprocess=Preprocess(crop_pct=224 / 256, interpolation="bicubic"),
         augment=Augment(
-            # 9 of 10
-            crop="resized", scale=(0.08, 1.0), flip=0.5, policy="randaugment", policy_ops=2, policy_magnitude=27,
-            mixup=0.8, cutmix=1.0, erase=0.25),
+            crop="resized", scale=(0.08, 1.0), flip=0.5, policy="randaugment_inc", policy_ops=2, policy_magnitude=9,
+            policy_std=0.5, mixup=0.8, cutmix=1.0, erase=0.25, erase_fill="noise"),
         loss=Loss(label_smoothing=0.1),
         optim=Optim(name="adamw", lr=4e-3, momentum=0.9, rho=0.999, weight_decay=0.05, decay_bias=False),
         schedule=Schedule(name="cosine", final=1e-6 / 4e-3, warmup_epochs=20),

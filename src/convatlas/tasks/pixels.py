@@ -64,7 +64,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         "augment.padding": Refusal(_MIRRORED), "augment.padding_mode": Refusal(_MIRRORED, also=("reflect",)),
         **{f"augment.{name}": Refusal(_SHAPED) for name in (
             "short_side", "scale", "ratio", "pca_colour", "pca_from", "policy", "policy_ops", "policy_magnitude",
-            "erase", "mixup", "cutmix", "mix_prob")},
+            "policy_std", "policy_prob", "erase", "erase_fill", "mixup", "cutmix", "mix_prob")},
         "loss.name": Refusal("it is for classifying images; cross_entropy, dice, focal and tversky judge pixels",
                              also=("dice", "focal", "tversky")),
         "loss.rubbish": Refusal("it is a part of loss map, which is for classifying images"),
