@@ -201,7 +201,7 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
             size, epochs, further = TRAINED[name]
             run = kept / name
             if not (run / "report.html").is_file():
-                words = ["train", name, data, "--out", run, "--force", "--epochs", epochs, "--image-size", size,
+                words = ["train", name, data, "--recipe", convatlas.recipe_for(name).recipe, "--out", run, "--force", "--epochs", epochs, "--image-size", size,
                          "--batch-size", 64, "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine",
                          "--weight-decay", 1e-4, "--set", "augment.flip=0.5", *further]
                 subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)

@@ -18,9 +18,10 @@ def page() -> str:
     lines = [
         "# How each paper trained its network", "",
         "Written by `benchmarks/recipes_page.py` from `src/convatlas/recipes/`. `convatlas train NETWORK DATA` follows "
-        "the network's own", "recipe, `--recipe NAME` another one; any field is changed by a flag, `--set "
-        "optim.lr=0.05`, or a YAML file (`--config`);", "`convatlas recipe show NAME` prints one. The papers' batches "
-        "and passes suit a million images: for a folder of some thousand,", "`--recipe modern`.", "",
+        "the network's own", "recipe on its paper's data (on sets known by name that are like it, too), on other data "
+        "[`modern`](#modern) or, with `--weights`,", "[`finetune`](#finetune), made to fit the data as "
+        "[training.md](training.md) says. `--recipe NAME` takes that recipe as it is; any field is", "changed by a "
+        "flag, `--set optim.lr=0.05`, or a YAML file (`--config`); `convatlas recipe show NAME` prints one.", "",
         "| recipe | optimiser | rate | schedule | weight decay | batch | passes | normalisation | augmentation | "
         "besides |", "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, recipe(name)) for name in names()), "",

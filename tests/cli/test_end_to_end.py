@@ -129,7 +129,8 @@ def test_an_npz_file(inside, tmp_path):
     x, y = dice.integers(0, 80, (40, 16, 16), dtype=np.uint8), np.arange(40) % 2
     x[y == 1, :, :8] += 150
     np.savez(tmp_path / "halves.npz", x=x, y=y)
-    done = inside("train", "lecun1989_net5", tmp_path / "halves.npz", "--epochs", 5, "--out", tmp_path / "run")
+    done = inside("train", "lecun1989_net5", tmp_path / "halves.npz", "--recipe", "zipcode", "--epochs", 5, "--out",
+                  tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert float(rows(tmp_path / "run")[-1]["val_top1"]) == 1.0
 

@@ -221,7 +221,7 @@ class TestPlan:
         config = tmp_path / "c.yaml"
         config.write_text("optim: {lr: 0.2, momentum: 0.5, weight_decay: 0.1}\n")
         flags = [("model.name", "lenet5"), ("optim.momentum", 0.6), ("optim.weight_decay", 0.2), ("train.epochs", None)]
-        found = configuration.configured(flags, recipe="modern", config=config, sets=["optim.weight_decay=0.3"])
+        found, _ = configuration.configured(flags, recipe="modern", config=config, sets=["optim.weight_decay=0.3"])
         assert (found.optim.lr, found.optim.momentum, found.optim.weight_decay) == (0.2, 0.6, 0.3)
         assert (found.recipe, found.model.name, found.train.epochs) == ("modern", "lenet5", 30)
 
@@ -229,20 +229,20 @@ class TestPlan:
         config = tmp_path / "c.yaml"
         config.write_text("data: {source: usps}\nmodel: {name: lenet5}\n")
         # not its paper's
-        assert configuration.configured([], recipe="lenet5", config=None, sets=()).data.source == "digits"
-        assert configuration.configured([], recipe="lenet5", config=config, sets=()).data.source == "usps"
+        assert configuration.configured([], recipe="lenet5", config=None, sets=())[0].data.source == "digits"
+        assert configuration.configured([], recipe="lenet5", config=config, sets=())[0].data.source == "usps"
         assert configuration.configured([("data.source", "mnist")], recipe="lenet5", config=config,
-                                        sets=()).data.source == "mnist"
+                                        sets=())[0].data.source == "mnist"
 
     def test_a_configuration_names_its_recipe(self, tmp_path: Path) -> None:
         config = tmp_path / "c.yaml"
         config.write_text("recipe: zipcode\nmodel: {name: lenet5}\n")
-        assert configuration.configured([], recipe=None, config=config, sets=()).recipe == "zipcode"
-        assert configuration.configured([], recipe="modern", config=config, sets=()).recipe == "modern"
+        assert configuration.configured([], recipe=None, config=config, sets=())[0].recipe == "zipcode"
+        assert configuration.configured([], recipe="modern", config=config, sets=())[0].recipe == "modern"
 
     def test_a_network_has_its_own_recipe(self) -> None:
         assert configuration.configured([("model.name", "lenet5_modern")], recipe=None, config=None,
-                                        sets=()).recipe == "modern"
+                                        sets=())[0].recipe == "modern"
 
     def test_a_resumed_run_may_be_longer_and_elsewhere(self, tmp_path: Path) -> None:
         before = run.Run(recipe="modern")

@@ -66,7 +66,8 @@ def train(
     max_pixels: MaxPixels = None,
     recipe: Annotated[str | None, option(
         "--recipe", panel=TRAINING, metavar="NAME",
-        help="Another recipe than the network's own; [bold]convatlas recipe list[/] shows all.")] = None,
+        help="This recipe as it is; [bold]convatlas recipe list[/] shows all. Left out: on its paper's data the "
+        "network's own, on other data modern, with --weights finetune, made to fit the data.")] = None,
     config: Annotated[Path | None, option(
         "--config", "-c", panel=TRAINING, metavar="FILE",
         help="YAML with fields of a run, such as another run's config.yaml.")] = None,
@@ -108,8 +109,8 @@ def train(
         "--layer-decay", panel=TRAINING, parser=REAL, help="Each stage's rate is this times the next one's, such as "
         "0.7.")] = None,
     accumulate: Annotated[int | None, option(
-        "--accumulate", panel=SPEED, parser=WHOLE, help="Compute each batch in this many parts, for less "
-        "memory.")] = None,
+        "--accumulate", panel=SPEED, parser=WHOLE, help="Compute each batch in this many parts, for less memory; left "
+        "out: as many as memory asks for.")] = None,
     auto: Annotated[bool, switch(
         "--auto", panel=SPEED, help="Measure for some seconds which of the settings below are fastest here, and use "
         "them.")] = False,
@@ -146,13 +147,14 @@ def train(
     accept_changes: AcceptChanges = False,
 ) -> None:
     """Train a network and leave a run folder: weights, metrics, TensorBoard events, and a report to open in a browser.
-    What you leave out comes from the network's own recipe, the way its paper trained it. Stronger than the recipe is a
-    --config file, stronger than that the flags below, strongest --set. Ctrl-C stops after writing a checkpoint.
+    What you leave out comes from a recipe: on its paper's data the way the paper trained the network, on your own a
+    modern one that is made to fit the data, which is told. Stronger than the recipe is a --config file, stronger than
+    that the flags below, strongest --set. Ctrl-C stops after writing a checkpoint.
 
     [bold]Examples[/]
       convatlas train lenet5 digits
       convatlas train alexnet_owt photos/ --epochs 20 --set augment.flip=0.5
-      convatlas train resnet50 photos/ --weights resnet50-11ad3fa6.pth --recipe finetune --freeze stem,stages.0
+      convatlas train resnet50 photos/ --weights resnet50-11ad3fa6.pth --freeze stem,stages.0
       convatlas train --resume runs/2026-11-23-lenet5-digits --epochs 40
       torchrun --nproc-per-node 2 -m convatlas train lenet5 digits
     """

@@ -2,7 +2,8 @@
 
 As published: nothing. What agrees among those who fine-tune: a rate a tenth of that from nothing, ten times higher for
 the new classifier and lower from stage to stage towards the input (Howard & Ruder 2018), few passes, weaker
-augmentation than `modern`. `convatlas train resnet50 photos --weights timm/resnet50.a1_in1k --recipe finetune`.
+augmentation than `modern`. `convatlas train resnet50 photos --weights timm/resnet50.a1_in1k` takes it, fitted to the
+data (`tasks/fit.py`).
 """
 
 from ..run import Augment, Data, Group, Loss, Model, Optim, Preprocess, Run, Schedule, Train
