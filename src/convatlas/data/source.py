@@ -1,4 +1,4 @@
-"""Opens what `--data` names: our own digits, a data set known by name, a folder of images, an `.npz`, or shards."""
+"""Opens what `--data` names: data that comes along or is known by name, a folder of images, an `.npz`, or shards."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +7,7 @@ from ..errors import ConvatlasError, nearest
 from ..files import escaped
 from ..run import Data
 from .arrays import read_npz
-from .embedded import read_digits
+from .embedded import EMBEDDED, same_name
 from .image_folder import read_folder
 from .images import Files, ImageSet, Source, Subset, Tensors, UnreadableImage
 from .named import NAMED, read_named
@@ -31,8 +31,9 @@ def open_data(config: Data, *, seed: int = 0, for_eval: bool = False) -> Source:
 
 
 def _opened(config: Data, split: Split) -> Source:
-    if config.source == "digits":
-        return read_digits()
+    if config.source in EMBEDDED:
+        along = EMBEDDED[config.source]()
+        return replace(along, notes=(*along.notes, *same_name(config.source)))
     if config.source in NAMED:
         return read_named(config.source, config.data_dir, config.download, split)
     if is_stream(config.source):
@@ -45,7 +46,7 @@ def _opened(config: Data, split: Split) -> Source:
             raise ConvatlasError(f"cannot read the folder {config.source!r}: {error}") from error
     if path.suffix == ".npz":
         return read_npz(path, split)
-    names = ("digits", *NAMED)
+    names = (*EMBEDDED, *NAMED)
     what = "is neither a folder of images nor an .npz" if path.exists() else "is no folder, no .npz and no known name"
     raise ConvatlasError(
         f"data {config.source!r} {what}; known are {', '.join(names)}{nearest(config.source, names)}"

@@ -1,13 +1,13 @@
-"""Images with masks: what a network that segments is trained on, from folders or made from a seed.
+"""Images with masks: what a network that segments is trained on, from folders or along with the package.
 
 `layouts` says which files belong together, `guess` what a mask's pixels are, unless `data.masks` or a `Reading` that
 was kept does; both are told.
 """
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import Literal, Protocol
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.embedded import same_name
 from ..data.images import UnreadableImage, read_image
 from ..data.parts import Part
 from ..errors import ConvatlasError
@@ -26,6 +27,7 @@ from .instances import components
 from .layouts import KNOWN, WHOLE, Pair, left_out, listed
 from .masks import Numbers, Seen, head, survey
 from .names import named
+from .nuclei import COUNTS, NUCLEI, nuclei
 from .orientation import understood_orientation
 from .reading import IGNORED, Reading, known, read_mask, strangers, words
 from .synthetic import CELLS, cells
@@ -237,42 +239,51 @@ def decoded_as(images: Masked, how: Decoding) -> Masked:
 
 @dataclass(frozen=True)
 class Made:
-    """The synthetic cells, drawn once."""
+    """Pairs that come along, drawn or read once."""
 
+    name: str
     count: int
-    seed: int
-    name: str = CELLS
+    make: Callable[[], list[tuple[Tensor, Tensor]]]     # image uint8 (C, H, W), objects (H, W)
 
     @cached_property
-    def _drawn(self) -> list[tuple[Tensor, Tensor]]:
-        return cells(self.count, self.seed)
+    def _made(self) -> list[tuple[Tensor, Tensor]]:
+        return self.make()
 
     def __len__(self) -> int:
         return self.count
 
     def image(self, index: int) -> Tensor:
-        """uint8 (1, H, W)."""
-        return self._drawn[index][0]
+        """uint8 (C, H, W)."""
+        return self._made[index][0]
 
     def classes_of(self, index: int) -> Tensor:
         """0 and 1 (H, W)."""
-        return (self._drawn[index][1] > 0).long()
+        return (self._made[index][1] > 0).long()
 
     def instances_of(self, index: int) -> Tensor:
         """Objects (H, W)."""
-        return self._drawn[index][1]
+        return self._made[index][1]
 
     def file_of(self, index: int) -> str:
         """A name."""
-        return f"{CELLS}/{index:03d}"
+        return f"{self.name}/{index:03d}"
 
     def mask_files(self, index: int) -> tuple[Path, ...]:
         """There are none."""
         return ()
 
 
+_TEST = Made(NUCLEI, COUNTS["test"], partial(nuclei, "test"))
+ALONG = {
+    CELLS: Pairs(CELLS, ("background", "cell"), Made(CELLS, 40, partial(cells, 40, 1)),
+                 Made(CELLS, 10, partial(cells, 10, 2)), parted=True, layout="cells that are drawn"),
+    NUCLEI: Pairs(NUCLEI, ("background", "nucleus"), Made(NUCLEI, COUNTS["train"], partial(nuclei, "train")), _TEST,
+                  test=_TEST, parted=True, layout="nuclei that come along"),
+}
+
+
 def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, for_eval: bool = False) -> Pairs:
-    """The images and masks that `config.source` names: `cells`, or a folder.
+    """The images and masks that `config.source` names: those of `ALONG`, or a folder.
 
     A folder without parts of its own is split by the order of its file names: every k-th pair, k = 1 / `val_fraction`,
     is held out, so that the split is the same for every seed; with `for_eval` nothing is, `train` and `val` are all of
@@ -280,12 +291,12 @@ def open_pairs(config: Data, *, seed: int = 0, reading: Reading | None = None, f
     `reading` says, or as all masks of the training part let guess. Raises ConvatlasError for masks that are missing or
     that hold what is not known, for a guess that is not plausible, and for a folder of another layout.
     """
-    if config.source == CELLS:
-        return Pairs(CELLS, ("background", "cell"), Made(40, seed=1), Made(10, seed=2), parted=True,
-                     layout="cells that are drawn")
+    if config.source in ALONG:
+        return replace(ALONG[config.source], notes=same_name(config.source))
     root = Path(config.source).expanduser()
     if not root.is_dir():
-        raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; `{CELLS}` comes along")
+        raise ConvatlasError(f"data {config.source!r} is no folder of images and masks; {' and '.join(ALONG)} come "
+                             "along")
     try:
         found = listed(root)
     except OSError as error:

@@ -24,7 +24,7 @@ from ..run import Run
 from .task import Task
 
 #   data sets by name that are alike enough for the recipe of a paper on one of them
-ALIKE = (("digits", "mnist", "fashion-mnist", "usps"), ("cifar10", "cifar100"), ("svhn",))
+ALIKE = (("digits", "mnist", "fashion-mnist", "fashion-small", "usps"), ("cifar10", "cifar100"), ("svhn",))
 #   data of written characters, whose mirror images are other characters or none
 CHARACTERS = {"digits", "mnist", "qmnist", "emnist", "kmnist", "usps", "svhn", "omniglot"}
 

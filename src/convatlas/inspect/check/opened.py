@@ -13,8 +13,7 @@ from ...run import Data
 from ...runs.folder import CONFIG, run_of
 from ...runs.manifest import Kept, run_folder
 from ...segment.manifest import resumed as resumed_pairs
-from ...segment.pairs import Masked, Pairs, Pictures, open_pairs
-from ...segment.synthetic import CELLS
+from ...segment.pairs import ALONG, Masked, Pairs, Pictures, open_pairs
 
 WHOLE = "all"       # the part of data that has none of its own
 LEARNED = "training images of the run"
@@ -87,7 +86,7 @@ def reads_in_threads(images: ImageSet) -> bool:
 def _open(config: Data, seed: int, known: Kept | None) -> Opened:
     """`known` is the manifest of a run on this data, which says what it holds out and how it reads masks."""
     pairs, no_pairs = None, None
-    if config.source == CELLS or Path(config.source).expanduser().is_dir():
+    if config.source in ALONG or Path(config.source).expanduser().is_dir():
         try:
             pairs = open_pairs(config, seed=seed) if known is None else resumed_pairs(config, known, accept=True)
         except ConvatlasError as error:
