@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -58,6 +59,7 @@ class Records:
         with (whole_write(self._path, "choose another place with --out") as beside,
               beside.open("w", encoding="utf-8", newline="") as file):
             csv.writer(file).writerows([self._columns, *(self._text(row) for row in kept)])
+        _hush_events()
         with writing(folder / "tb", "choose another place with --out"):
             self._board: Any = SummaryWriter(str(folder / "tb"), purge_step=steps + 1 if steps else None)
 
@@ -75,18 +77,25 @@ class Records:
                 for column in self._columns]
 
     def __enter__(self) -> Self:
-        self._hook, threading.excepthook = threading.excepthook, self._raised
         return self
 
-    def _raised(self, found: threading.ExceptHookArgs) -> None:
-        """Say nothing of a disk that refuses the events: their thread hands that to `write`, which raises it here."""
-        if type(found.thread).__name__ != "_AsyncWriterThread":
-            self._hook(found)
-
     def __exit__(self, kind: object, value: object, trace: object) -> None:
-        threading.excepthook = self._hook
         with suppress(OSError):         # has been told by what failed before
             self._board.close()
+
+
+@cache
+def _hush_events() -> None:
+    """Let the thread that writes events say nothing when the disk refuses: it hands that to `Records.write`, which
+    raises it.
+    """
+    before = threading.excepthook
+
+    def raised(found: threading.ExceptHookArgs) -> None:
+        if type(found.thread).__name__ != "_AsyncWriterThread":
+            before(found)
+
+    threading.excepthook = raised
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
