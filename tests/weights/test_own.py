@@ -132,3 +132,13 @@ def test_malformed_files_have_no_card(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     with pytest.raises(ConvatlasError, match=r"model\.safetensors"):
         weights.read_card(tmp_path)
+
+
+@pytest.mark.parametrize("fields", [{"num_classes": 5}, {"num_classes": 10**9}, {"num_classes": 3, "in_chans": 3}])
+def test_a_file_that_is_not_what_it_says_of_itself(saved, fields):
+    """An edited description must not get a classifier that nobody trained, nor memory without end."""
+    _, model = saved
+    path = saved[0] / "edited.safetensors"
+    weights.save(path, model.state_dict(), registry.card("lenet5_modern", fields))
+    with pytest.raises(ConvatlasError, match=r"is not what it says of itself \(lenet5_modern with"):
+        convatlas.load(path)

@@ -14,6 +14,7 @@ from .foreign import own as own_file
 from .foreign import recognize as recognize
 from .hub import fetch as fetch
 from .hub import is_name as is_name
+from .own import check as check_own
 from .own import conventions as conventions
 from .own import find as find
 from .own import is_ours as is_ours
@@ -31,7 +32,7 @@ from .tables import peers as peers_of
 from .tables import rules as rules_of
 
 __all__ = [
-    "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "conventions", "exported",
-    "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file", "peers_of",
-    "prepared", "published", "read", "read_card", "recognise", "rules_of", "save",
+    "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "check_own", "conventions",
+    "exported", "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file",
+    "peers_of", "prepared", "published", "read", "read_card", "recognise", "rules_of", "save",
 ]

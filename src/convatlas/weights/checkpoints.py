@@ -223,6 +223,8 @@ def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) 
         return fold_structure(made) if known.peer.folded or (card and card.folded) else made
 
     def fill(model: Convnet) -> Report:
+        if card and not fields:
+            weights.check_own(opened.found, card, model.state_dict())
         return weights.load_foreign(model, opened.found, _recognized(opened, wanted, fields, model.state_dict())
                                     if card else known)
 

@@ -170,3 +170,15 @@ def of_network(found: Foreign) -> Foreign:
     """The network's tensors in one of our files, without what was fitted for its preprocessing."""
     return replace(found, tensors={name: tensor for name, tensor in found.tensors.items()
                                    if not name.startswith(FITTED)})
+
+
+def check(found: Foreign, card: Card, places: Mapping[str, Tensor]) -> None:
+    """Refuse one of our files whose tensors are not those of the network that it says it holds: other classes would be
+    scored by a classifier that nobody trained.
+    """
+    for name, place in places.items():
+        tensor = found.tensors.get(name)
+        if tensor is not None and tensor.numel() != place.numel():
+            shapes = ", not ".join("×".join(map(str, each.shape)) or "one number" for each in (tensor, place))
+            raise ConvatlasError(f"{found.where!r} is not what it says of itself ({card.model} with {card.fields}): "
+                                 f"{name} is {shapes}; fetch or write it again")
