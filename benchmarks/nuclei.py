@@ -48,7 +48,7 @@ def measured(words: list[str], data: str, work: Path) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """Of all runs."""
     lines = ["| run | parameters | epochs | trained | IoU of nuclei | Dice | mean IoU | pixel error | instance AP | "
-             "Rand error | warping |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+             "adapted Rand error | warping |", "|---|---|---|---|---|---|---|---|---|---|---|"]
     for out, r in results.items():
         lines.append(f"| `{out}` | {r['params'] / 1e6:.2f} M | {r['epochs']} | {r['training_seconds'] / 60:.0f} min | "
                      f"{r['iou']:.3f} | {r['dice']:.3f} | {r['mean_iou']:.3f} | {100 * r['pixel_error']:.2f} % | "

@@ -115,6 +115,7 @@ def test_it_is_judged_as_papers_do(run, discs, inside):
     best = max(row["val_iou"] for row in read_rows(run / "metrics.csv"))
     assert found["mean_iou"] == pytest.approx(best, abs=1e-9) and found["images"] == 3
     assert 0 < found["average_precision"] <= 1 and 0 <= found["rand_error"] < 1
+    assert 0 <= found["foreground_rand_error"] < 1
     assert 0 <= found["warping_error"] < found["pixel_error"], "borders drawn a little elsewhere are no errors of it"
     assert sum(map(sum, found["confusion"])) == 3 * 48 * 56
     assert "mean IoU" in inside("eval", run, discs).stdout

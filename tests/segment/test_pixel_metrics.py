@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from convatlas.engine.losses import per_image
 from convatlas.run import Loss
 from convatlas.segment.instances import components, instances, measured, watershed
-from convatlas.segment.metrics import instance_precision, pixel_metrics, rand_error
+from convatlas.segment.metrics import foreground_rand_error, instance_precision, pixel_metrics, rand_error
 
 DICE = np.random.default_rng(0)
 
@@ -36,13 +36,34 @@ def test_pixel_scores_are_scikit_learn_s():
     assert pixel_metrics(torch.tensor([[5, 0, 0], [0, 5, 0], [0, 0, 0]])).mean_iou == 1
 
 
+def apart():
+    """Three touching objects, and a prediction that merges two, splits the third and loses a corner."""
+    true = np.zeros((12, 14), np.int64)
+    true[1:6, 1:7], true[1:6, 7:12], true[6:11, 3:12] = 1, 2, 3
+    guess = np.where((true == 1) | (true == 2), 4, true)
+    guess[6:11, 8:], guess[1:3, 1:4] = np.where(true[6:11, 8:] == 3, 5, 0), 0
+    return true, guess
+
+
 def test_rand_error_counts_pairs_of_pixels():
-    true, guess = blobs(3)[:12, :14], blobs(8)[:12, :14]
+    true, guess = apart()
     inside = [(a, b) for a, b in zip(true.ravel(), guess.ravel(), strict=True) if a]
     pairs = [(a[0] == b[0], a[1] == b[1]) for i, a in enumerate(inside) for b in inside[:i]]
     both, real, called = (sum(map(rule, pairs)) for rule in (all, lambda pair: pair[0], lambda pair: pair[1]))
     assert both and rand_error(true, guess) == pytest.approx(1 - 2 * both / (real + called))
     assert rand_error(true, true) == pytest.approx(0)
+
+
+def test_the_challenges_rand_error_leaves_out_what_the_prediction_calls_background():
+    true, guess = apart()
+    inside = [(a, b) for a, b in zip(true.ravel(), guess.ravel(), strict=True) if a]
+    pairs = [(a[0] == b[0], a[1] == b[1] != 0) for i, a in enumerate(inside) for b in inside[:i]]
+    both, real, called = (sum(map(rule, pairs)) for rule in (all, lambda pair: pair[0], lambda pair: pair[1]))
+    precision, recall = both / called, both / real
+    assert foreground_rand_error(true, guess) == pytest.approx(1 - 2 * precision * recall / (precision + recall))
+    assert foreground_rand_error(true, guess) != pytest.approx(rand_error(true, guess), abs=1e-3)
+    assert foreground_rand_error(true, true) == 0 and foreground_rand_error(true, 0 * true) == 1
+    assert np.isnan(foreground_rand_error(0 * true, guess))
 
 
 def test_instance_precision_against_a_loop():

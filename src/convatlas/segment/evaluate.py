@@ -25,7 +25,7 @@ from ..zoo import transforms
 from .border_weights import parted
 from .instances import instances
 from .manifest import Judged
-from .metrics import PixelMetrics, instance_precision, rand_error
+from .metrics import PixelMetrics, foreground_rand_error, instance_precision, rand_error
 from .patches import WholeImages
 from .validation import PixelResult, validate
 from .warping import warping_error
@@ -42,9 +42,10 @@ class PixelEvaluation:
     objects: str                        # how objects were found
     # of objects, mean over images and thresholds 0.50, 0.55, …, 0.95 (Data Science Bowl 2018)
     average_precision: float | None
-    rand_error: float | None            # mean over the images (ISBI 2012)
+    rand_error: float | None            # mean over the images: the adapted one, as scikit-image has it
     warping_error: float | None         # likewise, of objects parted by a pixel where they touch
     part: str = "all"                   # of the data: train, val, test, or all of it
+    foreground_rand_error: float | None = None      # likewise: as the challenge of ISBI 2012 counts pairs
 
     @property
     def metrics(self) -> PixelMetrics:
@@ -64,7 +65,7 @@ def evaluate(net: Segmenter, name: str, asked: Judged, here: World, *, strict: b
     pairs, part = asked.pairs, asked.images
     if len(pairs.classes) > net.num_classes:
         raise ConvatlasError(f"{net.name} has {net.num_classes} classes, the data {len(pairs.classes)}")
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, float, float, float]] = []
 
     def each(index: int, scores: Tensor) -> None:
         if objects == "none":
@@ -73,17 +74,17 @@ def evaluate(net: Segmenter, name: str, asked: Judged, here: World, *, strict: b
         truth, guess = part.instances_of(index).numpy(), instances(share, objects)
         apart, guessed = (parted(torch.from_numpy(each)).numpy() > 0 for each in (truth, guess))
         found.append((instance_precision([truth], [guess]), rand_error(truth, guess) if truth.any() else float("nan"),
-                      warping_error(apart, guessed)))
+                      warping_error(apart, guessed), foreground_rand_error(truth, guess)))
 
     images = WholeImages(part, transforms(net), rank=here.rank, world=here.size, strict=strict)
     judged = validate(net.to(here.device), images, net.card.loss or Loss(), here, net.num_classes, watch, each=each)
     assert judged is not None
-    table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 3)).numpy()
-    precision, rand, warping = ((None, None, None) if objects == "none" else
-                                (float(np.nanmean(column)) for column in table.T))
+    table = gather(here, torch.tensor(found, dtype=torch.float64).reshape(-1, 4)).numpy()
+    precision, rand, warping, foreground = ((None, None, None, None) if objects == "none" else
+                                            (float(np.nanmean(column)) for column in table.T))
     names = net.card.classes or pairs.classes
     return PixelEvaluation(judged, (*names, *map(str, range(len(names), net.num_classes))), pairs.name, name,
-                           objects, precision, rand, warping, asked.part)
+                           objects, precision, rand, warping, asked.part, foreground)
 
 
 def figures(found: PixelEvaluation) -> dict[str, Any]:
@@ -95,7 +96,8 @@ def figures(found: PixelEvaluation) -> dict[str, Any]:
             "images_per_second": judged.images_per_second,
             **({} if found.average_precision is None
                else {"objects": found.objects, "average_precision": found.average_precision,
-                     "rand_error": found.rand_error, "warping_error": found.warping_error}),
+                     "rand_error": found.rand_error, "foreground_rand_error": found.foreground_rand_error,
+                     "warping_error": found.warping_error}),
             "classes": [{"class": name, "iou": iou, "dice": dice}
                         for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=True)],
             "confusion": judged.confusion.tolist()}

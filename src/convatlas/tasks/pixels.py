@@ -162,7 +162,9 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
         if found.average_precision is not None and found.rand_error is not None and found.warping_error is not None:
             parts += [Line("objects", f"average precision {percent(found.average_precision)} over IoU 0.50 to 0.95, by "
                                       f"{found.objects}"),
-                      Line("Rand error", f"{found.rand_error:.4f}"),
+                      Line("Rand error", f"{found.rand_error:.4f} adapted" + (
+                          "" if found.foreground_rand_error is None
+                          else f", {found.foreground_rand_error:.4f} foreground-restricted (ISBI 2012)")),
                       Line("warping error", f"{found.warping_error:.5f}")]
         rows = tuple((name, percent(iou), percent(dice), iou)
                      for name, iou, dice in zip(found.classes, s.iou, s.dice, strict=True))
