@@ -23,7 +23,8 @@ from ..run import Run
 
 SHARE = 0.75        # of what is free: a quarter may go to pictures that are kept (data.cache)
 KEPT = 6            # times the outputs of a layer table is more than any step keeps: 2.4 is the most that was found
-BORROWED = 1.25     # times what the tensors take: kernels' own memory, and what allocators keep
+#   what a step takes besides its tensors: kernels' own memory, code that is first loaded, what allocators keep
+TIMES, PLUS = 1.25, 2**28
 
 
 def within_memory(run: Run, model: Convnet, here: World, tell: Callable[[str], None], *, going: bool = False) -> Run:
@@ -57,7 +58,7 @@ def _within(run: Run, model: Convnet, here: World, tell: Callable[[str], None], 
             model.set_grad_checkpointing(before)
         # the whole batch lies there, its next one, and those that workers have ready
         batches = (2 + 2 * run.data.workers) * found.images * images // count
-        return BORROWED * (found.training - found.images) + batches
+        return TIMES * (found.training - found.images) + PLUS + batches
 
     def told(bytes_: float) -> str:
         return f"{bytes_ / 2**30:.1f} GiB"
