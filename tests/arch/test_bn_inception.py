@@ -120,3 +120,11 @@ def test_weights_start_as_in_googles_release():
             assert abs(layer.weight.std().item() / std - 0.88) < 0.02, name
     assert {(m.eps, m.momentum) for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {(1e-3, 3e-4)}
     assert model.head.classifier.bias.eq(0).all() and model.head.hidden.drop.p == 0.25
+
+
+def test_the_release_has_caffes_epsilon():
+    """And older files that name se_bn_inception keep the epsilon they were trained with."""
+    with torch.device("meta"):
+        found = {name: {m.eps for m in convatlas.create_model(name).modules() if isinstance(m, nn.BatchNorm2d)}
+                 for name in ("se_bn_inception", "se_bn_inception_v1")}
+    assert found == {"se_bn_inception": {1e-3}, "se_bn_inception_v1": {1e-5}}

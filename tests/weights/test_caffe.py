@@ -31,7 +31,7 @@ RELEASES = {
     **{f"SE-ResNeXt-{depth}": (lambda depth=depth: caffenets.se_resnet(depth, 32), False, 201,
                                f"se_resnext{depth}_32x4d_v1") for depth in (50, 101)},
     "SENet-154": (lambda: caffenets.se_resnet(154, 64), False, 201, "senet154"),
-    "SE-BN-Inception": (caffenets.se_bn_inception, False, 224, "se_bn_inception"),
+    "SE-BN-Inception": (caffenets.se_bn_inception, False, 224, "se_bn_inception_v1"),
     "voc-fcn32s": (lambda: caffenets.fcn(32), False, 39, "fcn32s_vgg16"),
     "voc-fcn16s": (lambda: caffenets.fcn(16), False, 39, "fcn16s_vgg16"),
     "voc-fcn8s": (lambda: caffenets.fcn(8), False, 39, "fcn8s_vgg16"),

@@ -6,9 +6,10 @@ Idea    Normalise every convolution's output over the batch: learning rates rise
 Mirrors Figure 5 (the appendix): one row per module, and its widths as the SE-BN-Inception release repeats them.
         se_bn_inception scales each module's maps by a gate of ratio 16 (Hu et al. 2018, Figure 2).
 Departs Figure 5 prints 1024 maps for 4e, but its widths sum to 1056. The first convolution is full, as in that release,
-        not Google's separable one (`separable_stem`). Google's BatchNorm has no γ, ours does; ε, the decay 0.9997 and
-        the initial weights are Google's. Max-pools round up; "symmetric" counts the zeros at a border into a mean as
-        Caffe does, "same" does not.
+        not Google's separable one (`separable_stem`). Google's BatchNorm has no γ, ours does; ε = 10⁻³, the decay
+        0.9997 and the initial weights are Google's, for `se_bn_inception` too; `se_bn_inception_v1` has Caffe's
+        ε = 10⁻⁵, as it was released (a network keeps its constants: files that name it were trained with them).
+        Max-pools round up; "symmetric" counts the zeros at a border into a mean as Caffe does, "same" does not.
 """
 
 from collections import OrderedDict
@@ -147,4 +148,6 @@ class BNInception:
 
 register("bn_inception", BNInception(), params=11_285_224, macs=2_032_600_064, recipe="bn_inception")
 register("se_bn_inception", BNInception(excite=Excite()),
+         params=11_931_622, macs=2_033_239_424, recipe="senet")
+register("se_bn_inception_v1", BNInception(excite=Excite(), norm_eps=1e-5),
          params=11_931_622, macs=2_033_239_424, fidelity="authors", recipe="senet")

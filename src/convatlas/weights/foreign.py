@@ -66,7 +66,7 @@ def recognize(found: Foreign, build: Build, *, ours: str | None = None, family: 
         raise ConvatlasError(_unknown(found, ours))
     for level in views(found.shapes):
         fits = [(view, best) for view in level
-                if (best := _best(found, view, list(_fitting(view.shapes(found), build, ours, family))))]
+                if (best := _best(found, view, list(_fitting(found.format, view.shapes(found), build, ours, family))))]
         if not fits and ours is not None:
             fits = [(view, [known]) for view in level
                     if (known := _under_our_names(view.shapes(found), build, ours, given))]
@@ -100,12 +100,14 @@ def _best(found: Foreign, view: View, fitting: Sequence[Recognized]) -> list[Rec
     return best
 
 
-def _fitting(theirs: tables.Shapes, build: Build, ours: str | None, family: str | None) -> Iterator[Recognized]:
+def _fitting(form: str, theirs: tables.Shapes, build: Build, ours: str | None,
+             family: str | None) -> Iterator[Recognized]:
+    """The networks that fit. Caffe's tables are for its own files: others took over its names, and other constants."""
     most = len(theirs) // 20
     unlike, built, paired = (dict[int, bool](), dict[str, tables.Shapes](),
                              dict[tuple[str, int], tuple[dict[str, str], list[str]]]())
     for kin, library in tables.every(family):
-        for peer in tables.peers(kin, library):
+        for peer in tables.peers(kin, library) if (library == "caffe") == (form == "caffe") else ():
             if peer.ours != ours if ours is not None else not _of_size(theirs, registry.variant(peer.ours).params):
                 continue
             rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)} {peer.folded}"
@@ -185,7 +187,7 @@ def _under_our_names(theirs: tables.Shapes, build: Build, ours: str, given: Mapp
 def _unnamed(found: Foreign, build: Build, ours: str, given: Mapping[str, Any], by_order: bool) -> Recognized:
     """Tensors that no table knows as those of `ours`: of another network that is known, refused, or `by_order`."""
     for view in itertools.chain.from_iterable(views(found.shapes)):
-        for other in _fitting(view.shapes(found), build, None, None):
+        for other in _fitting(found.format, view.shapes(found), build, None, None):
             raise ConvatlasError(f"{found.where} does not hold the tensors of {ours}: they are those of "
                                  f"{other.peer.library}'s {other.peer.name}, which is {other.peer.ours} here")
     whole = [level[0] for level in views(found.shapes) if not level[0].part][-1]
