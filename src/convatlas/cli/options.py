@@ -53,8 +53,8 @@ def argument(metavar: str, help: str) -> Any:
     return typer.Argument(metavar=metavar, help=help, show_default=False)
 
 
-DATA_HELP = ("What to read: [bold]digits[/] and fashion-small (come along), mnist, fashion-mnist, usps, cifar10, cifar100, svhn, "
-             "a folder with one sub-folder of images per class, or an .npz file.")
+DATA_HELP = ("What to read: [bold]digits[/] and fashion-small (come along), mnist, fashion-mnist, usps, cifar10, "
+             "cifar100, svhn, a folder with one sub-folder of images per class, or an .npz file.")
 DEVICE_HELP = "Where to compute; [bold]auto[/] takes the GPU where there is one."
 FIELD = "FIELD=VALUE"
 
