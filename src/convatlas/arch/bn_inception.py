@@ -23,6 +23,7 @@ from torch import nn
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
+    Act,
     Excite,
     Parallel,
     PoolKind,
@@ -33,6 +34,7 @@ from ..parts import (
     linear,
     truncated_normal_,
     variance_scaling_,
+    with_act,
 )
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm, ReLU as the fields say
@@ -101,6 +103,7 @@ class BNInception:
     excite: Excite | None = None
     separable_stem: bool = False
     slim_widths: bool = False
+    act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     global_pool: PoolKind = "avg"
@@ -128,8 +131,9 @@ class BNInception:
                 module = nn.Sequential(OrderedDict(paths=module, excite=self.excite.layer(cin)))
             parts[-1].append((f"inception_{row.name}", module))
         stem, *stages = (initialize(nn.Sequential(OrderedDict(layers))) for layers in parts)
-        return Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
-                                                  drop_rate=self.drop_rate, classifier=linear(variance_scaling_)))
+        head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
+                      classifier=linear(variance_scaling_))
+        return with_act(Convnet(self, stem, stages, head), self.act)
 
     def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.
