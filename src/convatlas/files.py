@@ -2,6 +2,7 @@
 folder.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -25,6 +26,7 @@ EMPTY, CLOSED = ("empty folder", "empty folders"), ("folder that cannot be read"
 LINKED = ("link to a folder", "links to folders")
 SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
 Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # a full disk, a full share of it, a file that may not grow
 LONG = 240              # bytes of a file's name, of which systems take 255, from which on none like it is longer
 
 
