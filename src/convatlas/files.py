@@ -2,6 +2,7 @@
 folder.
 """
 
+import errno
 import hashlib
 import os
 import re
@@ -26,6 +27,7 @@ LINKED = ("link to a folder", "links to folders")
 SPECIAL = ("broken link or special file", "broken links or special files")     # devices, FIFOs and the like
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 Kinds = Counter[str | tuple[str, str]]      # a suffix, or one of the above
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # a full disk, a full share of it, a file that may not grow
 LONG = 240              # bytes of a file's name, of which systems take 255, from which on none like it is longer
 
 

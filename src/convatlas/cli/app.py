@@ -1,6 +1,5 @@
 """The commands put together, how each kind of failure is reported, and which exit code it gets."""
 
-import errno
 import os
 import sys
 import traceback
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConvatlasError
+from ..files import FULL
 from ..version import __version__
 from . import console
 from .bench import bench
@@ -36,8 +36,6 @@ from .weights import weights
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich", pretty_exceptions_enable=False,
                   context_settings={"help_option_names": ["--help", "-h"]})
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # a full disk, a full share of it, a file that may not grow
 
 WORK, LOOK = "Work", "Look things up"       # the panels of `convatlas --help`
 COMMANDS = (

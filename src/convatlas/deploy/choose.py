@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .. import bounded
 from ..engine.allocator import use
 from ..errors import ConvatlasError
-from ..files import cache_dir, put
+from ..files import FULL, cache_dir, put
 from ..net.digest import weights_digest
 from ..net.layers import macs
 from ..net.model import Convnet
@@ -170,6 +170,9 @@ def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Pr
     except ConvatlasError:
         raise
     except Exception as error:      # an engine that fails on a network, in whatever way, is no candidate for it
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise ConvatlasError(f"cannot write into the temporary folder {str(work)!r}: {error.strerror}; make room "
+                                 "there, or name another one with TMPDIR") from error
         return setup_failure(name, error)
     setup, after = time.perf_counter() - began, resident()
     off = difference(model, example, found)
