@@ -16,6 +16,7 @@ from convatlas.facts.published import Fact
 from convatlas.inspect.anatomy import anatomy
 from convatlas.inspect.chains import Chain, Fork, steps
 from convatlas.inspect.diagram import draw
+from convatlas.inspect.receptive_field import receptive_field
 from convatlas.inspect.summary import summary
 from convatlas.net import registry
 from convatlas.net.layers import layer_table
@@ -148,7 +149,8 @@ def test_gates_are_products_and_shares_of_channels_are_named():
     (lambda net, x: torch.einsum("nchw,nchw->nchw", net.a(x), net.b(x)), "2 maps together by 'einsum'"),
     (lambda net, x: torch.cat([net.a(x), net.b(x)], 0), "2 maps together by 'cat'"),
     (lambda net, x: torch.fft.rfft2(net.a(x)).abs(), "calls 'abs'"),
-    (lambda net, x: (net.a(x), net.b(x)), "2 results")])
+    (lambda net, x: (net.a(x), net.b(x)), "2 results"),
+    (lambda net, x: net.a(x) if x.mean() > 0 else net.b(x), "does not run on the shape of a batch of 3×16×16 images")])
 def test_what_a_drawing_cannot_show_is_refused_in_a_sentence(how, why):
     with pytest.raises(ConvatlasError, match=why):
         anatomy(Module(how), 16)
@@ -178,3 +180,11 @@ def test_a_figure_of_a_block_is_compared_with_what_the_block_makes(monkeypatch):
     assert {(v.fact, v.verdict) for v in verdicts.check(["own"])} == {(name, "match") for name in (
         "params", "macs", "output of stages.0", "output of stages.1", "output", "receptive_field of stages.0",
         "output of stages.0.proj")}
+
+
+@pytest.mark.parametrize("layer", ["stages.0", "stages.1", "stages.2"])
+def test_receptive_fields_through_functional_joins_are_those_of_the_gradient(layer):
+    torch.manual_seed(0)
+    found = receptive_field(Own().build(), layer, count=4)
+    sides = [(found.gradient > 0).any(dim).nonzero() for dim in (1, 0)]
+    assert found.box == tuple((int(side[0]), int(side[-1])) for side in sides)

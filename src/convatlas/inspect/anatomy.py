@@ -93,7 +93,11 @@ def anatomy(model: nn.Module, image_size: int | tuple[int, int] | None = None, i
 def _foreign(model: nn.Module, size: tuple[int, int], in_chans: int) -> Anatomy:
     """The parts of any module that makes one map or vector of an image."""
     name = type(model).__name__
-    seen = _Seen(model, torch.empty(2, in_chans, *size, device="meta"), name)
+    try:
+        seen = _Seen(model, torch.empty(2, in_chans, *size, device="meta"), name)
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise ConvatlasError(f"{name} does not run on the shape of a batch of {in_chans}×{size[0]}×{size[1]} images "
+                             f"alone: {' '.join(str(error).split())}") from error
     if len(seen.root.makes) != 1:
         raise ConvatlasError(f"{name} gives {len(seen.root.makes)} results that come from the image, and a diagram "
                              "ends in one: draw the part that gives one")
