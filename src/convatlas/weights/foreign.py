@@ -105,7 +105,8 @@ def _fitting(theirs: tables.Shapes, build: Build, ours: str | None, family: str 
                              dict[tuple[str, int], tuple[dict[str, str], list[str]]]())
     for kin, library in tables.every(family):
         for peer in tables.peers(kin, library):
-            params = registry.variant(peer.ours).params     # another classifier or none allowed for; building takes long
+            # its classifier may be another; building hundreds of networks takes long
+            params = registry.variant(peer.ours).params
             if peer.ours != ours if ours is not None else not (0.3 * params <= many and few <= 1.5 * params):
                 continue
             rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)} {peer.folded}"
