@@ -116,13 +116,6 @@ def test_settings_without_effect_are_refused(changes, sentence):
     assert weights.prepared(card, {"fit": "none", "mean": (1, 2, 3)}).fitted == {}
 
 
-def test_files_of_releases_that_differ_are_told_apart_by_their_names(tmp_path):
-    """EfficientNet-PyTorch has weights of two trainings, AdvProp's with pixels from -1 to 1."""
-    peer = next(peer for peer in tables.peers("efficientnet", "efficientnet_pytorch") if peer.name == "efficientnet-b0")
-    assert [each.file for each in peer.releases] == ["efficientnet-b*", "adv-efficientnet-b*"]
-    assert {each.preprocess.mean for each in peer.releases} == {IMAGENET[0], (0.5, 0.5, 0.5)}
-
-
 def test_blue_first_is_turned_round():
     """Keras's VGG takes values to 255, blue, green, red, less a mean: the same scores come from a picture as it is."""
     theirs = convatlas.create_model("resnet20_cifar").eval()

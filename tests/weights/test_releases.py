@@ -892,3 +892,16 @@ def test_a_wide_resnet_of_the_authors_loads_from_their_checkpoint(tmp_path):
     x = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         close(ours(x), theirs(x))
+
+
+def test_releases_that_differ_are_told_apart_by_their_files_names(tmp_path):
+    """EfficientNet-PyTorch gives away two trainings, AdvProp's with pixels from -1 to 1."""
+    state = LukemelasEfficientNet(registry.build("efficientnet_b0").spec).state_dict()
+    means = {"efficientnet-b0-355c32eb.pth": (0.485, 0.456, 0.406), "adv-efficientnet-b0-b64d5a18.pth": (0.5, 0.5, 0.5)}
+    for name, mean in means.items():
+        torch.save(state, tmp_path / name)
+        assert convatlas.load(tmp_path / name, "efficientnet_b0").card.preprocess.mean == mean
+    torch.save(state, tmp_path / "mine.pth")
+    model = convatlas.load(tmp_path / "mine.pth", "efficientnet_b0")
+    assert model.card.preprocess is None
+    assert any("releases of this network differ" in note for note in model.card.provenance.report.notes)

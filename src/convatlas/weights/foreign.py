@@ -25,7 +25,7 @@ SYNONYMS = {"gamma": "weight", "kernel": "weight", "beta": "bias", "moving_mean"
             "moving_variance": "running_var"}
 BGR = ("blue", "green", "red")
 BGR_TURNED = f"it took {', '.join(BGR)}, and takes {', '.join(reversed(BGR))} here"
-LARGEST = 20_000        # tensors of a file that is looked into; resnet1202 has 7 000
+LARGEST = 8_000         # tensors of a file that is looked into; resnet1202 has 7 000
 HEADS = ("fc", "classifier", "head", "linear", "last_linear", "1")      # what a layer behind a network is called
 HEAD = 8                # tensors of layers in the classifier's place, at most
 BY_ORDER = ("paired by their order, kinds and shapes alone, which tell nothing of constants (epsilon, padding, "
@@ -103,12 +103,15 @@ def _best(found: Foreign, view: View, fitting: Sequence[Recognized]) -> list[Rec
 def _fitting(form: str, theirs: tables.Shapes, build: Build, ours: str | None,
              family: str | None) -> Iterator[Recognized]:
     """The networks that fit. Caffe's tables are for its own files: others took over its names, and other constants."""
-    most = len(theirs) // 20
+    most, sizes = len(theirs) // 20, [math.prod(shape) for shape in theirs.values()]
+    few, many = sum(sizes) - max(sizes, default=0), sum(sizes)      # numbers, without the largest tensor and with it
     unlike, built, paired = (dict[int, bool](), dict[str, tables.Shapes](),
                              dict[tuple[str, int], tuple[dict[str, str], list[str]]]())
     for kin, library in tables.every(family):
         for peer in tables.peers(kin, library) if (library == "caffe") == (form == "caffe") else ():
-            if peer.ours != ours if ours is not None else not _of_size(theirs, registry.variant(peer.ours).params):
+            # its classifier may be another; building hundreds of networks takes long
+            params = registry.variant(peer.ours).params
+            if peer.ours != ours if ours is not None else not (0.3 * params <= many and few <= 1.5 * params):
                 continue
             rules, key = tables.rules(kin, library, peer.name), f"{peer.ours} {dict(peer.fields)} {peer.folded}"
             if id(rules) not in unlike:
@@ -116,6 +119,8 @@ def _fitting(form: str, theirs: tables.Shapes, build: Build, ours: str | None,
             if unlike[id(rules)]:
                 continue
             places = built[key] = built.get(key) or _places(build, peer.ours, peer.fields, peer.folded)
+            if len(theirs) > len(places) + most + HEAD:
+                continue
             if (key, id(rules)) not in paired:      # libraries often agree
                 paired[key, id(rules)] = tables.pair(theirs, places, rules)
             pairs, left = paired[key, id(rules)]
@@ -149,14 +154,6 @@ def _with_head(known: Recognized, view: View, theirs: tables.Shapes) -> Recogniz
                    left=tuple(each for each in known.left if each not in leaves.values()),
                    num_classes=theirs[leaves["weight"]][0],
                    notes=(*known.notes, f"its classifier was replaced: {name!r} is taken for it"))
-
-
-def _of_size(theirs: tables.Shapes, params: int) -> bool:
-    """True if a network of so many parameters may have these tensors, another classifier and none allowed for: building
-    each of hundreds of networks takes long.
-    """
-    sizes = [math.prod(shape) for shape in theirs.values()]
-    return 0.3 * params <= sum(sizes) and sum(sizes) - max(sizes, default=0) <= 1.5 * params
 
 
 def _places(build: Build, name: str, fields: Mapping[str, Any], folded: bool = False) -> tables.Shapes:

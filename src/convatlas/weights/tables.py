@@ -14,16 +14,18 @@ hold networks as `convatlas.fold` leaves ours has `folded: true`.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from itertools import islice
+from random import Random
 from typing import Any
 
 from ..run import Preprocess, read_yaml
 
 LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+SOME = 40       # names that are looked at first
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -123,10 +125,19 @@ def _rules(lines: tuple[str, ...]) -> tuple[Rule, ...]:
 
 
 def strange(theirs: Shapes, table: Sequence[Rule], most: int) -> bool:
-    """True if more than `most` of the names fit no rule, whatever the network: then there is no need to build it."""
-    names = (name for name in theirs
-             if not any(rule(name if rule.tensor else name.rpartition(".")[0]) for rule in table))
-    return next(islice(names, most, None), None) is not None
+    """True if more than `most` of the names fit no rule, whatever the network: then there is no need to build it.
+
+    Where most of some names fit none, the others are not asked.
+    """
+    def unknown(names: Iterable[str]) -> Iterator[str]:
+        return (name for name in names
+                if not any(rule(name if rule.tensor else name.rpartition(".")[0]) for rule in table))
+
+    if len(theirs) > 2 * most + SOME:
+        some = Random(0).sample(list(theirs), SOME)
+        if sum(1 for _ in unknown(some)) > SOME // 2:
+            return True
+    return next(islice(unknown(theirs), most, None), None) is not None
 
 
 def _rule(line: str) -> Rule:

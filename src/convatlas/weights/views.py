@@ -55,6 +55,8 @@ def views(shapes: Shapes) -> Iterator[list[View]]:
 
 def _between(view: View, words: tuple[str, ...]) -> View:
     """Without these components, wherever they stand."""
+    if not any(word in name for name in view.names for word in words):
+        return view
     names = {name: ".".join(part for part in name.split(".") if part not in words) for name in view.names}
     taken = sorted({part for name in names for part in name.split(".") if part in words})
     if not taken or len(set(names.values())) < len(names):
