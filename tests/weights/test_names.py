@@ -68,9 +68,9 @@ def test_wrapped_names_are_known(theirs, wrap, tmp_path):
 
 
 def test_two_of_a_kind_are_not_chosen_between(theirs, tmp_path):
-    state = {f"{who}.{name}": tensor for who in ("student", "teacher") for name, tensor in theirs.state_dict().items()}
+    state = {f"{who}.{name}": tensor for who in ("left", "right") for name, tensor in theirs.state_dict().items()}
     torch.save(state, tmp_path / "x.pth")
-    with pytest.raises(ConvatlasError, match=r"holds resnet18 2 times, under 'student\.' and 'teacher\.'"):
+    with pytest.raises(ConvatlasError, match=r"holds resnet18 2 times, under 'left\.' and 'right\.'"):
         convatlas.load(tmp_path / "x.pth", "resnet18")
 
 
