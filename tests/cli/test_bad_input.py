@@ -146,4 +146,4 @@ def test_a_full_disk_behind_the_output_is_told():
         done = subprocess.run([sys.executable, "-m", "convatlas", "--version"], stdout=full, stderr=subprocess.PIPE,
                               text=True)
     assert done.returncode == 1
-    assert done.stderr == "error: cannot write 'the output': No space left on device; make room, and start again\n"
+    assert done.stderr == "error: cannot write: No space left on device; make room, and start again\n"

@@ -114,7 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         said = f"{type(error).__name__}: {' '.join(str(error).split())}"
         trace, problem, code = traceback.format_exc(), f"something unexpected went wrong ({said})", 1
         if isinstance(error, OSError) and error.errno in FULL:      # of what is said here, or of a temporary folder
-            problem = f"cannot write {error.filename or 'the output'!r}: {error.strerror}; make room, and start again"
+            where = f" {error.filename!r}" if error.filename else ""
+            problem = f"cannot write{where}: {error.strerror}; make room, and start again"
         elif not debug:
             problem += "; run again with --debug for the traceback"
     if debug:

@@ -81,7 +81,7 @@ class Shape(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Shapes, reasons and checksums: all that the pixels do not say, and the CRC-32 of each picture's."""
+    """Shapes and reasons, all that the pixels do not say, and the CRC-32 of each picture's."""
 
     shapes: tuple[Shape, ...]
     unreadable: dict[int, str]      # index -> reason
