@@ -48,8 +48,8 @@ class Shard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = Field(pattern=r"^(train|val|test)/shard-\d{6}\.tar$")
-    images: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    images: int = Field(ge=1, lt=2**31)
+    bytes: int = Field(ge=1, lt=2**53)
     sha256: str
 
 
@@ -154,8 +154,9 @@ def _part(name: str, shards: tuple[Shard, ...], places: Mapping[str, NDArray[np.
           where: str) -> Part:
     columns = [places.get(f"{name}_{field}", np.zeros(0, np.int64)) for field in FIELDS]
     part = Part(shards, *columns)
-    ends = np.repeat([shard.bytes for shard in shards], [shard.images for shard in shards])
-    fits = all(column.shape == ends.shape and column.dtype == np.int64 and (column >= 0).all() for column in columns)
+    count = sum(shard.images for shard in shards)
+    fits = all(column.shape == (count,) and column.dtype == np.int64 and (column >= 0).all() for column in columns)
+    ends = np.repeat([shard.bytes for shard in shards], [shard.images for shard in shards]) if fits else columns[0]
     if not fits or (part.offset + part.size > ends).any() or (part.label >= classes).any():
         raise ConvatlasError(f"{INDEX} and {PLACES} in {where} do not belong together (part {name!r}); write "
                              "the shards again")
