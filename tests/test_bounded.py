@@ -129,9 +129,9 @@ def npy(shape, body=b""):
 
 
 BOMBS = {
-    "zeros.npz": (lambda: zipped("a.weight.npy", npy((17_500_000,), bytes(7 * 10**7))), "claims to hold"),
+    "zeros.npz": (lambda: zipped("a.weight.npy", npy((18_750_000,), bytes(75 * 10**6))), "claims to hold"),
     "claims.npz": (lambda: zipped("a.weight.npy", npy((2**40,))), "'a.weight.npy' claims"),
-    "zeros.pth": (lambda: zipped("x/data.pkl", bytes(7 * 10**7)), "claims to hold"),
+    "zeros.pth": (lambda: zipped("x/data.pkl", bytes(75 * 10**6)), "claims to hold"),
     "many.pth": (lambda: zipped("x/data.pkl", b"\x80\x02" + b"}" * 300_000 + b"."), "more than 262,144 instructions"),
     "bytes.pth": (lambda: zipped("x/data.pkl", b"\x80\x02c__builtin__\nbytearray\nJ\xff\xff\xff\x7f\x85R."),
                   "__builtin__.bytearray"),

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import convatlas
-from convatlas import ConvatlasError
+from convatlas import ConvatlasError, weights
 from convatlas.weights import files
 
 
@@ -135,6 +135,7 @@ def test_several_files_are_read_by_their_index(tmp_path):
     found = files.read(path)
     assert {name: tensor.tolist() for name, tensor in found.tensors.items()} == {
         name: tensor.tolist() for name, tensor in STATE.items()} and "2 files" in found.notes[0]
+    assert weights.find(tmp_path) == path       # as the folder's own
     path.write_text(json.dumps({"weight_map": {"x": "../model.safetensors"}}))
     with pytest.raises(ConvatlasError, match="no file beside it"):
         files.read(path)
@@ -190,7 +191,7 @@ def test_numbers_of_eight_bits_are_named(tmp_path, kind):
 def test_shared_memory_is_taken_apart_and_strides_are_put_in_order(tmp_path):
     model = convatlas.create_model("lenet5_modern").to(memory_format=torch.channels_last)
     state = model.state_dict()
-    weights = [name for name, tensor in state.items() if tensor.ndim == 4]
+    kernels = [name for name, tensor in state.items() if tensor.ndim == 4]
     flat = torch.cat([tensor.flatten().float() for tensor in state.values()])
     views, at = {}, 0
     for name, tensor in state.items():
@@ -201,6 +202,6 @@ def test_shared_memory_is_taken_apart_and_strides_are_put_in_order(tmp_path):
     assert len({*places}) == len(places)
     torch.save(state, tmp_path / "strided.pth")
     found = files.read(tmp_path / "strided.pth").tensors
-    assert weights and all(found[name].is_contiguous() and torch.equal(found[name], state[name]) for name in weights)
+    assert kernels and all(found[name].is_contiguous() and torch.equal(found[name], state[name]) for name in kernels)
     convatlas.save(convatlas.load(tmp_path / "strided.pth", "lenet5_modern"), tmp_path / "out.safetensors")
-    assert torch.equal(load_file(tmp_path / "out.safetensors")[weights[0]], state[weights[0]])
+    assert torch.equal(load_file(tmp_path / "out.safetensors")[kernels[0]], state[kernels[0]])

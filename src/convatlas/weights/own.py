@@ -28,6 +28,7 @@ from ..runs.folder import CONFIG, WEIGHTS
 from ..version import __version__
 from .files import Foreign
 
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")      # of weights in several files
 KEY = "convatlas"
 FORMAT = 1                  # of the metadata
 FITTED = "preprocess."      # begins the names of tensors that belong to the preprocessing, not to the network
@@ -118,8 +119,9 @@ def find(source: str | Path) -> Path:
                              "convatlas.predict or convatlas.evaluate, and load the run or the weights that "
                              "it was made of")
     if path.is_dir():
-        if (path / WEIGHTS).is_file():
-            return path / WEIGHTS
+        for name in (WEIGHTS, *INDEXES):
+            if (path / name).is_file():
+                return path / name
         if (path / CONFIG).is_file():
             raise ConvatlasError(f"the run {str(path)!r} has no {WEIGHTS} yet: let it finish an epoch (convatlas train "
                                  f"--resume {path})")

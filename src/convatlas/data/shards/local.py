@@ -48,8 +48,8 @@ class Shard(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: str = Field(pattern=r"^(train|val|test)/shard-\d{6}\.tar$")
-    images: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    images: int = Field(ge=1, lt=2**31)
+    bytes: int = Field(ge=1, lt=2**53)
     sha256: str
 
 
