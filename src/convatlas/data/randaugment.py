@@ -28,7 +28,7 @@ class Draw(NamedTuple):
 
 
 class Edges(NamedTuple):
-    """How pixels are read between others, and the colour of what comes from outside, one value per channel."""
+    """Interpolation between pixels, and the colour of what comes from outside, one value per channel."""
 
     interpolation: str
     fill: tuple[int, ...]
