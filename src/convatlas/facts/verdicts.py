@@ -14,7 +14,7 @@ from torch import nn
 from ..net.fold import fold_structure
 from ..net.layers import WEIGHTED, Layer, layer_table
 from ..net.meta import blank
-from ..net.model import Convnet
+from ..net.model import Convnet, Head
 from ..net.registry import VARIANTS, Variant, change, variant
 from ..parts import LocalResponseNorm, TableConv2d
 from ..run import read_yaml
@@ -78,13 +78,15 @@ def check(names: Sequence[str] | None = None) -> list[Verdict]:
 
 def _verdicts(found: Variant, model: Convnet, facts: Sequence[Fact]) -> list[Verdict]:
     rows = layer_table(model)
-    made = {row.name: row for row in reversed(layer_table(model, containers=True))
-            } if any(fact.fact in MADE for fact in facts) else {}
+    names = {row.name for row in rows}
+    wanted = {fact.layer or "head" for fact in facts if fact.fact in MADE and fact.layer not in names
+              and (fact.layer or type(model.head) is not Head)}        # a Head makes what its last layer makes
+    whole = layer_table(model, containers=True) if wanted else []
+    made = {row.name: row for row in reversed(whole) if row.name in wanted}
 
     def computed(fact: Fact) -> Any:
-        if fact.fact in MADE and (fact.layer or "head") in made:
-            return COMPUTE[fact.fact](found, model, [made[fact.layer or "head"]])
-        return COMPUTE[fact.fact](found, model, _only(rows, fact.layer))
+        chosen = made.get(fact.layer or "head") if fact.fact in MADE else None
+        return COMPUTE[fact.fact](found, model, _only(rows, fact.layer) if chosen is None else [chosen])
 
     return [_verdict(fact, None if fact.fact in TRAINED else computed(fact)) for fact in facts]
 
