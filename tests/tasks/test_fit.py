@@ -103,6 +103,13 @@ def test_characters_are_known_by_name_or_by_their_classes(found, characters):
     assert found.characters is characters
 
 
+@pytest.mark.parametrize(("name", "groups"), [("lenet5", 0), ("resnet20_cifar", 1)])
+def test_a_classifier_without_weights_has_no_rate(name, groups):
+    run, choice = configured([("model.name", name), ("data.source", "photos"), ("model.weights", "x")], recipe=None,
+                             config=None, sets=())
+    assert len(scaled(run, choice, ICONS)[0].optim.groups) == groups
+
+
 def test_a_loss_that_the_outputs_are_made_for_stays():
     run, choice = configured([("model.name", "lenet5"), ("data.source", "photos")], recipe=None, config=None, sets=())
     assert scaled(run, choice, PHOTOS)[0].loss == recipe("lenet5").loss

@@ -7,6 +7,7 @@ import convatlas
 from convatlas import ConvatlasError
 from convatlas.engine.distributed import World
 from convatlas.run import Run
+from convatlas.runs.folder import run_of
 from convatlas.tasks import within_memory as module
 from convatlas.tasks.within_memory import within_memory
 
@@ -60,3 +61,14 @@ def test_the_rough_bound_is_above_the_prediction(name):
     with torch.device("meta"):
         net = convatlas.create_model(name)
     assert module._roughly(net, 2) > 1.2 * module.memory(net, 2).training
+
+
+@pytest.mark.slow
+def test_the_run_keeps_the_number_of_parts_and_learns_as_the_whole_does(monkeypatch, tmp_path):
+    run = convatlas.recipe("lenet5").change("data.source", "digits", "data.batch_size", 64, "train.epochs", 1)
+    whole = convatlas.train(run, out=tmp_path / "whole").outcome.best
+    monkeypatch.setattr(module, "free_bytes", lambda device: 300 * 2**20)
+    monkeypatch.setattr(module, "_roughly", lambda *_: float("inf"))
+    trained = convatlas.train(run, out=tmp_path / "parts")
+    assert run_of(tmp_path / "whole").train.accumulate == 1 and run_of(trained.folder).train.accumulate == 64
+    assert trained.outcome.best["val_loss"] == pytest.approx(whole["val_loss"], rel=1e-3)

@@ -136,7 +136,9 @@ def scaled(run: Run, choice: Choice, found: Found) -> tuple[Run, tuple[str, ...]
       proportion;
     - augmentation: pictures of at most 64 pixels are shifted by an eighth as CIFAR's usually are; characters are
       neither mirrored nor cropped, but turned, scaled and moved a little; without weights both are seen whole;
-    - loss: the network's own where that is not cross-entropy, which its outputs are made for.
+    - loss: the network's own where that is not cross-entropy, which its outputs are made for;
+    - a rate of its own for the classifier, as `finetune` has it, only where the classifier has weights (LeNet-5's
+      has fixed codes).
 
     What the user set (`choice.said`) stays, and the rest goes by it: a given batch sets the rate and the passes.
     """
@@ -174,6 +176,11 @@ def scaled(run: Run, choice: Choice, found: Found) -> tuple[Run, tuple[str, ...]
             told.append("no mirror images, for these are characters")
     elif whole:
         put({"augment.crop": "random", "augment.padding": size // 8})
+    if base.optim.groups:
+        with torch.device("meta"):
+            net = registry.build(run.model.name, run.model.fields)
+        if not list(net.get_classifier().parameters()):
+            put({"optim.groups": ()})
     own = recipe(registry.variant(run.model.name).recipe).loss
     if own.name != "cross_entropy" and not any(field.startswith("loss.") for field in choice.said):
         put({"loss": own})
