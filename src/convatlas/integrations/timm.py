@@ -61,8 +61,8 @@ def _config(made: Any) -> dict[str, Any]:
         _log.warning("the pictures of this %s are prepared by what was measured on its training images, which timm's "
                      "transforms do not know: use convatlas.transforms(model)", card.model)
     if known is None and card.foreign:
-        _log.warning("nobody knows how the pictures of this %s were prepared: timm's transforms take ImageNet's mean and "
-                     "deviation, which may be wrong", card.model)
+        _log.warning("nobody knows how the pictures of this %s were prepared: timm's transforms take ImageNet's mean "
+                     "and deviation, which may be wrong", card.model)
     usual = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD) if channels == 3 else ((0.5,) * channels,) * 2
     return {"architecture": PREFIX + card.model, "num_classes": made.num_classes if whole else 0,
             "input_size": (channels, *pair(card.spec.image_size)),
