@@ -81,7 +81,7 @@ CASES = (
     Case("filters", "inspect filters net.safetensors --out net.pdf"),
     Case("neighbours", "inspect neighbours net.safetensors photos/across/00.png --index index --among photos "
          "--out near.png"),
-    Case("runs", "runs .", TRAIN),
+    Case("runs", "runs list .", TRAIN),
     Case("plot", "runs plot new --out curves/plot.png", TRAIN),
 )
 

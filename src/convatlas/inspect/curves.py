@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..draw.markup import clipped
 from ..draw.plots import COLORS, UNITS, defaults, log_ticks
 from ..errors import ConvatlasError, nearest
-from ..files import whole_write
+from ..files import put
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,8 +82,10 @@ def save(runs: Mapping[str, Rows], path: Path, metrics: Sequence[str] = ("val_to
     if path.suffix.lower() not in FORMATS:
         raise ConvatlasError(f"--out {str(path)!r}: the ending says the format, which is one of {', '.join(FORMATS)}")
     figure = overlay(runs, metrics, x=x, smooth=smooth)
-    with whole_write(path, "choose another place with --out", parents=True) as beside, defaults():
-        figure.savefig(beside, format=path.suffix[1:].lower(), dpi=2 * UNITS)
+    content = BytesIO()         # Matplotlib's PDF ends in an AttributeError where the disk is full
+    with defaults():
+        figure.savefig(content, format=path.suffix[1:].lower(), dpi=2 * UNITS)
+    put(path, content.getvalue(), "choose another place with --out", parents=True)
 
 
 def smoothed(values: Sequence[float], share: float) -> list[float]:

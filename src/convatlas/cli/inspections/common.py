@@ -1,10 +1,11 @@
 """Common ground of `convatlas inspect`'s commands: finding the network, and writing its picture."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from ...errors import ConvatlasError
-from ...files import whole_write
+from ...files import put
 from .. import console
 from ..options import OUTPUT, argument, option
 
@@ -54,6 +55,7 @@ def target(out: Path | None, topic: str) -> Path:
 
 def save(figure: "Figure", path: Path) -> None:
     """Write the figure and say where."""
-    with whole_write(path) as beside:
-        figure.savefig(beside, format=path.suffix[1:], dpi=DPI, facecolor=figure.get_facecolor())
+    content = BytesIO()         # Matplotlib's PDF ends in an AttributeError where the disk is full
+    figure.savefig(content, format=path.suffix[1:], dpi=DPI, facecolor=figure.get_facecolor())
+    put(path, content.getvalue())
     console.plain(f"drawn: {path}", to=console.err)
