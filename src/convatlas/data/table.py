@@ -166,7 +166,7 @@ class _Text:
                 if encoding == "utf-16":
                     raise
                 text, loose = content.decode("cp1252"), True
-            head = text.partition("\n")[0]
+            head = text[:2**16].partition("\n")[0]
             del text            # the lines are decoded one by one, which takes a quarter of the memory
             sign = max(SIGNS, key=lambda each: len(next(csv.reader([head], delimiter=each), [])))
             reader = csv.reader(io.TextIOWrapper(io.BytesIO(content), "cp1252" if loose else encoding, newline=""),

@@ -69,7 +69,7 @@ class Stored:
     @property
     def wanted(self) -> int:
         """Epochs the run was asked for; 0 where its configuration cannot be read."""
-        return int(at(self.config, "train.epochs") or 0)
+        return int(_number(at(self.config, "train.epochs")))
 
     def state(self, now: float | None = None) -> str:
         """done, running?, interrupted (a checkpoint is there to go on from), failed (none is), or unreadable.
@@ -81,7 +81,7 @@ class Stored:
             return "unreadable"
         if self.epochs >= self.wanted:
             return "done"
-        pause = 60 * float(at(self.config, "train.checkpoint_minutes") or 0)
+        pause = 60 * _number(at(self.config, "train.checkpoint_minutes"))
         # Within an epoch, a checkpoint sooner than the pause after the last record was written because somebody stopped
         # it. A resumed run writes metrics.csv anew, and is the younger of the two.
         stopped = self.checkpoint > self.last.get("step", 0) and 0 <= self.saved - self.recorded < pause
@@ -118,6 +118,11 @@ def at(tree: Mapping[str, Any], path: str) -> Any:
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def _number(value: Any) -> float:
+    """A value of a configuration that may be no valid one; 0 for what is no number."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else 0
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -34,6 +34,7 @@ CAFFE = ".caffemodel"
 INDEX = ".index.json"           # of weights in several files
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
           "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool}
+MOST_DIMS = 8
 OURS = "convatlas"              # in the metadata of our own files, whose names stay as they are
 # how files begin that are called weights and are none: (bytes, what it is, what to do)
 SIGNS = (
@@ -233,7 +234,7 @@ def _network(foreign: Foreign, tree: Any) -> Foreign:
     else:
         tensors, meta, notes = wrapped.unwrapped(tree, foreign.where)
     for name, tensor in tensors.items():
-        if (tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta
+        if (tensor.ndim > MOST_DIMS or tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta
                 or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()):
             raise ConvatlasError(f"{foreign.where}: {name!r} claims the shape {_shape(tensor)}, which its bytes do not "
                                  "fill: it is refused")
