@@ -85,6 +85,7 @@ def test_characters_are_neither_mirrored_nor_cropped():
     assert run.augment.flip == 0 and run.augment.policy == "none" and run.augment.crop == "centre"
     assert any(run.augment.affine) and run.preprocess.crop_pct == 1 and run.model.fields["image_size"] == 64
     assert "no mirror images, for these are characters" in told[1]
+    assert run.model.fields["norm_momentum"] == 0.1             # the authors' 0.003 would not know these images yet
     run, choice = configured([("model.name", "resnet18"), ("data.source", "photos"), ("model.weights", "x")],
                              recipe=None, config=None, sets=())
     run, _ = scaled(run, choice, NUMBERS._replace(name="mnist_png"))
