@@ -1,5 +1,7 @@
-"""Tensors' names without what wrappers put before and between them: torch.compile, DataParallel, FSDP, trainers of
-teachers and students, whatever stands before all.
+"""Tensors' names without what stands before and between them: prefixes of any kind, DataParallel's `module`; and parts
+of them, where a network lies beside others.
+
+What trainers and compilers are known to write is seen through before (`wrapped`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,8 +10,6 @@ from dataclasses import dataclass, replace
 from .files import Foreign
 
 Shapes = Mapping[str, tuple[int, ...]]
-BETWEEN = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-AVERAGES = {"encoder_q": ("encoder_k",), "online_encoder": ("target_encoder",), "online_net": ("target_net",)}
 LEAST, DEEP = 0.2, 3        # share of all tensors in a part that is looked at; parts within parts
 
 
@@ -34,12 +34,8 @@ def views(shapes: Shapes) -> Iterator[list[View]]:
     """The tensors as they are, and ever more of their names taken off; then parts of them, side by side in a list."""
     view = View({name: name for name in shapes})
     yield [view]
-    for words in (BETWEEN, (*BETWEEN, "module")):
-        shorter = _between(view, words)
-        if shorter is not view:
-            view = shorter
-            yield [view]
-        for shorter in _shorter(view):
+    for shorten in (_shorter, _without_module, _shorter):
+        for shorter in shorten(view):
             view = shorter
             yield [view]
     parts = [view]
@@ -53,15 +49,11 @@ def views(shapes: Shapes) -> Iterator[list[View]]:
             parts = deeper
 
 
-def _between(view: View, words: tuple[str, ...]) -> View:
-    """Without these components, wherever they stand."""
-    if not any(word in name for name in view.names for word in words):
-        return view
-    names = {name: ".".join(part for part in name.split(".") if part not in words) for name in view.names}
-    taken = sorted({part for name in names for part in name.split(".") if part in words})
-    if not taken or len(set(names.values())) < len(names):
-        return view
-    return view.without(names, f"{' and '.join(map(repr, taken))} was taken out of its names")
+def _without_module(view: View) -> Iterator[View]:
+    """Without `module`, which DataParallel puts before the names of what it wraps, wherever that stands."""
+    names = {name: ".".join(part for part in name.split(".") if part != "module") for name in view.names}
+    if len(set(names.values())) == len(names) and any(name != shorter for name, shorter in names.items()):
+        yield view.without(names, "'module' was taken out of its names")
 
 
 def _shorter(view: View) -> Iterator[View]:
@@ -75,14 +67,11 @@ def _shorter(view: View) -> Iterator[View]:
 
 
 def _parts(view: View, count: int) -> list[View]:
-    """The tensors under each first component that many have; of a network and its running average the first."""
+    """The tensors under each first component that many have."""
     groups: dict[str, dict[str, str]] = {}
     for name, was in view.names.items():
         first, _, rest = name.partition(".")
         if rest:
             groups.setdefault(first, {})[rest] = was
-    averages = {average for kept in AVERAGES.keys() & groups.keys() for average in AVERAGES[kept]}
-    return [View(names, f"{view.part}{first}.", (*view.notes, f"its tensors are those under {first + '.'!r}"
-                 + (f" (not those under {', '.join(repr(o + '.') for o in sorted(averages & groups.keys()))})"
-                    if first in AVERAGES and averages & groups.keys() else "")))
-            for first, names in groups.items() if first not in averages and len(names) >= LEAST * count]
+    return [View(names, f"{view.part}{first}.", (*view.notes, f"its tensors are those under {first + '.'!r}"))
+            for first, names in groups.items() if len(names) >= LEAST * count]

@@ -21,9 +21,10 @@ AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "model
             "swa_state_dict", "teacher", "teacher_model", "teacher_state_dict")
 TRAINED = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "net_state_dict", "weights",
            "params", "module", "student", "student_model", "student_state_dict", "encoder_q", "base_encoder", "online",
-           "online_model", "online_network", "online_encoder", "online_network_state_dict", "backbone", "encoder")
+           "online_model", "online_net", "online_network", "online_encoder", "online_network_state_dict", "backbone",
+           "encoder")
 # averages that their methods throw away
-COPIES = ("encoder_k", "momentum_encoder", "key_encoder", "target_network", "target_encoder", "target",
+COPIES = ("encoder_k", "momentum_encoder", "key_encoder", "target_net", "target_network", "target_encoder", "target",
           "target_network_state_dict", "backbone_momentum")
 PREFIXES = ("module.", "model.", "net.", "backbone.", "encoder.", "network.")     # that all names may share
 ANYWHERE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|_forward_module)\.")
@@ -168,20 +169,23 @@ def _beside(key: str, group: Mapping[str, Tensor], mains: Mapping[str, object]) 
 
 def _plain(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Without wrappers in the names, counters, and single numbers that bear no layer's name."""
-    found, notes = dict(tensors), list[str]()
-    left = [name for name, tensor in found.items() if name.rpartition(".")[2] in COUNTERS or (
-        "." not in name and name not in LEAVES
-        and (tensor.numel() <= 1 or tensor.dtype == torch.uint8 or BESIDE.search(name.lower()[:64])))]
-    if left and len(left) < len(found):
-        notes.append(f"{_few(left)} beside the network's tensors, {'are' if len(left) > 1 else 'is'} left out")
-        found = {name: tensor for name, tensor in found.items() if name not in {*left}}
-    short = {ANYWHERE.sub("", name): tensor for name, tensor in found.items()}
-    if len(short) == len(found) and short.keys() != found.keys():
-        notes.append("what torch.compile and the like put into names ('_orig_mod.' …) was taken out")
-        found = short
-    while prefix := next((each for each in PREFIXES if found and all(name.startswith(each) for name in found)), None):
-        found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
-        notes.append(f"the prefix {prefix!r} was taken off every name")
+    found, notes, before = dict(tensors), list[str](), -1
+    while len(notes) > before:      # a prefix may hide counters, and counters a prefix
+        before = len(notes)
+        left = [name for name, tensor in found.items() if name.rpartition(".")[2] in COUNTERS or (
+            "." not in name and name not in LEAVES
+            and (tensor.numel() <= 1 or tensor.dtype == torch.uint8 or BESIDE.search(name.lower()[:64])))]
+        if left and len(left) < len(found):
+            notes.append(f"{_few(left)} beside the network's tensors, {'are' if len(left) > 1 else 'is'} left out")
+            found = {name: tensor for name, tensor in found.items() if name not in {*left}}
+        short = {ANYWHERE.sub("", name): tensor for name, tensor in found.items()}
+        if len(short) == len(found) and short.keys() != found.keys():
+            notes.append("what torch.compile and the like put into names ('_orig_mod.' …) was taken out")
+            found = short
+        prefix = next((each for each in PREFIXES if found and all(name.startswith(each) for name in found)), None)
+        if prefix:
+            found = {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+            notes.append(f"the prefix {prefix!r} was taken off every name")
     return found, notes
 
 
