@@ -132,7 +132,7 @@ def test_blue_first_is_turned_round():
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (here.mean, here.std))
     with torch.inference_mode():
         torch.testing.assert_close(ours((picture / 255 - mean) / std), theirs(caffe), rtol=1e-4, atol=1e-4)
-    assert {each.library for _, each in RELEASED if each.bgr} == {"keras", "pytorch-fcn"}
+    assert {each.library for _, each in RELEASED if each.bgr} == {"caffe", "keras", "pytorch-fcn"}
 
 
 def test_order_alone_is_asked_for_on_the_command_line(tmp_path, inside):

@@ -127,7 +127,7 @@ def test_what_is_wrong_is_told(tmp_path):
     with pytest.raises(ConvatlasError, match="holds no pairs"):
         (tmp_path / "b").mkdir()
         opened(tmp_path / "b")
-    with pytest.raises(ConvatlasError, match="no folder of images and masks; `cells` comes along"):
+    with pytest.raises(ConvatlasError, match="no folder of images and masks; cells and nuclei come along"):
         opened("nowhere")
     root = folder(tmp_path / "c", [some([255])] * 5)
     write(root / "masks" / "00.png", np.zeros((5, 5), np.uint8))
