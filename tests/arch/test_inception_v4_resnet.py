@@ -21,7 +21,7 @@ PEERS = [
 
 
 @pytest.mark.parametrize("library, name, ours, fields, kwargs",
-                         [PEERS[0], *(pytest.param(*row, marks=slow) for row in PEERS[1:])])
+                         [pytest.param(*row, marks=slow) for row in PEERS])
 def test_the_peer_has_our_logits(library, name, ours, fields, kwargs):
     theirs, mine = peer(library, name, kwargs), convatlas.create_model(ours, **fields).double().eval()
     for conv in (m for m in theirs.modules() if isinstance(m, nn.Conv2d)):

@@ -29,6 +29,8 @@ SMALLEST = sorted({v.family: v.name for v in sorted(registry.VARIANTS.values(), 
 SMALL = [name for name in SMALLEST if registry.VARIANTS[name].params < 1_000_000]
 LIGHT = 20_000_000      # parameters, above which a family's laws are checked by `-m slow` only
 COSTLY = dict.fromkeys(("compiled", "exported", "onnx", "memorised"), 1_500_000)        # the same for these laws
+#   and these, whose network is small and deep
+DEEP = {("densenet_40_12_cifar", "onnx"), ("densenet_40_12_cifar", "compiled")}
 
 
 @cache
@@ -163,7 +165,8 @@ def test_checkpointing_changes_nothing(name):
 
 
 @pytest.mark.parametrize(("name", "law"), [
-    pytest.param(name, law, marks=[] if registry.VARIANTS[name].params < COSTLY.get(law, LIGHT) else pytest.mark.slow)
+    pytest.param(name, law, marks=[] if registry.VARIANTS[name].params < COSTLY.get(law, LIGHT)
+                 and (name, law) not in DEEP else pytest.mark.slow)
     for name in SMALLEST for law in LAWS])
 def test_law(name, law):
     LAWS[law](name)

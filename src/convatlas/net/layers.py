@@ -56,7 +56,6 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
     atoms = _atoms(model)
     sights, work = Sights(image), Work(image, atoms, model)
     names = {module: name for name, module in model.named_modules()}
-    own = {module: params(module) for module in names}          # now: inside functional_call no parameter is trainable
     told = {m for m in model.modules() if (m in atoms or containers) and not isinstance(m, nn.Identity)}
 
     def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -73,9 +72,8 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
         found = next(tensors(output), None)
         sight = None if found is None else sights.of(found)
         rows.append((module, Layer(
-            names[module], _kind(module), () if found is None else tuple(found.shape[1:]), _kernel(module),
-            0 if any(module is other for other, _ in rows) else own[module], macs, connections,
-            None if sight is None else max(axis.size for axis in sight), sight)))
+            names[module], _kind(module), () if found is None else tuple(found.shape[1:]), _kernel(module), 0, macs,
+            connections, None if sight is None else max(axis.size for axis in sight), sight)))
 
     hooks = [hook for module in names for hook in (
         module.register_forward_pre_hook(lambda module, _: work.inside.append(module)),
@@ -91,10 +89,10 @@ def layer_table(model: nn.Module, image_size: int | tuple[int, int] | None = Non
             module.training = mode
         for hook in hooks:
             hook.remove()
-    shown = {module for module, _ in rows}
-    return [replace(row, uncounted=tuple(sorted(work.uncounted.get(module, ()))),
-                    params=row.params if module in told or not row.params else row.params - sum(
-                        own[each] for each in module.modules() if each in shown and each is not module))
+    own = {module: params(module) for module, _ in rows}        # now: in functional_call no parameter is trainable
+    left = {module: count if module in told else count - sum(
+        own[each] for each in module.modules() if each in own and each is not module) for module, count in own.items()}
+    return [replace(row, params=left.pop(module, 0), uncounted=tuple(sorted(work.uncounted.get(module, ()))))
             for module, row in rows]
 
 
