@@ -81,7 +81,6 @@ def _pytorchcv() -> dict[str, tuple[str, dict[str, Any]]]:
     cifar = {f"resnet{n}_cifar10": (f"resnet{n}_cifar", {"shortcut": "B"}) for n in (20, 56, 110, 1202)}
     first, third = {"stride_on": "1x1"}, {"stride_on": "3x3"}
     return cifar | {
-        "alexnet": ("alexnet_owt", {}),
         **{f"vgg{n}": (f"vgg{n}", {}) for n in (11, 13, 16, 19)},
         **{f"bn_vgg{n}b": (f"vgg{n}_bn", {}) for n in (11, 13, 16, 19)},
         **{f"resnet{n}": (f"resnet{n}", {}) for n in (18, 34)},
@@ -193,10 +192,8 @@ def compare(case: Case, folder: str) -> dict[str, Any]:
         expected = theirs(x)
         expected = expected if isinstance(expected, torch.Tensor) else expected[0]
         if case.source == "pytorchcv":
-            from parity import transplant
-
-            paired, mine = "running order", convatlas.create_model(case.ours, num_classes=_classes(expected), **case.fields)
-            transplant(theirs, mine.double().eval(), x)
+            paired, mine = "running order", convatlas.create_model(case.ours, num_classes=expected.shape[1], **case.fields)
+            _transplant(theirs, mine.double().eval(), x)
         else:
             mine = convatlas.create_model(case.ours, weights=theirs.state_dict(), **case.fields)
         if case.folded and mine.card.folded is None:
@@ -204,8 +201,20 @@ def compare(case: Case, folder: str) -> dict[str, Any]:
         return _difference(mine.double().eval()(x), expected) | {"paired": paired, "side": side}
 
 
-def _classes(scores: Any) -> int:
-    return int(scores.shape[1])
+def _transplant(theirs: Any, mine: Any, x: Any) -> None:
+    """Give each of our layers the tensors of the first of theirs, in the order in which they run, that is left and has
+    its shapes; a shortcut, which may run first or last, those of a shortcut.
+    """
+    from name_tables import order, shapes, sizes
+
+    left = order(theirs, x)
+    for name, tensors in order(mine, x):
+        same = [i for i, (_, other) in enumerate(left) if shapes(other) == shapes(tensors)]
+        same = same or [i for i, (_, other) in enumerate(left) if sizes(other) == sizes(tensors)]
+        chosen = next((i for i in same if ("identity" in left[i][0]) == ("shortcut" in name)), same[0])
+        for (_, ours), (_, other) in zip(tensors, left.pop(chosen)[1], strict=True):
+            ours.copy_(other.reshape(ours.shape))
+    assert not left, f"unused: {[name for name, _ in left]}"
 
 
 def _difference(scores: Any, expected: Any) -> dict[str, Any]:
