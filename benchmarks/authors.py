@@ -54,7 +54,7 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""              # of a repository: the module that is imported
     call: str = ""              # an expression in it
-    folded: bool = False        # theirs is merged, as convatlas.fold does
+    merge: str = ""             # a function in it that merges their network, as convatlas.fold does ours
 
     @property
     def id(self) -> str:
@@ -135,7 +135,7 @@ def repositories() -> Iterator[Case]:
         yield Case("RepVGG", size, f"repvgg_{size.lower()}", file="repvgg.py", call=f"create_RepVGG_{size}()")
     for size in ("A0", "B1g4"):
         yield Case("RepVGG", f"{size}-deploy", f"repvgg_{size.lower()}", file="repvgg.py",
-                   call=f"create_RepVGG_{size}(deploy=True)", folded=True)
+                   call=f"create_RepVGG_{size}()", merge="repvgg_model_convert")
     for size in ("31B", "31L", "XL"):
         yield Case("RepLKNet-pytorch", f"RepLKNet{'-' if size == 'XL' else ''}{size}",
                    f"replknet_{size.lower()}", file="replknet.py", call=f"create_RepLKNet{size}()")
@@ -179,13 +179,15 @@ def compare(case: Case, folder: str) -> dict[str, Any]:
 
     import convatlas
 
-    sys.path.insert(0, str(ROOT / "tests"))
     warnings.filterwarnings("ignore")
     torch.manual_seed(0)
     if case.source == "keras":
         return _compare_keras(case)
-    side = _side(case)
-    theirs = _randomized(_built(case, folder), side).double()       # numbers that float32 holds, as files do
+    side, place = _side(case), Path(folder)
+    theirs = _randomized(_built(case, place), side)
+    if case.merge:
+        theirs = vars(_imported(place, case.file))[case.merge](theirs)
+    theirs = theirs.double()        # numbers that float32 holds, as files do
     x = torch.randn(2, 3, side, side, dtype=torch.float64)
     paired = "names"
     with torch.inference_mode():
@@ -196,8 +198,6 @@ def compare(case: Case, folder: str) -> dict[str, Any]:
             _transplant(theirs, mine.double().eval(), x)
         else:
             mine = convatlas.create_model(case.ours, weights=theirs.state_dict(), **case.fields)
-        if case.folded and mine.card.folded is None:
-            mine = convatlas.fold(mine)
         return _difference(mine.double().eval()(x), expected) | {"paired": paired, "side": side}
 
 
@@ -235,11 +235,11 @@ def _side(case: Case) -> int:
     return wanted if not case.ours.startswith("convnext_isotropic") else convatlas.create_model(case.ours).image_size[0]
 
 
-def _built(case: Case, folder: str) -> Any:
+def _built(case: Case, folder: Path) -> Any:
     """Their network."""
     name, kwargs = case.name, dict(case.kwargs)
     if case.file:
-        return eval(case.call, vars(_imported(Path(folder), case.file)))
+        return eval(case.call, vars(_imported(folder, case.file)))
     if case.source == "timm":
         import timm
 
