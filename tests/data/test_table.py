@@ -9,6 +9,7 @@ from PIL import Image
 
 from convatlas import ConvatlasError
 from convatlas.data import open_data
+from convatlas.data.table import read_table
 from convatlas.run import Data
 
 
@@ -174,3 +175,9 @@ def test_two_tables_that_may_be_meant_are_refused(tmp_path):
         (tmp_path / name).write_text("file,label\n1.png,a\n2.png,b\n")
     with pytest.raises(ConvatlasError, match=r"several tables name the images in .*a\.csv and b\.csv; rename"):
         opened(tmp_path)
+
+
+def test_a_line_that_is_no_table_s_is_refused(tmp_path):
+    (tmp_path / "labels.csv").write_text("a," * 2**20)
+    with pytest.raises(ConvatlasError, match="a line of more than 1024 KiB"):
+        read_table(tmp_path / "labels.csv")

@@ -30,6 +30,7 @@ from .parts import BESIDE, Part, part_of
 TABLE = "labels.csv"
 SIGNS = ",;\t|"         # that separate columns
 LARGEST = 1 << 29       # bytes of a table
+LINE = 2**20            # bytes of a line: 20 000 classes in the header take a fifth of it
 
 # names of columns in small letters, without blanks and signs; of several that are there, the first here is taken
 FILE = ("file", "filename", "filepath", "path", "filenames", "files", "image", "imagepath", "imagefile", "imagename",
@@ -159,6 +160,8 @@ class _Text:
             if not regular(path) or path.stat().st_size > LARGEST:
                 raise ConvatlasError(f"there is no table {str(path)!r}, or none of at most {LARGEST >> 20} MB")
             content = path.read_bytes()
+            if any(len(line) > LINE for line in io.BytesIO(content)):
+                raise ConvatlasError(f"{str(path)!r} is no table: it has a line of more than {LINE >> 10} KiB")
             encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
             try:
                 text, loose = content.decode(encoding), False

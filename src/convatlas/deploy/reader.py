@@ -270,7 +270,7 @@ def _sound(about: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "loss", isinstance(loss["name"], str)
     yield "input.channels", about["example"][1] == channels
     yield "input.fit", isinstance(given["fit"], str)
-    yield "input.interpolation", isinstance(given["interpolation"], str)
+    yield "input.interpolation", given["interpolation"] in ("nearest", "bilinear", "bicubic")
     yield "input.range", span is None or _numbers(span, 2)
     for name in ("size", "resize"):
         yield f"input.{name}", _numbers(given[name], 2, 1, 2**14, int)

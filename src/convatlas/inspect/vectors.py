@@ -172,7 +172,7 @@ class Index:
             about["width"], about["number"] = int(about["width"]), int(about["number"])
             if not (1 <= about["width"] < 2**24 and 0 <= about["number"] < 2**53):
                 raise ValueError(f"width {about['width']}, number {about['number']}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:      # int(inf) overflows
             raise ConvatlasError(f"--index {str(self.folder)!r}: {ABOUT} cannot be read ({error}); remove the "
                                  "folder") from error
         check_format(about.get("format"), FORMAT, f"--index {str(self.folder)!r}")

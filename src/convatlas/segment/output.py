@@ -53,8 +53,8 @@ class Journal:
         first, *rest = _whole(self._text() if text is None else text)
         try:
             self.tile = int(bounded.parse_json(first)[TILE])
-            self.done = {(str(image), int(band)) for image, band in map(json.loads, rest)}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self.done = {(str(image), int(band)) for image, band in map(bounded.parse_json, rest)}
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise self._damaged(error) from error
 
     def _text(self) -> str:
