@@ -54,6 +54,7 @@ class Case:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     file: str = ""              # of a repository: the module that is imported
     call: str = ""              # an expression in it
+    bgr: bool = False           # theirs takes blue first; ours is turned round when it is loaded
     merge: str = ""             # a function in it that merges their network, as convatlas.fold does ours
 
     @property
@@ -71,7 +72,7 @@ def packages() -> Iterator[Case]:
     for family, library in tables.every():
         if library in PACKAGES:
             for peer in tables.peers(family, library):
-                yield Case(library, peer.name, peer.ours, peer.fields, peer.kwargs)
+                yield Case(library, peer.name, peer.ours, peer.fields, peer.kwargs, bgr=peer.bgr)
     for theirs, (ours, fields) in _pytorchcv().items():
         yield Case("pytorchcv", theirs, ours, fields)
 
@@ -92,19 +93,7 @@ def _pytorchcv() -> dict[str, tuple[str, dict[str, Any]]]:
         "senet154": ("senet154", {}),
         "resnext50_32x4d": ("resnext50_32x4d", {}), "resnext101_32x4d": ("resnext101_32x4d", {}),
         "resnext101_64x4d": ("resnext101_64x4d", {}), "resnext29_16x64d_cifar10": ("resnext29_16x64d_cifar", {}),
-        **{f"preresnet{n}": (f"preact_resnet{n}", {}) for n in (18, 34)},
-        **{f"preresnet{n}b": (f"preact_resnet{n}", {}) for n in (50, 101, 152, 200)},
-        "preresnet110_cifar10": ("preact_resnet110_cifar", {}), "preresnet164bn_cifar10": ("preact_resnet164_cifar", {}),
-        "preresnet1001_cifar10": ("preact_resnet1001_cifar", {}),
-        "sepreresnet110_cifar10": ("se_preact_resnet110_cifar", {}),
-        "sepreresnet164bn_cifar10": ("se_preact_resnet164_cifar", {}),
         **{f"densenet{n}": (f"densenet{n}", {}) for n in (121, 161, 169, 201)},
-        "densenet40_k12_cifar10": ("densenet_40_12_cifar", {"stem_channels": 24}),
-        "densenet100_k12_cifar10": ("densenet_100_12_cifar", {"stem_channels": 24}),
-        "densenet100_k24_cifar10": ("densenet_100_24_cifar", {"stem_channels": 48}),
-        "densenet100_k12_bc_cifar10": ("densenet_bc_100_12_cifar", {}),
-        "densenet190_k40_bc_cifar10": ("densenet_bc_190_40_cifar", {}),
-        "densenet250_k24_bc_cifar10": ("densenet_bc_250_24_cifar", {}),
         **{f"wrn{n}_cifar10": (f"wide_resnet{n}_cifar", {}) for n in ("16_10", "28_10", "40_8")},
         "wrn50_2": ("wide_resnet50_2", {}),
         "mobilenet_w1": ("mobilenet_v1", {"norm_eps": 1e-5}), "mobilenet_w3d4": ("mobilenet_v1_075", {"norm_eps": 1e-5}),
@@ -307,7 +296,8 @@ def _compare_keras(case: Case) -> dict[str, Any]:
         mine = convatlas.create_model(case.ours, weights=Path(folder) / f"{case.name}.h5", **case.fields)
         pictures, expected = (torch.from_numpy(np.load(Path(folder) / f"{name}.npy")) for name in ("images", "scores"))
     with torch.inference_mode():
-        scores = mine.double().eval()(pictures.permute(0, 3, 1, 2).contiguous())
+        pictures = pictures.permute(0, 3, 1, 2)
+        scores = mine.double().eval()((pictures.flip(1) if case.bgr else pictures).contiguous())
         return _difference(scores, expected) | {"paired": "names", "side": side}
 
 
