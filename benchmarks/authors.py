@@ -251,10 +251,8 @@ def _built(case: Case, folder: Path) -> Any:
 
 def _imported(folder: Path, file: str) -> Any:
     """A module of a repository, with its folder and that of the file in the way of imports."""
-    path = folder / file
-    sys.path[:0] = [str(folder), str(path.parent)]
-    package = ".".join(Path(file).with_suffix("").parts)
-    return importlib.import_module(package if (path.parent / "__init__.py").is_file() or "/" in file else path.stem)
+    sys.path[:0] = [str(folder), str((folder / file).parent)]
+    return importlib.import_module(".".join(Path(file).with_suffix("").parts))
 
 
 def _randomized(model: Any, side: int) -> Any:
