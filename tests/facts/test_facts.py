@@ -1,5 +1,8 @@
 """The published figures: complete, well formed, and checked by something that can fail."""
 
+import subprocess
+import sys
+
 import pytest
 
 from convatlas import arch, facts
@@ -58,3 +61,10 @@ def test_rounding_is_to_the_digits_printed(printed, computed, digits, agree):
 def test_training_figures_are_named_as_such():
     found = {v.fact for v in facts.check(["lenet5"]) if v.verdict == "not reproduced here"}
     assert found == {"test_error_pct"}
+
+
+def test_facts_know_the_networks_by_themselves():
+    """In a process that has imported nothing else; without them every figure would be one of a network not built."""
+    code = "from convatlas import facts; print({v.verdict for v in facts.check(['lenet1']) if v.computed is not None})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'match'}"

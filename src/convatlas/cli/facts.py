@@ -42,7 +42,6 @@ def facts(
       convatlas facts --errata
     """
     with console.loading():
-        from .. import arch as arch  # registers every network
         from ..facts import check as compare
         from ..facts import errata as known
 

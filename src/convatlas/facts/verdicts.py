@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from .. import arch as arch  # registers the networks
 from ..net.fold import fold_structure
 from ..net.layers import WEIGHTED, Layer, layer_table
 from ..net.meta import blank
