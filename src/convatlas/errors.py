@@ -13,6 +13,10 @@ class ConvatlasError(Exception):
     exit_code = 2
 
 
+class DivergedError(ConvatlasError):
+    """A loss or a weight that is not finite any more: training stopped."""
+
+
 def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     """The end of an error sentence: `; did you mean 'lenet5' or 'alexnet'?`, or the empty string where nothing is near.
     """

@@ -28,6 +28,7 @@ from .options import COMMON, Debug
 from .predict import predict
 from .publish import publish
 from .recipe import recipe
+from .reproduce import reproduce
 from .runs import runs
 from .segment import segment
 from .shard import shard
@@ -46,6 +47,7 @@ COMMANDS = (
     ("deploy", deploy, WORK, "Write a network as a folder that answers as fast as this machine allows."),
     ("export", export, WORK, "Write a network as a file for other programs: ONNX, torch.export, OpenVINO, ExecuTorch."),
     ("publish", publish, WORK, "Write a trained network as a folder for a hub of models."),
+    ("reproduce", reproduce, WORK, "Run an experiment of the papers again, with intervals and a verdict."),
     ("bench", bench, WORK, "Measure how fast a network answers, beside its peers."),
     ("list", list_models, LOOK, "List the networks."),
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from ..errors import ConvatlasError
+from ..errors import DivergedError
 from . import checkpoint
 from .checkpoint import Progress, Saved
 from .distributed import agree, local, share_buffers
@@ -94,9 +94,9 @@ class Session:
         return Outcome(progress.epoch, int(best.get("epoch", 0)), best, interrupted, progress.seconds, skipped)
 
 
-def diverged(what: str, epoch: int, step: int, steps: int, lr: float) -> ConvatlasError:
+def diverged(what: str, epoch: int, step: int, steps: int, lr: float) -> DivergedError:
     """The error for a loss or weight that is not finite, with what helps; `epoch` is counted from 0, `step` from 1."""
-    return ConvatlasError(
+    return DivergedError(
         f"{what} is not a finite number in epoch {epoch + 1}, step {step} of {steps}, at learning rate {lr:.3g}; "
         "lower --lr, lengthen schedule.warmup_epochs, set optim.clip_grad or --set train.on_nan=skip "
         "(checkpoints from before are kept)"

@@ -1,8 +1,9 @@
 """Statistics of accuracies: confidence intervals, and tests of a difference between two networks. Imports no torch."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 
 EXACT = 25          # disagreements below which McNemar's test counts instead of approximating
 
@@ -21,6 +22,19 @@ def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, flo
     half = math.sqrt(share * (1 - share) * spread + spread * spread / 4) / (1 + spread)
     low = middle - half if right else 0.0           # exactly, where rounding would leave a trace
     return low, middle + half if right < count else 1.0
+
+
+def paired(effects: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """The mean of paired differences, and the bounds of its Student t interval (Gosset 1908); one difference, or one
+    that is not finite, tells nothing: bounds are infinite.
+    """
+    from scipy.stats import t
+
+    mean = sum(effects) / len(effects)
+    if len(effects) < 2 or not math.isfinite(mean):
+        return mean, -math.inf, math.inf
+    half = float(t.ppf((1 + confidence) / 2, len(effects) - 1)) * stdev(effects) / math.sqrt(len(effects))
+    return mean, mean - half, mean + half
 
 
 @dataclass(frozen=True)

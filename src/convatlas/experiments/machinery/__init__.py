@@ -1,0 +1,1 @@
+"""What all experiments share: plans as values, their conduct, verdicts, pictures and pages."""

@@ -1,0 +1,123 @@
+"""What an experiment leaves: results.json, its picture, and a page to open in a browser; one page that shows all."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import ChoiceLoader, FileSystemLoader
+from markupsafe import Markup
+
+from ... import bounded
+from ...deploy.machine import about as machine_of
+from ...draw.plots import svg
+from ...errors import ConvatlasError
+from ...files import check_format, put
+from ...inspect.report import environment
+from .conduct import Conducted
+from .pictures import intervals, picture_file
+from .plan import Experiment, Protocol, Results, Size, digest
+from .verdict import Verdict, judge
+
+FORMAT = 1
+RESULTS, PICTURE, REPORT = "results.json", "picture.svg", "report.html"
+SHOWN = 90          # characters of a changed field's value on the page
+
+
+def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Protocol, size: Size,
+          conducted: Conducted) -> tuple[Verdict, ...]:
+    """Write results.json, the picture and the page into `out`; returns the verdicts. `said` is the protocol in words.
+    """
+    verdicts = judge(experiment.claims, conducted.results.paired)
+    stored = {
+        "format": FORMAT, "experiment": name, "title": experiment.title, "paper": experiment.paper, "size": size,
+        "protocol": protocol.plain(), "digest": digest(protocol, experiment.claims),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "tuning": {arm: {"chosen": each.chosen, "errors": {f"{rate:g}": list(errors)
+                                                           for rate, errors in each.errors.items()}}
+                   for arm, each in conducted.tuning.items()},
+        "figures": {str(seed): by_arm for seed, by_arm in conducted.results.figures.items()},
+        "rows": {str(seed): {arm: columns(rows) for arm, rows in by_arm.items()}
+                 for seed, by_arm in conducted.results.rows.items()},
+        "cpu_minutes": round(conducted.cpu / 60, 2),
+        "machine": machine_of(("convatlas", "torch")),
+    }
+    put(out / RESULTS, json.dumps(stored, separators=(",", ":")) + "\n", "name another folder with --out", parents=True)
+    drawn = experiment.picture(conducted.results)
+    put(out / PICTURE, picture_file(drawn, "svg"))
+    put(out / REPORT, page(name, said, experiment, protocol, stored, verdicts, svg(drawn, "picture", experiment.title)))
+    return verdicts
+
+
+def columns(rows: Sequence[Mapping[str, float]]) -> dict[str, list[float]]:
+    """Rows as columns, to five digits."""
+    return {name: [float(f"{row.get(name, float('nan')):.5g}") for row in rows] for name in (rows[0] if rows else ())}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The stored results of an experiment; ConvatlasError where they cannot be read or are of a newer format."""
+    try:
+        stored: dict[str, Any] = json.loads(bounded.text(path))
+    except (OSError, ValueError) as error:
+        raise ConvatlasError(f"{str(path)!r} cannot be read as results of an experiment: {error}") from error
+    check_format(stored.get("format"), FORMAT, str(path))
+    return stored
+
+
+def results_of(stored: Mapping[str, Any]) -> Results:
+    """The results that a file holds."""
+    rows = {int(seed): {arm: [dict(zip(each, values, strict=True)) for values in zip(*each.values(), strict=True)]
+                        for arm, each in by_arm.items()}
+            for seed, by_arm in stored["rows"].items()}
+    return Results(tuple(stored["protocol"]["arms"]),
+                   {int(seed): by_arm for seed, by_arm in stored["figures"].items()}, rows)
+
+
+def page(name: str, said: str, experiment: Experiment, protocol: Protocol, stored: Mapping[str, Any],
+         verdicts: Sequence[Verdict], picture: str) -> str:
+    """The page of one experiment."""
+    results = results_of(stored)
+    figures = dict.fromkeys(figure for by_arm in results.paired for each in by_arm.values() for figure in each)
+    table = [(arm, _changes(protocol, arm), [_spread(results.of(arm, figure)) for figure in figures])
+             for arm in results.arms]
+    return _render("experiment", {
+        "name": name, "title": experiment.title, "paper": experiment.paper, "said": said.split("\n\n"),
+        "verdicts": verdicts, "intervals": Markup(svg(intervals(verdicts), "intervals", "effects and intervals")),
+        "picture": Markup(picture), "figures": list(figures), "table": table, "stored": stored,
+        "tuning": stored["tuning"], "images": stored["protocol"]["images"], "seeds": len(results.paired),
+        "flag": "" if stored["size"] == "standard" else f"--{stored['size']}",
+    })
+
+
+def overview(out: Path, found: Sequence[Mapping[str, Any]]) -> Path:
+    """One page that shows all results in `found`, each in the folder of its name below `out`."""
+    pictures = {each["experiment"]: (out / each["experiment"] / PICTURE).is_file() for each in found}
+    return put(out / "index.html", _render("overview", {"found": found, "pictures": pictures, "picture": PICTURE,
+                                                        "report": REPORT}))
+
+
+def _render(template: str, values: Mapping[str, Any]) -> str:
+    pages = environment()
+    assert pages.loader is not None
+    pages.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), pages.loader])
+    return pages.get_template(f"{template}.html.j2").render(values)
+
+
+def _changes(protocol: Protocol, name: str) -> list[str]:
+    arm = next(each for each in protocol.arms if each.name == name)
+    pairs = [(f"{field}.{key}", inner) for field, value in arm.changes.items() if field == "model.fields"
+             for key, inner in value.items()]
+    pairs += [(field, value) for field, value in arm.changes.items() if field != "model.fields"]
+    return [f"{field} = {_short(value)}" for field, value in pairs]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The mean and, of several, the least and the most."""
+    mean = sum(values) / len(values)
+    return f"{mean:.4g}" if min(values) == max(values) else f"{mean:.4g} ({min(values):.4g}–{max(values):.4g})"
