@@ -3,7 +3,7 @@
 The paper trains five networks on 480 drawings of digits by its author, 320 to learn from and 160 to be judged by, of
 16×16 pixels: a single layer (2 570 free weights), one hidden layer of twelve units (3 214), local connections (1 226),
 weights shared in the first layer (1 132), and in both (1 060). They get 80, 87, 88.5, 94 and 98.4 % right, while they
-learn the training drawings without a fault: knowledge of the task, put in as shared weights, is worth more than freedom.
+learn the training drawings without a fault: knowledge of the task, put in as shared weights, outweighs freedom.
 
 The drawings were never published, so the order is the claim and no percentage is. Here 320 and 160 of the embedded
 digits, stratified over the classes, the same for every seed, brought from 8×8 to the networks' 16×16 pixels, from −1 to
