@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
@@ -10,8 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from ...runs.folder import METRICS, check_resume
 from .plan import TUNING, Experiment, Images, Protocol, Results
 from .trial import Arm, Figures, Rows, Trial, by_chance, final
 
+POSIX = os.name == "posix"
 TUNED = 0.2                 # share of the training images that rates are judged on
 NOTE = "images.json"        # beside the archives: which images they hold
 DONE = "figures.json"       # of a trial, written last
@@ -245,7 +248,7 @@ def _doing(pool: Executor | None, tasks: Sequence[Task]) -> Iterator[tuple[Task,
         for task in tasks:
             yield task, _done(task)
         return
-    waiting: dict[Future[Done], Task] = {pool.submit(_done, task): task for task in tasks}
+    waiting: dict[Future[Done], Task] = {pool.submit(_heeded, task): task for task in tasks}
     while waiting:
         for future in wait(waiting, return_when="FIRST_COMPLETED").done:
             yield waiting.pop(future), future.result()
@@ -318,19 +321,35 @@ def _pool(workers: int) -> Iterator[Executor | None]:
             torch.set_num_threads(threads)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), partial(_begin, os.getpid()))
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)       # which processes that begin now inherit
+    pool.submit(int)
+    signal.signal(signal.SIGINT, heard)
     try:
         yield pool
     except (KeyboardInterrupt, InterruptedTrialError):
+        for worker in active_children() if POSIX else ():
+            os.kill(worker.pid or 0, signal.SIGINT)     # each writes a checkpoint and ends
         pool.shutdown(wait=True, cancel_futures=True)
         raise KeyboardInterrupt from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(parent: int) -> None:
-    """A worker's beginning: one thread, and an end when its parent has ended."""
-    from threading import Thread
+def _heeded(task: Task) -> Done:
+    """Do a trial in a worker, which heeds Ctrl-C while it lasts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return _done(task)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+
+def _begin(parent: int) -> None:
+    """A worker's beginning: one thread, Ctrl-C from its parent only (a second one would stop a trial at once), and an
+    end when its parent has ended.
+    """
+    if POSIX:
+        os.setpgrp()
     torch.set_num_threads(1)
 
     def watch() -> None:
