@@ -104,8 +104,7 @@ def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
 
 def _verdict(fact: Fact, computed: Any,
              otherwise: Literal["not built here", "not reproduced here"] = "not reproduced here") -> Verdict:
-    label = fact.fact + (f" of {fact.layer}" if fact.layer else "")
-    label += "".join(f", {field}={value}" for field, value in fact.fields.items())
+    label = fact.label
     note = "; ".join(text for text in (fact.protocol, fact.note) if text)
     if computed is None:
         return Verdict(fact.variant, label, fact.value, None, fact.source, otherwise, note)
