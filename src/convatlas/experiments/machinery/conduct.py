@@ -6,15 +6,16 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,6 +87,13 @@ class Conducted:
     results: Results
     tuning: Mapping[str, Tuning]
     cpu: float                          # seconds of the processor, all trials together
+
+
+class Pool(NamedTuple):
+    """Processes, and their number."""
+
+    executor: ProcessPoolExecutor
+    count: int
 
 
 Tell = Callable[[str], None]
@@ -226,7 +234,7 @@ def _chosen(protocol: Protocol, tasks: Sequence[Task], done: Sequence[Done]) -> 
     return tuning
 
 
-def _all(pool: Executor | None, tasks: Sequence[Task], what: str, tell: Tell) -> list[Done]:
+def _all(pool: Pool | None, tasks: Sequence[Task], what: str, tell: Tell) -> list[Done]:
     """Do the tasks that are not done yet, and say how far it is."""
     known = {task.key: found for task in tasks if (found := _known(task)) is not None}
     open_ = [task for task in tasks if task.key not in known]
@@ -243,13 +251,18 @@ def _all(pool: Executor | None, tasks: Sequence[Task], what: str, tell: Tell) ->
     return [known[task.key] for task in tasks]
 
 
-def _doing(pool: Executor | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Done]]:
+def _doing(pool: Pool | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Done]]:
     if pool is None:
         for task in tasks:
             yield task, _done(task)
         return
-    waiting: dict[Future[Done], Task] = {pool.submit(_heeded, task): task for task in tasks}
-    while waiting:
+    coming = iter(tasks)
+    waiting: dict[Future[Done], Task] = {}
+    while True:
+        for task in islice(coming, pool.count - len(waiting)):      # no more, for what a pool has taken it does
+            waiting[pool.executor.submit(_heeded, task)] = task
+        if not waiting:
+            return
         for future in wait(waiting, return_when="FIRST_COMPLETED").done:
             yield waiting.pop(future), future.result()
 
@@ -310,7 +323,7 @@ def _same(task: Task) -> bool:
 # -- processes -------------------------------------------------------------------------------------------------------
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Executor | None]:
+def _pool(workers: int) -> Iterator[Pool | None]:
     """Processes that compute on one thread each; None: this one does."""
     if not workers:
         threads = torch.get_num_threads()
@@ -325,7 +338,7 @@ def _pool(workers: int) -> Iterator[Executor | None]:
     pool.submit(int)
     signal.signal(signal.SIGINT, heard)
     try:
-        yield pool
+        yield Pool(pool, workers)
     except (KeyboardInterrupt, InterruptedTrialError):
         for worker in active_children() if POSIX else ():
             os.kill(worker.pid or 0, signal.SIGINT)     # each writes a checkpoint and ends
