@@ -79,7 +79,12 @@ def without(word: str, run: Run) -> Arm:
               for field, value in PARTS[word].items() if field in spec}
     if all(spec[field] == value for field, value in fields.items()):
         raise ConvatlasError(f"--without {word}: {run.model.name} has none of it")
-    return Arm(f"without {word}", {"model.fields": fields})
+    arm = Arm(f"without {word}", {"model.fields": fields})
+    try:
+        _fields(_applied(arm, run))
+    except ConvatlasError as error:
+        raise ConvatlasError(f"--without {word}: {run.model.name} cannot be without it ({error})") from error
+    return arm
 
 
 def changed(text: str, run: Run) -> Arm:

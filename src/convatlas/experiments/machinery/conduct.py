@@ -93,7 +93,7 @@ class Pool(NamedTuple):
     """Processes, and their number."""
 
     executor: ProcessPoolExecutor
-    count: int
+    processes: int
 
 
 Tell = Callable[[str], None]
@@ -259,7 +259,7 @@ def _doing(pool: Pool | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Don
     coming = iter(tasks)
     waiting: dict[Future[Done], Task] = {}
     while True:
-        for task in islice(coming, pool.count - len(waiting)):      # no more, for what a pool has taken it does
+        for task in islice(coming, pool.processes - len(waiting)):      # no more, for what a pool has taken it does
             waiting[pool.executor.submit(_heeded, task)] = task
         if not waiting:
             return
