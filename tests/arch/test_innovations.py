@@ -31,7 +31,7 @@ PLACES: dict[str, tuple[int | None, int | None]] = {
     "mobilenet_v3_large": (None, 9), "efficientnet_b0": (None, 9),
     # too few maps to squeeze; no block with a shortcut or with maps of its own; networks that segment
     **dict.fromkeys(("lecun1989_net5", "lecun1989_zipcode", "lenet1", "lenet4", "lenet5", "densenet121",
-                     "densenet_40_12_cifar", "unet", "unet_resnet34", "fcn32s_vgg16"), (None, None)),
+                     "densenet_40_12_cifar", "alexnet_cifar", "unet", "unet_resnet34", "fcn32s_vgg16"), (None, None)),
 }
 convatlas.list_models()         # reads every architecture's file
 QUICK = ("all_cnn_c", "alexnet_owt", "nin_cifar10", "resnet20_cifar", "mobilenet_v2", "resnet18", "repvgg_a0")
