@@ -153,7 +153,7 @@ def _sentence(arm: Arm) -> str:
 
 
 def _effect(arm: str, figure: str, seed: BySeed) -> float:
-    """How much better the network is as it is; of a change, how much better it is with it."""
+    """The points by which the network is better as it is; of a change, by which it is better with it."""
     gain = seed[arm][figure] - seed[WHOLE][figure]
     gain = -gain if figure == "test_iou" else gain
     return -gain if arm.startswith("with ") else gain

@@ -82,7 +82,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Conducted:
-    """What the conduct of an experiment gave."""
+    """The outcome of an experiment's conduct."""
 
     results: Results
     tuning: Mapping[str, Tuning]
@@ -193,7 +193,7 @@ def _write(path: Path, train: Part, test: Part, classes: Sequence[str]) -> None:
 
 
 def _what(source: str) -> str:
-    """What a source is, wherever it lies: of an archive that was made here, which images it holds."""
+    """A source by its content, wherever it lies: of an archive that was made here, which images it holds."""
     note = Path(source).with_name(NOTE)
     return f"{Path(source).name} {bounded.text(note)}" if source.endswith(".npz") and note.is_file() else source
 
@@ -268,7 +268,7 @@ def _doing(pool: Pool | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Don
 
 
 def _known(task: Task) -> Done | None:
-    """What a finished trial left, if it was this one."""
+    """The record that a finished trial left, if it was this one."""
     path = task.folder / DONE
     if not path.is_file():
         return None

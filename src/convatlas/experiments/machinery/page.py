@@ -1,4 +1,4 @@
-"""What an experiment leaves: results.json, its picture, and a page to open in a browser; one page that shows all."""
+"""Files that an experiment leaves: results.json, its picture, and a page to open in a browser; one page that shows all."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -91,7 +91,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment gave: of each seed and arm its figures, and its rows of metrics.csv."""
+    """Measurements of an experiment: of each seed and arm its figures, and its rows of metrics.csv."""
 
     arms: tuple[str, ...]
     figures: Mapping[int, BySeed]
