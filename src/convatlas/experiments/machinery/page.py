@@ -1,4 +1,4 @@
-"""Files that an experiment leaves: results.json, its picture, and a page to open in a browser; one page that shows all."""
+"""Files that an experiment leaves: results.json, its picture, a page to open in a browser; one page of them all."""
 
 import json
 from collections.abc import Mapping, Sequence
