@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..draw.plots import COLORS
 from ..inspect.curves import PALETTE
 from ..inspect.vectors import embed
 from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
 from ..zoo import create_model
-from .machinery.pictures import axes_of, figure, titled
+from .machinery.pictures import axes_of, figure, labelled, titled
 from .machinery.plan import BySeed, Claim, Experiment, Images, Protocol, Results
 from .machinery.seen import run_of, seen
 from .machinery.trial import Arm, Figures, Trial, final
@@ -117,18 +116,15 @@ def _nearest(queries: Tensor, among: Tensor, count: int, *, itself: bool = False
 
 def by_rank(results: Results) -> "Figure":
     """The share of neighbours of the query's class, by how near they are: a line per way, a dot per seed."""
-    with figure(660, 340) as drawn:
-        axes = axes_of(drawn, 62, 54, 330, 240)
+    with figure(620, 340) as drawn:
+        axes, ends = axes_of(drawn, 62, 54, 320, 240), []
         for i, (way, name) in enumerate(WAYS.items()):
             values = [results.of(NET, f"{way}_{rank}") for rank in range(1, NEIGHBOURS + 1)]
             means = [sum(each) / len(each) for each in values]
             for rank, each in enumerate(values, start=1):
                 axes.plot([rank] * len(each), each, "o", color=PALETTE[i], alpha=0.35, markersize=5, markeredgewidth=0)
             axes.plot(range(1, NEIGHBOURS + 1), means, color=PALETTE[i], linewidth=1.6)
-            axes.annotate(name, (NEIGHBOURS + 0.25, means[-1]), fontsize=10, color=PALETTE[i], va="center",
-                          annotation_clip=False)
-        axes.set_xlim(0.7, NEIGHBOURS + 0.2)
-        axes.annotate("Euclidean distance, among training images", (0, 1.02), xycoords="axes fraction", fontsize=9.5,
-                      color=COLORS["soft"])
-        titled(axes, "Neighbours of the query's class", "rank of the neighbour", "of the same class, %")
+            ends.append((means[-1], name, PALETTE[i]))
+        labelled(axes, ends)
+        titled(axes, "Neighbours of the query's class", "nearest to sixth nearest training image", "same class, %")
         return drawn
