@@ -31,10 +31,10 @@ def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Pro
     """Write results.json, the picture and the page into `out`; returns the verdicts. `said` is the protocol in words,
     `command` what runs it again where that is not `reproduce`.
     """
-    verdicts = judge(experiment.claims, conducted.results.paired)
+    verdicts = judge(experiment.claimed(protocol), conducted.results.paired)
     stored = {
         "format": FORMAT, "experiment": name, "title": experiment.title, "paper": experiment.paper, "size": size,
-        "protocol": protocol.plain(), "digest": digest(protocol, experiment.claims),
+        "protocol": protocol.plain(), "digest": digest(protocol, experiment.claimed(protocol)),
         "verdicts": [asdict(verdict) for verdict in verdicts],
         "tuning": {arm: {"chosen": each.chosen, "errors": {f"{rate:g}": list(errors)
                                                            for rate, errors in each.errors.items()}}
