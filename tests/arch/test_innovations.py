@@ -125,7 +125,7 @@ def test_every_family_with_one_activation_can_have_another():
                if "act" not in registry.plain(registry.variant(name).spec)}
     assert without == {"lecun1989", "zipcode", "lenet1", "lenet4",                  # a squashing function of their own
                        "mobilenet_v3", "replknet",                                  # two kinds, each in its place
-                       "unet_encoder", "fcn"}
+                       "unet_encoder"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
