@@ -93,3 +93,8 @@ def smallest(protocol: Protocol) -> Protocol:
     return replace(protocol, base=protocol.base.change("train.epochs", 1), images=images, rates=(),
                    arms=tuple(Arm(arm.name, {field: value for field, value in arm.changes.items()
                                              if field != "train.epochs"}) for arm in protocol.arms))
+
+
+def test_all_of_them_take_a_night_at_most() -> None:
+    minutes = [experiment(name).quick.minutes for name in names()]
+    assert sum(minutes) <= 600 and sum(minutes) / len(minutes) <= 15
