@@ -64,6 +64,16 @@ def page() -> str:
         f"hold here, {words['too small to tell']} are too small to tell. Together {minutes:.0f} min of processor time, "
         f"one thread per trial, on {' and '.join(machines) or 'no machine yet'}.", "",
     ]
+    lines += [
+        "```sh", "convatlas reproduce --list",
+        "convatlas reproduce relu-vs-tanh                                # quick, on data that comes along",
+        "convatlas reproduce degradation --data cifar10 --data-dir DATA  # the standard form, on the paper's data",
+        "convatlas reproduce --all --quick                               # everything; goes on where it was interrupted",
+        "convatlas ablate alexnet_owt photos/ --without dropout --with act=tanh     # a question of your own", "```", "",
+        "Trials run on one thread each, `--workers` at a time; no figure depends on their number. `--seeds N` takes the "
+        "place of the protocol's. Each trial is a run folder in `reproductions/NAME/trials`, beside `results.json`, the "
+        "picture and `report.html`.", "",
+    ]
     if missing:
         lines += ["Protocol written, not run yet: " + ", ".join(f"`{name}`" for name in missing) + ".", ""]
     lines += ["| experiment | claim | effect | |", "|---|---|---|---|"]
