@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import convatlas
+from convatlas import ConvatlasError
 from convatlas.parts import LocalResponseNorm
 
 
@@ -98,3 +99,38 @@ def test_torchvisions_alexnet_has_our_logits():
         x = torch.randn(2, 3, size, size, dtype=torch.float64)
         with torch.inference_mode():
             torch.testing.assert_close(ours(x), theirs(x), rtol=1e-9, atol=1e-12)
+
+
+def test_four_layers_for_cifar_are_cuda_convnets():
+    torch.manual_seed(0)
+    model = convatlas.create_model("alexnet_cifar").double().eval()
+    weights = dict(model.named_parameters())
+    for name, deviation in (("stem.conv1", 1e-4), ("stages.0.conv2", 0.01), ("stages.1.conv3", 0.01),
+                            ("head.classifier", 0.01)):
+        assert abs(weights[f"{name}.weight"].std().item() / deviation - 1) < 0.05, name
+    assert all(bias.eq(0).all() for name, bias in weights.items() if name.endswith("bias"))
+    x = 100 * torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    y = x
+    for i, (stage, pool) in enumerate((("stem", "max"), ("stages.0", "avg"), ("stages.1", "avg")), start=1):
+        y = torch.relu(torch.conv2d(y, weights[f"{stage}.conv{i}.weight"], weights[f"{stage}.conv{i}.bias"], padding=2))
+        side = -(-(y.shape[2] - 3) // 2) + 1            # the last window is cut off by the border, and so is its mean
+        windows = [[y[:, :, 2 * i:2 * i + 3, 2 * j:2 * j + 3] for j in range(side)] for i in range(side)]
+        y = torch.stack([torch.stack([w.amax((2, 3)) if pool == "max" else w.mean((2, 3)) for w in row], -1)
+                         for row in windows], -2)
+    y = y.flatten(1) @ weights["head.classifier.weight"].T + weights["head.classifier.bias"]
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), y, rtol=1e-12, atol=1e-12)
+
+
+def test_four_layers_have_fields_to_take_away_and_add():
+    with torch.device("meta"):
+        other = convatlas.create_model("alexnet_cifar", act="tanh", lrn=True, pool_kernel=2, width=0.25)
+    kinds = [type(m).__name__ for m in other.modules()]
+    assert kinds.count("Tanh") == 3 and kinds.count("LocalResponseNorm") == 2 and "ReLU" not in kinds
+    assert other.stem.conv1.out_channels == 8 and other.stages[0].pool1.kernel_size == 2
+
+
+@pytest.mark.parametrize("width", [0, -1.0, float("inf"), float("nan")])
+def test_no_width_is_refused(width):
+    with pytest.raises(ConvatlasError, match=r"alexnet_cifar: width = .* must be more than 0"):
+        convatlas.create_model("alexnet_cifar", width=width)

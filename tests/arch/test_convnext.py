@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import convatlas
+from convatlas.arch import convnext_roadmap
 from convatlas.parts import DropPath, LayerNorm2d, LayerScale, Residual
 from parity import assert_equal_logits, randomized, transplant
 
@@ -96,3 +97,57 @@ def test_fields():
     assert not any(isinstance(m, LayerScale) for m in model.modules())
     assert {m.kernel_size for m in model.modules() if isinstance(m, nn.Conv2d) and m.groups > 1} == {(5, 5)}
     assert isinstance(bare.head.hidden.norm, LayerNorm2d)
+
+
+def same_weights(ours, theirs):
+    """Both in double precision and eval mode, `theirs` with the weights of `ours`, layer by layer."""
+    randomized(ours.double().eval())
+    given = list(ours.state_dict().values())
+    own = theirs.double().eval().state_dict()
+    theirs.load_state_dict({name: tensor.reshape(own[name].shape) for name, tensor in zip(own, given, strict=True)})
+
+
+@pytest.mark.parametrize(("step", "name", "width", "fields"), [
+    ("ResNet-50", "resnet50", 64, {"table": ("bottleneck", 1, 1, 1, 1)}),
+    ("separate downsampling", "convnext_tiny", 12, {
+        "channels": (12, 24, 48, 96), "blocks": (1, 1, 1, 1), "layer_scale": 0.0}),
+])
+def test_the_roadmap_begins_and_ends_with_the_papers_networks(step, name, width, fields):
+    ours = convatlas.create_model("convnext_roadmap", num_classes=10, **convnext_roadmap.step(step) | {
+        "width": width, "blocks": (1, 1, 1, 1)})
+    theirs = convatlas.create_model(name, num_classes=10, **fields)
+    same_weights(ours, theirs)
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = theirs(x)
+        torch.testing.assert_close(ours(x), expected, rtol=0, atol=1e-9 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize(("stem", "size"), [("imagenet", 64), ("cifar", 32)])
+def test_each_step_of_the_roadmap_changes_the_network_and_nothing_is_left_out(stem, size):
+    seen = set()
+    for step in convnext_roadmap.ROADMAP:
+        fields = convnext_roadmap.step(step)
+        fields |= {"blocks": (1, 1, 1, 1), "stem": stem, "width": int(fields.get("width", 64)) // 8}
+        net = convatlas.create_model("convnext_roadmap", **fields, num_classes=10, drop_path_rate=0.0, image_size=size)
+        net(torch.randn(2, 3, size, size)).sum().backward()
+        assert all(weight.grad is not None for weight in net.parameters()), step
+        assert [tap["reduction"] for tap in net.feature_info][-4:] == (
+            [4, 8, 16, 32] if stem == "imagenet" else [2, 4, 8, 16])
+        seen.add(repr(net))
+    assert len(seen) == len(convnext_roadmap.ROADMAP) - 1       # the stage ratio is given here
+
+
+def test_steps_leave_the_norms_and_activations_that_the_text_says():
+    def kinds(step):
+        with torch.device("meta"):
+            block = convatlas.create_model("convnext_roadmap", **convnext_roadmap.step(step)).stages[1].blocks[1]
+        return [type(m).__name__ for m in block.modules() if isinstance(
+            m, nn.Conv2d | nn.ReLU | nn.GELU | nn.BatchNorm2d | LayerNorm2d)]
+
+    assert kinds("ResNet-50") == ["Conv2d", "BatchNorm2d", "ReLU"] * 2 + ["Conv2d", "BatchNorm2d", "ReLU"]
+    assert kinds("GELU") == ["Conv2d", "BatchNorm2d", "GELU"] * 2 + ["Conv2d", "BatchNorm2d", "GELU"]
+    assert kinds("fewer activations") == ["Conv2d", "BatchNorm2d", "Conv2d", "BatchNorm2d", "GELU", "Conv2d",
+                                          "BatchNorm2d"]
+    assert kinds("fewer norms") == ["Conv2d", "BatchNorm2d", "Conv2d", "GELU", "Conv2d"]
+    assert kinds("LayerNorm") == ["Conv2d", "LayerNorm2d", "Conv2d", "GELU", "Conv2d"]

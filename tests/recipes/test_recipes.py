@@ -24,6 +24,7 @@ PUBLISHED = {
     "lenet5_lm":           ("lm",         5e-4,  0.0,  0.0,    1,    20),
     "zipcode":             ("sgd",        0.01,  0.0,  0.0,    1,    23),
     "alexnet":             ("sgd_caffe",  0.01,  0.9,  5e-4,   128,  90),
+    "alexnet_cifar":       ("sgd_caffe",  0.001, 0.9,  0.0,    128,  40),
     "vgg":                 ("sgd_caffe",  0.01,  0.9,  5e-4,   256,  370_000 * 256 / 1_281_167),
     "nin":                 ("sgd_caffe",  0.1,   0.9,  1e-4,   128,  120_000 * 128 / 50_000),
     "googlenet":           ("sgd_caffe",  0.01,  0.9,  2e-4,   32,   10_000_000 * 32 / 1_281_167),
@@ -153,6 +154,7 @@ def test_every_group_has_parameters(name):
 # Small networks of each family, and the least input they take: recipe → network, fields
 SMALL = {
     "alexnet": ("alexnet_owt", {"image_size": 64}),
+    "alexnet_cifar": ("alexnet_cifar", {}),
     "finetune": ("resnet18", {"image_size": 32}),
     "allcnn": ("strided_cnn_a", {"image_size": 16}),
     "allcnn_imagenet": ("nin_imagenet", {"image_size": 67}),

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import ACTS, Act, Excite, LocalResponseNorm, gaussian_
+from ..parts import ACTS, Act, Excite, LocalResponseNorm, gaussian_, times
 
 
 class Row(NamedTuple):
@@ -50,7 +50,8 @@ class AlexNet:
     """`pool_kernel` 3 overlaps, 2 does not; `lrn` none takes the normalisation away; `groups` 1 joins the two GPUs.
 
     `lrn` paper: k = 2, α = 10⁻⁴; code: α/5; caffe: α/5 and k = 1; caffenet: caffe's, behind the pool. `stem` "cifar"
-    makes conv1 3×3 with stride 1, `excite` weighs each activation's maps.
+    makes conv1 3×3 with stride 1, `excite` weighs each activation's maps. `width` multiplies the kernels, `fc` is the
+    width of fc6 and fc7.
     """
 
     table: tuple[Row, ...] = SECTION_3_5
@@ -60,6 +61,8 @@ class AlexNet:
     groups: int = 2
     excite: Excite | None = None
     act: Act = "relu"
+    width: float = 1.0
+    fc: int = 4096
     stem: Literal["imagenet", "cifar"] = "imagenet"
     drop_rate: float = 0.5
     num_classes: int = 1000
@@ -70,10 +73,13 @@ class AlexNet:
         """Input (N, 3, 227, 227), raw 0–255 pixels less their mean; scores (N, 1000)."""
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in self.layers())
         fc = OrderedDict(pool=nn.AdaptiveAvgPool2d(6), flatten=nn.Flatten(),
-                         fc6=gaussian_linear(self.table[-1].kernels * 36, 4096, 1.0), act6=self.squash(),
-                         drop6=nn.Dropout(self.drop_rate), fc7=gaussian_linear(4096, 4096, 1.0), act7=self.squash(),
-                         drop7=nn.Dropout(self.drop_rate))
-        return Convnet(self, stem, stages, Head(nn.Sequential(fc), 4096, self.num_classes, gaussian_linear))
+                         fc6=gaussian_linear(self.kernels(self.table[-1]) * 36, self.fc, 1.0), act6=self.squash(),
+                         drop6=nn.Dropout(self.drop_rate), fc7=gaussian_linear(self.fc, self.fc, 1.0),
+                         act7=self.squash(), drop7=nn.Dropout(self.drop_rate))
+        return Convnet(self, stem, stages, Head(nn.Sequential(fc), self.fc, self.num_classes, gaussian_linear))
+
+    def kernels(self, row: Row) -> int:
+        return times(row.kernels, self.width, 2)        # for two groups
 
     def layers(self) -> list[list[tuple[str, nn.Module]]]:
         """conv1 | pool1, conv2 | pool2, conv3 to conv5 | pool5."""
@@ -82,6 +88,7 @@ class AlexNet:
         for i, row in enumerate(self.table, start=1):
             if i == 1 and self.stem == "cifar":
                 row = row._replace(kernel=3, stride=1, pad=1)
+            row = row._replace(kernels=self.kernels(row))
             conv = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad, groups=min(row.groups, self.groups))
             gaussian_(conv, 0.01, row.bias)
             parts[-1] += [(f"conv{i}", conv), (f"act{i}", self.squash())]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import Act, Excite, GlobalPool, gaussian_, with_act
+from ..parts import Act, Excite, GlobalPool, gaussian_, times, with_act
 
 
 class Row(NamedTuple):
@@ -56,7 +56,7 @@ class MapHead(Head):
 class AllCNN:
     """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN.
 
-    `excite` weighs each activation's maps.
+    `excite` weighs each activation's maps; `width` multiplies the kernels.
     """
 
     table: tuple[Block, ...] = C
@@ -64,6 +64,7 @@ class AllCNN:
     dropped: tuple[int, ...] = (1, 2)       # reductions behind which activations are dropped
     excite: Excite | None = None
     act: Act = "relu"
+    width: float = 1.0
     input_drop_rate: float = 0.2
     drop_rate: float = 0.5
     num_classes: int = 10
@@ -72,7 +73,8 @@ class AllCNN:
 
     def build(self) -> Convnet:
         """Input (N, 3, H, W), scores (N, classes), none of them negative."""
-        *reduced, last = self.blocks()
+        *reduced, last = (tuple(row._replace(kernels=times(row.kernels, self.width)) for row in block)
+                          for block in self.blocks())
         parts: list[OrderedDict[str, nn.Module]] = [OrderedDict(drop0=nn.Dropout(self.input_drop_rate))]
         cin, number = self.in_chans, 0
         for i, block in enumerate(reduced, start=1):

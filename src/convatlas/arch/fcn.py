@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..net.model import Convnet
 from ..net.registry import build, register
 from ..net.segmenter import Decoder, Segmenter
-from ..parts import bilinear_up, crop
+from ..parts import Act, bilinear_up, crop, times, with_act
 
 
 class Skip(NamedTuple):
@@ -72,7 +72,7 @@ class Scores(nn.Module):
         super().__init__()
         kernel, self.crops, skips = VOC[spec.backbone, spec.stride]
         self.scales = [skip.scale if spec.fusion == "at_once" else 1.0 for skip in skips]
-        self.score = nn.ModuleDict({skip.name: zero_score(skip.channels, classes) for skip in skips})
+        self.score = nn.ModuleDict({skip.name: zero_score(times(skip.channels, spec.width), classes) for skip in skips})
         self.up = nn.ModuleDict({skip.name: bilinear_up(classes, 4, 2, learned=spec.upsampling != "fixed")
                                  for skip in skips[1:]})
         self.up["image"] = bilinear_up(classes, kernel, spec.stride, learned=spec.upsampling == "learned")
@@ -92,7 +92,7 @@ class Skips(Decoder):
 
     def __init__(self, spec: "FCN") -> None:
         skips = VOC[spec.backbone, spec.stride].skips
-        super().__init__(nn.Identity(), skips[0].channels, spec.num_classes, partial(Scores, spec))
+        super().__init__(nn.Identity(), times(skips[0].channels, spec.width), spec.num_classes, partial(Scores, spec))
         self.at = [skip.at for skip in skips]
 
     def forward(self, maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:     # type: ignore[override]
@@ -113,13 +113,16 @@ def convolution(fc: nn.Linear, cin: int) -> nn.Conv2d:
 class FCN:
     """`fusion` staged begins with the coarser network's weights (`load_coarser`), at_once trains all scores together.
 
-    `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all.
+    `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all. `width` multiplies
+    every number of maps, fc6's and fc7's too.
     """
 
     backbone: Literal["vgg16", "alexnet", "caffenet", "googlenet"] = "vgg16"
     stride: Literal[32, 16, 8] = 32
     fusion: Literal["staged", "at_once"] = "staged"
     upsampling: Literal["paper", "fixed", "learned"] = "paper"
+    width: float = 1.0
+    act: Act = "relu"
     drop_rate: float = 0.5
     num_classes: int = 21
     in_chans: int = 3
@@ -129,7 +132,12 @@ class FCN:
         """Input (N, 3, H, W), output (N, 21, H, W)."""
         if (self.backbone, self.stride) not in VOC:
             raise ValueError(f"FCN: stride = {self.stride} was published for vgg16 only: with {self.backbone} it is 32")
-        inside, fields = "alexnet" if self.backbone == "caffenet" else self.backbone, FIELDS.get(self.backbone, {})
+        inside, fields = "alexnet" if self.backbone == "caffenet" else self.backbone, dict(FIELDS.get(self.backbone, {}))
+        if self.width != 1:
+            fields |= {"width": self.width}
+            fields |= {"fc": times(FC7.channels, self.width)} if self.backbone != "googlenet" else {}
+        if self.act != "relu":
+            fields["act"] = self.act
         net = build(inside, {**fields, "in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
         for module in net.modules():
             if isinstance(module, nn.MaxPool2d):
@@ -139,7 +147,8 @@ class FCN:
         if self.backbone == "googlenet":        # nothing of its own is slid
             net.stages[-1].add_module("drop", nn.Dropout(self.drop_rate))
         stages = list(net.stages) if self.backbone == "googlenet" else self.sliding(net)
-        return Segmenter(self, net.stem, stages, Skips(self), encoder=inside, encoder_fields=fields)
+        model = Segmenter(self, net.stem, stages, Skips(self), encoder=inside, encoder_fields=fields)
+        return with_act(model, self.act)
 
     def sliding(self, net: Convnet) -> list[nn.Module]:
         """Stages that end with the fully connected layers as convolutions."""
@@ -150,7 +159,7 @@ class FCN:
         cin = [module for module in net.stages.modules() if isinstance(module, nn.Conv2d)][-1].out_channels
         top = OrderedDict(pool=stages.pop()[0], fc6=convolution(fc6, cin),
                           act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
-                          fc7=convolution(fc7, 4096), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
+                          fc7=convolution(fc7, fc7.in_features), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
         return [*stages, nn.Sequential(top)]
 
 

@@ -18,15 +18,27 @@ from torch import Tensor, nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Act, Excite, LocalResponseNorm, Parallel, PoolKind, conv_norm, every_conv_, gated, linear, with_act
+from ..parts import (
+    Act,
+    Excite,
+    LocalResponseNorm,
+    Parallel,
+    PoolKind,
+    conv_norm,
+    every_conv_,
+    gated,
+    linear,
+    times,
+    with_act,
+)
 
 
 class Row(NamedTuple):
     name: str
     # before it: nothing, a max-pool, or the end of a stage for a side classifier
     opens: Literal["", "pool", "stage"]
-    point: int
-    reduce3: int
+    point: int      # 0: no such path; so are three, five and proj
+    reduce3: int    # 0: the 3×3 reads the module's input; so is reduce5
     three: int
     reduce5: int
     five: int
@@ -66,11 +78,27 @@ def lrn() -> nn.Module:
 def inception(cin: int, row: Row) -> Parallel:
     """Figure 2b."""
     return Parallel({
-        "point": conv(cin, row.point, 1),
-        "three": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce3, 1), conv=conv(row.reduce3, row.three, 3))),
-        "five": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce5, 1), conv=conv(row.reduce5, row.five, 5))),
-        "pool": nn.Sequential(OrderedDict(pool=nn.MaxPool2d(3, 1, 1), proj=conv(cin, row.proj, 1))),
+        **({"point": conv(cin, row.point, 1)} if row.point else {}),
+        **({"three": reduced(cin, row.reduce3, row.three, 3)} if row.three else {}),
+        **({"five": reduced(cin, row.reduce5, row.five, 5)} if row.five else {}),
+        **({"pool": nn.Sequential(OrderedDict(pool=nn.MaxPool2d(3, 1, 1), proj=conv(cin, row.proj, 1)))}
+           if row.proj else {}),
     })
+
+
+def reduced(cin: int, reduce: int, cout: int, kernel: int) -> nn.Sequential:
+    """The kernels behind the 1×1 that makes them affordable, if there is one."""
+    layers = OrderedDict[str, nn.Module]()
+    if reduce:
+        layers["reduce"] = conv(cin, reduce, 1)
+    layers["conv"] = conv(reduce or cin, cout, kernel)
+    return nn.Sequential(layers)
+
+
+def wider(row: Row, factor: float) -> Row:
+    """The row, its widths multiplied; what is 0 stays it."""
+    name, opens, *widths = row
+    return Row(name, opens, *(times(each, factor) if each else 0 for each in widths))
 
 
 def xavier_(weight: Tensor) -> None:
@@ -88,10 +116,12 @@ def initialize(model: nn.Module) -> nn.Module:
 class GoogLeNet:
     """`aux` False leaves the side classifiers out, which only training uses; `lrn` False the response normalisation.
 
-    `excite` gates each module's maps.
+    `excite` gates each module's maps; `width` multiplies every number of maps, the stem's too.
     """
 
     aux: bool = True
+    table: tuple[Row, ...] = TABLE_1
+    width: float = 1.0
     lrn: bool = True
     excite: Excite | None = None
     act: Act = "relu"
@@ -107,8 +137,9 @@ class GoogLeNet:
         """Input (N, 3, 224, 224), raw 0–255 pixels less their mean; scores (N, 1000)."""
         parts = self.stem_layers()
         sides: dict[str, AuxHead] = {}
-        cin = 192
-        for row in TABLE_1:
+        cin = times(192, self.width)
+        for row in self.table:
+            row = wider(row, self.width)
             if row.opens:
                 parts.append([("pool", pool())] if row.opens == "pool" else [])
             parts[-1].append((f"inception_{row.name}", gated(inception(cin, row), row.width, self.excite)))
@@ -125,10 +156,11 @@ class GoogLeNet:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.
         """
         if self.stem == "cifar":
-            return [[("conv", conv(self.in_chans, 192, 3))], []]
+            return [[("conv", conv(self.in_chans, times(192, self.width), 3))], []]
         norm1, norm2 = ([(name, lrn())] if self.lrn else [] for name in ("norm1", "norm2"))
-        return [[("conv1", conv(self.in_chans, 64, 7, 2))],
-                [("pool", pool()), *norm1, ("reduce2", conv(64, 64, 1)), ("conv2", conv(64, 192, 3)), *norm2],
+        first, second = times(64, self.width), times(192, self.width)
+        return [[("conv1", conv(self.in_chans, first, 7, 2))],
+                [("pool", pool()), *norm1, ("reduce2", conv(first, first, 1)), ("conv2", conv(first, second, 3)), *norm2],
                 [("pool", pool())]]
 
     def side(self, at: int, cin: int) -> AuxHead:

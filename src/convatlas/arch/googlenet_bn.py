@@ -19,7 +19,7 @@ from torch import nn
 
 from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
-from ..parts import Act, Excite, Parallel, PoolKind, conv_norm, every_conv_, gated, uniform_linear, with_act
+from ..parts import Act, Excite, Parallel, PoolKind, conv_norm, every_conv_, gated, times, uniform_linear, with_act
 
 Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the network's ε, ReLU
 
@@ -27,8 +27,8 @@ Conv = Callable[..., nn.Sequential]     # convolution, BatchNorm with the networ
 class Row(NamedTuple):
     name: str
     opens: int      # before it: a max-pool of that kernel and stride 2; 1 ends a stage for a side classifier; 0 nothing
-    point: int
-    reduce3: int
+    point: int      # 0: no such path; so are three, five and proj
+    reduce3: int    # 0: the 3×3 reads the module's input; so is reduce5
     three: int
     reduce5: int
     five: int
@@ -50,6 +50,9 @@ TABLE_1 = (  # opens  1×1  3×3 reduce, 3×3  "5×5" reduce, "5×5"  proj
     Row("5a", 2,      256, 160, 320,        32, 128,             128),
     Row("5b", 0,      384, 192, 384,        48, 128,             128),
 )
+Five = Literal["3x3", "5x5", "two_3x3", "1x5_5x1"]
+FIVES: dict[Five, tuple[int | tuple[int, int], ...]] = {    # one behind the other
+    "3x3": (3,), "5x5": (5,), "two_3x3": (3, 3), "1x5_5x1": ((1, 5), (5, 1))}
 AUX = ("4a", "4d")      # the modules that the side classifiers read
 
 
@@ -57,14 +60,32 @@ def pool(kernel: int) -> nn.Module:
     return nn.MaxPool2d(kernel, 2, ceil_mode=True)
 
 
-def inception(cin: int, row: Row, conv: Conv) -> Parallel:
+def inception(cin: int, row: Row, conv: Conv, fives: Five) -> Parallel:
     return Parallel({
-        "point": conv(cin, row.point, 1),
-        "three": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce3, 1), conv=conv(row.reduce3, row.three, 3))),
-        # 3, not 5
-        "five": nn.Sequential(OrderedDict(reduce=conv(cin, row.reduce5, 1), conv=conv(row.reduce5, row.five, 3))),
-        "pool": nn.Sequential(OrderedDict(pool=nn.MaxPool2d(3, 1, 1), proj=conv(cin, row.proj, 1))),
+        **({"point": conv(cin, row.point, 1)} if row.point else {}),
+        **({"three": reduced(cin, row.reduce3, row.three, (3,), conv)} if row.three else {}),
+        **({"five": reduced(cin, row.reduce5, row.five, FIVES[fives], conv)} if row.five else {}),
+        **({"pool": nn.Sequential(OrderedDict(pool=nn.MaxPool2d(3, 1, 1), proj=conv(cin, row.proj, 1)))}
+           if row.proj else {}),
     })
+
+
+def reduced(cin: int, reduce: int, cout: int, kernels: tuple[int | tuple[int, int], ...], conv: Conv) -> nn.Sequential:
+    """The kernels behind the 1×1 that makes them affordable, if there is one."""
+    layers = OrderedDict[str, nn.Module]()
+    if reduce:
+        layers["reduce"] = conv(cin, reduce, 1)
+    cin = reduce or cin
+    for name, kernel in zip(("conv", "again"), kernels, strict=False):
+        layers[name] = conv(cin, cout, kernel)
+        cin = cout
+    return nn.Sequential(layers)
+
+
+def wider(row: Row, factor: float) -> Row:
+    """The row, its widths multiplied; what is 0 stays it."""
+    name, opens, *widths = row
+    return Row(name, opens, *(times(each, factor) if each else 0 for each in widths))
 
 
 normal_ = partial(nn.init.trunc_normal_, std=0.01)
@@ -83,9 +104,16 @@ def initialize(model: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class GoogLeNetBN:
-    """`aux` False leaves the side classifiers out, which only training uses; `excite` gates each module's maps."""
+    """`aux` False leaves the side classifiers out, which only training uses; `excite` gates each module's maps.
+
+    `width` multiplies every number of maps, the stem's too. `five` is what stands where Table 1 has 5×5: these 3×3, the
+    table's, or its factors of the same receptive field (Szegedy et al. 2016).
+    """
 
     aux: bool = True
+    table: tuple[Row, ...] = TABLE_1
+    width: float = 1.0
+    five: Five = "3x3"
     excite: Excite | None = None
     act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
@@ -102,11 +130,12 @@ class GoogLeNetBN:
         conv = partial(conv_norm, norm=partial(nn.BatchNorm2d, eps=self.norm_eps))
         parts = self.stem_layers(conv)
         sides: dict[str, AuxHead] = {}
-        cin = 192
-        for row in TABLE_1:
+        cin = times(192, self.width)
+        for row in self.table:
+            row = wider(row, self.width)
             if row.opens:
                 parts.append([("pool", pool(row.opens))] if row.opens > 1 else [])
-            parts[-1].append((f"inception_{row.name}", gated(inception(cin, row, conv), row.width, self.excite)))
+            parts[-1].append((f"inception_{row.name}", gated(inception(cin, row, conv, self.five), row.width, self.excite)))
             cin = row.width
             if self.aux and row.name in AUX:
                 sides[row.name] = self.side(len(parts) - 2, cin, conv)
@@ -119,9 +148,10 @@ class GoogLeNetBN:
         """Up to the first module: conv1 | pool1, conv2 | pool2; for small images one 3×3 convolution as wide as conv2.
         """
         if self.stem == "cifar":
-            return [[("conv", conv(self.in_chans, 192, 3))], []]
-        return [[("conv1", conv(self.in_chans, 64, 7, 2))],
-                [("pool", pool(3)), ("reduce2", conv(64, 64, 1)), ("conv2", conv(64, 192, 3))],
+            return [[("conv", conv(self.in_chans, times(192, self.width), 3))], []]
+        first, second = times(64, self.width), times(192, self.width)
+        return [[("conv1", conv(self.in_chans, first, 7, 2))],
+                [("pool", pool(3)), ("reduce2", conv(first, first, 1)), ("conv2", conv(first, second, 3))],
                 [("pool", pool(3))]]
 
     def side(self, at: int, cin: int, conv: Conv) -> AuxHead:

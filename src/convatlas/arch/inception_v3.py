@@ -12,10 +12,10 @@ Departs Table 1 prints another stem and 3, 5 and 2 modules between reductions; t
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from torch import nn
 
@@ -31,12 +31,12 @@ from ..parts import (
     conv_norm,
     gated,
     linear,
+    times,
     truncated_normal_,
     with_act,
 )
 
-Conv = Callable[..., nn.Sequential]     # `unit` with the network's norm
-Mean = Callable[[], nn.Module]          # a pool path's 3×3 average
+Make = Callable[..., nn.Sequential]     # `unit` with the network's norm
 
 
 def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, norm: MakeNorm,
@@ -46,80 +46,94 @@ def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *,
     return layers
 
 
-def chain(*units: nn.Module) -> nn.Sequential:
-    return nn.Sequential(OrderedDict((f"unit{i}", unit) for i, unit in enumerate(units, start=1)))
+class Conv(NamedTuple):
+    cout: int
+    kernel: int | tuple[int, int]
+    stride: int = 1     # 2: unpadded
 
 
-def split(cin: int, cout: int, conv: Conv) -> Parallel:
-    return Parallel({"wide": conv(cin, cout, (1, 3)), "high": conv(cin, cout, (3, 1))})
+Box: TypeAlias = "Conv | Literal['mean', 'max'] | Figure"       # a convolution; 3×3/1; 3×3/2; paths side by side
+Figure: TypeAlias = "Mapping[str, tuple[Box, ...]]"
 
 
-def figure_5(cin: int, proj: int, conv: Conv, mean: Mean) -> Parallel:     # on the 35×35 grid
-    return Parallel({
-        "point": conv(cin, 64, 1),
-        "five": chain(conv(cin, 48, 1), conv(48, 64, 5)),
-        "stacked": chain(conv(cin, 64, 1), conv(64, 96, 3), conv(96, 96, 3)),
-        "pool": chain(mean(), conv(cin, proj, 1)),
-    })
+def seven(cout: int, whole: bool, through: int = 0) -> tuple[Box, ...]:
+    """7×7 of `cout` maps, or its factors 1×7 and 7×1, with `through` maps between them."""
+    return (Conv(cout, 7),) if whole else (Conv(through or cout, (1, 7)), Conv(cout, (7, 1)))
 
 
-def reduce_35(cin: int, cout: int, conv: Conv, mean: Mean) -> Parallel:
-    return Parallel({
-        "three": conv(cin, cout, 3, 2, padding="valid"),
-        "stacked": chain(conv(cin, 64, 1), conv(64, 96, 3), conv(96, 96, 3, 2, padding="valid")),
-        "pool": nn.MaxPool2d(3, 2),
-    })
+def split(cout: int, whole: bool) -> Box:
+    """Half of `cout` maps by 1×3, the other half by 3×1; or all by 3×3."""
+    return Conv(cout, 3) if whole else {"wide": (Conv(cout // 2, (1, 3)),), "high": (Conv(cout // 2, (3, 1)),)}
+
+
+def figure_5(proj: int, whole: bool) -> Figure:     # on the 35×35 grid
+    return {
+        "point": (Conv(64, 1),),
+        "five": (Conv(48, 1), Conv(64, 5)),
+        "stacked": (Conv(64, 1), Conv(96, 3), Conv(96, 3)),
+        "pool": ("mean", Conv(proj, 1)),
+    }
+
+
+def reduce_35(cout: int, whole: bool) -> Figure:
+    return {
+        "three": (Conv(cout, 3, 2),),
+        "stacked": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2)),
+        "pool": ("max",),
+    }
 
 
 # on the 17×17 grid, n = 7; c7 is the width between the factors
-def figure_6(cin: int, c7: int, conv: Conv, mean: Mean) -> Parallel:
-    return Parallel({
-        "point": conv(cin, 192, 1),
-        "seven": chain(conv(cin, c7, 1), conv(c7, c7, (1, 7)), conv(c7, 192, (7, 1))),
-        "stacked": chain(conv(cin, c7, 1), conv(c7, c7, (7, 1)), conv(c7, c7, (1, 7)), conv(c7, c7, (7, 1)),
-                         conv(c7, 192, (1, 7))),
-        "pool": chain(mean(), conv(cin, 192, 1)),
-    })
+def figure_6(c7: int, whole: bool) -> Figure:
+    twice = ((Conv(c7, 7), Conv(192, 7)) if whole
+             else (Conv(c7, (7, 1)), Conv(c7, (1, 7)), Conv(c7, (7, 1)), Conv(192, (1, 7))))
+    return {
+        "point": (Conv(192, 1),),
+        "seven": (Conv(c7, 1), *seven(192, whole, c7)),
+        "stacked": (Conv(c7, 1), *twice),
+        "pool": ("mean", Conv(192, 1)),
+    }
 
 
-def reduce_17(cin: int, cout: int, conv: Conv, mean: Mean) -> Parallel:
-    return Parallel({
-        "three": chain(conv(cin, 192, 1), conv(192, cout, 3, 2, padding="valid")),
-        "seven": chain(conv(cin, 192, 1), conv(192, 192, (1, 7)), conv(192, 192, (7, 1)),
-                       conv(192, 192, 3, 2, padding="valid")),
-        "pool": nn.MaxPool2d(3, 2),
-    })
+def reduce_17(cout: int, whole: bool) -> Figure:
+    return {
+        "three": (Conv(192, 1), Conv(cout, 3, 2)),
+        "seven": (Conv(192, 1), *seven(192, whole), Conv(192, 3, 2)),
+        "pool": ("max",),
+    }
 
 
 # on the 8×8 grid: many features at few positions
-def figure_7(cin: int, point: int, conv: Conv, mean: Mean) -> Parallel:
-    return Parallel({
-        "point": conv(cin, point, 1),
-        "three": chain(conv(cin, 384, 1), split(384, 384, conv)),
-        "stacked": chain(conv(cin, 448, 1), conv(448, 384, 3), split(384, 384, conv)),
-        "pool": chain(mean(), conv(cin, 192, 1)),
-    })
+def figure_7(point: int, whole: bool) -> Figure:
+    return {
+        "point": (Conv(point, 1),),
+        "three": (Conv(384, 1), split(768, whole)),
+        "stacked": (Conv(448, 1), Conv(384, 3), split(768, whole)),
+        "pool": ("mean", Conv(192, 1)),
+    }
+
+
+Name = Literal["5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"]
 
 
 class Row(NamedTuple):
-    name: str
-    make: Callable[[int, int, Conv, Mean], Parallel]
+    name: Name
+    draw: Callable[[int, bool], Figure]
     number: int     # the one width in which modules of a kind differ
-    cout: int
 
 
 MODULES = (
-    Row("5b", figure_5, 32, 256),
-    Row("5c", figure_5, 64, 288),
-    Row("5d", figure_5, 64, 288),
-    Row("6a", reduce_35, 384, 768),     # begins a stage
-    Row("6b", figure_6, 128, 768),
-    Row("6c", figure_6, 160, 768),
-    Row("6d", figure_6, 160, 768),
-    Row("6e", figure_6, 192, 768),      # the side classifier reads this
-    Row("7a", reduce_17, 320, 1280),    # begins a stage
-    Row("7b", figure_7, 320, 2048),
-    Row("7c", figure_7, 320, 2048),
+    Row("5b", figure_5, 32),
+    Row("5c", figure_5, 64),
+    Row("5d", figure_5, 64),
+    Row("6a", reduce_35, 384),      # begins a stage
+    Row("6b", figure_6, 128),
+    Row("6c", figure_6, 160),
+    Row("6d", figure_6, 160),
+    Row("6e", figure_6, 192),       # the side classifier reads this
+    Row("7a", reduce_17, 320),      # begins a stage
+    Row("7b", figure_7, 320),
+    Row("7c", figure_7, 320),
 )
 
 
@@ -127,9 +141,15 @@ MODULES = (
 class InceptionV3:
     """`aux` False leaves the side classifier out, which only training uses; `excite` gates the maps of each
     module that does not reduce.
+
+    `width` multiplies every number of maps, `modules` are those that there are, `factorized` False has 7×7 and 3×3
+    whole where the release has 1×7 and 7×1, 1×3 and 3×1.
     """
 
     aux: bool = True
+    width: float = 1.0
+    modules: tuple[Name, ...] = tuple(row.name for row in MODULES)
+    factorized: bool = True
     excite: Excite | None = None
     act: Act = "relu"
     stem: Literal["imagenet", "cifar"] = "imagenet"
@@ -145,14 +165,16 @@ class InceptionV3:
     def build(self) -> Convnet:
         """Input (N, 3, 299, 299), scores (N, 1000)."""
         conv = partial(unit, norm=partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum))
-        mean = partial(nn.AvgPool2d, 3, 1, 1, count_include_pad=self.padding == "symmetric")
         parts = self.stem_layers(conv)
         sides: dict[str, AuxHead] = {}
-        cin = 192
+        cin = times(192, self.width)
         for row in MODULES:
+            if row.name not in self.modules:
+                continue
             if row.name in ("6a", "7a"):
                 parts.append([])
-            module, cin = row.make(cin, row.number, conv, mean), row.cout
+            figure = row.draw(row.number, not self.factorized)
+            module, cin = self.parallel(cin, figure, conv), self.drawn(cin, (figure,))
             excite = None if row.name in ("6a", "7a") else self.excite
             parts[-1].append((f"mixed_{row.name}", gated(module, cin, excite)))
             if self.aux and row.name == "6e":
@@ -163,17 +185,43 @@ class InceptionV3:
         net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
         return with_act(net, self.act)
 
-    def stem_layers(self, conv: Conv) -> list[list[tuple[str, nn.Module]]]:
+    def parallel(self, cin: int, figure: Figure, conv: Make) -> Parallel:
+        """Paths of a figure; one of a single box is that box."""
+        paths = {name: [self.box(self.drawn(cin, boxes[:i]), box, conv) for i, box in enumerate(boxes)]
+                 for name, boxes in figure.items()}
+        return Parallel({name: units[0] if len(units) == 1 else nn.Sequential(
+            OrderedDict((f"unit{i}", each) for i, each in enumerate(units, start=1))) for name, units in paths.items()})
+
+    def box(self, cin: int, box: Box, conv: Make) -> nn.Module:
+        if isinstance(box, Conv):
+            return conv(cin, times(box.cout, self.width), box.kernel, box.stride,
+                        padding="valid" if box.stride == 2 else "symmetric")
+        if isinstance(box, str):
+            return (nn.MaxPool2d(3, 2) if box == "max"
+                    else nn.AvgPool2d(3, 1, 1, count_include_pad=self.padding == "symmetric"))
+        return self.parallel(cin, box, conv)
+
+    def drawn(self, cin: int, boxes: tuple[Box, ...]) -> int:
+        """Number of maps that the boxes make of `cin`."""
+        for box in boxes:
+            if isinstance(box, Conv):
+                cin = times(box.cout, self.width)
+            elif not isinstance(box, str):
+                cin = sum(self.drawn(cin, path) for path in box.values())
+        return cin
+
+    def stem_layers(self, conv: Make) -> list[list[tuple[str, nn.Module]]]:
         """1a to 2b | pool, 3b, 4a | pool; for small images one 3×3 convolution as wide as 4a."""
+        c1, c2, c3, c4 = (times(cout, self.width) for cout in (32, 64, 80, 192))
         if self.stem == "cifar":
-            return [[("conv", conv(self.in_chans, 192, 3))], []]
-        return [[("conv_1a", conv(self.in_chans, 32, 3, 2, padding="valid")),
-                 ("conv_2a", conv(32, 32, 3, padding="valid")), ("conv_2b", conv(32, 64, 3))],
-                [("pool", nn.MaxPool2d(3, 2)), ("conv_3b", conv(64, 80, 1)),
-                 ("conv_4a", conv(80, 192, 3, padding="valid"))],
+            return [[("conv", conv(self.in_chans, c4, 3))], []]
+        return [[("conv_1a", conv(self.in_chans, c1, 3, 2, padding="valid")),
+                 ("conv_2a", conv(c1, c1, 3, padding="valid")), ("conv_2b", conv(c1, c2, 3))],
+                [("pool", nn.MaxPool2d(3, 2)), ("conv_3b", conv(c2, c3, 1)),
+                 ("conv_4a", conv(c3, c4, 3, padding="valid"))],
                 [("pool", nn.MaxPool2d(3, 2))]]
 
-    def side(self, at: int, cin: int, conv: Conv) -> AuxHead:
+    def side(self, at: int, cin: int, conv: Make) -> AuxHead:
         """Means to 5×5, 128 1×1 filters, one 5×5 convolution over the whole map."""
         hidden = nn.Sequential(OrderedDict(pool=nn.AvgPool2d(5, 3), fit=nn.AdaptiveAvgPool2d(5),
                                            reduce=conv(cin, 128, 1),

@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 
 from torch import nn
 
+from ..errors import ConvatlasError
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
@@ -53,12 +54,17 @@ TABLE_2 = (     # t   c   n  s        input
 
 @dataclass(frozen=True)
 class MobileNetV2:
-    """`width` multiplies every number of channels; `excite` weighs those that a block has expanded."""
+    """`width` multiplies every number of channels; `excite` weighs those that a block has expanded.
+
+    `linear` False rectifies behind each bottleneck, `residual` False has no shortcuts: Figure 6's networks to compare with.
+    """
 
     width: float = 1.0
     table: tuple[Row, ...] = TABLE_2
     excite: Excite | None = None
     act: Act = "relu6"
+    linear: bool = True
+    residual: bool = True
     stem: Literal["imagenet", "cifar"] = "imagenet"
     padding: Literal["symmetric", "same"] = "symmetric"
     output_stride: Literal[8, 16, 32] = 32
@@ -73,8 +79,12 @@ class MobileNetV2:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224), scores (N, 1000)."""
+        if not self.residual and self.drop_path_rate:
+            raise ConvatlasError(f"drop_path_rate = {self.drop_path_rate:g} drops what a shortcut passes by, and residual = "
+                                 "False leaves none: give one of them up")
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum)
-        block = partial(inverted_residual, padding=self.padding, norm=norm, act=nn.ReLU6, excite=self.excite)
+        block = partial(inverted_residual, padding=self.padding, norm=norm, act=nn.ReLU6, excite=self.excite,
+                        linear=self.linear, residual=self.residual)
         drops = ramp(self.drop_path_rate, sum(row.n for row in self.table), reach=False)
         reduction = 2 if self.stem == "imagenet" else 1
         cin = round_channels(32 * self.width)

@@ -26,6 +26,7 @@ from ..parts import (
     preact_bottleneck,
     preact_unit,
     ramp,
+    times,
     torch_linear,
     with_act,
 )
@@ -46,13 +47,16 @@ STAGES = (   # output filters stride
 
 @dataclass(frozen=True)
 class PreactResNetCifar:
-    """`n` units per stage: 9n+2 layers of bottlenecks, 6n+2 of basic units; `excite` None is the paper's."""
+    """`n` units per stage: 9n+2 layers of bottlenecks, 6n+2 of basic units; `excite` None is the paper's; `width`
+    multiplies the filters.
+    """
 
     n: int
     unit: Literal["basic", "bottleneck"] = "bottleneck"
     excite: Excite | None = None
     act: Act = "relu"
     table: tuple[Row, ...] = STAGES
+    width: float = 1.0
     drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 10
@@ -61,17 +65,17 @@ class PreactResNetCifar:
 
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32), less the mean; scores (N, 10)."""
-        width = self.table[0].filters
-        stem = conv2d(self.in_chans, width, 3)
+        cin = times(self.table[0].filters, self.width)
+        stem = conv2d(self.in_chans, cin, 3)
         stages, drops = [], ramp(self.drop_path_rate, self.n * len(self.table), reach=True)
         for row in self.table:
-            cout = row.filters if self.unit == "basic" else 4 * row.filters
-            first = self.residual(width, cout, row.stride, next(drops), first=True)
+            cout = times(row.filters, self.width) * (1 if self.unit == "basic" else 4)
+            first = self.residual(cin, cout, row.stride, next(drops), first=True)
             stages.append(nn.Sequential(first, *(self.residual(cout, cout, 1, next(drops), first=False)
                                                  for _ in range(self.n - 1))))
-            width = cout
-        head = pooled(width, self.num_classes, pool=self.global_pool, classifier=torch_linear,
-                      before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()})
+            cin = cout
+        head = pooled(cin, self.num_classes, pool=self.global_pool, classifier=torch_linear,
+                      before={"norm": nn.BatchNorm2d(cin), "act": nn.ReLU()})
         model = Convnet(self, stem, stages, head)
         he_normal_(model)
         return with_act(model, self.act)

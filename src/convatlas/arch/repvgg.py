@@ -27,7 +27,8 @@ class RepVGG:
     """`a` widens the first stages, `b` the last; every layer of an even number, from the second on, has `groups`
     groups.
 
-    `excite` weighs each layer's sum before its ReLU, as in the authors' later networks.
+    `excite` weighs each layer's sum before its ReLU, as in the authors' later networks. `skip` and `point` False leave
+    the identity and the 1×1 branch out (Table 6).
     """
 
     layers: tuple[int, int, int, int]
@@ -36,6 +37,8 @@ class RepVGG:
     groups: int = 1
     excite: Excite | None = None
     act: Act = "relu"
+    skip: bool = True
+    point: bool = True
     stem: Literal["imagenet", "cifar"] = "imagenet"
     output_stride: Literal[8, 16, 32] = 32
     global_pool: PoolKind = "avg"
@@ -50,7 +53,9 @@ class RepVGG:
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
         widths = (int(64 * self.a), int(128 * self.a), int(256 * self.a), int(512 * self.b))
         cin = min(64, widths[0])
-        stem = layer(RepConv(self.in_chans, cin, 3, 2 if self.stem == "imagenet" else 1, norm=norm), cin, self.excite)
+        conv = partial(RepConv, kernel=3, point=self.point, norm=norm)
+        stem = layer(conv(self.in_chans, cin, stride=2 if self.stem == "imagenet" else 1, skip=self.skip), cin,
+                     self.excite)
         stages: list[nn.Module] = []
         number = 0              # of the layer behind the stem, counted from 1
         plan = dilate((2, 2, 2, 2), self.output_stride, 2 if self.stem == "imagenet" else 1)
@@ -59,8 +64,8 @@ class RepVGG:
             for i in range(layers):
                 number += 1
                 groups = self.groups if number % 2 == 0 else 1
-                stage.append(layer(RepConv(cin, cout, 3, 1 if i else stride, groups=groups,
-                                           dilation=rest if i else first, skip=i > 0, norm=norm), cout, self.excite))
+                stage.append(layer(conv(cin, cout, stride=1 if i else stride, groups=groups,
+                                        dilation=rest if i else first, skip=self.skip and i > 0), cout, self.excite))
                 cin = cout
             stages.append(nn.Sequential(*stage))
         net = Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,

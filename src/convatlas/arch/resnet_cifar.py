@@ -28,6 +28,7 @@ from ..parts import (
     he_normal_,
     ramp,
     shortcut,
+    times,
     torch_linear,
     with_act,
 )
@@ -48,13 +49,16 @@ SECTION_4_2 = (   # output filters stride
 
 @dataclass(frozen=True)
 class ResNetCifar:
-    """`n` blocks per stage, 6n+2 layers; shortcut "none" is the plain network; `excite` None is the paper's."""
+    """`n` blocks per stage, 6n+2 layers; shortcut "none" is the plain network; `excite` None is the paper's; `width`
+    multiplies the filters.
+    """
 
     n: int
     shortcut: Option = "A"
     excite: Excite | None = None
     act: Act = "relu"
     table: tuple[Row, ...] = SECTION_4_2
+    width: float = 1.0
     drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 10
@@ -64,14 +68,15 @@ class ResNetCifar:
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32), less the per-pixel mean; scores (N, 10)."""
         check_drop_path(self.shortcut, self.drop_path_rate)
-        width = self.table[0].filters
-        stem = conv_norm(self.in_chans, width, 3)
+        cin = times(self.table[0].filters, self.width)
+        stem = conv_norm(self.in_chans, cin, 3)
         stages, drops = [], ramp(self.drop_path_rate, self.n * len(self.table), reach=True)
         for row in self.table:
-            first = self.block(width, row.filters, row.stride, next(drops))
-            width = row.filters
-            stages.append(nn.Sequential(first, *(self.block(width, width, 1, next(drops)) for _ in range(self.n - 1))))
-        model = Convnet(self, stem, stages, pooled(width, self.num_classes, pool=self.global_pool,
+            cout = times(row.filters, self.width)
+            first = self.block(cin, cout, row.stride, next(drops))
+            stages.append(nn.Sequential(first, *(self.block(cout, cout, 1, next(drops)) for _ in range(self.n - 1))))
+            cin = cout
+        model = Convnet(self, stem, stages, pooled(cin, self.num_classes, pool=self.global_pool,
                                                    classifier=torch_linear))
         he_normal_(model)
         return with_act(model, self.act)

@@ -14,6 +14,7 @@ from functools import partial
 
 from torch import nn
 
+from ..errors import ConvatlasError
 from ..net.model import Convnet, pooled
 from ..net.registry import register
 from ..parts import (
@@ -31,11 +32,15 @@ from ..parts import (
 
 @dataclass(frozen=True)
 class ResNeXtCifar:
-    """`groups` × `width`d; 9 · `blocks` + 2 layers; `excite` puts squeeze-and-excitation into every block."""
+    """`groups` × `width`d; 9 · `blocks` + 2 layers; `excite` puts squeeze-and-excitation into every block.
+
+    Blocks of the first stage give four times `planes` channels, their 3×3 has `groups` · `width`.
+    """
 
     blocks: int = 3
     groups: int = 8
     width: int = 64
+    planes: int = 64
     excite: BlockExcite | None = None
     act: Act = "relu"
     norm_eps: float = 1e-5
@@ -49,11 +54,14 @@ class ResNeXtCifar:
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32); maps of 256, 512 and 1024 channels at 32, 16 and 8 pixels; scores (N, 10)."""
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        block = partial(bottleneck, groups=self.groups, width=self.width, norm=norm)
-        stem = conv_norm(self.in_chans, 64, 3, norm=norm)
-        stages = residual_stages(block, [self.blocks] * 3, 64, expansion=4, before=1, excite=self.excite,
-                                 drop_path_rate=self.drop_path_rate)
-        head = pooled(1024, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
+        if 64 * self.width % self.planes:
+            raise ConvatlasError(f"ResNeXtCifar: planes = {self.planes} is refused: it must divide 64 · width = "
+                                 f"{64 * self.width}")
+        block = partial(bottleneck, groups=self.groups, width=64 * self.width // self.planes, norm=norm)
+        stem = conv_norm(self.in_chans, self.planes, 3, norm=norm)
+        stages = residual_stages(block, [self.blocks] * 3, self.planes, planes=self.planes, expansion=4, before=1,
+                                 excite=self.excite, drop_path_rate=self.drop_path_rate)
+        head = pooled(16 * self.planes, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate, classifier=torch_linear)
         he_normal_(nn.ModuleList([stem, *stages]))
         return with_act(Convnet(self, stem, stages, head), self.act)
 

@@ -23,21 +23,27 @@ from ..net.registry import register
 from ..net.segmenter import Decoder, Segmenter
 from ..parts import Act, MakeNorm, Padding, conv_norm, crop_center, he_normal_, pad_to, with_act
 
+Up = Literal["paper", "release", "overlap", "resize"]
 FIGURE_1 = (64, 128, 256, 512, 1024)     # channels per level, from the top of the U to its bottom
 
 
 class UpLevel(nn.Module):
     """Up-convolution, the copy from across beside it, two convolutions. x (N, cin, H, W), across (N, cout, ≥2H, ≥2W).
+
+    Without `skip` the map from across gives its size at most.
     """
 
-    def __init__(self, up: nn.Module, convs: nn.Module, valid: bool) -> None:
+    def __init__(self, up: nn.Module, convs: nn.Module, valid: bool, skip: bool = True) -> None:
         super().__init__()
-        self.up, self.convs, self.valid = up, convs, valid
+        self.up, self.convs, self.valid, self.skip = up, convs, valid, skip
 
     def forward(self, x: Tensor, across: Tensor) -> Tensor:
         x = self.up(x)
-        pair = [x, crop_center(across, x)] if self.valid else [pad_to(x, across), across]
-        y: Tensor = self.convs(torch.cat(pair, dim=1))
+        if not self.valid:
+            x = pad_to(x, across)
+        if self.skip:
+            x = torch.cat([x, crop_center(across, x) if self.valid else across], dim=1)
+        y: Tensor = self.convs(x)
         return y
 
 
@@ -55,12 +61,19 @@ class Expanding(nn.Module):
         return x
 
 
-def up_conv(cin: int, cout: int, act: bool) -> nn.Sequential:
-    """2×2 with stride 2, so that each output sees one position: its N incoming nodes are cin."""
-    conv = nn.ConvTranspose2d(cin, cout, 2, stride=2)
-    nn.init.normal_(conv.weight, std=sqrt(2 / cin))
+def up_conv(cin: int, cout: int, how: Up) -> nn.Sequential:
+    """A map twice as large. 2×2 with stride 2: each output sees one position, its N incoming nodes are cin.
+
+    "overlap" is 3×3 with stride 2, whose outputs see 1, 2 and 4 positions; "resize" repeats each pixel and convolves 3×3.
+    """
+    if how == "resize":
+        return nn.Sequential(OrderedDict(repeat=nn.Upsample(scale_factor=2, mode="nearest"),
+                                         conv=nn.Conv2d(cin, cout, 3, padding=1)))
+    conv = (nn.ConvTranspose2d(cin, cout, 3, stride=2, padding=1, output_padding=1) if how == "overlap"
+            else nn.ConvTranspose2d(cin, cout, 2, stride=2))
+    nn.init.normal_(conv.weight, std=sqrt(2 / cin * 4 / conv.weight[0, 0].numel()))     # 9/4 positions on average
     nn.init.zeros_(cast(Tensor, conv.bias))
-    return nn.Sequential(OrderedDict([("conv", conv), *([("act", nn.ReLU())] if act else [])]))
+    return nn.Sequential(OrderedDict([("conv", conv), *([("act", nn.ReLU())] if how == "release" else [])]))
 
 
 def scores(cin: int, classes: int) -> nn.Conv2d:
@@ -71,12 +84,16 @@ def scores(cin: int, classes: int) -> nn.Conv2d:
 
 @dataclass(frozen=True)
 class UNet:
-    """`padding` same keeps every size; `up` release is the authors' released network."""
+    """`padding` same keeps every size; `up` release is the authors' released network; `skips` False hands nothing across.
+
+    `up` overlap and resize are two ways to double a map that Odena et al. 2016 compare (Checkerboard Artifacts).
+    """
 
     widths: tuple[int, ...] = FIGURE_1
     padding: Literal["valid", "same"] = "valid"
     norm: Literal["none", "batch"] = "none"
-    up: Literal["paper", "release"] = "paper"
+    up: Up = "paper"
+    skips: bool = True
     drop_rate: float = 0.5
     act: Act = "relu"
     num_classes: int = 2
@@ -111,7 +128,8 @@ class UNet:
     def up_level(self, cin: int, cout: int, top: bool) -> UpLevel:
         release = self.up == "release"
         width = cin if release and top else cout
-        return UpLevel(up_conv(cin, width, release), self.convs(width + cout, cout), self.padding == "valid")
+        up = up_conv(cin, width, self.up)
+        return UpLevel(up, self.convs(width + cout if self.skips else width, cout), self.padding == "valid", self.skips)
 
 
 register("unet", UNet(), params=31_030_658, macs=150_428_424_448, recipe="unet")

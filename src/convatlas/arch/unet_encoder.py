@@ -101,12 +101,13 @@ class EncoderUNet:
     """`encoder` is the name of any classifier here, `encoder_fields` what to change of it, as pairs of field and value.
 
     `decoder_widths` are the channels of each level from the smallest map to the image; an encoder that halves fewer
-    times takes the last of them.
+    times takes the last of them; `skips` False hands nothing across.
     """
 
     encoder: str = "resnet34"
     encoder_fields: tuple[tuple[str, Value], ...] = ()
     decoder_widths: tuple[int, ...] = (256, 128, 64, 32, 16)
+    skips: bool = True
     num_classes: int = 2
     in_chans: int = 3
     image_size: int | tuple[int, int] = 512
@@ -120,7 +121,7 @@ class EncoderUNet:
         if len(reductions) > len(self.decoder_widths):
             raise ConvatlasError(f"EncoderUNet: decoder_widths = {self.decoder_widths} are too few: {self.encoder} "
                                  f"halves the image {len(reductions)} times, and each needs one")
-        skips = [taps.get(reduction, (None, 0)) for reduction in reductions]
+        skips = [taps.get(reduction, (None, 0)) if self.skips else (None, 0) for reduction in reductions]
         widths = [taps[stride][1], *self.decoder_widths[-len(reductions):]]
         levels = [Level(cin, skip, cout) for (cin, cout), (_, skip) in zip(pairwise(widths), skips, strict=True)]
         path = Levels(levels, [index for index, _ in skips])

@@ -18,9 +18,10 @@ from typing import Literal
 
 from torch import nn
 
+from ..errors import ConvatlasError
 from ..net.model import Convnet, Head
 from ..net.registry import register
-from ..parts import Act, Excite, LocalResponseNorm, gaussian_, he_normal_, linear, with_act
+from ..parts import Act, Excite, LocalResponseNorm, gaussian_, he_normal_, linear, times, with_act
 
 Block = tuple[int, ...]     # the kernel size of every convolution of a block
 WIDTHS = (64, 128, 256, 512, 512)
@@ -35,8 +36,9 @@ E = ((3, 3),  (3, 3),  (3, 3, 3, 3),  (3, 3, 3, 3),  (3, 3, 3, 3))
 
 @dataclass(frozen=True)
 class VGG:
-    """`pool` "conv" replaces each max-pool by a 3×3 convolution of stride 2, as All-CNN does; `fc` is the width of fc6
-    and fc7.
+    """`pool` "conv" replaces each max-pool by a 3×3 convolution of stride 2, as All-CNN does; `width` multiplies the
+    convolutions' channels, `fc` is the width of fc6 and fc7, `grid` the side of the map that fc6 reads. A table of fewer
+    than five blocks has the first of their widths.
     """
 
     table: tuple[Block, ...] = D
@@ -46,7 +48,9 @@ class VGG:
     excite: Excite | None = None
     act: Act = "relu"
     init: Literal["gaussian", "glorot", "he"] = "glorot"
+    width: float = 1.0
     fc: int = 4096
+    grid: int = 7
     norm_eps: float = 1e-5
     drop_rate: float = 0.5
     num_classes: int = 1000
@@ -55,9 +59,13 @@ class VGG:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224), scores (N, 1000)."""
+        if len(self.table) > len(WIDTHS):
+            raise ConvatlasError(f"VGG: table = {self.table} is refused: it has {len(self.table)} blocks, and there are "
+                                 f"widths for {len(WIDTHS)}")
         blocks: list[OrderedDict[str, nn.Module]] = [OrderedDict()]
         cin = self.in_chans
-        for kernels, cout in zip(self.table, WIDTHS, strict=True):
+        for kernels, full in zip(self.table, WIDTHS, strict=False):
+            cout = times(full, self.width)
             for i, kernel in enumerate(kernels, start=1):
                 blocks[-1].update(self.conv(cin, cout, kernel, number=str(i)))
                 cin = cout
@@ -67,8 +75,8 @@ class VGG:
         stem, *stages = (nn.Sequential(block) for block in blocks)
 
         fc = linear(nn.init.xavier_uniform_ if self.init == "glorot" else partial(nn.init.normal_, std=0.01))
-        hidden = OrderedDict(pool=nn.AdaptiveAvgPool2d(7), flatten=nn.Flatten(),
-                             fc6=fc(cin * 49, self.fc), act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
+        hidden = OrderedDict(pool=nn.AdaptiveAvgPool2d(self.grid), flatten=nn.Flatten(),
+                             fc6=fc(cin * self.grid**2, self.fc), act6=nn.ReLU(), drop6=nn.Dropout(self.drop_rate),
                              fc7=fc(self.fc, self.fc), act7=nn.ReLU(), drop7=nn.Dropout(self.drop_rate))
         net = Convnet(self, stem, stages, Head(nn.Sequential(hidden), self.fc, self.num_classes, fc))
         self.initialize(net)

@@ -14,7 +14,19 @@ from torch import nn
 
 from ..net.model import Convnet, pooled
 from ..net.registry import register
-from ..parts import Act, Excite, PoolKind, conv2d, he_normal_, preact_basic, preact_unit, ramp, torch_linear, with_act
+from ..parts import (
+    Act,
+    Excite,
+    PoolKind,
+    conv2d,
+    he_normal_,
+    preact_basic,
+    preact_unit,
+    ramp,
+    times,
+    torch_linear,
+    with_act,
+)
 
 
 class Row(NamedTuple):
@@ -33,6 +45,8 @@ TABLE_1 = (   # output filters stride
 @dataclass(frozen=True)
 class WideResNet:
     """WRN-`depth`-`widen`; the depth is 6N+4, which counts the three 1×1 convolutions on shortcuts but no classifier.
+
+    `width` multiplies the table's filters, the stem's too.
     """
 
     depth: int
@@ -41,6 +55,7 @@ class WideResNet:
     excite: Excite | None = None
     act: Act = "relu"
     table: tuple[Row, ...] = TABLE_1
+    width: float = 1.0
     drop_path_rate: float = 0.0
     global_pool: PoolKind = "avg"
     num_classes: int = 10
@@ -49,16 +64,16 @@ class WideResNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 32, 32), standardised or whitened; scores (N, 10)."""
-        width, units = self.table[0].filters, (self.depth - 4) // 6
-        stem = conv2d(self.in_chans, width, 3)
+        cin, units = times(self.table[0].filters, self.width), (self.depth - 4) // 6
+        stem = conv2d(self.in_chans, cin, 3)
         stages, drops = [], ramp(self.drop_path_rate, units * len(self.table), reach=True)
         for row in self.table:
-            cout = row.filters * self.widen
-            first = self.unit(width, cout, row.stride, next(drops))
+            cout = times(row.filters, self.width) * self.widen
+            first = self.unit(cin, cout, row.stride, next(drops))
             stages.append(nn.Sequential(first, *(self.unit(cout, cout, 1, next(drops)) for _ in range(units - 1))))
-            width = cout
-        head = pooled(width, self.num_classes, pool=self.global_pool, classifier=torch_linear,
-                      before={"norm": nn.BatchNorm2d(width), "act": nn.ReLU()})
+            cin = cout
+        head = pooled(cin, self.num_classes, pool=self.global_pool, classifier=torch_linear,
+                      before={"norm": nn.BatchNorm2d(cin), "act": nn.ReLU()})
         model = Convnet(self, stem, stages, head)
         he_normal_(model, "fan_in")
         return with_act(model, self.act)

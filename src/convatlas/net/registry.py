@@ -6,6 +6,7 @@ A variant is a specification, a frozen dataclass of plain values that knows how 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from inspect import signature
+from math import inf
 from typing import Any, Literal
 
 from ..errors import ConvatlasError, nearest
@@ -121,6 +122,8 @@ def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:
         parts = value if isinstance(value, tuple | list) else (value,)
         if field in LEAST and any(part < LEAST[field] for part in parts):
             raise ConvatlasError(f"{label}: {field} = {value!r} is refused: it must be at least {LEAST[field]}")
+        if field == "width" and not 0 < value < inf:
+            raise ConvatlasError(f"{label}: width = {value!r} is refused: it must be more than 0 and finite")
         if field.endswith("_rate") and not 0 <= value < 1:
             raise ConvatlasError(f"{label}: {field} = {value!r} is refused: it must be at least 0 and less than 1")
     return changed      # type: ignore[no-any-return]

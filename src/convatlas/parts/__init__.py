@@ -100,3 +100,4 @@ from .upsample import bilinear_up as bilinear_up
 from .upsample import crop as crop
 from .upsample import crop_center as crop_center
 from .upsample import pad_to as pad_to
+from .width import times as times

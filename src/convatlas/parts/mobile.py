@@ -26,12 +26,14 @@ def round_channels(wanted: float) -> int:
 def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *, squeezed: int = 0,
                       excite: Excite | None = None, dilation: int = 1, padding: Padding = "symmetric",
                       norm: MakeNorm = nn.BatchNorm2d, act: Make = nn.ReLU6,
-                      excite_act: Make = nn.ReLU, gate: Make = nn.Sigmoid, drop: float = 0.0) -> nn.Module:
+                      excite_act: Make = nn.ReLU, gate: Make = nn.Sigmoid, drop: float = 0.0,
+                      linear: bool = True, residual: bool = True) -> nn.Module:
     """Inverted residual: 1×1 to `mid`, depthwise, (squeeze-and-excitation,) 1×1 to `cout` without act (Sandler et al.
     2018, Figure 3).
 
     The gate has `squeezed` channels inside, or is one of `excite`. Nothing is expanded where `mid` is `cin`. The input
-    is added where it fits: stride 1 and as many channels.
+    is added where it fits: stride 1 and as many channels. `linear` False rectifies the last 1×1 too, `residual` False
+    adds nothing.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if mid != cin:
@@ -42,9 +44,9 @@ def inverted_residual(cin: int, mid: int, cout: int, kernel: int, stride: int, *
         layers["excite"] = SqueezeExcite(mid, squeezed, act=excite_act, gate=gate)
     elif excite:
         layers["excite"] = excite.layer(mid)
-    layers["project"] = conv_norm(mid, cout, 1, norm=norm, act=None)
+    layers["project"] = conv_norm(mid, cout, 1, norm=norm, act=None if linear else act)
     branch = nn.Sequential(layers)
-    return Residual(branch, drop=drop) if stride == 1 and cin == cout else branch
+    return Residual(branch, drop=drop) if residual and stride == 1 and cin == cout else branch
 
 
 def slim_init_(model: nn.Module) -> None:

@@ -66,15 +66,17 @@ class ConvSum(Foldable):
 class RepConv(ConvSum):
     """RepVGG's three branches (Ding et al. 2021, Figure 4): k×k + 1×1 + the map itself, each normalised, then summed.
 
-    `skip` exists where the map keeps its shape, unless it is False.
+    `skip` exists where the map keeps its shape, unless it is False; `point` False leaves the 1×1 out.
     Input (N, cin, H, W), output (N, cout, H/stride, W/stride).
     """
 
     def __init__(self, cin: int, cout: int, kernel: int = 3, stride: int = 1, *, groups: int = 1,
-                 dilation: int = 1, skip: bool = True, norm: MakeNorm = nn.BatchNorm2d) -> None:
+                 dilation: int = 1, skip: bool = True, point: bool = True, norm: MakeNorm = nn.BatchNorm2d) -> None:
         layer = partial(conv_norm, cin, cout, stride=stride, groups=groups, dilation=dilation, norm=norm, act=None)
         branches: dict[str, nn.Module] = {"skip": norm(cin)} if skip and cin == cout and stride == 1 else {}
-        super().__init__(branches | {"small": layer(1), "large": layer(kernel)})
+        if point:
+            branches["small"] = layer(1)
+        super().__init__(branches | {"large": layer(kernel)})
 
 
 def _conv(branch: nn.Module) -> nn.Conv2d:

@@ -57,9 +57,10 @@ def plain(branch: "OrderedDict[str, nn.Module]") -> nn.Sequential:
 
 
 def residual_stages(block: Block, depths: Sequence[int], cin: int, *, expansion: int, before: int,
-                    pool: StemPool | None = None, excite: BlockExcite | None = None, output_stride: int = 32,
-                    drop_path_rate: float = 0.0) -> list[nn.Module]:
-    """Stages of 64, 128, 256 … planes, each but the first of stride 2; a block gives `expansion` times its planes.
+                    planes: int = 64, pool: StemPool | None = None, excite: BlockExcite | None = None,
+                    output_stride: int = 32, drop_path_rate: float = 0.0) -> list[nn.Module]:
+    """Stages of `planes`, of twice as many, and so on, each but the first of stride 2; a block gives `expansion` times
+    its planes.
 
     `before` is the reduction when the first block begins. `pool` puts the stem's 3×3/2 max-pool before the blocks of
     the first stage, which so begins with its own reduction: "symmetric" pads a pixel on every side, "ceil" is Caffe's,
@@ -73,8 +74,8 @@ def residual_stages(block: Block, depths: Sequence[int], cin: int, *, expansion:
         if pool is not None and i == 0:
             layers["pool"] = nn.MaxPool2d(3, 2, 1) if pool == "symmetric" else nn.MaxPool2d(3, 2, ceil_mode=True)
         for j in range(depth):
-            made = block(cin, 64 * 2**i, stride if j == 0 else 1, (first if j == 0 else rest, rest), next(drops))
+            made = block(cin, planes * 2**i, stride if j == 0 else 1, (first if j == 0 else rest, rest), next(drops))
             layers[str(j)] = excited(made, excite) if excite and i in excite.stages else made
-            cin = expansion * 64 * 2**i
+            cin = expansion * planes * 2**i
         stages.append(nn.Sequential(layers))
     return stages
