@@ -22,6 +22,7 @@ from .verdict import Verdict, judge
 
 FORMAT = 1
 RESULTS, PICTURE, REPORT = "results.json", "picture.svg", "report.html"
+ASIDE = ("train_loss", "test_loss", "seconds")     # figures that stand in results.json only
 SHOWN = 90          # characters of a changed field's value on the page
 
 
@@ -78,7 +79,8 @@ def page(name: str, said: str, experiment: Experiment, protocol: Protocol, store
          verdicts: Sequence[Verdict], picture: str) -> str:
     """The page of one experiment."""
     results = results_of(stored)
-    figures = dict.fromkeys(figure for by_arm in results.paired for each in by_arm.values() for figure in each)
+    figures = dict.fromkeys(figure for by_arm in results.paired for each in by_arm.values() for figure in each
+                            if figure not in ASIDE)
     table = [(arm, _changes(protocol, arm), [_spread(results.of(arm, figure)) for figure in figures])
              for arm in results.arms]
     return _render("experiment", {

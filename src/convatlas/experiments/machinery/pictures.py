@@ -156,10 +156,10 @@ def intervals(verdicts: Sequence[Verdict]) -> "Figure":
             axes = axes_of(drawn, 20, 34 + 54 * (len(verdicts) - 1 - i), 520, 30)
             color = colors[verdict.word]
             axes.axvline(verdict.above, color=COLORS["ink"], linewidth=1, linestyle=(0, (3, 2)))
-            axes.plot(verdict.effects, [0] * len(verdict.effects), "o", color=color, alpha=0.4, markersize=5,
-                      markeredgewidth=0)
             if math.isfinite(verdict.low) and math.isfinite(verdict.high):
                 axes.plot([verdict.low, verdict.high], [0, 0], color=color, linewidth=2)
+            axes.plot(verdict.effects, [0.5] * len(verdict.effects), "o", color=color, alpha=0.5, markersize=4.5,
+                      markeredgewidth=0)
             axes.plot([verdict.effect], [0], "|", color=color, markersize=16, markeredgewidth=2)
             axes.set_yticks([])
             axes.set_ylim(-1, 1)
