@@ -82,7 +82,7 @@ def page(name: str, said: str, experiment: Experiment, protocol: Protocol, store
     """The page of one experiment."""
     results = results_of(stored)
     figures = dict.fromkeys(figure for by_arm in results.paired for each in by_arm.values() for figure in each
-                            if figure not in ASIDE)
+                            if figure not in ASIDE and "/" not in figure)
     table = [(arm, _changes(protocol, arm), [_spread(results.of(arm, figure)) for figure in figures])
              for arm in results.arms]
     return _render("experiment", {

@@ -107,6 +107,14 @@ class Results:
         """A figure of one arm, over the seeds."""
         return [by_seed[arm][figure] for by_seed in self.paired]
 
+    def series(self, arm: str, name: str) -> list[float]:
+        """The figures `name/…` of one arm in the order in which they were measured, means over the seeds; none where it
+        has none.
+        """
+        measured = [[value for figure, value in by_seed[arm].items() if figure.startswith(f"{name}/")]
+                    for by_seed in self.paired]
+        return [sum(values) / len(values) for values in zip(*measured, strict=True)]
+
 
 @dataclass(frozen=True)
 class Experiment:
