@@ -25,7 +25,7 @@ from ..inspect.curves import PALETTE
 from ..inspect.vectors import embed
 from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
 from ..zoo import create_model
-from .machinery.pictures import axes_of, figure, labelled, titled
+from .machinery.pictures import axes_of, figure, label_ends, titled
 from .machinery.plan import BySeed, Claim, Experiment, Images, Protocol, Results
 from .machinery.seen import run_of, seen
 from .machinery.trial import Arm, Figures, Trial, final
@@ -125,6 +125,6 @@ def by_rank(results: Results) -> "Figure":
                 axes.plot([rank] * len(each), each, "o", color=PALETTE[i], alpha=0.35, markersize=5, markeredgewidth=0)
             axes.plot(range(1, NEIGHBOURS + 1), means, color=PALETTE[i], linewidth=1.6)
             ends.append((means[-1], name, PALETTE[i]))
-        labelled(axes, ends)
+        label_ends(axes, ends)
         titled(axes, "Neighbours of the query's class", "nearest to sixth nearest training image", "same class, %")
         return drawn

@@ -92,7 +92,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment gave: of each seed and arm its figures, and its rows of metrics.csv."""
+    """Measurements of an experiment: of each seed and arm its figures, and its rows of metrics.csv."""
 
     arms: tuple[str, ...]
     figures: Mapping[int, BySeed]
@@ -106,6 +106,14 @@ class Results:
     def of(self, arm: str, figure: str) -> list[float]:
         """A figure of one arm, over the seeds."""
         return [by_seed[arm][figure] for by_seed in self.paired]
+
+    def series(self, arm: str, name: str) -> list[float]:
+        """The figures `name/…` of one arm in the order in which they were measured, means over the seeds; none where it
+        has none.
+        """
+        measured = [[value for figure, value in by_seed[arm].items() if figure.startswith(f"{name}/")]
+                    for by_seed in self.paired]
+        return [sum(values) / len(values) for values in zip(*measured, strict=True)]
 
 
 @dataclass(frozen=True)
