@@ -120,9 +120,9 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
             done = _all(pool, tasks, "trials of learning rates", tell)
             spent += sum(each.cpu for each in done)
             tuning = _chosen(protocol, tasks, done)
-            for arm, each in tuning.items():
-                if each.edge:
-                    tell(f"{arm}: the rate {each.chosen:g} was chosen, the {each.edge} that was tried; a better one "
+            for name, tuned in tuning.items():
+                if tuned.edge:
+                    tell(f"{name}: the rate {tuned.chosen:g} was chosen, the {tuned.edge} that was tried; a better one "
                          "may lie beyond.")
         tasks = [_task(experiment, protocol, arm, seed, sources.whole, out,
                        tuning[arm.name].chosen if arm.name in tuning else None)
