@@ -54,9 +54,8 @@ class MapHead(Head):
 
 @dataclass(frozen=True)
 class AllCNN:
-    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN.
-
-    `excite` weighs each activation's maps; `width` multiplies the kernels.
+    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN. `width` multiplies the
+    kernels, `excite` weighs each activation's maps.
     """
 
     table: tuple[Block, ...] = C
@@ -94,8 +93,8 @@ class AllCNN:
             parts[-1].update(self.layer(number, cin, row))
             cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
-        head = MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())
-        return with_act(Convnet(self, stem, stages, head), self.act)
+        return with_act(Convnet(self, stem, stages, MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())),
+                        self.act)
 
     def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
         """Convolution → ReLU (→ squeeze and excite)."""
