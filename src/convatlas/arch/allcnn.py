@@ -56,10 +56,8 @@ class MapHead(Head):
 
 @dataclass(frozen=True)
 class AllCNN:
-    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN.
-
-    `excite` weighs each activation's maps. `width` multiplies the kernels; weights begin the larger the fewer a narrow
-    layer sums.
+    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN. `width` multiplies the
+    kernels (weights begin the larger the fewer a narrow layer sums), `excite` weighs each activation's maps.
     """
 
     table: tuple[Block, ...] = C
