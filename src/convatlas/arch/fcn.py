@@ -103,7 +103,8 @@ class FCN:
     """`fusion` staged begins with the coarser network's weights (`load_coarser`), at_once trains all scores together.
 
     `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all. `width` multiplies
-    every number of maps, fc6's and fc7's too.
+    every number of maps, fc6's and fc7's too; `batch_norm` normalises VGG-16's convolutions, which then learn without
+    trained weights to begin from.
     """
 
     backbone: Literal["vgg16", "alexnet", "caffenet", "googlenet"] = "vgg16"
@@ -111,6 +112,7 @@ class FCN:
     fusion: Literal["staged", "at_once"] = "staged"
     upsampling: Literal["paper", "fixed", "learned"] = "paper"
     width: float = 1.0
+    batch_norm: bool = False
     act: Act = "relu"
     drop_rate: float = 0.5
     num_classes: int = 21
@@ -126,6 +128,10 @@ class FCN:
         if self.width != 1:
             fields |= {"width": self.width}
             fields |= {"fc": times(FC7.channels, self.width)} if self.backbone != "googlenet" else {}
+        if self.batch_norm:
+            if self.backbone != "vgg16":
+                raise ValueError(f"FCN: batch_norm = True is for vgg16: with {self.backbone} it is False")
+            fields |= {"batch_norm": True, "init": "he"}
         if self.act != "relu":
             fields["act"] = self.act
         net = build(inside, {**fields, "in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESNET, MACRO, RESNEXT, INVERTED, SEVEN, MICRO, CONVNEXT = STEPS = (
-    "ResNet", "stages and patches", "depthwise, wider", "inverted bottleneck", "7×7 kernels",
+    "ResNet", "stages and patches", "depthwise, wider", "inverted, depthwise first", "7×7 kernels",
     "GELU, LayerNorm, fewer of both", "ConvNeXt: downsampling apart")
 UP_TO = dict(zip(STEPS, ("ResNet-50", "patchify stem", "width", "depthwise convolution first", "7×7 kernels",
                          "LayerNorm", "separate downsampling"), strict=True))        # the last one of ROADMAP in it

@@ -5,10 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...data.source import open_data
 from ...run import Run
 from ...runs import folder
-from ...zoo import transforms
 from .trial import Trial
 
 
@@ -20,6 +18,6 @@ def run_of(trial: Trial) -> Run:
 
 def seen(trial: Trial, part: Literal["train", "val"]) -> tuple[Tensor, Tensor]:
     """Network inputs float32 (N, C, H, W), not augmented, of a part of the trial's images, and labels int64 (N,)."""
-    source = open_data(run_of(trial).data)
-    images, transform = source.train if part == "train" else source.val, transforms(trial.network())
+    source, transform = trial.images(trial.network())
+    images = source.train if part == "train" else source.val
     return torch.stack([transform(images.read(i)) for i in range(len(images))]), images.labels
