@@ -84,11 +84,11 @@ def curves(results: Results, columns: Sequence[str] = ("train_top1", "val_top1")
                 axes.set_yscale("log")
             titled(axes, title if number == 0 else "", "epoch", COLUMNS.get(column, column))
             if number == len(columns) - 1:
-                _labelled(axes, ends)
+                label_ends(axes, ends)
         return drawn
 
 
-def _labelled(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     """The name of each line right of its end, moved apart where two would overlap."""
     low, high = axes.get_ylim()
     log = axes.get_yscale() == "log"
@@ -156,10 +156,10 @@ def intervals(verdicts: Sequence[Verdict]) -> "Figure":
             axes = axes_of(drawn, 20, 34 + 54 * (len(verdicts) - 1 - i), 520, 30)
             color = colors[verdict.word]
             axes.axvline(verdict.above, color=COLORS["ink"], linewidth=1, linestyle=(0, (3, 2)))
-            axes.plot(verdict.effects, [0] * len(verdict.effects), "o", color=color, alpha=0.4, markersize=5,
-                      markeredgewidth=0)
             if math.isfinite(verdict.low) and math.isfinite(verdict.high):
                 axes.plot([verdict.low, verdict.high], [0, 0], color=color, linewidth=2)
+            axes.plot(verdict.effects, [0.5] * len(verdict.effects), "o", color=color, alpha=0.5, markersize=4.5,
+                      markeredgewidth=0)
             axes.plot([verdict.effect], [0], "|", color=color, markersize=16, markeredgewidth=2)
             axes.set_yticks([])
             axes.set_ylim(-1, 1)

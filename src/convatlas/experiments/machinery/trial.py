@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...runs.folder import run_of
+
 if TYPE_CHECKING:
+    from ...data import Source, Transform
     from ...net.model import Convnet
 
-Figures = Mapping[str, float]           # what was measured of one arm with one seed: name → number
+# what was measured of one arm with one seed: name → number; `gate/3` is one of a series, drawn but not tabulated
+Figures = Mapping[str, float]
 Rows = Sequence[Mapping[str, float]]    # of a metrics.csv
 
 
@@ -42,6 +46,14 @@ class Trial:
         assert saved is not None
         model.load_state_dict(saved.extras("model"))
         return model
+
+    def images(self, network: "Convnet") -> tuple["Source", "Transform"]:
+        """The images that it was trained on and is judged by, and what makes them the network's input."""
+        from ...data.source import open_data  # a plan needs no torch
+        from ...zoo import transforms  # a plan needs no torch
+
+        assert self.folder is not None
+        return open_data(run_of(self.folder).data), transforms(network)
 
 
 def final(trial: Trial) -> Figures:
