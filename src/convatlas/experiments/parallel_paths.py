@@ -21,7 +21,7 @@ quick form cannot tell several sizes from that depth.
 from typing import TYPE_CHECKING, Any
 
 from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
-from .machinery.pictures import against
+from .machinery.pictures import dots
 from .machinery.plan import BySeed, Claim, Experiment, Images, Protocol, Results
 from .machinery.trial import Arm, Figures, Trial, final
 
@@ -92,4 +92,4 @@ def _saved(seed: BySeed, arm: str) -> float:
 
 
 def _picture(results: Results) -> "Figure":
-    return against(results, "weights", "test_error", ("weights", "test error, %"), title="Error against weights")
+    return dots(results, "test_error", "test error, %", title="Kernels of several sizes, or of one")
