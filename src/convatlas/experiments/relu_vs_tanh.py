@@ -14,7 +14,8 @@ number of passes until the training error (the mean over a pass, while the weigh
 
 The claim holds where the whole interval of the ratio of passes, tanh's to ReLU's, lies above one; "several times" where
 it lies above two. Fashion-MNIST is easier than CIFAR-10, so 25 % comes early, when the small initial weights still
-count; that is why 15 % is asked too. In full: the recipe as it stands, on CIFAR-10.
+count; that is why 15 % is asked too. The standard form, on CIFAR-10: 10 000 training images, 30 passes in batches of
+32. In full: the recipe as it stands, on CIFAR-10.
 
 A first plan tried 0.0003 to 0.01. Tanh took the largest, and on the images held out it was better still at 0.03 (21.6
 in place of 23.3 % after six passes), so its rate was not its best; with it the ratios were 1.46 [1.30, 1.61] to 25 %
@@ -57,6 +58,14 @@ def relu_vs_tanh() -> Experiment:
             base=alexnet_cifar().change("model.fields", {"in_chans": 1, "image_size": 28}, "data.batch_size", 32,
                                         "train.epochs", 20),
             images=Images("fashion-small", train=4000, test=1000),
+            rates=RATES,
+            tuning_epochs=6,
+        ),
+        standard=Protocol(
+            arms=ARMS,
+            minutes=40,
+            base=alexnet_cifar().change("data.batch_size", 32, "train.epochs", 30),
+            images=Images("cifar10", train=10000, test=2000),
             rates=RATES,
             tuning_epochs=6,
         ),
