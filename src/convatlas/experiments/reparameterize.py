@@ -84,8 +84,8 @@ def _less(seed: BySeed, other: str) -> float:
 
 
 def merged(trial: Trial) -> Figures:
-    """Differences that merging makes: `same_class` in per cent of the test images, `difference` of the scores relative to the
-    largest, `faster` (times), parameters and layers before and after.
+    """Differences that merging makes: `same_class` in per cent of the test images, `difference` of the scores relative
+    to the largest, `faster` (times), parameters and layers before and after.
     """
     network = trial.network().eval()
     plain = fold(network).eval()
