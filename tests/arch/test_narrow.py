@@ -209,3 +209,11 @@ def test_rows_travel_through_text():
         spec = registry.card(name, {"table": table, "num_classes": 10, "image_size": 32}).spec
         with torch.device("meta"):
             assert spec.build()(torch.empty(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_fcn_on_vgg_normalizes_where_it_is_asked_to():
+    net = convatlas.create_model("fcn16s_vgg16", width=1 / 32, batch_norm=True, num_classes=2, image_size=32)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) == 13
+    assert net(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
+    with pytest.raises(ValueError, match="batch_norm = True is for vgg16"):
+        convatlas.create_model("fcn32s_alexnet", batch_norm=True)

@@ -36,6 +36,21 @@ def test_a_wrong_figure_is_found(fact: Fact, monkeypatch):
     assert [v.verdict for v in facts.check([fact.variant]) if v.published == wrong] == ["mismatch"]
 
 
+def test_a_wrong_figure_of_any_kind_of_idea_is_found(monkeypatch):
+    """One network for several kinds, for each has to be built: all are changed at once, and all are found."""
+    kinds = {"mobilenet_v1": ("filter", "stride", "separable_saving"), "vgg11": ("seen_by_stack", "stack_share"),
+             "efficientnet_b0": ("largest_kernel", "blocks", "scaling_product", "macs_ratio", "width", "depth",
+                                 "drop_rate"),
+             "densenet_40_12_cifar": ("channels_read",), "se_resnet50": ("reductions",), "vgg16": ("kernel_sizes",)}
+    chosen = [next(f for f in published() if (f.variant, f.fact) == (name, kind) and not f.contested)
+              for name, those in kinds.items() for kind in those]
+    slips = tuple(fact.model_copy(update={"value": [*fact.value, 1] if isinstance(fact.value, list) else "1"
+                                          if isinstance(fact.value, str) else 1.1 * fact.value + 1}) for fact in chosen)
+    monkeypatch.setattr(checker, "published", lambda: slips)
+    verdicts = [v for v in facts.check([*kinds]) if v.source != "the architecture file's register line"]
+    assert [v.verdict for v in verdicts] == ["mismatch"] * len(chosen)
+
+
 def test_an_unknown_kind_of_figure_is_no_silent_pass(monkeypatch):
     monkeypatch.setattr(checker, "published", lambda: (Fact(variant="lenet5", fact="parms", value=1, source="a slip"),))
     with pytest.raises(KeyError):

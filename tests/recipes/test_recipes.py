@@ -15,7 +15,7 @@ from convatlas.recipes import about, names, recipe
 from convatlas.run import Run
 
 # named by --recipe: no network is trained so by itself
-ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern"}
+ALTERNATES = {"lenet5_lm", "densenet_svhn", "finetune", "modern", "unet_narrow"}
 MODERN = {"lenet5_modern"}      # networks of no paper
 NETWORKS = convatlas.list_models()
 
@@ -61,7 +61,7 @@ PUBLISHED = {
     "slak":                ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
     "slak_small":          ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
 }
-OURS = {"finetune", "lenet5", "modern"}     # Adam in place of Levenberg-Marquardt; no paper
+OURS = {"finetune", "lenet5", "modern", "unet_narrow"}      # Adam in place of Levenberg-Marquardt; no paper
 
 # Where the rate falls, in iterations of the paper, and to what share of the first one
 FALLS = {
@@ -194,6 +194,7 @@ SMALL = {
 }
 PIXELWISE = {       # their labels are pictures: network, fields, images per step
     "unet": ("unet", {"widths": [4, 8], "padding": "same", "image_size": 32}, 1),
+    "unet_narrow": ("unet_same", {"widths": [4, 8], "image_size": 32}, 2),
     "fcn": ("fcn32s_alexnet", {"image_size": 64}, 1),
     "fcn_alexnet": ("fcn32s_caffenet", {"image_size": 64}, 2),
     "fcn_googlenet": ("fcn32s_googlenet", {"image_size": 64}, 2),

@@ -27,7 +27,8 @@ NUMBERS = Found("digits", 1437, 360, tuple("0123456789"), [(8, 8)], True)
     ("lenet5_modern", "digits", None, "modern"), ("mobilenet_v2_035", "digits", None, "modern"),
     ("resnet18", "cifar10", None, "modern"), ("resnet18", "photos/", "runs/a", "finetune"),
     ("resnet20_cifar", "cifar10", "runs/a", "finetune"), ("unet", "cells", None, "unet"),
-    ("unet", "photos/", "runs/a", "unet"),
+    ("unet", "photos/", "runs/a", "unet"), ("unet", "nuclei", None, "unet"), ("unet_same", "cells", None, "unet"),
+    ("unet_same", "nuclei", None, "unet_narrow"), ("unet_same", "nuclei", "runs/a", "unet"),
 ])
 def test_the_paper_s_recipe_is_for_the_paper_s_data(name, data, weights, found):
     assert choose(name, data, weights).recipe == found

@@ -11,6 +11,8 @@ Departs The input is 227×227: with the 224 that the paper prints, (224 − 11)/
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
+from math import sqrt
 from typing import Literal, NamedTuple
 
 from torch import nn
@@ -39,9 +41,9 @@ SECTION_3_5 = (   # kernels size stride pad groups bias
 )
 
 
-def gaussian_linear(cin: int, cout: int, bias: float = 0.0) -> nn.Linear:
+def gaussian_linear(cin: int, cout: int, bias: float = 0.0, narrow: float = 1.0) -> nn.Linear:
     layer = nn.Linear(cin, cout)
-    gaussian_(layer, 0.01, bias)
+    gaussian_(layer, 0.01 / sqrt(narrow), bias)
     return layer
 
 
@@ -51,7 +53,7 @@ class AlexNet:
 
     `lrn` paper: k = 2, α = 10⁻⁴; code: α/5; caffe: α/5 and k = 1; caffenet: caffe's, behind the pool. `stem` "cifar"
     makes conv1 3×3 with stride 1, `excite` weighs each activation's maps. `width` multiplies the kernels, `fc` is the
-    width of fc6 and fc7.
+    width of fc6 and fc7; weights begin the larger the fewer a narrow layer sums.
     """
 
     table: tuple[Row, ...] = SECTION_3_5
@@ -72,11 +74,12 @@ class AlexNet:
     def build(self) -> Convnet:
         """Input (N, 3, 227, 227), raw 0–255 pixels less their mean; scores (N, 1000)."""
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in self.layers())
-        fc = OrderedDict(pool=nn.AdaptiveAvgPool2d(6), flatten=nn.Flatten(),
-                         fc6=gaussian_linear(self.kernels(self.table[-1]) * 36, self.fc, 1.0), act6=self.squash(),
-                         drop6=nn.Dropout(self.drop_rate), fc7=gaussian_linear(self.fc, self.fc, 1.0),
-                         act7=self.squash(), drop7=nn.Dropout(self.drop_rate))
-        return Convnet(self, stem, stages, Head(nn.Sequential(fc), self.fc, self.num_classes, gaussian_linear))
+        linear = partial(gaussian_linear, narrow=self.fc / 4096)
+        fc6 = gaussian_linear(self.kernels(self.table[-1]) * 36, self.fc, 1.0, self.width)
+        fc = OrderedDict(pool=nn.AdaptiveAvgPool2d(6), flatten=nn.Flatten(), fc6=fc6, act6=self.squash(),
+                         drop6=nn.Dropout(self.drop_rate), fc7=linear(self.fc, self.fc, 1.0), act7=self.squash(),
+                         drop7=nn.Dropout(self.drop_rate))
+        return Convnet(self, stem, stages, Head(nn.Sequential(fc), self.fc, self.num_classes, linear))
 
     def kernels(self, row: Row) -> int:
         return times(row.kernels, self.width, 2)        # for two groups
@@ -90,7 +93,7 @@ class AlexNet:
                 row = row._replace(kernel=3, stride=1, pad=1)
             row = row._replace(kernels=self.kernels(row))
             conv = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.pad, groups=min(row.groups, self.groups))
-            gaussian_(conv, 0.01, row.bias)
+            gaussian_(conv, 0.01 if i == 1 else 0.01 / sqrt(self.width), row.bias)
             parts[-1] += [(f"conv{i}", conv), (f"act{i}", self.squash())]
             if self.excite:
                 parts[-1].append((f"se{i}", self.excite.layer(row.kernels)))

@@ -10,6 +10,8 @@ Departs All convolutions are padded except ImageNet's first, pooling by one pixe
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
+from math import sqrt
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -54,9 +56,8 @@ class MapHead(Head):
 
 @dataclass(frozen=True)
 class AllCNN:
-    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN.
-
-    `excite` weighs each activation's maps; `width` multiplies the kernels.
+    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN. `width` multiplies the
+    kernels (weights begin the larger the fewer a narrow layer sums), `excite` weighs each activation's maps.
     """
 
     table: tuple[Block, ...] = C
@@ -73,12 +74,11 @@ class AllCNN:
 
     def build(self) -> Convnet:
         """Input (N, 3, H, W), scores (N, classes), none of them negative."""
-        *reduced, last = (tuple(row._replace(kernels=times(row.kernels, self.width)) for row in block)
-                          for block in self.blocks())
+        blocks = [tuple(row._replace(kernels=times(row.kernels, self.width)) for row in block) for block in self.blocks()]
         parts: list[OrderedDict[str, nn.Module]] = [OrderedDict(drop0=nn.Dropout(self.input_drop_rate))]
         cin, number = self.in_chans, 0
-        for i, block in enumerate(reduced, start=1):
-            for row in reduce(block, self.reduction):
+        for i, block in enumerate(blocks, start=1):
+            for row in reduce(block, self.reduction) if i < len(blocks) else block:
                 if row.stride > 1 and number:       # a stage begins with what reduces
                     parts.append(OrderedDict())
                 if row == POOL:
@@ -89,18 +89,15 @@ class AllCNN:
                 cin = row.kernels
             if i in self.dropped:
                 parts[-1][f"drop{i}"] = nn.Dropout(self.drop_rate)
-        for row in last:
-            number += 1
-            parts[-1].update(self.layer(number, cin, row))
-            cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
-        head = MapHead(GlobalPool(), cin, self.num_classes, score, nn.ReLU())
+        head = MapHead(GlobalPool(), cin, self.num_classes, partial(score, narrow=self.width), nn.ReLU())
         return with_act(Convnet(self, stem, stages, head), self.act)
 
     def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
         """Convolution → ReLU (→ squeeze and excite)."""
         gate = {f"se{number}": self.excite.layer(row.kernels)} if self.excite else {}
-        return {f"conv{number}": conv(cin, row), f"act{number}": nn.ReLU(), **gate}
+        narrow = 1.0 if number == 1 else self.width
+        return {f"conv{number}": conv(cin, row, narrow), f"act{number}": nn.ReLU(), **gate}
 
     def blocks(self) -> tuple[Block, ...]:
         """The table."""
@@ -135,16 +132,16 @@ def reduce(block: Block, how: Literal["pool", "strided", "convpool", "conv"]) ->
     return (*block, extra, POOL) if how == "convpool" else (*block, extra._replace(stride=2))
 
 
-def conv(cin: int, row: Row) -> nn.Conv2d:
+def conv(cin: int, row: Row, narrow: float = 1.0) -> nn.Conv2d:
     """A row's convolution."""
     layer = nn.Conv2d(cin, row.kernels, row.kernel, row.stride, row.kernel // 2 if row.pad else 0)
-    gaussian_(layer, 0.05, 0.0)
+    gaussian_(layer, 0.05 / sqrt(narrow), 0.0)
     return layer
 
 
-def score(cin: int, classes: int) -> nn.Conv2d:
+def score(cin: int, classes: int, narrow: float = 1.0) -> nn.Conv2d:
     """The classifier, a 1×1 convolution."""
-    return conv(cin, Row(classes, 1))
+    return conv(cin, Row(classes, 1), narrow)
 
 
 register("allcnn_base_a",   AllCNN(A, "pool"),      params=839_242,   macs=149_053_440, recipe="allcnn")

@@ -13,6 +13,7 @@ from ..errors import ConvatlasError
 from ..files import FULL
 from ..version import __version__
 from . import console
+from .ablate import ablate
 from .bench import bench
 from .check import check
 from .compare import compare
@@ -48,6 +49,7 @@ COMMANDS = (
     ("export", export, WORK, "Write a network as a file for other programs: ONNX, torch.export, OpenVINO, ExecuTorch."),
     ("publish", publish, WORK, "Write a trained network as a folder for a hub of models."),
     ("reproduce", reproduce, WORK, "Run an experiment of the papers again, with intervals and a verdict."),
+    ("ablate", ablate, WORK, "Find out what parts of a network do, by taking them away."),
     ("bench", bench, WORK, "Measure how fast a network answers, beside its peers."),
     ("list", list_models, LOOK, "List the networks."),
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),

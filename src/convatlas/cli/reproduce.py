@@ -1,13 +1,18 @@
 """`convatlas reproduce`."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
 
 from . import console
 from .options import COMMON, COUNT, DATA, DATA_HELP, OUTPUT, DataDir, Debug, Download, argument, option, switch
+
+if TYPE_CHECKING:
+    from ..experiments.machinery.reproduce import Reproduced
 
 COLORS = {"holds": "green", "does not hold here": "red", "too small to tell": "yellow"}
 SIZE = "Size"
@@ -64,18 +69,23 @@ def reproduce(
         console.out.print(f"[bold]{escape(found.title)}[/]  [bright_black]{escape(found.paper)}[/]", soft_wrap=True)
         console.plain(f"{used}: {len(protocol.arms)} arms, {trials} trials; about {protocol.minutes:g} min on two "
                       "cores")
-        try:
-            done = again(each, out / each, size=size, data=data, seeds=seeds, workers=workers, data_dir=data_dir,
-                         download=download, tell=console.plain)
-        except KeyboardInterrupt:
-            console.plain("interrupted; the same command goes on", to=console.err)
-            raise typer.Exit(130) from None
-        for verdict in done.verdicts:
-            console.out.print(f"[{COLORS[verdict.word]}]{verdict.word}[/]  {escape(verdict.text)}: effect "
-                              f"{escape(verdict.sentence)}", soft_wrap=True)
-        console.plain(f"report   {done.folder / 'report.html'}")
+        told(partial(again, each, out / each, size=size, data=data, seeds=seeds, workers=workers, data_dir=data_dir,
+                     download=download, tell=console.plain))
     if every:
         console.plain(f"all      {shown(out, names())}")
+
+
+def told(conduct: Callable[[], "Reproduced"]) -> None:
+    """Conduct an experiment and tell its verdicts; an interrupted one is gone on with by the same command."""
+    try:
+        done = conduct()
+    except KeyboardInterrupt:
+        console.plain("interrupted; the same command goes on", to=console.err)
+        raise typer.Exit(130) from None
+    for verdict in done.verdicts:
+        console.out.print(f"[{COLORS[verdict.word]}]{verdict.word}[/]  {escape(verdict.text)}: effect "
+                          f"{escape(verdict.sentence)}", soft_wrap=True)
+    console.plain(f"report   {done.folder / 'report.html'}")
 
 
 def _list() -> None:

@@ -17,14 +17,15 @@ from ..net.layers import WEIGHTED, Layer, layer_table
 from ..net.meta import blank
 from ..net.model import Convnet, Head
 from ..net.registry import VARIANTS, Variant, change, variant
-from ..parts import LocalResponseNorm, TableConv2d
+from ..parts import LocalResponseNorm, SqueezeExcite, TableConv2d
 from ..run import read_yaml
 from .published import Fact, published
 
 TRAINED = {         # what only training could tell; any other kind must be in COMPUTE
     "test_error_pct", "train_error_pct", "test_acc_pct", "top1_error_pct", "top5_error_pct", "top1_acc_pct",
-    "top5_acc_pct", "cifar10_error_pct", "cifar100_error_pct", "svhn_error_pct", "mean_iu_pct", "segmentation_error",
-    "steps", "other", "ablation_error_points", "relu_speedup",
+    "top5_acc_pct", "cifar10_error_pct", "cifar100_error_pct", "svhn_error_pct", "mean_iu_pct", "pixel_acc_pct",
+    "mean_acc_pct", "frequency_weighted_iu_pct", "segmentation_error", "steps", "other", "ablation_error_points",
+    "relu_speedup",
 }
 
 MADE = {"output", "receptive_field"}        # of the map that a layer, a block, or the head makes, not of all inside
@@ -103,8 +104,7 @@ def _only(rows: Sequence[Layer], name: str) -> Sequence[Layer]:
 
 def _verdict(fact: Fact, computed: Any,
              otherwise: Literal["not built here", "not reproduced here"] = "not reproduced here") -> Verdict:
-    label = fact.fact + (f" of {fact.layer}" if fact.layer else "")
-    label += "".join(f", {field}={value}" for field, value in fact.fields.items())
+    label = fact.label
     note = "; ".join(text for text in (fact.protocol, fact.note) if text)
     if computed is None:
         return Verdict(fact.variant, label, fact.value, None, fact.source, otherwise, note)
@@ -144,6 +144,51 @@ def _links(model: Convnet) -> int:
     return sum(module.links for module in model.modules() if isinstance(module, TableConv2d))
 
 
+def _convs(model: Convnet, rows: Sequence[Layer]) -> list[nn.Conv2d]:
+    """Convolutions among the rows."""
+    modules = (model.get_submodule(row.name) for row in rows)
+    return [module for module in modules if isinstance(module, nn.Conv2d)]
+
+
+def _filter(model: Convnet, rows: Sequence[Layer]) -> list[int]:
+    """Weights of the one layer with any, as MobileNet's Table 1 prints them: K×K×M×N, depthwise K×K×M, M×N of a fully
+    connected one.
+    """
+    layers = [m for m in (model.get_submodule(row.name) for row in rows) if isinstance(m, nn.Conv2d | nn.Linear)]
+    [layer] = layers
+    if isinstance(layer, nn.Linear):
+        return [layer.in_features, layer.out_features]
+    depthwise = layer.groups == layer.in_channels > 1
+    return [*layer.kernel_size, *([] if depthwise else [layer.in_channels // layer.groups]), layer.out_channels]
+
+
+def _stack(model: Convnet, rows: Sequence[Layer]) -> tuple[int, float]:
+    """Side of what convolutions of stride 1, one after the other, see together, and the share of their weights in those
+    of one convolution as large between the same maps.
+    """
+    convs = _convs(model, rows)
+    side = 1 + sum(conv.kernel_size[0] - 1 for conv in convs)
+    return side, sum(conv.weight.numel() for conv in convs) / (
+        side ** 2 * convs[0].in_channels * convs[-1].out_channels)
+
+
+def _saving(rows: Sequence[Layer]) -> float:
+    """Multiply-adds of a full convolution over those of the depthwise and the 1×1 one in its place."""
+    depthwise, pointwise = (row for row in rows if row.macs)
+    return depthwise.macs * pointwise.output[0] / (depthwise.macs + pointwise.macs)
+
+
+def _reductions(model: Convnet) -> list[int]:
+    return sorted({gate.reduce.in_channels // gate.reduce.out_channels for gate in model.modules()
+                   if isinstance(gate, SqueezeExcite)})
+
+
+def _scaling(own: Any, base: Any) -> float:
+    """d·w²·r² of a specification with `depth`, `width` and `image_size`, relative to another's."""
+    relative = (own.depth / base.depth, own.width / base.width, own.image_size / base.image_size)
+    return float(relative[0] * relative[1] ** 2 * relative[2] ** 2)
+
+
 #              figure → from (variant, model on the meta device, the rows of the layer or of the whole table)
 COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
     "params": lambda v, m, rows: sum(row.params for row in rows),
@@ -166,4 +211,19 @@ COMPUTE: dict[str, Callable[[Variant, Convnet, Sequence[Layer]], Any]] = {
     "image_size": lambda v, m, rows: m.spec.image_size,
     "c3_links": lambda v, m, rows: _links(m),
     "lrn": lambda v, m, rows: _lrn(m),
+    "filter": lambda v, m, rows: _filter(m, rows),
+    "stride": lambda v, m, rows: max(conv.stride[0] for conv in _convs(m, rows)),
+    "kernel_sizes": lambda v, m, rows: sorted({"×".join(map(str, conv.kernel_size)) for conv in _convs(m, rows)}),
+    "largest_kernel": lambda v, m, rows: max(max(conv.kernel_size) for conv in _convs(m, rows)),
+    "blocks": lambda v, m, rows: len({row.name.split(".")[2] for row in rows}),
+    "channels_read": lambda v, m, rows: ", ".join(str(conv.in_channels) for conv in _convs(m, rows)),
+    "seen_by_stack": lambda v, m, rows: _stack(m, rows)[0],
+    "stack_share": lambda v, m, rows: _stack(m, rows)[1],
+    "separable_saving": lambda v, m, rows: _saving(rows),
+    "reductions": lambda v, m, rows: _reductions(m),
+    "macs_ratio": lambda v, m, rows: sum(row.macs for row in rows) / v.macs,
+    "scaling_product": lambda v, m, rows: _scaling(m.spec, v.spec),
+    "width": lambda v, m, rows: vars(m.spec)["width"],
+    "depth": lambda v, m, rows: vars(m.spec)["depth"],
+    "drop_rate": lambda v, m, rows: vars(m.spec)["drop_rate"],
 }

@@ -26,6 +26,8 @@ from .task import Task
 
 #   data sets by name that are alike enough for the recipe of a paper on one of them
 ALIKE = (("digits", "mnist", "fashion-mnist", "fashion-small", "usps"), ("cifar10", "cifar100"), ("svhn",))
+#   networks that segment, on data that comes along: recipes for minutes
+ALONG = {("unet_same", "nuclei"): "unet_narrow"}
 #   data of written characters, whose mirror images are other characters or none
 CHARACTERS = {"digits", "mnist", "qmnist", "emnist", "kmnist", "usps", "svhn", "omniglot"}
 
@@ -110,10 +112,12 @@ def choose(name: str, data: str, weights: str | None, said: Collection[str] = ()
     """The recipe that trains the variant `name` on `data`, where the user names none.
 
     The paper's on the paper's data or on data like it, as in `ALIKE`; on any other `modern`, from `weights`
-    `finetune`. Networks that segment keep their own, for no other is made for pixels.
+    `finetune`. Networks that segment keep their own, for no other is made for pixels, except as `ALONG` says.
     """
     found, keep = registry.variant(name), frozenset(said)
     own = recipe(found.recipe)
+    if weights is None and (along := ALONG.get((found.name, data))) is not None:
+        return Choice(along, f"made for {data}, which come along (--recipe {found.recipe} is this network's own)", keep)
     if found.segments:
         return Choice(found.recipe, "this network's own", keep)
     theirs = "" if found.recipe in LENGTHS else f" (--recipe {found.recipe} is its paper's)"

@@ -1,1 +1,1 @@
-"""What all experiments share: plans as values, their conduct, verdicts, pictures and pages."""
+"""The machinery that all experiments share: plans as values, their conduct, verdicts, pictures and pages."""

@@ -3,16 +3,19 @@
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
-from multiprocessing import get_context
+from itertools import islice
+from multiprocessing import active_children, get_context
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +34,7 @@ from ...runs.folder import METRICS, check_resume
 from .plan import TUNING, Experiment, Images, Protocol, Results
 from .trial import Arm, Figures, Rows, Trial, by_chance, final
 
+POSIX = os.name == "posix"
 TUNED = 0.2                 # share of the training images that rates are judged on
 NOTE = "images.json"        # beside the archives: which images they hold
 DONE = "figures.json"       # of a trial, written last
@@ -75,14 +79,26 @@ class Tuning:
     errors: Mapping[float, tuple[float, ...]]       # of each tuning seed, in per cent
     chosen: float
 
+    @property
+    def edge(self) -> str:
+        """`largest` or `smallest` where the chosen rate is the last that was tried on that side, else nothing."""
+        return "largest" if self.chosen == max(self.errors) else "smallest" if self.chosen == min(self.errors) else ""
+
 
 @dataclass(frozen=True)
 class Conducted:
-    """What the conduct of an experiment gave."""
+    """The outcome of an experiment's conduct."""
 
     results: Results
     tuning: Mapping[str, Tuning]
     cpu: float                          # seconds of the processor, all trials together
+
+
+class Pool(NamedTuple):
+    """Processes, and their number."""
+
+    executor: ProcessPoolExecutor
+    processes: int
 
 
 Tell = Callable[[str], None]
@@ -104,6 +120,10 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
             done = _all(pool, tasks, "trials of learning rates", tell)
             spent += sum(each.cpu for each in done)
             tuning = _chosen(protocol, tasks, done)
+            for name, tuned in tuning.items():
+                if tuned.edge:
+                    tell(f"{name}: the rate {tuned.chosen:g} was chosen, the {tuned.edge} that was tried; a better one "
+                         "may lie beyond.")
         tasks = [_task(experiment, protocol, arm, seed, sources.whole, out,
                        tuning[arm.name].chosen if arm.name in tuning else None)
                  for seed in range(seeds) for arm in protocol.arms]
@@ -182,7 +202,7 @@ def _write(path: Path, train: Part, test: Part, classes: Sequence[str]) -> None:
 
 
 def _what(source: str) -> str:
-    """What a source is, wherever it lies: of an archive that was made here, which images it holds."""
+    """A source by its content, wherever it lies: of an archive that was made here, which images it holds."""
     note = Path(source).with_name(NOTE)
     return f"{Path(source).name} {bounded.text(note)}" if source.endswith(".npz") and note.is_file() else source
 
@@ -223,7 +243,7 @@ def _chosen(protocol: Protocol, tasks: Sequence[Task], done: Sequence[Done]) -> 
     return tuning
 
 
-def _all(pool: Executor | None, tasks: Sequence[Task], what: str, tell: Tell) -> list[Done]:
+def _all(pool: Pool | None, tasks: Sequence[Task], what: str, tell: Tell) -> list[Done]:
     """Do the tasks that are not done yet, and say how far it is."""
     known = {task.key: found for task in tasks if (found := _known(task)) is not None}
     open_ = [task for task in tasks if task.key not in known]
@@ -240,19 +260,24 @@ def _all(pool: Executor | None, tasks: Sequence[Task], what: str, tell: Tell) ->
     return [known[task.key] for task in tasks]
 
 
-def _doing(pool: Executor | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Done]]:
+def _doing(pool: Pool | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Done]]:
     if pool is None:
         for task in tasks:
             yield task, _done(task)
         return
-    waiting: dict[Future[Done], Task] = {pool.submit(_done, task): task for task in tasks}
-    while waiting:
+    coming = iter(tasks)
+    waiting: dict[Future[Done], Task] = {}
+    while True:
+        for task in islice(coming, pool.processes - len(waiting)):      # no more, for what a pool has taken it does
+            waiting[pool.executor.submit(_heeded, task)] = task
+        if not waiting:
+            return
         for future in wait(waiting, return_when="FIRST_COMPLETED").done:
             yield waiting.pop(future), future.result()
 
 
 def _known(task: Task) -> Done | None:
-    """What a finished trial left, if it was this one."""
+    """The record that a finished trial left, if it was this one."""
     path = task.folder / DONE
     if not path.is_file():
         return None
@@ -307,7 +332,7 @@ def _same(task: Task) -> bool:
 # -- processes -------------------------------------------------------------------------------------------------------
 
 @contextmanager
-def _pool(workers: int) -> Iterator[Executor | None]:
+def _pool(workers: int) -> Iterator[Pool | None]:
     """Processes that compute on one thread each; None: this one does."""
     if not workers:
         threads = torch.get_num_threads()
@@ -318,19 +343,35 @@ def _pool(workers: int) -> Iterator[Executor | None]:
             torch.set_num_threads(threads)
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), partial(_begin, os.getpid()))
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)       # which processes that begin now inherit
+    pool.submit(int)
+    signal.signal(signal.SIGINT, heard)
     try:
-        yield pool
+        yield Pool(pool, workers)
     except (KeyboardInterrupt, InterruptedTrialError):
+        for worker in active_children() if POSIX else ():
+            os.kill(worker.pid or 0, signal.SIGINT)     # each writes a checkpoint and ends
         pool.shutdown(wait=True, cancel_futures=True)
         raise KeyboardInterrupt from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin(parent: int) -> None:
-    """A worker's beginning: one thread, and an end when its parent has ended."""
-    from threading import Thread
+def _heeded(task: Task) -> Done:
+    """Do a trial in a worker, which heeds Ctrl-C while it lasts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return _done(task)
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+
+def _begin(parent: int) -> None:
+    """A worker's beginning: one thread, Ctrl-C from its parent only (a second one would stop a trial at once), and an
+    end when its parent has ended.
+    """
+    if POSIX:
+        os.setpgrp()
     torch.set_num_threads(1)
 
     def watch() -> None:

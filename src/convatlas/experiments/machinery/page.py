@@ -1,4 +1,4 @@
-"""What an experiment leaves: results.json, its picture, and a page to open in a browser; one page that shows all."""
+"""Files that an experiment leaves: results.json, its picture, a page to open in a browser; one page of them all."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,15 +27,16 @@ SHOWN = 90          # characters of a changed field's value on the page
 
 
 def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Protocol, size: Size,
-          conducted: Conducted) -> tuple[Verdict, ...]:
-    """Write results.json, the picture and the page into `out`; returns the verdicts. `said` is the protocol in words.
+          conducted: Conducted, command: str = "") -> tuple[Verdict, ...]:
+    """Write results.json, the picture and the page into `out`; returns the verdicts. `said` is the protocol in words,
+    `command` what runs it again where that is not `reproduce`.
     """
-    verdicts = judge(experiment.claims, conducted.results.paired)
+    verdicts = judge(experiment.claimed(protocol), conducted.results.paired)
     stored = {
         "format": FORMAT, "experiment": name, "title": experiment.title, "paper": experiment.paper, "size": size,
-        "protocol": protocol.plain(), "digest": digest(protocol, experiment.claims),
+        "protocol": protocol.plain(), "digest": digest(protocol, experiment.claimed(protocol)),
         "verdicts": [asdict(verdict) for verdict in verdicts],
-        "tuning": {arm: {"chosen": each.chosen, "errors": {f"{rate:g}": list(errors)
+        "tuning": {arm: {"chosen": each.chosen, "edge": each.edge, "errors": {f"{rate:g}": list(errors)
                                                            for rate, errors in each.errors.items()}}
                    for arm, each in conducted.tuning.items()},
         "figures": {str(seed): by_arm for seed, by_arm in conducted.results.figures.items()},
@@ -43,6 +44,7 @@ def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Pro
                  for seed, by_arm in conducted.results.rows.items()},
         "cpu_minutes": round(conducted.cpu / 60, 2),
         "machine": machine_of(("convatlas", "torch")),
+        "command": command or f"convatlas reproduce {name}" + ("" if size == "standard" else f" --{size}"),
     }
     put(out / RESULTS, json.dumps(stored, separators=(",", ":")) + "\n", "name another folder with --out", parents=True)
     drawn = experiment.picture(conducted.results)
@@ -88,7 +90,6 @@ def page(name: str, said: str, experiment: Experiment, protocol: Protocol, store
         "verdicts": verdicts, "intervals": Markup(svg(intervals(verdicts), "intervals", "effects and intervals")),
         "picture": Markup(picture), "figures": list(figures), "table": table, "stored": stored,
         "tuning": stored["tuning"], "images": stored["protocol"]["images"], "seeds": len(results.paired),
-        "flag": "" if stored["size"] == "standard" else f"--{stored['size']}",
     })
 
 

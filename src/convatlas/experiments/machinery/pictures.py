@@ -84,11 +84,11 @@ def curves(results: Results, columns: Sequence[str] = ("train_top1", "val_top1")
                 axes.set_yscale("log")
             titled(axes, title if number == 0 else "", "epoch", COLUMNS.get(column, column))
             if number == len(columns) - 1:
-                _labelled(axes, ends)
+                label_ends(axes, ends)
         return drawn
 
 
-def _labelled(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
+def label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     """The name of each line right of its end, moved apart where two would overlap."""
     low, high = axes.get_ylim()
     log = axes.get_yscale() == "log"

@@ -47,6 +47,7 @@ class Protocol:
     rates: tuple[float, ...] = ()       # learning rates tried for each arm, on a fifth of the training images held out
     tuning_epochs: int | None = None    # passes of those trials; None: as many as the experiment's
     tuning_seeds: int = 1
+    claims: tuple["Claim", ...] = ()    # in place of the experiment's, where this size can show others
 
     def run(self, arm: Arm, seed: int, source: str, rate: float | None = None) -> Run:
         """The run of an arm with a seed on the images at `source`."""
@@ -91,7 +92,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Results:
-    """What an experiment gave: of each seed and arm its figures, and its rows of metrics.csv."""
+    """Measurements of an experiment: of each seed and arm its figures, and its rows of metrics.csv."""
 
     arms: tuple[str, ...]
     figures: Mapping[int, BySeed]
@@ -127,6 +128,10 @@ class Experiment:
     standard: Protocol | None = None            # on the paper's data, at a stated part of it
     full: Protocol | None = None                # as published, for a GPU
     measure: Callable[[Trial], Figures] = final
+
+    def claimed(self, protocol: Protocol) -> tuple[Claim, ...]:
+        """The claims that a protocol is judged by: its own, or else the experiment's."""
+        return protocol.claims or self.claims
 
     def protocol(self, size: Size) -> Protocol:
         """The protocol of that size; one that the experiment lacks is a ConvatlasError."""

@@ -25,6 +25,12 @@ class Fact(Record):
     note: str = ""
     contested: str = ""             # what disagrees with it, and which we build
 
+    @property
+    def label(self) -> str:
+        """The fact with its layer and its fields: `params of stages.1.c3`, `macs, width=2.0`."""
+        return (self.fact + (f" of {self.layer}" if self.layer else "")
+                + "".join(f", {field}={value}" for field, value in self.fields.items()))
+
 
 @cache
 def published() -> tuple[Fact, ...]:
