@@ -124,6 +124,6 @@ def picture(results: Results) -> "Figure":
                           label=arm)
             axes.set_ylim(bottom=0)
             titled(axes, "What lies between classes" if i == 0 else "", "layer with gates", label)
-            if i == 0:
+            if i == 0 and axes.lines:
                 axes.legend(frameon=False, fontsize=9)
         return drawn
