@@ -8,8 +8,8 @@ nuclei that come along. The paper begins from a trained classifier, and each fin
 all begin from random weights, with BatchNorm behind VGG's convolutions, and all scores of a network are trained at
 once, each at full weight. (Trials with another seed: FCN-32s without BatchNorm had learnt nothing after 20 passes, and
 FCN-8s nothing in its first three with the weights of 0.01 and 0.0001 that the paper's code gives to finer maps which
-learn at once.) 24 passes, batches of four, AdamW, rate 0.002 along a cosine, the same for all, no dropout. Five seeds; the
-figure is the mean intersection over union on the 16 test images, whole, after the last pass.
+learn at once.) 24 passes, batches of four, AdamW, rate 0.002 along a cosine, the same for all, no dropout. Five seeds;
+the figure is the mean intersection over union on the 16 test images, whole, after the last pass.
 
 Holds: FCN-16s finds more than FCN-32s, and FCN-8s more than FCN-16s. Nuclei of 10 to 20 pixels need finer maps than
 VOC's objects do: the gains should be larger than the paper's.
