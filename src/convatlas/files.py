@@ -1,5 +1,5 @@
 """Files and folders: written whole or not at all, their digests and formats, the cache folder, the mark of a deployed
-folder.
+folder, the weights that come along.
 """
 
 import errno
@@ -16,6 +16,7 @@ from .errors import ConvatlasError
 from .version import __version__
 
 DEPLOYED = "deploy.json"        # marks a deployed folder, and is written last
+ZOO = Path(__file__).with_name("weights") / "zoo"       # weights that come along, and their cards
 # what systems put among a user's files, besides names that begin with a dot
 SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir", "$RECYCLE.BIN", "System Volume Information",
                     "lost+found", "__pycache__"})
@@ -249,6 +250,11 @@ def cache_dir() -> Path:
 def is_deployed(folder: str | Path) -> bool:
     """True for a folder that `convatlas deploy` wrote."""
     return (Path(folder).expanduser() / DEPLOYED).is_file()
+
+
+def along() -> dict[str, Path]:
+    """The files of weights that come along, by network and data, such as lenet5.digits."""
+    return {path.stem: path for path in sorted(ZOO.glob("*.safetensors"))}
 
 
 def shown(text: str) -> str:

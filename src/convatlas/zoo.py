@@ -12,6 +12,7 @@ import torch
 
 from . import arch, facts, weights
 from .errors import ConvatlasError, nearest
+from .files import along
 from .net import registry
 from .net.answering import Answers
 from .net.layers import WEIGHTED, Layer, layer_table
@@ -45,8 +46,9 @@ def create_model(name: str, weights: str | Path | None = None, *, features_only:
 
     `fields` change its specification: `num_classes` (0: no classifier), `in_chans`, `image_size`, `drop_rate` and what
     else the architecture has. `weights` is a run folder, a file of ours or of another library's network (.safetensors,
-    .pth, .h5, .npz), or a name of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`,
-    `hf-hub:org/name`), which are fetched only with `download`; then the fields it was trained with hold unless given
+    .pth, .h5, .npz), the name of weights that come along (`digits`, `fashion-small`, `nuclei`: `weights.shipped()`
+    has them), or one of public weights (`timm/resnet50.a1_in1k`, `torchvision/IMAGENET1K_V2`, `hf-hub:org/name`), which
+    are fetched only with `download`; then the fields it was trained with hold unless given
     here. Tensors under names that are unknown are refused, or with `by_order` paired by their order, kinds and shapes,
     which tell nothing of the constants. `features_only` leaves out the head and returns the maps at `out_indices` of
     `feature_info` (default: all). An unknown name, field, value or index is a ConvatlasError that names the nearest
@@ -116,10 +118,11 @@ class Info:
 
 
 def info(name: str | Path, **fields: Any) -> Info:
-    """Everything known of a variant, or of the network in a run folder: layer table, idea, departures, checked facts.
+    """Everything known of a variant, or of a network with weights (a run folder, a file, `lenet5.digits`): layer table,
+    idea, departures, checked facts.
     """
     source = Path(name)
-    if isinstance(name, Path) or (source.exists() and str(name) not in registry.VARIANTS):
+    if isinstance(name, Path) or ((source.exists() or name in along()) and name not in registry.VARIANTS):
         card = weights.read_card(source)
         name, fields = card.model, card.fields | fields
     found = registry.variant(str(name))

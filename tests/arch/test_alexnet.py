@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import convatlas
 from convatlas import ConvatlasError
@@ -134,3 +135,11 @@ def test_four_layers_have_fields_to_take_away_and_add():
 def test_no_width_is_refused(width):
     with pytest.raises(ConvatlasError, match=r"alexnet_cifar: width = .* must be more than 0"):
         convatlas.create_model("alexnet_cifar", width=width)
+
+
+def test_narrow_layers_begin_with_larger_weights():
+    """Sums of fewer terms keep their variance; the first layer reads the image, whatever the width."""
+    torch.manual_seed(0)
+    model = convatlas.create_model("alexnet", width=0.25, fc=256, num_classes=10)
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert [float(m.weight.std()) for m in layers] == pytest.approx([0.01, *[0.02] * 5, 0.04, 0.04], rel=0.1)

@@ -85,3 +85,13 @@ def test_weights_start_gaussian():
 def test_cifar_stem_of_the_imagenet_network():
     model = meta("all_cnn_b_imagenet", stem="cifar")
     assert sequence(model)[:2] == ["3 96", "3/2 96"] and model.feature_info[0]["reduction"] == 1
+
+
+@pytest.mark.parametrize("width, deviation", [(1.0, 0.05), (0.25, 0.1)])
+def test_narrow_layers_begin_with_larger_weights(width, deviation):
+    """Sums of a quarter of the terms keep their variance; the first layer reads the image, whatever the width."""
+    torch.manual_seed(0)
+    model = convatlas.create_model("all_cnn_c", width=width, num_classes=10)
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert float(layers[0].weight.std()) == pytest.approx(0.05, rel=0.1)
+    assert [float(m.weight.std()) for m in layers[1:]] == pytest.approx([deviation] * 8, rel=0.1)

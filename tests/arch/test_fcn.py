@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 
 import convatlas
-from convatlas.arch.fcn import FCN, Scores, convolution
-from convatlas.parts import bilinear_up
+from convatlas.arch.fcn import FCN, Scores
+from convatlas.parts import bilinear_up, convolution
 
 #   backbone, stride → (pixels per cell, image coordinate of cell 0's centre) of fc7, pool4, pool3
 # conv1_1 pads 99 more than it usually does, fc6 begins 3 cells in

@@ -41,7 +41,7 @@ def seen(model, layer, size, side):
 ])
 def test_the_box_is_where_pixels_reach_the_unit(name, layer, size):
     model = convatlas.create_model(name, image_size=size).eval()
-    rows, columns = receptive_field(model, layer, count=1).box
+    rows, columns = receptive_field(model, layer, count=1, image_size=size).box
     for side, span in ((2, rows), (3, columns)):
         assert seen(model, layer, size, side) == (max(span.first, 0), min(span.last, size - 1))
 
@@ -58,9 +58,10 @@ def test_gradients_lie_in_the_box():
 class Chain:
     """A specification of `depth` convolutions, all of whose weights are equal."""
 
-    num_classes, in_chans, image_size = 2, 1, 64
+    num_classes, in_chans = 2, 1
 
-    def __init__(self, depth, kernel):
+    def __init__(self, depth, kernel, side=64):
+        self.image_size = side
         convs = [nn.Conv2d(1, 1, kernel, padding=kernel // 2, bias=False) for _ in range(depth)]
         for conv in convs:
             nn.init.constant_(conv.weight, 1 / kernel**2)
@@ -82,6 +83,30 @@ def test_a_large_kernel_sees_further_than_as_many_weights_of_3x3():
     large, stacked = receptive_field(Chain(1, 31).net, count=1), receptive_field(Chain(15, 3).net, count=1)
     assert large.box[0].size == stacked.box[0].size == 31
     assert large.side() == 31 and stacked.side() < 20
+
+
+def test_an_image_grows_until_its_edge_cuts_nothing():
+    """Two networks whose fields are larger than their images look alike on these."""
+    near, far = Chain(10, 7, side=16).net, Chain(40, 7, side=16).net
+    small = [receptive_field(net, count=1, image_size=16) for net in (near, far)]
+    assert all(field.cut for field in small) and abs(small[0].side() - small[1].side()) <= 2
+    grown = [receptive_field(net, count=1, largest=128) for net in (near, far)]
+    assert [field.gradient.shape for field in grown] == [(64, 64), (128, 128)]
+    for field, depth in zip(grown, (10, 40), strict=True):
+        #   of a Gaussian of variance 4 · depth, 90 % lie within 1.9488 deviations along both sides
+        assert not field.cut and field.side() == pytest.approx(2 * 1.9488 * math.sqrt(4 * depth), abs=2)
+    assert receptive_field(far, count=1).cut                # twice its own size is not enough
+    assert receptive_field(far, count=1).gradient.shape == (32, 32)
+    assert receptive_field(far, count=1, largest=40).gradient.shape == (40, 40)
+    assert not receptive_field(Chain(1, 31).net, count=1).cut
+
+
+def test_the_picture_says_that_the_edge_cuts():
+    far = Chain(40, 7, side=16).net
+    pictures = [draw([receptive_field(far, count=1, largest=largest)]) for largest in (16, 128)]
+    told = [" ".join(words(picture)) for picture in pictures]
+    assert "more than" in told[0] and "edge cuts" in told[0] and "edge cuts" not in told[1]
+    assert_readable(pictures[0])
 
 
 def test_the_seed_says_which_noise_and_the_mode_stays():

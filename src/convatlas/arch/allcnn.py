@@ -56,10 +56,8 @@ class MapHead(Head):
 
 @dataclass(frozen=True)
 class AllCNN:
-    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN.
-
-    `excite` weighs each activation's maps. `width` multiplies the kernels; weights begin the larger the fewer a narrow
-    layer sums.
+    """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN. `width` multiplies the
+    kernels (weights begin the larger the fewer a narrow layer sums), `excite` weighs each activation's maps.
     """
 
     table: tuple[Block, ...] = C
@@ -76,12 +74,11 @@ class AllCNN:
 
     def build(self) -> Convnet:
         """Input (N, 3, H, W), scores (N, classes), none of them negative."""
-        *reduced, last = (tuple(row._replace(kernels=times(row.kernels, self.width)) for row in block)
-                          for block in self.blocks())
+        blocks = [tuple(row._replace(kernels=times(row.kernels, self.width)) for row in block) for block in self.blocks()]
         parts: list[OrderedDict[str, nn.Module]] = [OrderedDict(drop0=nn.Dropout(self.input_drop_rate))]
         cin, number = self.in_chans, 0
-        for i, block in enumerate(reduced, start=1):
-            for row in reduce(block, self.reduction):
+        for i, block in enumerate(blocks, start=1):
+            for row in reduce(block, self.reduction) if i < len(blocks) else block:
                 if row.stride > 1 and number:       # a stage begins with what reduces
                     parts.append(OrderedDict())
                 if row == POOL:
@@ -92,10 +89,6 @@ class AllCNN:
                 cin = row.kernels
             if i in self.dropped:
                 parts[-1][f"drop{i}"] = nn.Dropout(self.drop_rate)
-        for row in last:
-            number += 1
-            parts[-1].update(self.layer(number, cin, row))
-            cin = row.kernels
         stem, *stages = (nn.Sequential(part) for part in parts)
         head = MapHead(GlobalPool(), cin, self.num_classes, partial(score, narrow=self.width), nn.ReLU())
         return with_act(Convnet(self, stem, stages, head), self.act)

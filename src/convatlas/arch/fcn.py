@@ -14,16 +14,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import isqrt
 from typing import Any, Literal, NamedTuple, cast
 
-import torch
 from torch import Tensor, nn
 
 from ..net.model import Convnet
 from ..net.registry import build, register
 from ..net.segmenter import Decoder, Segmenter
-from ..parts import Act, bilinear_up, crop, times, with_act
+from ..parts import Act, bilinear_up, convolution, crop, times, with_act
 
 
 class Skip(NamedTuple):
@@ -100,15 +98,6 @@ class Skips(Decoder):
         return cast(Tensor, self.classifier(chosen, size)) if self.num_classes else chosen[0]
 
 
-def convolution(fc: nn.Linear, cin: int) -> nn.Conv2d:
-    """The same weights as a convolution over the whole map that the layer was made for (Figure 2)."""
-    side = isqrt(fc.in_features // cin)
-    conv = nn.Conv2d(cin, fc.out_features, side, device="meta")
-    conv.weight = nn.Parameter(torch.unflatten(fc.weight.detach(), 1, (cin, side, side)))
-    conv.bias = fc.bias
-    return conv
-
-
 @dataclass(frozen=True)
 class FCN:
     """`fusion` staged begins with the coarser network's weights (`load_coarser`), at_once trains all scores together.
@@ -134,7 +123,8 @@ class FCN:
         """Input (N, 3, H, W), output (N, 21, H, W)."""
         if (self.backbone, self.stride) not in VOC:
             raise ValueError(f"FCN: stride = {self.stride} was published for vgg16 only: with {self.backbone} it is 32")
-        inside, fields = "alexnet" if self.backbone == "caffenet" else self.backbone, dict(FIELDS.get(self.backbone, {}))
+        inside = "alexnet" if self.backbone == "caffenet" else self.backbone
+        fields = dict(FIELDS.get(self.backbone, {}))        # what differs: weights of another network are told by it
         if self.width != 1:
             fields |= {"width": self.width}
             fields |= {"fc": times(FC7.channels, self.width)} if self.backbone != "googlenet" else {}
@@ -153,8 +143,7 @@ class FCN:
         if self.backbone == "googlenet":        # nothing of its own is slid
             net.stages[-1].add_module("drop", nn.Dropout(self.drop_rate))
         stages = list(net.stages) if self.backbone == "googlenet" else self.sliding(net)
-        model = Segmenter(self, net.stem, stages, Skips(self), encoder=inside, encoder_fields=fields)
-        return with_act(model, self.act)
+        return with_act(Segmenter(self, net.stem, stages, Skips(self), encoder=inside, encoder_fields=fields), self.act)
 
     def sliding(self, net: Convnet) -> list[nn.Module]:
         """Stages that end with the fully connected layers as convolutions."""

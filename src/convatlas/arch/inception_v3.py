@@ -12,10 +12,10 @@ Departs Table 1 prints another stem and 3, 5 and 2 modules between reductions; t
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 from torch import nn
 
@@ -23,20 +23,26 @@ from ..net.model import AuxHead, Convnet, pooled
 from ..net.registry import register
 from ..parts import (
     Act,
+    Boxes,
+    Conv,
     Excite,
+    Figure,
+    Make,
     MakeNorm,
     Padding,
-    Parallel,
     PoolKind,
+    chained,
     conv_norm,
+    drawn,
     gated,
     linear,
+    multiplied,
     times,
     truncated_normal_,
     with_act,
 )
 
-Make = Callable[..., nn.Sequential]     # `unit` with the network's norm
+Unit = Callable[..., nn.Sequential]     # `unit` with the network's norm
 
 
 def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *, norm: MakeNorm,
@@ -46,71 +52,43 @@ def unit(cin: int, cout: int, kernel: int | tuple[int, int], stride: int = 1, *,
     return layers
 
 
-class Conv(NamedTuple):
-    cout: int
-    kernel: int | tuple[int, int]
-    stride: int = 1     # 2: unpadded
+def seven(c7: int, cout: int, whole: bool) -> Boxes:
+    """1×7 and 7×1, `c7` maps between them; or 7×7."""
+    return (Conv(cout, 7),) if whole else (Conv(c7, (1, 7)), Conv(cout, (7, 1)))
 
 
-Box: TypeAlias = "Conv | Literal['mean', 'max'] | Figure"       # a convolution; 3×3/1; 3×3/2; paths side by side
-Figure: TypeAlias = "Mapping[str, tuple[Box, ...]]"
-
-
-def seven(cout: int, whole: bool, through: int = 0) -> tuple[Box, ...]:
-    """7×7 of `cout` maps, or its factors 1×7 and 7×1, with `through` maps between them."""
-    return (Conv(cout, 7),) if whole else (Conv(through or cout, (1, 7)), Conv(cout, (7, 1)))
-
-
-def split(cout: int, whole: bool) -> Box:
-    """Half of `cout` maps by 1×3, the other half by 3×1; or all by 3×3."""
-    return Conv(cout, 3) if whole else {"wide": (Conv(cout // 2, (1, 3)),), "high": (Conv(cout // 2, (3, 1)),)}
+def split(cout: int, whole: bool) -> Boxes:
+    """1×3 beside 3×1, of `cout` maps each; or 3×3."""
+    return (Conv(2 * cout, 3),) if whole else ({"wide": (Conv(cout, (1, 3)),), "high": (Conv(cout, (3, 1)),)},)
 
 
 def figure_5(proj: int, whole: bool) -> Figure:     # on the 35×35 grid
-    return {
-        "point": (Conv(64, 1),),
-        "five": (Conv(48, 1), Conv(64, 5)),
-        "stacked": (Conv(64, 1), Conv(96, 3), Conv(96, 3)),
-        "pool": ("mean", Conv(proj, 1)),
-    }
+    return {"point": (Conv(64, 1),), "five": (Conv(48, 1), Conv(64, 5)),
+            "stacked": (Conv(64, 1), Conv(96, 3), Conv(96, 3)), "pool": ("avg", Conv(proj, 1))}
 
 
 def reduce_35(cout: int, whole: bool) -> Figure:
-    return {
-        "three": (Conv(cout, 3, 2),),
-        "stacked": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2)),
-        "pool": ("max",),
-    }
+    return {"three": (Conv(cout, 3, 2, "valid"),), "stacked": (Conv(64, 1), Conv(96, 3), Conv(96, 3, 2, "valid")),
+            "pool": ("max",)}
 
 
 # on the 17×17 grid, n = 7; c7 is the width between the factors
 def figure_6(c7: int, whole: bool) -> Figure:
     twice = ((Conv(c7, 7), Conv(192, 7)) if whole
              else (Conv(c7, (7, 1)), Conv(c7, (1, 7)), Conv(c7, (7, 1)), Conv(192, (1, 7))))
-    return {
-        "point": (Conv(192, 1),),
-        "seven": (Conv(c7, 1), *seven(192, whole, c7)),
-        "stacked": (Conv(c7, 1), *twice),
-        "pool": ("mean", Conv(192, 1)),
-    }
+    return {"point": (Conv(192, 1),), "seven": (Conv(c7, 1), *seven(c7, 192, whole)), "stacked": (Conv(c7, 1), *twice),
+            "pool": ("avg", Conv(192, 1))}
 
 
 def reduce_17(cout: int, whole: bool) -> Figure:
-    return {
-        "three": (Conv(192, 1), Conv(cout, 3, 2)),
-        "seven": (Conv(192, 1), *seven(192, whole), Conv(192, 3, 2)),
-        "pool": ("max",),
-    }
+    return {"three": (Conv(192, 1), Conv(cout, 3, 2, "valid")),
+            "seven": (Conv(192, 1), *seven(192, 192, whole), Conv(192, 3, 2, "valid")), "pool": ("max",)}
 
 
 # on the 8×8 grid: many features at few positions
 def figure_7(point: int, whole: bool) -> Figure:
-    return {
-        "point": (Conv(point, 1),),
-        "three": (Conv(384, 1), split(768, whole)),
-        "stacked": (Conv(448, 1), Conv(384, 3), split(768, whole)),
-        "pool": ("mean", Conv(192, 1)),
-    }
+    return {"point": (Conv(point, 1),), "three": (Conv(384, 1), *split(384, whole)),
+            "stacked": (Conv(448, 1), Conv(384, 3), *split(384, whole)), "pool": ("avg", Conv(192, 1))}
 
 
 Name = Literal["5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"]
@@ -139,11 +117,8 @@ MODULES = (
 
 @dataclass(frozen=True)
 class InceptionV3:
-    """`aux` False leaves the side classifier out, which only training uses; `excite` gates the maps of each
-    module that does not reduce.
-
-    `width` multiplies every number of maps, `modules` are those that there are, `factorized` False has 7×7 and 3×3
-    whole where the release has 1×7 and 7×1, 1×3 and 3×1.
+    """`aux` False leaves the side classifier out, which only training uses; `width` multiplies every number of maps;
+    `modules` are those that there are; `factorized` False has 7×7 and 3×3 whole; `excite` gates what does not reduce.
     """
 
     aux: bool = True
@@ -165,16 +140,17 @@ class InceptionV3:
     def build(self) -> Convnet:
         """Input (N, 3, 299, 299), scores (N, 1000)."""
         conv = partial(unit, norm=partial(nn.BatchNorm2d, eps=self.norm_eps, momentum=self.norm_momentum))
+        pools: dict[str, Make] = {"max": partial(nn.MaxPool2d, 3, 2), "avg": partial(
+            nn.AvgPool2d, 3, 1, 1, count_include_pad=self.padding == "symmetric")}
         parts = self.stem_layers(conv)
         sides: dict[str, AuxHead] = {}
         cin = times(192, self.width)
-        for row in MODULES:
-            if row.name not in self.modules:
-                continue
+        for row in (row for row in MODULES if row.name in self.modules):
             if row.name in ("6a", "7a"):
                 parts.append([])
-            figure = row.draw(row.number, not self.factorized)
-            module, cin = self.parallel(cin, figure, conv), self.drawn(cin, (figure,))
+            figure = multiplied(row.draw(row.number, not self.factorized), self.width)
+            module = chained(cin, figure, lambda cin, box: conv(cin, *box[:3], padding=box.padding), pools)
+            cin = drawn(cin, (figure,))
             excite = None if row.name in ("6a", "7a") else self.excite
             parts[-1].append((f"mixed_{row.name}", gated(module, cin, excite)))
             if self.aux and row.name == "6e":
@@ -182,35 +158,9 @@ class InceptionV3:
         stem, *stages = (nn.Sequential(OrderedDict(layers)) for layers in parts)
         head = pooled(cin, self.num_classes, pool=self.global_pool, drop_rate=self.drop_rate,
                       classifier=linear(partial(truncated_normal_, std=0.1)))
-        net = Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4)
-        return with_act(net, self.act)
+        return with_act(Convnet(self, stem, stages, head, aux=sides, aux_weight=0.4), self.act)
 
-    def parallel(self, cin: int, figure: Figure, conv: Make) -> Parallel:
-        """Paths of a figure; one of a single box is that box."""
-        paths = {name: [self.box(self.drawn(cin, boxes[:i]), box, conv) for i, box in enumerate(boxes)]
-                 for name, boxes in figure.items()}
-        return Parallel({name: units[0] if len(units) == 1 else nn.Sequential(
-            OrderedDict((f"unit{i}", each) for i, each in enumerate(units, start=1))) for name, units in paths.items()})
-
-    def box(self, cin: int, box: Box, conv: Make) -> nn.Module:
-        if isinstance(box, Conv):
-            return conv(cin, times(box.cout, self.width), box.kernel, box.stride,
-                        padding="valid" if box.stride == 2 else "symmetric")
-        if isinstance(box, str):
-            return (nn.MaxPool2d(3, 2) if box == "max"
-                    else nn.AvgPool2d(3, 1, 1, count_include_pad=self.padding == "symmetric"))
-        return self.parallel(cin, box, conv)
-
-    def drawn(self, cin: int, boxes: tuple[Box, ...]) -> int:
-        """Number of maps that the boxes make of `cin`."""
-        for box in boxes:
-            if isinstance(box, Conv):
-                cin = times(box.cout, self.width)
-            elif not isinstance(box, str):
-                cin = sum(self.drawn(cin, path) for path in box.values())
-        return cin
-
-    def stem_layers(self, conv: Make) -> list[list[tuple[str, nn.Module]]]:
+    def stem_layers(self, conv: Unit) -> list[list[tuple[str, nn.Module]]]:
         """1a to 2b | pool, 3b, 4a | pool; for small images one 3×3 convolution as wide as 4a."""
         c1, c2, c3, c4 = (times(cout, self.width) for cout in (32, 64, 80, 192))
         if self.stem == "cifar":
@@ -221,7 +171,7 @@ class InceptionV3:
                  ("conv_4a", conv(c3, c4, 3, padding="valid"))],
                 [("pool", nn.MaxPool2d(3, 2))]]
 
-    def side(self, at: int, cin: int, conv: Make) -> AuxHead:
+    def side(self, at: int, cin: int, conv: Unit) -> AuxHead:
         """Means to 5×5, 128 1×1 filters, one 5×5 convolution over the whole map."""
         hidden = nn.Sequential(OrderedDict(pool=nn.AvgPool2d(5, 3), fit=nn.AdaptiveAvgPool2d(5),
                                            reduce=conv(cin, 128, 1),

@@ -46,7 +46,8 @@ PARTS = {"val": "validation part", "train": "training part", "test": "test part"
 def evaluate(
     context: typer.Context,
     models: Annotated[list[Path], argument(
-        "MODEL", "A run folder, a deployed folder, or a file of weights: convatlas', torchvision's or timm's.")],
+        "MODEL", "A run folder, a deployed folder, a file of weights (convatlas', torchvision's or timm's), or weights "
+        "that come along, such as lenet5.digits.")],
     data: Annotated[str, argument("DATA", DATA_HELP)],
     split: Annotated[Literal["auto", "train", "val", "test", "all"], typer.Option(
         "--split", help="The part to judge; auto: the test part, else what was held out, else everything.",

@@ -23,8 +23,8 @@ def list_models(
         "--fidelity", panel=FILTERS,
         help="As the paper printed it, as its authors released it, or as the field uses it.")] = None,
     pretrained: Annotated[bool, switch(
-        "--pretrained", panel=FILTERS, help="The public weights that are known of them, as [bold]--weights[/] takes "
-        "them.")] = False,
+        "--pretrained", panel=FILTERS, help="The weights that are known of them, as [bold]--weights[/] takes them: "
+        "those that come along, and public ones.")] = False,
     debug: Debug = False,
     names: Annotated[bool, switch("--names", panel=OUTPUT, help="Print the names alone, one per line.")] = False,
     json: Json = False,
@@ -79,16 +79,29 @@ def _plain(each: "Variant") -> dict[str, object]:
 def _pretrained(found: list[str], names: bool, json: bool) -> None:
     from dataclasses import asdict
 
-    from ..weights import catalog
+    from ..weights import catalog, shipped
 
     rows = [each for each in catalog() if each.ours in found]
+    here = [each for each in shipped() if each.ours in found]
     if json:
-        console.document([asdict(each) for each in rows])
-    elif names:
-        console.plain("\n".join(f"{each.ours} {each.id}" for each in rows))
-    elif not rows:
-        console.plain("no public weights are known of these networks", to=console.err)
-    else:
+        console.document([*map(asdict, here), *map(asdict, rows)])
+        return
+    if names:
+        named = [*((each.ours, each.id) for each in here), *((each.ours, each.id) for each in rows)]
+        console.plain("\n".join(map(" ".join, named)))
+        return
+    if here:
+        table = console.table("network", "weights", ">parameters", "measured", "", "", "licence of the data")
+        for mine in here:
+            low, high = map(console.percent, mine.interval)
+            table.add_row(f"[bold cyan]{mine.ours}[/]", mine.id, console.short(mine.params), mine.measure,
+                          console.percent(mine.figure), f"{low} to {high}", mine.licence)
+        console.out.print(table)
+        console.plain("These come along; commands that take a run take NETWORK.WEIGHTS in its place, such as "
+                      f"{here[0].name}.", to=console.err)
+    if not here and not rows:
+        console.plain("no weights are known of these networks", to=console.err)
+    elif rows:
         table = console.table("network", "weights", ">classes", ">top-1", ">top-5", ">input", "licence")
         for each in rows:
             told = ("–" if value is None else f"{value:.2f} %" for value in (each.top1, each.top5))

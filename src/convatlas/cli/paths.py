@@ -5,14 +5,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ConvatlasError, nearest
+from ..files import along
 
 
 def saved(path: Path) -> Path:
-    """`path` if something is there: a run folder, a .safetensors file, a deployed folder."""
-    if not path.exists():
+    """`path` if something is there: a run folder, a .safetensors file, a deployed folder; or weights that come along,
+    such as lenet5.digits.
+    """
+    if not path.exists() and str(path) not in along():
         beside = [str(other) for other in path.parent.iterdir()] if path.parent.is_dir() else []
         runs = [str(folder) for folder in Path("runs").iterdir()] if Path("runs").is_dir() else []
-        hint = nearest(str(path), dict.fromkeys(beside + runs)) or "; `convatlas train` makes one"
+        hint = nearest(str(path), dict.fromkeys([*beside, *runs, *along()])) or "; `convatlas train` makes one"
         raise ConvatlasError(f"there is no run folder, .safetensors file or deployed folder {str(path)!r}{hint}")
     return path
 

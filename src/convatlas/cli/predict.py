@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, argument("RUN", "A run folder, a deployed folder, or a file of weights: convatlas', "
-                                  "torchvision's or timm's.")],
+    run: Annotated[Path, argument("RUN", "A run folder, a deployed folder, a file of weights (convatlas', torchvision's"
+                                  " or timm's), or weights that come along, such as lenet5.digits.")],
     images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns such as 'photos/*.jpg'.")],
     sets: Preparation = None,
     strict: Strict = False,
@@ -35,6 +35,7 @@ def predict(
     [bold]Examples[/]
       convatlas predict runs/2026-11-23-lenet5-digits seven.png
       convatlas predict runs/photos holiday/ --top-k 3
+      convatlas predict lenet5.digits seven.png
       convatlas predict runs/photos 'holiday/*.jpg' --json > guesses.json
     """
     from .configuration import preparation

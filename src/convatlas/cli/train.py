@@ -125,7 +125,7 @@ def train(
     weights: Annotated[str | None, option(
         "--weights", panel=TRAINING, metavar="PATH|NAME",
         help="Begin from the weights of a run folder, of a file of torchvision's or timm's network, or of a name that "
-        "[bold]convatlas list --pretrained[/] shows.")] = None,
+        "[bold]convatlas list --pretrained[/] shows, such as digits.")] = None,
     by_order: Annotated[bool, switch(
         "--by-order", panel=TRAINING, help="Pair the weights' tensors with the network's by their order, kinds and "
         "shapes, where their names are unknown.")] = False,

@@ -40,6 +40,7 @@ UP_TO = dict(zip(STEPS, ("ResNet-50", "patchify stem", "width", "depthwise convo
 
 
 def modernize() -> Experiment:
+    names = {last: name for name, last in UP_TO.items()}
     quick = Protocol(
         arms=tuple(Arm(name, {"model.fields": narrow(last)}) for name, last in UP_TO.items()),
         minutes=16,
@@ -73,8 +74,8 @@ def modernize() -> Experiment:
         standard=replace(quick, images=Images("cifar10", train=10_000), minutes=110,
                          base=quick.base.change("model.fields.in_chans", 3, "model.fields.image_size", 32)),
         full=Protocol(
-            arms=tuple(Arm(STEPS[list(UP_TO.values()).index(last)] if last in UP_TO.values() else last,
-                           {"model.fields": dict(step(last))}) for last in ROADMAP),
+            arms=tuple(Arm(names.get(last, f"within it: {last}"), {"model.fields": dict(step(last))})
+                       for last in ROADMAP),
             minutes=13 * 5 * 10_000, base=recipe("convnext").change("model.name", "convnext_roadmap"),
             images=Images("imagenet"),
         ),

@@ -7,14 +7,19 @@ ReLU is always several times faster.
 
 Here the same network at its full width on 4 000 of the embedded Fashion-MNIST images, grey and 28×28, by the authors'
 recipe (raw pixels less the mean of each, momentum 0.9, no decay, no augmentation, a rate that does not fall), but 20
-passes in batches of 32: a pass has 125 steps in the place of CIFAR's 391. For each of the two the best of four rates is
-taken after six passes on a fifth of the training images, held out. Five seeds. The figure is the number of passes until
-the training error (the mean over a pass, while the weights move) is at most 25 %, and at most 15 %, interpolated
-between passes; a network that never gets there counts 21.
+passes in batches of 32: a pass has 125 steps in the place of CIFAR's 391. For each of the two the best of five rates,
+0.001 to 0.1, is taken after six passes on a fifth of the training images, held out. Five seeds. The figure is the
+number of passes until the training error (the mean over a pass, while the weights move) is at most 25 %, and at most 15
+%, interpolated between passes; a network that never gets there counts 21.
 
 The claim holds where the whole interval of the ratio of passes, tanh's to ReLU's, lies above one; "several times" where
 it lies above two. Fashion-MNIST is easier than CIFAR-10, so 25 % comes early, when the small initial weights still
-count; that is why 15 % is asked too. In full: the recipe as it stands, on CIFAR-10.
+count; that is why 15 % is asked too. The standard form, on CIFAR-10: 10 000 training images, 30 passes in batches of
+32. In full: the recipe as it stands, on CIFAR-10.
+
+A first plan tried 0.0003 to 0.01. Tanh took the largest, and on the images held out it was better still at 0.03 (21.6
+in place of 23.3 % after six passes), so its rate was not its best; with it the ratios were 1.46 [1.30, 1.61] to 25 %
+and 2.32 [2.01, 2.62] to 15 %. The rates were moved up for both, and nothing else.
 """
 
 from typing import TYPE_CHECKING
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
 ERRORS = (25, 15)       # per cent of the training images
 ARMS = (Arm("ReLU", {}), Arm("tanh", {"model.fields": {"act": "tanh"}}))
-RATES = (0.0003, 0.001, 0.003, 0.01)
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1)
 
 
 def relu_vs_tanh() -> Experiment:
@@ -53,6 +58,14 @@ def relu_vs_tanh() -> Experiment:
             base=alexnet_cifar().change("model.fields", {"in_chans": 1, "image_size": 28}, "data.batch_size", 32,
                                         "train.epochs", 20),
             images=Images("fashion-small", train=4000, test=1000),
+            rates=RATES,
+            tuning_epochs=6,
+        ),
+        standard=Protocol(
+            arms=ARMS,
+            minutes=40,
+            base=alexnet_cifar().change("data.batch_size", 32, "train.epochs", 30),
+            images=Images("cifar10", train=10000, test=2000),
             rates=RATES,
             tuning_epochs=6,
         ),

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 AT_ONCE = 4         # images per backward pass
 SHARE = 0.9         # of the gradient, inside the square that is drawn
+# an image is large enough where this share of the gradient ends before this share of its side
+NEARLY_ALL, ROOM = 0.99, 0.9
 
 
 class Span(NamedTuple):
@@ -52,6 +54,15 @@ class Field:
     gradient: Tensor                    # (H, W): mean over images of |∂ unit / ∂ pixel|, scaled to a sum of one
     picture: Tensor | None              # the first image (C, H, W), where real ones were given
 
+    @property
+    def cut(self) -> bool:
+        """True if the image's edge cuts off what the unit sees beyond it, so that `side` is too small."""
+        high, wide = self.gradient.shape
+        if self.box is not None and all(span.first >= 0 and span.last < length
+                                        for span, length in zip(self.box, (high, wide), strict=True)):
+            return False
+        return self.side(NEARLY_ALL) > ROOM * min(high, wide)
+
     def side(self, share: float = SHARE) -> int:
         """Side of the smallest square around the centre that holds this share of the gradient."""
         rows, columns = (torch.arange(length, dtype=torch.float64) for length in self.gradient.shape)
@@ -64,20 +75,39 @@ class Field:
 
 
 def receptive_field(model: Convnet, layer: str | None = None, images: Tensor | None = None, *, count: int = 16,
-                    image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Field:
+                    image_size: int | tuple[int, int] | None = None, largest: int | None = None,
+                    seed: int = 0) -> Field:
     """The field of the unit in the middle of `layer`'s map (default: of the last stage), in eval mode.
 
-    `images` (N, C, H, W) are the network's inputs; without them `count` of normal noise, of `image_size`. Gradients are
-    those of the sum over the map's channels. Raises ConvatlasError for an unknown layer, one without a map, and where
-    no gradient arrives.
+    `images` (N, C, H, W) are the network's inputs; without them `count` of normal noise, of `image_size`; without that
+    of the network's own size, doubled while the edge cuts the field, up to a side of `largest` (default: twice the
+    network's). Gradients are those of the sum over the map's channels. Raises ConvatlasError for an unknown layer, one
+    without a map, and where no gradient arrives.
     """
     layer = layer or places.stages(model)[-1]
     module = places.layer(model, layer)
-    real = images is not None
-    weight = next(model.parameters())
-    if images is None:
+    if images is not None:
+        return _measured(model, module, layer, images, real=True)
+
+    def noise(number: int, size: tuple[int, int]) -> Field:
         dice = torch.Generator().manual_seed(seed)
-        images = torch.randn(count, model.in_chans, *pair(image_size or model.image_size), generator=dice)
+        return _measured(model, module, layer, torch.randn(number, model.in_chans, *size, generator=dice), real=False)
+
+    if image_size is not None:
+        return noise(count, pair(image_size))
+    size = model.image_size
+    bound = 2 * max(size) if largest is None else largest
+    while max(size) < bound and noise(1, size).cut:     # one image tells
+        factor = min(2.0, bound / max(size))
+        larger = (int(size[0] * factor), int(size[1] * factor))
+        if not model.accepts(larger):
+            break
+        size = larger
+    return noise(count, size)
+
+
+def _measured(model: Convnet, module: nn.Module, layer: str, images: Tensor, *, real: bool) -> Field:
+    weight = next(model.parameters())
     model.check_image_size((images.shape[2], images.shape[3]))
     total, at = _gradients(model, module, layer, images.to(weight.device, weight.dtype))
     if not total.isfinite().all() or total.sum() <= 0:
@@ -173,9 +203,11 @@ def _panel(axes: "Axes", field: Field, x: float, y: float) -> None:
         rows, columns = field.box
         seen = f"{rows.size}×{columns.size}" + (", more than the image"
                                                 if rows.size > high and columns.size > wide else "")
+    inside = f"more than {side}×{side}" if field.cut else f"{side}×{side}"
     write(axes, x, below_it + 17, f"can see {seen}", "accent", 10.5)
-    write(axes, x, below_it + 33, f"{SHARE * 100:.0f} % of the gradient: {side}×{side}", "ink", 10.5)
-    write(axes, x, below_it + 49, f"image {high}×{wide}", "soft", 10)
+    write(axes, x, below_it + 33, f"{SHARE * 100:.0f} % of the gradient: {inside}", "ink", 10.5)
+    edge = ", whose edge cuts the field" if field.cut else ""
+    write(axes, x, below_it + 49, f"image {high}×{wide}{edge}", "soft", 10)
 
 
 def _pixels(field: Field) -> np.ndarray:

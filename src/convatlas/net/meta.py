@@ -22,7 +22,10 @@ class _Unfilled(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Sequence[type], args: Sequence[Any] = (),
                            kwargs: Mapping[str, Any] | None = None) -> Any:
-        return args[0] if func in FILLS and args else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func in FILLS:
+            return args[0] if args else given["tensor"]         # torch.nn.init hands itself on by names
+        return func(*args, **given)
 
 
 def blank(build: Callable[[], Built]) -> Built:

@@ -11,6 +11,7 @@ from .conv import SameConv2d as SameConv2d
 from .conv import SameMaxPool2d as SameMaxPool2d
 from .conv import conv2d as conv2d
 from .conv import conv_norm as conv_norm
+from .conv import convolution as convolution
 from .conv import norm_conv as norm_conv
 from .conv import same_pad as same_pad
 from .convnext import convnext_block as convnext_block
@@ -39,9 +40,11 @@ from .inception import Boxes as Boxes
 from .inception import Conv as Conv
 from .inception import Figure as Figure
 from .inception import Scale as Scale
+from .inception import chained as chained
 from .inception import draw as draw
 from .inception import drawn as drawn
 from .inception import figure_7 as figure_7
+from .inception import multiplied as multiplied
 from .inception import parallel as parallel
 from .inception import scaled_residual as scaled_residual
 from .init import every_conv_ as every_conv_

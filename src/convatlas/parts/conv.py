@@ -3,8 +3,10 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from math import isqrt
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,6 +76,17 @@ def norm_conv(cin: int, cout: int, kernel: int, stride: int = 1, *, number: int 
         layers[f"drop{number}"] = nn.Dropout(dropout)
     layers[f"conv{number}"] = conv2d(cin, cout, kernel, stride, dilation=dilation, groups=groups)
     return layers
+
+
+def convolution(fc: nn.Linear, cin: int) -> nn.Conv2d:
+    """The same weights as a convolution over the whole square map that the layer was made for (Long et al. 2015, Figure
+    2).
+    """
+    side = isqrt(fc.in_features // cin)
+    conv = nn.Conv2d(cin, fc.out_features, side, device="meta")
+    conv.weight = nn.Parameter(torch.unflatten(fc.weight.detach(), 1, (cin, side, side)))
+    conv.bias = fc.bias
+    return conv
 
 
 def _both(size: int | tuple[int, ...]) -> tuple[int, int]:

@@ -1,15 +1,16 @@
 """Inception modules as their figures draw them, and the stem and scaled residuals of the 2017 paper."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
-from .conv import MakeNorm, Padding, conv2d
+from .conv import Make, MakeNorm, Padding, conv2d
 from .excite import Excite
 from .parallel import Parallel
 from .residual import Residual
+from .width import times
 
 
 class Conv(NamedTuple):
@@ -74,6 +75,27 @@ def drawn(cin: int, boxes: Boxes) -> int:
         elif not isinstance(box, str):
             cin = sum(drawn(cin, path) for path in box.values())
     return cin
+
+
+def multiplied(figure: Figure, factor: float) -> Figure:
+    """The figure with `factor` times as many maps."""
+    return {name: tuple(box._replace(cout=times(box.cout, factor)) if isinstance(box, Conv)
+                        else box if isinstance(box, str) else multiplied(box, factor) for box in boxes)
+            for name, boxes in figure.items()}
+
+
+def chained(cin: int, figure: Figure, unit: Callable[[int, Conv], nn.Module], pools: Mapping[str, Make]) -> Parallel:
+    """Parallel paths of a figure, each a chain of units; one of a single box is that unit."""
+    paths: dict[str, nn.Module] = {}
+    for name, boxes in figure.items():
+        units = []
+        for i, box in enumerate(boxes):
+            before = drawn(cin, boxes[:i])
+            units.append(unit(before, box) if isinstance(box, Conv) else pools[box]() if isinstance(box, str)
+                         else chained(before, box, unit, pools))
+        chain = OrderedDict((f"unit{i}", each) for i, each in enumerate(units, start=1))
+        paths[name] = units[0] if len(units) == 1 else nn.Sequential(chain)
+    return Parallel(paths)
 
 
 class Scale(nn.Module):

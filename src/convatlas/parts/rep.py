@@ -41,7 +41,7 @@ class ConvSum(Foldable):
         So 1×1 disappears in 3×3 and 5×5 in 31×31. A 51×5 and a 5×51 stay two: their one 51×51 would cost five times as
         much.
         """
-        convs = self._convs()
+        convs = self.convs()
         kept: dict[str, nn.Conv2d] = {}
         for name, conv in sorted(convs.items(), key=lambda item: -item[1].weight[0, 0].numel()):
             home = next((big for big in kept.values() if _inside(conv, big)), None)
@@ -55,7 +55,7 @@ class ConvSum(Foldable):
             other.bias = None
         return first if not others else ConvSum(kept)
 
-    def _convs(self) -> dict[str, nn.Conv2d]:
+    def convs(self) -> dict[str, nn.Conv2d]:
         """Every branch as one convolution with a bias."""
         branches = dict(self.named_children())
         groups = next(_conv(branch).groups for branch in branches.values() if not isinstance(branch, nn.BatchNorm2d))

@@ -26,6 +26,7 @@ from .pretrained import Pretrained as Pretrained
 from .pretrained import catalog as catalog
 from .pretrained import of_file as of_file
 from .pretrained import published as published
+from .pretrained import shipped as shipped
 from .tables import Peer as Peer
 from .tables import libraries as libraries
 from .tables import peers as peers_of
@@ -34,5 +35,5 @@ from .tables import rules as rules_of
 __all__ = [
     "Foreign", "Peer", "Pretrained", "Recognized", "Report", "Row", "blank", "catalog", "check_own", "conventions",
     "exported", "fetch", "find", "is_name", "is_ours", "libraries", "load_foreign", "of_file", "of_network", "own_file",
-    "peers_of", "prepared", "published", "read", "read_card", "recognise", "rules_of", "save",
+    "peers_of", "prepared", "published", "read", "read_card", "recognise", "rules_of", "save", "shipped",
 ]

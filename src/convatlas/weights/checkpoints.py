@@ -44,10 +44,11 @@ class Opened:
 def load(path: str | Path, name: str | None = None, fields: Mapping[str, Any] | None = None, *,
          download: bool = False, by_order: bool = False) -> Convnet:
     """A network with weights, in eval mode, from a run folder, a file (.safetensors, .pth, .h5, .npz), or a name of
-    public weights.
+    weights that come along or are public.
 
-    Names are `hf-hub:org/name`, `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from
-    the cache, or from the network with `download`. `fields` change the specification that the file was trained with:
+    `lenet5.digits` comes along, with `name` also as `digits`. Public ones are `hf-hub:org/name`,
+    `timm/resnet50.a1_in1k` and, with `name`, `torchvision/IMAGENET1K_V2`: they come from the cache, or from the network
+    with `download`. `fields` change the specification that the file was trained with:
     other `num_classes` get a new classifier, other `in_chans` an adapted first convolution. The network's `card` has
     its classes, its preprocessing, the loss it was trained with, and in `provenance.report` the account of every
     tensor. Raises ConvatlasError for a file of another network than `name`, and for tensors that do not fit. A `name`
@@ -136,7 +137,7 @@ def _opened(source: Weights, wanted: Variant | None, download: bool, by_order: b
         return Opened(weights.read(source), by_order=by_order)
     name = None if wanted is None else wanted.name
     path = (weights.fetch(source, name, download) if isinstance(source, str) and weights.is_name(source)
-            else weights.find(source))
+            else weights.find(source, name))
     if weights.is_ours(path):
         card = weights.read_card(path)      # first: what it says of itself is clearer than what its tensors lack
         return Opened(weights.of_network(weights.read(path)), card)
@@ -245,8 +246,7 @@ def _network(opened: Opened, wanted: Variant | None, fields: Mapping[str, Any]) 
 def _segmenter(source: Weights, wanted: Variant, fields: Mapping[str, Any], download: bool,
                by_order: bool) -> Convnet:
     """A network that segments: from weights of its own, of a coarser one, or of the classifier inside it."""
-    with torch.device("meta"):
-        empty = registry.build(wanted.name, fields)
+    empty = blank(lambda: registry.build(wanted.name, fields))
     assert isinstance(empty, Segmenter)
     opened = _opened(source, _variant(empty.encoder) or wanted, download, by_order)
     card = opened.card

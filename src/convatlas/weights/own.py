@@ -18,8 +18,8 @@ from torch import Tensor
 
 from .. import arch as arch
 from .. import bounded
-from ..errors import ConvatlasError
-from ..files import check_format, is_deployed, whole_write
+from ..errors import ConvatlasError, nearest, some
+from ..files import along, check_format, is_deployed, whole_write
 from ..net import registry
 from ..net.card import Card, Provenance
 from ..recipes import recipe
@@ -111,9 +111,13 @@ def save(path: Path, tensors: Mapping[str, Tensor], card: Card) -> None:
                   metadata={KEY: meta.model_dump_json()})
 
 
-def find(source: str | Path) -> Path:
-    """The weights file of a run folder, or the file itself."""
-    path = Path(source).expanduser()
+def find(source: str | Path, variant: str | None = None) -> Path:
+    """The weights file of a run folder, the file itself, or the file of weights that come along (`lenet5.digits`, with
+    the variant named also `digits`); what the user has under such a name goes first, unless it is a folder without
+    weights.
+    """
+    path, known = Path(source).expanduser(), along()
+    shipped = known.get(str(source), known.get(f"{variant}.{source}"))
     if is_deployed(path):
         raise ConvatlasError(f"{str(source)!r} is a deployed folder, which answers and cannot be changed: give it to "
                              "convatlas.predict or convatlas.evaluate, and load the run or the weights that "
@@ -125,10 +129,15 @@ def find(source: str | Path) -> Path:
         if (path / CONFIG).is_file():
             raise ConvatlasError(f"the run {str(path)!r} has no {WEIGHTS} yet: let it finish an epoch (convatlas train "
                                  f"--resume {path})")
-        raise ConvatlasError(f"{str(path)!r} is not a run folder: it holds no {WEIGHTS}")
-    if not path.is_file():
-        raise ConvatlasError(f"there is no run folder and no weights file {str(path)!r}")
-    return path
+        if shipped is None:
+            raise ConvatlasError(f"{str(path)!r} is not a run folder: it holds no {WEIGHTS}")
+    if path.is_file():
+        return path
+    if shipped is None:
+        tags = [name.removeprefix(f"{variant}.") for name in known if name.startswith(f"{variant}.")]
+        hint = f"; of {variant} come along {some(tags)}" if tags else nearest(str(source), known)
+        raise ConvatlasError(f"there is no run folder and no weights file {str(path)!r}{hint}")
+    return shipped
 
 
 def is_ours(path: Path) -> bool:

@@ -1,5 +1,5 @@
-"""The public weights that are known for our networks: catalog/*.yaml, one file per family, written by
-benchmarks/catalog.py.
+"""The weights that are known for our networks: those that come along, zoo/cards.yaml, written by
+benchmarks/small_zoo.py, and public ones, catalog/*.yaml, one file per family, written by benchmarks/catalog.py.
 """
 
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .. import bounded
+from ..files import ZOO
 from ..run import Preprocess, read_yaml
 
 Interpolation = ("nearest", "bilinear", "bicubic")
@@ -51,6 +52,42 @@ def catalog() -> tuple[Pretrained, ...]:
             variants = read_yaml(path.read_text(encoding="utf-8"))
             found += [_read(ours, row) for ours, rows in variants.items() for row in rows]
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Weights that come along, and how they came about; `figure` is measured on them as they are, in 16 bits.
+
+    They are those of the last of a fixed number of epochs: no epoch was chosen on the images of `figure`.
+    """
+
+    ours: str                       # our network
+    id: str                         # what create_model(weights=…) takes; `name` says both
+    params: int
+    data: str                       # what they were trained on
+    licence: str                    # of the data
+    command: str                    # which trained them
+    epochs: int
+    seed: int
+    seconds: float                  # that a core was busy with the command
+    machine: str
+    measure: str                    # top-1, mean IoU
+    figure: float                   # share, 0 to 1
+    interval: tuple[float, float]   # of 95 % confidence
+    images: int                     # on which it was measured, none of them trained on
+    part: str                       # of the data: val, test
+
+    @property
+    def name(self) -> str:
+        """Network and weights in one word, as commands take it."""
+        return f"{self.ours}.{self.id}"
+
+
+@cache
+def shipped() -> tuple[Shipped, ...]:
+    """All that come along, by network."""
+    rows = read_yaml((ZOO / "cards.yaml").read_text(encoding="utf-8"))
+    return tuple(Shipped(**{**row, "interval": tuple(row["interval"])}) for row in rows)
 
 
 def published(library: str, network: str, classes: int) -> tuple[Pretrained, ...]:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 FORMATS = (".png", ".svg", ".pdf")
 DPI = 144       # of a PNG: two pixels per unit of a figure
 
-Network = Annotated[str, argument("MODEL", "A run folder, a file of weights, or a network's name (convatlas list).")]
+Network = Annotated[str, argument("MODEL", "A run folder, a file of weights, weights that come along such as "
+                                  "lenet5.digits, or a network's name (convatlas list).")]
 Out = Annotated[Path | None, option("--out", "-o", panel=OUTPUT, metavar="FILE",
                                     help="The picture to write: .png, .svg or .pdf.")]
 

@@ -27,6 +27,9 @@ def receptive_field(
     images: Annotated[int, option("--images", panel=COMMON, parser=COUNT, help="Images to average over.",
                                   show_default=True)] = 16,
     image_size: ImageSize = None,
+    largest: Annotated[int | None, option("--largest", panel=COMMON, parser=COUNT, metavar="SIDE",
+                                          help="How far noise grows without --image-size, where an image's edge cuts "
+                                          "the field; default: twice the network's own size.")] = None,
     seed: Annotated[int, option("--seed", panel=COMMON, parser=NATURAL, help="Of the noise.", show_default=True)] = 0,
     data_dir: DataDir = None,
     download: Download = False,
@@ -52,7 +55,11 @@ def receptive_field(
         for name in models:
             net = network(name)
             real = None if data is None else _pictures(net, name, data, images, data_dir, download)
-            field = look.receptive_field(net, layer, real, count=images, image_size=image_size, seed=seed)
+            field = look.receptive_field(net, layer, real, count=images, image_size=image_size,
+                                         largest=largest, seed=seed)
+            if field.cut:
+                console.warn(f"the edge of the image cuts the field of {name}: it sees more than is told; "
+                             + ("give a larger --largest or --image-size" if real is None else "give larger images"))
             # as it was asked for: two runs may be of one network
             fields.append(replace(field, name=ending(name, 30)))
     if json:
@@ -84,4 +91,4 @@ def _plain(field: "Field") -> dict[str, Any]:
     box = None if field.box is None else [{"first": span.first, "last": span.last, "size": span.size}
                                           for span in field.box]
     return {"name": field.name, "layer": field.layer, "image": list(field.gradient.shape), "theoretical": box,
-            "centre": field.center, "effective": {str(share): field.side(share) for share in SHARES}}
+            "cut": field.cut, "centre": field.center, "effective": {str(share): field.side(share) for share in SHARES}}

@@ -79,6 +79,11 @@ class Tuning:
     errors: Mapping[float, tuple[float, ...]]       # of each tuning seed, in per cent
     chosen: float
 
+    @property
+    def edge(self) -> str:
+        """`largest` or `smallest` where the chosen rate is the last that was tried on that side, else nothing."""
+        return "largest" if self.chosen == max(self.errors) else "smallest" if self.chosen == min(self.errors) else ""
+
 
 @dataclass(frozen=True)
 class Conducted:
@@ -115,6 +120,10 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
             done = _all(pool, tasks, "trials of learning rates", tell)
             spent += sum(each.cpu for each in done)
             tuning = _chosen(protocol, tasks, done)
+            for name, tuned in tuning.items():
+                if tuned.edge:
+                    tell(f"{name}: the rate {tuned.chosen:g} was chosen, the {tuned.edge} that was tried; a better one "
+                         "may lie beyond.")
         tasks = [_task(experiment, protocol, arm, seed, sources.whole, out,
                        tuning[arm.name].chosen if arm.name in tuning else None)
                  for seed in range(seeds) for arm in protocol.arms]

@@ -36,7 +36,7 @@ def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Pro
         "format": FORMAT, "experiment": name, "title": experiment.title, "paper": experiment.paper, "size": size,
         "protocol": protocol.plain(), "digest": digest(protocol, experiment.claimed(protocol)),
         "verdicts": [asdict(verdict) for verdict in verdicts],
-        "tuning": {arm: {"chosen": each.chosen, "errors": {f"{rate:g}": list(errors)
+        "tuning": {arm: {"chosen": each.chosen, "edge": each.edge, "errors": {f"{rate:g}": list(errors)
                                                            for rate, errors in each.errors.items()}}
                    for arm, each in conducted.tuning.items()},
         "figures": {str(seed): by_arm for seed, by_arm in conducted.results.figures.items()},
