@@ -20,7 +20,7 @@ the paper's 350. The standard form, on CIFAR-10: the four networks of C, 5 000 t
 passes. In full: the recipe as it stands but for its augmentation, on CIFAR-10.
 
 A first plan had momentum 0.9 with rates of 0.005 to 0.02 and ten passes. All three claims were too small to tell (−1.59
-[−4.14, 0.96], 2.52 [−14.7, 19.8] and 6.01 [−0.16, 12.2] points): half of the networks still had training errors of 20
+[−4.14, 0.96], 2.52 [−14.7, 19.8] and 6.01 [−0.16, 12.2] points): half of the trainings ended with training errors of 20
 to 50 %, one of sixty trainings never began, and ten of twelve networks took the largest rate. On other seeds and images
 initial weights as He et al. have them did not mend that, AdamW did. Optimiser, rates and passes were changed, and
 nothing else.
