@@ -18,6 +18,7 @@ import yaml
 from convatlas.draw.markup import duration
 from convatlas.experiments import about, experiment, names
 from convatlas.experiments.machinery.page import PICTURE, RESULTS, read
+from convatlas.experiments.machinery.plan import digest
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "experiments", DOCS / "experiments.md"
@@ -25,12 +26,16 @@ MARK = {"holds": "✓", "does not hold here": "✗", "too small to tell": "?"}
 
 
 def keep(folder: Path) -> None:
-    """Copy the results and pictures of every experiment in `folder`."""
+    """Copy the results and pictures of every experiment in `folder`, if they are of its protocol as it stands."""
     KEPT.mkdir(exist_ok=True)
     for path in sorted(folder.glob(f"*/{RESULTS}")):
         stored = read(path)
         if stored["experiment"] in names():
-            name = _file(stored)
+            name, found = _file(stored), experiment(stored["experiment"])
+            protocol = found.protocol(stored["size"])
+            if stored["digest"] != digest(protocol, found.claimed(protocol)):
+                print(f"{path}: of another protocol than today's, left out")
+                continue
             shutil.copyfile(path, KEPT / f"{name}.json")
             shutil.copyfile(path.with_name(PICTURE), KEPT / f"{name}.svg")
 
@@ -79,11 +84,19 @@ def page() -> str:
     lines += ["| experiment | claim | effect | |", "|---|---|---|---|"]
     for stored in found:
         for verdict in stored["verdicts"]:
-            lines.append(f"| [{_file(stored)}](#{_file(stored)}) | {verdict['text']} | {_effect(verdict)} | "
+            lines.append(f"| [{_file(stored)}](#{_file(stored)}) | {_said(verdict)} | {_effect(verdict)} | "
                          f"{MARK[verdict['word']]} |")
     for stored in found:
         lines += ["", *_section(stored, notes.get(_file(stored), ""))]
     return "\n".join(lines) + "\n"
+
+
+def _command(stored: dict[str, Any]) -> str:
+    return f"convatlas reproduce {stored['experiment']}" + ("" if stored["size"] == "standard" else f" --{stored['size']}")
+
+
+def _said(verdict: dict[str, Any]) -> str:
+    return verdict["text"][0].upper() + verdict["text"][1:]
 
 
 def _effect(verdict: dict[str, Any]) -> str:
@@ -102,9 +115,9 @@ def _section(stored: dict[str, Any], note: str) -> list[str]:
         source, f"{images['train']:,} images to learn from" if images and images["train"] else "",
         f"{len(stored['figures'])} seeds", f"{duration(60 * stored['cpu_minutes'])} of processor time") if part)
     return [
-        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{stored['command']}`", "",
+        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{_command(stored)}`", "",
         f"![{found.title}](experiments/{name}.svg)", "",
-        *(f"- {MARK[verdict['word']]} {verdict['text']}: {_effect(verdict)}" for verdict in stored["verdicts"]),
+        *(f"- {MARK[verdict['word']]} {_said(verdict)}: {_effect(verdict)}" for verdict in stored["verdicts"]),
         *(["", note.strip()] if note else []), "",
         "<details><summary>Protocol</summary>", "", about(stored["experiment"]), "", "</details>",
     ]

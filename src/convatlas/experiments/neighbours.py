@@ -86,21 +86,21 @@ def found(trial: Trial) -> Figures:
     among, labels = seen(trial, "train")
     asked, truth = seen(trial, "val")
     figures = dict(final(trial))
-    nearest: dict[str, Tensor] = {}
+    found_by: dict[str, Tensor] = {}
     for way, vectors in (("pixels", lambda x: x.flatten(1)), ("before", lambda x: embed(untrained, x)),
                          ("hidden", lambda x: embed(trained, x))):
         queries = vectors(asked)
-        nearest[way] = _nearest(queries, vectors(among), NEAREST)
-        right = (labels[nearest[way]] == truth[:, None]).double() * 100
+        found_by[way] = closest(queries, vectors(among), NEAREST)
+        right = (labels[found_by[way]] == truth[:, None]).double() * 100
         figures[way] = float(right.mean())
         figures |= {f"{way}_{rank}": float(right[:, rank - 1].mean()) for rank in range(1, right.shape[1] + 1)}
-        others = _nearest(queries, queries, NEAREST + 1, itself=True)
+        others = closest(queries, queries, NEAREST, itself=True)
         figures[f"{way}_unseen"] = float((truth[others] == truth[:, None]).double().mean() * 100)
-    both = (nearest["hidden"][:, :, None] == nearest["pixels"][:, None, :]).any(2)
+    both = (found_by["hidden"][:, :, None] == found_by["pixels"][:, None, :]).any(2)
     return figures | {"in_both": float(both.double().mean() * 100)}
 
 
-def _nearest(queries: Tensor, among: Tensor, count: int, *, itself: bool = False) -> Tensor:
+def closest(queries: Tensor, among: Tensor, count: int, *, itself: bool = False) -> Tensor:
     """Numbers of the nearest by Euclidean distance, int64 (queries, count); `itself`: a query is one of `among`, at its
     own number, and left out.
     """
@@ -110,7 +110,7 @@ def _nearest(queries: Tensor, among: Tensor, count: int, *, itself: bool = False
         if itself:
             own = torch.arange(len(distances))
             distances[own, own + start] = torch.inf
-        rows.append(distances.topk(min(count - itself, among.shape[0] - itself), largest=False).indices)
+        rows.append(distances.topk(min(count, len(among) - itself), largest=False).indices)
     return torch.cat(rows)
 
 

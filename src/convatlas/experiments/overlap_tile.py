@@ -121,7 +121,7 @@ def by_seam(results: Results) -> "Figure":
             axes.plot([x] * len(each), each, "o", color=COLORS["accent"], alpha=0.4, markersize=5, markeredgewidth=0)
         axes.plot(at, [sum(each) / len(each) for each in values], color=COLORS["accent"], linewidth=1.6)
         axes.axhline(0, color=COLORS["ink"], linewidth=1)
-        axes.annotate("tiles that see their neighbours: no seam", (0.99, 0.04), xycoords="axes fraction", ha="right",
-                      fontsize=9.5, color=COLORS["ink"])
+        axes.annotate("tiles that see their neighbours: none", (at[-1], 0), xytext=(0, 4), ha="right", fontsize=9.5,
+                      textcoords="offset points", color=COLORS["ink"])
         titled(axes, "Tiles that see nothing of their neighbours", "pixels from a seam", "labels changed, %")
         return drawn
