@@ -21,7 +21,7 @@ FILES = sorted(HOUSE.rglob("*.py"))
 BRITISH = re.compile("colour|centre|grey|neighbour|labelled|behaviour|"
                      "(normal|optim|initial|quant|regular|recogn|synchron|serial)is(e|ation|ing)", re.IGNORECASE)
 # keys of files that were written: a catalogue, tensors, configurations
-AS_WRITTEN = {"licence", "centres", "pca_colour"}
+AS_WRITTEN = {"licence", "centres", "pca_colour", "neighbours"}
 
 
 def room(path: Path) -> str:

@@ -65,7 +65,7 @@ def overlap_tile() -> Experiment:
 
 
 def tiled(trial: Trial) -> Figures:
-    """What the four ways to score the test images give, and `changed_0` to `changed_18`: labels in per cent that tiles
+    """Figures of the four ways to score the test images, and `changed_0` to `changed_18`: labels in per cent that tiles
     without neighbours change, by their distance in pixels from a seam.
     """
     network = trial.network().eval()

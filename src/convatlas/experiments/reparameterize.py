@@ -84,7 +84,7 @@ def _less(seed: BySeed, other: str) -> float:
 
 
 def merged(trial: Trial) -> Figures:
-    """What merging changes: `same_class` in per cent of the test images, `difference` of the scores relative to the
+    """Figures of merging: `same_class` in per cent of the test images, `difference` of the scores relative to the
     largest, `faster` (times), parameters and layers before and after.
     """
     network = trial.network().eval()
