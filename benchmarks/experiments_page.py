@@ -79,11 +79,15 @@ def page() -> str:
     lines += ["| experiment | claim | effect | |", "|---|---|---|---|"]
     for stored in found:
         for verdict in stored["verdicts"]:
-            lines.append(f"| [{_file(stored)}](#{_file(stored)}) | {verdict['text']} | {_effect(verdict)} | "
+            lines.append(f"| [{_file(stored)}](#{_file(stored)}) | {_said(verdict)} | {_effect(verdict)} | "
                          f"{MARK[verdict['word']]} |")
     for stored in found:
         lines += ["", *_section(stored, notes.get(_file(stored), ""))]
     return "\n".join(lines) + "\n"
+
+
+def _said(verdict: dict[str, Any]) -> str:
+    return verdict["text"][0].upper() + verdict["text"][1:]
 
 
 def _effect(verdict: dict[str, Any]) -> str:
@@ -104,7 +108,7 @@ def _section(stored: dict[str, Any], note: str) -> list[str]:
     return [
         f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{stored['command']}`", "",
         f"![{found.title}](experiments/{name}.svg)", "",
-        *(f"- {MARK[verdict['word']]} {verdict['text']}: {_effect(verdict)}" for verdict in stored["verdicts"]),
+        *(f"- {MARK[verdict['word']]} {_said(verdict)}: {_effect(verdict)}" for verdict in stored["verdicts"]),
         *(["", note.strip()] if note else []), "",
         "<details><summary>Protocol</summary>", "", about(stored["experiment"]), "", "</details>",
     ]

@@ -102,8 +102,8 @@ class Skips(Decoder):
 class FCN:
     """`fusion` staged begins with the coarser network's weights (`load_coarser`), at_once trains all scores together.
 
-    `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all. `width` multiplies
-    every number of maps, fc6's and fc7's too; `batch_norm` is VGG-16's, which learns by it from random weights.
+    `upsampling` says which kernels are trained: paper, all but the last; fixed, none; learned, all. `width` multiplies all
+    maps; `batch_norm` normalises VGG-16's convolutions, which then learn without trained weights to begin from.
     """
 
     backbone: Literal["vgg16", "alexnet", "caffenet", "googlenet"] = "vgg16"
@@ -125,12 +125,12 @@ class FCN:
         inside = "alexnet" if self.backbone == "caffenet" else self.backbone
         fields = dict(FIELDS.get(self.backbone, {}))        # what differs: weights of another network are told by it
         if self.width != 1:
-            fields |= {"width": self.width}
-            fields |= {"fc": times(FC7.channels, self.width)} if self.backbone != "googlenet" else {}
+            fields |= {"width": self.width} | ({} if inside == "googlenet" else {"fc": times(FC7.channels, self.width)})
         if self.batch_norm and self.backbone != "vgg16":
             raise ValueError(f"FCN: batch_norm = True is for vgg16: with {self.backbone} it is False")
         fields |= {"batch_norm": True, "init": "he"} if self.batch_norm else {}
-        fields |= {"act": self.act} if self.act != "relu" else {}
+        if self.act != "relu":
+            fields["act"] = self.act
         net = build(inside, {**fields, "in_chans": self.in_chans, "drop_rate": self.drop_rate, "num_classes": 0})
         for module in net.modules():
             if isinstance(module, nn.MaxPool2d):

@@ -113,7 +113,7 @@ def blocks(y: Tensor) -> Tensor:
 
 
 def flat_maps(results: Results) -> "Figure":
-    """A flat map, doubled in each way: a channel of seed 0, 12×12 pixels of it, and the ripple over the seeds."""
+    """A flat map, as each way doubles it: a channel of seed 0, 12×12 pixels of it, and the ripple over the seeds."""
     wide, side = 6, 128
     with figure(wide * (side + 24) + 24, side + 110) as drawn:
         width, height = wide * (side + 24) + 24, side + 110

@@ -133,7 +133,7 @@ def _copied(images: "Tensor", option: "Option", blocks: int, seed: int, rate: fl
     from torch import nn
 
     from ..arch.resnet_cifar import ResNetCifar  # of torch
-    from ..parts import he_normal_
+    from ..parts import he_normal_  # of torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -33,7 +33,7 @@ from .machinery.trial import Arm, Figures, Trial, final
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NET, NEIGHBOURS, QUERIES = "LeNet-5 with ReLUs", 6, 500     # queries at once
+NET, NEAREST, QUERIES = "LeNet-5 with ReLUs", 6, 500     # queries at once
 WAYS = {"pixels": "pixels", "before": "last hidden layer, before training", "hidden": "last hidden layer, trained"}
 
 
@@ -90,11 +90,11 @@ def found(trial: Trial) -> Figures:
     for way, vectors in (("pixels", lambda x: x.flatten(1)), ("before", lambda x: embed(untrained, x)),
                          ("hidden", lambda x: embed(trained, x))):
         queries = vectors(asked)
-        found_by[way] = closest(queries, vectors(among), NEIGHBOURS)
+        found_by[way] = closest(queries, vectors(among), NEAREST)
         right = (labels[found_by[way]] == truth[:, None]).double() * 100
         figures[way] = float(right.mean())
         figures |= {f"{way}_{rank}": float(right[:, rank - 1].mean()) for rank in range(1, right.shape[1] + 1)}
-        others = closest(queries, queries, NEIGHBOURS, itself=True)
+        others = closest(queries, queries, NEAREST, itself=True)
         figures[f"{way}_unseen"] = float((truth[others] == truth[:, None]).double().mean() * 100)
     both = (found_by["hidden"][:, :, None] == found_by["pixels"][:, None, :]).any(2)
     return figures | {"in_both": float(both.double().mean() * 100)}
@@ -119,11 +119,11 @@ def by_rank(results: Results) -> "Figure":
     with figure(620, 340) as drawn:
         axes, ends = axes_of(drawn, 62, 54, 320, 240), []
         for i, (way, name) in enumerate(WAYS.items()):
-            values = [results.of(NET, f"{way}_{rank}") for rank in range(1, NEIGHBOURS + 1)]
+            values = [results.of(NET, f"{way}_{rank}") for rank in range(1, NEAREST + 1)]
             means = [sum(each) / len(each) for each in values]
             for rank, each in enumerate(values, start=1):
                 axes.plot([rank] * len(each), each, "o", color=PALETTE[i], alpha=0.35, markersize=5, markeredgewidth=0)
-            axes.plot(range(1, NEIGHBOURS + 1), means, color=PALETTE[i], linewidth=1.6)
+            axes.plot(range(1, NEAREST + 1), means, color=PALETTE[i], linewidth=1.6)
             ends.append((means[-1], name, PALETTE[i]))
         label_ends(axes, ends)
         titled(axes, "Neighbours of the query's class", "nearest to sixth nearest training image", "same class, %")

@@ -67,7 +67,8 @@ def reparameterize() -> Experiment:
                   lambda seed: seed[BOTH]["faster"], "times as fast", above=1),
             Claim("trained with both branches the plain stack errs less than trained without",
                   lambda seed: _less(seed, NEITHER), "points of test error"),
-            Claim("the identity branch is a part of that", lambda seed: _less(seed, NO_SKIP), "points of test error"),
+            Claim("trained with both branches it errs less than trained without the identity",
+                  lambda seed: _less(seed, NO_SKIP), "points of test error"),
         ),
         measure=merged,
         picture=lambda results: dots(results, "test_error", "test error, %",
@@ -84,8 +85,8 @@ def _less(seed: BySeed, other: str) -> float:
 
 
 def merged(trial: Trial) -> Figures:
-    """Figures of merging: `same_class` in per cent of the test images, `difference` of the scores relative to the
-    largest, `faster` (times), parameters and layers before and after.
+    """Differences that merging makes: `same_class` in per cent of the test images, `difference` of the scores relative
+    to the largest, `faster` (times), parameters and layers before and after.
     """
     network = trial.network().eval()
     plain = fold(network).eval()

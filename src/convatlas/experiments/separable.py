@@ -76,7 +76,7 @@ def measure(trial: Trial) -> Figures:
     from 1/N + 1/D_K².
     """
     from ..net.layers import layer_table  # a plan needs no torch
-    from ..net.registry import build, plain
+    from ..net.registry import build, plain  # a plan needs no torch
 
     network = trial.network()
     rows = layer_table(network)

@@ -116,15 +116,14 @@ def picture(results: Results) -> "Figure":
         errors.set_yticks(range(len(results.arms)), results.arms[::-1])
         errors.set_ylim(-0.6, len(results.arms) - 0.4)
         titled(errors, "Gates on and off", "test error, %")
-        for i, (name, label) in enumerate((("spread", "between classes, of a factor"),
-                                           ("share", "share of the variance between classes"))):
+        for i, (name, label) in enumerate((("spread", "deviation, of a factor"), ("share", "share of the variance"))):
             axes = axes_of(drawn, 70 + 320 * i, 52, 260, 120)
             for j, arm in enumerate(arm for arm in results.arms if results.series(arm, name)):
                 values = results.series(arm, name)
                 axes.plot(range(1, len(values) + 1), values, "o-", color=PALETTE[j], linewidth=1.4, markersize=4,
                           label=arm)
             axes.set_ylim(bottom=0)
-            titled(axes, "", "layer with gates", label)
-            if i == 0:
+            titled(axes, "What lies between classes" if i == 0 else "", "layer with gates", label)
+            if i == 0 and axes.lines:
                 axes.legend(frameon=False, fontsize=9)
         return drawn

@@ -8,16 +8,22 @@ All-CNN are 12.47, 13.46, 10.21 and 10.30 % (A), 10.20, 10.98, 9.33 and 9.10 % (
 pooling is not what matters.
 
 Here the same twelve networks with a quarter of the kernels (their initial deviations doubled, so that sums keep their
-size) on 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised; 10 passes in batches of 16, momentum
-0.9, weight decay 0.001 as in the paper, no augmentation. Ours: no dropout, for networks this narrow have nothing to
-spare in ten passes; a cosine in the place of three steps. As in the paper each network has the best of several rates:
-of 0.005, 0.01 and 0.02 after three passes on a fifth of the training images, held out. Five seeds; the figure is the
-test error (all 2 000 test images) after the last pass, averaged over A, B and C.
+size) on 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised; 12 passes in batches of 16, weight
+decay 0.001, no augmentation. Ours: AdamW in the place of momentum (below), a cosine in the place of three steps, and no
+dropout, for networks this narrow have nothing to spare in twelve passes. As in the paper each network has the best of
+several rates: of 0.0007, 0.0015 and 0.003 after three passes on a fifth of the training images, held out. Five seeds;
+the figure is the test error (all 2 000 test images) after the last pass, averaged over A, B and C.
 
 "Without loss" holds where the whole interval of the error saved lies above minus one point. That Strided-CNN is worse
-than its base holds where the interval lies above zero. Ten passes cannot show what is left of the differences after the
-paper's 350. The standard form, on CIFAR-10: the four networks of C, 5 000 training and 2 000 test images, 15 passes. In
-full: the recipe as it stands but for its augmentation, on CIFAR-10.
+than its base holds where the interval lies above zero. Twelve passes cannot show what is left of the differences after
+the paper's 350. The standard form, on CIFAR-10: the four networks of C, 5 000 training and 2 000 test images, 15
+passes. In full: the recipe as it stands but for its augmentation, on CIFAR-10.
+
+A first plan had momentum 0.9 with rates of 0.005 to 0.02 and ten passes. All three claims were too small to tell (−1.59
+[−4.14, 0.96], 2.52 [−14.7, 19.8] and 6.01 [−0.16, 12.2] points): half of the networks still had training errors of 20
+to 50 %, one of sixty trainings never began, and ten of twelve networks took the largest rate. On other seeds and images
+initial weights as He et al. have them did not mend that, AdamW did. Optimiser, rates and passes were changed, and
+nothing else.
 """
 
 from dataclasses import replace
@@ -41,18 +47,18 @@ ARMS = {(kind, model): Arm(f"{model}: {kind}", {"model.name": f"{name}_{model.lo
 def strided_for_pooling() -> Experiment:
     quick = Protocol(
         arms=tuple(ARMS.values()),
-        minutes=18,
+        minutes=20,
         base=Run(
             model=Model(fields={"in_chans": 1, "image_size": 28, "width": 0.25, "input_drop_rate": 0.0,
                                 "drop_rate": 0.0}),
             data=Data(batch_size=16),
             preprocess=Preprocess(fit="channel", crop_pct=1.0),
-            optim=Optim(name="sgd", lr=0.01, momentum=0.9, weight_decay=1e-3),
+            optim=Optim(name="adamw", lr=1e-3, weight_decay=1e-3),
             schedule=Schedule(name="cosine"),
-            train=Train(epochs=10),
+            train=Train(epochs=12),
         ),
         images=Images("fashion-small", train=2000, test=2000),
-        rates=(0.005, 0.01, 0.02),
+        rates=(0.0007, 0.0015, 0.003),
         tuning_epochs=3,
     )
     assert quick.base is not None

@@ -141,7 +141,7 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the images are: all, and the training images alone, of which a part is held out for tuning."""
+    """Places of the images: all, and the training images alone, of which a part is held out for tuning."""
 
     whole: str
     tuning: str
