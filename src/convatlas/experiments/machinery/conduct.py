@@ -148,7 +148,7 @@ class Sources:
 
 
 def _sources(protocol: Protocol, out: Path, data_dir: str | None, download: bool) -> Sources:
-    """The images of a protocol: as archives below `out` where some are taken, rates are tried, or they lie elsewhere."""
+    """The images of a protocol: as archives below `out` where some are taken, rates tried, or they lie elsewhere."""
     images = protocol.images
     if protocol.base is None:
         return Sources("", "")
