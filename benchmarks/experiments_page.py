@@ -18,6 +18,7 @@ import yaml
 from convatlas.draw.markup import duration
 from convatlas.experiments import about, experiment, names
 from convatlas.experiments.machinery.page import PICTURE, RESULTS, read
+from convatlas.experiments.machinery.plan import digest
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "experiments", DOCS / "experiments.md"
@@ -25,12 +26,16 @@ MARK = {"holds": "✓", "does not hold here": "✗", "too small to tell": "?"}
 
 
 def keep(folder: Path) -> None:
-    """Copy the results and pictures of every experiment in `folder`."""
+    """Copy the results and pictures of every experiment in `folder`, if they are of its protocol as it stands."""
     KEPT.mkdir(exist_ok=True)
     for path in sorted(folder.glob(f"*/{RESULTS}")):
         stored = read(path)
         if stored["experiment"] in names():
-            name = _file(stored)
+            name, found = _file(stored), experiment(stored["experiment"])
+            protocol = found.protocol(stored["size"])
+            if stored["digest"] != digest(protocol, found.claimed(protocol)):
+                print(f"{path}: of another protocol than today's, left out")
+                continue
             shutil.copyfile(path, KEPT / f"{name}.json")
             shutil.copyfile(path.with_name(PICTURE), KEPT / f"{name}.svg")
 
@@ -86,6 +91,10 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _command(stored: dict[str, Any]) -> str:
+    return f"convatlas reproduce {stored['experiment']}" + ("" if stored["size"] == "standard" else f" --{stored['size']}")
+
+
 def _said(verdict: dict[str, Any]) -> str:
     return verdict["text"][0].upper() + verdict["text"][1:]
 
@@ -106,7 +115,7 @@ def _section(stored: dict[str, Any], note: str) -> list[str]:
         source, f"{images['train']:,} images to learn from" if images and images["train"] else "",
         f"{len(stored['figures'])} seeds", f"{duration(60 * stored['cpu_minutes'])} of processor time") if part)
     return [
-        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{stored['command']}`", "",
+        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{_command(stored)}`", "",
         f"![{found.title}](experiments/{name}.svg)", "",
         *(f"- {MARK[verdict['word']]} {_said(verdict)}: {_effect(verdict)}" for verdict in stored["verdicts"]),
         *(["", note.strip()] if note else []), "",
