@@ -235,3 +235,12 @@ def test_the_last_epoch_is_what_a_trial_loads(tmp_path: Path) -> None:
     assert saved is not None
     last = Trial(TINY.arms[0], 0, folder).network().state_dict()
     assert all((tensor == saved.tensors[f"model.{name}"]).all() for name, tensor in last.items())
+
+
+def test_all_of_a_data_set_in_a_folder_of_one_s_own_is_found_by_its_trials(tmp_path: Path) -> None:
+    digits = np.random.default_rng(0).integers(0, 256, (60, 16, 16), dtype=np.uint8)
+    labels = np.arange(60) % 10
+    np.savez(tmp_path / "usps.npz", x_train=digits[:40], y_train=labels[:40], x_test=digits[40:], y_test=labels[40:])
+    protocol = Protocol(arms=TINY.arms, minutes=1, base=BASE.change("train.epochs", 1), images=Images("usps"), seeds=1)
+    done = conduct(asked(protocol), protocol, tmp_path / "out", seeds=1, workers=0, tell=print, data_dir=str(tmp_path))
+    assert set(done.results.figures[0]) == {"relu", "tanh"}

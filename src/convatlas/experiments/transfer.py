@@ -54,7 +54,8 @@ def transfer() -> Experiment:
         claims=(
             Claim("fine-tuned on 100 digits, features of clothes err less than a network from random weights",
                   lambda seed: _less(seed, "fine-tuned"), "points of test error"),
-            Claim("kept as they are, they do too", lambda seed: _less(seed, "features kept"), "points of test error"),
+            Claim("kept as they are, features of clothes err less than a network from random weights",
+                  lambda seed: _less(seed, "features kept"), "points of test error"),
         ),
         measure=transferred,
         picture=by_way,

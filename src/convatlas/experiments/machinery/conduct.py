@@ -148,13 +148,13 @@ class Sources:
 
 
 def _sources(protocol: Protocol, out: Path, data_dir: str | None, download: bool) -> Sources:
-    """The images of a protocol, as archives below `out` where only some are taken or rates are tried."""
+    """The images of a protocol: as archives below `out` where some are taken, rates tried, or they lie elsewhere."""
     images = protocol.images
     if protocol.base is None:
         return Sources("", "")
     if images is None:
         return Sources(protocol.base.data.source, "")
-    if images.train is None and images.test is None and not protocol.rates:
+    if images.train is None and images.test is None and not protocol.rates and data_dir is None and not download:
         return Sources(images.source, "")
     return _packed(images, protocol, out, data_dir, download)
 
