@@ -17,8 +17,10 @@ import yaml
 
 from convatlas.draw.markup import duration
 from convatlas.experiments import about, experiment, names
-from convatlas.experiments.machinery.page import PICTURE, RESULTS, read
+from convatlas.experiments.machinery.page import RESULTS, read, results_of
+from convatlas.experiments.machinery.pictures import picture_file
 from convatlas.experiments.machinery.plan import digest
+from convatlas.files import put
 
 DOCS = Path(__file__).parents[1] / "docs"
 KEPT, PAGE = DOCS / "experiments", DOCS / "experiments.md"
@@ -26,7 +28,7 @@ MARK = {"holds": "✓", "does not hold here": "✗", "too small to tell": "?"}
 
 
 def keep(folder: Path) -> None:
-    """Copy the results and pictures of every experiment in `folder`, if they are of its protocol as it stands."""
+    """Copy the results of every experiment in `folder`, if they are of its protocol as it stands."""
     KEPT.mkdir(exist_ok=True)
     for path in sorted(folder.glob(f"*/{RESULTS}")):
         stored = read(path)
@@ -37,7 +39,6 @@ def keep(folder: Path) -> None:
                 print(f"{path}: of another protocol than today's, left out")
                 continue
             shutil.copyfile(path, KEPT / f"{name}.json")
-            shutil.copyfile(path.with_name(PICTURE), KEPT / f"{name}.svg")
 
 
 def _file(stored: dict[str, Any]) -> str:
@@ -45,8 +46,11 @@ def _file(stored: dict[str, Any]) -> str:
 
 
 def page() -> str:
-    """The page, whole."""
+    """The page, whole, and beside it each picture."""
     found = [read(path) for path in sorted(KEPT.glob("*.json"))]
+    for stored in found:
+        drawn = experiment(stored["experiment"]).picture(results_of(stored))
+        put(KEPT / f"{_file(stored)}.svg", picture_file(drawn, "svg"))
     done = {stored["experiment"] for stored in found}
     words = Counter(verdict["word"] for stored in found for verdict in stored["verdicts"])
     notes = yaml.safe_load((KEPT / "looked_into.yaml").read_text(encoding="utf-8")) or {}
