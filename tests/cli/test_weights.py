@@ -114,7 +114,7 @@ def test_the_known_public_weights_are_listed(inside):
     assert (rows["torchvision/IMAGENET1K_V2"]["top1"] == 80.858
             and rows["timm/resnet50.a1_in1k"]["licence"] == "apache-2.0")
     assert "80.86 %" in inside("list", "--pretrained", "resnet50").stdout
-    assert "no public weights" in inside("list", "--pretrained", "lenet5").stderr
+    assert "no weights are known" in inside("list", "--pretrained", "lenet4").stderr
 
 
 @pytest.mark.parametrize(("words", "sentence"), [

@@ -146,7 +146,7 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert results.arms == ("relu", "tanh") and len(results.rows[0]["relu"]) == 2
     assert [verdict["word"] for verdict in stored["verdicts"]] == [verdict.word for verdict in done]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "tanh is worse" in page and "model.fields.act = tanh" in page and "<svg" in page
+    assert "Tanh is worse" in page and "model.fields.act = tanh" in page and "<svg" in page
     with pytest.raises(ConvatlasError, match="99"):
         (tmp_path / "results.json").write_text(json.dumps({**stored, "format": 99}))
         read(tmp_path / "results.json")
