@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from ..errors import ConvatlasError
 from . import console
 from .options import COMMON, COUNT, DATA, DATA_HELP, OUTPUT, DataDir, Debug, Download, argument, option, switch
 
@@ -36,7 +37,8 @@ def reproduce(
         "as there are processors. No figure depends on it.")] = None,
     out: Annotated[Path, option(
         "--out", panel=OUTPUT, metavar="DIR", show_default=True,
-        help="Where results go: DIR/NAME.")] = Path("reproductions"),
+        help="Where results go: DIR/NAME, of larger sizes DIR/NAME-standard and DIR/NAME-full.")
+    ] = Path("reproductions"),
     debug: Debug = False,
 ) -> None:
     """Run an experiment of the papers again: networks that differ in one idea, each trained from several seeds,
@@ -60,19 +62,26 @@ def reproduce(
         raise typer.BadParameter("name an experiment, or --all; --list shows them", param_hint="NAME")
     size: Literal["quick", "full"] | None = "quick" if quick else "full" if full else None
     with console.loading():
-        from ..experiments.machinery.reproduce import planned, shown
+        from ..experiments.machinery.page import overview, place
+        from ..experiments.machinery.reproduce import planned
         from ..experiments.machinery.reproduce import reproduce as again
 
     for each in names() if every else [str(name)]:
-        found, protocol, used = planned(each, size, data)
+        try:
+            found, protocol, used = planned(each, size, data)
+        except ConvatlasError as error:
+            if not every:
+                raise
+            console.warn(f"left out: {error}")
+            continue
         trials = len(protocol.arms) * (seeds or protocol.seeds)
         console.out.print(f"[bold]{escape(found.title)}[/]  [bright_black]{escape(found.paper)}[/]", soft_wrap=True)
         console.plain(f"{used}: {len(protocol.arms)} arms, {trials} trials; about {protocol.minutes:g} min on two "
                       "cores")
-        told(partial(again, each, out / each, size=size, data=data, seeds=seeds, workers=workers, data_dir=data_dir,
-                     download=download, tell=console.plain))
+        told(partial(again, each, place(out, each, used), size=size, data=data, seeds=seeds, workers=workers,
+                     data_dir=data_dir, download=download, tell=console.plain))
     if every:
-        console.plain(f"all      {shown(out, names())}")
+        console.plain(f"all      {overview(out)}")
 
 
 def told(conduct: Callable[[], "Reproduced"]) -> None:

@@ -93,11 +93,15 @@ def page(name: str, said: str, experiment: Experiment, protocol: Protocol, store
     })
 
 
-def overview(out: Path, found: Sequence[Mapping[str, Any]]) -> Path:
-    """One page that shows all results in `found`, each in the folder of its name below `out`."""
-    pictures = {each["experiment"]: (out / each["experiment"] / PICTURE).is_file() for each in found}
-    return put(out / "index.html", _render("overview", {"found": found, "pictures": pictures, "picture": PICTURE,
-                                                        "report": REPORT}))
+def overview(out: Path) -> Path:
+    """index.html in `out`: one page that shows all results in the folders below it."""
+    found = {path.parent.name: read(path) for path in sorted(out.glob(f"*/{RESULTS}"))}
+    return put(out / "index.html", _render("overview", {"found": found, "picture": PICTURE, "report": REPORT}))
+
+
+def place(out: Path, name: str, size: Size) -> Path:
+    """The folder of an experiment's results below `out`: one per size."""
+    return out / (name if size == "quick" else f"{name}-{size}")
 
 
 def _render(template: str, values: Mapping[str, Any]) -> str:

@@ -1,7 +1,6 @@
 """Reproduction of an experiment: its protocol chosen, conducted, judged, drawn and written."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import torch
 from ...errors import ConvatlasError
 from .. import about, experiment
 from .conduct import Tell, conduct
-from .page import RESULTS, leave, overview, read
+from .page import leave
 from .plan import Experiment, Protocol, Size
 from .verdict import LEAST, Verdict
 
@@ -56,8 +55,3 @@ def processes() -> int:
     """The number of processes that suit this machine: one where a GPU does the work, else one per processor."""
     return 1 if torch.cuda.is_available() else os.cpu_count() or 1
 
-
-def shown(out: Path, names: Sequence[str]) -> Path:
-    """index.html in `out`, of those experiments whose results are there."""
-    paths = [out / name / RESULTS for name in names]
-    return overview(out, [read(path) for path in paths if path.is_file()])
