@@ -40,7 +40,7 @@ MEANT = {
     "exact": "a published figure is computed anew from the network that is built here (`convatlas facts NETWORK`); "
              "✓ the same, ≈ it differs and the reason is known; a number behind the mark counts publications",
     "shown": "a command or a picture shows it",
-    "reproduced": "an experiment was run and its verdicts are given, whatever they are",
+    "put to the test": "an experiment was run and its verdicts are given, whatever they are",
     "not run yet": "the experiment's protocol is written, or still to be written; nothing was measured",
     "as published": "a figure that only training at full size could check; it is quoted, not checked",
     "not reproduced here": "and why",
@@ -142,9 +142,9 @@ def answers(claim: Claim, verdicts: Sequence[Verdict],
     for name in claim.reproduce:
         place = next(each.number for each in claims() if name in each.reproduce and each.section != OPENING)
         if place != claim.number:
-            here.append(("reproduced" if name in found else "not run yet", f"`{name}`, see {place}"))
+            here.append(("put to the test" if name in found else "not run yet", f"`{name}`, see {place}"))
         elif name in found:
-            here += [("reproduced", _reproduced(stored)) for stored in found[name]]
+            here += [("put to the test", _reproduced(stored)) for stored in found[name]]
         else:
             here.append(("not run yet", _planned(name)))
     if claim.printed:
