@@ -98,8 +98,8 @@ def stored(word: str, low: float, high: float) -> Mapping[str, Any]:
 def test_a_result_is_told_whatever_it_is(word):
     claim = next(claim for claim in CLAIMS if claim.reproduce == ["degradation"] and claim.section != "Opening")
     told = written.answers(claim, [], {"degradation": [stored(word, 1.25, 2.75)]})
-    assert told == [("put to the test", f"`convatlas reproduce degradation --quick` on fashion-small: *{word}*: the deeper "
-                                   "is worse (2 [1.25, 2.75] points; 3 seeds)")]
+    assert told == [("put to the test", f"`convatlas reproduce degradation --quick` on fashion-small: *{word}*: the "
+                                        "deeper is worse (2 [1.25, 2.75] points; 3 seeds)")]
     assert [kind for kind, _ in written.answers(claim, [], {})] == ["not run yet"]
 
 
