@@ -12,7 +12,7 @@ from convatlas.experiments import experiment
 from convatlas.experiments.machinery import conduct as conducting
 from convatlas.experiments.machinery.ablate import ablate, arms
 from convatlas.experiments.machinery.conduct import conduct
-from convatlas.experiments.machinery.page import columns, read, results_of
+from convatlas.experiments.machinery.page import columns, leave, overview, place, read, results_of
 from convatlas.experiments.machinery.pictures import dots
 from convatlas.experiments.machinery.plan import Claim, Experiment, Images, Protocol, digest
 from convatlas.experiments.machinery.reproduce import planned, reproduce
@@ -139,6 +139,14 @@ def test_rates_are_tried_on_training_images_only(tmp_path: Path) -> None:
     assert "lr: 0.05" in config
 
 
+def test_sizes_have_folders_of_their_own_and_one_page_shows_all(tmp_path: Path) -> None:
+    assert place(tmp_path, "tiny", "quick") == tmp_path / "tiny"
+    assert place(tmp_path, "tiny", "standard") == tmp_path / "tiny-standard"
+    reproduce_tiny(tmp_path / "tiny")
+    page = overview(tmp_path).read_text(encoding="utf-8")
+    assert 'href="tiny/report.html"' in page and 'src="tiny/picture.svg"' in page and "Is it?" in page
+
+
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     done = reproduce_tiny(tmp_path)
     stored = read(tmp_path / "results.json")
@@ -153,8 +161,6 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 def reproduce_tiny(out: Path) -> object:
-    from convatlas.experiments.machinery.page import leave
-
     done = conduct(asked(TINY), TINY, out, seeds=2, workers=0, tell=lambda text: None)
     return leave(out, "tiny", "What it is.", asked(TINY), TINY, "quick", done)
 
