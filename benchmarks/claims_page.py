@@ -125,8 +125,8 @@ def _told(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     words = Counter(verdict["word"] for those in found.values() for stored in those for verdict in stored["verdicts"])
     if not words:
         return "No experiment has been run yet."
-    return (f"{len(found)} experiments have been run; of their {sum(words.values())} claims "
-            + ", ".join(f"{words[word]} {word}" for word in WORDS) + ".")
+    return (f"{len(found)} experiments have been run; verdicts on their {sum(words.values())} claims: "
+            + ", ".join(f"*{word}* {words[word]}" for word in WORDS) + ".")
 
 
 def answers(claim: Claim, verdicts: Sequence[Verdict],

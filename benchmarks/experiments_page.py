@@ -69,8 +69,8 @@ def page() -> str:
         "intervals of one experiment (Student's t, Bonferroni) cover their effects together with a probability of 95 %. "
         "Figures are of the last epoch, which is fixed beforehand. Quick forms are small: they say what holds on "
         "thousands of images of 28×28 pixels, not what holds on ImageNet.", "",
-        f"{len(found)} results; of {words.total()} claims {words['holds']} hold, {words['does not hold here']} do not "
-        f"hold here, {words['too small to tell']} are too small to tell. Together {minutes:.0f} min of processor time, "
+        f"{len(found)} results; verdicts on {words.total()} claims: {', '.join(f'*{word}* {words[word]}' for word in MARK)}. "
+        f"Together {minutes:.0f} min of processor time, "
         f"one thread per trial, on {' and '.join(machines) or 'no machine yet'}.", "",
     ]
     lines += [
