@@ -17,7 +17,7 @@ import yaml
 
 from convatlas.draw.markup import duration
 from convatlas.experiments import about, experiment, names
-from convatlas.experiments.machinery.page import RESULTS, read, results_of
+from convatlas.experiments.machinery.page import RESULTS, again, place, read, results_of
 from convatlas.experiments.machinery.pictures import picture_file
 from convatlas.experiments.machinery.plan import digest
 from convatlas.files import put
@@ -42,7 +42,7 @@ def keep(folder: Path) -> None:
 
 
 def _file(stored: dict[str, Any]) -> str:
-    return stored["experiment"] + ("" if stored["size"] == "quick" else f"-{stored['size']}")
+    return place(KEPT, stored["experiment"], stored["size"]).name
 
 
 def page() -> str:
@@ -95,10 +95,6 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _command(stored: dict[str, Any]) -> str:
-    return f"convatlas reproduce {stored['experiment']}" + ("" if stored["size"] == "standard" else f" --{stored['size']}")
-
-
 def _said(verdict: dict[str, Any]) -> str:
     return verdict["text"][0].upper() + verdict["text"][1:]
 
@@ -119,7 +115,7 @@ def _section(stored: dict[str, Any], note: str) -> list[str]:
         source, f"{images['train']:,} images to learn from" if images and images["train"] else "",
         f"{len(stored['figures'])} seeds", f"{duration(60 * stored['cpu_minutes'])} of processor time") if part)
     return [
-        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{_command(stored)}`", "",
+        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{again(stored['experiment'], stored['size'])}`", "",
         f"![{found.title}](experiments/{name}.svg)", "",
         *(f"- {MARK[verdict['word']]} {_said(verdict)}: {_effect(verdict)}" for verdict in stored["verdicts"]),
         *(["", note.strip()] if note else []), "",

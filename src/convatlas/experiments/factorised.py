@@ -17,9 +17,9 @@ convolutions are counted in the networks, those between them (128 and 160 maps, 
 
 from typing import TYPE_CHECKING
 
-from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
 from .machinery.pictures import dots
 from .machinery.plan import Claim, Experiment, Images, Protocol, Results
+from .machinery.small import small_inception
 from .machinery.trial import Arm, Figures, Trial, final
 
 if TYPE_CHECKING:
@@ -45,16 +45,7 @@ def factorised() -> Experiment:
         quick=Protocol(
             arms=(Arm(WHOLE, {"model.fields": {"factorized": False}}), Arm(FACTORS, {})),
             minutes=8,
-            base=Run(
-                model=Model(name="inception_v3", fields={
-                    "in_chans": 1, "image_size": 17, "stem": "cifar", "width": 0.125, "aux": False, "drop_rate": 0.0,
-                    "modules": ["6b", "6c"], "norm_momentum": 0.1}),
-                data=Data(batch_size=16),
-                preprocess=Preprocess(fit="channel", crop_pct=1.0),
-                optim=Optim(name="sgd", lr=0.03, momentum=0.9, weight_decay=5e-4),
-                schedule=Schedule(name="cosine"),
-                train=Train(epochs=10),
-            ),
+            base=small_inception("inception_v3", {"image_size": 17, "modules": ["6b", "6c"], "norm_momentum": 0.1}),
             images=Images("fashion-small", train=1600, test=2000),
             seeds=6,
         ),

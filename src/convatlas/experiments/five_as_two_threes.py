@@ -18,9 +18,9 @@ show what a deeper network would make of the second rectification.
 
 from typing import TYPE_CHECKING
 
-from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
 from .machinery.pictures import dots
 from .machinery.plan import Claim, Experiment, Images, Protocol, Results
+from .machinery.small import small_inception
 from .machinery.trial import Arm, Figures, Trial, final
 
 if TYPE_CHECKING:
@@ -55,16 +55,7 @@ def five_as_two_threes() -> Experiment:
         quick=Protocol(
             arms=(Arm(FIVE, {"model.fields": {"five": "5x5"}}), Arm(TWO, {"model.fields": {"five": "two_3x3"}})),
             minutes=8,
-            base=Run(
-                model=Model(name="googlenet_bn", fields={
-                    "in_chans": 1, "image_size": 28, "stem": "cifar", "width": 0.125, "aux": False, "drop_rate": 0.0,
-                    "table": TABLE}),
-                data=Data(batch_size=16),
-                preprocess=Preprocess(fit="channel", crop_pct=1.0),
-                optim=Optim(name="sgd", lr=0.03, momentum=0.9, weight_decay=5e-4),
-                schedule=Schedule(name="cosine"),
-                train=Train(epochs=10),
-            ),
+            base=small_inception("googlenet_bn", {"image_size": 28, "table": TABLE}),
             images=Images("fashion-small", train=1600, test=2000),
             seeds=8,
         ),

@@ -27,7 +27,7 @@ from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
 from ..zoo import create_model
 from .machinery.pictures import axes_of, figure, label_ends, titled
 from .machinery.plan import BySeed, Claim, Experiment, Images, Protocol, Results
-from .machinery.seen import run_of, seen
+from .machinery.seen import seen
 from .machinery.trial import Arm, Figures, Trial, final
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def found(trial: Trial) -> Figures:
     """Shares in per cent of neighbours of the query's class: of all six, and of each rank; `in_both`: the share of the
     six by hidden layer that are among the six by pixels.
     """
-    model, run = run_of(trial).model, run_of(trial)
+    model, run = trial.run.model, trial.run
     trained = trial.network().eval()
     torch.manual_seed(run.train.seed)
     untrained = create_model(model.name, **model.fields).eval()

@@ -32,7 +32,6 @@ from ..run import Data, Model, Optim, Preprocess, Run, Schedule, Train
 from ..runs.folder import METRICS
 from .machinery.pictures import dots
 from .machinery.plan import BySeed, Claim, Experiment, Images, Protocol, Results
-from .machinery.seen import run_of
 from .machinery.trial import Arm, Figures, Trial, final
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def _less(seed: BySeed, way: str) -> float:
 def transferred(trial: Trial) -> Figures:
     """The test error on the digits of each of `WAYS`, beside the usual figures on the clothes."""
     assert trial.folder is not None
-    first, target = run_of(trial), trial.folder / "digits.npz"
+    first, target = trial.run, trial.folder / "digits.npz"
     few(target)
     second = first.change("data.source", str(target), "data.batch_size", 20, "optim.lr", 1e-3, "train.epochs", 40)
     figures = dict(final(trial))

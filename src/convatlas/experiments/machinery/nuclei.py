@@ -11,7 +11,6 @@ from ...run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train
 from ...segment.metrics import pixel_metrics
 from ...segment.pairs import open_pairs
 from ...segment.patches import WholeImages
-from .seen import run_of
 from .trial import Trial
 
 SIDE = 160      # pixels of every image
@@ -32,7 +31,7 @@ def learning(model: Model, *, epochs: int, lr: float = 4e-3) -> Run:
 
 def test_images(trial: Trial) -> list[tuple[Tensor, Tensor]]:
     """Network inputs float32 (3, 160, 160) and classes int64 (160, 160) of the images that a trial is judged by."""
-    run, network = run_of(trial), trial.network()
+    run, network = trial.run, trial.network()
     pairs = open_pairs(run.data)
     whole = WholeImages(pairs.val, make_transform(run.preprocess, network.image_size, network.in_chans))
     return [(whole.pixels(i), whole.truth(i)) for i in range(len(pairs.val))]

@@ -44,7 +44,7 @@ def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Pro
                  for seed, by_arm in conducted.results.rows.items()},
         "cpu_minutes": round(conducted.cpu / 60, 2),
         "machine": machine_of(("convatlas", "torch")),
-        "command": command or f"convatlas reproduce {name}" + ("" if size == "standard" else f" --{size}"),
+        "command": command or again(name, size),
     }
     put(out / RESULTS, json.dumps(stored, separators=(",", ":")) + "\n", "name another folder with --out", parents=True)
     drawn = experiment.picture(conducted.results)
@@ -97,6 +97,11 @@ def overview(out: Path) -> Path:
     """index.html in `out`: one page that shows all results in the folders below it."""
     found = {path.parent.name: read(path) for path in sorted(out.glob(f"*/{RESULTS}"))}
     return put(out / "index.html", _render("overview", {"found": found, "picture": PICTURE, "report": REPORT}))
+
+
+def again(name: str, size: Size) -> str:
+    """The command that runs an experiment again; the standard size is that of `--data`."""
+    return f"convatlas reproduce {name}" + ("" if size == "standard" else f" --{size}")
 
 
 def place(out: Path, name: str, size: Size) -> Path:

@@ -5,15 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...run import Run
-from ...runs import folder
 from .trial import Trial
-
-
-def run_of(trial: Trial) -> Run:
-    """The run that was trained."""
-    assert trial.folder is not None
-    return folder.run_of(trial.folder)
 
 
 def seen(trial: Trial, part: Literal["train", "val"]) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...run import Run
 from ...runs.folder import run_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ class Trial:
     folder: Path | None             # the run folder; None where nothing is trained
     rows: Rows = ()                 # its metrics.csv
 
+    @property
+    def run(self) -> Run:
+        """The run that was trained."""
+        assert self.folder is not None
+        return run_of(self.folder)
+
     def network(self) -> "Convnet":
         """The network as its last epoch left it: the run folder's own weights are those of its best epoch, which was
         chosen by the images that an experiment is judged by.
@@ -52,8 +59,7 @@ class Trial:
         from ...data.source import open_data  # a plan needs no torch
         from ...zoo import transforms  # a plan needs no torch
 
-        assert self.folder is not None
-        return open_data(run_of(self.folder).data), transforms(network)
+        return open_data(self.run.data), transforms(network)
 
 
 def final(trial: Trial) -> Figures:
