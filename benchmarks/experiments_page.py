@@ -115,7 +115,7 @@ def _section(stored: dict[str, Any], note: str) -> list[str]:
         source, f"{images['train']:,} images to learn from" if images and images["train"] else "",
         f"{len(stored['figures'])} seeds", f"{duration(60 * stored['cpu_minutes'])} of processor time") if part)
     return [
-        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{again(stored['experiment'], stored['size'])}`", "",
+        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{again(stored['experiment'], stored['size'], images['source'] if images else '')}`", "",
         f"![{found.title}](experiments/{name}.svg)", "",
         *(f"- {MARK[verdict['word']]} {_said(verdict)}: {_effect(verdict)}" for verdict in stored["verdicts"]),
         *(["", note.strip()] if note else []), "",

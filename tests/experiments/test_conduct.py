@@ -12,7 +12,7 @@ from convatlas.experiments import experiment
 from convatlas.experiments.machinery import conduct as conducting
 from convatlas.experiments.machinery.ablate import ablate, arms
 from convatlas.experiments.machinery.conduct import conduct
-from convatlas.experiments.machinery.page import columns, leave, overview, place, read, results_of
+from convatlas.experiments.machinery.page import again, columns, leave, overview, place, read, results_of
 from convatlas.experiments.machinery.pictures import dots
 from convatlas.experiments.machinery.plan import Claim, Experiment, Images, Protocol, digest
 from convatlas.experiments.machinery.reproduce import planned, reproduce
@@ -142,6 +142,8 @@ def test_rates_are_tried_on_training_images_only(tmp_path: Path) -> None:
 def test_sizes_have_folders_of_their_own_and_one_page_shows_all(tmp_path: Path) -> None:
     assert place(tmp_path, "tiny", "quick") == tmp_path / "tiny"
     assert place(tmp_path, "tiny", "standard") == tmp_path / "tiny-standard"
+    assert again("tiny", "quick", "digits") == "convatlas reproduce tiny --quick"
+    assert again("tiny", "standard", "my photos") == "convatlas reproduce tiny --data 'my photos'"   # without it: quick
     reproduce_tiny(tmp_path / "tiny")
     page = overview(tmp_path).read_text(encoding="utf-8")
     assert 'href="tiny/report.html"' in page and 'src="tiny/picture.svg"' in page and "Is it?" in page

@@ -1,6 +1,7 @@
 """Files that an experiment leaves: results.json, its picture, a page to open in a browser; one page of them all."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -44,7 +45,7 @@ def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Pro
                  for seed, by_arm in conducted.results.rows.items()},
         "cpu_minutes": round(conducted.cpu / 60, 2),
         "machine": machine_of(("convatlas", "torch")),
-        "command": command or again(name, size),
+        "command": command or again(name, size, protocol.images.source if protocol.images else ""),
     }
     put(out / RESULTS, json.dumps(stored, separators=(",", ":")) + "\n", "name another folder with --out", parents=True)
     drawn = experiment.picture(conducted.results)
@@ -99,9 +100,9 @@ def overview(out: Path) -> Path:
     return put(out / "index.html", _render("overview", {"found": found, "picture": PICTURE, "report": REPORT}))
 
 
-def again(name: str, size: Size) -> str:
-    """The command that runs an experiment again; the standard size is that of `--data`."""
-    return f"convatlas reproduce {name}" + ("" if size == "standard" else f" --{size}")
+def again(name: str, size: Size, source: str) -> str:
+    """The command that runs an experiment again: the standard size is the one that `--data` asks for."""
+    return f"convatlas reproduce {name} " + (f"--data {shlex.quote(source)}" if size == "standard" else f"--{size}")
 
 
 def place(out: Path, name: str, size: Size) -> Path:
