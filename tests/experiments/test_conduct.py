@@ -126,6 +126,35 @@ def test_a_run_that_diverges_counts_as_chance(tmp_path: Path, monkeypatch: pytes
     assert results.of("relu", "test_error") == pytest.approx([90, 90])
 
 
+def test_a_segmenter_that_diverges_counts_as_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverging(run: Run, **options: object) -> object:
+        raise DivergedError("the loss is not finite")
+
+    monkeypatch.setattr(conducting, "train", diverging)
+    base = Run(model=Model(name="unet_same"), data=Data(source="nuclei"))
+    protocol = Protocol((Arm("a", {}),), 1, base)
+    results = conduct(asked(protocol), protocol, tmp_path, seeds=1, workers=0, tell=lambda text: None).results
+    assert results.of("a", "test_iou") == pytest.approx([100 / 3])
+
+
+def test_a_trial_that_is_measured_otherwise_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    conduct(asked(TINY), TINY, tmp_path, seeds=1, workers=0, tell=told.append)
+    metrics = tmp_path / "trials" / "relu" / "seed-0" / "metrics.csv"
+    trained = metrics.read_bytes()      # with the seconds that it took
+    conduct(asked(TINY), TINY, tmp_path, seeds=1, workers=0, tell=told.append)
+    assert told[-1] == "2 of 2 trials are done already."
+    monkeypatch.setattr(conducting, "_text", lambda module: "another way to measure")
+    conduct(asked(TINY), TINY, tmp_path, seeds=1, workers=0, tell=told.append)
+    assert told[-1].startswith("2 of 2 trials: tanh") and metrics.read_bytes() == trained
+
+
+def test_arms_that_would_share_a_folder_are_refused(tmp_path: Path) -> None:
+    protocol = Protocol((Arm("with a=1", {}), Arm("with a:1", {})), 1, BASE)
+    with pytest.raises(ConvatlasError, match="'with a=1' and 'with a:1' would share the folder with-a-1"):
+        conduct(asked(protocol), protocol, tmp_path, seeds=1, workers=0, tell=lambda text: None)
+
+
 def test_rates_are_tried_on_training_images_only(tmp_path: Path) -> None:
     protocol = Protocol(TINY.arms[:1], 1, BASE, Images("digits", 400, 40), rates=(0.05, 1e-6))
     done = conduct(asked(protocol), protocol, tmp_path, seeds=2, workers=0, tell=lambda text: None)

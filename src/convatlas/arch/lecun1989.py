@@ -56,8 +56,8 @@ class LeCun1989:
 
 
 #                                            maps kernel shared                       weights       multiply-adds
-register("lecun1989_net1", LeCun1989(),                                               params=2_570, macs=2_560, recipe="zipcode")
-register("lecun1989_net2", LeCun1989(hidden=12),                                      params=3_214, macs=3_192, recipe="zipcode")
-register("lecun1989_net3", LeCun1989((Row(1, 3, False), Row(1, 5, False))),           params=1_226, macs=1_136, recipe="zipcode")
-register("lecun1989_net4", LeCun1989((Row(2, 3, True),  Row(1, 5, False))),           params=1_132, macs=2_112, recipe="zipcode")
-register("lecun1989_net5", LeCun1989((Row(2, 3, True),  Row(4, 5, True))),            params=1_060, macs=4_992, recipe="zipcode")
+register("lecun1989_net1", LeCun1989(),                                               params=2_570, macs=2_560, recipe="lecun1989")
+register("lecun1989_net2", LeCun1989(hidden=12),                                      params=3_214, macs=3_192, recipe="lecun1989")
+register("lecun1989_net3", LeCun1989((Row(1, 3, False), Row(1, 5, False))),           params=1_226, macs=1_136, recipe="lecun1989")
+register("lecun1989_net4", LeCun1989((Row(2, 3, True),  Row(1, 5, False))),           params=1_132, macs=2_112, recipe="lecun1989")
+register("lecun1989_net5", LeCun1989((Row(2, 3, True),  Row(4, 5, True))),            params=1_060, macs=4_992, recipe="lecun1989")

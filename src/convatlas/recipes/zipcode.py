@@ -1,4 +1,4 @@
-"""The zip-code network, and the five nets of the same year — LeCun et al. 1989, sections 4 and 5.
+"""The zip-code network — LeCun et al. 1989, section 5.
 
 As published: pixels from −1 to 1, targets ±1, half the squared distance, one image per step in the order of the file,
 23 passes. Departs: a plain gradient step whose rate falls to zero along a cosine, in place of the paper's pseudo-Newton

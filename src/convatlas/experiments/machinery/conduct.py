@@ -4,13 +4,15 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
+from inspect import getsource
 from itertools import islice
 from multiprocessing import active_children, get_context
 from pathlib import Path
@@ -26,11 +28,13 @@ from ...data.images import ImageSet
 from ...data.source import open_data
 from ...data.split import stratified
 from ...engine.checkpoint import newest
+from ...engine.distributed import world
 from ...engine.records import read_rows
 from ...errors import ConvatlasError, DivergedError
 from ...files import put, whole_write
 from ...run import Data, Run
 from ...runs.folder import METRICS, check_resume
+from ...tasks import task_of
 from .plan import TUNING, Experiment, Images, Protocol, Results
 from .trial import Arm, Figures, Rows, Trial, by_chance, final
 
@@ -57,9 +61,12 @@ class Task:
 
     @property
     def key(self) -> str:
-        """Twelve digits of what the trial is: a finished one with another key is done anew."""
+        """Twelve digits of what the trial is, and of the file that measures it: a finished one with another key is
+        measured anew, and trained anew where its run is another.
+        """
         run = self.run and self.run.change("data.source", _what(self.run.data.source))
-        text = f"{self.arm.name}\n{self.seed}\n{run and run.to_yaml()}"
+        measuring = _text(self.measure.__module__)
+        text = f"{self.arm.name}\n{self.seed}\n{run and run.to_yaml()}\n{measuring}"
         return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
@@ -111,6 +118,11 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
     Each trial computes on one thread, so that neither their number nor that of the processes (`workers`; 0: this one)
     changes a figure. Raises KeyboardInterrupt when it is interrupted, after checkpoints are written.
     """
+    folders: dict[Path, Arm] = {}
+    for arm in protocol.arms:
+        if (other := folders.setdefault(_folder(out, arm), arm)) != arm:
+            raise ConvatlasError(f"{other.name!r} and {arm.name!r} would share the folder {_folder(out, arm).name}: ask "
+                                 "for one of them at a time")
     with _pool(workers) as pool:
         sources = _sources(protocol, out, data_dir, download)
         tuning: dict[str, Tuning] = {}
@@ -208,6 +220,12 @@ def _what(source: str) -> str:
 
 
 # -- trials ----------------------------------------------------------------------------------------------------------
+
+@cache
+def _text(module: str) -> str:
+    """The text of a module."""
+    return getsource(sys.modules[module])
+
 
 def _folder(out: Path, arm: Arm, *rest: str) -> Path:
     word = "".join(c if c.isalnum() or c in "-." else "-" for c in arm.name)
@@ -314,7 +332,8 @@ def _trained(task: Task) -> tuple[int, bool]:
     try:
         trained = train(task.run, resume=task.folder) if begun else train(task.run, out=task.folder, force=True)
     except DivergedError:
-        return len(open_data(task.run.data).classes), begun
+        with world(task.run.train.device) as here:
+            return len(task_of(task.run.model.name).open(task.run, here).classes), begun
     if trained.outcome.interrupted:
         raise InterruptedTrialError
     return 0, begun

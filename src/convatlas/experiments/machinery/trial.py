@@ -42,8 +42,9 @@ class Trial:
         return run_of(self.folder)
 
     def network(self) -> "Convnet":
-        """The network as its last epoch left it: the run folder's own weights are those of its best epoch, which was
-        chosen by the images that an experiment is judged by.
+        """The network as its last epoch left it and judged it, with the average of the weights where the run keeps one:
+        the run folder's own weights are those of its best epoch, which was chosen by the images that an experiment is
+        judged by.
         """
         from ...engine.checkpoint import newest  # a plan needs no torch
         from ...weights.checkpoints import load  # a plan needs no torch
@@ -51,7 +52,7 @@ class Trial:
         assert self.folder is not None
         model, saved = load(self.folder), newest(self.folder)
         assert saved is not None
-        model.load_state_dict(saved.extras("model"))
+        model.load_state_dict(saved.extras("ema") or saved.extras("model"))
         return model
 
     def images(self, network: "Convnet") -> tuple["Source", "Transform"]:
@@ -88,6 +89,8 @@ def epochs_to(rows: Rows, column: str, error: float) -> float:
 
 
 def by_chance(classes: int, epochs: int, seconds: float) -> dict[str, float]:
-    """The row of a run that diverged: it knows no more than chance."""
-    return {"epoch": epochs, "train_top1": 1 / classes, "val_top1": 1 / classes, "train_loss": math.log(classes),
-            "val_loss": math.log(classes), "seconds": seconds}
+    """The row of a run that diverged: it knows no more than chance, which of even classes is right once in that many
+    times, and of their pixels shares 1/K² of 2/K − 1/K² with the truth.
+    """
+    return {"epoch": epochs, "train_top1": 1 / classes, "val_top1": 1 / classes, "val_iou": 1 / (2 * classes - 1),
+            "train_loss": math.log(classes), "val_loss": math.log(classes), "seconds": seconds}
