@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import sys
 import time
@@ -33,7 +34,7 @@ from ...engine.records import read_rows
 from ...errors import ConvatlasError, DivergedError
 from ...files import put, whole_write
 from ...run import Data, Run
-from ...runs.folder import METRICS, check_resume
+from ...runs.folder import METRICS, run_of
 from ...tasks import task_of
 from .plan import TUNING, Experiment, Images, Protocol, Results
 from .trial import Arm, Figures, Rows, Trial, by_chance, final
@@ -60,14 +61,17 @@ class Task:
     measure: Callable[[Trial], Figures]
 
     @property
-    def key(self) -> str:
-        """Twelve digits of what the trial is, and of the file that measures it: a finished one with another key is
-        measured anew, and trained anew where its run is another.
-        """
+    def asked(self) -> str:
+        """Twelve digits of what is trained."""
         run = self.run and self.run.change("data.source", _what(self.run.data.source))
-        measuring = _text(self.measure.__module__)
-        text = f"{self.arm.name}\n{self.seed}\n{run and run.to_yaml()}\n{measuring}"
-        return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+        return _digits(f"{self.arm.name}\n{self.seed}\n{run and run.to_yaml()}")
+
+    @property
+    def key(self) -> str:
+        """Twelve digits of what is trained and of the file that measures it: a finished trial with another key is
+        measured anew, and trained anew where another run was asked for.
+        """
+        return _digits(f"{self.asked}\n{_text(self.measure.__module__)}")
 
 
 @dataclass(frozen=True)
@@ -121,8 +125,8 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
     folders: dict[Path, Arm] = {}
     for arm in protocol.arms:
         if (other := folders.setdefault(_folder(out, arm), arm)) != arm:
-            raise ConvatlasError(f"{other.name!r} and {arm.name!r} would share the folder {_folder(out, arm).name}: ask "
-                                 "for one of them at a time")
+            raise ConvatlasError(f"{other.name!r} and {arm.name!r} would share the folder "
+                                 f"{_folder(out, arm).name}: ask for one of them at a time")
     with _pool(workers) as pool:
         sources = _sources(protocol, out, data_dir, download)
         tuning: dict[str, Tuning] = {}
@@ -220,6 +224,10 @@ def _what(source: str) -> str:
 
 
 # -- trials ----------------------------------------------------------------------------------------------------------
+
+def _digits(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
 
 @cache
 def _text(module: str) -> str:
@@ -328,24 +336,21 @@ def _done(task: Task) -> Done:
 def _trained(task: Task) -> tuple[int, bool]:
     """Train a task's run. Returns the number of classes where it diverged, else 0, and whether it was gone on with."""
     assert task.run is not None
-    begun = newest(task.folder) is not None and _same(task)
+    note = task.folder.with_suffix(".begun")    # beside the run folder, which keeps the run with all that was filled in
+    begun = newest(task.folder) is not None and note.is_file() and bounded.text(note) == task.asked
+    if not begun:
+        note.unlink(missing_ok=True)
+        shutil.rmtree(task.folder / "checkpoints", ignore_errors=True)    # before the note stands beside it
+        put(note, task.asked, parents=True)
     try:
-        trained = train(task.run, resume=task.folder) if begun else train(task.run, out=task.folder, force=True)
+        trained = (train(run_of(task.folder), resume=task.folder) if begun else
+                   train(task.run, out=task.folder, force=True))
     except DivergedError:
         with world(task.run.train.device) as here:
             return len(task_of(task.run.model.name).open(task.run, here).classes), begun
     if trained.outcome.interrupted:
         raise InterruptedTrialError
     return 0, begun
-
-
-def _same(task: Task) -> bool:
-    assert task.run is not None
-    try:
-        check_resume(task.folder, task.run)
-    except ConvatlasError:
-        return False
-    return True
 
 
 # -- processes -------------------------------------------------------------------------------------------------------
