@@ -35,7 +35,7 @@ def keep(folder: Path) -> None:
         if stored["experiment"] in names():
             name, found = _file(stored), experiment(stored["experiment"])
             protocol = found.protocol(stored["size"])
-            if stored["digest"] != digest(protocol, found.claimed(protocol)):
+            if stored["digest"] != digest(protocol, found.claimed(protocol), stored["protocol"]):
                 print(f"{path}: of another protocol than today's, left out")
                 continue
             shutil.copyfile(path, KEPT / f"{name}.json")

@@ -26,6 +26,12 @@ def nearest(word: str, known: Iterable[str], count: int = 3) -> str:
     return f"; did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
+def installing(extra: str) -> str:
+    """The command that installs an extra, for the end of a sentence: from a checkout, for the package is on no index.
+    """
+    return f"uv pip install -e '.[{extra}]' in a checkout of convatlas"
+
+
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first names, quoted: `'cat', 'dog' …`."""
     return ", ".join(map(repr, names[:most])) + (" …" if names[most:] else "")

@@ -57,6 +57,8 @@ class Data(Record):
     download: bool = Field(False, description="let torchvision download a named data set that is absent")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="share held out, stratified, where the data has no "
                                 "validation part")
+    split_seed: int | None = Field(None, ge=0, description="what chooses the images that are held out; by itself the "
+                                   "run's seed: of runs with several seeds, a number lets all be judged on the same")
     batch_size: int = Field(64, ge=1, description="images per optimiser step, over all processes together")
     shuffle: bool = Field(True, description="a new order every epoch; False keeps the order of the files")
     sampling: Literal["all", "balanced"] = Field("all", description="balanced: every class equally often, however many "
@@ -309,6 +311,11 @@ class Run(Record):
     schedule: Schedule = Schedule()
     sparse: Sparse = Sparse()
     train: Train = Train()
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that chooses the images that are held out."""
+        return self.train.seed if self.data.split_seed is None else self.data.split_seed
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -87,7 +87,7 @@ def test_wrong_scores_failures_and_absent_packages_are_refused_with_their_reason
     reasons = {c.name: c.refused for c in report.candidates}
     assert (report.chosen == "eager" and "differs by 1.0e-02" in reasons["wrong"]
             and "no such operator" in reasons["broken"])
-    assert "pip install 'convatlas[engine]'" in reasons["absent"]
+    assert "uv pip install -e '.[engine]'" in reasons["absent"]
     with pytest.raises(convatlas.ConvatlasError, match=r"no backend runs resnet20_cifar.*wrong: differs"):
         choose.optimize(model, x, candidates=("wrong", "broken"), cache=False)
 

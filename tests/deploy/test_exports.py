@@ -95,7 +95,7 @@ def test_sizes_that_a_network_refuses_are_refused_by_a_program_and_told_of_a_fil
 
 @pytest.mark.parametrize("name", ["resnet20_cifar", pytest.param("mobilenet_v2", marks=pytest.mark.slow)])
 def test_executorch_runs_it_for_one_image(name, tmp_path):
-    pytest.importorskip("executorch", reason="ExecuTorch is not installed: pip install 'convatlas[executorch]'")
+    pytest.importorskip("executorch", reason="ExecuTorch is not installed: uv pip install -e '.[executorch]'")
     from executorch.runtime import Runtime
 
     model = randomized(build(name))
@@ -120,6 +120,6 @@ def test_what_cannot_be_is_said(tmp_path, monkeypatch):
     with pytest.raises(convatlas.ConvatlasError, match=r"'onx' is unknown.*did you mean 'onnx'"):
         export(model, tmp_path / "net.onnx", "onx")
     monkeypatch.setattr("convatlas.deploy.exports.find_spec", lambda name: None)
-    with pytest.raises(convatlas.ConvatlasError, match=r"needs executorch: pip install 'convatlas\[executorch\]'"):
+    with pytest.raises(convatlas.ConvatlasError, match=r"needs executorch: uv pip install -e '.\[executorch\]'"):
         export(model, tmp_path / "net.pte", "executorch")
     assert not list(tmp_path.iterdir()) and "executorch" not in sys.modules

@@ -181,7 +181,7 @@ def test_without_a_bound_the_loss_is_told_and_an_absent_engine_is_left_out(damag
     monkeypatch.setitem(BACKENDS, "openvino", Absent())
     report = quantize(damaged, x, count=20, evaluate=(test, labels), seconds=0).report
     assert report.chosen == "onnxruntime" and report.int8.drop > 0.05
-    assert "pip install 'convatlas[int8]'" in next(row.refused for row in report.candidates if row.name == "openvino")
+    assert "uv pip install -e '.[int8]'" in next(row.refused for row in report.candidates if row.name == "openvino")
 
 
 @pytest.mark.parametrize(("needed", "trials"), [(1, [1]), (3, [1, 2, 4, 3]),

@@ -87,7 +87,7 @@ def test_a_new_run_that_cannot_be_tracked_stops_a_resumed_one_does_not(tmp_path)
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])
 def test_an_absent_library_is_named_with_what_to_install(monkeypatch, name):
     monkeypatch.setattr(trackers, "find_spec", lambda module: None)
-    with pytest.raises(ConvatlasError, match=rf'pip install "convatlas\[{name}\]"'):
+    with pytest.raises(ConvatlasError, match=rf"uv pip install -e '.\[{name}\]'"):
         tracked(Silent(), (name,))
 
 

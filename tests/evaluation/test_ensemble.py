@@ -161,6 +161,9 @@ def test_runs_that_held_out_other_images_are_refused(pets, tmp_path):
         convatlas.train(resolve(recipe("zipcode"), sets=sets), out=tmp_path / str(seed), force=True)
     with pytest.raises(ConvatlasError, match="held out different images"):
         convatlas.evaluate([tmp_path / "1", tmp_path / "2"], str(pets))
+    sets = ["model.name=lecun1989_net5", f"data.source={pets}", "train.epochs=1", "train.seed=2", "data.split_seed=1"]
+    convatlas.train(resolve(recipe("zipcode"), sets=sets), out=tmp_path / "2", force=True)
+    assert len(convatlas.evaluate([tmp_path / "1", tmp_path / "2"], str(pets)).members) == 2
     fresh = network(1)
     a, b = evaluate_each([fresh, tmp_path / "1"], str(pets))
     assert a.evaluation.count == b.evaluation.count == 6       # what the run held out

@@ -71,7 +71,7 @@ def test_without_faiss_it_says_what_to_install(tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(ConvatlasError, match=r"pip install 'convatlas\[neighbours\]'"):
+    with pytest.raises(ConvatlasError, match=r"uv pip install -e '.\[neighbours\]'"):
         nearest(torch.eye(3), stored(tmp_path / "v.f32", torch.eye(3)), 1, engine="faiss")
 
 

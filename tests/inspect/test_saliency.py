@@ -90,7 +90,7 @@ def test_unknown_classes_and_layers(captum, model):
 
 def test_without_captum_it_says_what_to_install(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "captum", None)
-    with pytest.raises(ConvatlasError, match=r"pip install 'convatlas\[saliency\]'"):
+    with pytest.raises(ConvatlasError, match=r"uv pip install -e '.\[saliency\]'"):
         saliency(model, X)
 
 

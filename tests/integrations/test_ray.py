@@ -13,7 +13,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch, tmp_path):
     from convatlas.integrations.ray import train
 
     monkeypatch.setitem(sys.modules, "ray.train", None)
-    with pytest.raises(ConvatlasError, match=r'pip install "convatlas\[ray\]"'):
+    with pytest.raises(ConvatlasError, match=r"uv pip install -e '.\[ray\]'"):
         train(run.Run(), out=tmp_path / "run")
 
 

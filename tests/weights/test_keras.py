@@ -326,7 +326,7 @@ def test_two_layers_of_one_name(tmp_path):
 def test_without_h5py(mobilenet, tmp_path, monkeypatch):
     legacy(tmp_path / "x.h5", plain(mobilenet))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(ConvatlasError, match=re.escape("reading .h5 needs h5py: pip install 'convatlas[keras]'")):
+    with pytest.raises(ConvatlasError, match=re.escape("reading .h5 needs h5py: uv pip install -e '.[keras]'")):
         convatlas.load(tmp_path / "x.h5")
 
 

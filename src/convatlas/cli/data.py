@@ -108,7 +108,7 @@ def show(
         from ..inspect import sheet
         from ..tasks import CLASSES, fit
 
-    opened = open_data(run.data, seed=run.train.seed)
+    opened = open_data(run.data, seed=run.split_seed)
     if choice is not None:
         run, told = fit.scaled(run, choice, fit.looked_at(CLASSES, opened))
         for sentence in told:

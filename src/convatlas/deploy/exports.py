@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import ConvatlasError, nearest
+from ..errors import ConvatlasError, installing, nearest
 from ..files import put, whole_files
 from ..net.model import Convnet, by
 from ..net.segmenter import Segmenter
@@ -55,7 +55,7 @@ def export(model: Convnet, path: str | Path, format: Format | None = None) -> Ex
         raise ConvatlasError(f"cannot write {str(target)!r}: the name of {kind}'s file ends in {suffix}")
     absent = [package for package in packages if find_spec(package) is None]
     if absent:
-        raise ConvatlasError(f"format {kind!r} needs {' and '.join(absent)}: pip install 'convatlas[{extra}]'")
+        raise ConvatlasError(f"format {kind!r} needs {' and '.join(absent)}: {installing(extra)}")
     if any(module.training for module in model.modules()):
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
     if not target.parent.is_dir():

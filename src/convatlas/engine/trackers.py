@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import bounded
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 from ..files import put
 from ..run import Run
 from .watch import Silent, Watch
@@ -226,8 +226,8 @@ def tracked(watch: Watch, track: Sequence[str]) -> Watch:
 def _need(module: str, extra: str) -> None:
     """Refuse where a library is absent; otherwise quieten it before it is imported."""
     if find_spec(module) is None:
-        raise ConvatlasError(f'train.track = {extra} needs {module}, which is not installed: pip install '
-                             f'"convatlas[{extra}]"')
+        raise ConvatlasError(f'train.track = {extra} needs {module}, which is not installed: '
+                             f'{installing(extra)}')
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 

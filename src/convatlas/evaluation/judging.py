@@ -86,9 +86,9 @@ def judged_on(paths: Sequence[Path], config: Data, split: Split, here: World, ac
     names = [[images["val"].name(i) for i in range(len(images["val"]))] for images, _ in parts]
     if any(each != names[0] for each in names):
         kinds = dict.fromkeys((found.manifest.val_fraction, found.manifest.seed) for found in mine)
-        raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, train.seed: "
+        raise ConvatlasError(f"the runs held out different images of {config.source} (data.val_fraction, its seed: "
                              f"{', '.join(map(str, kinds))}): one was trained on what another is judged on; judge them "
-                             "on other data")
+                             "on other data, or train them with the same --set data.split_seed=0")
     return Judged(whole, parts[0][0][part], part, tuple(dict.fromkeys([note for _, each in parts for note in each]
                                                                       + notes)))
 
@@ -133,16 +133,16 @@ def known_at(path: Path) -> Kept | None:
     found, folder = kept(path), run_folder(path)
     if found is not None or not (folder / CONFIG).is_file():
         return found
-    data, seed = run_of(folder).data, run_of(folder).train.seed
-    where = place(data.source)
+    run = run_of(folder)
+    data, where = run.data, place(run.data.source)
     return Kept(folder, Manifest(source=data.source, place=where and str(where), name=data.source,
-                                 val_fraction=data.val_fraction, seed=seed))
+                                 val_fraction=data.val_fraction, seed=run.split_seed))
 
 
 def own_data(folder: Path, here: World) -> Source:
     """The data of the run in `folder`, with the images that it was trained on and those that it held out."""
     run = run_of(folder)
-    source, known = opened(run.data, run.train.seed, here), kept(folder)
+    source, known = opened(run.data, run.split_seed, here), kept(folder)
     return source if known is None else resumed(source, known, run.data, accept=False)[0]
 
 

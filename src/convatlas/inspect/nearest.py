@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 
 Metric = Literal["euclidean", "cosine"]
 Engine = Literal["exact", "faiss"]
@@ -89,7 +89,7 @@ def _engine(name: Engine) -> Search:
     try:
         import faiss  # noqa: F401
     except ImportError as error:
-        raise ConvatlasError("--engine faiss needs faiss: pip install 'convatlas[neighbours]', or leave --engine "
+        raise ConvatlasError(f"--engine faiss needs faiss: {installing('neighbours')}, or leave --engine "
                              "exact") from error
     return _by_faiss
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..draw.canvas import LETTER, MARGIN, below, canvas, least_width, show, write
 from ..draw.markup import clipped
 from ..engine.losses import probabilities
-from ..errors import ConvatlasError, nearest
+from ..errors import ConvatlasError, installing, nearest
 from ..net.model import Convnet
 from ..net.segmenter import Segmenter
 from ..run import Loss
@@ -107,7 +107,7 @@ def _captum() -> Any:
     try:
         from captum import attr
     except ModuleNotFoundError as error:
-        raise ConvatlasError("saliency maps are computed by captum: pip install 'convatlas[saliency]'") from error
+        raise ConvatlasError(f"saliency maps are computed by captum: {installing('saliency')}") from error
     return attr
 
 

@@ -1,12 +1,12 @@
 """The same training on a Ray cluster, for those who have one: each of Ray Train's workers is one process of the run.
 
-Needs `pip install "convatlas[ray]"`. The run folder and the data must lie where all machines see them.
+Needs the extra `ray`. The run folder and the data must lie where all machines see them.
 """
 
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 from ..run import Run
 
 
@@ -22,8 +22,7 @@ def train(run: Run, *, out: Path, workers: int = 2, gpus: bool = False, resume: 
         from ray.train import RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
     except ImportError as error:
-        raise ConvatlasError('training on a cluster needs Ray, which is not installed: pip install '
-                             '"convatlas[ray]"') from error
+        raise ConvatlasError(f"training on a cluster needs Ray, which is not installed: {installing('ray')}") from error
     place = str(out.expanduser().resolve())
     scaling = ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker=None if gpus else {"CPU": cpus})
     # what the processes agree on lies on the CPU

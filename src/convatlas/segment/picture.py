@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from .. import bounded
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 from ..files import regular
 from ..pixels import (
     AS_IT_IS,
@@ -35,9 +35,9 @@ MAPPED = 2**26              # pixels, from which on a TIFF is not read whole
 TIFF = (".tif", ".tiff")
 ACROSS, UPSIDE_DOWN, MIRRORED = (5, 6, 7, 8), (3, 4, 6, 7), (2, 3, 7, 8)      # EXIF's orientations
 PLAIN = (1, 8, 32773, 32946)        # compressions of TIFF that tifffile undoes by itself: none, deflate, PackBits
-NEEDS = {"tifffile": "reading large TIFFs needs tifffile: pip install 'convatlas[tiff]'",
-         "imagecodecs": "reading large TIFFs of this compression needs imagecodecs: pip install 'convatlas[tiff]'",
-         "zarr": "reading Zarr arrays and large compressed TIFFs needs zarr: pip install 'convatlas[zarr]'"}
+NEEDS = {"tifffile": f"reading large TIFFs needs tifffile: {installing('tiff')}",
+         "imagecodecs": f"reading large TIFFs of this compression needs imagecodecs: {installing('tiff')}",
+         "zarr": f"reading Zarr arrays and large compressed TIFFs needs zarr: {installing('zarr')}"}
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
 
     def open(self, run: Run, here: World, known: Kept | None = None, accept: bool = False) -> Source:
         """A data set as `data.open_data` opens it."""
-        source = opened(run.data, run.train.seed, here)
+        source = opened(run.data, run.split_seed, here)
         if known is not None:
             source, told = resumed(source, known, run.data, accept)
             source = replace(source, notes=(*source.notes, *told))
@@ -92,7 +92,7 @@ class Classes(Task[Source, Evaluation, Evaluated]):
 
     def record(self, run: Run, source: Source) -> Record:
         """Layout, classes, and every file with its part."""
-        return record_of(source, run.data, run.train.seed)
+        return record_of(source, run.data, run.split_seed)
 
     def encoded(self, source: Source, index: int) -> Path | bytes | None:
         """Of a folder or of shards."""

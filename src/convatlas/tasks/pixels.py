@@ -97,7 +97,7 @@ class Pixels(Task[Pairs, PixelResult, PixelEvaluation]):
 
     def record(self, run: Run, source: Pairs) -> Record:
         """Layout, the reading of the masks, and every file with its part."""
-        return record_of(source, run.data, run.train.seed)
+        return record_of(source, run.data, run.split_seed)
 
     def encoded(self, source: Pairs, index: int) -> Path | None:
         """Of a folder."""

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 from ..parts import LocalResponseNorm, SameMaxPool2d
 
 NET, NET_V1 = 100, 2                # fields of the file: layers, and layers as they were before 2015
@@ -175,7 +175,7 @@ def read(path: Path) -> Contents:
     try:
         messages()
     except ImportError as error:
-        raise ConvatlasError("reading .caffemodel needs protobuf: pip install 'convatlas[caffe]'") from error
+        raise ConvatlasError(f"reading .caffemodel needs protobuf: {installing('caffe')}") from error
     with path.open("rb") as file:
         walk = _Walk(file, str(path))
         title, layers = _layers(walk, fstat(file.fileno()).st_size)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .. import bounded
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 HEAP = b"GCOL\x01"      # in float32's bytes only with numbers of 128 and more
@@ -61,7 +61,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     try:
         import h5py
     except ImportError as error:
-        raise ConvatlasError("reading .h5 needs h5py: pip install 'convatlas[keras]'") from error
+        raise ConvatlasError(f"reading .h5 needs h5py: {installing('keras')}") from error
     with h5py.File(path, "r") as file:
         root = _at(file, "model_weights", path) if "model_weights" in file else file
         flat: set[str] = set()      # dense layers behind a Flatten, at once or later

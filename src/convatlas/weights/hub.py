@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import ConvatlasError, nearest
+from ..errors import ConvatlasError, installing, nearest
 from .pretrained import catalog
 
 FILES = ("model.safetensors", "pytorch_model.bin")      # of a repository, the first that it has
@@ -47,8 +47,8 @@ def _repository(name: str, repository: str, revision: str | None, allowed: bool)
             LocalEntryNotFoundError,
         )
     except ImportError as error:
-        raise ConvatlasError(f"weights {name!r} lie on a hub, which needs an extra: pip install "
-                             "'convatlas[hub]'") from error
+        raise ConvatlasError(f"weights {name!r} lie on a hub, which needs an extra: "
+                             f"{installing('hub')}") from error
     found: Path | None = None
     for file in FILES:
         try:

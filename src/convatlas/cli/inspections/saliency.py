@@ -22,8 +22,8 @@ def saliency(
     debug: Debug = False,
     out: Out = None,
 ) -> None:
-    """Draw what in an image speaks for a class: gradient, integrated gradients and Grad-CAM (pip install
-    'convatlas\\[saliency]'). Of a network that scores pixels: what speaks for the pixels that it takes for the class.
+    """Draw what in an image speaks for a class: gradient, integrated gradients and Grad-CAM (the extra
+    `saliency`). Of a network that scores pixels: what speaks for the pixels that it takes for the class.
 
     [bold]Examples[/]
       convatlas inspect saliency runs/photos cat.jpg

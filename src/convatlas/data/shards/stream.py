@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ... import bounded
-from ...errors import ConvatlasError
+from ...errors import ConvatlasError, installing
 from ...files import cache_dir, put
 from ..images import Encoded, Source
 from ..split import Split
@@ -66,8 +66,16 @@ def _need_datasets() -> None:
         import datasets
     except ImportError as error:
         raise ConvatlasError("shards that are not on a local disk are read by Hugging Face datasets; "
-                             "install it: pip install 'convatlas[stream]'") from error
+                             f"install it: {installing('stream')}") from error
     datasets.disable_progress_bars()        # its bars about resolving file names would break ours
+
+
+EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}       # of a protocol; of all others, `stream`
+
+
+def _needing(url: str, error: ImportError) -> ConvatlasError:
+    """The refusal of an address whose protocol's library is absent."""
+    return ConvatlasError(f"cannot open {url!r}: {error}; {installing(EXTRAS.get(url.partition('://')[0], 'stream'))}")
 
 
 def _fetch(url: str) -> bytes:
@@ -77,7 +85,9 @@ def _fetch(url: str) -> bytes:
         with fsspec.open(url, "rb") as file:
             content: bytes = file.read()
             return content
-    except (ImportError, ValueError) as error:      # a protocol whose library is absent, or that nobody knows
+    except ImportError as error:
+        raise _needing(url, error) from error
+    except ValueError as error:                     # a protocol that nobody knows
         raise ConvatlasError(f"cannot open {url!r}: {error}") from error
     except FileNotFoundError as error:
         raise ConvatlasError(
@@ -100,7 +110,9 @@ def expanded(pattern: str) -> list[str]:
     try:
         system, path = url_to_fs(pattern)
         found = sorted(system.glob(path))
-    except (ImportError, OSError, ValueError) as error:
+    except ImportError as error:
+        raise _needing(pattern, error) from error
+    except (OSError, ValueError) as error:
         raise ConvatlasError(f"cannot look up {pattern!r}: {error}") from error
     if not found:
         raise ConvatlasError(f"no file fits {pattern!r}")

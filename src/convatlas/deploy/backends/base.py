@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ...errors import ConvatlasError
+from ...errors import ConvatlasError, installing
 from ...net.model import Convnet
 from ...net.segmenter import Segmenter
 from ..graph.rewrite import rewrite
@@ -101,7 +101,7 @@ class Backend(ABC):
 
 def _absent(what: str, packages: tuple[str, ...], extra: str) -> str | None:
     absent = [package for package in packages if find_spec(package) is None]
-    return f"{what} needs {' and '.join(absent)}: pip install 'convatlas[{extra}]'" if absent else None
+    return f"{what} needs {' and '.join(absent)}: {installing(extra)}" if absent else None
 
 
 def exported(model: Convnet, example: Tensor) -> torch.export.ExportedProgram:

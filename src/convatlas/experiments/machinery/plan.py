@@ -142,7 +142,21 @@ class Experiment:
         return found
 
 
-def digest(protocol: Protocol, claims: Sequence[Claim]) -> str:
-    """Twelve digits that change with anything in the protocol or with what counts as holding."""
-    plain = [protocol.plain(), [[claim.text, claim.unit, claim.above] for claim in claims]]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+def digest(protocol: Protocol, claims: Sequence[Claim], since: Mapping[str, Any] | None = None) -> str:
+    """Twelve digits that change with anything in the protocol or with what counts as holding.
+
+    `since`, the protocol of a stored result, is compared with by what runs had then: a setting that came later counts
+    only where it is not its default.
+    """
+    plain = protocol.plain()
+    if since is not None and plain["base"] is not None and since["base"] is not None:
+        plain["base"] = _had(plain["base"], Run().model_dump(mode="json"), since["base"])
+    judged = [[claim.text, claim.unit, claim.above] for claim in claims]
+    return hashlib.sha256(json.dumps([plain, judged], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _had(now: Mapping[str, Any], default: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _had(value, default[name], then[name])
+            if isinstance(value, dict) and isinstance(default.get(name), dict) and isinstance(then.get(name), dict)
+            else value
+            for name, value in now.items() if name in then or value != default.get(name)}

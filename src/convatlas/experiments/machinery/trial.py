@@ -60,7 +60,7 @@ class Trial:
         from ...data.source import open_data  # a plan needs no torch
         from ...zoo import transforms  # a plan needs no torch
 
-        return open_data(self.run.data), transforms(network)
+        return open_data(self.run.data, seed=self.run.split_seed), transforms(network)
 
 
 def final(trial: Trial) -> Figures:

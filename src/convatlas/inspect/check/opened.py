@@ -57,10 +57,10 @@ def open_all(config: Data, seed: int, run: Path | None) -> Opened:
         return _open(config, seed, None)
     if is_place_of(known, config.source):
         mine = {"source": config.source, "data_dir": config.data_dir or own.data.data_dir}
-        return _open(own.data.model_copy(update=mine), own.train.seed, known)
+        return _open(own.data.model_copy(update=mine), own.split_seed, known)
     found = _open(config, seed, None)
     try:
-        theirs = _open(own.data, own.train.seed, known)
+        theirs = _open(own.data, own.split_seed, known)
     except ConvatlasError as error:
         note = f"The images that {run} was trained on are not looked for here: {error}."
         return replace(found, notes=(*found.notes, note))
