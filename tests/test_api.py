@@ -33,7 +33,7 @@ def halves(tmp_path_factory) -> Path:
 def trained(halves, tmp_path_factory) -> convatlas.Trained:
     run = resolve(recipe("zipcode"), sets=["model.name=lecun1989_net5", f"data.source={halves}", "data.batch_size=4",
                                            "train.epochs=6"])
-    return convatlas.train(run, out=tmp_path_factory.mktemp("runs") / "run")
+    return convatlas.train(run, out=str(tmp_path_factory.mktemp("runs") / "run"))
 
 
 def test_train_returns_what_happened(trained):
@@ -43,7 +43,7 @@ def test_train_returns_what_happened(trained):
 
 
 def test_evaluating_on_the_trained_folder_uses_its_held_out_images(trained, halves):
-    found = convatlas.evaluate(trained.folder, str(halves))
+    found = convatlas.evaluate(str(trained.folder), halves)
     assert found.evaluation.count == 8 and found.classes == ("left", "right")
     assert convatlas.evaluate(trained.folder, str(halves), split="train").evaluation.count == 32
     assert convatlas.evaluate(trained.folder, str(halves), split="all").evaluation.count == 40
@@ -67,6 +67,8 @@ def test_predict_takes_paths_pictures_and_tensors(trained, halves):
     by_path, by_picture, by_tensor = convatlas.predict(trained.folder, [path, picture, tensor])
     assert by_path.classes[0] == "right" and by_path.error is None and len(by_path.classes) == 2
     assert by_path.probabilities == by_picture.probabilities == by_tensor.probabilities
+    for alone in (path, str(path), picture, tensor):
+        assert [found.probabilities for found in convatlas.predict(trained.folder, alone)] == [by_path.probabilities]
     assert sum(by_path.probabilities) == pytest.approx(1) and by_path.probabilities[0] > 0.5
     with pytest.raises(ConvatlasError, match="top_k = 0"):
         convatlas.predict(trained.folder, [path], top_k=0)

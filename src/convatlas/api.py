@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from . import weights
@@ -68,8 +69,8 @@ class Trained:
     report: Path | None                 # report.html, of pixels segmentation.png
 
 
-def train(run: Run, *, out: Path | None = None, resume: Path | None = None, force: bool = False, auto: bool = False,
-          accept_changes: bool = False, choice: Choice | None = None, watch: Watch | None = None) -> Trained:
+def train(run: Run, *, out: str | Path | None = None, resume: str | Path | None = None, force: bool = False,
+          auto: bool = False, accept_changes: bool = False, choice: Choice | None = None, watch: Watch | None = None) -> Trained:
     """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/,
     report.html.
 
@@ -80,6 +81,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
     with the images that it began with; where these have changed it is a ConvatlasError, unless `accept_changes`.
     """
     watch = watch or Silent()
+    out, resume = out if out is None else Path(out), resume if resume is None else Path(resume)
     with ExitStack() as open_, world(run.train.device) as here:
         begun = share(here, lambda: str(folder.begun(out) or "")) if resume is None else ""
         going = resume or (Path(begun) if begun else None)
@@ -242,7 +244,7 @@ def _recorded(task: Task[Any, Any, Any], run: Run, source: Any, where: Path, acc
 Model = str | Path | Answers | Candidate
 
 
-def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
+def evaluate(model: Model | Sequence[Model], data: str | Path, *, protocol: str | Protocol = "centre",
              weights: Sequence[float] | None = None, split: Split = "auto",
              objects: Literal["none", "components", "watershed"] = "none",
              masks: Literal["auto", "classes", "instances", "binary"] = "auto", batch_size: int = 256,
@@ -261,7 +263,7 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
     `masks` what the masks' numbers are, `objects` how objects are found; the result is a `PixelEvaluation`. An option
     that the network's task does not take is a ConvatlasError.
     """
-    asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
+    asked = Asked(str(data), split, named(protocol) if isinstance(protocol, str) else protocol, weights, objects, masks,
                   batch_size, data_dir, download, workers, strict, max_pixels, accept_changes)
     models = list(model) if isinstance(model, Sequence) and not isinstance(model, str | Candidate) else [model]
     candidates = [opened(each, device, preprocess) for each in models]
@@ -277,14 +279,14 @@ def evaluate(model: Model | Sequence[Model], data: str, *, protocol: str | Proto
         return result
 
 
-def evaluate_each(models: Sequence[Model], data: str, *, protocol: str | Protocol = "centre",
+def evaluate_each(models: Sequence[Model], data: str | Path, *, protocol: str | Protocol = "centre",
                   split: Split = "auto", batch_size: int = 256, data_dir: str | None = None,
                   download: bool = False, device: str = "auto", workers: int = 0, strict: bool = False,
                   accept_changes: bool = False, watch: Watch | None = None) -> list[Evaluated]:
     """`evaluate` of each network that classifies by itself, all on the same images; one that segments is a
     ConvatlasError.
     """
-    asked = Asked(data, split, named(protocol) if isinstance(protocol, str) else protocol, batch_size=batch_size,
+    asked = Asked(str(data), split, named(protocol) if isinstance(protocol, str) else protocol, batch_size=batch_size,
                   data_dir=data_dir, download=download, workers=workers, strict=strict, accept_changes=accept_changes)
     candidates = [opened(model, device) for model in models]
     CLASSES.take(candidates)
@@ -297,10 +299,11 @@ def _told(watch: Watch | None, here: World) -> tuple[Watch | None, Tell]:
     return (watch, watch.tell) if watch is not None and here.main else (None, Silent().tell)
 
 
-def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: str = "auto",
+def predict(model: Model, images: Picture | Sequence[Picture], *, top_k: int = 5, device: str = "auto",
             batch_size: int = 64, strict: bool = False, max_pixels: int | None = None,
             preprocess: Mapping[str, Any] | None = None) -> list[Prediction]:
-    """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W).
+    """The `top_k` likeliest classes of each picture: a path, a PIL image, or a uint8 tensor (C, H, W); one alone is a
+    list of one, a tensor (N, C, H, W) is N.
 
     `model` and `preprocess` are as in `evaluate`. A picture that cannot be read has an `error` in place of classes;
     with `strict` it stops everything; one of more than `max_pixels` (default: as free memory allows) is not decoded. A
@@ -308,6 +311,10 @@ def predict(model: Model, images: Sequence[Picture], *, top_k: int = 5, device: 
     """
     if top_k < 1:
         raise ConvatlasError(f"top_k = {top_k} is refused: it must be at least 1")
+    if isinstance(images, str | Path | Image.Image):
+        images = [images]
+    elif isinstance(images, Tensor):
+        images = [images] if images.ndim == 3 else list(images)
     files = [image for image in images if isinstance(image, str | Path)]
     if (isinstance(model, str | Path) and len(files) == len(images) and not preprocess
             and reader.answers(model, device)):

@@ -105,6 +105,12 @@ def test_a_resumed_run_knows_what_was_best_before(tmp_path: Path) -> None:
     assert [line.endswith("best") for line in stage.text.splitlines()[-2:]] == [False, True]
 
 
+def test_a_finished_run_that_is_resumed_has_nothing_to_do(tmp_path: Path) -> None:
+    stage = Stage(terminal=False)
+    stage.watch.start(RUN, tmp_path, 5, STEPS)
+    assert "all of its 4 epochs are done already" in stage.text and "5 to 4" not in stage.text
+
+
 def test_without_a_terminal_progress_speaks_at_most_every_ten_seconds(plain: Stage) -> None:
     for step in range(1, STEPS):
         plain.clock.now += 4

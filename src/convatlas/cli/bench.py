@@ -50,8 +50,9 @@ def bench(
     """Measure how fast a network answers as deployed here, beside its peers with the same weights: in turns, in one
     run.
 
-    What gives other scores is not compared. Ratio: how many times faster ours is; matrix rate: share of a large matrix
-    product's.
+    Ours is the network as `convatlas deploy` writes it here. What gives other scores is not compared. Ratio: how many
+    times faster ours is. Matrix rate: multiply-adds a second, as a share of a large matrix product's; more than 100 %
+    where an algorithm (Winograd's) needs fewer multiplications than it is counted with.
 
     [bold]Examples[/]
       convatlas bench resnet50

@@ -59,6 +59,10 @@ class Progress:
         earlier = [rank(row) for row in read_rows(folder / "metrics.csv") if row["epoch"] < first_epoch]
         self.best = max(earlier, default=self.best)
         count = f"{self.epochs} epoch{'s' * (self.epochs > 1)}"
+        if first_epoch > self.epochs:
+            self._say(f"[bold]{escape(run.model.name)}[/] on {escape(run.data.source)}: all of its {count} are done "
+                      f"already, in {escape(str(folder))} (--epochs trains further)")
+            return
         goes = f"epochs {first_epoch} to {self.epochs}" if first_epoch > 1 else count
         self._say(f"[bold]{escape(run.model.name)}[/] on {escape(run.data.source)}: {goes} of {steps} steps, "
                   f"{run.data.batch_size} images each, in {escape(str(folder))}")
