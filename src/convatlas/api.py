@@ -70,7 +70,8 @@ class Trained:
 
 
 def train(run: Run, *, out: str | Path | None = None, resume: str | Path | None = None, force: bool = False,
-          auto: bool = False, accept_changes: bool = False, choice: Choice | None = None, watch: Watch | None = None) -> Trained:
+          auto: bool = False, accept_changes: bool = False, choice: Choice | None = None,
+          watch: Watch | None = None) -> Trained:
     """Train as `run` says and leave a run folder: config.yaml, metrics.csv, model.safetensors, checkpoints/, tb/,
     report.html.
 
