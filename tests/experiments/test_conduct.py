@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convatlas import trials
 from convatlas.errors import ConvatlasError, DivergedError
 from convatlas.evaluation.statistics import paired
 from convatlas.experiments import experiment
@@ -94,7 +95,7 @@ def test_epochs_to_an_error_are_between_two_epochs() -> None:
 
 def test_trials_go_on_where_they_were_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = conduct(asked(TINY), TINY, tmp_path / "whole", seeds=2, workers=0, tell=lambda text: None).results
-    count, really = 0, conducting.train
+    count, really = 0, trials.train
 
     def once(run: Run, **options: object) -> object:
         nonlocal count
@@ -103,7 +104,7 @@ def test_trials_go_on_where_they_were_interrupted(tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         return really(run, **options)      # type: ignore[arg-type]
 
-    monkeypatch.setattr(conducting, "train", once)
+    monkeypatch.setattr(trials, "train", once)
     with pytest.raises(KeyboardInterrupt):
         conduct(asked(TINY), TINY, tmp_path / "parts", seeds=2, workers=0, tell=lambda text: None)
     lines: list[str] = []
@@ -121,7 +122,7 @@ def test_a_run_that_diverges_counts_as_chance(tmp_path: Path, monkeypatch: pytes
     def diverging(run: Run, **options: object) -> object:
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(conducting, "train", diverging)
+    monkeypatch.setattr(trials, "train", diverging)
     results = conduct(asked(TINY), TINY, tmp_path, seeds=2, workers=0, tell=lambda text: None).results
     assert results.of("relu", "test_error") == pytest.approx([90, 90])
 
@@ -130,7 +131,7 @@ def test_a_segmenter_that_diverges_counts_as_chance(tmp_path: Path, monkeypatch:
     def diverging(run: Run, **options: object) -> object:
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(conducting, "train", diverging)
+    monkeypatch.setattr(trials, "train", diverging)
     base = Run(model=Model(name="unet_same"), data=Data(source="nuclei"))
     protocol = Protocol((Arm("a", {}),), 1, base)
     results = conduct(asked(protocol), protocol, tmp_path, seeds=1, workers=0, tell=lambda text: None).results
