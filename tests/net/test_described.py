@@ -9,7 +9,7 @@ import convatlas
 from convatlas.arch.efficientnet import Row
 from convatlas.errors import ConvatlasError
 from convatlas.net import described, registry
-from convatlas.run import Model, Run
+from convatlas.run import Model, Run, resolve
 from convatlas.zoo import of_registered, recipe_for
 
 TABLE = [dict(zip(Row._fields, row, strict=True)) for row in (
@@ -19,12 +19,12 @@ FIELDS = {"image_size": 16, "in_chans": 1, "num_classes": 10, "table": TABLE}
 
 @pytest.fixture
 def path(tmp_path):
-    return described.write(tmp_path / "mine.yaml", described.Described("efficientnet_b0", FIELDS, {}), "of a test\n")
+    return described.write(tmp_path / "mine.yaml", Model(name="efficientnet_b0", fields=FIELDS), "of a test\n")
 
 
 def test_what_is_written_is_read_and_built(path):
     found = registry.variant(str(path))
-    assert described.read(path) == described.Described("efficientnet_b0", FIELDS, {})
+    assert described.read(path) == Model(name="efficientnet_b0", fields=FIELDS)
     assert found.spec.table == tuple(Row(**row) for row in TABLE) and found.fidelity == "own"
     model = convatlas.create_model(str(path))
     assert sum(p.numel() for p in model.parameters()) == found.params and model.image_size == (16, 16)
@@ -47,25 +47,21 @@ def test_the_runs_own_fields_are_stronger_than_the_files(path):
     assert run.model.fields["num_classes"] == 3 and run.model.fields["image_size"] == 16
 
 
-def test_a_count_that_is_not_so_is_refused(path):
-    found = registry.variant(str(path))
-    counts = {"params": found.params, "macs": found.macs}
-    described.write(path, described.Described("efficientnet_b0", FIELDS, counts))
-    assert registry.variant(str(path)) == found
-    described.write(path, described.Described("efficientnet_b0", FIELDS, {**counts, "macs": found.macs + 1}))
-    with pytest.raises(ConvatlasError, match=f"says macs: {found.macs + 1}, .* has {found.macs}"):
-        registry.variant(str(path))
+def test_it_is_a_configuration_too(path):
+    assert resolve(Run(), config=path) == Run(model=Model(name="efficientnet_b0", fields=FIELDS))
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("", "does not describe a network"),
-    ("model: efficientnet_b0\nfeilds: {}", "does not describe a network"),
-    ("model: mine.yaml\n", "does not describe a network"),
-    ("model: efficientnet_b0\nparams: many", "does not describe a network"),
-    ("model: efficientnet_bO\n", "there is no model 'efficientnet_bO'; did you mean"),
-    ("model: efficientnet_b0\nfields: {tabel: []}", "has no field 'tabel'"),
-    ("model: efficientnet_b0\nfields: {table: [[6, 3]]}", "table = "),
-    ("format: 2\nmodel: efficientnet_b0", "has format 2"),
+    ("", "no network's description"),
+    ("model: {fields: {image_size: 8}}", "no network's description"),
+    ("model: {name: lenet5}\ntrain: {epochs: 3}", "no network's description, .* --config"),
+    ("model: {name: lenet5, weights: digits}", "no network's description"),
+    ("model: {name: lenet5, feilds: {}}", "there is no field 'model.feilds'; did you mean"),
+    ("model: {name: mine.yaml}", "by another file, 'mine.yaml'"),
+    ("model: {name: efficientnet_bO}", "there is no model 'efficientnet_bO'; did you mean"),
+    ("model: {name: efficientnet_b0, fields: {tabel: []}}", "has no field 'tabel'"),
+    ("model: {name: efficientnet_b0, fields: {table: [[6, 3]]}}", "table = "),
+    ("format: 2\nmodel: {name: lenet5}", "has format 2"),
     ("model: [", "is not valid YAML"),
 ])
 def test_other_files_are_refused_in_a_sentence(tmp_path, text, said):
