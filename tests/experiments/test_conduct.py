@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convatlas import trials
 from convatlas.errors import ConvatlasError, DivergedError
 from convatlas.evaluation.statistics import paired
 from convatlas.experiments import experiment
-from convatlas.experiments.machinery import conduct as conducting
 from convatlas.experiments.machinery.ablate import ablate, arms
 from convatlas.experiments.machinery.conduct import conduct
 from convatlas.experiments.machinery.page import again, columns, leave, overview, place, read, results_of
@@ -94,7 +94,7 @@ def test_epochs_to_an_error_are_between_two_epochs() -> None:
 
 def test_trials_go_on_where_they_were_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = conduct(asked(TINY), TINY, tmp_path / "whole", seeds=2, workers=0, tell=lambda text: None).results
-    count, really = 0, conducting.train
+    count, really = 0, trials.train
 
     def once(run: Run, **options: object) -> object:
         nonlocal count
@@ -103,7 +103,7 @@ def test_trials_go_on_where_they_were_interrupted(tmp_path: Path, monkeypatch: p
             raise KeyboardInterrupt
         return really(run, **options)      # type: ignore[arg-type]
 
-    monkeypatch.setattr(conducting, "train", once)
+    monkeypatch.setattr(trials, "train", once)
     with pytest.raises(KeyboardInterrupt):
         conduct(asked(TINY), TINY, tmp_path / "parts", seeds=2, workers=0, tell=lambda text: None)
     lines: list[str] = []
@@ -121,7 +121,7 @@ def test_a_run_that_diverges_counts_as_chance(tmp_path: Path, monkeypatch: pytes
     def diverging(run: Run, **options: object) -> object:
         raise DivergedError("the loss is not finite")
 
-    monkeypatch.setattr(conducting, "train", diverging)
+    monkeypatch.setattr(trials, "train", diverging)
     results = conduct(asked(TINY), TINY, tmp_path, seeds=2, workers=0, tell=lambda text: None).results
     assert results.of("relu", "test_error") == pytest.approx([90, 90])
 

@@ -40,6 +40,7 @@ class Column(NamedTuple):
     conv3: int      # of 128
     conv4: int      # of 256
     conv5: int      # of 512
+    planes: int = 64    # of conv2; each stage has twice as many as the one before
 
 
 COLUMNS = {         # conv2_x … conv5_x
@@ -77,18 +78,18 @@ class PreactResNet:
         (N, 1000).
         """
         norm = partial(nn.BatchNorm2d, eps=self.norm_eps)
-        small = self.stem == "cifar"
-        stem: OrderedDict[str, nn.Module] = OrderedDict(conv=conv2d(self.in_chans, 64, 3) if small
-                                                        else conv2d(self.in_chans, 64, 7, 2))
+        small, cin, depths = self.stem == "cifar", self.table.planes, self.table[1:5]
+        stem: OrderedDict[str, nn.Module] = OrderedDict(conv=conv2d(self.in_chans, cin, 3) if small
+                                                        else conv2d(self.in_chans, cin, 7, 2))
         if self.activate == "stem":
-            stem.update(norm=norm(64), act=nn.ReLU())
-        stages, cin, drops = [], 64, ramp(self.drop_path_rate, sum(self.table[1:]), reach=True)
+            stem.update(norm=norm(cin), act=nn.ReLU())
+        stages, drops = [], ramp(self.drop_path_rate, sum(depths), reach=True)
         plan = dilate((1, 2, 2, 2), self.output_stride, 1 if small else 4)
-        for i, (units, (stride, first, rest)) in enumerate(zip(self.table[1:], plan, strict=True)):
+        for i, (units, (stride, first, rest)) in enumerate(zip(depths, plan, strict=True)):
             stage: OrderedDict[str, nn.Module] = OrderedDict()
             if i == 0 and not small:
                 stage["pool"] = nn.MaxPool2d(3, 2, 1)
-            cout = 64 * 2**i if self.table.unit == "basic" else 256 * 2**i
+            cout = self.table.planes * 2**i * (1 if self.table.unit == "basic" else 4)
             for j in range(units):
                 activated = i == j == 0 and self.activate == "stem"
                 stage[str(j)] = self.unit(cin, cout, stride if j == 0 else 1,

@@ -27,6 +27,7 @@ class Column(NamedTuple):
     conv3: int      # of 128
     conv4: int      # of 256
     conv5: int      # of 512
+    planes: int = 64    # of conv2; each stage has twice as many as the one before
 
 
 TABLE_1 = {         # conv2_x … conv5_x
@@ -66,7 +67,8 @@ class ResNet:
             block, expansion = partial(basic, option=self.shortcut), 1
         else:
             block, expansion = partial(bottleneck, option=self.shortcut, stride_on=self.stride_on), 4
-        return residual_net(self, block, self.table[1:], expansion=expansion, pool=self.stem_pool, excite=self.excite)
+        return residual_net(self, block, self.table[1:5], expansion=expansion, pool=self.stem_pool, excite=self.excite,
+                            planes=self.table.planes)
 
 
 register("resnet18", ResNet(TABLE_1[18]), params=11_689_512, macs=1_814_073_344, recipe="resnet")

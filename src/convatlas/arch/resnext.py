@@ -24,6 +24,7 @@ class Depth(NamedTuple):
     conv3: int      # of 512
     conv4: int      # of 1024
     conv5: int      # of 2048
+    planes: int = 64    # of conv2; each stage has twice as many as the one before
 
 
 TABLE_1 = {
@@ -34,7 +35,8 @@ TABLE_1 = {
 
 @dataclass(frozen=True)
 class ResNeXt:
-    """`groups` is the cardinality C, `width` the channels d of each group in the first stage: 32×4d is 32 groups of 4.
+    """`groups` is the cardinality C, `width` the channels d of each group in the first stage, where that has 64
+    planes: 32×4d is 32 groups of 4.
     """
 
     depths: Depth = TABLE_1[50]
@@ -56,7 +58,8 @@ class ResNeXt:
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 256 to 2048 at 56 to 7 pixels; scores (N, 1000)."""
         block = partial(bottleneck, groups=self.groups, width=self.width)
-        return residual_net(self, block, self.depths, pool=self.stem_pool, excite=self.excite)
+        return residual_net(self, block, self.depths[:4], pool=self.stem_pool, excite=self.excite,
+                            planes=self.depths.planes)
 
 
 # Table 2: as costly as ResNet-50 and ResNet-101

@@ -46,6 +46,7 @@ class Net(NamedTuple):
     width: int = 64         # channels of each group in conv2
     # SENet-154: three 3×3 in the stem, first 1×1 of half the width, 3×3 projections from conv3 on
     deep: bool = False
+    planes: int = 64    # of conv2; each stage has twice as many as the one before
 
 
 NETS = {          # block        blocks         groups
@@ -59,10 +60,10 @@ NETS = {          # block        blocks         groups
 
 
 def bottleneck_154(cin: int, planes: int, stride: int, dilation: tuple[int, int], drop: float, *, stride_on: StrideOn,
-                   groups: int, width: int, norm: MakeNorm) -> nn.Module:
+                   groups: int, width: int, least: int, norm: MakeNorm) -> nn.Module:
     """1×1 of half the width, BN, ReLU, 3×3 in groups, BN, ReLU, 1×1, BN; + shortcut, ReLU.
 
-    The shortcut's projections are 3×3 from conv3_x on.
+    The shortcut's projections are 3×3 from conv3_x on, where there are more than `least` planes.
     """
     inner, cout = planes * width // 64 * groups, 4 * planes
     first, second = (stride, 1) if stride_on == "1x1" else (1, stride)
@@ -72,7 +73,7 @@ def bottleneck_154(cin: int, planes: int, stride: int, dilation: tuple[int, int]
         expand=conv_norm(inner, cout, 1, norm=norm, act=None),
     )
     projection = shortcut("B", cin, cout, stride, norm)
-    if projection is not None and planes > 64:      # replaces the 1×1, whose random draws a seed's weights depend on
+    if projection is not None and planes > least:      # replaces the 1×1, whose random draws a seed's weights depend on
         projection = conv_norm(cin, cout, 3, stride, norm=norm, act=None)
     return Residual(nn.Sequential(branch), projection, nn.ReLU(), drop)
 
@@ -103,20 +104,27 @@ class SENet:
         """Input (N, 3, 224, 224); the stem's maps at 112, then 56, 28, 14 and 7 pixels; scores (N, 1000)."""
         block, expansion = basic, 1
         if self.net.block == "bottleneck":
-            block = partial(bottleneck_154 if self.net.deep else bottleneck, stride_on=self.stride_on,
-                            groups=self.net.groups, width=self.net.width)
+            made = partial(bottleneck_154, least=self.net.planes) if self.net.deep else bottleneck
+            block = partial(made, stride_on=self.stride_on, groups=self.net.groups, width=self.net.width)
             expansion = 4
         return residual_net(self, block, self.net[1:5], expansion=expansion, pool=self.stem_pool, excite=self.excite,
-                            stem=self.front, width=128 if self.net.deep else 64)
+                            stem=self.front, width=self.front_width, planes=self.net.planes)
+
+    @property
+    def front_width(self) -> int:
+        """Maps that the stem gives."""
+        return self.net.planes * (2 if self.net.deep else 1)
 
     def front(self, norm: MakeNorm) -> nn.Sequential:
         """Stem, before the max-pool."""
         if self.stem == "cifar":
-            return conv_norm(self.in_chans, 128 if self.net.deep else 64, 3, norm=norm)
+            return conv_norm(self.in_chans, self.front_width, 3, norm=norm)
         if not self.net.deep:
-            return conv_norm(self.in_chans, 64, 7, 2, norm=norm)
-        return nn.Sequential(OrderedDict(conv1=conv_norm(self.in_chans, 64, 3, 2, norm=norm),
-                                         conv2=conv_norm(64, 64, 3, norm=norm), conv3=conv_norm(64, 128, 3, norm=norm)))
+            return conv_norm(self.in_chans, self.front_width, 7, 2, norm=norm)
+        half = self.net.planes
+        return nn.Sequential(OrderedDict(conv1=conv_norm(self.in_chans, half, 3, 2, norm=norm),
+                                         conv2=conv_norm(half, half, 3, norm=norm),
+                                         conv3=conv_norm(half, self.front_width, 3, norm=norm)))
 
 
 def released(depth: int) -> SENet:

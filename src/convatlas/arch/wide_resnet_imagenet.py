@@ -22,6 +22,7 @@ class Depth(NamedTuple):
     conv3: int      # of 512
     conv4: int      # of 1024
     conv5: int      # of 2048
+    planes: int = 64    # of conv2; each stage has twice as many as the one before
 
 
 DEPTHS = {
@@ -52,8 +53,8 @@ class WideResNetImageNet:
 
     def build(self) -> Convnet:
         """Input (N, 3, 224, 224); maps of 64 channels at 112, then 256 to 2048 at 56 to 7 pixels; scores (N, 1000)."""
-        return residual_net(self, partial(bottleneck, width=64 * self.widen), self.depths,
-                            excite=self.excite)
+        return residual_net(self, partial(bottleneck, width=64 * self.widen), self.depths[:4],
+                            excite=self.excite, planes=self.depths.planes)
 
 
 register("wide_resnet50_2", WideResNetImageNet(DEPTHS[50]), params=68_883_240, macs=11_398_021_120,

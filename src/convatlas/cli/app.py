@@ -31,6 +31,7 @@ from .publish import publish
 from .recipe import recipe
 from .reproduce import reproduce
 from .runs import runs
+from .scale import scale
 from .segment import segment
 from .shard import shard
 from .train import train
@@ -60,6 +61,8 @@ for _name, _function, _panel, _brief in COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_brief)(_function)
 data.command("check")(check)
 data.command("shard")(shard)
+app.add_typer(scale, name="scale", rich_help_panel=WORK, short_help="Scale a network in depth, width and "
+              "resolution together, to any budget.")
 app.add_typer(data, name="data", rich_help_panel=WORK, short_help="Look at data as a network sees it; write "
               "it as shards.")
 app.add_typer(inspect, name="inspect", rich_help_panel=LOOK, short_help="Look inside a network: pictures of what "

@@ -56,11 +56,9 @@ def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, in
     if batch_size < 1:
         raise ConvatlasError(f"a batch of {batch_size} images is refused: it holds at least 1")
     size, optim = pair(image_size or model.image_size), optim or Optim()
-    model.check_image_size(size)
+    inference = prediction(model, batch_size, size)
     state = meta_state(model)
-    images = torch.empty(batch_size, model.in_chans, *size, device="meta", dtype=next(model.parameters()).dtype)
-    with _mode(model, training=False), torch.no_grad(), Live([images, *state.values()]) as predicting:
-        functional_call(model, state, (images,))
+    images = _images(model, batch_size, size)
     moving = {name for name, weight in model.named_parameters() if weight.requires_grad}
     weights = [tensor.requires_grad_() for name, tensor in state.items() if name in moving]
     seen: list[dict[str, int]] = []         # by owner: what was kept, and what was made, when the forward pass was over
@@ -83,7 +81,20 @@ def memory(model: Convnet, batch_size: int = 32, image_size: int | tuple[int, in
     movable, fixed = _bytes(weights), _bytes([images, *state.values()])
     states = movable * (STATES[optim.name] + (optim.name in ("sgd", "rmsprop") and optim.momentum > 0))
     return Memory(batch_size, fixed - _bytes([images]), _bytes([images]), _bytes(g for g in gradients if g is not None),
-                  states, fixed + predicting.peak, fixed + states + training.peak, made, kept)
+                  states, inference, fixed + states + training.peak, made, kept)
+
+
+def prediction(model: Convnet, batch_size: int = 1, image_size: int | tuple[int, int] | None = None) -> int:
+    """Peak bytes of predicting a batch: weights, images and the most that lives at once.
+
+    Raises ConvatlasError for images that the network does not take.
+    """
+    size = pair(image_size or model.image_size)
+    model.check_image_size(size)
+    state, images = meta_state(model), _images(model, batch_size, size)
+    with _mode(model, training=False), torch.no_grad(), Live([images, *state.values()]) as live:
+        functional_call(model, state, (images,))
+    return _bytes([images, *state.values()]) + live.peak
 
 
 class Live(TorchDispatchMode):       # type: ignore[no-untyped-call]
@@ -179,6 +190,10 @@ class _Step(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor | None, ...]:
         return self.backward(self.outer(images))
+
+
+def _images(model: Convnet, batch_size: int, size: tuple[int, int]) -> Tensor:
+    return torch.empty(batch_size, model.in_chans, *size, device="meta", dtype=next(model.parameters()).dtype)
 
 
 def _targets(model: Convnet, scores: Tensor) -> Tensor:

@@ -21,7 +21,9 @@ T = TypeVar("T")
 
 
 class Spec(Values, Protocol):
-    """A specification, which builds its network; most have `drop_rate` and more."""
+    """A specification, which builds its network; most have `drop_rate` and more. Frozen, and so a key."""
+
+    def __hash__(self) -> int: ...
 
     def build(self) -> "Convnet":
         """The network, newly initialised as its paper says."""

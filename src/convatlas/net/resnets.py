@@ -64,21 +64,23 @@ def check_drop_path(shortcut: str, rate: float) -> None:
 
 def residual_net(spec: ResidualSpec, block: Block, depths: Sequence[int], *, expansion: int = 4,
                  pool: StemPool = "symmetric", excite: BlockExcite | None = None,
-                 stem: Callable[[MakeNorm], nn.Module] | None = None, width: int = 64) -> Convnet:
-    """Network of 7×7/2, 3×3/2 max-pool, `depths` blocks of 64, 128, 256 and 512 planes, mean, classifier.
+                 stem: Callable[[MakeNorm], nn.Module] | None = None, width: int | None = None,
+                 planes: int = 64) -> Convnet:
+    """Network of 7×7/2, 3×3/2 max-pool, `depths` blocks of 1, 2, 4 and 8 times `planes`, mean, classifier.
 
     With `stem` "cifar" a 3×3 stands for the 7×7 and the max-pool. Input (N, in_chans, H, W); maps of `width` channels
-    at H/2, then `expansion` times the planes at H/4 to H/32. The argument `stem` makes another stem, of `width` maps.
+    (default: `planes`) at H/2, then `expansion` times the planes at H/4 to H/32. The argument `stem` makes another
+    stem, of `width` maps.
     Weights are drawn as in the Torch release: fan-out, the classifier's bias zero.
     """
-    norm = partial(nn.BatchNorm2d, eps=spec.norm_eps)
+    norm, width = partial(nn.BatchNorm2d, eps=spec.norm_eps), width or planes
     small = spec.stem == "cifar"
     kernel, stride = (3, 1) if small else (7, 2)
     front: nn.Module = nn.Identity() if stem else conv_norm(spec.in_chans, width, kernel, stride, norm=norm)
-    stages = residual_stages(partial(block, norm=norm), depths, width, expansion=expansion, before=1 if small else 4,
-                             pool=None if small else pool, excite=excite, output_stride=spec.output_stride,
-                             drop_path_rate=spec.drop_path_rate)
-    head = pooled(512 * expansion, spec.num_classes, pool=spec.global_pool, drop_rate=spec.drop_rate,
+    stages = residual_stages(partial(block, norm=norm), depths, width, planes=planes, expansion=expansion,
+                             before=1 if small else 4, pool=None if small else pool, excite=excite,
+                             output_stride=spec.output_stride, drop_path_rate=spec.drop_path_rate)
+    head = pooled(8 * planes * expansion, spec.num_classes, pool=spec.global_pool, drop_rate=spec.drop_rate,
                   classifier=torch_linear)
     if stem:        # after the rest: SENet's weights have always been drawn so, and a seed is to give the same ones
         front = stem(norm)

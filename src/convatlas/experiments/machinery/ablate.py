@@ -11,11 +11,12 @@ from ...net import registry
 from ...run import Augment, Run, assignment
 from ...tasks import PIXELS, task_of
 from ...tasks.fit import Choice, looked_at, scaled
+from ...trials import processes
 from .conduct import Tell, conduct
 from .page import leave
 from .pictures import dots
 from .plan import BySeed, Claim, Experiment, Protocol
-from .reproduce import Reproduced, processes
+from .reproduce import Reproduced
 from .trial import Arm
 from .verdict import LEAST
 

@@ -2,47 +2,33 @@
 
 import json
 import math
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from itertools import islice
-from multiprocessing import active_children, get_context
 from pathlib import Path
-from threading import Thread
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from ... import bounded
-from ...api import train
 from ...data.images import ImageSet
 from ...data.source import open_data
 from ...data.split import stratified
-from ...engine.checkpoint import newest
 from ...engine.records import read_rows
-from ...errors import ConvatlasError, DivergedError
-from ...files import put, whole_write
+from ...errors import ConvatlasError
+from ...files import put
 from ...run import Data, Run
-from ...runs.folder import METRICS, check_resume
+from ...runs.folder import METRICS
+from ...trials import Part, Pool, attempt, heeded, pack, part, pooled
 from .plan import TUNING, Experiment, Images, Protocol, Results
 from .trial import Arm, Figures, Rows, Trial, by_chance, final
 
-POSIX = os.name == "posix"
 TUNED = 0.2                 # share of the training images that rates are judged on
 NOTE = "images.json"        # beside the archives: which images they hold
 DONE = "figures.json"       # of a trial, written last
 KEPT = ("epoch", "train_loss", "train_top1", "val_loss", "val_top1", "val_iou", "seconds")     # of a row, in results
-
-
-class InterruptedTrialError(Exception):
-    """A trial was interrupted; the same command goes on."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +80,6 @@ class Conducted:
     cpu: float                          # seconds of the processor, all trials together
 
 
-class Pool(NamedTuple):
-    """Processes, and their number."""
-
-    executor: ProcessPoolExecutor
-    processes: int
-
-
 Tell = Callable[[str], None]
 
 
@@ -111,7 +90,7 @@ def conduct(experiment: Experiment, protocol: Protocol, out: Path, *, seeds: int
     Each trial computes on one thread, so that neither their number nor that of the processes (`workers`; 0: this one)
     changes a figure. Raises KeyboardInterrupt when it is interrupted, after checkpoints are written.
     """
-    with _pool(workers) as pool:
+    with pooled(workers) as pool:
         sources = _sources(protocol, out, data_dir, download)
         tuning: dict[str, Tuning] = {}
         spent = 0.0
@@ -169,36 +148,23 @@ def _packed(images: Images, protocol: Protocol, out: Path, data_dir: str | None,
     if source.train.labels.dim() > 1:
         raise ConvatlasError(f"{images.source!r} has images with several labels or masks: this experiment takes images "
                              "of one class each")
-    train = _part(source.train, images.train, images.source)
-    test = _part(source.val, images.test, images.source)
-    _write(whole, train, test, source.classes)
+    train = _some(source.train, images.train, images.source)
+    test = _some(source.val, images.test, images.source)
+    pack(whole, {"train": train, "val": test}, source.classes)
     if protocol.rates:
         kept, held = (index.numpy() for index in stratified(torch.from_numpy(train[1]), TUNED, TUNING))
-        _write(tuning, (train[0][kept], train[1][kept]), (train[0][held], train[1][held]), source.classes)
+        pack(tuning, {"train": (train[0][kept], train[1][kept]), "val": (train[0][held], train[1][held])},
+             source.classes)
     put(note, said)
     return Sources(str(whole), str(tuning))
 
 
-Part = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]       # uint8 (N, C, H, W), int64 (N,)
-
-
-def _part(images: ImageSet, count: int | None, source: str) -> Part:
+def _some(images: ImageSet, count: int | None, source: str) -> Part:
     """That many of the images, stratified, and their labels."""
     chosen = torch.arange(len(images))
     if count is not None and count < len(images):
         chosen = stratified(images.labels, count / len(images), 0)[1]
-    pixels = [images.read(int(index)).numpy() for index in chosen]
-    shapes = {each.shape for each in pixels}
-    if len(shapes) > 1:
-        raise ConvatlasError(f"the images of {source!r} have several sizes, such as "
-                             f"{' and '.join('×'.join(map(str, shape[1:])) for shape in sorted(shapes)[:2])}: bring "
-                             "them to one size first")
-    return np.stack(pixels), images.labels[chosen].numpy()
-
-
-def _write(path: Path, train: Part, test: Part, classes: Sequence[str]) -> None:
-    with whole_write(path, "name another folder with --out", parents=True) as beside, beside.open("wb") as file:
-        np.savez(file, x_train=train[0], y_train=train[1], x_val=test[0], y_val=test[1], classes=np.array(classes))
+    return part(images, chosen, source)
 
 
 def _what(source: str) -> str:
@@ -269,7 +235,7 @@ def _doing(pool: Pool | None, tasks: Sequence[Task]) -> Iterator[tuple[Task, Don
     waiting: dict[Future[Done], Task] = {}
     while True:
         for task in islice(coming, pool.processes - len(waiting)):      # no more, for what a pool has taken it does
-            waiting[pool.executor.submit(_heeded, task)] = task
+            waiting[pool.executor.submit(heeded, _done, task)] = task
         if not waiting:
             return
         for future in wait(waiting, return_when="FIRST_COMPLETED").done:
@@ -294,89 +260,15 @@ def _done(task: Task) -> Done:
     rows: list[dict[str, float]] = []
     spent = 0.0
     if task.run is not None:
-        classes, resume = _trained(task)
+        diverged, resumed = attempt(task.run, task.folder)
         rows = [{name: float(f"{row[name]:.6g}") for name in KEPT if name in row}
                 for row in read_rows(task.folder / METRICS)]
-        if classes:
+        if diverged:
+            classes = len(open_data(task.run.data).classes)
             rows.append(by_chance(classes, task.run.train.epochs, rows[-1]["seconds"] if rows else 0.0))
-        spent = rows[-1]["seconds"] if resume else 0.0      # of the sessions before: their wall time, on one thread
+        spent = rows[-1]["seconds"] if resumed else 0.0     # of the sessions before: their wall time, on one thread
     figures = {name: float(value) for name, value in
                task.measure(Trial(task.arm, task.seed, task.folder if task.run else None, rows)).items()}
     done = Done(figures, rows, max(time.process_time() - began, spent))
     put(task.folder / DONE, json.dumps({"format": 1, "key": task.key, **vars(done)}), parents=True)
     return done
-
-
-def _trained(task: Task) -> tuple[int, bool]:
-    """Train a task's run. Returns the number of classes where it diverged, else 0, and whether it was gone on with."""
-    assert task.run is not None
-    begun = newest(task.folder) is not None and _same(task)
-    try:
-        trained = train(task.run, resume=task.folder) if begun else train(task.run, out=task.folder, force=True)
-    except DivergedError:
-        return len(open_data(task.run.data).classes), begun
-    if trained.outcome.interrupted:
-        raise InterruptedTrialError
-    return 0, begun
-
-
-def _same(task: Task) -> bool:
-    assert task.run is not None
-    try:
-        check_resume(task.folder, task.run)
-    except ConvatlasError:
-        return False
-    return True
-
-
-# -- processes -------------------------------------------------------------------------------------------------------
-
-@contextmanager
-def _pool(workers: int) -> Iterator[Pool | None]:
-    """Processes that compute on one thread each; None: this one does."""
-    if not workers:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield None
-        finally:
-            torch.set_num_threads(threads)
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), partial(_begin, os.getpid()))
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)       # which processes that begin now inherit
-    pool.submit(int)
-    signal.signal(signal.SIGINT, heard)
-    try:
-        yield Pool(pool, workers)
-    except (KeyboardInterrupt, InterruptedTrialError):
-        for worker in active_children() if POSIX else ():
-            os.kill(worker.pid or 0, signal.SIGINT)     # each writes a checkpoint and ends
-        pool.shutdown(wait=True, cancel_futures=True)
-        raise KeyboardInterrupt from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _heeded(task: Task) -> Done:
-    """Do a trial in a worker, which heeds Ctrl-C while it lasts."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        return _done(task)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _begin(parent: int) -> None:
-    """A worker's beginning: one thread, Ctrl-C from its parent only (a second one would stop a trial at once), and an
-    end when its parent has ended.
-    """
-    if POSIX:
-        os.setpgrp()
-    torch.set_num_threads(1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(2)
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()

@@ -1,12 +1,10 @@
 """Reproduction of an experiment: its protocol chosen, conducted, judged, drawn and written."""
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from ...errors import ConvatlasError
+from ...trials import processes
 from .. import about, experiment
 from .conduct import Tell, conduct
 from .page import leave
@@ -49,9 +47,3 @@ def reproduce(name: str, out: Path, *, size: Size | None = None, data: str | Non
     conducted = conduct(found, protocol, out, seeds=seeds, workers=processes() if workers is None else workers,
                         tell=tell, data_dir=data_dir, download=download)
     return Reproduced(out, leave(out, name, about(name), found, protocol, used, conducted))
-
-
-def processes() -> int:
-    """The number of processes that suit this machine: one where a GPU does the work, else one per processor."""
-    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
-

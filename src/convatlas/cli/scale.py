@@ -1,0 +1,24 @@
+"""`convatlas scale`: networks scaled to a budget, see `scaling/`."""
+
+import typer
+
+from .scaling.budget import budget
+
+scale = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+COMMANDS = (
+    ("budget", budget, "The networks that the rule gives, or the one that a budget reaches."),
+)
+for _name, _function, _brief in COMMANDS:
+    scale.command(_name, short_help=_brief)(_function)
+
+
+@scale.callback()
+def top() -> None:
+    """Scale a network in depth, width and resolution together, as EfficientNet was: start small, find the ratio once,
+    then spend any budget.
+
+    [bold]Examples[/]
+      convatlas scale budget efficientnet_b0 --phi 0..7
+      convatlas scale budget mobilenet_v2 --macs 1G --out mobile.yaml
+    """

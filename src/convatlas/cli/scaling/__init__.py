@@ -1,0 +1,1 @@
+"""The commands of `convatlas scale`, one file each."""
