@@ -104,7 +104,7 @@ class Pool(NamedTuple):
 def pooled(workers: int) -> Iterator[Pool | None]:
     """Processes that compute on one thread each; None for 0: this one does.
 
-    Ctrl-C is handed to each, which writes a checkpoint and ends; then it is raised here.
+    Ctrl-C, and whatever else is raised here, interrupts each, which writes a checkpoint and ends.
     """
     if not workers:
         threads = torch.get_num_threads()
@@ -120,11 +120,12 @@ def pooled(workers: int) -> Iterator[Pool | None]:
     signal.signal(signal.SIGINT, heard)
     try:
         yield Pool(executor, workers)
-    except (KeyboardInterrupt, InterruptedTrialError):
+    except BaseException as error:
         for worker in active_children() if POSIX else ():
             os.kill(worker.pid or 0, signal.SIGINT)     # each writes a checkpoint and ends
-        executor.shutdown(wait=True, cancel_futures=True)
-        raise KeyboardInterrupt from None
+        if isinstance(error, InterruptedTrialError):
+            raise KeyboardInterrupt from None
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
 
