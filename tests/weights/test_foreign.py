@@ -276,6 +276,9 @@ def test_unknown_names_are_paired_by_order_if_asked_and_told_or_refused(resnet, 
         assert "by-order" not in str(caught.value)
     with pytest.raises(ConvatlasError, match="a network that is known here"):
         convatlas.load(tmp_path / "odd.pth")
+    torch.save(ours.state_dict(), tmp_path / "ours.pth")
+    with pytest.raises(ConvatlasError, match=r"the state dict of one of ours.*--model"):
+        convatlas.load(tmp_path / "ours.pth")
 
 
 def test_folded_networks_take_whole_weights_and_not_the_reverse(resnet, tmp_path):

@@ -65,7 +65,7 @@ def explain(
 @weights.command("convert")
 def convert(
     source: Annotated[str, argument("IN", SOURCE)],
-    target: Annotated[Path, argument("OUT", "The file to write: .safetensors, or .pth.")],
+    target: Annotated[Path, argument("OUT", "The file to write: .safetensors, or, of another library, .pth.")],
     to: Annotated[Literal["torchvision", "timm", "convatlas"], option("--to", panel=OUTPUT,
                                                                       help="Whose names the tensors get.")],
     model: Model = None,

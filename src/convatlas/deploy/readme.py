@@ -4,8 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-PACKAGES = {"onnxruntime": "onnxruntime numpy pillow", "openvino": "openvino numpy pillow", "aot": "torch numpy pillow",
-            "convatlas": "convatlas"}
+PACKAGES = {"onnxruntime": "onnxruntime numpy pillow", "openvino": "openvino numpy pillow", "aot": "torch numpy pillow"}
 
 ENGINES = {
     "onnxruntime": ("import onnxruntime", [
@@ -46,7 +45,8 @@ def readme(about: Mapping[str, Any]) -> str:
     by_itself = (about["backend"] in ENGINES and given["fit"] == "none" and given["channels"] in (1, 3)
                  and given.get("range") is None)
     program = _program(about) if by_itself else WITH_CONVATLAS
-    packages = PACKAGES[about["backend"] if by_itself else "convatlas"]
+    way = (f"as a program of its own (`pip install {PACKAGES[about['backend']]}`)" if by_itself else
+           "from Python, where convatlas is installed")
     shape = "×".join(map(str, about["example"][1:]))
     return "\n".join([
         f"# {about['model']}, deployed", "",
@@ -55,7 +55,7 @@ def readme(about: Mapping[str, Any]) -> str:
         f"at most {about['difference']:.1e} of the largest, "
         f"on {'a random batch' if about['precision'] != 'int8' else 'pictures that calibrated it'}. "
         "deploy.json says the rest.", "", "```bash", "convatlas predict . photo.jpg", "```", "",
-        f"Or in this folder, as a program of its own (`pip install {packages}`):", "", "```python", program, "```", ""])
+        f"Or in this folder, {way}:", "", "```python", program, "```", ""])
 
 
 def _program(about: Mapping[str, Any]) -> str:

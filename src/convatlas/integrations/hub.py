@@ -86,7 +86,7 @@ def page(card: Card, name: str, licence: str | None, trained: str | None) -> str
     lines = ["---", yaml.safe_dump(head, sort_keys=False, allow_unicode=True).rstrip(), "---", "",
              f"# {markdown(name)}", "", info.idea, "",
              "| | |", "|---|---|", *(f"| {label} | {value} |" for label, value in rows), "",
-             "## How it is used", "", "```bash", "pip install convatlas", command, "```", "", "```python",
+             "## How it is used", "", "With convatlas installed:", "", "```bash", command, "```", "", "```python",
              "import convatlas", "",
              f'model = convatlas.load("FOLDER")        # or "hf-hub:ORGANISATION/{name}", download=True',
              python, "```", ""]

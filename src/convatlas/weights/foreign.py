@@ -30,6 +30,7 @@ HEADS = ("fc", "classifier", "head", "linear", "last_linear", "1")      # what a
 HEAD = 8                # tensors of layers in the classifier's place, at most
 BY_ORDER = ("paired by their order, kinds and shapes alone, which tell nothing of constants (epsilon, padding, "
             "strides), of the order of equal shapes, or of the place of activations")
+OURS = ("stem", "stages", "head", "aux")        # where our tensors' names begin
 Build = Callable[[str, Mapping[str, Any]], nn.Module]       # (name, changed fields) → network
 
 
@@ -273,8 +274,11 @@ def _fields(peer: Peer) -> str:
 def _unknown(found: Foreign, ours: str | None) -> str:
     names = list(found.tensors)
     what = f"the tensors of {ours}" if ours else "a network that is known here"
+    own = ours is None and all(name.partition(".")[0] in OURS for name in names)
     return (f"{found.where} does not hold {what} under names that are known; it has {len(names)} "
-            f"tensors, {', '.join(names[:3])} …; `convatlas weights explain FILE` looks among all networks")
+            f"tensors, {', '.join(names[:3])} …; " + ("if it is the state dict of one of ours, which does not say of "
+            "which, name that with --model or create_model(NAME, weights=…)" if own else
+            "`convatlas weights explain FILE` looks among all networks"))
 
 
 def own(found: Foreign, model: str, fields: Mapping[str, Any], places: Mapping[str, Tensor] | None) -> Recognized:
