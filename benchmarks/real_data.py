@@ -43,27 +43,27 @@ def page(results: dict[str, Any]) -> str:
     """docs/results.md."""
     lines = ["# What was trained on real data", "",
              "Written by `uv run python benchmarks/real_data.py --data-dir DATA` from "
-             "`benchmarks/results/real_data.json`.", "The curves show the test error after every pass. What counts is "
-             "the last pass; the lowest of any pass is chosen on", "the test set itself and flatters.", ""]
+             "`benchmarks/results/real_data.json`.", "The curves show the test error after every epoch. What counts is "
+             "the last epoch; the lowest of any epoch is chosen on", "the test set itself and flatters.", ""]
     for name, (_, _, title, paper, target) in RUNS.items():
         if name not in results:
             continue
         rows, box = results[name]["rows"], results[name]["machine"]
         last, best = 100 - 100 * rows[-1]["val_top1"], 100 - 100 * max(row["val_top1"] for row in rows)
         lines += [f"## {title}", "", "```sh", results[name]["command"], "```", "", "| | |", "|---|---|",
-                  f"| test error after the last of {len(rows)} passes | **{last:.2f} %** |",
-                  f"| lowest test error of any pass | {best:.2f} % |",
-                  f"| training error in the last pass (running mean) | {100 - 100 * rows[-1]['train_top1']:.2f} % |",
+                  f"| test error after the last of {len(rows)} epochs | **{last:.2f} %** |",
+                  f"| lowest test error of any epoch | {best:.2f} % |",
+                  f"| training error in the last epoch (running mean) | {100 - 100 * rows[-1]['train_top1']:.2f} % |",
                   f"| the paper | {paper} |",
                   f"| our target | at most {target} %: {'reached' if last <= target else 'missed'} |",
                   f"| time | {rows[-1]['seconds'] / 60:.0f} min on {box['processor']}, {box['cores']} cores, torch "
-                  f"{box['torch']} |", "", f"![loss, error and learning rate per pass](images/{name}.png)", ""]
+                  f"{box['torch']} |", "", f"![loss, error and learning rate per epoch](images/{name}.png)", ""]
     return "\n".join([*lines, NOTES, ""])
 
 
 NOTES = """## What differs from the papers
 
-Both recipes keep the paper's data preparation, loss, number of passes and initialisation; `convatlas recipe show NAME` prints
+Both recipes keep the paper's data preparation, loss, number of epochs and initialisation; `convatlas recipe show NAME` prints
 them, and the recipes' files in `src/convatlas/recipes/` say where they depart. The papers step with a diagonal approximation of
 the Hessian that gives each weight a rate of its own; LeNet-5's recipe uses Adam for that, the zip-code network's a plain
 gradient step, one image at a time in the file's order as published, whose rate falls to zero.

@@ -22,7 +22,7 @@ def page() -> str:
         "[`modern`](#modern) or, with `--weights`,", "[`finetune`](#finetune), made to fit the data as "
         "[training.md](training.md) says. `--recipe NAME` takes that recipe as it is; any field is", "changed by a "
         "flag, `--set optim.lr=0.05`, or a YAML file (`--config`); `convatlas recipe show NAME` prints one.", "",
-        "| recipe | optimiser | rate | schedule | weight decay | batch | passes | normalisation | augmentation | "
+        "| recipe | optimiser | rate | schedule | weight decay | batch | epochs | normalisation | augmentation | "
         "besides |", "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, recipe(name)) for name in names()), "",
     ]
@@ -47,7 +47,7 @@ def _schedule(run: Run) -> str:
     told = {
         "steps": ", ".join(f"×{factor:g} from {epoch:g}" for epoch, factor in s.steps),
         "exponential": f"×{s.factor:g} every {s.every:.3g}",
-        "plateau": f"×{s.factor:g} at a stall, {s.reductions} times",
+        "plateau": f"×{s.factor:g} on plateau, {s.reductions} times",
         "cosine": "cosine" + (f" to {run.optim.lr * s.final:.3g}" if s.final else ""),
     }.get(s.name, s.name)
     return told + (f"; {s.warmup} warm-up {s.warmup_epochs:g}" if s.warmup_epochs else "")

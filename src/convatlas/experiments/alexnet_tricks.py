@@ -8,16 +8,16 @@ Here AlexNet for small images: conv1 is 3×3 with stride 1, an eighth of the ker
 deviations larger by what the narrow layers sum less. 2 000 of the embedded Fashion-MNIST images, 28×28, their grey
 repeated in three channels, raw pixels less the mean of each. All tricks together: response normalisation, pooling of
 3×3 with stride 2, dropout of 50 % in the hidden layers, shifts of up to 2 pixels and mirror images, and noise of
-deviation 0.1 along the principal components of colour; then each is taken away by itself. 20 passes in batches of 16.
+deviation 0.1 along the principal components of colour; then each is taken away by itself. 20 epochs in batches of 16.
 Ours: AdamW with rate 0.001 along a cosine and decay 5·10⁻⁴, the same for all, for by the paper's gradient descent the
 narrow network had not begun to learn after 400 steps. Five seeds; the figure is the test error (all 2 000 test images)
-after the last pass.
+after the last epoch.
 
 A trick helps where the whole interval of the error that it saves lies above zero. The quick form cannot show two
-things: grey images have no colour, so that colour offsets are offsets of brightness, and in twenty passes a narrow
+things: grey images have no colour, so that colour offsets are offsets of brightness, and in twenty epochs a narrow
 network hardly overfits, so that what works against overfitting may cost more than it saves.
 
-The standard form, on CIFAR-10, has colours: 5 000 training and 2 000 test images, 15 passes.
+The standard form, on CIFAR-10, has colours: 5 000 training and 2 000 test images, 15 epochs.
 """
 
 from dataclasses import replace

@@ -6,10 +6,10 @@ ResNeXt-50). On CIFAR-10 paths help more than width does, too.
 
 Quick: 20 layers, bottlenecks that give 32, 64 and 128 maps (an eighth of the paper's), with one path of 16 channels,
 two of 10 and eight of 4, whose parameters differ by 6 % (the last two have fewer than the first), on 2 000 training
-images of fashion-small at 14×14 pixels, 12 passes, batches of 64, crops of images padded by two, mirror images, and the
+images of fashion-small at 14×14 pixels, 12 epochs, batches of 64, crops of images padded by two, mirror images, and the
 paper's Nesterov momentum, weight decay 5·10⁻⁴ and rate of 0.1 (divided by ten after half and three quarters of the
-passes), the same for all. Five seeds; the figure is the test error after the last pass, on 2 000 images. It holds where
-eight paths have less of it than one.
+epochs), the same for all. Five seeds; the figure is the test error after the last epoch, on 2 000 images. It holds
+where eight paths have less of it than one.
 
 What the quick form cannot show: differences below a point; and paths of four channels may be too thin to stand for the
 paper's, whose thinnest on CIFAR have 64.

@@ -6,17 +6,17 @@ network could copy a shallower one. The same networks with parameter-free shortc
 better, at 3.6 to 13 % training error less than their plain counterparts.
 
 Quick: 20, 32 and 56 layers, plain and residual, of half the paper's width (8, 16 and 32 maps) on 2 000 training images
-of fashion-small at 14×14 pixels, 20 passes, batches of 64, the paper's crops, mirror images, momentum and decay, its
-rate divided by ten after half and three quarters of the passes. The rate itself is chosen for each of the six networks
+of fashion-small at 14×14 pixels, 20 epochs, batches of 64, the paper's crops, mirror images, momentum and decay, its
+rate divided by ten after half and three quarters of the epochs. The rate itself is chosen for each of the six networks
 out of 0.01, 0.03 and 0.1 (the paper's) by its error on 400 of the training images held out, so that no plain network
-fails by its rate. Five seeds. The figure is the training error of the last pass, in training mode and with
+fails by its rate. Five seeds. The figure is the training error of the last epoch, in training mode and with
 augmentation, as the paper draws it. Degradation holds where plain-56 trains worse than plain-20; it is overcome where
 residual-56 trains at most one point worse than residual-20; the shortcuts are what does it where residual-56 trains
 better than plain-56.
 
 What the quick form cannot show: 640 steps are a hundredth of the paper's 64 000, so that it tells how easily these
 networks are trained, not where they would end; and it has no depth of 110 or 1202. Standard: 20 and 56 layers at half
-width on 4 000 training images of CIFAR-10, 15 passes at the paper's rate, or `--data` in its place. Full: all eight
+width on 4 000 training images of CIFAR-10, 15 epochs at the paper's rate, or `--data` in its place. Full: all eight
 networks as published.
 """
 

@@ -6,9 +6,9 @@ many earlier layers of their block, also over the first ones.
 
 Quick: DenseNet-BC with blocks of 3 layers of 6 maps and of 4 layers of 8 maps (18 500 and 46 400 parameters), beside
 pre-activated ResNets of 20 layers that begin with 6, 8 and 12 maps (38 000, 68 000 and 152 000), on 2 500 training
-images of fashion-small at 14×14 pixels, 12 passes, batches of 64, crops of images padded by two, mirror images, the
+images of fashion-small at 14×14 pixels, 12 epochs, batches of 64, crops of images padded by two, mirror images, the
 paper's Nesterov momentum, weight decay 10⁻⁴ and rate of 0.1 (divided by ten after half and three quarters of the
-passes), the same for all. Five seeds; the figure is the test error after the last pass, on 2 000 images.
+epochs), the same for all. Five seeds; the figure is the test error after the last epoch, on 2 000 images.
 
 It holds where the larger DenseNet loses at most one point against the ResNet with 3.3 times its parameters; where it is
 better than the ResNet of 38 000, which comes nearest to it from below; and where its layers, and those behind its

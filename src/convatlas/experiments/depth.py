@@ -8,9 +8,9 @@ Here the same five at an eighth of their widths (8 to 64 maps) and fully connect
 embedded Fashion-MNIST images, their 28×28 pixels in a black frame of 32×32, so that the last of five poolings leaves
 one pixel. The paper began B to E from A's trained layers, for plain deep networks did not get going: here BatchNorm
 stands behind every convolution instead (the field's VGG), so that depth and not the beginning is compared, and weights
-begin as Glorot & Bengio have them. 15 passes in batches of 16, momentum 0.9, decay 5·10⁻⁴, no augmentation, no dropout;
-the rate falls along a cosine from the best of 0.003, 0.01 and 0.03 for each network after four passes on a fifth of the
-training images, held out. Five seeds; the figure is the test error (all 2 000 test images) after the last pass.
+begin as Glorot & Bengio have them. 15 epochs in batches of 16, momentum 0.9, decay 5·10⁻⁴, no augmentation, no dropout;
+the rate falls along a cosine from the best of 0.003, 0.01 and 0.03 for each network after four epochs on a fifth of the
+training images, held out. Five seeds; the figure is the test error (all 2 000 test images) after the last epoch.
 
 "Better" holds where the whole interval of the error saved lies above zero, "no worse" where it lies above minus one
 point. Two thousand small images of ten kinds are far from ImageNet, and need far less depth: the quick form can show

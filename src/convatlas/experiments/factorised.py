@@ -6,10 +6,10 @@ and takes n = 7 on a grid of 17×17.
 
 Here two of Inception-v3's modules for that grid (6b and 6c, Figure 6) at an eighth of their widths, behind one 3×3
 convolution, on images of 17×17: 1 600 of the embedded Fashion-MNIST images, scaled down from 28×28, grey, standardised.
-One network is factorised as published, the other has every 7×7 whole. 10 passes in batches of 16, no augmentation;
+One network is factorised as published, the other has every 7×7 whole. 10 epochs in batches of 16, no augmentation;
 momentum 0.9, decay 5·10⁻⁴, rate 0.03 along a cosine, the same for both, which BatchNorm allows; its means move by a
 tenth with each step, for the release's decay is one for months. Six seeds; the figure is the test error (all 2 000 test
-images) after the last pass.
+images) after the last epoch.
 
 "Without loss" holds where the whole interval of the error saved lies above minus one point. Weights of the replaced
 convolutions are counted in the networks, those between them (128 and 160 maps, an eighth of it) included.

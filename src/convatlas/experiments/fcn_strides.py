@@ -6,10 +6,10 @@ of stride 16 and 8, added to the scores of stride 32, sharpen what is found, the
 Scaled down to VGG-16 of a sixteenth of its channels (fc6 and fc7 of 256) on patches of 96 pixels of the 64 images of
 nuclei that come along. The paper begins from a trained classifier, and each finer network from the coarser one; here
 all begin from random weights, with BatchNorm behind VGG's convolutions, and all scores of a network are trained at
-once, each at full weight. (Trials with another seed: FCN-32s without BatchNorm had learnt nothing after 20 passes, and
+once, each at full weight. (Trials with another seed: FCN-32s without BatchNorm had learnt nothing after 20 epochs, and
 FCN-8s nothing in its first three with the weights of 0.01 and 0.0001 that the paper's code gives to finer maps which
-learn at once.) 24 passes, batches of four, AdamW, rate 0.002 along a cosine, the same for all, no dropout. Five seeds;
-the figure is the mean intersection over union on the 16 test images, whole, after the last pass.
+learn at once.) 24 epochs, batches of four, AdamW, rate 0.002 along a cosine, the same for all, no dropout. Five seeds;
+the figure is the mean intersection over union on the 16 test images, whole, after the last epoch.
 
 Holds: FCN-16s finds more than FCN-32s, and FCN-8s more than FCN-16s. Nuclei of 10 to 20 pixels need finer maps than
 VOC's objects do: the gains should be larger than the paper's.

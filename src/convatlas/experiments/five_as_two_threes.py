@@ -7,9 +7,9 @@ before a 5×5 makes fewer than the 5×5 does, and there the two cost more: BN-In
 Here five of GoogLeNet's modules with BatchNorm (3a, 3b, 4a, 4b, 5a) at an eighth of their widths, behind one 3×3
 convolution and a pooling. So that the replaced kernels do the work, the 3×3 path is left out, the 5×5 path makes its
 maps, too, and the 1×1 before it makes as many. One network has 5×5, the other two 3×3; all else is equal. 1 600 of the
-embedded Fashion-MNIST images, 28×28 and grey, standardised, 10 passes in batches of 16, no augmentation; momentum 0.9,
+embedded Fashion-MNIST images, 28×28 and grey, standardised, 10 epochs in batches of 16, no augmentation; momentum 0.9,
 decay 5·10⁻⁴, rate 0.03 along a cosine, the same for both, which BatchNorm allows. Eight seeds; the figure is the test
-error (all 2 000 test images) after the last pass.
+error (all 2 000 test images) after the last epoch.
 
 "Without loss" holds where the whole interval of the error saved lies above minus one point. Receptive field and weights
 of the replaced convolutions are counted in the networks: 5 pixels each, and a share of 18/25. The quick form cannot

@@ -6,7 +6,7 @@ copy, it should be easier to push a residual to zero than to fit a copy by a sta
 computes neither; both can be.
 
 Quick: plain networks of 20 and 56 layers with 8, 16 and 32 maps are trained on 2 000 training images of fashion-small
-at 14×14 pixels for 20 passes, batches of 64, the paper's crops, mirror images, momentum and decay, with the rate out of
+at 14×14 pixels for 20 epochs, batches of 64, the paper's crops, mirror images, momentum and decay, with the rate out of
 0.01, 0.03 and 0.1 that is best on 400 of the images held out. Then 36 layers that copy are put behind the blocks of the
 trained networks, two 3×3 convolutions with a one in the middle and an open BatchNorm each: ReLU leaves alone what it
 has rectified before. Training errors here are those of the finished network on the training images, without

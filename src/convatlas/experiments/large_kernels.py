@@ -6,16 +6,16 @@ two strips of 51×5 and 5×51, where ConvNeXt has 7×7, and 40 % of all weights 
 Both: large kernels see more; the effective receptive field of a deep network of small kernels stays small.
 
 Scaled down to one block per stage and 8, 16, 24 and 32 channels, maps of 28, 14, 7 and 4 pixels: a kernel of 31 covers
-a whole map. 2 000 training and 1 000 test images of Fashion-MNIST, four passes, batches of 25, AdamW, rate 0.002 along
+a whole map. 2 000 training and 1 000 test images of Fashion-MNIST, four epochs, batches of 25, AdamW, rate 0.002 along
 a cosine, decay 0.05, the same for all; no stochastic depth. Five seeds. RepLKNet with 3×3 and with the paper's kernels,
 5×5 beside each; SLaK with 7×7, with strips of 51, and with these, 40 % zeros and 1.3 times the channels. The errors are
-those after the last pass; the effective receptive field is the side of the square around the middle unit of the second
+those after the last epoch; the effective receptive field is the side of the square around the middle unit of the second
 stage's map that holds half of the gradient, after training, on noise of 96×96 pixels.
 
 Holds: 31×31 errs less than 3×3; strips of 51, sparse and wider, err less than SLaK's 7×7; sparse and wider, they err no
-more than half a point more than the dense ones; the effective receptive field is larger with 31×31 than with 3×3. On
-28 pixels there is little for a kernel of 31 to see that pooling does not: this cannot show what large kernels do on
-photographs, and four passes are short for the sparse networks, whose zeros move eight times.
+more than half a point more than the dense ones; the effective receptive field is larger with 31×31 than with 3×3. On 28
+pixels there is little for a kernel of 31 to see that pooling does not: this cannot show what large kernels do on
+photographs, and four epochs are short for the sparse networks, whose zeros move eight times.
 """
 
 from ..inspect.receptive_field import receptive_field

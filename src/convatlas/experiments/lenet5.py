@@ -2,10 +2,10 @@
 
 On MNIST, 60 000 digits to learn from and 10 000 to be judged by, the paper has 0.95 % of errors with LeNet-5, 1.1 with
 LeNet-4, 1.7 with LeNet-1 and 12.0 with a linear classifier, none with distorted copies; LeNet-5 is trained for 20
-passes by its own rule of rates, with a maximum a posteriori loss on distances to drawn codes.
+epochs by its own rule of rates, with a maximum a posteriori loss on distances to drawn codes.
 
 Quick, on the embedded digits (1 437 and 360, brought from 8×8 pixels to the networks' fields): the order of the four.
-LeNet-5's recipe for all (Adam, batches of 16, 20 passes, the paper's five steps of the rate), but for the loss, which
+LeNet-5's recipe for all (Adam, batches of 16, 20 epochs, the paper's five steps of the rate), but for the loss, which
 each network has as its paper: LeNet-5 its own, the others squared distance to ±1, ink 1 and paper −1. The first rate is
 chosen for each network by the same trials: three rates, two seeds each, on a fifth of the training images. Ten seeds.
 Holds: LeNet-5 errs less than each of the others. 360 digits of 8×8 pixels are easy, and one of them is 0.28 %: between

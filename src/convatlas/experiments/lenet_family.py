@@ -8,12 +8,12 @@ learn the training drawings without a fault: knowledge of the task, put in as sh
 The drawings were never published, so the order is the claim and no percentage is. Here 320 and 160 of the embedded
 digits, stratified over the classes, the same for every seed, brought from 8×8 to the networks' 16×16 pixels, from −1 to
 1. As published: squashed outputs, targets ±1, mean squared error, one image per step. Ours, for the report leaves them
-open: 30 passes in an order drawn anew, plain gradient descent whose rate falls to zero along a cosine and is chosen for
+open: 30 epochs in an order drawn anew, plain gradient descent whose rate falls to zero along a cosine and is chosen for
 each network by the same trials, three of each rate (0.03, 0.1, 0.3). A first plan had one trial of 0.003, 0.01 and
 0.03; on 64 images held out these were often equal, Net-5 was given 0.003, and was left with 3 % of errors on the 320
 images that the paper's networks learn whole: its five verdicts, "too small to tell" all, say nothing of the claim.
 
-Five seeds; the figure is the test error after the last pass; one network beats another where the whole interval of the
+Five seeds; the figure is the test error after the last epoch; one network beats another where the whole interval of the
 paired difference lies above zero. Standard: the same on 320 digits of MNIST, with 2 000 to be judged by, brought from
 28×28 to 16×16 pixels.
 """

@@ -6,9 +6,9 @@ shortcuts between bottlenecks better than none (6b).
 
 Quick: MobileNetV2 of a quarter of the width, which leaves 8 and 16 maps in a bottleneck, its table cut to four rows of
 eight blocks, with a first convolution that does not stride, on 2 000 training images of fashion-small at 14×14 pixels,
-12 passes, batches of 64, crops of images padded by two, mirror images, He et al.'s momentum and weight decay, a rate of
-0.1 divided by ten after half and three quarters of the passes, the same for all, no dropout; BatchNorm averages over
-some ten steps, for there are 384. Five seeds; the figure is the test error after the last pass, on 2 000 images. It
+12 epochs, batches of 64, crops of images padded by two, mirror images, He et al.'s momentum and weight decay, a rate of
+0.1 divided by ten after half and three quarters of the epochs, the same for all, no dropout; BatchNorm averages over
+some ten steps, for there are 384. Five seeds; the figure is the test error after the last epoch, on 2 000 images. It
 holds where linear bottlenecks have less of it than those with ReLU6, and shortcuts less than none.
 
 What the quick form cannot show: shortcuts between the expanded layers, Figure 6b's third curve, which the specification

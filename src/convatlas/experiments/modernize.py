@@ -8,12 +8,12 @@ place of BatchNorm (81.5), and downsampling apart (82.0). Each step is kept at a
 Scaled down to those sections (seven networks of the thirteen), of 12 channels at the beginning, 18 where the paper
 widens 64 to 96, blocks 1:1:2:1 and then 1:1:3:1, a stem for small images that halves them (3×3 and max-pool, or patches
 of 2×2), on 2 000 training and 2 000 test images of Fashion-MNIST (28×28, grey). The same training for all, as in the
-paper: 12 passes, batches of 50, AdamW, rate 0.002 along a cosine after one pass of warm-up, decay 0.05, shifts of up to
-two pixels and mirror images; no stochastic depth. Five seeds; the error is that after the last pass.
+paper: 12 epochs, batches of 50, AdamW, rate 0.002 along a cosine after one epoch of warm-up, decay 0.05, shifts of up
+to two pixels and mirror images; no stochastic depth. Five seeds; the error is that after the last epoch.
 
 Holds: the last network errs less than the first; so do three of the steps that the lecture names, each than the network
 before it: 7×7 kernels, the block of GELU, LayerNorm and fewer of both, and patches with the stages' new lengths. The
-paper's steps are worth 0 to 1 point each after 300 passes over a million images: here only the sum can be expected to
+paper's steps are worth 0 to 1 point each after 300 epochs over a million images: here only the sum can be expected to
 tell. Standard: the same networks on 10 000 images of CIFAR-10. Full: all thirteen at full size as ConvNeXt's recipe has
 it, on ImageNet (`--data FOLDER`).
 """

@@ -5,7 +5,7 @@ hidden layer are nearest by Euclidean distance: they show the same thing, in oth
 they are generally not close. It shows examples and counts nothing; here it is counted, for every test image.
 
 Scaled down to the 10 000 training and 2 000 test images of Fashion-MNIST that come along (28×28 pixels on a field of
-32×32) and to LeNet-5 with ReLUs, whose last hidden layer has 84 units: ten passes, batches of 64, AdamW, rate 0.002
+32×32) and to LeNet-5 with ReLUs, whose last hidden layer has 84 units: ten epochs, batches of 64, AdamW, rate 0.002
 along a cosine, five seeds. Of each test image the six nearest training images are found thrice: by its pixels, by the
 last hidden layer of the network before training, and after it; the figure is the share of the six that are of the
 query's class. Training images have been learnt, which alone draws those of one class together; so the same is counted

@@ -5,7 +5,7 @@ tiles whose inputs overlap, and whose scores lie side by side without a seam; wh
 mirrored. The paper shows the strategy as a picture and measures nothing of it.
 
 Scaled down to a U-Net without padding of 8, 16 and 32 channels, which scores 100×100 pixels of 140×140, on the 64
-images of nuclei that come along: 40 passes, batches of eight, AdamW, rate 0.004 along a cosine; beyond the image
+images of nuclei that come along: 40 epochs, batches of eight, AdamW, rate 0.004 along a cosine; beyond the image
 training mirrors, as the paper's does. Five seeds. Each of the 16 test images (160×160) is scored four times: at once,
 20 mirrored pixels around it; in 16 tiles of 40×40 that each see 20 pixels of their neighbours; in the same tiles that
 see nothing of their neighbours but their own pixels mirrored; and at once with black around the image.

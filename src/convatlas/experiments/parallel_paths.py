@@ -7,10 +7,10 @@ takes the module itself.
 Five modules of Table 1 (3a, 3b, 4a, 4b, 5a), the pooling paths and 5×5 kernels included, at an eighth of their widths
 with BatchNorm, behind one 3×3 convolution and a pooling; beside them the same network with one 3×3 convolution in the
 place of each module, once as wide as the module's output, and once so narrow (47 % of that) that the networks have
-equally many weights, within 2 %. 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised, 12 passes in
+equally many weights, within 2 %. 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised, 12 epochs in
 batches of 16, no augmentation; momentum 0.9, decay 5·10⁻⁴; the rate falls along a cosine from the best of 0.01, 0.03
-and 0.1 for each network after three passes on a fifth of the training images, held out. Six seeds; the figure is the
-test error (all 2 000 test images) after the last pass.
+and 0.1 for each network after three epochs on a fifth of the training images, held out. Six seeds; the figure is the
+test error (all 2 000 test images) after the last epoch.
 
 That parallel paths are better with as many weights holds where the whole interval of the error saved lies above zero;
 that they lose nothing to the single path of the same width where it lies above minus one point. Weights are counted.

@@ -2,23 +2,23 @@
 
 The paper trains a network of three convolutions and a classifier on CIFAR-10 twice, once with ReLU and once with tanh,
 without regularisation of any kind, each with the learning rate that makes it learn fastest. With ReLU it reaches a
-training error of 25 % in a sixth of the passes; the paper adds that how much faster depends on the network, and that
+training error of 25 % in a sixth of the epochs; the paper adds that how much faster depends on the network, and that
 ReLU is always several times faster.
 
 Here the same network at its full width on 4 000 of the embedded Fashion-MNIST images, grey and 28×28, by the authors'
 recipe (raw pixels less the mean of each, momentum 0.9, no decay, no augmentation, a rate that does not fall), but 20
-passes in batches of 32: a pass has 125 steps in the place of CIFAR's 391. For each of the two the best of five rates,
-0.001 to 0.1, is taken after six passes on a fifth of the training images, held out. Five seeds. The figure is the
-number of passes until the training error (the mean over a pass, while the weights move) is at most 25 %, and at most 15
-%, interpolated between passes; a network that never gets there counts 21.
+epochs in batches of 32: an epoch has 125 steps in the place of CIFAR's 391. For each of the two the best of five rates,
+0.001 to 0.1, is taken after six epochs on a fifth of the training images, held out. Five seeds. The figure is the
+number of epochs until the training error (the mean over an epoch, while the weights move) is at most 25 %, and at most
+15 %, interpolated between epochs; a network that never gets there counts 21.
 
-The claim holds where the whole interval of the ratio of passes, tanh's to ReLU's, lies above one; "several times" where
+The claim holds where the whole interval of the ratio of epochs, tanh's to ReLU's, lies above one; "several times" where
 it lies above two. Fashion-MNIST is easier than CIFAR-10, so 25 % comes early, when the small initial weights still
-count; that is why 15 % is asked too. The standard form, on CIFAR-10: 10 000 training images, 30 passes in batches of
+count; that is why 15 % is asked too. The standard form, on CIFAR-10: 10 000 training images, 30 epochs in batches of
 32. In full: the recipe as it stands, on CIFAR-10.
 
 A first plan tried 0.0003 to 0.01. Tanh took the largest, and on the images held out it was better still at 0.03 (21.6
-in place of 23.3 % after six passes), so its rate was not its best; with it the ratios were 1.46 [1.30, 1.61] to 25 %
+in place of 23.3 % after six epochs), so its rate was not its best; with it the ratios were 1.46 [1.30, 1.61] to 25 %
 and 2.32 [2.01, 2.62] to 15 %. The rates were moved up for both, and nothing else.
 """
 
@@ -89,7 +89,7 @@ def _ratio(seed: BySeed, error: int) -> float:
 
 
 def _picture(results: Results) -> "Figure":
-    """Training error after each pass, and the levels that are asked for."""
+    """Training error after each epoch, and the levels that are asked for."""
     drawn = curves(results, ("train_top1",), title="Passes to the same training error")
     axes = drawn.axes[0]
     limits = axes.get_ylim()        # the arms' names stand by them

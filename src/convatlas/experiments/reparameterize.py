@@ -5,9 +5,9 @@ without the 1×1, 73.15 without the identity, and 72.39 with neither, though all
 convolutions once their branches are merged; the merged network is faster than the one that was trained.
 
 Scaled down to 14 layers of 8 to 64 channels (one at 28 pixels, then stages of 2, 4, 6 and 1 at 14, 7, 4 and 2) on 2 000
-training and 2 000 test images of Fashion-MNIST (28×28, grey): 12 passes, batches of 50, momentum 0.9, decay 10⁻⁴, a
+training and 2 000 test images of Fashion-MNIST (28×28, grey): 12 epochs, batches of 50, momentum 0.9, decay 10⁻⁴, a
 cosine; the rate is chosen for each of the four by the same trials (0.03, 0.1, 0.3; a fifth of the training images held
-out). Five seeds; the error is that after the last pass.
+out). Five seeds; the error is that after the last epoch.
 
 Holds: the merged network gives the class that the trained one gives for 99.9 % of the test images or more; it takes
 less time (medians of turns of both with batches of 100, on one thread); training with both branches gives a smaller

@@ -5,7 +5,7 @@ and the ReLU, on CIFAR-10. Residual networks respond less than their plain count
 closer to zero than a whole new map is; and the more layers there are, the less each of them changes.
 
 Quick: 20 and 56 layers, plain and residual (option A), with 8, 16 and 32 maps, trained on 2 000 training images of
-fashion-small at 14×14 pixels for 20 passes, batches of 64, the paper's crops, mirror images, rate, momentum and decay;
+fashion-small at 14×14 pixels for 20 epochs, batches of 64, the paper's crops, mirror images, rate, momentum and decay;
 measured on the 1 000 test images, over all channels and positions. Five seeds. The figure is the mean deviation over
 the layers, the stem left out, which all four share. It holds for a depth where the residual network's is less, and for
 the two depths where that of 56 layers is.

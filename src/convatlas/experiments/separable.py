@@ -5,12 +5,12 @@ multiply-adds, and loses 1.1 points on ImageNet (Table 4: 71.7 to 70.6 % right).
 than a shallow one (Table 5: 68.4 against 65.3 %). Width and resolution multipliers trade accuracy for cost smoothly.
 
 Quick: MobileNet of a quarter of the width, whose first convolution does not stride, on 2 000 training images of
-fashion-small at their 28×28 pixels, ten passes, batches of 64, crops of images padded by four, mirror images, plain
-momentum and decay as in He et al. 2016, a rate of 0.1 divided by ten after half and three quarters of the passes, the
+fashion-small at their 28×28 pixels, ten epochs, batches of 64, crops of images padded by four, mirror images, plain
+momentum and decay as in He et al. 2016, a rate of 0.1 divided by ten after half and three quarters of the epochs, the
 same for all; BatchNorm averages over some ten steps, for there are 320. Full convolutions in the place of separable
 ones; half the width; three quarters of it; a shallow network without four of the six layers in the middle (Table 5:
 without five), which costs as much as that; images of 20 and of 14 pixels. Five seeds; the figure is the test error
-after the last pass, on 2 000 images.
+after the last epoch, on 2 000 images.
 
 The formula must hold for each layer, to rounding. Separable convolutions lose little where they lose at most 1.5 points
 against full ones, which have eight times the weights; thin beats shallow where its error is less.

@@ -4,10 +4,10 @@ Where a block changes the number of maps, its shortcut pads with zeros (A), or p
 projects everywhere. The paper trains 34 layers on ImageNet: all three are considerably better than the plain network
 (25.0, 24.5 and 24.2 % top-1 error against 28.5 %), and differ so little that projections are not essential.
 
-Quick: 32 layers with 8, 16 and 32 maps on 2 500 training images of fashion-small at 14×14 pixels, 12 passes, batches of
+Quick: 32 layers with 8, 16 and 32 maps on 2 500 training images of fashion-small at 14×14 pixels, 12 epochs, batches of
 64, the paper's crops, mirror images, momentum, decay and fall of the rate. The rate of the residual networks is the
 paper's, 0.1; it is not tuned, and the plain network, which may want a smaller one, is also trained with 0.03 and judged
-by the better of the two. Five seeds; the figure is the test error after the last pass, on 2 000 images. A shortcut
+by the better of the two. Five seeds; the figure is the test error after the last epoch, on 2 000 images. A shortcut
 matters where the network with A, which adds no parameter, is better than the plain one; projections are not essential
 where A loses at most one point against C.
 

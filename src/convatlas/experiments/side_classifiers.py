@@ -6,13 +6,13 @@ later paper finds no faster start, a slightly better end, and calls them regular
 
 Here GoogLeNet's nine modules at an eighth of their widths behind one 3×3 convolution and a pooling, without BatchNorm
 and response normalisation, weights and biases as the release begins them, once with its two side classifiers at their
-full size, once without. 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised, 12 passes in batches
+full size, once without. 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised, 12 epochs in batches
 of 16, no augmentation. Ours: AdamW with rate 0.001 along a cosine, the same for both, for by plain gradient descent 22
 layers without BatchNorm have hardly begun after so few steps; no dropout but the side classifiers' own. Five seeds.
 
 That they help in the end holds where the whole interval of the test error saved (all 2 000 test images, after the last
-pass) lies above zero; that they help early where the interval of the training error saved after the third pass does (of
-the network's own classifier, the mean over the pass).
+epoch) lies above zero; that they help early where the interval of the training error saved after the third epoch does
+(of the network's own classifier, the mean over the epoch).
 """
 
 from typing import TYPE_CHECKING

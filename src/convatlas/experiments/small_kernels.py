@@ -7,10 +7,10 @@ higher.
 Here three of VGG's blocks (16, 32 and 64 maps, a quarter of the first three's, each ended by pooling) and fully
 connected layers of 64 units, once with one 7×7 per block, once with three 3×3; and the paper's own pair, one 5×5
 against two 3×3. Without BatchNorm, as published; weights begin as Glorot & Bengio have them, which the paper names as
-good enough. 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised, 15 passes in batches of 16,
+good enough. 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised, 15 epochs in batches of 16,
 momentum 0.9, decay 5·10⁻⁴, no augmentation. Ours: no dropout, and a rate that falls along a cosine from the best of
-0.003, 0.006, 0.012 and 0.025 for each network after six passes on a fifth of the training images, held out. Five seeds;
-the figure is the test error (all 2 000 test images) after the last pass.
+0.003, 0.006, 0.012 and 0.025 for each network after six epochs on a fifth of the training images, held out. Five seeds;
+the figure is the test error (all 2 000 test images) after the last epoch.
 
 The claims hold where the whole interval of the error saved lies above zero; the weights are counted. Kernels are
 compared at equal widths, as in the paper, so that the networks of 3×3 are deeper. The paper's 27 against 49 is of

@@ -5,10 +5,10 @@ Inception networks on ImageNet: each gets better (ResNet-50 from 24.80 to 23.29 
 to 24.23 %). The factors of the early layers hardly depend on the class that is seen; those of later ones do.
 
 Quick: ResNet-20 with 8, 16 and 32 maps, and four of GoogLeNet's modules (3a, 3b, 4b, 5a) with BatchNorm, an eighth as
-wide, each with gates and without, on 3 000 training images of fashion-small at 14×14 pixels, 12 passes, batches of 64,
+wide, each with gates and without, on 3 000 training images of fashion-small at 14×14 pixels, 12 epochs, batches of 64,
 He et al.'s crops, mirror images, momentum and decay, rates of 0.1 for the ResNet and 0.05 for Inception, the same on
 and off. A gate squeezes four channels to one, not sixteen, which would leave one of so few. Eight seeds, for a point is
-what there is to see; the figure is the test error after the last pass, on 2 000 images. The gates help where their
+what there is to see; the figure is the test error after the last epoch, on 2 000 images. The gates help where their
 networks have less.
 
 Of the ResNet's gates, measured on the test images: the standard deviation between the ten classes' mean factors, a
@@ -18,7 +18,7 @@ beside it.
 
 What the quick form cannot show: the point of difference that it would take on ImageNet may be less here, where networks
 of 20 layers end near what so few images allow. Standard: the same ResNet with 32×32 pixels on 5 000 training images of
-CIFAR-10, ten passes, or on `--data`, with five seeds.
+CIFAR-10, ten epochs, or on `--data`, with five seeds.
 """
 
 from typing import TYPE_CHECKING

@@ -8,21 +8,21 @@ All-CNN are 12.47, 13.46, 10.21 and 10.30 % (A), 10.20, 10.98, 9.33 and 9.10 % (
 pooling is not what matters.
 
 Here the same twelve networks with a quarter of the kernels (their initial deviations doubled, so that sums keep their
-size) on 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised; 12 passes in batches of 16, weight
+size) on 2 000 of the embedded Fashion-MNIST images, 28×28 and grey, standardised; 12 epochs in batches of 16, weight
 decay 0.001, no augmentation. Ours: AdamW in the place of momentum (below), a cosine in the place of three steps, and no
-dropout, for networks this narrow have nothing to spare in twelve passes. As in the paper each network has the best of
-several rates: of 0.0007, 0.0015 and 0.003 after three passes on a fifth of the training images, held out. Five seeds;
-the figure is the test error (all 2 000 test images) after the last pass, averaged over A, B and C.
+dropout, for networks this narrow have nothing to spare in twelve epochs. As in the paper each network has the best of
+several rates: of 0.0007, 0.0015 and 0.003 after three epochs on a fifth of the training images, held out. Five seeds;
+the figure is the test error (all 2 000 test images) after the last epoch, averaged over A, B and C.
 
 "Without loss" holds where the whole interval of the error saved lies above minus one point. That Strided-CNN is worse
-than its base holds where the interval lies above zero. Twelve passes cannot show what is left of the differences after
+than its base holds where the interval lies above zero. Twelve epochs cannot show what is left of the differences after
 the paper's 350. The standard form, on CIFAR-10: the four networks of C, 5 000 training and 2 000 test images, 15
-passes. In full: the recipe as it stands but for its augmentation, on CIFAR-10.
+epochs. In full: the recipe as it stands but for its augmentation, on CIFAR-10.
 
-A first plan had momentum 0.9 with rates of 0.005 to 0.02 and ten passes. All three claims were too small to tell (−1.59
+A first plan had momentum 0.9 with rates of 0.005 to 0.02 and ten epochs. All three claims were too small to tell (−1.59
 [−4.14, 0.96], 2.52 [−14.7, 19.8] and 6.01 [−0.16, 12.2] points): half of the trainings ended with training errors of 20
 to 50 %, one of sixty trainings never began, and ten of twelve networks took the largest rate. On other seeds and images
-initial weights as He et al. have them did not mend that, AdamW did. Optimiser, rates and passes were changed, and
+initial weights as He et al. have them did not mend that, AdamW did. Optimiser, rates and epochs were changed, and
 nothing else.
 """
 

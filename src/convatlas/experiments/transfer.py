@@ -6,12 +6,12 @@ found before, and these figures rest on, is the claim that can be scaled down: b
 better than beginning from none.
 
 Scaled down to EfficientNet-B0 of a quarter of its channels and 0.3 of its layers (no dropout, no stochastic depth,
-BatchNorm's momentum 0.1) at 28×28 pixels. First 5 000 images of Fashion-MNIST: six passes, batches of 50, AdamW, rate
-0.002 along a cosine. Then 100 of the embedded digits, brought from 8×8 to 28×28, the same for every seed: 40 passes,
+BatchNorm's momentum 0.1) at 28×28 pixels. First 5 000 images of Fashion-MNIST: six epochs, batches of 50, AdamW, rate
+0.002 along a cosine. Then 100 of the embedded digits, brought from 8×8 to 28×28, the same for every seed: 40 epochs,
 batches of 20, AdamW, rate 0.001 along a cosine, thrice: from random weights, from those of the clothes with all of them
-moving, and from those with all stages kept as they are. Each seed has its own clothes' network, whose best pass on its
+moving, and from those with all stages kept as they are. Each seed has its own clothes' network, whose best epoch on its
 test images is taken, for these play no part in the second task. The rate is the same in all three, not chosen for each.
-Five seeds; the error is that on the 360 digits held out, after the last pass.
+Five seeds; the error is that on the 360 digits held out, after the last epoch.
 
 Holds: fine-tuned it is smaller than from random weights; and so it is with kept features. Clothes and digits are far
 from one another, and small digits easy: what ImageNet's classes give to photographs, this cannot show.

@@ -5,10 +5,10 @@ learn as well as thin ones that are far deeper, and train several times faster, 
 is better than the thin network of 1001 layers with as many parameters and trains eight times as fast.
 
 Quick: 40 layers of 8, 16 and 32 maps, 16 of 14, 28 and 56, and 10 of 20, 40 and 80: 142 000, 134 000 and 121 000
-parameters, on 3 000 training images of fashion-small at 14×14 pixels, 12 passes, batches of 64, crops of images padded
+parameters, on 3 000 training images of fashion-small at 14×14 pixels, 12 epochs, batches of 64, crops of images padded
 by two, mirror images, and the paper's Nesterov momentum, weight decay 5·10⁻⁴ and rate of 0.1 (divided by ten after half
-and three quarters of the passes), the same for all. Five seeds; figures are the test error after the last pass, on
-2 000 images, and the processor's time for a training step, per image, on one thread: the fastest of eight steps.
+and three quarters of the epochs), the same for all. Five seeds; figures are the test error after the last epoch, on 2
+000 images, and the processor's time for a training step, per image, on one thread: the fastest of eight steps.
 
 It holds where 16 layers lose at most one point against 40, and where their step takes less time.
 

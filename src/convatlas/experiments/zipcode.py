@@ -1,12 +1,12 @@
 """LeCun et al. 1989, Backpropagation applied to handwritten zip code recognition, sections 5 and 5.1.
 
 On 7 291 digits from the mail, with 2 007 to be judged by, the paper's network of shared weights (9 760 free ones) errs
-on 0.14 % of the former and 5.0 % of the latter after 23 passes, single images in a fixed order. For comparison it
-trains a fully connected network with one hidden layer of 40 units, of about as many free weights (10 690): 1.6 and
-8.1 %.
+on 0.14 % of the former and 5.0 % of the latter after 23 epochs, single images in a fixed order. For comparison it
+trains a fully connected network with one hidden layer of 40 units, of about as many free weights (10 690): 1.6 and 8.1
+%.
 
 Both networks here are trained by the recipe `zipcode`: pixels from −1 to 1, targets ±1, squared distance, one image per
-step in the order of the file, 23 passes, so that seeds differ in the initial weights alone; a plain gradient step whose
+step in the order of the file, 23 epochs, so that seeds differ in the initial weights alone; a plain gradient step whose
 rate falls to zero along a cosine in place of the paper's pseudo-Newton step. The rate is chosen for each network by the
 same trials on a fifth of the training images: three rates, in the quick form two seeds of each.
 

@@ -44,5 +44,6 @@ def write(path: Path, model: Model, head: str = "") -> Path:
              f"  name: {model.name}", "  fields:" if model.fields else "  fields: {}"]
     for name, value in model.fields.items():
         rows = value if isinstance(value, list) and value and isinstance(value[0], Mapping) else ()
-        lines += [f"    {name}:" if rows else f"    {name}: {written(value)}", *(f"    - {written(row)}" for row in rows)]
+        lines.append(f"    {name}:" if rows else f"    {name}: {written(value)}")
+        lines += [f"    - {written(row)}" for row in rows]
     return put(path, "\n".join(lines) + "\n", parents=True)

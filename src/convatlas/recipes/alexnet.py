@@ -2,9 +2,9 @@
 
 As published: short side 256, random 227×227 patches and their mirror images, noise of standard deviation 0.1 along the
 training set's principal components of colour, raw pixels less the mean of each, batches of 128, momentum 0.9 with the
-rate inside the velocity, weight decay 5·10⁻⁴, rate 0.01 divided by ten three times when validation stalls, 90 passes;
+rate inside the velocity, weight decay 5·10⁻⁴, rate 0.01 divided by ten three times when validation stalls, 90 epochs;
 in the authors' code biases move at twice the rate and do not decay. Departs: the authors divided the rate by hand; here
-after five passes without progress.
+after five epochs without progress.
 """
 
 from ..run import Augment, Data, Group, Model, Optim, Preprocess, Run, Schedule, Train

@@ -2,7 +2,7 @@
 
 As published: cuda-convnet's parameters for that network, rate 0.001 with momentum 0.9 inside the velocity, biases at
 twice the rate, batches of 128, raw pixels less the mean of each; no regularisation of any kind, so neither weight decay
-nor augmentation; 40 passes, as many as the figure shows. Departs: the rate of each of the figure's two networks was
+nor augmentation; 40 epochs, as many as the figure shows. Departs: the rate of each of the figure's two networks was
 chosen by itself and is not printed; this is the file's, and it does not fall.
 """
 

@@ -2,7 +2,7 @@
 
 As published: global contrast normalisation and ZCA whitening; shifts of up to 5 pixels and mirror images (7.25 % error
 with All-CNN-C; without them 9.08 %); momentum 0.9; weight decay 10⁻³; dropout of 20 % on the input and 50 % after each
-reduction; 350 passes, the rate divided by ten after 200, 250 and 300. Departs: the paper takes the best first rate of
+reduction; 350 epochs, the rate divided by ten after 200, 250 and 300. Departs: the paper takes the best first rate of
 0.25, 0.1, 0.05 and 0.01 and does not say which: 0.05 and batches of 128 are the Neon replica's.
 """
 

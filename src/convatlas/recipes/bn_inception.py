@@ -1,10 +1,10 @@
 """Inception with BatchNorm on ImageNet — Ioffe and Szegedy 2015, section 4.2, the run called BN-x30.
 
-As published: batches of 32; the rate of Inception times 30; its fall (4 % every 8 passes) six times as fast; a fifth of
+As published: batches of 32; the rate of Inception times 30; its fall (4 % every 8 epochs) six times as fast; a fifth of
 its weight decay; neither dropout nor local response normalisation; less photometric distortion (here: none). Departs:
 synchronous steps in place of asynchronous replicas; images are shuffled over the whole set, which is what the paper's
-shuffling within shards was for; as recalled, not verified: the rate itself (30 · 0.0015) and 6 million steps; the decay
-is a fifth of the Berkeley GoogLeNet's 2·10⁻⁴.
+shuffling within shards was for; from memory, not checked against the paper: the rate itself (30 · 0.0015) and 6 million
+steps; the decay is a fifth of the Berkeley GoogLeNet's 2·10⁻⁴.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,6 +1,6 @@
 """ConvNeXt on ImageNet-1K — Liu et al. 2022, section 2.1 and appendix A, and the authors' code.
 
-As published: AdamW, batches of 4096, rate 4·10⁻³ after 20 passes of warm-up, along a cosine to 10⁻⁶ over 300; weight
+As published: AdamW, batches of 4096, rate 4·10⁻³ after 20 epochs of warm-up, along a cosine to 10⁻⁶ over 300; weight
 decay 0.05 without biases and normalisation; timm's `rand-m9-mstd0.5-inc1` (two of fifteen operations, each applied in
 half of the cases, 9 ± 0.5 of 10), Mixup 0.8, CutMix 1, a box erased to noise in a quarter of the images, label
 smoothing 0.1; a running average of the weights with 0.9999; stochastic depth as each size has it; no decay of the rate

@@ -1,8 +1,8 @@
 """DenseNet on ImageNet — Huang et al. 2017, section 4.2.
 
 As published: augmentation as in fb.resnet.torch, batches of 256, Nesterov's momentum 0.9 without dampening, weight
-decay 10⁻⁴, rate 0.1 divided by ten after 30 and 60 of 90 passes; one 224×224 centre crop. Departs: DenseNet-161's
-smaller batches of 128 and 100 passes with a third division after 90, as recalled, are not set here.
+decay 10⁻⁴, rate 0.1 divided by ten after 30 and 60 of 90 epochs; one 224×224 centre crop. Departs: DenseNet-161's
+smaller batches of 128 and 100 epochs with a third division after 90, from memory, are not set here.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -2,7 +2,7 @@
 
 As published: mean and deviation of each channel; 4 pixels padded on each side, a random 32×32 crop, mirror images;
 batches of 64, Nesterov's momentum 0.9 without dampening, weight decay 10⁻⁴, rate 0.1 divided by ten after half and
-three quarters of 300 passes. Without augmentation the paper sets dropout to 0.2: `model.fields.drop_rate=0.2`. Departs:
+three quarters of 300 epochs. Without augmentation the paper sets dropout to 0.2: `model.fields.drop_rate=0.2`. Departs:
 in nothing we know of.
 """
 

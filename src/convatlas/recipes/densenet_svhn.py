@@ -1,7 +1,7 @@
 """DenseNet on SVHN — Huang et al. 2017, section 4.2.
 
 As published: pixels from 0 to 1, no augmentation, dropout 0.2; batches of 64, Nesterov's momentum 0.9 without
-dampening, weight decay 10⁻⁴, rate 0.1 divided by ten after half and three quarters of 40 passes. Departs: trained on
+dampening, weight decay 10⁻⁴, rate 0.1 divided by ten after half and three quarters of 40 epochs. Departs: trained on
 the 73 257 images of the training part alone, where the paper adds the 531 131 easier ones; the paper chooses by 6 000
 images held out.
 """

@@ -1,7 +1,7 @@
 """EfficientNet on ImageNet — Tan and Le 2019, section 5.2, and the authors' code.
 
-As published: RMSProp with decay and momentum 0.9, rate 0.256 times 0.97 every 2.4 passes, weight decay 10⁻⁵ without
-BatchNorm, AutoAugment, stochastic depth with survival 0.8; as recalled, from the code: batches of 4096, 350 passes, 5
+As published: RMSProp with decay and momentum 0.9, rate 0.256 times 0.97 every 2.4 epochs, weight decay 10⁻⁵ without
+BatchNorm, AutoAugment, stochastic depth with survival 0.8; from memory, from the code: batches of 4096, 350 epochs, 5
 of warm-up, ε = 0.001, label smoothing 0.1, a running average of the weights with 0.9999. Departs: the share that
 evaluation crops is size / (size + 32), here B0's 224 / 256: larger ones set `preprocess.crop_pct`; biases do not decay
 either; the paper stops early by 25 000 training images held out.

@@ -1,7 +1,7 @@
 """FCN-GoogLeNet on PASCAL VOC — Long et al. 2015, sections 4.1 and 4.3.
 
 As published: steps of 20 images, the mean of the loss over an image's pixels, a fixed rate of 5·10⁻⁵, momentum 0.9,
-weight decay 5·10⁻⁴ (or 2·10⁻⁴, says the paper), biases at twice the rate, no augmentation, at least 175 passes over the
+weight decay 5·10⁻⁴ (or 2·10⁻⁴, says the paper), biases at twice the rate, no augmentation, at least 175 epochs over the
 1 112 images of VOC 2011. Departs: biases do not decay, as in the authors' later code, whose mean colour this is too;
 pictures have one size, the network's; a trained GoogLeNet to begin from is named by `model.weights`, and not set here.
 """

@@ -1,7 +1,7 @@
 """Weights that were trained on other images, made to fit one's own folder, by no paper in particular.
 
 As published: nothing. What agrees among those who fine-tune: a rate a tenth of that from nothing, ten times higher for
-the new classifier and lower from stage to stage towards the input (Howard & Ruder 2018), few passes, weaker
+the new classifier and lower from stage to stage towards the input (Howard & Ruder 2018), few epochs, weaker
 augmentation than `modern`. `convatlas train resnet50 photos --weights timm/resnet50.a1_in1k` takes it, fitted to the
 data (`tasks/fit.py`).
 """

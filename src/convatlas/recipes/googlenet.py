@@ -1,11 +1,11 @@
 """GoogLeNet on ImageNet — Szegedy et al. 2015, section 6.
 
 As published: crops of 8 to 100 % of the area with aspects from 3/4 to 4/3, photometric distortions (Howard 2013), mean
-colour subtracted; momentum 0.9; the rate falls by 4 % every 8 passes; side classifiers weigh 0.3; averaged weights in
+colour subtracted; momentum 0.9; the rate falls by 4 % every 8 epochs; side classifiers weigh 0.3; averaged weights in
 the end. The paper gives no first rate, decay, batch or length: these, and biases at twice the rate without decay, are
-the Berkeley replica's (0.01, 2·10⁻⁴, 32; its fall every 320 000 iterations is 8 passes at 32). Departs: synchronous
+the Berkeley replica's (0.01, 2·10⁻⁴, 32; its fall every 320 000 iterations is 8 epochs at 32). Departs: synchronous
 steps in place of asynchronous replicas; an exponential average of the weights in place of Polyak's; the strengths of
-the distortions, and the replica's 10 million iterations, are as recalled, not verified.
+the distortions, and the replica's 10 million iterations, are from memory, not checked against the paper.
 """
 
 from ..run import Augment, Data, Group, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,11 +1,11 @@
 """Inception-v3 on ImageNet — Szegedy et al. 2016, sections 7 and 8.
 
-As published, as recalled: RMSProp with decay 0.9 and ε = 1, inside the root; rate 0.045, times 0.94 every two passes;
-gradients clipped at 2; 50 replicas of 32 images; 100 passes; label smoothing 0.1; a running average of the weights is
+As published, from memory: RMSProp with decay 0.9 and ε = 1, inside the root; rate 0.045, times 0.94 every two epochs;
+gradients clipped at 2; 50 replicas of 32 images; 100 epochs; label smoothing 0.1; a running average of the weights is
 evaluated; 299×299 from the centre 87.5 %. Departs: one synchronous batch of 50 · 32 in place of asynchronous replicas;
 momentum 0.9, weight decay 4·10⁻⁵ without biases and BatchNorm, the average's 0.9999 and the colour distortions are
-those of the authors' later public code, as recalled, not verified, and so is the clipping by the norm of the whole
-gradient.
+those of the authors' later public code, from memory, not checked against the paper, and so is the clipping by the norm
+of the whole gradient.
 """
 
 from ..run import Augment, Data, Loss, Model, Optim, Preprocess, Run, Schedule, Train

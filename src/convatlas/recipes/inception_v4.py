@@ -1,6 +1,6 @@
 """Inception-v4 and the Inception-ResNets on ImageNet — Szegedy et al. 2017, section 4.
 
-As published, as recalled: RMSProp with decay 0.9 and ε = 1, rate 0.045, times 0.94 every two passes; 20 replicas; a
+As published, from memory: RMSProp with decay 0.9 and ε = 1, rate 0.045, times 0.94 every two epochs; 20 replicas; a
 running average of the weights is evaluated; 299×299 from the centre 87.5 %. Departs: one synchronous batch of 20 · 32
 in place of asynchronous replicas; the images per replica, the length, label smoothing 0.1, momentum 0.9, weight decay
 4·10⁻⁵, the average's 0.9999 and the distortions are taken over from Inception-v3's, not verified for this paper.

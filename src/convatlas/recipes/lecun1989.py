@@ -2,7 +2,7 @@
 
 As published: drawings of 16×16 pixels, squashed outputs, targets ±1, mean squared error, one image per step, until the
 training drawings are learned. Departs: the 480 drawings were never published, and the embedded digits stand in for
-them; passes, order and rate, which the report leaves open, are those of the experiment `lenet-family`: 30 passes in an
+them; epochs, order and rate, which the report leaves open, are those of the experiment `lenet-family`: 30 epochs in an
 order drawn anew, plain gradient descent whose rate falls to zero along a cosine from the best of the rates tried there.
 """
 

@@ -1,7 +1,7 @@
 """LeNet-5 on MNIST — LeCun et al. 1998, sections III-A to III-C.
 
 As published: 28×28 digits in the middle of 32×32, background −0.1 and ink 1.175; the maximum a posteriori loss of eq.
-9; 20 passes; the rate falls in the paper's five steps (5, 2, 1, 0.5 and 0.1 of its 10⁻⁴, after 2, 5, 8 and 12 passes).
+9; 20 epochs; the rate falls in the paper's five steps (5, 2, 1, 0.5 and 0.1 of its 10⁻⁴, after 2, 5, 8 and 12 epochs).
 Departs: batches of 16 with Adam in place of single images with a diagonal Hessian. Both give each weight a rate of its
 own, since a kernel that 784 units share needs a smaller one than a weight of one unit; the scale of the rate is
 therefore ours.

@@ -1,10 +1,10 @@
 """LeNet-5 on MNIST with its own optimiser — LeCun et al. 1998, sections III-A to III-C and appendix C.
 
 As published: single images; the stochastic diagonal Levenberg-Marquardt method, which divides the rate of each weight
-by μ plus its second derivative, estimated on 500 images before each pass; 20 passes at 5·10⁻⁴ (two), 2·10⁻⁴ (three),
+by μ plus its second derivative, estimated on 500 images before each epoch; 20 epochs at 5·10⁻⁴ (two), 2·10⁻⁴ (three),
 10⁻⁴ (three), 5·10⁻⁵ (four) and 10⁻⁵ (the rest). The pictures and the loss are `lenet5`'s. Departs: μ = 1 where 0.02 is
-printed (both as recalled, not verified), with which our network does not learn: at first the second derivatives of the
-lower layers are near 0, and the rate / μ is too large.
+printed (both from memory, not checked against the paper), with which our network does not learn: at first the second
+derivatives of the lower layers are near 0, and the rate / μ is too large.
 """
 
 from ..run import Data, Loss, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,6 +1,6 @@
 """MobileNet on ImageNet — Howard et al. 2017, section 3.2.
 
-As published, as recalled: RMSProp as for Inception-v3, with less regularisation and augmentation: neither side
+As published, from memory: RMSProp as for Inception-v3, with less regularisation and augmentation: neither side
 classifiers nor label smoothing, no very small crops, and little or no weight decay on the depthwise filters (here:
 none). Departs: the paper gives no numbers: rate, fall, ε and weight decay are `inception_v3`'s; the crops' least area,
 the batch and the length are ours; synchronous steps in place of asynchronous replicas.

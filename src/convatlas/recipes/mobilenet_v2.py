@@ -1,9 +1,9 @@
 """MobileNetV2 on ImageNet — Sandler et al. 2018, section 6.1.
 
-As published: weight decay 4·10⁻⁵; as recalled: RMSProp with momentum and decay 0.9, rate 0.045 times 0.98 each pass, 16
-workers of 96 images. Departs: one synchronous batch of 16 · 96 in place of asynchronous workers; ε = 1, no decay of
-biases and BatchNorm, and Inception's crops are those of the authors' public code, as recalled, not verified; the length
-is ours, the paper gives none.
+As published: weight decay 4·10⁻⁵; from memory: RMSProp with momentum and decay 0.9, rate 0.045 times 0.98 each epoch,
+16 workers of 96 images. Departs: one synchronous batch of 16 · 96 in place of asynchronous workers; ε = 1, no decay of
+biases and BatchNorm, and Inception's crops are those of the authors' public code, from memory, not checked against the
+paper; the length is ours, the paper gives none.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,6 +1,6 @@
 """MobileNetV3 on ImageNet — Howard et al. 2019, section 6.1.
 
-As published: RMSProp with momentum 0.9, batches of 4096, rate 0.1 that falls by 1 % every 3 passes, weight decay 10⁻⁵,
+As published: RMSProp with momentum 0.9, batches of 4096, rate 0.1 that falls by 1 % every 3 epochs, weight decay 10⁻⁵,
 dropout 0.2 (0.8 kept), a running average of the weights with 0.9999, Inception's crops. Departs: decay 0.9 and ε =
 0.001 of RMSProp and the colour distortions are not verified; the length is ours, the paper gives none.
 """

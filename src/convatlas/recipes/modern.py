@@ -3,8 +3,8 @@
 As published: nothing. The habits that agree among today's recipes, weakened for a network that begins from nothing and
 a run of minutes to hours: AdamW with warm-up and cosine, label smoothing, crops of at least a quarter of the area (the
 papers' 8 % suit a million images), mirror images, TrivialAugment (which has no strength to tune) and now and then an
-erased rectangle. Neither Mixup nor CutMix: they need hundreds of passes to pay. Where nobody names a recipe, batch,
-rate, passes and augmentation are fitted to the data (`tasks/fit.py`). Turn `augment.flip` off where left and right
+erased rectangle. Neither Mixup nor CutMix: they need hundreds of epochs to pay. Where nobody names a recipe, batch,
+rate, epochs and augmentation are fitted to the data (`tasks/fit.py`). Turn `augment.flip` off where left and right
 matter, as in text.
 """
 

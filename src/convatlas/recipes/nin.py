@@ -4,7 +4,8 @@ As published: global contrast normalisation and ZCA whitening; batches of 128; m
 the rate is divided by ten when accuracy stalls, and once more, and ends at a hundredth; no augmentation (10.41 % error;
 with shifts and mirror images, `augment: {crop: random, padding: 4, flip: 0.5}`, 8.81 %). Departs: the first rate 0.1,
 the decay 10⁻⁴, 120 000 iterations and biases at twice the rate without decay are those of the released Caffe
-configuration, as recalled, not verified; the stall is of the validation images, not of the training images.
+configuration, from memory, not checked against the paper; the stall is of the validation images, not of the training
+images.
 """
 
 from ..run import Data, Group, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,8 +1,8 @@
 """Pre-activation ResNet on ImageNet — He et al. 2016, Identity mappings in deep residual networks, section 4 and
 appendix.
 
-As published, as recalled: crops of random area and aspect for ResNet-200's best result, batches of 256, momentum 0.9,
-weight decay 10⁻⁴, rate 0.1 from the beginning divided by ten after 30 and 60 of 90 passes. Departs: the colour
+As published, from memory: crops of random area and aspect for ResNet-200's best result, batches of 256, momentum 0.9,
+weight decay 10⁻⁴, rate 0.1 from the beginning divided by ten after 30 and 60 of 90 epochs. Departs: the colour
 augmentation is that of the code it extends, fb.resnet.torch, whose momentum is Nesterov's; evaluated at 224 from 256
 (the paper tests at 320 as well); none of this is verified.
 """

@@ -1,8 +1,8 @@
 """Pre-activation ResNet on CIFAR-10 and CIFAR-100 — He et al. 2016, Identity mappings, section 3.1 and the released
 code.
 
-As published: `resnet_cifar`'s crops and mirror images, batches of 128 (the released command takes 64 and 200 passes),
-momentum 0.9, weight decay 10⁻⁴; as recalled, a rate of 0.01 for the first 400 iterations, then 0.1, divided by ten
+As published: `resnet_cifar`'s crops and mirror images, batches of 128 (the released command takes 64 and 200 epochs),
+momentum 0.9, weight decay 10⁻⁴; from memory, a rate of 0.01 for the first 400 iterations, then 0.1, divided by ten
 after 32 000 and 48 000. Departs: mean and deviation of each channel and Nesterov's momentum are those of the code it
 extends, fb.resnet.torch, not verified for this paper.
 """

@@ -1,7 +1,7 @@
 """RepLKNet on ImageNet-1K — Ding et al. 2022, section 4.1, and the authors' code.
 
-As published: ConvNeXt's recipe with batches of 2048 (64 images, 8 GPUs, 4 machines) and 10 passes of warm-up; rate
-4·10⁻³, 300 passes, stochastic depth 0.5 for 31B. Their `main.py` has ConvNeXt's weight decay 0.05, augmentation,
+As published: ConvNeXt's recipe with batches of 2048 (64 images, 8 GPUs, 4 machines) and 10 epochs of warm-up; rate
+4·10⁻³, 300 epochs, stochastic depth 0.5 for 31B. Their `main.py` has ConvNeXt's weight decay 0.05, augmentation,
 erasing to noise 0.25, average of the weights 0.9999 and end of the cosine, 10⁻⁶. Departs: where `convnext` does.
 """
 

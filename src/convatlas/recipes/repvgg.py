@@ -1,7 +1,7 @@
 """RepVGG on ImageNet — Ding et al. 2021, section 4.1, and the authors' code.
 
 As published: crops of random area and aspect, mirror images; batches of 256, momentum 0.9, weight decay 10⁻⁴ except on
-biases and on the BatchNorm of the 3×3 and 1×1 branches, rate 0.1 along a cosine over 120 passes; one centre crop. The
+biases and on the BatchNorm of the 3×3 and 1×1 branches, rate 0.1 along a cosine over 120 epochs; one centre crop. The
 largest nets have a recipe of their own, `repvgg_200`. Departs: the `train.py` first released doubles the rate of
 biases, of which it says that it made no difference, and spares every BatchNorm from decay; the paper and the authors'
 README, which are followed, do neither.

@@ -1,6 +1,6 @@
 """The largest RepVGGs (B2g4, B3, B3g4) on ImageNet — Ding et al. 2021, section 4.1, and the authors' code.
 
-As published: `repvgg` over 200 passes with warm-up, AutoAugment, label smoothing 0.1 and Mixup. Departs: 5 passes of
+As published: `repvgg` over 200 epochs with warm-up, AutoAugment, label smoothing 0.1 and Mixup. Departs: 5 epochs of
 warm-up and Mixup's α = 0.2 are those of the authors' later commands for RepVGGplus; the paper's are not verified.
 """
 

@@ -3,7 +3,7 @@
 As published: the mean of each pixel subtracted; 4 pixels padded on each side, a random 32×32 crop, mirror images;
 batches of 128, momentum 0.9, weight decay 10⁻⁴, rate 0.1 divided by ten after 32 000 and 48 000 of 64 000 iterations,
 on all 50 000 images (45 000 and 5 000 served to fix the schedule only). Departs: the padding is black before the mean
-is subtracted, which the paper leaves open; whole passes, so 164 in place of 163.84.
+is subtracted, which the paper leaves open; whole epochs, so 164 in place of 163.84.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,9 +1,9 @@
 """ResNeXt on ImageNet — Xie et al. 2017, section 4.
 
 As published: crops of random area and aspect as in fb.resnet.torch, batches of 256, momentum 0.9, weight decay 10⁻⁴,
-rate 0.1 divided by ten every 30 passes; one 224×224 centre crop of short side 256. Departs: colour jitter and noise and
-Nesterov's momentum are those of fb.resnet.torch, and so are its 90 passes, as recalled, not verified (the paper divides
-the rate three times, which takes more than 90).
+rate 0.1 divided by ten every 30 epochs; one 224×224 centre crop of short side 256. Departs: colour jitter and noise and
+Nesterov's momentum are those of fb.resnet.torch, and so are its 90 epochs, from memory, not checked against the paper
+(the paper divides the rate three times, which takes more than 90).
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -1,7 +1,7 @@
 """ResNeXt on CIFAR-10 and CIFAR-100 — Xie et al. 2017, section 5.3 and the authors' code.
 
 As published: 4 pixels padded on each side, a random 32×32 crop, mirror images; momentum 0.9, weight decay 5·10⁻⁴, rate
-0.1 divided by ten after 150 and 225 of 300 passes. Departs: batches of 128, which the authors' page finds better than
+0.1 divided by ten after 150 and 225 of 300 epochs. Departs: batches of 128, which the authors' page finds better than
 the paper's 256; mean and deviation of each channel and Nesterov's momentum are those of fb.resnet.torch, not verified
 for this paper.
 """

@@ -1,9 +1,9 @@
 """Squeeze-and-excitation networks on ImageNet — Hu et al. 2018, section 6.
 
 As published: crops of random area and aspect, mirror images, mean colour subtracted; classes sampled equally often;
-batches of 1024, momentum 0.9, rate 0.6 divided by ten every 30 of 100 passes; He's initial weights; one centre crop.
+batches of 1024, momentum 0.9, rate 0.6 divided by ten every 30 of 100 epochs; He's initial weights; one centre crop.
 Departs: weight decay 10⁻⁴ is ResNet's, not verified; SENet-154's label smoothing and its BatchNorm frozen towards the
-end, as recalled, are not set here. (On one machine, the authors' page: batches of 256 at 0.1.)
+end, from memory, are not set here. (On one machine, the authors' page: batches of 256 at 0.1.)
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -3,7 +3,7 @@
 As published: short side uniform between 256 and 512, random 224×224 crops, mirror images, AlexNet's colour noise; raw
 pixels less the training set's mean colour; batches of 256, momentum 0.9, weight decay 5·10⁻⁴, dropout on the first two
 linear layers, rate 0.01 divided by ten three times when validation stalls, 370 000 iterations. Caffe's momentum; its
-custom for biases, twice the rate and no decay, as recalled. Departs: from Glorot's initial weights (the paper's later
+custom for biases, twice the rate and no decay, from memory. Departs: from Glorot's initial weights (the paper's later
 advice) in place of net A's; not warmed up at a fixed scale of 384; evaluated on one centre crop in place of densely at
 several scales; what counted as a stall is not published.
 """

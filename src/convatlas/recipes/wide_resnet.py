@@ -1,8 +1,8 @@
 """Wide ResNet on ImageNet — Zagoruyko and Komodakis 2016, section 3.
 
-As published, as recalled: trained like the ResNets of fb.resnet.torch, that is crops of random area and aspect, colour
+As published, from memory: trained like the ResNets of fb.resnet.torch, that is crops of random area and aspect, colour
 jitter and noise, batches of 256, Nesterov's momentum 0.9, weight decay 10⁻⁴, rate 0.1 divided by ten after 30 and 60 of
-90 passes. Departs: in nothing we know of, but none of it is verified.
+90 epochs. Departs: in nothing we know of, but none of it is verified.
 """
 
 from ..run import Augment, Data, Model, Optim, Preprocess, Run, Schedule, Train

@@ -2,7 +2,7 @@
 
 As published: mean and deviation of each channel (4.00 % error with WRN-28-10 on CIFAR-10; the first version whitened
 with ZCA: 4.17 %); 4 pixels reflected on each side, a random 32×32 crop, mirror images; batches of 128, Nesterov's
-momentum 0.9, weight decay 5·10⁻⁴, rate 0.1 times 0.2 after 60, 120 and 160 of 200 passes. With
+momentum 0.9, weight decay 5·10⁻⁴, rate 0.1 times 0.2 after 60, 120 and 160 of 200 epochs. With
 `model.fields.drop_rate=0.3`, the paper's run with dropout (3.89 %). Departs: in nothing we know of.
 """
 

@@ -1,7 +1,7 @@
 """The zip-code network — LeCun et al. 1989, section 5.
 
 As published: pixels from −1 to 1, targets ±1, half the squared distance, one image per step in the order of the file,
-23 passes. Departs: a plain gradient step whose rate falls to zero along a cosine, in place of the paper's pseudo-Newton
+23 epochs. Departs: a plain gradient step whose rate falls to zero along a cosine, in place of the paper's pseudo-Newton
 step with a diagonal Hessian, which scales itself.
 """
 

@@ -10,7 +10,7 @@ SIDE = 14       # pixels of fashion-small's 28, halved
 def small(name: str, fields: dict[str, Any], epochs: int, *, lr: float = 0.1) -> Run:
     """The training of He et al. 2016, section 4.2, for fashion-small at 14×14 pixels.
 
-    Theirs are the rate of 0.1, divided by ten after half and three quarters of the passes, momentum 0.9, weight decay
+    Theirs are the rate of 0.1, divided by ten after half and three quarters of the epochs, momentum 0.9, weight decay
     10⁻⁴, crops of images padded and mirrored; ours batches of 64, which make more steps of few images, a padding of 2
     pixels for 14 in place of 4 for 32, and mean and deviation over all pixels in place of each pixel's mean.
     """
@@ -26,7 +26,7 @@ def small(name: str, fields: dict[str, Any], epochs: int, *, lr: float = 0.1) ->
 
 
 def small_inception(name: str, fields: dict[str, Any]) -> Run:
-    """The training of a few Inception modules, an eighth as wide, for fashion-small: ten passes in batches of 16,
+    """The training of a few Inception modules, an eighth as wide, for fashion-small: ten epochs in batches of 16,
     momentum 0.9 and a cosine; neither side classifiers nor dropout.
     """
     return Run(
