@@ -3,12 +3,15 @@ layers.
 """
 
 import ctypes
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import zip_longest
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +55,19 @@ def check_order() -> None:
                              "environment variable CXX, or another backend")
 
 
+ALIVE: "WeakSet[Network]" = WeakSet()
+
+
+def _unlock() -> None:
+    """Open the locks of calls in threads that a child of fork() does not have."""
+    for network in ALIVE:
+        network.lock = Lock()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_unlock)
+
+
 class Network:
     """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
 
@@ -74,6 +90,7 @@ class Network:
         self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
         self.scratch: list[Floats] = []             # of each thread's own
         self.lock = Lock()
+        ALIVE.add(self)
 
     def __call__(self, x: Floats) -> Floats:
         """As the class says."""
