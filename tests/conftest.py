@@ -4,6 +4,7 @@ The same seed before every test, and the same width of what is printed.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -30,6 +31,35 @@ def data_dir() -> Path:
     if not named or not Path(named).is_dir():
         pytest.skip("needs the real data sets: set CONVATLAS_DATA to their folder")
     return Path(named)
+
+
+@pytest.fixture
+def briefly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is deployed is measured for a tenth of a second, not for three."""
+    from convatlas.deploy import choose
+
+    monkeypatch.setattr(choose, "MEASURING", 0.1)
+
+
+@pytest.fixture(scope="session")
+def compiled() -> list[Path]:
+    """The files of our own kernels, compiled once for all tests; none without a compiler."""
+    from convatlas.deploy.native import build
+    from convatlas.files import cache_dir
+
+    if build.missing():
+        return []
+    build.kernels()
+    return sorted((cache_dir() / "native").glob(f"{build._kept(build.FLAGS).stem}.*"))
+
+
+@pytest.fixture
+def own_cache(briefly: None, compiled: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder of the test's own, empty but for the kernels, whose compilation takes ten seconds."""
+    (tmp_path / "cache" / "convatlas" / "native").mkdir(parents=True)
+    for file in compiled:
+        shutil.copy2(file, tmp_path / "cache" / "convatlas" / "native" / file.name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,7 @@ from convatlas.deploy import deployed
 
 
 @pytest.fixture
-def weights(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def weights(tmp_path, own_cache):
     model = convatlas.create_model("lenet5").eval()
     model.card = replace(model.card, classes=tuple("0123456789"))
     return convatlas.save(model, tmp_path / "lenet5.safetensors")

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 
-def test_a_run_in_int8_by_its_own_images(inside, trained, tmp_path):
+def test_a_run_in_int8_by_its_own_images(inside, trained, tmp_path, briefly):
     out = tmp_path / "net"
     done = inside("deploy", trained, "--out", out, "--backend", "onnxruntime", "--precision", "int8",
                   "--calibration-images", 40, "--max-drop", "2%", "--sensitivity", "--json")

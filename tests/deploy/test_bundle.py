@@ -17,13 +17,9 @@ from convatlas.deploy.bundle import deploy, deployed, is_deployed
 from laws import build, images
 from parity import randomized
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 SLOW = ("compile", "aot")
 NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BACKENDS]
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ from convatlas.deploy.backends import BACKENDS
 from laws import build, images
 from parity import randomized
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.fixture

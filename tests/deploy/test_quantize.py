@@ -135,7 +135,7 @@ def test_layers_are_found_by_their_numbers():
                   nodes) == {"a": "first", "b": "second", "c": "third"}
 
 
-def test_a_folder_in_int8_answers_everywhere(trained, tmp_path):
+def test_a_folder_in_int8_answers_everywhere(trained, tmp_path, briefly):
     out = tmp_path / "net"
     report = deploy(trained, out, engine("onnxruntime"), "int8", calibrate="digits", calibration_count=60,
                     evaluate="digits", max_drop=0.02, sensitivity=True)

@@ -76,10 +76,9 @@ raise SystemExit(code)
 
 
 @pytest.mark.parametrize("engine", ["native", "onnxruntime", "openvino"])
-def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine, tmp_path, monkeypatch):
+def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine, tmp_path, own_cache):
     if engine != "native":
         pytest.importorskip(engine)
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     elif missing():
         pytest.skip("no C++ compiler here: install g++")
     model = randomized(build("resnet20_cifar"))
@@ -112,7 +111,7 @@ def test_predict_of_a_deployed_folder_imports_no_torch_and_says_the_same(engine,
 
 
 @pytest.mark.skipif(missing() is not None, reason="no C++ compiler here: install g++")
-def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monkeypatch):
+def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monkeypatch, briefly):
     model = randomized(build("resnet20_cifar"))
     deploy(model, tmp_path / "net", "native", batch=2)
     files = [tmp_path / f"{i}.png" for i in range(3)]
@@ -133,7 +132,7 @@ def test_many_pictures_by_our_own_kernels_are_answered_as_few_are(tmp_path, monk
         reader.predict(tmp_path / "net", files)
 
 
-def test_the_range_of_values_goes_with_the_folder(tmp_path):
+def test_the_range_of_values_goes_with_the_folder(tmp_path, briefly):
     """12 bits in files of 16: with torch and without the pixels are those of the same picture in 8 bits."""
     values = np.random.RandomState(0).randint(0, 4096, (28, 28)).astype(np.uint16)
     Image.fromarray(values).save(tmp_path / "12.png")

@@ -96,8 +96,7 @@ def test_an_older_file_under_an_alias_is_its_network_s(tmp_path):
     assert convatlas.create_model(name, tmp_path / "old.safetensors").num_classes == 2
 
 
-def test_a_deployed_folder_keeps_it(model, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_a_deployed_folder_keeps_it(model, tmp_path, own_cache):
     deploy(model, tmp_path / "net", "eager", image_size=40)
     net = deployed(tmp_path / "net")
     assert (alike(net.card, replace(model.card, spec=replace(model.spec, image_size=40)))

@@ -32,6 +32,7 @@ FORMAT = 1              # of the file that remembers a choice
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
 #   of the largest output; int8's only rules out what is broken: labelled images are what judges it (quantize)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1, "fp16": 0.02, "int8": 0.5}
+MEASURING = 3.0         # seconds that candidates are measured for, all together
 SETTLING = 0.05         # seconds of a turn that are not counted, at least
 
 
@@ -94,13 +95,14 @@ class Optimized(nn.Module):
 
 
 def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
-             candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True) -> Optimized:
+             candidates: Sequence[str] = CANDIDATES, seconds: float | None = None, cache: bool = True) -> Optimized:
     """The network as a callable with the same inputs and outputs that answers as fast as this machine allows.
 
     `example` is a batch like those that will come, on the device where they will be. auto measures the `candidates`
-    that are installed in turns, `seconds` in all, leaves out those whose scores differ by more than TOLERANCE of the
-    largest, takes the fastest, and remembers that for this network on this machine, unless `cache` is off. A named
-    backend is measured and checked as well. Raises ConvatlasError where none is left, with each one's reason.
+    that are installed in turns, `seconds` in all (MEASURING), leaves out those whose scores differ by more than
+    TOLERANCE of the largest, takes the fastest, and remembers that for this network on this machine, unless `cache` is
+    off. A named backend is measured and checked as well. Raises ConvatlasError where none is left, with each one's
+    reason.
     """
     with TemporaryDirectory() as work:
         return optimize_in(Path(work), model, example, backend, precision, candidates=candidates,
@@ -108,7 +110,7 @@ def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: 
 
 
 def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,
-                candidates: Sequence[str] = CANDIDATES, seconds: float = 3.0, cache: bool = True,
+                candidates: Sequence[str] = CANDIDATES, seconds: float | None = None, cache: bool = True,
                 tell: Tell = quiet) -> Optimized:
     """`optimize`, which reports its progress and leaves each backend's files in a folder of its name in `work`."""
     if any(module.training for module in model.modules()):
@@ -191,10 +193,10 @@ def setup_failure(name: str, error: Exception) -> Candidate:
 
 
 def measured(candidates: Sequence[Candidate], calls: Sequence[Predictor], example: Tensor,
-             seconds: float) -> list[Candidate]:
+             seconds: float | None) -> list[Candidate]:
     """The candidates with the times of their calls."""
-    return [_timed(candidate, spent, len(example))
-            for candidate, spent in zip(candidates, _measure(calls, example, seconds), strict=True)]
+    times = _measure(calls, example, MEASURING if seconds is None else seconds)
+    return [_timed(candidate, spent, len(example)) for candidate, spent in zip(candidates, times, strict=True)]
 
 
 def difference(model: Callable[[Tensor], Tensor], images: Tensor, scores: Tensor) -> float:

@@ -61,7 +61,7 @@ def share(text: str | float) -> float:
 def quantize(model: Convnet, images: Pictures, backend: str = "auto", *, count: int = COUNT,
              evaluate: Labeled | None = None, max_drop: str | float | None = None,
              sensitivity: bool = False, batch: int = 1, candidates: Sequence[str] = CANDIDATES,
-             data_dir: str | None = None, seconds: float = 3.0, tell: Tell = quiet) -> Quantized:
+             data_dir: str | None = None, seconds: float | None = None, tell: Tell = quiet) -> Quantized:
     """`model` in int8: weights symmetric per channel, activations between the bounds that `count` of `images` show.
 
     `images` are a folder (of pictures, or of classes), a named data set (in `data_dir`), opened data or inputs (n, C,
@@ -250,7 +250,7 @@ def _accuracy(found: Evaluation, before: Evaluation) -> Accuracy:
 
 
 def _table(tried: Sequence["_Ready | Candidate"], ready: Sequence[_Ready], example: Tensor,
-           seconds: float) -> tuple[Candidate, ...]:
+           seconds: float | None) -> tuple[Candidate, ...]:
     """Every candidate with its times, and each one's fp32 beside it."""
     plain = [Candidate(f"{each.candidate.name}, fp32", size=each.figures.fp32_size, refused="to compare with")
              for each in ready]
