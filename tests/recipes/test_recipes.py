@@ -61,7 +61,8 @@ PUBLISHED = {
     "slak":                ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
     "slak_small":          ("adamw",      4e-3,  0.9,  0.05,   4096, 300),
 }
-OURS = {"finetune", "lenet5", "modern", "unet_narrow"}      # Adam in place of Levenberg-Marquardt; no paper
+# Adam in place of Levenberg-Marquardt; numbers that the paper leaves open; no paper
+OURS = {"finetune", "lecun1989", "lenet5", "modern", "unet_narrow"}
 
 # Where the rate falls, in iterations of the paper, and to what share of the first one
 FALLS = {
