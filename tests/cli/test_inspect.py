@@ -110,6 +110,7 @@ def test_eval_of_a_folder_of_one_image(inside, net, pets, tmp_path):
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
 def test_a_diagram_in_every_format(inside, tmp_path, suffix, begins):
-    done = inside("inspect", "diagram", "lenet5", "--out", tmp_path / f"net.{suffix}")
+    done = inside("inspect", "diagram", "lenet5", "--out", tmp_path / f"net.{suffix}", "--json")
+    assert json.loads(done.stdout)["macs"] == 325_680 and json.loads(done.stdout)["units"][0]["channels"] == 6
     assert done.returncode == 0 and f"net.{suffix}" in done.stderr
     assert (tmp_path / f"net.{suffix}").read_bytes().startswith(begins)

@@ -130,8 +130,10 @@ def test_it_segments_and_is_looked_at(run, discs, tmp_path, inside):
     assert labels.shape == truth.shape and (labels == truth).mean() > 0.85
     assert (tmp_path / "out" / "04.instances.csv").is_file() and (tmp_path / "out" / "04.overlay.png").is_file()
     done = inside("inspect", "segmentation", run, discs / "images" / "04.png", "--mask", discs / "labels" / "04.png",
-                  "--out", tmp_path / "look.svg")
+                  "--out", tmp_path / "look.svg", "--json")
     assert done.returncode == 0 and (tmp_path / "look.svg").read_text().count("<image") >= 4
+    seen = json.loads(done.stdout)
+    assert seen["right"] > 0.85 and sum(seen["pixels"].values()) == truth.size
 
 
 def test_a_mask_is_looked_at_as_the_run_reads_masks(run, discs, tmp_path, inside):

@@ -1,5 +1,7 @@
 """Feature maps: what the layers give, without hooks, and the strip that is drawn of it."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -87,10 +89,12 @@ def test_the_strips(name, rows):
     assert len(figure.axes[0].get_images()) == 1 + sum(min(10, len(maps.values)) for maps in found)
 
 
-def test_the_command_reads_grey_and_colour_and_names_what_it_cannot_read(tmp_path):
+def test_the_command_reads_grey_and_colour_and_names_what_it_cannot_read(tmp_path, capsys):
     for mode in ("L", "RGBA", "P"):
         Image.new(mode, (30, 20)).save(tmp_path / f"{mode}.png")
-        command("lenet5", tmp_path / f"{mode}.png", layers=None, device="cpu", out=tmp_path / "maps.png")
+        command("lenet5", tmp_path / f"{mode}.png", layers=None, device="cpu", out=tmp_path / "maps.png", json=True)
+        layers = json.loads(capsys.readouterr().out)["layers"]
+        assert all(len(layer["activity"]) == layer["shape"][0] for layer in layers) and len(layers) == 3
         with Image.open(tmp_path / "maps.png") as made:
             assert made.size[0] > 800
     (tmp_path / "broken.jpg").write_bytes(b"no picture")

@@ -1,5 +1,7 @@
 """Kernels as pictures: the weights are the layer's own, and the picture shows each of them."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -88,8 +90,9 @@ def test_every_kind_of_layer_can_be_drawn(name, fields, layer, count):
 
 
 def test_the_command_writes_a_picture(tmp_path, capsys):
-    command("lenet5", layer=None, limit=96, out=tmp_path / "kernels.svg")
+    command("lenet5", layer=None, limit=96, out=tmp_path / "kernels.svg", json=True)
     assert "<svg" in (tmp_path / "kernels.svg").read_text()
-    assert "newly initialised" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "newly initialised" in err and json.loads(out)["shape"] == [6, 1, 5, 5] and min(json.loads(out)["norms"]) > 0
     with pytest.raises(ConvatlasError, match=r"\.png, \.svg, \.pdf"):
         command("lenet5", layer=None, limit=96, out=tmp_path / "kernels.gif")

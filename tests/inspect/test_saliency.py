@@ -1,5 +1,6 @@
 """Saliency: captum's maps beside autograd by hand, and how the picture tells them."""
 
+import json
 import sys
 from dataclasses import replace
 
@@ -119,6 +120,8 @@ def test_the_command(captum, tmp_path, capsys):
     Image.new("RGB", (50, 40), (200, 30, 30)).save(tmp_path / "red.png")
     command("lenet5", tmp_path / "red.png", name="3", layer=None, device="cpu", out=tmp_path / "why.png")
     assert capsys.readouterr().out.startswith("3: ")
+    command("lenet5", tmp_path / "red.png", name="3", layer=None, device="cpu", out=tmp_path / "why.png", json=True)
+    assert json.loads(capsys.readouterr().out)["class"] == "3"
     with Image.open(tmp_path / "why.png") as made:
         assert made.size[0] > 1000
 

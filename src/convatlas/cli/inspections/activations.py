@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from .. import console
-from ..options import COMMON, Debug, Device, option
+from ..options import COMMON, Debug, Device, Json, option
 from .common import Network, Out, network, save, target
 from .image import Picture, seen
 
@@ -18,6 +18,7 @@ def activations(
     device: Device = "auto",
     debug: Debug = False,
     out: Out = None,
+    json: Json = False,
 ) -> None:
     """Draw what each stage makes of an image: its most active feature maps, with their sizes.
 
@@ -35,4 +36,9 @@ def activations(
 
     net = network(model).to(pick(device))
     x, picture = seen(net, image)
-    save(draw(maps(net, x, layers or ()), picture, f"What {net.name} makes of {clipped(image.name, 40)}"), path)
+    found = maps(net, x, layers or ())
+    save(draw(found, picture, f"What {net.name} makes of {clipped(image.name, 40)}"), path)
+    if json:
+        console.document({"model": model, "image": str(image), "layers": [
+            {"layer": each.layer, "shape": list(each.values.shape), "activity": each.activity.tolist()}
+            for each in found]})

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .. import console
-from ..options import Debug
+from ..options import Debug, Json
 from .common import Network, Out, network, save, target
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TOPIC = "diagram"
 
 
-def diagram(model: Network, out: Out = None, debug: Debug = False) -> None:
+def diagram(model: Network, out: Out = None, debug: Debug = False, json: Json = False) -> None:
     """Draw a network as papers do: its maps to scale, repeats folded, and what is inside each kind of block. A
     segmenter is drawn as a U. Where blocks of one kind differ in width, the widths are listed from first to last.
 
@@ -28,7 +28,15 @@ def diagram(model: Network, out: Out = None, debug: Debug = False) -> None:
         from ...inspect.anatomy import anatomy
         from ...inspect.diagram import draw
 
-    save(draw(anatomy(_shape(model))), path)
+    found = anatomy(_shape(model))
+    save(draw(found), path)
+    if json:
+        console.document({"model": model, "image": list(found.size), "params": found.params, "macs": found.macs,
+                          "units": [{"stage": unit.stage, "block": unit.is_block, "repeat": unit.repeat,
+                                     "channels": unit.channels, "size": unit.size, "stride": unit.stride}
+                                    for unit in found.units],
+                          "links": [{"from": link.source, "to": link.target, "through": link.through}
+                                    for link in found.links]})
 
 
 def _shape(text: str) -> "Convnet":

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from .. import console
-from ..options import COMMON, COUNT, OUTPUT, Debug, option
+from ..options import COMMON, COUNT, OUTPUT, Debug, Json, option
 from .common import Network, Out, network, save, target
 
 TOPIC = "filters"
@@ -17,6 +17,7 @@ def filters(
     limit: Annotated[int, option("--limit", panel=OUTPUT, parser=COUNT, help="Most kernels of a first layer.",
                                  show_default=True)] = 96,
     out: Out = None,
+    json: Json = False,
 ) -> None:
     """Draw the kernels that look at the pixels, as AlexNet's Figure 3; with --layer those of any convolution, channel
     by channel.
@@ -32,4 +33,8 @@ def filters(
         from ...inspect.filters import filters as kernels
 
     net = network(model)
-    save(draw(kernels(net, layer), net.name, limit), path)
+    found = kernels(net, layer)
+    save(draw(found, net.name, limit), path)
+    if json:
+        console.document({"model": model, "layer": found.layer, "shape": list(found.weights.shape), "norms": [
+            float(kernel.nan_to_num().norm()) for kernel in found.weights]})

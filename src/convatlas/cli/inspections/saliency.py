@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from .. import console
-from ..options import COMMON, Debug, Device, option
+from ..options import COMMON, Debug, Device, Json, option
 from .common import Network, Out, network, save, target
 from .image import Picture, seen
 
@@ -21,6 +21,7 @@ def saliency(
     device: Device = "auto",
     debug: Debug = False,
     out: Out = None,
+    json: Json = False,
 ) -> None:
     """Draw what in an image speaks for a class: gradient, integrated gradients and Grad-CAM (the extra
     `saliency`). Of a network that scores pixels: what speaks for the pixels that it takes for the class.
@@ -40,5 +41,10 @@ def saliency(
     x, picture = seen(net, image)
     found = maps(net, x, name, layer)
     save(draw(found, picture, net.name, image.name), path)
+    if json:
+        console.document({"model": model, "image": str(image), "class": found.target, "probability": found.probability,
+                          "predicted": found.predicted, "certainty": found.certainty, "layer": found.layer,
+                          "pixels": found.pixels})
+        return
     where = "" if found.pixels is None else f", the mean of the {console.exact(found.pixels)} pixels taken for it"
     console.plain(f"{found.target}: {console.percent(found.probability)}{where}")

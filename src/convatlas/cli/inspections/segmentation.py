@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from .. import console
-from ..options import DATA, Debug, argument, option
+from ..options import DATA, Debug, Json, argument, option
 from .common import Network, Out, network, save, target
 
 
@@ -16,6 +16,7 @@ def segmentation(
         "are drawn.")] = None,
     out: Out = None,
     debug: Debug = False,
+    json: Json = False,
 ) -> None:
     """Draw what a network makes of an image's pixels: image, truth, prediction, errors, and how much each pixel weighs
     in training.
@@ -45,4 +46,10 @@ def segmentation(
         pair = Files(image.name, (image,), ((mask,),), reading or for_network(mask, net.num_classes))
         truth, instances = pair.classes_of(0), pair.instances_of(0)
     pixels = read_image(image, Decoding(range=transforms(net).range))
-    save(draw([look(net, pixels, truth, name=image.name, instances=instances)], net.card.classes), path)
+    seen = look(net, pixels, truth, name=image.name, instances=instances)
+    save(draw([seen], net.card.classes), path)
+    if json:
+        names = net.card.classes or tuple(map(str, range(net.num_classes)))
+        console.document({"model": model, "image": str(image), "size": list(seen.prediction.shape), "pixels": {
+            name: int((seen.prediction == number).sum()) for number, name in enumerate(names)}, "right": None
+            if seen.truth is None else float((seen.prediction == seen.truth)[seen.truth != 255].double().mean())})
