@@ -71,13 +71,13 @@ def tradeoff(lines: Mapping[str, Sequence[Mark]], title: str, *,
         for i, (name, marks) in enumerate(lines.items()):
             color, last = PALETTE[i % len(PALETTE)], i == len(lines) - 1
             shift = 1.006 ** (i - (len(lines) - 1) / 2)         # bars beside each other, not on each other
-            axes.plot([mark.cost for mark in marks], [mark.mean for mark in marks], color=color, linewidth=2.4 if last else 1.4, marker="o",
-                      markersize=7 if last else 5, zorder=3 if last else 2)
+            axes.plot([mark.cost for mark in marks], [mark.mean for mark in marks], color=color, marker="o",
+                      linewidth=2.4 if last else 1.4, markersize=7 if last else 5, zorder=3 if last else 2)
             for mark in marks:
                 axes.plot([mark.cost * shift] * 2, [min(mark.accuracies), max(mark.accuracies)], color=color,
                           linewidth=1, alpha=0.6)
-                axes.annotate(mark.label, (mark.cost, mark.mean), xytext=(6, -11), textcoords="offset points", fontsize=8.5,
-                              color=color)
+                axes.annotate(mark.label, (mark.cost, mark.mean), xytext=(6, -11), textcoords="offset points",
+                              fontsize=8.5, color=color)
             ends.append((marks[-1].mean, name, color))
         below = float("-inf")
         low, high = axes.get_ylim()
