@@ -51,6 +51,7 @@ from .zoo import Info as Info
 from .zoo import create_model as create_model
 from .zoo import info as info
 from .zoo import list_models as list_models
+from .zoo import of_registered
 from .zoo import recipe_for as recipe_for
 from .zoo import transforms as transforms
 
@@ -85,6 +86,7 @@ def train(run: Run, *, out: Path | None = None, resume: Path | None = None, forc
         going = resume or (Path(begun) if begun else None)
         if begun:
             run = Run.from_yaml(share(here, lambda: run_of(begun).to_yaml()))
+        run = of_registered(run)
         task = task_of(run.model.name)
         if going is None:
             task.check(run)

@@ -15,6 +15,7 @@ from .errors import ConvatlasError, nearest
 from .files import along
 from .net import registry
 from .net.answering import Answers
+from .net.described import names_file
 from .net.layers import WEIGHTED, Layer, layer_table
 from .net.model import Convnet, Features, Spec
 from .net.registry import Fidelity
@@ -122,7 +123,8 @@ def info(name: str | Path, **fields: Any) -> Info:
     idea, departures, checked facts.
     """
     source = Path(name)
-    if isinstance(name, Path) or ((source.exists() or name in along()) and name not in registry.VARIANTS):
+    if not names_file(str(name)) and (isinstance(name, Path) or (
+            (source.exists() or name in along()) and name not in registry.VARIANTS)):
         card = weights.read_card(source)
         name, fields = card.model, card.fields | fields
     found = registry.variant(str(name))
@@ -132,7 +134,8 @@ def info(name: str | Path, **fields: Any) -> Info:
     about = describe(found)
     return Info(found.name, found.family, about["title"], about["Idea"], about["Mirrors"], about["Departs"],
                 found.fidelity, found.recipe, found.aliases, spec, table, sum(x.params for x in table),
-                sum(x.macs for x in table), sum(x.connections for x in table), facts.check([found.name]))
+                sum(x.macs for x in table), sum(x.connections for x in table),
+                facts.check([found.name] if found.fidelity != "own" else []))
 
 
 def describe(found: registry.Variant) -> dict[str, str]:
@@ -162,6 +165,16 @@ def transforms(model: Answers, train: bool = False) -> "Transform":
 
 
 def recipe_for(name: str) -> Run:
-    """The Run that trains the variant `name` unless told otherwise."""
+    """The Run that trains the variant `name`, or that of a file, unless told otherwise."""
     found = registry.variant(name)
-    return recipe(found.recipe).change("model.name", found.name)
+    return of_registered(recipe(found.recipe).change("model.name", name if names_file(name) else found.name))
+
+
+def of_registered(run: Run) -> Run:
+    """The run, in which a network that a file describes is the registered one, with the file's fields below the run's
+    own: a run folder does not depend on the file.
+    """
+    if not names_file(run.model.name):
+        return run
+    name, fields = registry.spelled(run.model.name)
+    return run.change("model.name", name, "model.fields", {**fields, **run.model.fields})

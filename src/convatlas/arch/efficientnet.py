@@ -38,6 +38,7 @@ class Row(NamedTuple):
     resolution: int     # of the stage's input
     channels: int
     layers: int
+    se: bool = True     # its blocks squeeze and excite, where `se_ratio` is not 0
 
 
 TABLE_1 = (     # expand k res channels layers      stage
@@ -99,9 +100,9 @@ class EfficientNet:
             cout = round_channels(row.channels * self.width)
             blocks: list[nn.Module] = []
             for _ in range(layers):
+                squeezed = max(1, int(cin * self.se_ratio)) if self.se_ratio and row.se else 0
                 blocks.append(block(cin, row.expand * cin, cout, row.kernel, 1 if blocks else stride,
-                                    dilation=rest if blocks else first, squeezed=max(1, int(cin * self.se_ratio)) if self.se_ratio else 0,
-                                    drop=next(drops)))
+                                    dilation=rest if blocks else first, squeezed=squeezed, drop=next(drops)))
                 cin = cout
             stages.append(nn.Sequential(*blocks))
         wide = round_channels(end.channels * self.width)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConvatlasError
+from ..net.described import names_file
 from ..recipes import recipe as read
 from ..run import Data, Model, Run, assignment, dotted, resolve, said
 from ..runs.folder import check_resume, run_of
@@ -23,6 +24,12 @@ def configured(flags: Flags, *, recipe: str | None, config: Path | None,
     network and the data, which comes second.
     """
     asked = resolve(UNSAID, config=config, flags=dotted(flags), sets=sets)
+    if names_file(asked.model.name):
+        from ..zoo import of_registered  # the networks, and with them torch
+
+        asked = of_registered(asked)
+        flags = [*flags, ("model.name", asked.model.name),
+                 *((f"model.fields.{field}", value) for field, value in asked.model.fields.items())]
     name, choice = recipe or asked.recipe, None
     if not name and asked.model.name:
         from ..tasks.fit import choose  # the networks, and with them torch

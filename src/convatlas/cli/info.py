@@ -20,6 +20,7 @@ FIDELITY = {
     "paper": "as the paper printed it",
     "authors": "as its authors released it",
     "field": "as the field uses it",
+    "own": "changed by a file",
 }
 PROSE = 100     # columns at most
 BATCH = 32      # images of --memory

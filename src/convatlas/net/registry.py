@@ -1,6 +1,7 @@
 """Name → variant.
 
-A variant is a specification, a frozen dataclass of plain values that knows how to build its network.
+A variant is a specification, a frozen dataclass of plain values that knows how to build its network. A file of a user's
+that changes a registered one (`described.py`) is named by its path wherever a variant is named.
 """
 
 from collections.abc import Mapping
@@ -10,11 +11,13 @@ from math import inf
 from typing import Any, Literal
 
 from ..errors import ConvatlasError, nearest
+from . import described
 from .card import Card, adapter
 from .card import plain as plain
 from .model import Convnet, Spec
 
-Fidelity = Literal["paper", "authors", "field"]     # as published; as the authors released it; as the field uses it
+# as published; as the authors released it; as the field uses it; of a user's file
+Fidelity = Literal["paper", "authors", "field", "own"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def register(name: str, spec: Spec, *, params: int, macs: int, fidelity: Fidelit
 
 
 def variant(name: str) -> Variant:
-    """The variant of that name or alias."""
+    """The variant of that name or alias, or of a file that describes one: the registered one with the file's fields."""
+    if described.names_file(name):
+        return _described(name)
     found = VARIANTS.get(ALIASES.get(name, name))
     if found is None:
         raise ConvatlasError(f"there is no model {name!r}{nearest(name, [*VARIANTS, *ALIASES])}"
@@ -79,18 +84,38 @@ def variant(name: str) -> Variant:
     return found
 
 
+def spelled(name: str) -> tuple[str, dict[str, Any]]:
+    """The registered name, and the fields that a file changes: by these a run or a checkpoint knows the network, which
+    therefore does not depend on the file.
+    """
+    found = variant(name)
+    return found.name, Card(found.name, found.spec, VARIANTS[found.name].spec).fields
+
+
+def _described(path: str) -> Variant:
+    """A registered variant with the fields that a file changes, and the costs that these give it."""
+    from .layers import macs, params  # which need a network's shapes
+    from .meta import blank  # which need a network's shapes
+
+    told = described.read(path)
+    base = variant(told.name)
+    spec = change(base.spec, told.fields, path)
+    net = blank(spec.build)
+    return replace(base, spec=spec, params=params(net), macs=macs(net), fidelity="own", aliases=())
+
+
 def build(name: str, changes: Mapping[str, Any] | None = None) -> Convnet:
     """The network of that name with some fields of its specification changed."""
     found = variant(name)
     model = change(found.spec, changes or {}, found.name).build()
-    model.card = replace(model.card, model=found.name, registered=found.spec)
+    model.card = replace(model.card, model=found.name, registered=VARIANTS[found.name].spec)
     return model
 
 
 def card(name: str, changes: Mapping[str, Any] | None = None) -> Card:
     """The card of the network that `build` would make."""
     found = variant(name)
-    return Card(found.name, change(found.spec, changes or {}, found.name), found.spec)
+    return Card(found.name, change(found.spec, changes or {}, found.name), VARIANTS[found.name].spec)
 
 
 def change(spec: Spec, changes: Mapping[str, Any], name: str = "") -> Spec:

@@ -29,13 +29,14 @@ def network(text: str) -> "Convnet":
     import torch
 
     from ...net import registry
+    from ...net.described import names_file
     from ...weights.checkpoints import load
     from ...zoo import create_model
 
     path = Path(text).expanduser()
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    if not names_file(text) and (path.exists() or path.suffix or len(path.parts) > 1):
         return load(path)
-    name = registry.variant(text).name
+    name = text if names_file(text) else registry.variant(text).name
     console.warn(f"{name} is newly initialised: give a run folder or a file of weights to look into a trained network")
     torch.manual_seed(0)
     return create_model(name).eval()

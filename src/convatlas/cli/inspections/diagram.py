@@ -37,8 +37,9 @@ def _shape(text: str) -> "Convnet":
 
     from ... import zoo  # noqa: F401 - which knows the architectures
     from ...net import registry
+    from ...net.described import names_file
 
-    if Path(text).expanduser().exists():
+    if Path(text).expanduser().exists() and not names_file(text):
         return network(text)
     with torch.device("meta"):
         return registry.build(text)

@@ -70,9 +70,10 @@ def shape(text: str) -> "Convnet":
     import torch
 
     from ...net import registry
+    from ...net.described import names_file
     from ...zoo import create_model
 
-    if text not in registry.VARIANTS and text not in registry.ALIASES:
+    if text not in registry.VARIANTS and text not in registry.ALIASES and not names_file(text):
         return network(text)
     with torch.device("meta"):
         return create_model(text)

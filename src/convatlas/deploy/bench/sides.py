@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ...errors import ConvatlasError
+from ...net.described import names_file
 from ...net.model import Convnet, pair
 from ...parts import LayerScale
 from ...weights import Peer, libraries, peers_of
@@ -65,16 +66,17 @@ def chosen(text: str, wanted: list[str]) -> tuple[Convnet, dict[str, Peer]]:
     from ...zoo import create_model  # a peer is measured without it
 
     path = Path(text).expanduser()
-    stored = load(path) if path.exists() or path.suffix or len(path.parts) > 1 else None
+    own = names_file(text)
+    stored = load(path) if not own and (path.exists() or path.suffix or len(path.parts) > 1) else None
     variant = registry.variant(text if stored is None else stored.name)
     if variant.segments:
         raise ConvatlasError(f"{variant.name} segments, and bench compares networks that classify")
     offered = {library: [peer for peer in peers_of(variant.family, library) if peer.ours == variant.name]
-               for library in wanted if library in libraries(variant.family)}
+               for library in wanted if not own and library in libraries(variant.family)}
     if stored is None:
         fields = next((peers[0].fields for peers in offered.values() if peers), {})
         torch.manual_seed(0)
-        stored = settled(create_model(variant.name, **fields))
+        stored = settled(create_model(text, **fields))
     spec = registry.plain(stored.spec)
     same = {library: next((peer for peer in peers if all(spec[key] == value for key, value in peer.fields.items())),
                           None) for library, peers in offered.items()}
