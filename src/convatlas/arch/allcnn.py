@@ -57,7 +57,9 @@ class MapHead(Head):
 @dataclass(frozen=True)
 class AllCNN:
     """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN. `width` multiplies the
-    kernels (weights begin the larger the fewer a narrow layer sums), `excite` weighs each activation's maps.
+    kernels (weights begin the larger the fewer a narrow layer sums), `excite` weighs each activation's maps. Without
+    `rectified_scores` the maps of the classes may be negative: a narrow network whose ReLU there has died for a class
+    never names it.
     """
 
     table: tuple[Block, ...] = C
@@ -66,6 +68,7 @@ class AllCNN:
     excite: Excite | None = None
     act: Act = "relu"
     width: float = 1.0
+    rectified_scores: bool = True
     input_drop_rate: float = 0.2
     drop_rate: float = 0.5
     num_classes: int = 10
@@ -73,7 +76,7 @@ class AllCNN:
     image_size: int | tuple[int, int] = 32
 
     def build(self) -> Convnet:
-        """Input (N, 3, H, W), scores (N, classes), none of them negative."""
+        """Input (N, 3, H, W), scores (N, classes), of `rectified_scores` none negative."""
         blocks = [tuple(row._replace(kernels=times(row.kernels, self.width)) for row in block) for block in self.blocks()]
         parts: list[OrderedDict[str, nn.Module]] = [OrderedDict(drop0=nn.Dropout(self.input_drop_rate))]
         cin, number = self.in_chans, 0
@@ -90,7 +93,8 @@ class AllCNN:
             if i in self.dropped:
                 parts[-1][f"drop{i}"] = nn.Dropout(self.drop_rate)
         stem, *stages = (nn.Sequential(part) for part in parts)
-        head = MapHead(GlobalPool(), cin, self.num_classes, partial(score, narrow=self.width), nn.ReLU())
+        head = MapHead(GlobalPool(), cin, self.num_classes, partial(score, narrow=self.width),
+                       nn.ReLU() if self.rectified_scores else nn.Identity())
         return with_act(Convnet(self, stem, stages, head), self.act)
 
     def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
