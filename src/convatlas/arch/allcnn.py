@@ -57,9 +57,8 @@ class MapHead(Head):
 @dataclass(frozen=True)
 class AllCNN:
     """`reduction` pool: the base model; strided: Strided-CNN; convpool: ConvPool-CNN; conv: All-CNN. `width` multiplies the
-    kernels (weights begin the larger the fewer a narrow layer sums), `excite` weighs each activation's maps. Without
-    `rectified_scores` the maps of the classes may be negative: a narrow network whose ReLU there has died for a class
-    never names it.
+    kernels (narrow layers begin with larger weights), `excite` weighs activations' maps; without `rectified_scores` no
+    ReLU is behind the classes' maps, which in narrow networks dies for whole classes.
     """
 
     table: tuple[Block, ...] = C
@@ -82,8 +81,7 @@ class AllCNN:
         cin, number = self.in_chans, 0
         for i, block in enumerate(blocks, start=1):
             for row in reduce(block, self.reduction) if i < len(blocks) else block:
-                if row.stride > 1 and number:       # a stage begins with what reduces
-                    parts.append(OrderedDict())
+                parts += [OrderedDict()] if row.stride > 1 and number else []   # a stage begins with what reduces
                 if row == POOL:
                     parts[-1][f"pool{i}"] = nn.MaxPool2d(3, 2, 1)
                     continue
@@ -100,8 +98,7 @@ class AllCNN:
     def layer(self, number: int, cin: int, row: Row) -> dict[str, nn.Module]:
         """Convolution → ReLU (→ squeeze and excite)."""
         gate = {f"se{number}": self.excite.layer(row.kernels)} if self.excite else {}
-        narrow = 1.0 if number == 1 else self.width
-        return {f"conv{number}": conv(cin, row, narrow), f"act{number}": nn.ReLU(), **gate}
+        return {f"conv{number}": conv(cin, row, 1.0 if number == 1 else self.width), f"act{number}": nn.ReLU(), **gate}
 
     def blocks(self) -> tuple[Block, ...]:
         """The table."""
