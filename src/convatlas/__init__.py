@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .net.fully_convolutional import fully_convolutional as fully_convolutional
     from .recipes import recipe as recipe
     from .run import Run as Run
+    from .scale.rule import scaled as scaled
     from .weights.checkpoints import convert_weights as convert_weights
     from .weights.checkpoints import explain_weights as explain_weights
     from .weights.checkpoints import load as load
@@ -39,7 +40,7 @@ _HOME = {
     "explain_weights": "weights.checkpoints", "convert_weights": "weights.checkpoints",
     "train": "api", "evaluate": "api", "predict": "api", "Prediction": "api", "Trained": "api",
     "publish": "integrations.hub", "fold": "net.fold", "fully_convolutional": "net.fully_convolutional",
-    "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
+    "scaled": "scale.rule", "recipe": "recipes", "Run": "run", "ConvatlasError": "errors",
 }
 
 __all__ = ["__version__", *_HOME]

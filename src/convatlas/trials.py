@@ -21,10 +21,13 @@ import torch
 from .api import train
 from .data.images import ImageSet
 from .engine.checkpoint import newest
+from .engine.distributed import world
 from .errors import ConvatlasError, DivergedError
 from .files import whole_write
 from .run import Run
 from .runs.folder import check_resume
+from .tasks import task_of
+from .tasks.fit import Choice, looked_at, scaled
 
 POSIX = os.name == "posix"
 Given = TypeVar("Given")
@@ -35,6 +38,18 @@ Part = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]       # uint8 (N, C, H,
 
 class InterruptedTrialError(Exception):
     """A trial was interrupted; the same command goes on."""
+
+
+def fitted(run: Run, choice: Choice | None, tell: Callable[[str], None]) -> Run:
+    """The run as its recipe is made to fit the data: once, for all trials alike."""
+    if choice is None:
+        return run
+    with world(run.train.device) as here:
+        task = task_of(run.model.name)
+        run, lines = scaled(run, choice, looked_at(task, task.open(run, here, None, False)))
+    for line in lines:
+        tell(line)
+    return run
 
 
 # -- training --------------------------------------------------------------------------------------------------------

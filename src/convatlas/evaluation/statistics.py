@@ -1,7 +1,7 @@
 """Statistics of accuracies: confidence intervals, and tests of a difference between two networks. Imports no torch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, stdev
 
@@ -59,3 +59,40 @@ def mcnemar(both: int, only_a: int, only_b: int, neither: int) -> McNemar:
     else:       # Edwards 1948 takes 1 off the difference
         p = chi2.sf(max(abs(only_a - only_b) - 1, 0) ** 2 / differing, 1)
     return McNemar(both, only_a, only_b, neither, float(p), exact)
+
+
+@dataclass(frozen=True)
+class Behind:
+    """The distance of one of several to the best: a mean difference, and the bounds of its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def tells(self) -> bool:
+        """True if it is worse than the best by more than chance."""
+        return self.low > 0
+
+
+def behind(blocks: Mapping[str, Sequence[float]], confidence: float = 0.95) -> dict[str, Behind]:
+    """The distance of each to the best by its mean, where all were measured in the same blocks, such as seeds.
+
+    What a block does to all alike drops out, as in `paired`; the rest of the scatter is taken to be the same for all
+    (Fisher's randomised blocks), so that few blocks tell more than they would pair by pair. Intervals (Student's t,
+    Bonferroni) cover the differences together. One block tells nothing: bounds are infinite.
+    """
+    from scipy.stats import t
+
+    count, seeds = len(blocks), len(next(iter(blocks.values())))
+    means = {name: sum(values) / seeds for name, values in blocks.items()}
+    best = max(means.values())
+    if seeds < 2 or count < 2:
+        return {name: Behind(best - mean, -math.inf, math.inf) for name, mean in means.items()}
+    whole = sum(means.values()) / count
+    columns = [sum(values[i] for values in blocks.values()) / count for i in range(seeds)]
+    rest = sum((values[i] - means[name] - columns[i] + whole) ** 2
+               for name, values in blocks.items() for i in range(seeds))
+    free = (count - 1) * (seeds - 1)
+    half = float(t.ppf(1 - (1 - confidence) / (2 * (count - 1)), free)) * math.sqrt(2 * rest / free / seeds)
+    return {name: Behind(best - mean, best - mean - half, best - mean + half) for name, mean in means.items()}

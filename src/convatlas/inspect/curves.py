@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..draw.graphs import PALETTE as PALETTE
 from ..draw.markup import clipped
 from ..draw.plots import COLORS, UNITS, defaults, log_ticks
 from ..errors import ConvatlasError, nearest
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, float]]
 Axis = Literal["epoch", "step", "seconds"]
 
-# Okabe and Ito's, darker, on light paper
-PALETTE = ("#2460c4", "#d9541e", "#008a63", "#b0569a", "#b8860b", "#3aa0d8", "#1c232c")
 DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5))    # of the first seven runs, the next seven, and so on
 TITLES = {
     "val_top1": "Validation error", "train_top1": "Training error", "val_top5": "Validation error, top 5",

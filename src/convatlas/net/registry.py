@@ -40,8 +40,13 @@ class Variant:
     @property
     def segments(self) -> bool:
         """True if it scores pixels."""
-        made = signature(type(self.spec).build).return_annotation
-        return bool(getattr(made, "__name__", made) == "Segmenter")
+        return segments(self.spec)
+
+
+def segments(spec: Spec) -> bool:
+    """True if the specification's network scores pixels, which its `build` says without being called."""
+    made = signature(type(spec).build).return_annotation
+    return bool(getattr(made, "__name__", made) == "Segmenter")
 
 
 VARIANTS: dict[str, Variant] = {}

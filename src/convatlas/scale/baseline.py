@@ -1,7 +1,7 @@
 """A baseline found by search, as EfficientNet-B0 was: MnasNet's objective over a space of its rows, on one's own data.
 
 Many networks are trained for one pass, the best few in full, all on a training part, and judged by a search part that
-is held out of it. What is found is then compared with networks that nobody searched for (`rivals.py`).
+is held out of it. What is found is then compared with networks that nobody searched for (`baseline_rivals.py`).
 """
 
 import json
@@ -16,7 +16,7 @@ from ..files import check_format, put
 from ..run import Run
 from .evolution import Tried, proposed, reward
 from .ledger import Entry, Point
-from .plan import FORMAT, Plan, clock
+from .baseline_plan import FORMAT, Plan, clock
 from .price import Tell, said
 from .trial import Work, accuracy, conduct, run_of
 
@@ -28,7 +28,7 @@ OVER = 0.02                             # share by which what is found may excee
 @dataclass(frozen=True)
 class Record:
     """What a trial gave: the share of the images it is judged by that is right, the price, and the time it took
-    (`plan.clock`).
+    (`baseline_plan.clock`).
     """
 
     accuracy: float

@@ -25,9 +25,9 @@ from ..run import Model
 from . import cost
 from .baseline import OVER, Results, Searched
 from .evolution import POPULATION, SAMPLE, W
-from .plan import BASE, Plan
+from .baseline_plan import BASE, Plan
 from .price import said
-from .rivals import FOUND, Compared
+from .baseline_rivals import FOUND, Compared
 from .space import Table
 
 if TYPE_CHECKING:

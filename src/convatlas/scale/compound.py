@@ -17,8 +17,10 @@ from .. import bounded
 from ..errors import ConvatlasError
 from ..files import check_format, put
 from ..net.model import Spec, pair
+from ..net.registry import segments
 from ..net.segmenter import Segmenter
 from . import cost
+from .cost import Latency
 from .rule import scaled
 
 Dimension = Literal["depth", "width", "resolution"]
@@ -26,7 +28,10 @@ Measure = Callable[[Spec], float]
 FORMAT = 1                      # of a search folder's coefficients.json
 FILE = "coefficients.json"
 FURTHEST = 16.0                 # φ beyond which nothing is looked for, either way
+TRIES, RESIZED = 8, 3           # measurements of latency: at most so many, and so many with another image size
 WITHIN = 0.02                   # deviation from a budget that counts as met
+FINEST = 0.005                  # difference of φ, below which no other network is to be had
+STEP, ASIDE = 0.04, 8           # steps of φ, and how many either way, to other layers and channels
 STRETCH = 0.25                  # share by which an image's side may depart from the rule's to meet a budget
 
 
@@ -110,20 +115,26 @@ def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients:
     """The point nearest to a budget of multiply-adds, or of another `measure` that does not fall as networks grow.
 
     With `adjust` the image size departs from the rule's, by a quarter at most, where rounding leaves more than `within`
-    of the budget; of two such points the one whose size departs less. Raises ConvatlasError for a budget that no φ
-    reaches.
+    of the budget, at this φ or one nearby; of points that meet it, the one whose size departs least. Raises
+    ConvatlasError for a budget that no φ reaches.
     """
     at = partial(point, spec, coefficients)
     low, high = _bracket(lambda phi: measure(at(phi).spec), budget, coefficients, measure(spec))
-    while high - low > 1e-3 and at(low).spec != at(high).spec:
+    while high - low > FINEST and at(low).spec != at(high).spec:
         middle = (low + high) / 2
         low, high = (middle, high) if measure(at(middle).spec) < budget else (low, middle)
-    points = [at(low), at(high)]
-    found = [Reached(each, budget, measure(each.spec)) for each in points]
-    if adjust and min(abs(each.deviation) for each in found) > within:
-        found += [better for each in points if (better := _resized(each, budget, measure))]
-    met = [each for each in found if abs(each.deviation) <= within]
-    return min(met, key=_departure) if met else min(found, key=lambda each: abs(each.deviation))
+
+    def rank(each: Reached) -> tuple[bool, float]:
+        missed = abs(each.deviation) > within
+        return missed, abs(each.deviation) if missed else _departure(each)
+
+    found = [Reached(each, budget, measure(each.spec)) for each in (at(low), at(high))]
+    aside = [0.0, *(sign * i * STEP for i in range(1, ASIDE + 1) for sign in (-1, 1))] if adjust else []
+    for step in aside:
+        if not min(map(rank, found))[0]:
+            break
+        found += [each for phi in (low + step, high + step) if (each := _resized(at(phi), budget, measure))]
+    return min(found, key=rank)
 
 
 def alone(spec: Spec, dimension: Dimension, budget: float, measure: Measure = cost.macs, *, adjust: bool = False,
@@ -133,6 +144,71 @@ def alone(spec: Spec, dimension: Dimension, budget: float, measure: Measure = co
     With `adjust` the image size takes up what rounding leaves, as in `reach`.
     """
     return reach(spec, budget, measure, ALONE[dimension], adjust=adjust, within=within)
+
+
+def reach_latency(spec: Spec, budget: float, timed: Callable[[Spec], Latency], coefficients: Coefficients = PAPER, *,
+                  tries: int = TRIES) -> tuple[Reached, Latency]:
+    """The point nearest to a budget of seconds, and its latency as `timed` measures it, at most `tries` times.
+
+    The first whose interval holds the budget; else φ is drawn closer between points below and above it, then the image
+    size. Latency does not rise with every size, so that the nearest one measured may miss the budget.
+    """
+    _check(budget)
+    tried: list[tuple[Point, Latency]] = []
+    phi, low, high = 0.0, None, None
+    while len(tried) < tries:
+        here = point(spec, coefficients, phi)
+        took = timed(here.spec)
+        tried.append((here, took))
+        if budget in took:
+            return Reached(here, budget, took.seconds), took
+        seen = phi, log(took.seconds / budget)
+        low, high = (seen, high) if seen[1] < 0 else (low, seen)
+        if low is not None and high is not None:
+            if high[0] - low[0] < 4 * FINEST:
+                break
+            share = min(0.9, max(0.1, -low[1] / (high[1] - low[1])))
+            phi = low[0] + share * (high[0] - low[0])
+        else:               # as if latency grew like multiply-adds, and a little further
+            phi += max(-2.0, min(2.0, -1.2 * seen[1] / log(coefficients.product)))
+        if abs(phi) > FURTHEST:
+            break
+    here, took = min(tried, key=lambda each: abs(log(each[1].seconds / budget)))
+    for _ in range(RESIZED):
+        resized = _with_size(here.spec, _sides(here.spec, (budget / took.seconds) ** 0.5))
+        if resized == here.spec or abs(log(pair(resized.image_size)[0] / here.size[0])) > STRETCH:
+            break
+        here, took = replace(here, spec=resized), timed(resized)
+        tried.append((here, took))
+        if budget in took:
+            break
+    here, took = min(tried, key=lambda each: (budget not in each[1], abs(log(each[1].seconds / budget))))
+    return Reached(here, budget, took.seconds), took
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Factors on the multiply-adds, of each dimension on its own and of all three: by the rule, and as counted."""
+
+    depth: tuple[float, float]
+    width: tuple[float, float]
+    resolution: tuple[float, float]
+    together: tuple[float, float]
+
+    @property
+    def deviation(self) -> float:
+        """Share by which the network costs more than the rule has it."""
+        return self.together[1] / self.together[0] - 1
+
+
+def growth(spec: Spec, at: Point) -> Growth:
+    """Factors by which `at`, scaled from `spec`, costs more: where rounding breaks α·β²·γ²."""
+    depth, width, resolution = at.multipliers
+    base = cost.macs(spec)
+    counted = [cost.macs(each) / base for each in (
+        scaled(spec, depth=depth), scaled(spec, width=width), scaled(spec, image_size=at.spec.image_size), at.spec)]
+    rule = (depth, width ** 2, resolution ** 2, depth * width ** 2 * resolution ** 2)
+    return Growth(*zip(rule, counted, strict=True))
 
 
 def keep(folder: Path, coefficients: Coefficients) -> None:
@@ -161,9 +237,8 @@ def kept(folder: Path) -> Coefficients:
 
 def _bracket(measured: Callable[[float], float], budget: float, coefficients: Coefficients,
              base: float) -> tuple[float, float]:
-    """Two φ between which the budget lies, a step of a half or one wide."""
-    if not (isfinite(budget) and budget > 0):
-        raise ConvatlasError(f"a budget of {budget:g} is refused: it must be more than 0")
+    """Two φ between which the budget lies."""
+    _check(budget)
     guess = max(-FURTHEST, min(FURTHEST, log(budget / base) / log(coefficients.product)))
     step = 0.5 if measured(guess) < budget else -0.5
     here = guess
@@ -174,6 +249,11 @@ def _bracket(measured: Callable[[float], float], budget: float, coefficients: Co
         here, step = there, step * 1.5
     raise ConvatlasError(f"no φ from {-FURTHEST:g} to {FURTHEST:g} reaches {budget:.4g}: at {here:.1f} it is "
                          f"{measured(here):.4g}; give another budget, or other coefficients")
+
+
+def _check(budget: float) -> None:
+    if not (isfinite(budget) and budget > 0):
+        raise ConvatlasError(f"a budget of {budget:g} is refused: it must be more than 0")
 
 
 def _resized(at: Point, budget: float, measure: Measure) -> Reached | None:
@@ -206,10 +286,11 @@ def _departure(reached: Reached) -> float:
 def _near(at: Point) -> Iterator[tuple[int, int]]:
     """Image sizes around the rule's, in its proportions, from small to large."""
     high, wide = at.size
-    step = _grid(at.spec)[0]
-    reach_ = max(step, round(high * STRETCH / step) * step)
-    for side in range(max(step, high - reach_), high + reach_ + 1, step):
-        yield side, wide if side == high else _whole(side * wide / high, *_grid(at.spec))
+    step, least = _grid(at.spec)
+    far = max(1, round(high * STRETCH / step)) * step
+    for side in range(high - far, high + far + 1, step):
+        if side >= least:
+            yield side, wide if side == high else _whole(side * wide / high, step, least)
 
 
 def _sides(spec: Spec, resolution: float) -> tuple[int, int]:
@@ -220,16 +301,16 @@ def _sides(spec: Spec, resolution: float) -> tuple[int, int]:
     return high, wide
 
 
-def _whole(side: float, step: int, rest: int) -> int:
-    """The nearest of rest, rest + step, rest + 2·step, … from 1 on."""
-    return max(round((side - rest) / step) * step + rest, rest or step)
+def _whole(side: float, step: int, least: int) -> int:
+    """The nearest of least, least + step, least + 2·step, …"""
+    return least + max(0, round((side - least) / step)) * step
 
 
 @lru_cache(maxsize=256)
 def _grid(spec: Spec) -> tuple[int, int]:
-    """(step, rest) of the sides that the network accepts: most take any, a U-Net without padding every sixteenth."""
-    net = cost.net(spec)
-    return (net.step, net.rest) if isinstance(net, Segmenter) else (1, 0)
+    """(step, least) of the sides that the network accepts: most take any, a U-Net without padding every sixteenth."""
+    net = cost.net(spec) if segments(spec) else None
+    return (net.step, net.least_side or net.step) if isinstance(net, Segmenter) else (1, 1)
 
 
 def _with_size(spec: Spec, sides: tuple[int, int]) -> Spec:

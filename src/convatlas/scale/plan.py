@@ -1,193 +1,242 @@
-"""Plan of a baseline's search: all that is decided before it begins, kept in its folder, by which it goes on."""
+"""Plan of a search: which networks are trained on which images, written down so that every process goes by the same.
+
+Also what came of it on the test part, which a search and what is made of it end with.
+"""
 
 import json
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Any, Literal
 
 from .. import bounded
-from ..arch.efficientnet import EfficientNet
-from ..draw.markup import duration
-from ..engine.distributed import world
+from ..data.source import open_data
+from ..draw.numbers import duration, percent
 from ..errors import ConvatlasError
+from ..evaluation.statistics import paired
 from ..files import check_format, put
 from ..net import registry
-from ..net.card import plain
-from ..net.model import pair
+from ..net.card import Card
+from ..net.model import Spec, pair
 from ..run import Run
-from ..tasks import task_of
-from ..tasks.fit import Choice, Found, looked_at, scaled
-from . import compound
-from .price import Price, Tell, Unit, priced
-from .space import Space
-from .trial import Images, packed, run_of, seconds
+from ..tasks import CLASSES, task_of
+from . import cost
+from .compound import Coefficients, Reached
+from .ledger import Entry, Point
+from .race import CONFIDENCE, SEARCH, Rank
+from .trial import FINAL, Images, accuracy, judged, run_of, seconds
 
-BASE = "efficientnet_b0"
-FORMAT = 1                              # of a search's folder, whose plan.json says it
-PLAN = "plan.json"
-FEW = 5                                 # networks that are trained in full, at most; one of them is the start
-SHARE = 0.5                             # of the time, at most, that they take
+FORMAT = 1
+PLAN = "plan.json"              # of a search folder: all that its trials follow from
+TEST = "test"                   # the part that what was chosen is judged by
+Way = Literal["as it is", "depth", "width", "resolution", "together"]
+BASE: Way = "as it is"
+TOGETHER: Way = "together"
+Word = Literal["better", "worse", "too small to tell"]
 
+
+# -- the plan --------------------------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
-class Asked:
-    """The question of a search: whatever decides its figures."""
+class Network:
+    """One network of a search: how it is scaled, and what it costs."""
 
-    run: Run
-    choice: Choice | None       # that the recipe is to be made to fit the data
-    unit: Unit
-    target: float               # multiply-adds, or seconds
-    minutes: float
-    seeds: int                  # of the comparison at the end; 0: none
-    images: int | None = None   # that are trained on, at most
-
-    @property
-    def plain(self) -> dict[str, Any]:
-        """Plain values, by which a folder knows its question."""
-        return {"run": self.run.to_yaml(), "unit": self.unit, "target": self.target, "minutes": self.minutes,
-                "seeds": self.seeds, "images": self.images}
+    name: str
+    way: Way
+    phi: float                              # the factor of the cost that it stands for, as a power of 2
+    coefficients: tuple[float, float, float] | None     # None: it is not scaled
+    fields: Mapping[str, Any]               # changed ones of its specification
+    macs: int
+    params: int
+    memory: int                             # bytes at the peak of predicting one image
+    deviation: float                        # of the multiply-adds from those it stands for, as a share
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A search as it is done: all that was decided before it began."""
+    """What is trained below a folder, and on which images; written there, so that every process goes by the same."""
 
-    run: Run                    # of a full training
-    start: EfficientNet
-    price: Price
+    folder: Path
+    asked: Mapping[str, Any]                # the question: another one in the same folder is refused
+    run: Run                                # of the network as it is
     images: Images
-    target: float
-    each: float                 # seconds of the start's pass on one thread, as measured (`clock`)
-    few: int                    # networks that are trained in full
-    limit: float                # seconds, of all threads together, that networks are trained for one pass
-    seeds: int
+    networks: Mapping[str, Network]
 
-    @cached_property
-    def space(self) -> Space:
-        """The networks around the start."""
-        return Space(self.start)
+    def of(self, *ways: Way) -> list[str]:
+        """The names of the networks that are scaled so."""
+        return [name for name, network in self.networks.items() if network.way in ways]
 
-    @property
-    def one_pass(self) -> Run:
-        """The run of a proxy."""
-        warm = self.run.schedule.warmup_epochs / self.run.train.epochs
-        return self.run.change("train.epochs", 1, "schedule.warmup_epochs", round(warm, 2))
+    def run_of(self, name: str, seed: int) -> Run:
+        """The run of a network from a seed."""
+        return run_of(self.run, self.spec(name), seed, self.images)
 
-    def words(self, workers: int) -> list[str]:
-        """What will be done, and about how long it takes."""
-        many, epochs = max(1, round(self.limit / self.each)), self.run.train.epochs
-        full, at_once = epochs * self.each, max(1, workers)
-        said = [f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
-                f"processor: in {duration((self.limit + self.few * full) / at_once)} at most {many:,} of "
-                f"{self.space.size:.1e} networks are trained for one pass, and the best {self.few} for {epochs}, "
-                f"{at_once} at a time. Longer where the machine has other work."]
-        if self.seeds:
-            said.append(f"Then the one that is found is compared with EfficientNet-B0 by the rule and with the start, "
-                        f"{self.seeds} seeds each: {3 * self.seeds} trainings of {epochs} passes, about "
-                        f"{duration(3 * self.seeds * full / at_once)} more.")
-        return said
+    def spec(self, name: str) -> Spec:
+        """The specification of a network."""
+        found = registry.variant(self.run.model.name)
+        return registry.change(found.spec, self.networks[name].fields, found.name)
+
+    def write(self) -> None:
+        """Keep it in its folder."""
+        plain = {"format": FORMAT, "asked": self.asked, "run": self.run.model_dump(mode="json"),
+                 "images": {**asdict(self.images), "path": self.images.path.name},
+                 "networks": [asdict(network) for network in self.networks.values()]}
+        put(self.folder / PLAN, json.dumps(plain, indent=1) + "\n", "name another folder with --out", parents=True)
 
 
-def clock() -> float:
-    """Seconds that a search counts: of the processor that this process had, so that whatever else a machine does takes
-    nothing away; of the clock on the wall where a GPU does the work.
-    """
-    return time.monotonic() if torch.cuda.is_available() else time.process_time()
+def read(folder: Path) -> Plan:
+    """The plan in a folder; ConvatlasError where there is none, or it cannot be read."""
+    path = folder / PLAN
+    try:
+        plain = bounded.read_json(path)
+        check_format(plain.get("format"), FORMAT, str(path))
+        images = Images(**{**plain["images"], "path": folder / plain["images"]["path"]})
+        networks = [Network(**each) for each in plain["networks"]]
+        return Plan(folder, plain["asked"], Run.model_validate(plain["run"]), images,
+                    {network.name: network for network in networks})
+    except FileNotFoundError:
+        raise ConvatlasError(f"{str(folder)!r} is no search: it has no {PLAN}; `convatlas scale search` begins one"
+                             ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = " ".join(str(error).split())
+        raise ConvatlasError(f"{str(path)!r} cannot be read as a search's plan: {why}") from error
 
 
-def planned(asked: Asked, out: Path, workers: int, tell: Tell) -> Plan:
-    """The plan of a search in a folder; one that lies there already is gone on with, and must have been asked the same.
-
-    Packs the images, brings the start to the target and measures what a step of it takes.
-    """
-    path = out / PLAN
-    if path.is_file():
-        return _kept(path, asked)
-    found, images = looked(asked, out, tell)
-    base, lines = fitted(asked, found, own_fields(asked, found))
-    for line in lines:
-        tell(line)
-    spec = registry.card(BASE, base.model.fields | {"num_classes": images.classes}).spec
-    assert isinstance(spec, EfficientNet)
-    space, price = priced(spec, asked.target, asked.unit, tell)
-    if price.unit == "latency":
-        tell(f"Latencies are predicted from those of some networks, and missed by {100 * price.error:.1f} % (median).")
-    plan = Plan(base, space.start, price, images, asked.target, 0.0, 0, 0.0, asked.seeds)
-    wall, began = time.monotonic(), clock()
-    each = seconds(run_of(plan.one_pass, plan.start, 0, images), images)
-    share = min(1.0, (clock() - began) / max(time.monotonic() - wall, 1e-9))    # of the processor
-    plan = shared(replace(plan, each=each * share), asked.minutes, max(1, workers))
-    put(path, json.dumps({"format": FORMAT, "asked": asked.plain, "plan": _plain(plan)}, indent=1) + "\n", parents=True)
+def begun(folder: Path, asked: Mapping[str, Any]) -> Plan | None:
+    """The plan that a folder holds, if it is this question's; another question is a ConvatlasError."""
+    if not (folder / PLAN).exists():
+        return None
+    plan = read(folder)
+    for name, value in asked.items():
+        if plan.asked.get(name) != value:
+            raise ConvatlasError(f"{str(folder)!r} holds another search: {name} is {plan.asked.get(name)!r} there, not "
+                                 f"{value!r}; go on as it was begun, or name another folder with --out")
     return plan
 
 
-def shared(plan: Plan, minutes: float, workers: int) -> Plan:
-    """The plan with its time shared out: at most half for full trainings, of two networks at least."""
-    total, whole = 60 * minutes * workers, plan.each * plan.run.train.epochs
-    few = min(FEW, int(SHARE * total / whole))
-    if few < 2:
-        least = 2 * whole / SHARE / 60 / workers
-        raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of {plan.run.train.epochs} passes, of "
-                             f"about {duration(whole)} each, take half of the time at most: give {least:.0f} minutes "
-                             "or more, fewer passes (--epochs) or fewer images (--images)")
-    return replace(plan, few=few, limit=total - few * whole)
+def network(name: str, way: Way, phi: float, coefficients: Coefficients | None, run: Run, spec: Spec,
+            deviation: float) -> Network:
+    """A network of a plan, with what follows from its specification."""
+    found = registry.variant(run.model.name)
+    growth = None if coefficients is None else (coefficients.alpha, coefficients.beta, coefficients.gamma)
+    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, *cost.cost(spec), deviation)
 
 
-def looked(asked: Asked, out: Path, tell: Tell) -> tuple[Found, Images]:
-    """The data as it was found, and packed."""
-    task = task_of(BASE)
-    with world(asked.run.train.device) as here:
-        found = looked_at(task, task.open(asked.run, here, None, False))
-    side = min(pair(registry.card(BASE, own_fields(asked, found)).spec.image_size))
-    images = packed(asked.run.data, out, side=side, most=asked.images, tell=tell)
-    return found._replace(images=images.learnt, held=images.searched), images
+def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached) -> Network:
+    """A network that was scaled to a cost."""
+    return network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
 
 
-def own_fields(asked: Asked, found: Found) -> dict[str, Any]:
-    """Fields of the start that the data decides, unless the user has: one channel where pictures are grey, and their
-    own size, or that of EfficientNet-B0 at the target by the compound rule where that is smaller.
+def base_of(run: Run) -> Spec:
+    """The specification that is scaled, with as many scores as the data has classes; a ConvatlasError for a network
+    that does not classify.
     """
-    fields = ({"in_chans": 1} if found.gray else {}) | asked.run.model.fields
-    spec = registry.card(BASE, {**fields, "image_size": registry.variant(BASE).spec.image_size}).spec
-    assert isinstance(spec, EfficientNet)
-    by_rule = spec if asked.unit == "latency" else compound.reach(spec, asked.target, Price("macs")).point.spec
-    return {"image_size": min([*pair(by_rule.image_size), *([found.side] if found.side else [])])} | fields
+    if task_of(run.model.name) is not CLASSES:
+        raise ConvatlasError(f"{run.model.name} scores pixels, and a search ranks networks by the images that they "
+                             "classify: name a network that does")
+    classes = len(open_data(run.data).classes)
+    found = registry.variant(run.model.name)
+    return registry.change(found.spec, {**run.model.fields, "num_classes": classes}, found.name)
 
 
-def fitted(asked: Asked, found: Found, fields: Mapping[str, Any]) -> tuple[Run, Sequence[str]]:
-    """The run of a network with these fields, its recipe made to fit the data."""
-    run = asked.run.change("model.fields", dict(fields))
-    if asked.choice is None:
-        return run, ()
-    said = asked.choice.said | {f"model.fields.{field}" for field in fields}
-    return scaled(run, asked.choice._replace(said=said), found)
+def side_of(run: Run, networks: Iterable[Network]) -> int:
+    """The pixels at which images of several sizes are kept: enough for the largest input."""
+    sizes = [registry.card(run.model.name, each.fields).spec.image_size for each in networks]
+    return math.ceil(max(max(pair(size)) for size in sizes) / min(run.preprocess.crop_pct, 1.0))
 
 
-def _plain(plan: Plan) -> dict[str, Any]:
-    return {**{name: value for name, value in vars(plan).items() if name != "space"}, "run": plan.run.to_yaml(),
-            "start": plain(plan.start), "price": asdict(plan.price),
-            "images": {**asdict(plan.images), "path": plan.images.path.name}}
+def agreed(plan: Plan, names: Sequence[str], workers: int, agree: Callable[[str], bool]) -> None:
+    """Ask whether to train these networks, with how long that takes: some steps of one are measured here, the others
+    are in proportion to their multiply-adds. The plan is written, or KeyboardInterrupt raised.
+    """
+    middle = plan.networks[names[0]]
+    each = seconds(plan.run_of(middle.name, 0), plan.images) / middle.macs
+    whole = each * sum(plan.networks[name].macs for name in names)
+    if not agree(f"At most {len(names)} trainings of {plan.run.train.epochs} epochs on {plan.images.learnt:,} images: "
+                 f"about {duration(whole / max(workers, 1))} with {max(workers, 1)} at a time"):
+        raise KeyboardInterrupt
+    plan.write()
 
 
-def _kept(path: Path, asked: Asked) -> Plan:
-    """The plan that lies in a folder."""
-    try:
-        stored = bounded.read_json(path)
-        check_format(stored.get("format"), FORMAT, str(path))
-        if differs := [name for name, value in asked.plain.items() if stored["asked"][name] != value]:
-            raise ConvatlasError(f"{str(path.parent)!r} holds a search that was asked otherwise "
-                                 f"({', '.join(differs)}): ask the same to go on, or name another folder with --out")
-        kept, images = stored["plan"], stored["plan"]["images"]
-        spec = registry.change(registry.variant(BASE).spec, kept["start"])
-        assert isinstance(spec, EfficientNet)
-        price = Price(**{**kept["price"], "seconds": tuple(kept["price"]["seconds"])})
-        return Plan(**{**kept, "run": Run.from_yaml(kept["run"], str(path)), "start": spec, "price": price,
-                       "images": Images(**{**images, "path": path.parent / images["path"]})})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConvatlasError(f"{str(path)!r} is no plan of a search ({error}): name another folder with "
-                             "--out") from error
+# -- trials ----------------------------------------------------------------------------------------------------------
+
+def of_part(part: str, entries: Sequence[Entry]) -> dict[tuple[str, int], float]:
+    """What the trials judged by a part have given: (network, seed) → accuracy."""
+    return {(str(entry.point["network"]), int(entry.point["seed"])): entry.value
+            for entry in entries if entry.point["part"] == part and entry.value is not None}
+
+
+def on_test(names: Iterable[str], seeds: int) -> list[Point]:
+    """Trials that see the test part, from seeds that no search has used."""
+    return [{"part": TEST, "network": name, "seed": FINAL + seed} for seed in range(seeds) for name in names]
+
+
+def done(folder: Path, entry: Entry) -> float:
+    """Do a trial: the accuracy of its network on the part that it is for."""
+    plan, name, seed = known(folder), str(entry.point["network"]), int(entry.point["seed"])
+    where = folder / "trials" / f"{entry.point['part']}-{name.replace(' ', '-')}-seed-{seed}"
+    return (accuracy if entry.point["part"] == SEARCH else judged)(plan.run_of(name, seed), where)
+
+
+def told(entries: Sequence[Entry], entry: Entry) -> str:
+    """A line on a trial that is done."""
+    finished = sum(each.state == "done" for each in entries)
+    part = "search part" if entry.point["part"] == SEARCH else "test part"
+    return (f"{finished} of {len(entries)}: {entry.point['network']}, seed {entry.point['seed']}: "
+            f"{percent(entry.value or 0.0)} % of the {part}")
+
+
+@lru_cache(maxsize=2)
+def known(folder: Path) -> Plan:
+    """The plan in a folder, read once: while trials go by it, it does not change."""
+    return read(folder)
+
+
+# -- what came of it -------------------------------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Versus:
+    """One network against another of the same cost, on the test part, paired by seed: points of accuracy."""
+
+    name: str
+    rival: str
+    difference: float
+    low: float
+    high: float
+
+    @property
+    def word(self) -> Word:
+        """The verdict: the whole interval on one side of nothing, or not."""
+        return "better" if self.low > 0 else "worse" if self.high < 0 else "too small to tell"
+
+    def __str__(self) -> str:
+        return (f"{self.name} against {self.rival}: {self.difference:+.2f} [{self.low:+.2f}, {self.high:+.2f}] points: "
+                f"{self.word}")
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of a search, or of what was trained by its coefficients."""
+
+    plan: Plan
+    chosen: str                                 # the network's name
+    ranks: Sequence[Rank]                       # by the search part; none where nothing was searched
+    tested: Mapping[str, Sequence[float]]       # of each network its accuracies on the test part
+    versus: Sequence[Versus]                    # of the chosen ones against their rivals
+
+
+def versus(pairs: Sequence[tuple[str, str]], tested: Mapping[str, Sequence[float]]) -> list[Versus]:
+    """Each pair's difference on the test part, with intervals that cover all of them together (Bonferroni)."""
+    found = []
+    for name, rival in pairs:
+        effects = [100 * (ours - theirs) for ours, theirs in zip(tested[name], tested[rival], strict=True)]
+        found.append(Versus(name, rival, *paired(effects, 1 - (1 - CONFIDENCE) / len(pairs))))
+    return found
+
+
+def tested(plan: Plan, entries: Sequence[Entry], seeds: int) -> dict[str, list[float]]:
+    """Of each network that saw the test part its accuracies, in the order of the seeds."""
+    found = of_part("test", entries)
+    return {name: [found[name, FINAL + seed] for seed in range(seeds)] for name in plan.networks
+            if all((name, FINAL + seed) in found for seed in range(seeds))}

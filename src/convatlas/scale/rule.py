@@ -35,6 +35,7 @@ from ..arch.vgg import VGG
 from ..arch.wide_resnet import WideResNet
 from ..arch.wide_resnet_imagenet import WideResNetImageNet
 from ..errors import ConvatlasError
+from ..net.card import adapter
 from ..net.model import Spec
 from ..net.registry import change
 from ..parts import times
@@ -55,7 +56,8 @@ def scaled(spec: Spec, *, depth: float = 1, width: float = 1, image_size: int | 
         if not 0 < value < 1e4:
             raise ConvatlasError(f"{name} = {value!r} is refused: it multiplies, and must be more than 0 and less than "
                                  "10,000")
-    spec = change(spec, {})         # tables that were given as lists
+    known = {field: getattr(spec, field) for field in type(spec).__dataclass_fields__}
+    spec = adapter(type(spec)).validate_python(known)       # tables that were given as lists
     changes = {} if depth == width == 1 else multiplied(spec, depth, width)
     return change(spec, changes if image_size is None else {**changes, "image_size": image_size})
 

@@ -30,8 +30,8 @@ from ..options import (
 from .common import BUDGET, LatencyBudget, Macs
 
 if TYPE_CHECKING:
-    from ...scale.plan import Asked, Plan
-    from ...scale.rivals import Compared
+    from ...scale.baseline_plan import Asked, Plan
+    from ...scale.baseline_rivals import Compared
 
 
 def baseline(
@@ -95,7 +95,7 @@ def baseline(
              ("data.data_dir", data_dir), ("data.download", download or None), ("train.epochs", epochs)]
     run, choice = configured(flags, recipe=recipe, config=None, sets=sets or ())
     with console.loading():
-        from ...scale.plan import PLAN, Asked, planned
+        from ...scale.baseline_plan import PLAN, Asked, planned
         from ...trials import processes
 
     asked = Asked(run, choice, "macs" if latency is None else "latency", target, minutes, seeds, images)
@@ -124,7 +124,7 @@ def _agreed(where: Path) -> None:
 def _found(plan: "Plan", asked: "Asked", where: Path, workers: int, data: str) -> None:
     from ...scale.baseline import search
     from ...scale.baseline_page import REPORT, leave
-    from ...scale.rivals import compared
+    from ...scale.baseline_rivals import compared
 
     searched = search(plan, where, workers, console.plain)
     against: Compared | None = None

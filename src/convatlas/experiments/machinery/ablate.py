@@ -5,13 +5,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...engine.distributed import world
 from ...errors import ConvatlasError, nearest
 from ...net import registry
 from ...run import Augment, Run, assignment
 from ...tasks import PIXELS, task_of
-from ...tasks.fit import Choice, looked_at, scaled
-from ...trials import processes
+from ...tasks.fit import Choice
+from ...trials import fitted, processes
 from .conduct import Tell, conduct
 from .page import leave
 from .pictures import dots
@@ -119,7 +118,7 @@ def ablate(run: Run, choice: Choice | None, taken: Sequence[str], changes: Seque
     """
     if seeds < LEAST:
         raise ConvatlasError(f"--seeds {seeds} is too few: without {LEAST} there is no interval")
-    run = _fitted(run, choice, tell)
+    run = fitted(run, choice, tell)
     found = arms(run, taken, changes)
     figure, unit = ("test_iou", "points of intersection over union") if task_of(run.model.name) is PIXELS else (
         "test_error", "points of error")
@@ -135,17 +134,6 @@ def ablate(run: Run, choice: Choice | None, taken: Sequence[str], changes: Seque
     said = (f"`{run.model.name}` as the recipe `{run.recipe}` trains it, {run.train.epochs} epochs, and each arm with "
             "one difference; figures are of the last epoch, which is fixed beforehand.")
     return Reproduced(out, leave(out, "ablation", said, experiment, experiment.quick, "quick", conducted, command))
-
-
-def _fitted(run: Run, choice: Choice | None, tell: Tell) -> Run:
-    if choice is None:
-        return run
-    with world(run.train.device) as here:
-        task = task_of(run.model.name)
-        run, lines = scaled(run, choice, looked_at(task, task.open(run, here, None, False)))
-    for line in lines:
-        tell(line)
-    return run
 
 
 def _sentence(arm: Arm) -> str:

@@ -1,11 +1,15 @@
 """Pictures of results, in the forms that papers draw: curves, dots per seed, one figure against another, intervals."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
+from ...draw.graphs import HIGH as HIGH
+from ...draw.graphs import WIDE
+from ...draw.graphs import axes_of as axes_of
+from ...draw.graphs import figure as figure
+from ...draw.graphs import titled as titled
 from ...draw.plots import COLORS, UNITS, defaults
 from ...inspect.curves import PALETTE
 from .plan import Results
@@ -15,40 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE, HIGH = 620, 340           # units of a picture with one graph
 LETTER = 6.2                    # units per character of a label, about
 ROW = 26                        # units between two rows of dots
 COLUMNS = {"train_top1": "training error, %", "val_top1": "test error, %", "train_loss": "training loss",
            "val_loss": "test loss", "val_iou": "test intersection over union, %"}
-
-
-@contextmanager
-def figure(wide: float = WIDE, high: float = HIGH) -> Iterator["Figure"]:
-    """An empty figure of that many units (CSS pixels), while matplotlib is as it ships."""
-    with defaults():
-        from matplotlib.figure import Figure
-
-        yield Figure(figsize=(wide / UNITS, high / UNITS), dpi=UNITS, facecolor=COLORS["paper"])
-
-
-def axes_of(drawn: "Figure", left: float, bottom: float, wide: float, high: float) -> "Axes":
-    """Axes at that place, in units from the lower left, without a box and with a pale grid."""
-    width, height = (float(each) * UNITS for each in drawn.get_size_inches())
-    axes = drawn.add_axes((left / width, bottom / height, wide / width, high / height), facecolor="none")
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(COLORS["line"])
-    axes.tick_params(colors=COLORS["soft"], labelsize=10, length=0)
-    axes.grid(color=COLORS["line"], linewidth=0.7)
-    axes.set_axisbelow(True)
-    return axes
-
-
-def titled(axes: "Axes", title: str, x: str = "", y: str = "") -> None:
-    """The title above axes, and the names of both."""
-    axes.set_title(title, loc="left", fontsize=12, color=COLORS["ink"], pad=12)
-    axes.set_xlabel(x, fontsize=10.5, color=COLORS["soft"])
-    axes.set_ylabel(y, fontsize=10.5, color=COLORS["soft"])
 
 
 def value(row: Mapping[str, float], column: str) -> float:

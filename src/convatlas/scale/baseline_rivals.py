@@ -17,7 +17,7 @@ from ..tasks.fit import input_size
 from . import compound
 from .baseline import given, record_of, recorded
 from .ledger import Entry, Point
-from .plan import BASE, Asked, Plan, fitted, looked, own_fields
+from .baseline_plan import BASE, Asked, Plan, fitted, looked, own_fields
 from .price import Tell
 from .space import around
 from .trial import FINAL, Work, conduct, judged, run_of

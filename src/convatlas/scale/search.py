@@ -1,0 +1,116 @@
+"""Search for the ratio in which depth, width and resolution grow together, on one's own data.
+
+Candidates of equal cost are trained from several seeds and ranked by the search part. After each round of seeds from
+the second on, those that are behind the best by more than chance are stopped, and count as worse. Then the best few,
+the networks with one dimension scaled alone and the network as it is are trained from other seeds, and see the test
+part.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConvatlasError
+from ..run import Run
+from ..tasks.fit import Choice
+from ..trials import fitted, processes
+from .candidates import DIMENSIONS, candidates, rivals
+from .compound import Coefficients, keep
+from .ledger import Entry, Point
+from .plan import (
+    BASE,
+    TOGETHER,
+    Plan,
+    Result,
+    agreed,
+    base_of,
+    begun,
+    done,
+    known,
+    network,
+    of_part,
+    on_test,
+    scaled_network,
+    side_of,
+    tested,
+    told,
+    versus,
+)
+from .race import SEARCH, race, ranking
+from .report import leave
+from .trial import Tell, Work, conduct, packed
+
+
+def search(run: Run, choice: Choice | None, folder: Path, *, phi: float = 1.0, trials: int = 12, seeds: int = 3,
+           finals: int = 5, best: int = 3, images: int | None = None, workers: int | None = None, command: str = "",
+           agree: Callable[[str], bool] = lambda text: True, tell: Tell = lambda text: None) -> Result:
+    """Search for coefficients at 2^φ times the multiply-adds of `run`'s network, and leave in `folder` the ledger, a
+    run folder per trial, coefficients.json, results.json and report.html.
+
+    `trials` candidates from `seeds` seeds each are ranked; the `best` of them, their rivals and the network as it is
+    are trained from `finals` others. `agree` is asked, with a sentence on what it will cost, before anything is
+    trained; the same call goes on with a search that was interrupted.
+    """
+    asked = {"phi": phi, "trials": trials, "seeds": seeds, "finals": finals, "best": best, "images": images,
+             "run": run.model_dump(mode="json")}
+    asked = json.loads(json.dumps(asked))
+    for name, value, least in (("trials", trials, 2), ("seeds", seeds, 1), ("finals", finals, 2), ("best", best, 1)):
+        if value < least:
+            raise ConvatlasError(f"--{name} {value} is too few: at least {least} are needed")
+    workers = processes() if workers is None else workers
+    plan = begun(folder, asked)
+    if plan is None:
+        plan = _planned(run, choice, folder, asked, tell)
+        agreed(plan, _works(plan), workers, agree)
+    entries = conduct(Work(folder, partial(wanted, folder), partial(done, folder)), workers, told, tell)
+    ranks = ranking(plan.of(TOGETHER), of_part(SEARCH, entries), seeds)
+    chosen = ranks[0].name
+    outcome = tested(plan, entries, finals)
+    result = Result(plan, chosen, ranks, outcome,
+                    versus([(chosen, name) for name in plan.of(*DIMENSIONS)], outcome))
+    rule = plan.networks[chosen].coefficients
+    assert rule is not None
+    keep(folder, Coefficients(*rule))
+    leave(result, command)
+    return result
+
+
+def _planned(run: Run, choice: Choice | None, folder: Path, asked: Mapping[str, Any], tell: Tell) -> Plan:
+    run = fitted(run, choice, tell)
+    spec, phi = base_of(run), asked["phi"]
+    networks = [network(BASE, BASE, 0.0, None, run, spec, 0.0)]
+    for name, rival in rivals(spec, phi).items():
+        networks.append(scaled_network(name, name, phi, rival.coefficients, run, rival.reached))
+    for each in candidates(spec, asked["trials"], phi, tell=tell):
+        networks.append(scaled_network(each.name, TOGETHER, phi, each.coefficients, run, each.reached))
+    count = len(networks) - 1 - len(DIMENSIONS)
+    if count < asked["trials"]:
+        tell(f"Only {count} candidates are different networks: rounding makes the others equal.")
+    unequal = [each for each in networks if abs(each.deviation) > 0.05]
+    if unequal:
+        tell("Not of equal cost, as near as can be built: " + ", ".join(
+            f"{each.name} {100 * each.deviation:+.0f} %" for each in unequal) + ". A larger network or larger images "
+            "can be scaled more finely.")
+    images = packed(run.data, folder, side=side_of(run, networks), most=asked["images"], tell=tell)
+    return Plan(folder, asked, run, images, {each.name: each for each in networks})
+
+
+def _works(plan: Plan) -> list[str]:
+    """The network of each training that a search may take, where none is stopped."""
+    asked = plan.asked
+    together, seeds, finals, best = plan.of(TOGETHER), int(asked["seeds"]), int(asked["finals"]), int(asked["best"])
+    return together * seeds + (plan.of(BASE, *DIMENSIONS) + together[:best]) * finals
+
+
+def wanted(folder: Path, entries: Sequence[Entry]) -> Iterator[Point]:
+    """The trials of a search, given what is done: the race, and once it is over what sees the test part."""
+    plan = known(folder)
+    seeds, names = plan.asked["seeds"], plan.of(TOGETHER)
+    found = of_part(SEARCH, entries)
+    state = race(names, found, seeds)
+    yield from state.points
+    if state.over:
+        best = [rank.name for rank in ranking(names, found, seeds) if rank.behind is not None][: plan.asked["best"]]
+        yield from on_test([*plan.of(BASE, *DIMENSIONS), *best], plan.asked["finals"])
