@@ -2,12 +2,14 @@
 
 import typer
 
+from .scaling.baseline import baseline
 from .scaling.budget import budget
 
 scale = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 COMMANDS = (
     ("budget", budget, "The networks that the rule gives, or the one that a budget reaches."),
+    ("baseline", baseline, "Find a small network by search, for your data and your budget."),
 )
 for _name, _function, _brief in COMMANDS:
     scale.command(_name, short_help=_brief)(_function)
