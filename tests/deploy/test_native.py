@@ -243,7 +243,7 @@ def changes() -> list[tuple[str, Callable[[dict[str, Any], dict[str, Any]], None
         ("no steps", lambda tree, arrays: tree.update(steps=[])),
         ("no buffers", lambda tree, arrays: tree.pop("buffers")),
         ("another's name", lambda tree, arrays: tree["steps"][4].update(name=tree["steps"][3]["name"])),
-        ("no scores", lambda tree, arrays: tree["steps"].pop()),
+        ("no scores", lambda tree, arrays: tree.update(steps=tree["steps"][:-2])),
         ("no start", lambda tree, arrays: tree["steps"].pop(0)),
     ]
 

@@ -6,6 +6,8 @@
 
 #include "depthwise.h"
 #include "maps.h"
+#include "places.h"
+#include "transposed.h"
 #include "winograd.h"
 
 static void run_step(const Step& s, const Place& at) {
@@ -23,12 +25,16 @@ static void run_step(const Step& s, const Place& at) {
         case LAYERNORM: return layernorm(s, at);
         case RESPONSE: return response(s, at);
         case COPY: return copy(s, at);
+        case PAD: return pad<false>(s, at);
+        case REPLICATE: return pad<true>(s, at);
+        case NEAREST: return nearest(s, at);
+        case BILINEAR: return bilinear(s, at);
+        case ADAPTIVE: return adaptive(s, at);
+        case TRANSPOSED: return transposed(s, at);
+        case OFFSETS: return offsets(s, at);
+        case RBF: return rbf(s, at);
+        case OUTPUT: return output(s, at);
     }
-}
-
-static void copy_scores(const Step& last, const float* arena, float* scores) {
-    for (int64_t image = 0; image < last.n; image++)
-        std::memcpy(scores + image * last.k, arena + last.out + image * last.out_stride, last.k * sizeof(float));
 }
 
 #pragma GCC visibility push(default)
@@ -42,6 +48,7 @@ int64_t convatlas_scratch(const Step* s) {
         case WINOGRAD2: return winograd_scratch<2>(*s);
         case DEPTHWISE: return depthwise_scratch(*s);
         case RESPONSE: return response_scratch(*s);
+        case TRANSPOSED: return transposed_scratch(*s);
         default: return 0;
     }
 }
@@ -59,10 +66,14 @@ int64_t convatlas_step_size() { return sizeof(Step); }
 int64_t convatlas_lanes() { return LANES; }
 
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
-// after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `seconds`, where it is given: each step's time.
-void convatlas_run(const Step* steps, int64_t count, const float* images, float* scores, int64_t parts, int64_t threads,
+// after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
+// part. `seconds`, where it is given: each step's time.
+void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
-    const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w, results = steps[count - 1].n * steps[count - 1].k;
+    const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
+    int64_t all_results = 0;                // of a part
+    for (int64_t i = 0; i < count; i++)
+        if (steps[i].kind == OUTPUT) all_results += steps[i].n * steps[i].c * steps[i].h * steps[i].w;
     const bool apart = parts >= threads;
 #pragma omp parallel num_threads(threads)
     {
@@ -73,7 +84,7 @@ void convatlas_run(const Step* steps, int64_t count, const float* images, float*
         double began = clock ? omp_get_wtime() : 0;
         auto answer = [&](int64_t part) {
             for (int64_t i = 0; i < count; i++) {
-                run_step(steps[i], {images + part * size, arena, scratch[thread], share});
+                run_step(steps[i], {images + part * size, arena, scratch[thread], share, results + part * all_results});
                 if (!apart) {
 #pragma omp barrier
                 }
@@ -83,7 +94,6 @@ void convatlas_run(const Step* steps, int64_t count, const float* images, float*
                     began = now;
                 }
             }
-            if (apart || thread == 0) copy_scores(steps[count - 1], arena, scores + part * results);
         };
         if (apart) {
 #pragma omp for schedule(dynamic, 1)
