@@ -1,9 +1,12 @@
 """Our own kernels: each against torch, in every way that tuning may choose, and what they refuse."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -270,6 +273,44 @@ def test_batches_of_many_sizes_share_one_memory():
     assert [arena.size for arena in native.arenas] == [size]
 
 
+@pytest.mark.parametrize("name", ["winograd", "gate", "depthwise", "pools", "channels last", "local responses"])
+def test_any_number_of_threads_gives_the_same_bits(name):
+    works, x = plan(network(name), (3, 12, 11)), torch.randn(5, 3, 12, 11).numpy()
+    one = house.Network(works, 1)(x)
+    for threads in (2, 3, 4, 7):
+        for part in (5, 2, 1):
+            assert np.array_equal(house.Network(works, threads, {5: part})(x), one), (threads, part)
+
+
+def test_many_sessions_in_threads():
+    works = [plan(network(name), (3, 12, 11)) for name in ("winograd", "joined")]
+    x = torch.randn(6, 3, 12, 11).numpy()
+    expected = [house.Network(each, 2)(x) for each in works]
+    shared = [house.Network(each, 3) for each in works]
+
+    def session(i: int) -> bool:
+        own = house.Network(works[i % 2], 2)
+        return all(np.array_equal(net(x), expected[i % 2]) for _ in range(20) for net in (own, shared[i % 2]))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(session, range(16)))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork()")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_child_of_fork_answers():
+    """While another thread of the parent is in the middle of an answer."""
+    native, x = house.Network(plan(network("winograd"), (3, 12, 11)), 2), torch.randn(3, 3, 12, 11).numpy()
+    expected = native(x)
+    with native.lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(60)        # a child that waits for ever is killed
+            os._exit(0 if np.array_equal(native(x), expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert np.array_equal(native(x), expected)
+
+
 @pytest.mark.parametrize("name", ["resnet20_cifar", "mobilenet_v2_035"])
 def test_whole_networks(name):
     model = randomized(variant(name))
@@ -358,7 +399,7 @@ def test_files_that_were_edited_are_refused(tmp_path):
             stored.load(tmp_path)
 
 
-TINY = ("-O0", "-march=native", "-fopenmp", "-shared", "-fPIC", "-std=c++17")      # compiles soon
+TINY = ("-O0", "-march=native", "-pthread", "-shared", "-fPIC", "-std=c++17")      # compiles soon
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from typing import Any
 from ...errors import ConvatlasError
 from ...files import cache_dir, digest, whole_write
 
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-pthread", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
 SECONDS = 300
 
 log = logging.getLogger("convatlas")
@@ -86,7 +86,7 @@ def _compile(found: str, flags: tuple[str, ...], library: Path) -> None:
     """Compile into `library`, and write its checksum beside it. Raises OSError where it cannot be written."""
     with whole_write(library, parents=True, sync=True, errors=()) as beside, \
             as_file(files(__package__) / "kernels") as folder:
-        done = _compiled([found, *flags, str(folder / "run.cpp"), "-o", str(beside)])
+        done = _compiled([found, *flags, *map(str, sorted(folder.glob("*.cpp"))), "-o", str(beside)])
         if done.returncode:
             raise ConvatlasError(f"{found} does not compile the native kernels: {_first_error(done.stderr)}; "
                                  "take another compiler by the environment variable CXX, or another backend")

@@ -3,6 +3,8 @@ layers.
 """
 
 import ctypes
+import os
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -10,6 +12,7 @@ from itertools import accumulate, zip_longest
 from math import prod
 from threading import Lock
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +57,19 @@ def check_order() -> None:
                              "environment variable CXX, or another backend")
 
 
+ALIVE: "WeakSet[Network]" = WeakSet()
+
+
+def _unlock() -> None:
+    """Open the locks of calls in threads that a child of fork() does not have."""
+    for network in ALIVE:
+        network.lock = Lock()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_unlock)
+
+
 class Network:
     """The scores of images (N, C, H, W) by the kernels; any N. One call at a time: its maps lie in one memory.
 
@@ -76,6 +92,7 @@ class Network:
         self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
         self.scratch: list[Floats] = []             # of each thread's own
         self.lock = Lock()
+        ALIVE.add(self)
 
     def __call__(self, x: Floats) -> Floats:
         """As the class says; of several results the first."""

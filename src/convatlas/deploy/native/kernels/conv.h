@@ -1,6 +1,6 @@
 // Convolutions and linear layers as they are defined: a block of pixels times a panel of output channels, all sums in registers.
 #pragma once
-#include "step.h"
+#include "vector.h"
 
 // R pixels, `stride` apart, by V vectors of output channels. A pixel's sum runs over `rows` rows of `taps` taps of `depth` numbers.
 struct Block {

@@ -1,7 +1,7 @@
 // Depthwise convolutions: small kernels where the map lies, pixel by pixel with all its channels; larger ones sixteen channels at a
 // time, whose rows lie in a ring in the cache with zeros on both sides.
 #pragma once
-#include "step.h"
+#include "vector.h"
 
 constexpr int RUN = LANES == 16 ? 14 : 6;       // results that are summed at once
 

@@ -2,7 +2,7 @@
 #pragma once
 #include <cmath>
 
-#include "step.h"
+#include "vector.h"
 
 // Pixels of the input that a window sees, cut off at the border.
 struct Window {

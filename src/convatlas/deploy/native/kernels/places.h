@@ -1,9 +1,7 @@
 // What moves values: borders, crops, up-sampling, pooling to a given size, results as the caller has them; and two layers of the
 // first networks, offsets of each unit and distances.
 #pragma once
-#include <cmath>
-
-#include "step.h"
+#include "vector.h"
 
 INLINE void copy_pixel(const Step& s, const float* from, float* to) {
     for (int64_t c = 0; c < padded(s.c); c += LANES) store(to + c, load(from + c));

@@ -1,6 +1,10 @@
 // One step of a network, as native/engine.py lays it down, which reads the order of the names here; every field is eight bytes.
 #pragma once
-#include "vector.h"
+#include <cstdint>
+
+#define INLINE inline __attribute__((always_inline))    // also lest one build's copy of a function be linked into another's
+
+constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
             PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT };
@@ -25,8 +29,8 @@ struct Step {
 // The share of one of `parts` threads.
 struct Share {
     int64_t part, parts;
-    int64_t first(int64_t count) const { return count * part / parts; }
-    int64_t last(int64_t count) const { return count * (part + 1) / parts; }
+    INLINE int64_t first(int64_t count) const { return count * part / parts; }
+    INLINE int64_t last(int64_t count) const { return count * (part + 1) / parts; }
 };
 
 // Where a step finds its maps.
@@ -39,3 +43,11 @@ struct Place {
 
 INLINE int64_t over(int64_t a, int64_t b) { return (a + b - 1) / b; }
 INLINE int64_t padded(int64_t channels) { return over(channels, CHANNELS) * CHANNELS; }
+
+// The kernels of one build: for one instruction set, all compiled with its flags.
+struct Kernels {
+    const char* name;
+    int64_t lanes;                                      // numbers in a vector
+    void (*step)(const Step&, const Place&);
+    int64_t (*scratch)(const Step&);                    // numbers of each thread's own that a step needs
+};

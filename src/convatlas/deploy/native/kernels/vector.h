@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "step.h"
+
 #if defined(__AVX512F__)
 constexpr int LANES = 16, ROWS = 14;       // 14 rows of two vectors, and two of weights: 30 of 32 registers
 #elif defined(__aarch64__)
@@ -12,13 +14,10 @@ constexpr int LANES = 4, ROWS = 8;
 constexpr int LANES = 8, ROWS = 6;         // 6 rows of two vectors, and two of weights: 14 of 16 registers
 #endif
 constexpr int PANEL = 2 * LANES;            // output channels that are computed at once
-constexpr int CHANNELS = 16;                // a map's channels are padded with zeros to a multiple of this
 
 typedef float vec __attribute__((vector_size(LANES * 4)));
 typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
 typedef float loose __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-
-#define INLINE inline __attribute__((always_inline))
 
 INLINE vec load(const float* p) { return *reinterpret_cast<const loose*>(p); }
 INLINE void store(float* p, vec x) { *reinterpret_cast<loose*>(p) = x; }

@@ -1,0 +1,70 @@
+// The steps of a network, one after the other, for some images, by the build of the kernels that fits this processor.
+#include <ctime>
+#if __has_include(<sys/mman.h>) && !defined(__wasm__)
+#include <sys/mman.h>
+#endif
+
+#include "step.h"
+#include "threads.h"
+
+extern "C" const Kernels convatlas_native;
+
+static const Kernels* best() { return &convatlas_native; }
+
+static const Kernels* const kernels = best();           // null where none fits
+
+static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+#pragma GCC visibility push(default)
+extern "C" {
+
+int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
+int64_t convatlas_step_size() { return sizeof(Step); }
+int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }
+
+// Ask for large pages where the system has them: a network reads more memory than small ones can be remembered for.
+void convatlas_large_pages(void* memory, int64_t bytes) {
+#ifdef MADV_HUGEPAGE
+    madvise(memory, bytes, MADV_HUGEPAGE);
+#else
+    (void)memory, (void)bytes;
+#endif
+}
+
+// `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
+// after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
+// part. `seconds`, where it is given: each step's time.
+void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
+                   float* const* arenas, float* const* scratch, double* seconds) {
+    const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
+    int64_t given = 0;                      // numbers that a part has for results
+    for (int64_t i = 0; i < count; i++)
+        if (steps[i].kind == OUTPUT) given += steps[i].n * steps[i].c * steps[i].h * steps[i].w;
+    double began = seconds ? seconds_now() : 0;
+    auto clock = [&](int64_t i) {
+        const double now = seconds_now();
+        seconds[i] = now - began;
+        began = now;
+    };
+    if (parts >= threads) {
+        auto answer = [&](int64_t thread, int64_t, int64_t part) {
+            const Place at = {images + part * size, arenas[thread], scratch[thread], {0, 1}, results + part * given};
+            if (seconds && !thread) began = seconds_now();
+            for (int64_t i = 0; i < count; i++) {
+                kernels->step(steps[i], at);
+                if (seconds && !thread) clock(i);
+            }
+        };
+        together(threads, 1, parts, answer, [](int64_t) {});
+    } else {
+        auto share = [&](int64_t thread, int64_t stage, int64_t chunk) {
+            const int64_t part = stage / count;
+            kernels->step(steps[stage % count], {images + part * size, arenas[0], scratch[thread], {chunk, threads}, results + part * given});
+        };
+        together(threads, parts * count, threads, share, [&](int64_t stage) {
+            if (seconds) clock(stage % count);
+        });
+    }
+}
+}
+#pragma GCC visibility pop
