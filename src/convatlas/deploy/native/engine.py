@@ -62,8 +62,9 @@ ALIVE: "WeakSet[Network]" = WeakSet()
 
 def _unlock() -> None:
     """Open the locks of calls in threads that a child of fork() does not have."""
+    locks: dict[int, Lock] = {}         # what shares memory shares its lock
     for network in ALIVE:
-        network.lock = Lock()
+        network.lock = locks.setdefault(id(network.lock), Lock())
 
 
 if sys.platform != "win32":
@@ -76,22 +77,27 @@ class Network:
     `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the
     batch; what is not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer
     is computed that way unless `choices` says so: its weights are larger, and laying them out takes longer than
-    answering a few images.
+    answering a few images. `like` is the same network for images of another size, with which it shares memory and
+    weights; what was found for that, each of its layers takes over.
     """
 
     def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
-                 choices: Mapping[str, Choice] | None = None, winograd: bool = True) -> None:
+                 choices: Mapping[str, Choice] | None = None, winograd: bool = True, like: "Network | None" = None
+                 ) -> None:
         check_order()
         self.library, self.threads, self.works, self.winograd = kernels(), threads, works, winograd
         self.size = works[0].source.c, works[0].source.h, works[0].source.w
         self.lanes = int(self.library.convatlas_lanes())
         self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
         self.choices = dict(choices or {})
+        self.alike = {} if like is None else {_without_size(key): choice for key, choice in like.choices.items()}
         self.weights: dict[tuple[str, str], tuple[Floats | None, ...]] = {}
         self.programs: dict[tuple[int, bool], Program] = {}
         self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
         self.scratch: list[Floats] = []             # of each thread's own
         self.lock = Lock()
+        if like is not None:
+            self.weights, self.arenas, self.scratch, self.lock = like.weights, like.arenas, like.scratch, like.lock
         ALIVE.add(self)
 
     def __call__(self, x: Floats) -> Floats:
@@ -246,9 +252,14 @@ class Program:
 
     def _known(self) -> list[Choice]:
         """The ways found fastest for each step, where they can compute it, else the usual ones."""
-        options = [self.options(i) for i in range(len(self.works))]
-        found = [self.network.choices.get(self._key(i)) for i in range(len(self.works))]
-        return [choice if choice in each else each[0] for choice, each in zip(found, options, strict=True)]
+        return [self._known_of(self.options(i), self._key(i)) for i in range(len(self.works))]
+
+    def _known_of(self, options: Sequence[Choice], key: str) -> Choice:
+        found = self.network.choices.get(key)
+        if found is None and (near := self.network.alike.get(_without_size(key))):
+            kind, _, gather, share = near       # the size of a tile depends on the map's
+            found = next((each for each in options if (each[0], *each[2:]) == (kind, gather, share)), None)
+        return found if found in options and found is not None else options[0]
 
     def _choose(self, choices: Sequence[Choice]) -> None:
         """Compute each step in this way; `scratch` is the most that any step needs."""
@@ -321,6 +332,12 @@ BEYOND = 64                     # floats that a kernel may read or write behind 
 WORTH = 400                     # pixels of a map from which Winograd's larger weights pay off
 # tiles and panels at once
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}
+
+
+def _without_size(key: str) -> str:
+    """A layer's key for any number of images and pixels."""
+    kind, _, shape = key.partition(" ")
+    return f"{kind} {shape.split('×', 3)[-1]}"
 
 
 def _shape(work: Work) -> tuple[int, ...]:
