@@ -25,11 +25,13 @@ from .options import (
 from .paths import pictures, saved, told
 
 if TYPE_CHECKING:
+    from ..net.model import Convnet
     from ..segment.finish import Finished
 
 
 def segment(
-    run: Annotated[Path, argument("RUN", "A run folder of a network that segments, or a .safetensors file from one.")],
+    run: Annotated[Path, argument("RUN", "A run folder of a network that segments, a folder that it was deployed to, "
+                                  "or a .safetensors file from one.")],
     images: Annotated[list[str], argument("IMAGE", "Files, folders of them, or patterns; pictures, TIFF, .npy and Zarr "
                                           "of any size.")],
     out: Annotated[Path, option("--out", "-o", panel=OUTPUT, metavar="DIR", help="The folder for the results.")],
@@ -68,6 +70,7 @@ def segment(
     saved(run)
 
     with console.loading():
+        from ..files import is_deployed
         from ..segment.jobs import without_results
         from ..segment.picture import is_zarr
         from ..segment.run import segment as label
@@ -77,9 +80,15 @@ def segment(
     if results:
         console.warn(f"left out, for they are results of an earlier segmentation: {', '.join(results[:3])}"
                      + (f" and {len(results) - 3} more" if len(results) > 3 else ""))
+    net: Path | Convnet = run
+    if is_deployed(run):
+        from ..deploy.bundle import deployed
+        from ..net.segmenter import of_pixels
+
+        net = of_pixels(deployed(run, None if device == "auto" else device), "`convatlas predict` is for it")
     bar = _Bar()
     try:
-        found = label(run, files, out, tile=tile, overlap=overlap, tta=tta, probabilities=probabilities,
+        found = label(net, files, out, tile=tile, overlap=overlap, tta=tta, probabilities=probabilities,
                       overlay=overlay, instances=instances, batch_size=batch_size, device=device,
                       strict=strict, max_pixels=max_pixels, watch=bar)
     finally:

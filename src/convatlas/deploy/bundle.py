@@ -23,6 +23,7 @@ from ..net import registry
 from ..net.card import Card, Provenance
 from ..net.layers import macs
 from ..net.model import Convnet, by, pair
+from ..net.segmenter import Segmenter, of_pixels
 from ..run import Loss, Preprocess
 from ..runs.folder import IMAGES, MANIFEST
 from ..runs.manifest import copy as copy_manifest
@@ -30,7 +31,8 @@ from ..weights import conventions
 from ..weights.checkpoints import load
 from ..zoo import transforms
 from .backends import BACKENDS, Precision, Predictor, backend_of
-from .backends.base import Tell, quiet
+from .backends.base import NETWORK, Tell, quiet
+from .backends.eager import write_folded
 from .backends.split import FILE as SPLIT
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
 from .int8.pictures import Labeled, Pictures, of_run
@@ -42,8 +44,9 @@ from .reader import FORMAT, described
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
-OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin",
+OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin", NETWORK,
         *(backend.file for backend in BACKENDS.values()))           # all that a deployed folder may hold
+ONE_SIZE = ("compile", "aot")                   # backends that compile for one size of images
 PACKAGES = ("convatlas", "torch", "onnxruntime", "openvino", "nncf")       # whose versions deploy.json names
 
 
@@ -81,7 +84,7 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
            max_drop: str | float | None = None, sensitivity: bool = False, data_dir: str | None = None,
            tell: Tell = quiet) -> Report:
     """Write `model` (a network, a run folder or a file of weights) as a folder for one engine; returns what was
-    measured.
+    measured. One that scores pixels is made fast for `image_size`, and answers images of any size that it takes.
 
     `backend`, `precision` and `candidates` are as for `optimize`; `batch` is what it is made fast for: any number of
     images is answered. Precision int8 is made by `quantize` from the pictures `calibrate`, of which `calibration_count`
@@ -95,9 +98,8 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
     conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared
-    if registry.variant(net.name).segments:
-        raise ConvatlasError(f"{net.name} segments, and deploy writes networks that classify: `convatlas export` "
-                             "writes it as a file, `convatlas segment` runs it")
+    if isinstance(net, Segmenter):
+        candidates = _any_size(net, backend, precision, candidates)
     if image_size is not None:
         net.check_image_size(pair(image_size))
         net = _of_size(net, image_size)
@@ -121,9 +123,9 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     return report
 
 
-def deployed(folder: str | Path, device: str | torch.device | None = None) -> Deployed:
+def deployed(folder: str | Path, device: str | torch.device | None = None) -> Deployed | Segmenter:
     """The network in a folder that `deploy` wrote, ready to answer on `device`; a ConvatlasError says what the folder
-    lacks.
+    lacks. One that scores pixels is a `Segmenter` whose scores its engine gives.
 
     Without `device` it answers on the GPU, where there is one and the folder's backend runs there, else on the CPU.
     """
@@ -140,7 +142,9 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
         if (folder / FITTED).is_file():
             bounded.safetensors_head(folder / FITTED)
         fitted = load_file(folder / FITTED) if (folder / FITTED).is_file() else {}
-        net = Deployed(backend.open(folder, example, precision), about, fitted, where).eval()
+        run = backend.open(folder, example, precision)
+        net = (_with_engine(folder, run, where) if about.get("segments")
+               else Deployed(run, about, fitted, where).eval())
     except ConvatlasError:
         raise
     except Exception as error:      # on broken files engines raise nearly anything
@@ -148,6 +152,25 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
                              "deploy again") from error
     net.card = replace(net.card, provenance=Provenance(path=str(folder.resolve())))
     return net
+
+
+def _with_engine(folder: Path, run: Predictor, device: torch.device) -> Segmenter:
+    """The network that scores pixels, whose engine answers on `device` wherever the images are."""
+    net = of_pixels(load(folder / NETWORK).eval())
+    net.engine = lambda x: run(x.to(device)).to(x.device)
+    return net
+
+
+def _any_size(net: Segmenter, backend: str, precision: Precision, candidates: Sequence[str]) -> Sequence[str]:
+    """The candidates that take images of any size, as a network that scores pixels must; others are a ConvatlasError.
+    """
+    if precision == "int8":
+        raise ConvatlasError(f"{net.name} scores pixels, and int8 is made and judged for networks that classify: leave "
+                             "--precision out")
+    if backend in ONE_SIZE:
+        raise ConvatlasError(f"{net.name} scores pixels of images of any size, and {backend} is made for one: take "
+                             f"{', '.join(name for name in BACKENDS if name not in ONE_SIZE)} or auto")
+    return [name for name in candidates if name not in ONE_SIZE]
 
 
 def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, example: Tensor,
@@ -163,6 +186,8 @@ def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, examp
             shutil.move(file, folder / file.name)
     else:
         backend_of(built.name).write(net, example, precision, folder)
+    if isinstance(net, Segmenter) and not (folder / NETWORK).exists():
+        write_folded(net, folder / NETWORK)
     if net.card.fitted:
         put(folder / FITTED, to_bytes(dict(net.card.fitted)))
 
@@ -248,8 +273,9 @@ def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, 
     shown = transforms(net)
     size = shown.size
     return {
-        "format": 1 if shown.range is None else FORMAT, **written(net.card, shown.fit), "backend": report.chosen,
-        "file": file, "precision": precision,
+        "format": FORMAT if isinstance(net, Segmenter) else 1 if shown.range is None else 2,
+        **written(net.card, shown.fit), "backend": report.chosen,
+        "file": file, "precision": precision, **({"segments": True} if isinstance(net, Segmenter) else {}),
         "example": list(example.shape), "difference": error, "macs": macs(net),
         "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean),
                   "std": list(shown.std), "resize": [max(1, round(side / shown.crop_pct)) for side in size],

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float32]
 
-FORMAT = 2              # of deploy.json, as it is read here; 2 where `input` names a range of values
+# of deploy.json, as it is read here; 2 where `input` names a range of values, 3 where pixels are scored
+FORMAT = 3
 MANY = 64                               # pictures from which on weights are laid out as tuned
 MAX_PIXELS = 2**26                      # of a resized picture, as in data/transform.py
 
@@ -49,7 +50,7 @@ def answers(folder: str | Path, device: str = "auto") -> bool:
     try:
         about = described(folder)
         given = about["input"]
-        return (about["backend"] in _ENGINES and _there(about["backend"])
+        return (about["backend"] in _ENGINES and _there(about["backend"]) and not about.get("segments")
                 and given["fit"] == "none" and given["channels"] in (1, 3)
                 and given["interpolation"] != "nearest")        # Pillow and torch round halves differently there
     except ConvatlasError:      # deploy.bundle.deployed says what is wrong with it

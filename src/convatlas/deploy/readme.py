@@ -30,6 +30,13 @@ picture = picture.resize(size, Image.Resampling[given["interpolation"].upper()])
 x = np.asarray(picture, np.float32).reshape(h, w, -1) / 255
 x = np.ascontiguousarray(((x - np.float32(given["mean"])) / np.float32(given["std"])).transpose(2, 0, 1)[None])"""
 
+SEGMENTS = """import sys
+
+from convatlas.deploy import deployed
+from convatlas.segment.run import segment
+
+segment(deployed("."), sys.argv[1:], "labels")"""
+
 WITH_CONVATLAS = """import sys
 
 import convatlas
@@ -42,19 +49,22 @@ for found in convatlas.predict(".", sys.argv[1:]):
 def readme(about: Mapping[str, Any]) -> str:
     """README.md of the folder that `about`, its deploy.json, describes."""
     given = about["input"]
-    by_itself = (about["backend"] in ENGINES and given["fit"] == "none" and given["channels"] in (1, 3)
+    segments = about.get("segments", False)
+    by_itself = (not segments and about["backend"] in ENGINES and given["fit"] == "none" and given["channels"] in (1, 3)
                  and given.get("range") is None)
-    program = _program(about) if by_itself else WITH_CONVATLAS
+    program = _program(about) if by_itself else SEGMENTS if segments else WITH_CONVATLAS
+    command = "convatlas segment . photo.jpg --out labels" if segments else "convatlas predict . photo.jpg"
     way = (f"as a program of its own (`pip install {PACKAGES[about['backend']]}`)" if by_itself else
            "from Python, where convatlas is installed")
     shape = "×".join(map(str, about["example"][1:]))
     return "\n".join([
         f"# {about['model']}, deployed", "",
-        f"{about['file']} runs in {about['backend']}, {about['precision']}, on images of {shape}; "
+        f"{about['file']} runs in {about['backend']}, {about['precision']}, "
+        f"{'made fast for' if segments else 'on'} images of {shape}; "
         f"{len(about['classes']) or 'unnamed'} classes. Its scores differ from the network's by "
         f"at most {about['difference']:.1e} of the largest, "
         f"on {'a random batch' if about['precision'] != 'int8' else 'pictures that calibrated it'}. "
-        "deploy.json says the rest.", "", "```bash", "convatlas predict . photo.jpg", "```", "",
+        "deploy.json says the rest.", "", "```bash", command, "```", "",
         f"Or in this folder, {way}:", "", "```python", program, "```", ""])
 
 

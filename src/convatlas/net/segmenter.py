@@ -1,6 +1,6 @@
 """Segmenter: a Convnet that gives scores for pixels, from the maps of all its stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -32,7 +32,8 @@ class Segmenter(Convnet):
     channels. `head` is the decoder: it reads the maps of all stages, so that `forward_features`, the last of them, does
     not determine the scores, and `forward_head` is refused. Everything else is as in `Convnet`. A network without
     padding takes only images whose sides are `rest` + a multiple of `step`. `encoder` is the classifier inside it, if
-    there is one, from whose weights it may begin (`load_encoder`).
+    there is one, from whose weights it may begin (`load_encoder`). `engine`, where there is one, gives the scores in
+    place of the layers: the network of a deployed folder (`deploy.bundle.deployed`).
     """
 
     def __init__(self, spec: Spec, stem: nn.Module | None, stages: Sequence[nn.Module], decoder: Decoder, *,
@@ -40,6 +41,7 @@ class Segmenter(Convnet):
                  encoder_fields: Mapping[str, Any] | None = None) -> None:
         super().__init__(spec, stem, stages, decoder)
         self.step, self.rest = step, rest % step
+        self.engine: Callable[[Tensor], Tensor] | None = None
         self.encoder, self.encoder_fields = encoder, {**(encoder_fields or {}), "in_chans": self.in_chans}
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,6 +50,8 @@ class Segmenter(Convnet):
                 and self._uneven(x.shape[2:])):
             # an odd map would lose a row in pooling, without complaint
             self.check_image_size((x.shape[2], x.shape[3]))
+        if self.engine is not None and not x.is_meta:
+            return self._explained(self.engine, x)
         return self._explained(self._decoded, x)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

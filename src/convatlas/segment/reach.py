@@ -36,7 +36,7 @@ def margin_of(net: Segmenter, side: int, phase: int) -> int | None:
     strips[0, :, :phase] = strips[1, :, -phase:] = torch.nan
     with (torch.inference_mode(), warnings.catch_warnings(action="ignore"),     # oneDNN warns of flags that nobody set
           torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False)):
-        spoilt = net(strips).isnan().any(dim=3).any(dim=1)
+        spoilt = Whole(net)(strips).isnan().any(dim=3).any(dim=1)
     reached = max(int(spoilt[0].sum()), int(spoilt[1].sum()))
     return None if reached == side else reached - phase
 

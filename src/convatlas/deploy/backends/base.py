@@ -20,6 +20,7 @@ Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Tell = Callable[[str], None]
 Predictor = Callable[[Tensor], Tensor]          # images (N, C, H, W) in float32 to what the network gives, in float32
 
+NETWORK = "model.safetensors"   # in a deployed folder of a network that scores pixels: itself, folded
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -11,13 +11,13 @@ from ...net.model import Convnet
 from ...weights.checkpoints import load, save
 from ..graph.pack import can_pack, pack
 from ..graph.rewrite import rewrite
-from .base import DTYPES, Backend, Precision, Predictor, Tell, in_precision, order_of, quiet
+from .base import DTYPES, NETWORK, Backend, Precision, Predictor, Tell, in_precision, order_of, quiet
 
 
 class Eager(Backend):
     """Ready at once, and the same for any batch."""
 
-    name, file = "eager", "model.safetensors"
+    name, file = "eager", NETWORK
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
               ) -> tuple[Predictor, int | None]:

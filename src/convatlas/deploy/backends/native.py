@@ -2,6 +2,7 @@
 one by one.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,16 +10,18 @@ from torch import Tensor
 
 from ...errors import ConvatlasError
 from ...net.model import Convnet
+from ...weights.checkpoints import load as load_network
 from ..graph.rewrite import rewrite
-from ..native import Network, missing
+from ..native import Choice, Network, missing
 from ..native.plan import plan
-from ..native.stored import WEIGHTS, load, save
-from .base import Backend, Precision, Predictor, Tell, quiet
+from ..native.stored import WEIGHTS, load, save, tuned
+from .base import NETWORK, Backend, Precision, Predictor, Tell, quiet
+
+SIZES = 16              # of images, whose plans are kept at once
 
 
 class Native(Backend):
-    """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it; for networks that classify.
-    """
+    """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it."""
 
     name, file, precisions, devices = "native", WEIGHTS, ("fp32",), ("cpu",)
 
@@ -44,8 +47,16 @@ class Native(Backend):
         return found
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
-        """As the base class says, for images of the size that it was written for."""
-        network = load(folder, torch.get_num_threads())
+        """As the base class says, for images of the size that it was written for; of any, where the folder holds the
+        network itself.
+        """
+        threads = torch.get_num_threads()
+        if (folder / NETWORK).is_file():
+            wanted, parts, choices = tuned(folder)
+            known = wanted == threads
+            return Sizes(load_network(folder / NETWORK), threads, parts if known else {}, choices if known else {},
+                         first=tuple(example.shape[1:]))
+        network = load(folder, threads)
         if network.size != tuple(example.shape[1:]):
             raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: "
                                  "deploy it again")
@@ -53,19 +64,29 @@ class Native(Backend):
 
 
 class Sizes:
-    """A network's scores for images of any size, each size as a `Network` of its own."""
+    """A network's scores for images of any size, each size as a `Network` of its own, which is planned when it first
+    comes.
 
-    def __init__(self, model: Convnet, threads: int) -> None:
+    They share memory and weights with the first, whose layers were tuned; `parts` and `choices` are what was found.
+    """
+
+    def __init__(self, model: Convnet, threads: int, parts: Mapping[int, int] | None = None,
+                 choices: Mapping[str, Choice] | None = None, first: tuple[int, ...] | None = None) -> None:
         self.model, self.threads = rewrite(model), threads
         self.networks: dict[tuple[int, ...], Network] = {}
+        if first is not None:
+            self.networks[first] = Network(plan(self.model, first), threads, parts, choices)
 
     def of(self, x: Tensor) -> Network:
         """The network for images like these."""
         size = tuple(x.shape[1:])
         if size not in self.networks:
-            self.networks[size] = Network(plan(self.model, size), self.threads)
+            like = next(iter(self.networks.values()), None)
+            self.networks[size] = Network(plan(self.model, size), self.threads, like=like)
+            if len(self.networks) > SIZES:
+                del self.networks[list(self.networks)[1]]       # the oldest but the first
         return self.networks[size]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to scores (N, classes)."""
+        """Images (N, C, H, W) to what the network gives."""
         return torch.from_numpy(self.of(x)(x.detach().float().numpy()))

@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
+from math import prod
 from threading import Lock
 from typing import Any
 from weakref import WeakSet
@@ -20,7 +21,8 @@ from ...errors import ConvatlasError
 from .build import kernels, names_in
 from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
 
-NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw", "groups",
+NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw",
+           "dh", "dw", "groups",
            "in", "in_stride", "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile",
            "gather", "by_channels")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
@@ -60,8 +62,9 @@ ALIVE: "WeakSet[Network]" = WeakSet()
 
 def _unlock() -> None:
     """Open the locks of calls in threads that a child of fork() does not have."""
+    locks: dict[int, Lock] = {}         # what shares memory shares its lock
     for network in ALIVE:
-        network.lock = Lock()
+        network.lock = locks.setdefault(id(network.lock), Lock())
 
 
 if sys.platform != "win32":
@@ -74,31 +77,40 @@ class Network:
     `works` are the steps for one image. `parts` are the images that a thread, or all together, answer at once, by the
     batch; what is not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer
     is computed that way unless `choices` says so: its weights are larger, and laying them out takes longer than
-    answering a few images.
+    answering a few images. `like` is the same network for images of another size, with which it shares memory and
+    weights; what was found for that, each of its layers takes over.
     """
 
     def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
-                 choices: Mapping[str, Choice] | None = None, winograd: bool = True) -> None:
+                 choices: Mapping[str, Choice] | None = None, winograd: bool = True, like: "Network | None" = None
+                 ) -> None:
         check_order()
         self.library, self.threads, self.works, self.winograd = kernels(), threads, works, winograd
         self.size = works[0].source.c, works[0].source.h, works[0].source.w
         self.lanes = int(self.library.convatlas_lanes())
         self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
         self.choices = dict(choices or {})
+        self.alike = {} if like is None else {_without_size(key): choice for key, choice in like.choices.items()}
         self.weights: dict[tuple[str, str], tuple[Floats | None, ...]] = {}
         self.programs: dict[tuple[int, bool], Program] = {}
         self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
         self.scratch: list[Floats] = []             # of each thread's own
         self.lock = Lock()
+        if like is not None:
+            self.weights, self.arenas, self.scratch, self.lock = like.weights, like.arenas, like.scratch, like.lock
         ALIVE.add(self)
 
     def __call__(self, x: Floats) -> Floats:
-        """As the class says."""
+        """As the class says; of several results the first."""
+        return self.results(x)[0]
+
+    def results(self, x: Floats) -> list[Floats]:
+        """All that the network gives for images."""
         with self.lock:
             part = self.parts.get(len(x), len(x))
             whole = len(x) // part * part
-            return np.concatenate([self._for(len(each), part).run(each)
-                                   for each in (x[:whole], x[whole:]) if len(each)])
+            found = [self._for(len(each), part).run(each) for each in (x[:whole], x[whole:]) if len(each)]
+            return found[0] if len(found) == 1 else [np.concatenate(each) for each in zip(*found, strict=True)]
 
     def profile(self, x: Floats) -> list[tuple[Work, str, float]]:
         """The steps of a batch like `x`: what is computed, the kernel that does it, and the seconds it takes."""
@@ -189,21 +201,26 @@ class Program:
         self.network, self.images, self.apart = network, images, apart
         self.works = of_images(network.works, images)
         self.size, self.scratch = lay_out(self.works) + BEYOND, 0
+        # of each step's results among those of all; the last is their number
+        self.places = [0, *accumulate(work.result.pixels * work.result.c if work.kind == "output" else 0
+                                      for work in self.works)]
         self.steps = (Step * len(self.works))()
         self._choose(self._known())
 
-    def run(self, x: Floats, seconds: NDArray[np.float64] | None = None) -> Floats:
-        """Scores of a multiple of the images; and the time of each step, where there is an array for it."""
-        net, last = self.network, self.works[-1].result
+    def run(self, x: Floats, seconds: NDArray[np.float64] | None = None) -> list[Floats]:
+        """The results for a multiple of the images; and the time of each step, where there is an array for it."""
+        net = self.network
         if x.shape[1:] != net.size:         # the kernels read as many numbers as they were laid out for
             raise ConvatlasError(f"native was laid out for images (N, {', '.join(map(str, net.size))}), not "
                                  f"{tuple(x.shape)}")
         x = np.ascontiguousarray(x, np.float32)
-        scores = np.empty((len(x), last.c), np.float32)
+        results = np.empty((len(x) // self.images, self.places[-1]), np.float32)
         memory = net.pointers(self.size, net.threads if self.apart else 1, self.scratch)
-        net.library.convatlas_run(self.steps, len(self.steps), x.ctypes.data, scores.ctypes.data, len(x) // self.images,
+        net.library.convatlas_run(self.steps, len(self.steps), x.ctypes.data, results.ctypes.data, len(results),
                                   net.threads, *memory, None if seconds is None else seconds.ctypes.data)
-        return scores
+        return [results[:, start:end].reshape(len(x), *_shape(work))
+                for start, end, work in zip(self.places, self.places[1:], self.works, strict=False)
+                if work.kind == "output"]
 
     def tune(self, x: Floats, progress: "_Progress") -> float:
         """Find for the shape of each layer how it is fastest computed, with the caches as they are when the whole
@@ -235,9 +252,14 @@ class Program:
 
     def _known(self) -> list[Choice]:
         """The ways found fastest for each step, where they can compute it, else the usual ones."""
-        options = [self.options(i) for i in range(len(self.works))]
-        found = [self.network.choices.get(self._key(i)) for i in range(len(self.works))]
-        return [choice if choice in each else each[0] for choice, each in zip(found, options, strict=True)]
+        return [self._known_of(self.options(i), self._key(i)) for i in range(len(self.works))]
+
+    def _known_of(self, options: Sequence[Choice], key: str) -> Choice:
+        found = self.network.choices.get(key)
+        if found is None and (near := self.network.alike.get(_without_size(key))):
+            kind, _, gather, share = near       # the size of a tile depends on the map's
+            found = next((each for each in options if (each[0], *each[2:]) == (kind, gather, share)), None)
+        return found if found in options and found is not None else options[0]
 
     def _choose(self, choices: Sequence[Choice]) -> None:
         """Compute each step in this way; `scratch` is the most that any step needs."""
@@ -249,9 +271,11 @@ class Program:
     def options(self, i: int) -> list[Choice]:
         """Ways to compute a step, the usual one first."""
         work = self.works[i]
-        if work.kind != "conv":
+        if work.kind not in ("conv", "transposed"):
             return [(work.kind, 0, 0, 0)]
         shares = (0,) if self.apart or self.network.threads == 1 else (0, 1)
+        if work.kind == "transposed":
+            return [(work.kind, tile, 0, share) for tile in (112, 56, 336) for share in shares]
         found = [("conv", tile, 0, share) for tile in (56, 112, 336) for share in shares]
         if work.can_winograd:
             panels = -(-padded(work.result.c) // (2 * self.network.lanes))
@@ -265,7 +289,7 @@ class Program:
         """The way that is mostly fast."""
         work = self.works[i]
         if work.kind != "conv":
-            return work.kind, 0, 0, 0
+            return work.kind, 112 if work.kind == "transposed" else 0, 0, 0
         assert work.weight is not None
         inputs = work.source.pixels * work.source.c
         share = int(not self.apart and work.weight.size > inputs)
@@ -280,6 +304,7 @@ class Program:
         shape = (work.source.n, work.source.h, work.source.w, work.source.c, work.result.c, *work.kernel,
                  *work.stride, work.groups)
         more = (" apart" if self.apart else "") + ("" if work.before is None else " after BatchNorm")
+        more += "" if work.dilation == (1, 1) else f" dilated {work.dilation[0]}×{work.dilation[1]}"
         return f"{work.kind} {'×'.join(map(str, shape))}{more}"
 
     def _set(self, i: int, choice: Choice) -> None:
@@ -288,9 +313,10 @@ class Program:
         source, result, other = work.source, work.result, work.other
         numbers = (
             KINDS.index(kind), ACTIVATIONS.index(work.activation), source.n, source.h, source.w, source.c, result.h,
-            result.w, result.c, *work.kernel, *work.stride, *work.padding, work.groups,
+            result.w, result.c, *work.kernel, *work.stride, *work.padding, *work.dilation, work.groups,
             0 if source.buffer is None else _place(source), source.stride,
-            _place(result), result.stride, -1 if other is None else _place(other), 0 if other is None else other.stride,
+            self.places[i] if kind == "output" else _place(result), result.stride,
+            -1 if other is None else _place(other), 0 if other is None else other.stride,
             source.buffer is None, work.counts_padding, tile, gather, by_channels)
         step: Any = self.steps[i]
         for name, value in zip(NUMBERS, numbers, strict=True):
@@ -308,6 +334,17 @@ WORTH = 400                     # pixels of a map from which Winograd's larger w
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}
 
 
+def _without_size(key: str) -> str:
+    """A layer's key for any number of images and pixels."""
+    kind, _, shape = key.partition(" ")
+    return f"{kind} {shape.split('×', 3)[-1]}"
+
+
+def _shape(work: Work) -> tuple[int, ...]:
+    """Of an output of one image."""
+    return (work.result.c, work.result.h, work.result.w) if work.flat is None else (prod(work.flat),)
+
+
 class _Progress:
     """Says now and then how much of the tuning is done; `way` of `ways` is tuned now."""
 
@@ -321,7 +358,7 @@ class _Progress:
             self.tell(f"native tunes its layers: {(self.way + (second + share) / 2) / self.ways:.0%}")
 
 
-def _seconds(call: Callable[[Floats], Floats], x: Floats) -> float:
+def _seconds(call: Callable[[Floats], object], x: Floats) -> float:
     began = time.perf_counter()
     call(x)
     return time.perf_counter() - began

@@ -12,25 +12,40 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ...net.model import pair
-from ...parts import LayerNorm2d, LocalResponseNorm, scale_shift
-from ..graph.trace import LEAVES, traced
-from .work import CHANNELS, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, padded
+from ...parts import (
+    RBF,
+    LayerNorm2d,
+    LocalConv2d,
+    LocalResponseNorm,
+    SameConv2d,
+    SameMaxPool2d,
+    ScaledTanh,
+    Subsample2d,
+    TableConv2d,
+    Twice,
+    scale_shift,
+)
+from ..graph.trace import LEAVES, Made, traced_for
+from .work import CHANNELS, MOVES, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, output, padded
 
 MODULES: dict[type, str] = {
     nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid",
-    nn.Hardsigmoid: "hardsigmoid", nn.GELU: "gelu", nn.Tanh: "tanh",
+    nn.Hardsigmoid: "hardsigmoid", nn.GELU: "gelu", nn.Tanh: "tanh", ScaledTanh: "scaledtanh", nn.Mish: "mish",
 }
 FUNCTIONS: dict[Any, str] = {F.relu: "relu", torch.relu: "relu", F.silu: "silu", torch.sigmoid: "sigmoid",
                              torch.tanh: "tanh"}
+OURS = (LocalResponseNorm, SameMaxPool2d, ScaledTanh, Subsample2d, TableConv2d, LocalConv2d, Twice, RBF)
+SIMPLE = (bool, int, float)
 
 
 def plan(model: nn.Module, size: tuple[int, ...]) -> list[Work]:
-    """The steps of `model`, in eval mode, for one image of `size` (C, H, W).
+    """The steps of `model`, in eval mode, for one image of `size` (C, H, W), which end in what it gives: a tensor, or
+    several.
 
-    Refuses, with its name, what is not known.
+    Refuses, with its name, what is not known. Of a model on the meta device the steps are right but for their numbers.
     """
     try:
-        graph, made = traced(model, torch.zeros(1, *size), (*LEAVES, LocalResponseNorm))
+        graph, made = traced_for(model, size, (*LEAVES, *OURS))
     except Exception as error:
         # tracing runs the network's own code on stand-ins, and any exception can come of that
         raise UnsupportedError(f"native cannot trace it: {' '.join(str(error).split())[:200]}") from error
@@ -38,12 +53,14 @@ def plan(model: nn.Module, size: tuple[int, ...]) -> list[Work]:
 
 
 def _floats(tensor: Tensor | None) -> Floats | None:
-    """As NumPy has it; the same memory, where it can be."""
+    """As NumPy has it; the same memory, where it can be. On the meta device: zeros that take none."""
+    if tensor is not None and tensor.is_meta:
+        return np.broadcast_to(np.float32(0), tensor.shape)
     return None if tensor is None else tensor.detach().float().contiguous().numpy()
 
 
 class _Planner:
-    def __init__(self, graph: fx.GraphModule, made: dict[fx.Node, tuple[int, ...]]) -> None:
+    def __init__(self, graph: fx.GraphModule, made: Made) -> None:
         self.graph, self.made = graph, made
         self.maps: dict[fx.Node, Map] = {}
         self.works: list[Work] = []
@@ -58,12 +75,15 @@ class _Planner:
         raise UnsupportedError("native finds no output")
 
     def _finished(self, node: fx.Node) -> list[Work]:
-        (scores,) = node.args
-        if (not isinstance(scores, fx.Node) or len(self.made.get(scores, ())) != 2 or not self.works
-                or scores not in self.by):
-            raise UnsupportedError("native gives scores (N, classes) only, and this network gives something else")
-        self.works.remove(last := self.by[scores])
-        return [*self.works, last]
+        (given,) = node.args
+        for i, each in enumerate(given if isinstance(given, list | tuple) else [given]):
+            found = self.maps.get(each) if isinstance(each, fx.Node) else None
+            shape = self.made.get(each, ()) if isinstance(each, fx.Node) else ()
+            if found is None or len(shape) not in (2, 4) or (found.last and (found.h, found.w) != (1, 1)):
+                raise UnsupportedError("native gives tensors (N, C, H, W) and (N, C) only, and this network gives "
+                                       "something else")
+            self.works.append(output(self._of_image(each), f"output_{i}", flat=len(shape) == 2))
+        return self.works
 
     # -- where maps lie -----------------------------------------------------------------------------------------------
 
@@ -82,7 +102,7 @@ class _Planner:
                     for i, home in enumerate(known)):
                 homes[node] = known[0]          # it is the beginning of a longer one
                 continue
-            n, c, h, w = self.made[node]
+            n, c, h, w = (*self.made[node], 1, 1)[:4]
             # the last part is written in whole vectors
             beyond = CHANNELS * any(each % CHANNELS for each in channels)
             buffer, start = homes.setdefault(node, (Buffer(n * h * w, padded(c) + beyond), 0))
@@ -95,7 +115,7 @@ class _Planner:
     def _joined(self, node: fx.Node) -> list[fx.Node]:
         if node.op != "call_function" or node.target is not torch.cat:
             return []
-        if (*node.args[1:], *node.kwargs.values()) != (1,) or len(self.made[node]) != 4:
+        if (*node.args[1:], *node.kwargs.values()) != (1,) or len(self.made[node]) not in (2, 4):
             raise UnsupportedError("native joins maps along their channels only")
         maps = node.args[0]
         assert isinstance(maps, list | tuple)
@@ -136,26 +156,47 @@ class _Planner:
             self._sum(node)
         elif node.target in (operator.mul, torch.mul) and len(node.args) == 2:
             self._product(node)
-        elif self._strided(node):
-            return                          # what pads it takes both
+        elif isinstance(node.target, str) and node.target in ACTIVATE and node.op == "call_method":
+            self._activate(node, node.target)
+        elif node.target in LAYERS and node.op == "call_function":
+            LAYERS[node.target](self, node)
+        elif self._strided(node) or node.target in (torch.split, torch.chunk) or (
+                node.op == "call_method" and node.target in ("split", "chunk")):
+            return                          # what pads it, or takes a part, takes both
         elif node.target is F.pad and isinstance(node.args[0], fx.Node) and (steps := self._strided(node.args[0])):
             self._zero_pad(node, steps)
+        elif node.target is F.pad:
+            self._border(node)
+        elif node.target is operator.getitem and node.args[0] in self.maps:
+            self._part(node)
+        elif node.target is operator.getitem and isinstance(node.args[1], int):
+            self._cut(node, node.args[0], node.args[1])
         elif node.op == "call_method" and node.target == "permute":
             self._permute(node)
-        elif node.op == "call_method" and node.target == "flatten" and node.args[1:] == (1,):
+        elif node.target in ("flatten", torch.flatten) and node.args[1:] == (1,):
             self._flatten(node)
         elif (node.op == "call_method" and node.target == "mean" and node.args[1:] == ((2, 3),)
                 and not node.kwargs.get("keepdim")):
             self._add(node, Work("mean", node.name, self._written(node.args[0]), self._new(node)))
+        elif node.op == "call_method" and node.target == "amax" and node.args[1:] == ((2, 3),) and not node.kwargs:
+            source = self._written(node.args[0])
+            whole = source.h, source.w
+            self._add(node, Work("maxpool", node.name, source, self._new(node), kernel=whole, stride=whole))
         else:
             raise UnsupportedError(f"native has no {getattr(node.target, '__name__', node.target)}")
 
     def _module(self, node: fx.Node, layer: nn.Module) -> None:
         known: dict[type, Callable[[fx.Node, Any], None]] = {
             nn.Conv2d: self._conv, nn.Linear: self._linear, nn.MaxPool2d: self._max_pool, nn.AvgPool2d: self._avg_pool,
-            nn.AdaptiveAvgPool2d: self._adaptive, nn.BatchNorm2d: self._norm, LocalResponseNorm: self._response}
+            nn.AdaptiveAvgPool2d: self._adaptive, nn.BatchNorm2d: self._norm, LocalResponseNorm: self._response,
+            SameConv2d: self._conv, SameMaxPool2d: self._max_pool, nn.ConvTranspose2d: self._transposed,
+            nn.Upsample: self._up_sample, Subsample2d: self._subsample, TableConv2d: self._table,
+            LocalConv2d: self._local, Twice: self._twice, RBF: self._rbf}
         if type(layer) in MODULES and not (isinstance(layer, nn.GELU) and layer.approximate != "none"):
             self._activate(node, MODULES[type(layer)])
+        elif ((isinstance(layer, nn.LeakyReLU) and layer.negative_slope == 0.01)
+              or (isinstance(layer, nn.ELU) and layer.alpha == 1)):
+            self._activate(node, type(layer).__name__.lower())
         elif isinstance(layer, nn.LayerNorm):
             self._layer_norm(node, layer)
         elif isinstance(layer, nn.Flatten) and (layer.start_dim, layer.end_dim) == (1, -1):
@@ -175,19 +216,24 @@ class _Planner:
 
     def _written(self, node: Any) -> Map:
         """The same, of a map that a step wrote."""
-        if (found := self._map(node)).buffer is None:
-            raise UnsupportedError("native takes the image into a convolution only")
-        return found
+        self._map(node)
+        return self._of_image(node)
+
+    def _of_image(self, node: fx.Node) -> Map:
+        """The node's map; the network's image becomes one when it is first asked for."""
+        if (found := self.maps[node]).buffer is None:
+            size = found.n * found.h * found.w
+            self.maps[node] = replace(found, buffer=Buffer(size, padded(found.c)))
+            self.works.append(Work("pad", node.name, found, self.maps[node]))
+        return self.maps[node]
 
     def _conv(self, node: fx.Node, conv: nn.Conv2d) -> None:
-        source = self._map(node.args[0])
-        if isinstance(conv.padding, str) or conv.padding_mode != "zeros" or _two(conv.dilation) != (1, 1):
-            raise UnsupportedError("native has no dilation, and no padding by name or by anything but zeros")
+        source = self._written(node.args[0]) if conv.groups > 1 else self._map(node.args[0])
+        if isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+            raise UnsupportedError("native has no padding by name or by anything but zeros")
         work = Work("conv", node.name, source, self._new(node), kernel=_two(conv.kernel_size), stride=_two(conv.stride),
-                    padding=_two(conv.padding), groups=conv.groups, weight=_floats(conv.weight),
-                    bias=_floats(conv.bias))
-        if conv.groups > 1 and source.buffer is None:
-            raise UnsupportedError("native has no groups in the first convolution")
+                    padding=_before(conv, source), groups=conv.groups, dilation=_two(conv.dilation),
+                    weight=_floats(conv.weight), bias=_floats(conv.bias))
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
             work.kind = "depthwise"
         elif conv.groups > 1:
@@ -207,7 +253,7 @@ class _Planner:
         elif len(self.made[node]) == 4:
             source = self._map(node.args[0], last=True)
         if source.buffer is None:
-            raise UnsupportedError("native takes the image into a convolution only")
+            raise UnsupportedError("native takes the image into a convolution, or as one dimension")
         self._add(node, Work("conv", node.name, source, self._new(node, source),
                              weight=_floats(linear.weight[:, :, None, None]), flat=flat, bias=_floats(linear.bias)))
 
@@ -242,7 +288,8 @@ class _Planner:
         if pair(pool.dilation) != (1, 1):
             raise UnsupportedError("native has no dilated pooling")
         self._add(node, Work("maxpool", node.name, self._written(node.args[0]), self._new(node),
-                             kernel=pair(pool.kernel_size), stride=pair(pool.stride), padding=pair(pool.padding)))
+                             kernel=pair(pool.kernel_size), stride=pair(pool.stride),
+                             padding=_before(pool, self._map(node.args[0]))))
 
     def _avg_pool(self, node: fx.Node, pool: nn.AvgPool2d) -> None:
         if pool.divisor_override is not None:
@@ -262,7 +309,167 @@ class _Planner:
             window = source.h // result.h, source.w // result.w
             self._add(node, Work("avgpool", node.name, source, result, kernel=window, stride=window))
         else:
-            raise UnsupportedError(f"native does not pool {source.h} × {source.w} to {result.h} × {result.w}")
+            self._add(node, Work("adaptive", node.name, source, result))
+
+    def _affine(self, node: fx.Node, before: fx.Node, factor: float, activation: str) -> None:
+        """A pass over the map by itself, for what no step before can take over."""
+        found = self.maps[before]
+        if found.flat:
+            raise UnsupportedError(f"native has no {activation} of a map that is seen as one dimension")
+        source, result = self._of_image(before), self._new(node, found)
+        numbers = np.array([[factor], [0.0]], np.float32).repeat(source.c, 1)
+        self._add(node, Work("affine", node.name, source, result, activation, before=numbers))
+
+    def _transposed(self, node: fx.Node, conv: nn.ConvTranspose2d) -> None:
+        if conv.groups != 1 or _two(conv.dilation) != (1, 1) or isinstance(conv.padding, str):
+            raise UnsupportedError("native has no transposed convolution with groups, dilation or padding by name")
+        self._add(node, Work("transposed", node.name, self._written(node.args[0]), self._new(node),
+                             kernel=_two(conv.kernel_size), stride=_two(conv.stride), padding=_two(conv.padding),
+                             weight=_floats(conv.weight), bias=_floats(conv.bias)))
+
+    def _up_sample(self, node: fx.Node, layer: nn.Upsample) -> None:
+        self._enlarge(node, layer.mode, layer.align_corners)
+
+    def _interpolate(self, node: fx.Node) -> None:
+        given = {**dict(zip(("size", "scale_factor", "mode", "align_corners"), node.args[1:], strict=False)),
+                 **node.kwargs}
+        if given.get("antialias") or given.get("recompute_scale_factor"):
+            raise UnsupportedError("native has no interpolation with antialias or recompute_scale_factor")
+        self._enlarge(node, str(given.get("mode", "nearest")), bool(given.get("align_corners")))
+
+    def _enlarge(self, node: fx.Node, mode: str, corners: bool | None) -> None:
+        source, result = self._written(node.args[0]), self._new(node)
+        whole = result.h % source.h == result.w % source.w == 0
+        if mode not in ("nearest", "bilinear") or corners or not whole:
+            raise UnsupportedError("native enlarges maps by whole numbers, by mode nearest or bilinear, without "
+                                   "align_corners")
+        self._add(node, Work(mode, node.name, source, result))
+
+    def _border(self, node: fx.Node) -> None:
+        """F.pad of rows and columns; fewer than none are cut off."""
+        given = dict(zip(("pad", "mode", "value"), node.args[1:], strict=False)) | node.kwargs
+        wanted: Any = given["pad"]
+        pads, mode, value = tuple(wanted), given.get("mode", "constant"), given.get("value") or 0.0
+        if len(pads) != 4 or mode not in ("constant", "replicate") or not isinstance(value, SIMPLE):
+            raise UnsupportedError("native pads rows and columns, with one number or the nearest pixel")
+        self._place(node, "pad" if mode == "constant" else "replicate", (pads[2], pads[0]), float(value))
+
+    def _place(self, node: fx.Node, kind: str, padding: tuple[int, int], value: float = 0.0) -> None:
+        self._add(node, Work(kind, node.name, self._map(node.args[0]), self._new(node), padding=padding, epsilon=value))
+
+    def _part(self, node: fx.Node) -> None:
+        """Some rows and columns of a map, or some of its channels."""
+        source, where = node.args
+        assert isinstance(source, fx.Node)
+        shape = self.made[source]
+        if (not isinstance(where, tuple) or len(shape) not in (2, 4)
+                or any(not isinstance(each, slice) or each.step not in (None, 1) for each in where)):
+            raise UnsupportedError(f"native has no part {where} of a map")
+        ranges = [each.indices(size)[:2] for each, size in zip(where, shape, strict=False)]
+        ranges += [(0, size) for size in shape[len(ranges) :]]
+        if ranges[0] != (0, 1):
+            raise UnsupportedError("native takes no part of a batch")
+        if ranges[1:2] != [(0, shape[1])]:
+            if any(each != (0, size) for each, size in zip(ranges[2:], shape[2:], strict=True)):
+                raise UnsupportedError("native takes channels or a crop of a map, not both at once")
+            self._channels(node, source, ranges[1][0])
+        else:
+            self._place(node, "pad", (-ranges[2][0], -ranges[3][0]))
+
+    def _cut(self, node: fx.Node, cut: Any, part: int) -> None:
+        """One of the parts into which torch.split or torch.chunk cuts a map's channels."""
+        source, sizes, *dim = cut.args
+        assert isinstance(source, fx.Node)
+        if (*dim, *cut.kwargs.values()) != (1,):
+            raise UnsupportedError("native cuts maps along their channels only")
+        channels = self.made[source][1]
+        if isinstance(sizes, list | tuple):
+            start = sum(sizes[:part])
+        else:
+            each = -(-channels // sizes) if cut.target in (torch.chunk, "chunk") else sizes
+            start = part * each
+        self._channels(node, source, start)
+
+    def _channels(self, node: fx.Node, source: fx.Node, start: int) -> None:
+        """Channels from `start` on, where they lie; a copy where whole vectors of them would reach beyond the memory.
+        """
+        found, count = self._written(source), self.made[node][1]
+        view = replace(found, c=count, channel=found.channel + start)
+        if view.channel + padded(count) <= view.stride:
+            self.maps[node] = view
+        else:
+            self._add(node, Work("copy", node.name, view, self._new(node)))
+
+    def _subsample(self, node: fx.Node, layer: Subsample2d) -> None:
+        source, (channels, *_) = self._written(node.args[0]), layer.weight.shape
+        weight, bias = _floats(layer.weight), _floats(layer.bias)
+        assert weight is not None and bias is not None
+        kind = "depthwise" if channels > 1 else "conv"
+        self._add(node, Work(kind, node.name, source, self._new(node), kernel=(2, 2), stride=(2, 2), groups=channels,
+                             weight=weight.reshape(-1, 1, 1, 1).repeat(2, 2).repeat(2, 3), bias=bias.reshape(-1)))
+
+    def _bordered(self, node: fx.Node, padding: int, border: float) -> Map:
+        """The map that a layer of LeCun's reads: with its border, where that is something."""
+        source = self._map(node.args[0])
+        if not padding or not border:
+            return source
+        high, wide = source.h + 2 * padding, source.w + 2 * padding
+        result = Map(Buffer(source.n * high * wide, padded(source.c)), source.n, high, wide, source.c)
+        self.works.append(Work("pad", f"{node.name}_border", source, result, padding=(padding, padding),
+                               epsilon=border))
+        return result
+
+    def _table(self, node: fx.Node, layer: TableConv2d) -> None:
+        """As a convolution with zeros where the table has no link; biases of units are added afterwards."""
+        source, (kernel, step) = self._bordered(node, layer.padding, layer.border), (layer.kernel, layer.stride)
+        around = 0 if layer.border else layer.padding
+        weight, place, bias = _floats(layer.weight), layer.place, _floats(layer.bias)
+        assert weight is not None and bias is not None
+        dense = np.zeros((layer.cout * layer.cin, kernel, kernel), np.float32)
+        if not place.is_meta:
+            dense[place.numpy()] = weight
+        work = Work("conv", node.name, source, self._new(node), kernel=(kernel, kernel), stride=(step, step),
+                    padding=(around, around), weight=dense.reshape(layer.cout, layer.cin, kernel, kernel),
+                    bias=bias if bias.ndim == 1 else None)
+        if bias.ndim == 1:
+            self._add(node, work)
+            return
+        lone = Map(Buffer(work.result.pixels, padded(work.result.c)), work.result.n, work.result.h, work.result.w,
+                   work.result.c)
+        self.works.append(replace(work, name=f"{node.name}_sums", result=lone))
+        self._add(node, Work("offsets", node.name, lone, work.result, weight=bias))
+
+    def _local(self, node: fx.Node, layer: LocalConv2d) -> None:
+        """As a convolution over the whole map, every unit a channel of its own: there are few units, and weights."""
+        source = self._bordered(node, layer.padding, layer.border)
+        around = 0 if layer.border else layer.padding
+        weight, bias, kernel = _floats(layer.weight), _floats(layer.bias), layer.kernel
+        assert weight is not None and bias is not None
+        (high, wide), outputs = layer.units, layer.cout
+        dense = np.zeros((high, wide, padded(outputs), layer.cin, source.h + 2 * around, source.w + 2 * around),
+                         np.float32)
+        windows = weight.reshape(outputs, high, wide, layer.cin, kernel, kernel)
+        for y in range(high):
+            for x in range(wide):
+                top, left = y * layer.stride, x * layer.stride
+                dense[y, x, :outputs, :, top : top + kernel, left : left + kernel] = windows[:, y, x]
+        wanted, units = self._new(node), high * wide * padded(outputs)
+        offsets = np.zeros((high, wide, padded(outputs)), np.float32)
+        offsets[..., :outputs] = bias.transpose(1, 2, 0)
+        row = Buffer(wanted.n, units)
+        self.works.append(Work(
+            "conv", node.name, source, Map(row, wanted.n, 1, 1, units), kernel=dense.shape[4:],
+            padding=(around, around), weight=dense.reshape(units, *dense.shape[3:]), bias=offsets.reshape(-1)))
+        self.maps[node] = replace(wanted, buffer=Buffer(wanted.pixels, padded(outputs), of=row), channel=0)
+
+    def _twice(self, node: fx.Node, layer: Twice) -> None:
+        source = self._map(node.args[0])
+        weight = np.eye(source.c, dtype=np.float32).repeat(2, 0)[:, :, None, None]
+        self._add(node, Work("conv", node.name, source, self._new(node), weight=weight))
+
+    def _rbf(self, node: fx.Node, layer: RBF) -> None:
+        self._add(node, Work("rbf", node.name, self._written(node.args[0]), self._new(node),
+                             weight=_floats(layer.centres)))
 
     def _norm(self, node: fx.Node, norm: nn.BatchNorm2d) -> None:
         source = self._written(node.args[0])
@@ -293,9 +500,11 @@ class _Planner:
         """Into the step before, which nothing else may read."""
         before = node.args[0]
         assert isinstance(before, fx.Node)
-        work = self.by.pop(before, None)
-        if work is None or len(before.users) != 1 or work.activation != "none" or work.kind == "copy":
-            raise UnsupportedError(f"native has no {activation} that stands alone")
+        work = self.by.get(before)
+        if work is None or len(before.users) != 1 or work.activation != "none" or work.kind in MOVES:
+            self._affine(node, before, 1.0, activation)
+            return
+        del self.by[before]
         work.activation = activation
         self._take_over(node, work)
 
@@ -328,9 +537,9 @@ class _Planner:
         self._add(node, Work("add", node.name, source, self._new(node, source), other=second))
 
     def _written_as_is(self, node: fx.Node) -> Map:
-        if (found := self.maps[node]).buffer is None or found.flat:
-            raise UnsupportedError("native takes the image into a convolution only")
-        return found
+        if self.maps[node].flat:
+            raise UnsupportedError("native does not add up maps that are seen as one dimension")
+        return self._of_image(node)
 
     def _product(self, node: fx.Node) -> None:
         numbers = [arg for arg in node.args if isinstance(arg, float | int)]
@@ -345,11 +554,13 @@ class _Planner:
         self._add(node, Work("multiply", node.name, left, self._new(node), other=right))
 
     def _scale(self, node: fx.Node, before: fx.Node, number: float) -> None:
-        """Into the convolution before it."""
-        work = self.by.pop(before, None)
+        """Into the convolution before it, where there is one."""
+        work = self.by.get(before)
         if (work is None or work.weight is None or (work.kind, work.activation, work.other) != ("conv", "none", None)
                 or len(before.users) != 1):
-            raise UnsupportedError(f"native has no arithmetic with {number}, but for what a convolution gives")
+            self._affine(node, before, float(number), "none")
+            return
+        del self.by[before]
         work.weight, work.bias = work.weight * number, None if work.bias is None else work.bias * number
         self._take_over(node, work)
 
@@ -368,14 +579,16 @@ class _Planner:
         found = self._written(node.args[0])
         if (found.h, found.w) == (1, 1):
             self.maps[node] = found
-        elif found.channel or found.stride != padded(found.c):
-            raise UnsupportedError("native does not flatten a part of a map")
-        else:
-            self.maps[node] = replace(found, flat=True)
+            return
+        if found.channel or found.stride != padded(found.c):
+            lone = replace(found, buffer=Buffer(found.pixels, padded(found.c)), channel=0)
+            self.works.append(Work("copy", node.name, found, lone))
+            found = lone
+        self.maps[node] = replace(found, flat=True)
 
     def _join(self, node: fx.Node) -> None:
         parts = self._joined(node)
-        n, c, h, w = self.made[node]
+        n, c, h, w = (*self.made[node], 1, 1)[:4]
         buffer, start = self.homes[node]
         self.maps[node] = Map(buffer, n, h, w, c, start)
         for part in parts:
@@ -383,6 +596,24 @@ class _Planner:
             if (source.buffer, source.channel) != (buffer, start):
                 self.works.append(Work("copy", node.name, source, Map(buffer, n, h, w, source.c, start)))
             start += source.c
+
+
+def _before(layer: nn.Conv2d | nn.MaxPool2d, source: Map) -> tuple[int, int]:
+    """Padding at the top and the left; as the result says how large it is, that at the other sides is not needed."""
+    if isinstance(layer, SameConv2d | SameMaxPool2d):
+        high, wide = ((kernel - 1) * apart - (size - 1) % step for kernel, apart, step, size in zip(
+            _pair(layer.kernel_size), _pair(layer.dilation), _pair(layer.stride), (source.h, source.w), strict=True))
+        return high // 2, wide // 2
+    assert not isinstance(layer.padding, str)
+    return _pair(layer.padding)
+
+
+def _pair(values: int | tuple[int, ...]) -> tuple[int, int]:
+    return (values, values) if isinstance(values, int) else _two(values)
+
+
+ACTIVATE = frozenset({"relu", "sigmoid", "tanh"})        # as methods
+LAYERS: dict[Any, Callable[[_Planner, fx.Node], None]] = {F.interpolate: _Planner._interpolate}
 
 
 def _two(values: tuple[int, ...]) -> tuple[int, int]:

@@ -5,7 +5,8 @@ native.safetensors.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from .engine import Choice, Network
 from .work import Floats, lay_out, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
-FORMAT = 1              # of both together
+FORMAT = 2              # of both together; 2 where results are steps
 
 
 def save(network: Network, folder: Path) -> None:
@@ -39,30 +40,52 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
     For other numbers nothing is tuned, nor for `few` images: it is then ready sooner, since its weights are smaller.
     Raises ConvatlasError for files that `save` did not write.
     """
-    try:
-        tree = bounded.read_json(folder / STEPS)
-        check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
-        if "sha256" in tree:        # older ones have none
-            if tree.pop("sha256") != _checksum(tree):
-                raise ValueError(f"{STEPS} has been changed")
-            if tree["weights_sha256"] != digest(folder / WEIGHTS):
-                raise ValueError(f"{WEIGHTS} has been changed")
+    with _intact(folder):
+        tree = _tree(folder)
+        if "weights_sha256" in tree and tree["weights_sha256"] != digest(folder / WEIGHTS):     # older ones have none
+            raise ValueError(f"{WEIGHTS} has been changed")
         bounded.safetensors_head(folder / WEIGHTS)
         arrays: dict[str, Floats] = load_file(folder / WEIGHTS)
         works = read(tree, arrays)
-        parts = {int(n): int(part) for n, part in tree["parts"].items()}
-        layers: dict[str, Choice] = {key: (str(kind), int(tile), int(gather), int(share))
-                                     for key, (kind, tile, gather, share) in tree["layers"].items()}
-        tuned = int(tree["threads"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise ConvatlasError(f"{str(folder / STEPS)!r} and {WEIGHTS} beside it are not what convatlas wrote ({error}): "
-                             "deploy again") from error
+        wanted, parts, layers = _tuned(tree)
     if not fits(room := 4 * lay_out(works)):
         raise ConvatlasError(f"{str(folder / STEPS)!r} says that the maps of one image take {room / 1e9:.1f} GB, more "
                              "memory than is free: deploy again, for smaller images")
-    threads = threads or max(1, min(tuned, os.cpu_count() or 1))
-    known = threads == tuned and not few
+    threads = threads or max(1, min(wanted, os.cpu_count() or 1))
+    known = threads == wanted and not few
     return Network(works, threads, parts if known else None, layers if known else None, winograd=not few)
+
+
+def tuned(folder: Path) -> tuple[int, dict[int, int], dict[str, Choice]]:
+    """What was found fastest for the network in `folder`: for how many threads, and `parts` and `choices` as `Network`
+    takes them.
+    """
+    with _intact(folder):
+        return _tuned(_tree(folder))
+
+
+def _tuned(tree: Mapping[str, Any]) -> tuple[int, dict[int, int], dict[str, Choice]]:
+    return (int(tree["threads"]), {int(n): int(part) for n, part in tree["parts"].items()},
+            {key: (str(kind), int(tile), int(gather), int(share))
+             for key, (kind, tile, gather, share) in tree["layers"].items()})
+
+
+def _tree(folder: Path) -> dict[str, Any]:
+    tree: dict[str, Any] = bounded.read_json(folder / STEPS)
+    check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
+    if "sha256" in tree and tree.pop("sha256") != _checksum(tree):      # older ones have none
+        raise ValueError(f"{STEPS} has been changed")
+    return tree
+
+
+@contextmanager
+def _intact(folder: Path) -> Iterator[None]:
+    """A ConvatlasError for whatever reading files that `save` did not write raises."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise ConvatlasError(f"{str(folder / STEPS)!r} and {WEIGHTS} beside it are not what convatlas wrote ({error}): "
+                             "deploy again") from error
 
 
 def _checksum(tree: Mapping[str, Any]) -> str:

@@ -13,8 +13,11 @@ from ...errors import ConvatlasError
 
 Floats = NDArray[np.float32]
 KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine",
-         "layernorm", "response", "copy")
-ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh")
+         "layernorm", "response", "copy", "pad", "replicate", "nearest", "bilinear", "adaptive", "transposed",
+         "offsets", "rbf", "output")
+MOVES = ("copy", "pad", "replicate", "nearest", "output")          # kinds that compute nothing, activations neither
+ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh",
+               "scaledtanh", "leakyrelu", "elu", "mish")
 CHANNELS = 16           # a map's channels are padded to a multiple of this
 TALLEST = 64            # rows of a depthwise kernel
 
@@ -81,7 +84,11 @@ class Map:
 
 @dataclass(eq=False)
 class Work:
-    """One step, before memory is given out: a kind, its maps and what it needs besides."""
+    """One step, before memory is given out: a kind, its maps and what it needs besides.
+
+    `padding` is at the top and the left; of `pad` and `replicate` it may be less than nothing, which is cut off. The
+    result of an `output` lies in no buffer; it is a network's.
+    """
 
     kind: str
     name: str                       # of the node that has the weights
@@ -92,20 +99,27 @@ class Work:
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
     groups: int = 1
+    dilation: tuple[int, int] = (1, 1)
     other: Map | None = None
     weight: Floats | None = None        # as torch has it
     bias: Floats | None = None
     before: Floats | None = None        # factors and offsets, (2, c)
     counts_padding: bool = False
-    epsilon: float = 0.0
-    # (c, h, w), whose values torch has in this order; here they lie as (h, w, padded c)
+    epsilon: float = 0.0                # of a LayerNorm; what is around a map that `pad` enlarges
+    # (c, h, w), whose values torch has in this order as one dimension; here they lie as (h, w, padded c)
     flat: tuple[int, int, int] | None = None
 
     @property
     def can_winograd(self) -> bool:
         """True for a 3×3 convolution of stride 1."""
         return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1
-                and self.before is None and self.source.buffer is not None)
+                and self.dilation == (1, 1) and self.before is None and self.source.buffer is not None)
+
+
+def output(source: Map, name: str, flat: bool = False) -> Work:
+    """The step that gives a map to the caller, as (N, C, H, W), or `flat` as (N, C · H · W)."""
+    whole = source.c, source.h, source.w
+    return Work("output", name, source, Map(None, source.n, source.h, source.w, source.c), flat=whole if flat else None)
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------
@@ -160,6 +174,14 @@ def weights_of(work: Work, kind: str, lanes: int) -> Floats:
     assert weight is not None
     if kind == "layernorm":
         return padded_vector(weight)
+    if kind == "offsets":
+        return padded_vector(weight.transpose(1, 2, 0))
+    if kind == "rbf":
+        return padded_vector(weight.T)
+    if kind == "transposed":
+        return np.concatenate([_panels(np.ascontiguousarray(weight[:, :, down::work.stride[0], across::work.stride[1]]
+                                                            [:, :, ::-1, ::-1].transpose(2, 3, 0, 1)), lanes)
+                               for down in range(work.stride[0]) for across in range(work.stride[1])])
     if kind == "depthwise":
         wide = np.zeros((padded(len(weight)), *weight.shape[2:]), np.float32)
         wide[: len(weight)] = weight[:, 0]
@@ -207,7 +229,8 @@ def padded_vector(vector: Floats) -> Floats:
 # -- steps as a file has them ------------------------------------------------------------------------------------------
 
 ARRAYS = ("weight", "bias", "before")
-PLAIN = ("kind", "name", "activation", "kernel", "stride", "padding", "groups", "counts_padding", "epsilon", "flat")
+PLAIN = ("kind", "name", "activation", "kernel", "stride", "padding", "groups", "dilation", "counts_padding", "epsilon",
+         "flat")
 MOST = 2 ** 31          # of any number in a file
 
 
@@ -254,21 +277,27 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
 
         works = [
             Work(str(row["kind"]), str(row["name"]), place(row["source"]), place(row["result"]), str(row["activation"]),
-                 _two(row["kernel"]), _two(row["stride"]), _two(row["padding"], 0), _whole(row["groups"]),
-                 None if row["other"] is None else place(row["other"]), arrays.get(f"{i}.weight"),
-                 arrays.get(f"{i}.bias"), arrays.get(f"{i}.before"), bool(row["counts_padding"]), float(row["epsilon"]),
+                 _two(row["kernel"]), _two(row["stride"]),
+                 _two(row["padding"], -MOST if row["kind"] in ("pad", "replicate") else 0), _whole(row["groups"]),
+                 _two(row.get("dilation", (1, 1))), None if row["other"] is None else place(row["other"]),
+                 arrays.get(f"{i}.weight"), arrays.get(f"{i}.bias"), arrays.get(f"{i}.before"),
+                 bool(row["counts_padding"]), float(row["epsilon"]),
                  None if row["flat"] is None else _three(row["flat"]))
             for i, row in enumerate(tree["steps"])]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+    if works and all(work.kind != "output" for work in works):      # as in format 1: the last map has the scores
+        if (works[-1].result.h, works[-1].result.w) != (1, 1):
+            raise ValueError("it does not lead to scores")
+        works.append(output(works[-1].result, "output", flat=True))
     for work in works:
         _check(work)
     names = [work.name for work in works if work.kind != "copy"]
     if len(set(names)) < len(names):
         raise ValueError("two steps have one name")         # weights are laid out once for each
     pictures = {(each.source.h, each.source.w, each.source.c) for each in works if each.source.buffer is None}
-    if len(pictures) != 1 or works[0].source.buffer is not None or (works[-1].result.h, works[-1].result.w) != (1, 1):
-        raise ValueError("it does not lead from one image to scores")
+    if len(pictures) != 1 or works[0].source.buffer is not None:
+        raise ValueError("it does not begin with one image")
     return works
 
 
@@ -300,9 +329,11 @@ def _check(work: Work) -> None:
         deep = work.kind == "depthwise"
         shapes = {"weight": (result.c, 1 if deep else inputs // work.groups, *work.kernel), "bias": (result.c,),
                   "before": (2, source.c)}
-        fits = (all(size == (have + 2 * pad - kernel) // step + 1 and pad < kernel
-                    for size, have, pad, kernel, step in zip((result.h, result.w), (source.h, source.w), work.padding,
-                                                             work.kernel, work.stride, strict=True))
+        # TensorFlow's SAME has one pixel more at the bottom and the right
+        fits = (all(size in ((have + 2 * pad + more - (kernel - 1) * apart - 1) // step + 1 for more in (0, 1))
+                    for size, have, pad, kernel, apart, step in zip(
+                        (result.h, result.w), (source.h, source.w), work.padding, work.kernel, work.dilation,
+                        work.stride, strict=True))
                 and each * work.groups == source.c and result.c % work.groups == 0
                 and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0)
                 and (not deep
@@ -314,6 +345,21 @@ def _check(work: Work) -> None:
         second = None if deep else (result.h, result.w, result.c)
     elif work.kind in ("maxpool", "avgpool"):
         fits = source.c == result.c
+    elif work.kind == "transposed":
+        shapes = {"weight": (source.c, result.c, *work.kernel), "bias": (result.c,)}
+        fits = work.weight is not None and all(
+            0 <= size - (have - 1) * step - kernel + 2 * pad < step
+            for size, have, pad, kernel, step in zip((result.h, result.w), (source.h, source.w), work.padding,
+                                                     work.kernel, work.stride, strict=True))
+    elif work.kind in ("pad", "replicate", "bilinear", "adaptive"):
+        fits = source.c == result.c
+    elif work.kind == "nearest":
+        fits = source.c == result.c and result.h % source.h == result.w % source.w == 0
+    elif work.kind == "offsets":
+        shapes, fits = {"weight": (source.c, source.h, source.w)}, same and work.weight is not None
+    elif work.kind == "rbf":
+        shapes = {"weight": (result.c, source.c)}
+        fits = work.weight is not None and (source.h, source.w) == (result.h, result.w)
     elif work.kind == "mean":
         fits = (result.h, result.w, result.c) == (1, 1, source.c)
     elif work.kind in ("add", "multiply"):
@@ -328,10 +374,15 @@ def _check(work: Work) -> None:
         shapes = {"before": (2,)}
         fits = (same and work.before is not None and source.c % work.groups == 0
                 and (work.groups == 1 or source.c // work.groups % CHANNELS == 0))
+    elif work.kind == "output":
+        fits = same and (work.flat is None or work.flat == (source.c, source.h, source.w))
     elif work.kind != "copy":
         raise ValueError(f"there is no step {work.kind!r}")
-    fits = fits and work.activation in ACTIVATIONS and (source.buffer is not None or work.kind == "conv")
-    fits = fits and (other is None or (other.h, other.w, other.c) == second) and result.buffer is not None
+    fits = fits and work.activation in ACTIVATIONS and (source.buffer is not None
+                                                        or work.kind in ("conv", "pad", "replicate"))
+    fits = fits and (other is None or (other.h, other.w, other.c) == second)
+    fits = fits and (work.activation == "none" or work.kind not in MOVES)
+    fits = fits and (result.buffer is None) is (work.kind == "output")
     for found in (source, result, other):
         if found is not None and found.buffer is not None:
             buffer = found.buffer

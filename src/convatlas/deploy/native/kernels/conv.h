@@ -92,25 +92,26 @@ INLINE void pixels(const Block& b, int64_t count, bool whole_panel) { whole_pane
 
 // Whether the maps can be read where they lie: nothing to pad, nothing to leave out, nothing to do before.
 INLINE bool in_place(const Step& s) {
-    return s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && !s.planar && !s.before && s.groups == 1;
+    return s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && s.oh == s.h && s.ow == s.w && !s.planar && !s.before && s.groups == 1;
 }
 
 INLINE int64_t conv_rows(const Step& s) { return std::max<int64_t>(1, std::min(s.oh, s.tile / s.ow)); }
-INLINE int64_t strip_width(const Step& s) { return (s.ow - 1) * s.sw + s.kw; }
+INLINE int64_t strip_width(const Step& s) { return (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1; }
+INLINE int64_t strip_rows(const Step& s, int64_t rows) { return (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1; }
 INLINE int64_t conv_scratch(const Step& s) {
-    return in_place(s) ? 0 : ((conv_rows(s) - 1) * s.sh + s.kh) * strip_width(s) * s.c + CHANNELS;
+    return in_place(s) ? 0 : strip_rows(s, conv_rows(s)) * strip_width(s) * s.c + CHANNELS;
 }
 
 // The input of `rows` output rows from `top` on, channels without gaps, zeros around the map; V numbers too many are written.
 inline void copy_strip(const Step& s, const float* in, int64_t top, int64_t rows, float* strip) {
     const int64_t width = strip_width(s), c = s.c;
-    for (int64_t r = 0; r < (rows - 1) * s.sh + s.kh; r++, strip += width * c) {
+    for (int64_t r = 0; r < strip_rows(s, rows); r++, strip += width * c) {
         const int64_t y = top * s.sh - s.ph + r;
         if (y < 0 || y >= s.h) {
             std::memset(strip, 0, width * c * sizeof(float));
             continue;
         }
-        const int64_t left = s.pw, right = std::min(width, s.w + left);
+        const int64_t left = std::min(width, s.pw), right = std::min(width, s.w + left);
         std::memset(strip, 0, left * c * sizeof(float));
         if (s.planar) {
             for (int64_t plane = 0; plane < c; plane++) {
@@ -147,7 +148,8 @@ inline void conv(const Step& s, const Place& at) {
     };
     Block b = {};
     b.activation = s.activation, b.out_stride = s.out_stride, b.other_stride = s.other_stride;
-    b.rows = s.kh, b.taps = s.groups == 1 ? 1 : s.kw, b.depth = s.groups == 1 ? s.kw * s.c : depth, b.tap_stride = s.c;
+    const bool joined = s.groups == 1 && s.dw == 1;                         // a row of taps lies in one piece
+    b.rows = s.kh, b.taps = joined ? 1 : s.kw, b.depth = joined ? s.kw * s.c : depth, b.tap_stride = s.dw * s.c;
     if (direct) {
         const int64_t count = s.n * s.h * s.w, blocks = over(count, ROWS), tile = std::max<int64_t>(1, s.tile / ROWS) * ROWS;
         const int64_t first = by_tile.first(blocks) * ROWS, last = std::min(count, by_tile.last(blocks) * ROWS);
@@ -164,7 +166,7 @@ inline void conv(const Step& s, const Place& at) {
         return;
     }
     const int64_t rows = conv_rows(s), strips = over(s.oh, rows), width = strip_width(s);
-    b.stride = s.sw * s.c, b.row_stride = width * s.c;
+    b.stride = s.sw * s.c, b.row_stride = s.dh * width * s.c;
     for (int64_t unit = by_tile.first(s.n * strips); unit < by_tile.last(s.n * strips); unit++) {
         const int64_t image = unit / strips, top = unit % strips * rows, count = std::min(rows, s.oh - top);
         copy_strip(s, in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count, at.scratch);

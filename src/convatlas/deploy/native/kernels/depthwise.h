@@ -51,7 +51,7 @@ struct Few {
 };
 
 INLINE const FewOf* few(const Step& s) {
-    if (s.kh != s.kw || s.sh != s.sw) return nullptr;
+    if (s.kh != s.kw || s.sh != s.sw || s.dh != 1 || s.dw != 1) return nullptr;
     switch (s.kw * 10 + s.sw) {
         case 31: return Few<3, 1>::of;
         case 32: return Few<3, 2>::of;
@@ -87,7 +87,7 @@ inline void small_depthwise(const Step& s, const Place& at, const FewOf* of) {
 
 struct Ring {
     int64_t width, rows;
-    explicit Ring(const Step& s) : width((s.ow - 1) * s.sw + s.kw), rows(s.kh) {}
+    explicit Ring(const Step& s) : width((s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1), rows((s.kh - 1) * s.dh + 1) {}
     int64_t size() const { return width * rows * CHANNELS; }
 };
 
@@ -105,7 +105,7 @@ void run_of(const Step& s, const float* const* rows, int64_t left, const float* 
             continue;
         }
         const float* in = rows[y] + left * step;
-        for (int64_t x = 0; x < s.kw; x++, in += CHANNELS, weight += CHANNELS) {
+        for (int64_t x = 0; x < s.kw; x++, in += s.dw * CHANNELS, weight += CHANNELS) {
             const vec w = load(weight);
 #pragma GCC unroll 16
             for (int i = 0; i < R; i++) sum[i] += load(in + i * step) * w;
@@ -135,14 +135,14 @@ inline void depthwise(const Step& s, const Place& at) {
         for (int64_t oy = 0; oy < s.oh; oy++, out += s.ow * s.out_stride) {
             const float* rows[TALLEST];
             const int64_t top = oy * s.sh - s.ph;
-            for (int64_t y = std::max(top, copied); y < std::min(s.h, top + s.kh); y++, copied = y) {
-                float* to = at.scratch + y % s.kh * row_size + s.pw * CHANNELS;
+            for (int64_t y = std::max(top, copied); y < std::min(s.h, top + ring.rows); y++, copied = y) {
+                float* to = at.scratch + y % ring.rows * row_size + s.pw * CHANNELS;
                 const float* from = in + y * s.w * s.in_stride;
                 for (int64_t x = s.pw; x < right; x++, from += s.in_stride, to += CHANNELS)
                     for (int64_t i = 0; i < CHANNELS; i += LANES) store(to + i, load(from + i));
             }
             for (int64_t y = 0; y < s.kh; y++)
-                rows[y] = top + y < 0 || top + y >= s.h ? nullptr : at.scratch + (top + y) % s.kh * row_size;
+                rows[y] = top + y * s.dh < 0 || top + y * s.dh >= s.h ? nullptr : at.scratch + (top + y * s.dh) % ring.rows * row_size;
             for (int64_t lane = 0; lane < CHANNELS; lane += LANES) {
                 const vec bias = s.bias ? load(s.bias + channel + lane) : vec{};
                 for (int64_t r = 0, from = 0; r < runs; r++) {

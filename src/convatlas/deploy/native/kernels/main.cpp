@@ -1,6 +1,7 @@
 // The steps of a network, one after the other, for some images, by the build of the kernels that fits this processor.
 #include <cstring>
 #include <initializer_list>
+#include <ctime>
 #if __has_include(<sys/mman.h>) && !defined(__wasm__)
 #include <sys/mman.h>
 #endif
@@ -55,11 +56,6 @@ static const Kernels* const kernels = best();           // null where none fits
 
 static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-static void copy_scores(const Step& last, const float* arena, float* scores) {
-    for (int64_t image = 0; image < last.n; image++)
-        std::memcpy(scores + image * last.k, arena + last.out + image * last.out_stride, last.k * sizeof(float));
-}
-
 #ifdef _WIN32
 #define EXPORTED extern "C" __declspec(dllexport)
 #else
@@ -81,10 +77,14 @@ EXPORTED void convatlas_large_pages(void* memory, int64_t bytes) {
 }
 
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
-// after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `seconds`, where it is given: each step's time.
-EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* scores, int64_t parts, int64_t threads,
+// after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
+// part. `seconds`, where it is given: each step's time.
+EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
-    const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w, results = steps[count - 1].n * steps[count - 1].k;
+    const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
+    int64_t given = 0;                      // numbers that a part has for results
+    for (int64_t i = 0; i < count; i++)
+        if (steps[i].kind == OUTPUT) given += steps[i].n * steps[i].c * steps[i].h * steps[i].w;
     double began = seconds ? seconds_now() : 0;
     auto clock = [&](int64_t i) {
         const double now = seconds_now();
@@ -93,22 +93,21 @@ EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* image
     };
     if (parts >= threads) {
         auto answer = [&](int64_t thread, int64_t, int64_t part) {
-            const Place at = {images + part * size, arenas[thread], scratch[thread], {0, 1}};
+            const Place at = {images + part * size, arenas[thread], scratch[thread], {0, 1}, results + part * given};
             if (seconds && !thread) began = seconds_now();
             for (int64_t i = 0; i < count; i++) {
                 kernels->step(steps[i], at);
                 if (seconds && !thread) clock(i);
             }
-            copy_scores(steps[count - 1], arenas[thread], scores + part * results);
         };
         together(threads, 1, parts, answer, [](int64_t) {});
     } else {
         auto share = [&](int64_t thread, int64_t stage, int64_t chunk) {
-            kernels->step(steps[stage % count], {images + stage / count * size, arenas[0], scratch[thread], {chunk, threads}});
+            const int64_t part = stage / count;
+            kernels->step(steps[stage % count], {images + part * size, arenas[0], scratch[thread], {chunk, threads}, results + part * given});
         };
         together(threads, parts * count, threads, share, [&](int64_t stage) {
             if (seconds) clock(stage % count);
-            if (stage % count == count - 1) copy_scores(steps[count - 1], arenas[0], scores + stage / count * results);
         });
     }
 }

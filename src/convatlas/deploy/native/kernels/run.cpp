@@ -17,6 +17,8 @@
 namespace {
 #include "depthwise.h"
 #include "maps.h"
+#include "places.h"
+#include "transposed.h"
 #include "winograd.h"
 
 void run_step(const Step& s, const Place& at) {
@@ -34,6 +36,15 @@ void run_step(const Step& s, const Place& at) {
         case LAYERNORM: return layernorm(s, at);
         case RESPONSE: return response(s, at);
         case COPY: return copy(s, at);
+        case PAD: return pad<false>(s, at);
+        case REPLICATE: return pad<true>(s, at);
+        case NEAREST: return nearest(s, at);
+        case BILINEAR: return bilinear(s, at);
+        case ADAPTIVE: return adaptive(s, at);
+        case TRANSPOSED: return transposed(s, at);
+        case OFFSETS: return offsets(s, at);
+        case RBF: return rbf(s, at);
+        case OUTPUT: return output(s, at);
     }
 }
 
@@ -44,6 +55,7 @@ int64_t scratch_of(const Step& s) {
         case WINOGRAD2: return winograd_scratch<2>(s);
         case DEPTHWISE: return depthwise_scratch(s);
         case RESPONSE: return response_scratch(s);
+        case TRANSPOSED: return transposed_scratch(s);
         default: return 0;
     }
 }

@@ -6,13 +6,15 @@
 
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
 
-enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY };
+enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
+            PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT };
 
 struct Step {
     int64_t kind, activation;
     int64_t n, h, w, c;                     // images, and what is read of each; c counts real channels
     int64_t oh, ow, k;                      // what is written
-    int64_t kh, kw, sh, sw, ph, pw;         // kernel, stride, padding at the top and the left
+    int64_t kh, kw, sh, sw, ph, pw;         // kernel, stride, padding at the top and the left; what is beyond the map elsewhere is zero too
+    int64_t dh, dw;                         // how far apart the taps of a kernel are
     int64_t groups;
     int64_t in, in_stride;                  // where the input begins in the arena, in floats, and how far it is to the next pixel
     int64_t out, out_stride;
@@ -21,7 +23,7 @@ struct Step {
     int64_t counts_padding;                 // AVGPOOL
     int64_t tile, gather, by_channels;      // how much is worked on at once, and whether threads share channels or positions
     const float *weight, *bias, *before;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
-    double epsilon;
+    double epsilon;                         // LAYERNORM; PAD: what is around the map
 };
 
 // The share of one of `parts` threads.
@@ -36,6 +38,7 @@ struct Place {
     const float* image;
     float *arena, *scratch;
     Share share;
+    float* results;
 };
 
 INLINE int64_t over(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -56,6 +56,14 @@ INLINE vec exponential(vec x) {
 
 INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
 
+INLINE vec tangent(vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }       // hyperbolic
+
+// tanh(ln(1 + e^x)), as a quotient of polynomials of e^x.
+INLINE vec softplus_tangent(vec x) {
+    const vec e = exponential(smaller(x, all(20.0f))), q = e * (e + 2.0f);
+    return q / (q + 2.0f);
+}
+
 // The error function; absolute error below 2e-7 (Abramowitz and Stegun, 7.1.26).
 INLINE vec erf(vec x) {
     const vec size = x < 0.0f ? -x : x, t = 1.0f / (1.0f + 0.3275911f * size);
@@ -68,7 +76,7 @@ INLINE vec erf(vec x) {
     return x < 0.0f ? -y : y;
 }
 
-enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH };
+enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH, SCALEDTANH, LEAKYRELU, ELU, MISH };
 
 INLINE vec activated(vec x, int64_t activation) {
     const vec zero = {};
@@ -80,7 +88,11 @@ INLINE vec activated(vec x, int64_t activation) {
         case SIGMOID: return sigmoid(x);
         case HARDSIGMOID: return smaller(larger(x + 3.0f, zero), all(6.0f)) * (1.0f / 6.0f);
         case GELU: return 0.5f * x * (1.0f + erf(x * 0.70710678f));
-        case TANH: return 2.0f * sigmoid(2.0f * x) - 1.0f;
+        case TANH: return tangent(x);
+        case SCALEDTANH: return 1.7159f * tangent(x * 0.66666667f);
+        case LEAKYRELU: return x < 0.0f ? 0.01f * x : x;
+        case ELU: return x < 0.0f ? exponential(x) - 1.0f : x;
+        case MISH: return x * softplus_tangent(x);
         default: return x;
     }
 }
