@@ -14,6 +14,7 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "files": "whole writes, digests, format versions, the cache folder, the mark of a deployed folder",
     "bounded": "files read within bounds of time and memory: text, JSON, gzip, zip, arrays",
     "memory": "how much memory is free",
+    "known": "what is known of every network without torch: accounts that were computed, and stored",
     "pixels": "a picture as bytes of pixels: the one table of rules, for every reader",
     "run": "`Run` and its parts: frozen pydantic records; configuration",
     "parts": "one idea of the literature per file; knows only torch",

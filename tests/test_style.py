@@ -4,6 +4,9 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -14,9 +17,9 @@ from rooms import PAGE, ROOMS, with_table
 ROOT = Path(__file__).parents[1]
 HOUSE = ROOT / "src" / "convatlas"
 
-TORCH_FREE = ("version", "errors", "files", "memory", "pixels", "run", "recipes", "runs.folder", "runs.index", "deploy",
-              "deploy.reader", "deploy.native", "deploy.native.build", "deploy.native.engine", "deploy.native.stored",
-              "deploy.native.work", "cli.app")
+TORCH_FREE = ("version", "errors", "files", "memory", "known", "pixels", "run", "recipes", "runs.folder", "runs.index",
+              "deploy", "deploy.reader", "deploy.native", "deploy.native.build", "deploy.native.engine",
+              "deploy.native.stored", "deploy.native.work", "cli.app")
 FILES = sorted(HOUSE.rglob("*.py"))
 BRITISH = re.compile("colour|centre|grey|neighbour|labelled|behaviour|"
                      "(normal|optim|initial|quant|regular|recogn|synchron|serial)is(e|ation|ing)", re.IGNORECASE)
@@ -37,10 +40,28 @@ def module(path: Path) -> str:
 MODULES = {module(path): path for path in FILES}
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """The syntax tree of a file, flat; parsed by the tests, not where they are collected."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def every(check: Callable[[Path], None], paths: Iterable[Path] = FILES) -> None:
+    """One test for all files: 450 tests of a millisecond each cost more than what they do. All that fail are told."""
+    wrong = []
+    for path in paths:
+        try:
+            check(path)
+        except (AssertionError, ValueError) as error:
+            wrong.append(f"{path.relative_to(HOUSE)}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+@cache
 def imported(path: Path) -> set[str]:
     """The modules of this house that a file imports, at the top, inside functions or for types only."""
     package, found = path.relative_to(HOUSE).parent.parts, set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = [*package[: len(package) - node.level + 1], *(node.module.split(".") if node.module else [])]
             for alias in node.names:
@@ -51,10 +72,12 @@ def imported(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_a_room_imports_only_what_stands_before_it(path):
-    before = list(ROOMS)[: list(ROOMS).index(room(path))]       # a ValueError: give the room a line in tests/rooms.py
-    assert {name.partition(".")[0] for name in imported(path)} - {room(path)} <= set(before)
+def test_a_room_imports_only_what_stands_before_it():
+    def check(path: Path) -> None:
+        before = list(ROOMS)[: list(ROOMS).index(room(path))]   # a ValueError: give the room a line in tests/rooms.py
+        later = {name.partition(".")[0] for name in imported(path)} - {room(path), *before}
+        assert not later, f"imports {sorted(later)}"
+    every(check)
 
 
 def test_no_file_imports_itself_by_way_of_others():
@@ -68,45 +91,42 @@ def test_the_rooms_are_those_that_are_there():
                                                               "tests/rooms.py")
 
 
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
-
-
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
+@cache
 def own_privates(path: Path) -> set[str]:
     """The private functions, classes, attributes and variables that a file defines."""
-    nodes = list(ast.walk(TREES[path]))
     return set(filter(is_private, [
-        *(node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)),
-        *(node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)),
-        *(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))]))
+        *(node.name for node in nodes(path) if isinstance(node, ast.FunctionDef | ast.ClassDef)),
+        *(node.attr for node in nodes(path) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)),
+        *(node.id for node in nodes(path) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))]))
 
 
-PRIVATES = {path: own_privates(path) for path in FILES}
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_private_names_stay_in_their_file(path):
+def test_private_names_stay_in_their_file():
     """What another file uses has no underscore; a class may use its base's."""
-    elsewhere = set().union(*(found for other, found in PRIVATES.items() if other != path)) - PRIVATES[path]
-    for node in ast.walk(TREES[path]):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            assert not [each.name for each in node.names if is_private(each.name)], f"line {node.lineno}"
-        if isinstance(node, ast.Attribute) and node.attr in elsewhere:
-            assert (isinstance(node.value, ast.Name)
-                    and node.value.id in ("self", "cls", "torch")), f"line {node.lineno}: {ast.unparse(node)}"
+    homes = Counter(name for path in FILES for name in own_privates(path))
+
+    def check(path: Path) -> None:
+        elsewhere = homes.keys() - own_privates(path)
+        for node in nodes(path):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                assert not [each.name for each in node.names if is_private(each.name)], f"line {node.lineno}"
+            if isinstance(node, ast.Attribute) and node.attr in elsewhere:
+                assert (isinstance(node.value, ast.Name)
+                        and node.value.id in ("self", "cls", "torch")), f"line {node.lineno}: {ast.unparse(node)}"
+    every(check)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_own_imports_stand_at_the_top_or_say_why_not(path):
-    if room(path) == "cli":             # whose commands start without torch
-        return
-    lines = path.read_text().splitlines()
-    inside = {node for function in ast.walk(TREES[path]) if isinstance(function, ast.FunctionDef)
-              for node in ast.walk(function) if isinstance(node, ast.ImportFrom) and node.level}
-    assert [node.lineno for node in inside if "  # " not in lines[node.lineno - 1]] == []
+def test_own_imports_stand_at_the_top_or_say_why_not():
+    def check(path: Path) -> None:
+        lines = path.read_text().splitlines()
+        inside = {node for function in nodes(path) if isinstance(function, ast.FunctionDef)
+                  for node in ast.walk(function) if isinstance(node, ast.ImportFrom) and node.level}
+        bare = [node.lineno for node in inside if "  # " not in lines[node.lineno - 1]]
+        assert not bare, f"lines {bare}"
+    every(check, (path for path in FILES if room(path) != "cli"))       # whose commands start without torch
 
 
 def test_what_answers_without_torch_never_imports_it():
@@ -118,18 +138,21 @@ def test_what_answers_without_torch_never_imports_it():
     assert [line for line in out.splitlines() if line.endswith("True")] == [] and len(out.splitlines()) == len(names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_habits(path):
+def test_habits():
+    every(keeps_the_habits)
+
+
+def keeps_the_habits(path: Path) -> None:
     text, here = path.read_text(), room(path)
-    tree = ast.parse(text)
-    assert ast.get_docstring(tree), "a file says what it is for"
-    for node in ast.walk(tree):
+    assert ast.get_docstring(nodes(path)[0]), "a file says what it is for"
+    for node in nodes(path):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in ("hasattr", "eval", "exec"), f"line {node.lineno}"
         if isinstance(node, ast.FunctionDef) and node.args.kwarg:
             passes_on = {("zoo", "create_model"), ("zoo", "info"), ("integrations", "build")}
             assert (here, node.name) in passes_on, f"line {node.lineno}: **{node.args.kwarg.arg}"
-    assert "pickle" not in {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+        if isinstance(node, ast.Import):
+            assert "pickle" not in {name.name for name in node.names}, f"line {node.lineno}"
     if "torch.load(" in text:
         assert (path.name == "files.py" and here == "weights"
                 and text.count("torch.load(") == text.count("weights_only=True") == 1)
@@ -187,14 +210,17 @@ def test_documented_modules_are_found_under_their_old_names(old, new):
     assert out.split() == ["True", f"convatlas.{new}", "True"]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(HOUSE)))
-def test_docstrings_begin_with_the_thing_and_names_are_spelt_as_the_field_does(path):
+def test_docstrings_begin_with_the_thing_and_names_are_spelt_as_the_field_does():
     """A docstring begins with the field's noun or with a verb; identifiers are American (prose is British)."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
-            first = (ast.get_docstring(node) or "").partition(" ")[0].rstrip(":,")
-            assert first not in ("What", "Whether", "How", "Which", "Where", "When", "Why", "Who"), node
-        names = ([node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else [node.arg]
-                 if isinstance(node, ast.arg) else [
-                     node.id] if isinstance(node, ast.Name) else [node.attr] if isinstance(node, ast.Attribute) else [])
-        assert not [name for name in names if BRITISH.search(name) and name not in AS_WRITTEN], f"line {node.lineno}"
+    def check(path: Path) -> None:
+        for node in nodes(path):
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+                first = (ast.get_docstring(node) or "").partition(" ")[0].rstrip(":,")
+                assert first not in ("What", "Whether", "How", "Which", "Where", "When", "Why", "Who"), (
+                    f"line {1 if isinstance(node, ast.Module) else node.lineno}: {first}")
+            names = ([node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef) else [node.arg]
+                     if isinstance(node, ast.arg) else [node.id] if isinstance(node, ast.Name) else [node.attr]
+                     if isinstance(node, ast.Attribute) else [])
+            assert not [name for name in names if BRITISH.search(name) and name not in AS_WRITTEN], (
+                f"line {node.lineno}: {names}")
+    every(check)

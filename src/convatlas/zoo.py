@@ -3,16 +3,16 @@
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 
 from . import arch, facts, weights
-from .errors import ConvatlasError, nearest
+from .errors import ConvatlasError
 from .files import along
+from .known import Listed, chosen
 from .net import registry
 from .net.answering import Answers
 from .net.described import names_file
@@ -69,19 +69,8 @@ def list_models(pattern: str | Sequence[str] = "*", *, family: str | None = None
     `family` is an architecture file's name, `max_params` a bound on trainable parameters, `fidelity` "paper" (as
     published), "authors" (as they released it) or "field" (as it is commonly used).
     """
-    patterns = [pattern] if isinstance(pattern, str) else list(pattern)
-    families = sorted({variant.family for variant in registry.VARIANTS.values()})
-    if family is not None and family not in families:
-        raise ConvatlasError("there is no family "
-                             f"{family!r}{nearest(family, families) or '; there are ' + ', '.join(families)}")
-    if fidelity not in (None, "paper", "authors", "field"):
-        raise ConvatlasError(f"fidelity {fidelity!r} is refused: it is 'paper', 'authors' or 'field'")
-    return sorted(
-        v.name for v in registry.VARIANTS.values()
-        if any(fnmatchcase(name, p) for name in (v.name, *v.aliases) for p in patterns)
-        and family in (None, v.family) and fidelity in (None, v.fidelity)
-        and (max_params is None or v.params <= max_params)
-    )
+    return [variant.name for variant in chosen(registry.VARIANTS.values(), pattern, family=family,
+                                               max_params=max_params, fidelity=fidelity)]
 
 
 @dataclass(frozen=True)
@@ -145,6 +134,25 @@ def describe(found: registry.Variant) -> dict[str, str]:
     sections = dict(zip(rest[::2], rest[1::2], strict=True))
     return {"title": " ".join(title.split()), **{key: " ".join(sections.get(key, "").split())
                                                  for key in ("Idea", "Mirrors", "Departs")}}
+
+
+def account(found: Info) -> dict[str, Any]:
+    """`found` as plain values, for JSON: what `known` stores."""
+    layers = [{"name": row.name, "type": row.kind, "output": row.output, "kernel": row.kernel, "params": row.params,
+               "macs": row.macs, "connections": row.connections, "receptive_field": row.receptive_field,
+               "sight": row.sight} for row in found.layers]
+    return {"name": found.name, "aliases": found.aliases, "family": found.family, "title": found.title,
+            "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs, "fidelity": found.fidelity,
+            "recipe": found.recipe, "spec": registry.plain(found.spec), "params": found.params, "macs": found.macs,
+            "connections": found.connections, "depth": found.depth, "layers": layers,
+            "facts": [asdict(verdict) for verdict in found.facts]}
+
+
+def listed() -> list[Listed]:
+    """The line of every registered variant."""
+    return [Listed(each.name, each.aliases, each.family, each.params, each.macs, each.spec.in_chans,
+                   each.spec.image_size, each.fidelity, each.recipe, describe(each)["Idea"])
+            for each in registry.VARIANTS.values()]
 
 
 def transforms(model: Answers, train: bool = False) -> "Transform":

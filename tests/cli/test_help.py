@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 import pytest
 
-from convatlas import __version__, run
+from convatlas import __version__, known, run, zoo
 from convatlas.cli import app, configuration, main, paths
 from convatlas.errors import ConvatlasError
 
@@ -57,11 +57,37 @@ def flat(text: str) -> str:
 
 @pytest.mark.parametrize("words", [
     ("--help",), ("--version",), ("train", "--help"), ("recipe", "list"), ("recipe", "show", "modern"),
+    ("list", "lenet*"), ("info", "lenet5"), ("compare", "alexnet", "vgg16"),
     ("train", "lenet5", "digits", "--device", "tpu"), ("train", "lenet5", "--set", "optim.nme=adamw"),
     ("train", "lenet5", "--recipe", "modren"), ("predict", "runs/none", "a.png"),
 ], ids=" ".join)
 def test_these_answers_need_no_torch(words: tuple[str, ...], tmp_path: Path) -> None:
     light(*words, cwd=tmp_path)
+
+
+def computed(words: list[str], inside: Any, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What the command says where nothing is stored."""
+    monkeypatch.setattr(known, "account", lambda name: None)
+    monkeypatch.setattr(known, "listed", lambda: None)
+    return str(inside(*words).stdout)
+
+
+@pytest.mark.parametrize("words", [
+    ["list"], ["list", "--json"], ["info", "zipcode_net", "--receptive-field"], ["info", "unet", "--json"],
+    ["compare", "lenet5", "googlenet", "resnet20_cifar"], ["compare", "lenet5", "lenet5_modern", "--json"],
+], ids=" ".join)
+def test_what_is_stored_reads_as_what_is_computed(
+    words: list[str], inside: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise AssertionError("computed")
+
+    with monkeypatch.context() as patch:
+        patch.delitem(sys.modules, "convatlas.net.registry", raising=False)         # as before torch is imported
+        for name in ("account", "listed"):
+            patch.setattr(zoo, name, fail)
+        stored = inside(*words)
+    assert stored.returncode == 0 and stored.stdout == computed(words, inside, monkeypatch)
 
 
 def test_version() -> None:

@@ -21,10 +21,10 @@ from convatlas.run import Model, Run, Schedule, Train
 from convatlas.scale import cost
 from convatlas.scale.baseline import Record, Searched, coming, finalists, record_of, recorded, spent
 from convatlas.scale.baseline_page import front, leave, ordered
-from convatlas.scale.evolution import reward
 from convatlas.scale.baseline_plan import Asked, Plan, planned, shared
-from convatlas.scale.price import MEASURED, Price, at_latency, fitted, macs, parts, said
 from convatlas.scale.baseline_rivals import Compared, Rival, against, rivals
+from convatlas.scale.evolution import reward
+from convatlas.scale.price import MEASURED, Price, at_latency, fitted, macs, parts, said
 from convatlas.scale.space import around
 from convatlas.scale.trial import Images, Work, conduct
 

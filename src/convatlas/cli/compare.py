@@ -1,15 +1,14 @@
 """`convatlas compare`."""
 
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from rich.markup import escape
 
 from . import console
+from .info import account
 from .options import Debug, Json, argument
-
-if TYPE_CHECKING:
-    from ..zoo import Info
 
 ROWS: dict[str, str] = {        # what is compared → what it means
     "params": "trainable parameters",
@@ -35,17 +34,15 @@ def compare(
       convatlas compare lenet5 lenet5_modern
       convatlas compare alexnet alexnet_owt --json
     """
-    with console.loading():
-        from ..zoo import info
-
-    found = [info(name) for name in names]
+    found = [account(name) for name in names]
     columns = [_figures(each) for each in found]
     fields = _differing(found)
     if json:
-        console.document([{"name": each.name, **column, "spec": {field: values[i] for field, values in fields.items()}}
-                          for i, (each, column) in enumerate(zip(found, columns, strict=True))])
+        console.document([
+            {"name": each["name"], **column, "spec": {field: values[i] for field, values in fields.items()}}
+            for i, (each, column) in enumerate(zip(found, columns, strict=True))])
         return
-    table = console.table("", *(f"[bold cyan]{each.name}[/]" for each in found))
+    table = console.table("", *(f"[bold cyan]{each['name']}[/]" for each in found))
     for row, meaning in ROWS.items():
         label = row + (f"\n[bright_black]{meaning}[/]" if meaning else "")
         table.add_row(label, *(escape(_shown(column[row])) for column in columns))
@@ -56,22 +53,21 @@ def compare(
     console.out.print(table)
 
 
-def _figures(found: "Info") -> dict[str, Any]:
-    maps = [layer.receptive_field for layer in found.layers if len(layer.output) == 3 and layer.output[1] > 1]
-    size = found.spec.image_size
+def _figures(found: Mapping[str, Any]) -> dict[str, Any]:
+    maps = [row["receptive_field"] for row in found["layers"] if len(row["output"]) == 3 and row["output"][1] > 1]
+    size, channels = found["spec"]["image_size"], found["spec"]["in_chans"]
     high, wide = (size, size) if isinstance(size, int) else size
-    values = sum(prod(layer.output) for layer in found.layers if not layer.name.startswith("aux."))
-    return {"params": found.params, "macs": found.macs, "depth": found.depth,
-            "activations": round(values * 4 / 2**20, 1), "input": f"{found.spec.in_chans}×{high}×{wide}",
-            "receptive field": maps[-1] if maps else None, "paper": found.title.rstrip("."), "fidelity": found.fidelity}
+    values = sum(prod(row["output"]) for row in found["layers"] if not row["name"].startswith("aux."))
+    return {"params": found["params"], "macs": found["macs"], "depth": found["depth"],
+            "activations": round(values * 4 / 2**20, 1), "input": f"{channels}×{high}×{wide}",
+            "receptive field": maps[-1] if maps else None, "paper": found["title"].rstrip("."),
+            "fidelity": found["fidelity"]}
 
 
-def _differing(found: list["Info"]) -> dict[str, list[Any]]:
+def _differing(found: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Fields of the specifications that are not the same in all, and their values ('–' where there is no such field).
     """
-    from ..net.registry import plain
-
-    specs = [plain(each.spec) for each in found]
+    specs = [each["spec"] for each in found]
     fields = dict.fromkeys(field for spec in specs for field in spec
                            if field not in ("num_classes", "in_chans", "image_size"))
     rows = {field: [spec.get(field, "–") for spec in specs] for field in fields}

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,10 +51,11 @@ def facts(
         return
     verdicts = compare(names or None)
     wrong = [f"{verdict.name}: {verdict.fact}" for verdict in verdicts if verdict.verdict == "mismatch"]
+    plain = [asdict(verdict) for verdict in verdicts]
     if json:
-        console.document([plain_verdict(verdict) for verdict in verdicts])
+        console.document(plain)
     else:
-        console.out.print(judged(verdicts, named=True))
+        console.out.print(judged(plain, named=True))
         checked = sum(verdict.computed is not None for verdict in verdicts)
         console.out.print(f"{len(verdicts)} published figures, {checked} of them checked "
                           f"({checked / max(len(verdicts), 1):.0%}): {_counted(verdicts)}")
@@ -62,20 +64,20 @@ def facts(
         raise typer.Exit(1)
 
 
-def judged(verdicts: Sequence["Verdict"], *, named: bool) -> Table:
-    """Verdicts as a table; `named` puts the network's name before its first row."""
+def judged(verdicts: Sequence[Mapping[str, Any]], *, named: bool) -> Table:
+    """Verdicts, as plain values, as a table; `named` puts the network's name before its first row."""
     table = console.table(*(["network"] if named else []), "", "fact", ">published", ">computed", "source")
     before = ""
-    for verdict in verdicts:
-        if named and before not in ("", verdict.name):
+    for each in verdicts:
+        if named and before not in ("", each["name"]):
             table.add_section()
-        mark, style, _ = MARKS[verdict.verdict]
-        name = f"[bold cyan]{verdict.name}[/]" if verdict.name != before else ""
-        note = f" [bright_black]({escape(verdict.note)})[/]" if verdict.note else ""
-        computed = "" if verdict.computed is None else f"[{style}]{escape(figure(verdict.computed))}[/]"
-        table.add_row(*([name] if named else []), f"[{style}]{mark}[/]", escape(verdict.fact),
-                      escape(figure(verdict.published)), computed, escape(verdict.source) + note)
-        before = verdict.name
+        mark, style, _ = MARKS[each["verdict"]]
+        name = f"[bold cyan]{each['name']}[/]" if each["name"] != before else ""
+        note = f" [bright_black]({escape(each['note'])})[/]" if each["note"] else ""
+        computed = "" if each["computed"] is None else f"[{style}]{escape(figure(each['computed']))}[/]"
+        table.add_row(*([name] if named else []), f"[{style}]{mark}[/]", escape(each["fact"]),
+                      escape(figure(each["published"])), computed, escape(each["source"]) + note)
+        before = each["name"]
     return table
 
 
@@ -94,12 +96,6 @@ def _counted(verdicts: Sequence["Verdict"]) -> str:
     counts = Counter(str(verdict.verdict) for verdict in verdicts)
     return ", ".join(f"[{style}]{mark} {counts[verdict]} {verdict}[/] ({meaning})"
                      for verdict, (mark, style, meaning) in MARKS.items() if counts[verdict])
-
-
-def plain_verdict(verdict: "Verdict") -> dict[str, Any]:
-    """A verdict for JSON."""
-    return {"name": verdict.name, "fact": verdict.fact, "published": verdict.published, "computed": verdict.computed,
-            "source": verdict.source, "verdict": verdict.verdict, "note": verdict.note}
 
 
 def figure(value: Any) -> str:

@@ -1,20 +1,21 @@
 """`convatlas info`."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.markup import escape
 from rich.table import Table
 
+from .. import known
 from . import console
-from .facts import judged, plain_verdict
+from .facts import judged
 from .inspections.summary import peaks, sight, size
 from .options import COMMON, FIELD, OUTPUT, Debug, Json, argument, option, switch
 
 if TYPE_CHECKING:
     from ..inspect.memory import Memory
     from ..run import Optim
-    from ..zoo import Info
 
 FIDELITY = {
     "paper": "as the paper printed it",
@@ -48,16 +49,7 @@ def info(
       convatlas info resnet18 --memory --receptive-field
       convatlas info runs/2026-11-23-lenet5-digits
     """
-    from ..run import assignment
-
-    fields: dict[str, Any] = {}
-    for text in sets or ():
-        fields |= assignment(text)
-
-    with console.loading():
-        from ..zoo import info as explain
-
-    found = explain(Path(name) if Path(name).is_dir() else name, **fields)
+    found = account(name, sets or ())
     needs = _memory(found) if memory else None
     if json:
         console.document(_plain(found, needs))
@@ -66,75 +58,87 @@ def info(
         _layers(found, needs, receptive_field)
         if needs is not None:
             console.out.print(peaks(needs, _optim(found).name))
-        if found.facts:
-            console.out.print(judged(found.facts, named=False))
+        if found["facts"]:
+            console.out.print(judged(found["facts"], named=False))
 
 
-def _optim(found: "Info") -> "Optim":
+def account(name: str, sets: Sequence[str] = ()) -> dict[str, Any]:
+    """The account of a network, as `zoo.account` gives it: the stored one, or one that is computed now."""
+    path = Path(name)
+    stored = None if sets or path.exists() else known.account(name)
+    if stored is not None:
+        return stored
+    from ..run import assignment
+
+    fields: dict[str, Any] = {}
+    for text in sets:
+        fields |= assignment(text)
+    with console.loading():
+        from .. import zoo
+
+    return zoo.account(zoo.info(path if path.is_dir() else name, **fields))
+
+
+def _optim(found: Mapping[str, Any]) -> "Optim":
     from ..recipes import recipe
 
-    return recipe(found.recipe).optim
+    return recipe(found["recipe"]).optim
 
 
-def _memory(found: "Info") -> "Memory":
+def _memory(found: Mapping[str, Any]) -> "Memory":
     """Peak memory of a batch, for the network as described, without running it."""
-    import torch
+    with console.loading():
+        import torch
 
-    from ..inspect.memory import memory
+        from .. import zoo
+        from ..inspect.memory import memory
 
     with torch.device("meta"):
-        return memory(found.spec.build(), BATCH, optim=_optim(found))
+        return memory(zoo.create_model(found["name"], **found["spec"]), BATCH, optim=_optim(found))
 
 
-def _plain(found: "Info", needs: "Memory | None") -> dict[str, Any]:
-    from ..net.registry import plain
-
+def _plain(found: Mapping[str, Any], needs: "Memory | None") -> dict[str, Any]:
     # once of a module that runs twice
     made, kept = ({}, {}) if needs is None else (dict(needs.made), dict(needs.kept))
-    layers = [{"name": row.name, "type": row.kind, "output": row.output, "kernel": row.kernel, "params": row.params,
-               "macs": row.macs, "connections": row.connections, "receptive_field": row.receptive_field,
-               "stride": row.sight and row.sight[0].stride, "offset": row.sight and row.sight[0].low,
-               **({} if needs is None else {"made": made.pop(row.name, 0), "kept": kept.pop(row.name, 0)})}
-              for row in found.layers]
+    layers = [{**{key: value for key, value in row.items() if key != "sight"},
+               "stride": row["sight"] and row["sight"][0][0], "offset": row["sight"] and row["sight"][0][1],
+               **({} if needs is None else {"made": made.pop(row["name"], 0), "kept": kept.pop(row["name"], 0)})}
+              for row in found["layers"]]
     peak = ({} if needs is None
             else {"memory": {"batch_size": BATCH, "predicting": needs.inference, "training": needs.training}})
-    return {**peak, "name": found.name, "aliases": found.aliases, "family": found.family, "title": found.title,
-            "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs, "fidelity": found.fidelity,
-            "recipe": found.recipe, "spec": plain(found.spec), "params": found.params, "macs": found.macs,
-            "connections": found.connections, "layers": layers,
-            "facts": [plain_verdict(verdict) for verdict in found.facts]}
+    return {**peak, **found, "layers": layers}
 
 
-def _headline(found: "Info") -> None:
-    from ..net.registry import plain
+def _headline(found: Mapping[str, Any]) -> None:
     from ..run import written
 
-    fields = "\n".join(f"{field}: {written(value)}" for field, value in plain(found.spec).items())
-    rows = {"paper": found.title, "idea": found.idea, "mirrors": found.mirrors, "departs": found.departs,
-            "version": FIDELITY[found.fidelity], "recipe": found.recipe, "fields": fields}
+    fields = "\n".join(f"{field}: {written(value)}" for field, value in found["spec"].items())
+    rows = {"paper": found["title"], "idea": found["idea"], "mirrors": found["mirrors"], "departs": found["departs"],
+            "version": FIDELITY[found["fidelity"]], "recipe": found["recipe"], "fields": fields}
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column(max_width=PROSE)
     for label, text in rows.items():
         if text:
             grid.add_row(label, escape(text))
-    also = f"  (also {', '.join(found.aliases)})" if found.aliases else ""
-    console.out.print(f"[bold cyan]{found.name}[/]{also}")
+    also = f"  (also {', '.join(found['aliases'])})" if found["aliases"] else ""
+    console.out.print(f"[bold cyan]{found['name']}[/]{also}")
     console.out.print(grid)
 
 
-def _layers(found: "Info", needs: "Memory | None", receptive_field: bool) -> None:
+def _layers(found: Mapping[str, Any], needs: "Memory | None", receptive_field: bool) -> None:
     memory = () if needs is None else (">made", ">kept")
     sees = (">sees", ">stride", ">offset") if receptive_field else ()
     table = console.table("layer", "type", "output", "kernel", ">params", ">macs", *memory, *sees)
     made, kept = ({}, {}) if needs is None else (dict(needs.made), dict(needs.kept))
-    for row in found.layers:
-        bytes_ = () if needs is None else (made.pop(row.name, 0), kept.pop(row.name, 0))
-        table.add_row(escape(row.name), row.kind, "×".join(map(str, row.output)), row.kernel,
-                      console.exact(row.params) if row.params else "", console.exact(row.macs) if row.macs else "",
+    for row in found["layers"]:
+        name, params, macs = row["name"], row["params"], row["macs"]
+        bytes_ = () if needs is None else (made.pop(name, 0), kept.pop(name, 0))
+        table.add_row(escape(name), row["type"], "×".join(map(str, row["output"])), row["kernel"],
+                      console.exact(params) if params else "", console.exact(macs) if macs else "",
                       *(size(count) if count else "" for count in bytes_),
-                      *(sight(row.sight) if receptive_field else ()))
+                      *(sight(row["sight"]) if receptive_field else ()))
     table.add_section()
-    table.add_row("total", "", "", "", console.exact(found.params), console.exact(found.macs), style="bold")
+    table.add_row("total", "", "", "", console.exact(found["params"]), console.exact(found["macs"]), style="bold")
     console.out.print(table)
-    console.out.print(f"{console.exact(found.connections)} connections, those of biases included\n", soft_wrap=True)
+    console.out.print(f"{console.exact(found['connections'])} connections, those of biases included\n", soft_wrap=True)

@@ -1,15 +1,16 @@
 """`convatlas list`."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import sys
+from dataclasses import asdict
+from typing import Annotated, Literal
 
 import typer
 from rich.text import Text
 
+from .. import known
+from ..known import Listed
 from . import console
 from .options import OUTPUT, REAL, Debug, Json, argument, option, switch
-
-if TYPE_CHECKING:
-    from ..net.registry import Variant
 
 FILTERS = "Filters"
 
@@ -39,27 +40,36 @@ def list_models(
       convatlas list --pretrained 'resnet*'
     """
     from ..errors import nearest
-    from ..net.registry import variant
 
-    with console.loading():
-        from ..zoo import list_models as find
-
-    found = find(patterns or "*", family=family, max_params=max_params, fidelity=fidelity)
+    everything = _all()
+    found = known.chosen(everything, patterns or "*", family=family, max_params=max_params, fidelity=fidelity)
     if not found:
-        everything = find()
-        near = next(filter(None, (nearest(pattern.strip("*?"), everything) for pattern in patterns or ())), "")
+        names_ = sorted(each.name for each in everything)
+        near = next(filter(None, (nearest(pattern.strip("*?"), names_) for pattern in patterns or ())), "")
         console.error(f"no network fits {_asked(patterns, family, max_params, fidelity)}"
                       f"{near or f'; `convatlas list` shows all {len(everything)}'}")
         raise typer.Exit(1)
-    variants = [variant(name) for name in found]
     if pretrained:
-        _pretrained(found, names, json)
+        _pretrained([each.name for each in found], names, json)
     elif json:
-        console.document([_plain(each) for each in variants])
+        console.document([asdict(each) for each in found])
     elif names:
-        console.plain("\n".join(found))
+        console.plain("\n".join(each.name for each in found))
     else:
-        _table(variants)
+        _table(found)
+
+
+def _all() -> list[Listed]:
+    """Every network's line, as stored; as registered, where that may be more: once networks are imported, or if files
+    of networks have changed.
+    """
+    stored = None if "convatlas.net.registry" in sys.modules else known.listed()
+    if stored is not None:
+        return stored
+    with console.loading():
+        from .. import zoo
+
+    return zoo.listed()
 
 
 def _asked(patterns: list[str] | None, family: str | None, max_params: float | None, fidelity: str | None) -> str:
@@ -68,17 +78,7 @@ def _asked(patterns: list[str] | None, family: str | None, max_params: float | N
     return " ".join([*map(repr, patterns or ()), *(f"{flag} {value}" for flag, value in filters.items() if value)])
 
 
-def _plain(each: "Variant") -> dict[str, object]:
-    from ..zoo import describe
-
-    return {"name": each.name, "aliases": each.aliases, "family": each.family, "params": each.params, "macs": each.macs,
-            "in_chans": each.spec.in_chans, "image_size": each.spec.image_size, "fidelity": each.fidelity,
-            "recipe": each.recipe, "idea": describe(each)["Idea"]}
-
-
 def _pretrained(found: list[str], names: bool, json: bool) -> None:
-    from dataclasses import asdict
-
     from ..weights import catalog, shipped
 
     rows = [each for each in catalog() if each.ours in found]
@@ -112,16 +112,14 @@ def _pretrained(found: list[str], names: bool, json: bool) -> None:
                       "(--download).", to=console.err)
 
 
-def _table(variants: list["Variant"]) -> None:
-    from ..zoo import describe
-
+def _table(found: list[Listed]) -> None:
     table = console.table("name", "family", ">params", ">macs", "input", "as in", "idea")
-    for each in variants:
-        size = each.spec.image_size
+    for each in found:
+        size = each.image_size
         high, wide = (size, size) if isinstance(size, int) else size
         table.add_row(f"[bold cyan]{each.name}[/]", each.family, console.short(each.params), console.short(each.macs),
-                      f"{each.spec.in_chans}×{high}×{wide}", each.fidelity,
-                      Text(describe(each)["Idea"], no_wrap=True, overflow="ellipsis"))
+                      f"{each.in_chans}×{high}×{wide}", each.fidelity,
+                      Text(each.idea, no_wrap=True, overflow="ellipsis"))
     for column in table.columns[:-1]:       # one line per network: where room is short, the idea is cut
         column.no_wrap = True
     console.out.print(table)

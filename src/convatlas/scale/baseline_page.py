@@ -24,10 +24,10 @@ from ..net.card import Card
 from ..run import Model
 from . import cost
 from .baseline import OVER, Results, Searched
-from .evolution import POPULATION, SAMPLE, W
 from .baseline_plan import BASE, Plan
-from .price import said
 from .baseline_rivals import FOUND, Compared
+from .evolution import POPULATION, SAMPLE, W
+from .price import said
 from .space import Table
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from ..run import Run
 from ..tasks.fit import input_size
 from . import compound
 from .baseline import given, record_of, recorded
-from .ledger import Entry, Point
 from .baseline_plan import BASE, Asked, Plan, fitted, looked, own_fields
+from .ledger import Entry, Point
 from .price import Tell
 from .space import around
 from .trial import FINAL, Work, conduct, judged, run_of

@@ -1,5 +1,6 @@
 """`convatlas inspect summary`."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.markup import escape
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from ...inspect.memory import Memory
     from ...inspect.summary import Row, Summary
     from ...net.model import Convnet
-    from ...net.receptive import Sight
 
 BatchSize = Annotated[int, option("--batch-size", "-b", panel=COMMON, parser=COUNT, help="Images in a batch.",
                                   show_default=True)]
@@ -79,11 +79,13 @@ def shape(text: str) -> "Convnet":
         return create_model(text)
 
 
-def sight(seen: "Sight | None") -> tuple[str, str, str]:
-    """(pixels, stride, offset) of a receptive field, each as one number where rows and columns are alike."""
+def sight(seen: Sequence[Sequence[int]] | None) -> tuple[str, str, str]:
+    """(pixels, stride, offset) of a receptive field, each as one number where rows and columns are alike; of both sides
+    it reads (stride, low, high).
+    """
     if seen is None:
         return "–", "–", "–"
-    rows, columns = ((str(axis.size), str(axis.stride), str(axis.low)) for axis in seen)
+    rows, columns = ((str(high - low + 1), str(stride), str(low)) for stride, low, high in seen)
     size, stride, offset = (a if a == b else f"{a}×{b}" for a, b in zip(rows, columns, strict=True))
     return size, stride, offset
 
