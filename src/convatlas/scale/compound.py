@@ -270,7 +270,7 @@ def _resized(at: Point, budget: float, measure: Measure) -> Reached | None:
 
     if len(sizes) < 2 or found(0) == found(len(sizes) - 1):
         return None
-    low, high = 0, len(sizes) - 1           # costs[low] < budget <= costs[high], where any is
+    low, high = 0, len(sizes) - 1           # low costs at most the budget, high more, where there are such
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if found(middle) <= budget else (low, middle)

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -97,6 +97,9 @@ def budget(
         from ...scale.published import published
 
         start = card(model)
+    if latency is not None:
+        console.plain(f"At most {compound.TRIES + compound.RESIZED} networks are deployed and measured, each for some "
+                      "seconds, or minutes where it is large.", to=console.err)
     with console.err.status("[bright_black]networks are counted …[/]") as status:
         timed = _timer(batch, backend, lambda text: status.update(f"[bright_black]{escape(text)} …[/]"))
         reached: Reached | None = None
@@ -161,7 +164,7 @@ def _target(out: Path) -> Path:
 
 
 def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[Spec], Latency]":
-    """The measurement of latency by one backend, which the first network decides where it is left open."""
+    """The measurement of latency by one backend, which the first network decides where it is left open; each is told."""
     chosen = [backend]
 
     def timed(spec: "Spec") -> "Latency":
@@ -169,12 +172,15 @@ def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[
 
         took = cost.latency(spec, batch, chosen[0], tell=tell)
         chosen[0] = took.backend
+        console.plain(f"{cost.by(spec)}: {_ms(took)} ms by {took.backend}", to=console.err)
         return took
     return timed
 
 
 def _write(path: Path, start: "Card", at: "Point") -> None:
     """The network as part of a run's configuration."""
+    import yaml
+
     rule = at.coefficients
     head = (f"# {start.model} scaled by α = {rule.alpha:g}, β = {rule.beta:g}, γ = {rule.gamma:g} at φ = {at.phi:.4g}\n"
             f"# convatlas train {start.model} DATA --config FILE\n")
@@ -239,8 +245,8 @@ def _published(found: "list[Published]", rule: "Coefficients") -> Table:
         released, ruled = each.macs
         table.add_row(each.name.removeprefix("efficientnet_").upper(), f"{each.spec.depth:g}", f"{each.spec.width:g}",
                       _image(each.spec), f"{each.spec.drop_rate:g}", console.short(released),
-                      *(f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}", f"{depth:.2f}", f"{width:.2f}",
-                      _image(each.rule.spec), console.short(ruled), _signed(ruled / released - 1))
+                      *("–" if isnan(phi) else f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}",
+                      f"{depth:.2f}", f"{width:.2f}", _image(each.rule.spec), console.short(ruled), _signed(ruled / released - 1))
     return table
 
 
