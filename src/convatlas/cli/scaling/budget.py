@@ -164,7 +164,7 @@ def _target(out: Path) -> Path:
 
 
 def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[Spec], Latency]":
-    """The measurement of latency by one backend, which the first network decides where it is left open; each is told."""
+    """The measurement of latency, told each time, by one backend, which the first network decides where it is open."""
     chosen = [backend]
 
     def timed(spec: "Spec") -> "Latency":
@@ -173,6 +173,9 @@ def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[
         took = cost.latency(spec, batch, chosen[0], tell=tell)
         chosen[0] = took.backend
         console.plain(f"{cost.by(spec)}: {_ms(took)} ms by {took.backend}", to=console.err)
+        if not took.steady:
+            console.warn(f"{cost.by(spec)} took {took.high / took.low:.1f} times as long in one round as in another, "
+                         "so that no budget is met: measure while the machine does nothing else")
         return took
     return timed
 
@@ -227,8 +230,8 @@ def _met(name: str, reached: "Reached", took: "Latency | None") -> str:
         name, lambda value: console.short(round(value)))
     text = f"{name}: {shown(reached.budget)} wanted, {shown(reached.found)} reached ({_signed(reached.deviation)})"
     if name == "latency" and took is not None:
-        text += (", within its measured interval" if reached.budget in took else
-                 f"; the nearest of those measured, not within its interval ({_ms(took)} ms)")
+        text += (", within its measured interval" if took.meets(reached.budget) else
+                 f"; the nearest of those measured, and not met ({_ms(took)} ms)")
     if reached.point.adjusted:
         text += f"; by the rule alone the image would be {by(reached.point.size)}"
     return text + "\n"
@@ -246,7 +249,8 @@ def _published(found: "list[Published]", rule: "Coefficients") -> Table:
         table.add_row(each.name.removeprefix("efficientnet_").upper(), f"{each.spec.depth:g}", f"{each.spec.width:g}",
                       _image(each.spec), f"{each.spec.drop_rate:g}", console.short(released),
                       *("–" if isnan(phi) else f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}",
-                      f"{depth:.2f}", f"{width:.2f}", _image(each.rule.spec), console.short(ruled), _signed(ruled / released - 1))
+                      f"{depth:.2f}", f"{width:.2f}", _image(each.rule.spec), console.short(ruled),
+                      _signed(ruled / released - 1))
     return table
 
 
