@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +14,7 @@ from ...errors import ConvatlasError
 from ...files import put
 from .. import console
 from ..deploy import BackendName
+from ..inspections.common import save, target
 from ..inspections.summary import size
 from ..options import COUNT, OUTPUT, SPEED, Debug, Json, option, switch
 from .common import (
@@ -63,6 +64,8 @@ def budget(
     out: Annotated[Path | None, option(
         "--out", "-o", panel=OUTPUT, metavar="FILE", help="Write the network as YAML, for [bold]convatlas train "
         "--config[/]; of several φ, the last.")] = None,
+    draw: Annotated[Path | None, option("--draw", panel=OUTPUT, metavar="FILE", help="Draw the costs against φ: "
+                                        ".png, .svg or .pdf.")] = None,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -75,7 +78,7 @@ def budget(
     From EfficientNet-B0 on, B1 to B7 as published stand beside the rule.
 
     [bold]Examples[/]
-      convatlas scale budget efficientnet_b0 --phi 0..7
+      convatlas scale budget efficientnet_b0 --phi 0..7 --draw scaling.svg
       convatlas scale budget resnet50 --macs 2G
       convatlas scale budget mobilenet_v2 --latency 20ms --batch 1 --out mobile.yaml
       convatlas train mobilenet_v2 photos/ --config mobile.yaml
@@ -85,13 +88,18 @@ def budget(
     if len(asked) + (phi is not None) != 1:
         raise ConvatlasError("a budget is one of --phi, --macs, --params, --memory and --latency: give exactly one")
     rule, steps = coefficients(alpha, beta, gamma, found), phis(phi or "0")
-    path = None if out is None else _target(out)
+    path, picture = None if out is None else _target(out), None if draw is None else target(draw, "scale")
+    if picture is not None and len(steps) < 2:
+        raise ConvatlasError("--draw needs several φ, such as --phi 0..7")
     with console.loading():
         from ...net import registry
         from ...scale import compound, cost
         from ...scale.published import published
 
         start = card(model)
+    if latency is not None:
+        console.plain(f"At most {compound.TRIES + compound.RESIZED} networks are deployed and measured, each for some "
+                      "seconds, or minutes where it is large.", to=console.err)
     with console.err.status("[bright_black]networks are counted …[/]") as status:
         timed = _timer(batch, backend, lambda text: status.update(f"[bright_black]{escape(text)} …[/]"))
         reached: Reached | None = None
@@ -110,6 +118,10 @@ def budget(
         beside = published(rule) if len(points) > 1 and start.spec == registry.variant("efficientnet_b0").spec else []
     if path is not None:
         _write(path, start, points[-1])
+    if picture is not None:
+        from ...scale import plot
+
+        save(plot.draw(rule, points, grown, beside), picture)
     if json:
         console.document({
             "model": start.model, "coefficients": asdict(rule) | {"product": rule.product}, "batch": batch,
@@ -152,7 +164,7 @@ def _target(out: Path) -> Path:
 
 
 def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[Spec], Latency]":
-    """The measurement of latency by one backend, which the first network decides where it is left open."""
+    """The measurement of latency, told each time, by one backend, which the first network decides where it is open."""
     chosen = [backend]
 
     def timed(spec: "Spec") -> "Latency":
@@ -160,12 +172,18 @@ def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[
 
         took = cost.latency(spec, batch, chosen[0], tell=tell)
         chosen[0] = took.backend
+        console.plain(f"{cost.by(spec)}: {_ms(took)} ms by {took.backend}", to=console.err)
+        if not took.steady:
+            console.warn(f"{cost.by(spec)} took {took.high / took.low:.1f} times as long in one round as in another, "
+                         "so that no budget is met: measure while the machine does nothing else")
         return took
     return timed
 
 
 def _write(path: Path, start: "Card", at: "Point") -> None:
     """The network as part of a run's configuration."""
+    import yaml
+
     rule = at.coefficients
     head = (f"# {start.model} scaled by α = {rule.alpha:g}, β = {rule.beta:g}, γ = {rule.gamma:g} at φ = {at.phi:.4g}\n"
             f"# convatlas train {start.model} DATA --config FILE\n")
@@ -212,8 +230,8 @@ def _met(name: str, reached: "Reached", took: "Latency | None") -> str:
         name, lambda value: console.short(round(value)))
     text = f"{name}: {shown(reached.budget)} wanted, {shown(reached.found)} reached ({_signed(reached.deviation)})"
     if name == "latency" and took is not None:
-        text += (", within its measured interval" if reached.budget in took else
-                 f"; the nearest of those measured, not within its interval ({_ms(took)} ms)")
+        text += (", within its measured interval" if took.meets(reached.budget) else
+                 f"; the nearest of those measured, and not met ({_ms(took)} ms)")
     if reached.point.adjusted:
         text += f"; by the rule alone the image would be {by(reached.point.size)}"
     return text + "\n"
@@ -230,8 +248,9 @@ def _published(found: "list[Published]", rule: "Coefficients") -> Table:
         released, ruled = each.macs
         table.add_row(each.name.removeprefix("efficientnet_").upper(), f"{each.spec.depth:g}", f"{each.spec.width:g}",
                       _image(each.spec), f"{each.spec.drop_rate:g}", console.short(released),
-                      *(f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}", f"{depth:.2f}", f"{width:.2f}",
-                      _image(each.rule.spec), console.short(ruled), _signed(ruled / released - 1))
+                      *("–" if isnan(phi) else f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}",
+                      f"{depth:.2f}", f"{width:.2f}", _image(each.rule.spec), console.short(ruled),
+                      _signed(ruled / released - 1))
     return table
 
 

@@ -7,7 +7,7 @@ import typer
 
 from ...errors import ConvatlasError
 from ..inspections.summary import shape
-from ..options import Parser, argument, option
+from ..options import REAL, Parser, argument, option
 
 if TYPE_CHECKING:
     from ...net.card import Card
@@ -48,11 +48,11 @@ LatencyBudget = Annotated[float | None, option(
     "--latency", panel=BUDGET, metavar="20ms", parser=_amount(SECONDS, "20ms"),
     help="Time of one call of the deployed network on this machine, measured.")]
 
-Alpha = Annotated[float | None, option("--alpha", panel=RULE, metavar="A", parser=_amount({"": 1.0}, "1.2"),
+Alpha = Annotated[float | None, option("--alpha", panel=RULE, metavar="A", parser=REAL,
                                        help="Growth of depth with each φ; left out: 1.2, the paper's.")]
-Beta = Annotated[float | None, option("--beta", panel=RULE, metavar="B", parser=_amount({"": 1.0}, "1.1"),
+Beta = Annotated[float | None, option("--beta", panel=RULE, metavar="B", parser=REAL,
                                       help="Growth of width; left out: 1.1.")]
-Gamma = Annotated[float | None, option("--gamma", panel=RULE, metavar="C", parser=_amount({"": 1.0}, "1.15"),
+Gamma = Annotated[float | None, option("--gamma", panel=RULE, metavar="C", parser=REAL,
                                        help="Growth of the image's sides; left out: 1.15.")]
 Found = Annotated[Path | None, option("--found", panel=RULE, metavar="SEARCH",
                                       help="Take the coefficients that this folder of a search has found.")]
