@@ -2,12 +2,16 @@
 
 import typer
 
+from .scaling.apply import apply
 from .scaling.budget import budget
+from .scaling.search import search
 
 scale = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 COMMANDS = (
     ("budget", budget, "The networks that the rule gives, or the one that a budget reaches."),
+    ("search", search, "Find on your data the ratio in which depth, width and resolution grow."),
+    ("apply", apply, "Train the larger networks of a search's ratio, and say whether it held."),
 )
 for _name, _function, _brief in COMMANDS:
     scale.command(_name, short_help=_brief)(_function)
