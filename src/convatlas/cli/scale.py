@@ -3,6 +3,7 @@
 import typer
 
 from .scaling.apply import apply
+from .scaling.baseline import baseline
 from .scaling.budget import budget
 from .scaling.search import search
 
@@ -12,6 +13,7 @@ COMMANDS = (
     ("budget", budget, "The networks that the rule gives, or the one that a budget reaches."),
     ("search", search, "Find on your data the ratio in which depth, width and resolution grow."),
     ("apply", apply, "Train the larger networks of a search's ratio, and say whether it held."),
+    ("baseline", baseline, "Find a small network by search, for your data and your budget."),
 )
 for _name, _function, _brief in COMMANDS:
     scale.command(_name, short_help=_brief)(_function)

@@ -43,6 +43,8 @@ def write(path: Path, model: Model, head: str = "") -> Path:
     lines = [*(f"# {line}".rstrip() for line in head.splitlines()), f"format: {FORMAT}", "model:",
              f"  name: {model.name}", "  fields:" if model.fields else "  fields: {}"]
     for name, value in model.fields.items():
-        rows = value if isinstance(value, list) and value and isinstance(value[0], Mapping) else ()
-        lines += [f"    {name}:" if rows else f"    {name}: {written(value)}", *(f"    - {written(row)}" for row in rows)]
+        if isinstance(value, list) and value and isinstance(value[0], Mapping):
+            lines += [f"    {name}:", *(f"    - {written(row)}" for row in value)]
+        else:
+            lines.append(f"    {name}: {written(value)}")
     return put(path, "\n".join(lines) + "\n", parents=True)

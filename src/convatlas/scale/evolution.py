@@ -1,19 +1,18 @@
 """Regularised evolution — Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019: the
 oldest dies, not the worst, so that nobody stays for having been lucky once.
 
-Pure functions of what has been tried: a search that was killed goes on as it would have.
+Pure functions of what has been tried, so that a search that was killed goes on from there.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from ..errors import ConvatlasError
 from .space import Decisions, Space
 
 W = -0.07                       # MnasNet's, where twice the cost is worth about 5 % of accuracy (section 3)
 POPULATION, SAMPLE = 20, 5      # Real et al. have 100 and 25 for 20 000 trials
-DRAWS, NEAR = 1000, 50          # children that are looked at for one that may be tried; of these one mutation away
+DRAWS, NEAR = 300, 30           # children that are looked at for one that may be tried; of these one mutation away
 
 Allowed = Callable[[Decisions], bool]
 
@@ -33,12 +32,12 @@ def reward(accuracy: float, cost: float, target: float, w: float = W) -> float:
 
 
 def proposed(space: Space, number: int, done: Sequence[Tried], begun: Collection[Decisions], seed: int,
-             allowed: Allowed = lambda decided: True) -> dict[str, int]:
+             allowed: Allowed = lambda decided: True) -> dict[str, int] | None:
     """The network that is tried as that number (from 0): the start, then random ones until a population is there, then
     the child of the best of a sample of the youngest.
 
     None that has `begun` is proposed again, and none that is not `allowed` (what costs far too much or too little). It
-    depends on `seed`, `number` and what is `done` alone. A space in which nothing is left is a ConvatlasError.
+    depends on `seed`, `number` and what is `done` alone. None where many draws find nothing that may be tried.
     """
     dice = Random(f"{seed}/{number}")
     known = [dict(each) for each in begun]
@@ -52,8 +51,7 @@ def proposed(space: Space, number: int, done: Sequence[Tried], begun: Collection
         child = space.drawn(dice) if parent is None else _descendant(space, parent, 1 + draw // NEAR, dice)
         if child not in known and allowed(child):
             return child
-    raise ConvatlasError(f"of {DRAWS} networks that were drawn none is new and within the costs that are tried: "
-                         f"{len(begun)} of {space.size:,} have been")
+    return None
 
 
 def _descendant(space: Space, parent: Decisions, mutations: int, dice: Random) -> dict[str, int]:

@@ -3,14 +3,14 @@ Architecture Search for Mobile", CVPR 2019, section 4.1).
 
 Each row of MBConv has five decisions of its own: kernel 3 or 5, expansion 3 or 6, squeeze-and-excitation or none, a
 quarter fewer or more channels than at the start, a layer fewer or more. Departs: MnasNet also lets a row be plain or
-depthwise convolutions, and begins at MobileNetV2; here the start is EfficientNet-B0 with the maps of the user's picture
-size, brought to the wanted cost by the compound rule in depth and width.
+depthwise convolutions, and begins at MobileNetV2; here the start is EfficientNet-B0 with strides that suit the user's
+pictures, brought to the wanted cost by the compound rule in depth and width.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
-from math import ceil, log2, prod
+from functools import cached_property, partial
+from math import ceil, prod
 from random import Random
 from typing import NamedTuple
 
@@ -18,13 +18,14 @@ from ..arch.efficientnet import TABLE_1, EfficientNet, Row
 from ..errors import ConvatlasError
 from ..net.model import by, pair
 from ..parts import round_channels
+from ..tasks.fit import MAPS
+from .compound import PAPER
 
 KERNELS, EXPANSIONS = (3, 5), (3, 6)
-ALPHA, BETA = 1.2, 1.1                  # depth and width, EfficientNet's section 5.1
 DEEPEST, SHALLOWEST = 8.0, -40.0        # φ that are looked at; width below 1.1⁻⁴⁰ = 0.02 is 8 channels everywhere
 WIDEN = 2.0                             # times the rule's width, at most, where layers come whole
-STEPS = 12                              # halvings of these ranges: finer than widths of multiples of 8 can tell
-MAP, HALVINGS = 4, 5                    # the last map has about 4×4 places, as CIFAR's have; B0 halves five times
+STEPS = 10                              # halvings of these ranges: finer than widths of multiples of 8 can tell
+HALVINGS = 5                            # of B0
 
 Table = tuple[Row, ...]
 Decisions = Mapping[str, int]           # `5.kernel` → 3: row 5 of the table, as the paper counts its stages
@@ -64,12 +65,11 @@ class Space:
 
     def spec(self, decided: Decisions) -> EfficientNet:
         """The network of so many decisions; what is not decided stays as at the start."""
-        rows = list(self.start.table)
+        rows = [row._asdict() for row in self.start.table]
         for each in self.decisions:
             if each.name in decided:
-                value = decided[each.name]
-                rows[each.row] = rows[each.row]._replace(**{each.column: bool(value) if each.column == "se" else value})
-        return replace(self.start, table=tuple(rows))
+                rows[each.row][each.column] = decided[each.name]
+        return replace(self.start, table=tuple(Row(**{**row, "se": bool(row["se"])}) for row in rows))
 
     def decided(self, spec: EfficientNet) -> dict[str, int]:
         """The decisions that give a network of this space."""
@@ -94,16 +94,20 @@ def _columns(row: Row) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "se", (0, 1)
 
 
-def rows_for(side: int) -> Table:
-    """Table 1 for pictures with a short side of so many pixels: the maps are the paper's from where they are small
-    enough, so that a picture of 224 is halved five times, one of 32 three times, and one of 28 as often.
+def rows_for(halvings: int) -> Table:
+    """Table 1 with so many halvings of the picture in place of five: the maps are the paper's from where they are small
+    enough, so that the first of its strides go.
 
     A resolution is that of a picture of 224 pixels, as in the paper's table; a row's stride is its own over the next
     one's.
     """
-    halvings = min(max(round(log2(side / MAP)), 0), HALVINGS)
     widest = TABLE_1[-1].resolution * 2 ** halvings
     return tuple(row._replace(resolution=min(row.resolution, widest)) for row in TABLE_1)
+
+
+def most_halvings(side: int) -> int:
+    """Halvings of a picture with a short side of so many pixels that leave a last map of 2×2, at most B0's."""
+    return next(count for count in range(HALVINGS, -1, -1) if not count or -(-side // 2 ** count) >= MAPS)
 
 
 def flat(spec: EfficientNet) -> EfficientNet:
@@ -116,29 +120,31 @@ def flat(spec: EfficientNet) -> EfficientNet:
 def around(spec: EfficientNet, wanted: float, cost: Costs) -> Space:
     """The space whose start costs about as much as is wanted, and not more.
 
-    `spec` says the picture size, channels and classes. The rows are those that suit the size; depth and width are those
-    of the compound rule, 1.2^φ and 1.1^φ, with the largest φ that is not too dear, and as layers come whole, width then
-    takes up what they leave. A budget that even the smallest start exceeds, or the largest does not reach, is a
-    ConvatlasError.
+    `spec` says the picture size, channels and classes. Depth and width of the start are those of the compound rule,
+    1.2^φ and 1.1^φ, with the largest φ that is not too dear; pictures are halved as often as brings φ nearest to 0, B0
+    itself, and leaves a last map of 2×2 places. As layers come whole, width then takes up what they leave. A budget
+    that even the smallest start exceeds, or the largest does not reach, is a ConvatlasError.
     """
-    table = rows_for(min(pair(spec.image_size)))
+    def at(halvings: int, depth: float, width: float) -> EfficientNet:
+        return flat(replace(spec, table=rows_for(halvings), depth=depth, width=width))
 
-    def at(depth: float, width: float) -> EfficientNet:
-        return flat(replace(spec, table=table, depth=depth, width=width))
+    def fits(halvings: int, phi: float) -> bool:
+        return cost(at(halvings, *PAPER.at(phi)[:2])) <= wanted
 
-    def by_rule(phi: float) -> EfficientNet:
-        return at(ALPHA ** phi, BETA ** phi)
-
-    said = f"start of a search at {by(pair(spec.image_size))} pixels costs"
-    if (least := cost(by_rule(SHALLOWEST))) > wanted:
-        raise ConvatlasError(f"the smallest {said} {least:.4g}, more than the {wanted:.4g} that are wanted: allow "
-                             "more, or name a smaller --image-size")
-    if (most := cost(by_rule(DEEPEST))) < wanted:
-        raise ConvatlasError(f"the largest {said} {most:.4g}, less than the {wanted:.4g} that are wanted: name a "
-                             "larger --image-size")
-    phi = _largest(SHALLOWEST, DEEPEST, lambda phi: cost(by_rule(phi)) <= wanted)
-    width = _largest(BETA ** phi, WIDEN * BETA ** phi, lambda width: cost(at(ALPHA ** phi, width)) <= wanted)
-    return Space(at(ALPHA ** phi, width))
+    most, size = most_halvings(min(pair(spec.image_size))), by(pair(spec.image_size))
+    if not fits(most, SHALLOWEST):
+        least = cost(at(most, *PAPER.at(SHALLOWEST)[:2]))
+        raise ConvatlasError(f"the smallest start of a search at {size} pixels costs {least:.4g}, more than the "
+                             f"{wanted:.4g} that are wanted: allow more, or name a smaller --image-size")
+    if fits(0, DEEPEST):
+        raise ConvatlasError(f"the largest start of a search at {size} pixels costs less than the {wanted:.4g} that "
+                             "are wanted: name a larger --image-size")
+    found = {halvings: _largest(SHALLOWEST, DEEPEST, partial(fits, halvings)) for halvings in range(most + 1)
+             if fits(halvings, SHALLOWEST)}
+    halvings = min(found, key=lambda each: abs(found[each]))
+    depth, width, _ = PAPER.at(found[halvings])
+    return Space(at(halvings, depth, _largest(width, WIDEN * width,
+                                              lambda width: cost(at(halvings, depth, width)) <= wanted)))
 
 
 def _largest(low: float, high: float, fits: Callable[[float], bool]) -> float:
