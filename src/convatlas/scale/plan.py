@@ -6,7 +6,7 @@ Also what came of it on the test part, which a search and what is made of it end
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from ..net.model import Spec, pair
 from ..run import Run
 from ..tasks import CLASSES, task_of
 from . import cost
+from .candidates import Equal
 from .compound import Coefficients, Reached
 from .ledger import Entry, Point
 from .race import CONFIDENCE, SEARCH, Rank
@@ -53,7 +54,8 @@ class Network:
     macs: int
     params: int
     memory: int                             # bytes at the peak of predicting one image
-    deviation: float                        # of the multiply-adds from those it stands for, as a share
+    deviation: float                        # of the cost from the one it stands for, as a share
+    latency: float | None = None            # seconds, where networks are of equal latency
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,11 @@ def network(name: str, way: Way, phi: float, coefficients: Coefficients | None, 
     return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, *cost.cost(spec), deviation)
 
 
-def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached) -> Network:
+def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached,
+                   equal: Equal) -> Network:
     """A network that was scaled to a cost."""
-    return network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
+    found = network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
+    return found if equal == "macs" else replace(found, latency=at.found)
 
 
 def base_of(run: Run) -> Spec:
