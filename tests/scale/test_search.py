@@ -191,6 +191,9 @@ def test_a_search_and_what_is_made_of_it(tmp_path: Path) -> None:
     assert len(asked) == 1 and "At most 16 trainings of 1 epochs on 64 images" in asked[0]
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["chosen"] == found.chosen and len(stored["ranking"]) == 3
+    for name, network in found.plan.networks.items():
+        assert network.macs == stored["networks"][name]["macs"] == cost.macs(found.plan.spec(name))
+        assert network.params == cost.params(found.plan.spec(name))
     rule = kept(tmp_path / "out")
     assert (rule.alpha, rule.beta, rule.gamma) == found.plan.networks[found.chosen].coefficients
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")

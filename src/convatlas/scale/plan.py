@@ -125,7 +125,9 @@ def network(name: str, way: Way, phi: float, coefficients: Coefficients | None, 
     """A network of a plan, with what follows from its specification."""
     found = registry.variant(run.model.name)
     growth = None if coefficients is None else (coefficients.alpha, coefficients.beta, coefficients.gamma)
-    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, *cost.cost(spec), deviation)
+    costs = cost.cost(spec)
+    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, macs=costs.macs,
+                   params=costs.params, memory=costs.memory, deviation=deviation)
 
 
 def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached,

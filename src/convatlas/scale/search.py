@@ -62,8 +62,8 @@ class Question:
             if value < least:
                 raise ConvatlasError(f"--{name} {value} is too few: at least {least} are needed")
         if not 0 < self.phi <= 16:
-            raise ConvatlasError(f"--phi {self.phi:g} is refused: candidates are larger than the network, so it is more "
-                                 "than 0, and at most 16")
+            raise ConvatlasError(f"--phi {self.phi:g} is refused: candidates are larger than the network, so it is "
+                                 "more than 0, and at most 16")
 
 
 def search(run: Run, choice: Choice | None, folder: Path, question: Question, *, workers: int | None = None,
