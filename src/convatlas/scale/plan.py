@@ -19,7 +19,7 @@ from ..errors import ConvatlasError
 from ..evaluation.statistics import paired
 from ..files import check_format, put
 from ..net import registry
-from ..net.card import Card
+from ..net.card import Card, adapter
 from ..net.model import Spec, pair
 from ..run import Run
 from ..tasks import CLASSES, task_of
@@ -28,7 +28,7 @@ from .candidates import Equal
 from .compound import Coefficients, Reached
 from .ledger import Entry, Point
 from .race import CONFIDENCE, SEARCH, Rank
-from .trial import FINAL, Images, accuracy, judged, run_of, seconds
+from .trial import ARCHIVE, FINAL, Images, accuracy, judged, run_of, seconds
 
 FORMAT = 1
 PLAN = "plan.json"              # of a search folder: all that its trials follow from
@@ -95,9 +95,8 @@ def read(folder: Path) -> Plan:
     try:
         plain = bounded.read_json(path)
         check_format(plain.get("format"), FORMAT, str(path))
-        images = Images(**{**plain["images"], "path": folder / plain["images"]["path"]})
-        networks = [Network(**{**each, "coefficients": each["coefficients"] and tuple(each["coefficients"])})
-                    for each in plain["networks"]]
+        images = replace(adapter(Images).validate_python(plain["images"]), path=folder / ARCHIVE)
+        networks = [adapter(Network).validate_python(each) for each in plain["networks"]]
         return Plan(folder, plain["asked"], Run.model_validate(plain["run"]), images,
                     {network.name: network for network in networks})
     except FileNotFoundError:
