@@ -23,7 +23,7 @@ from ..files import writing
 JOURNAL, LOCK, CLAIMS = "journal.log", "journal.lock", "claims"
 STUDY = "search"
 PATIENCE = 60.0         # seconds to wait for the journal, which is written in milliseconds
-LONGEST = 2**26         # bytes of a journal: some hundred thousand trials
+LONGEST = 2**23         # bytes of a journal: more than ten thousand trials
 
 Point = Mapping[str, bool | int | float | str]      # what a trial tries
 State = Literal["waiting", "begun", "done"]
@@ -172,7 +172,7 @@ class Ledger:
         except OSError as error:
             raise ConvatlasError(f"cannot keep the ledger {str(path)!r}: {error.strerror or error}; make room, or name "
                                  "another folder with --out") from error
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:      # as many kinds as Optuna raises
             raise ConvatlasError(f"{str(path)!r} cannot be read as a ledger: {error or type(error).__name__}; it is "
                                  "damaged, or no search's") from error
 

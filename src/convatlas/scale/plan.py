@@ -6,30 +6,33 @@ Also what came of it on the test part, which a search and what is made of it end
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from .. import bounded
 from ..data.source import open_data
+from ..draw.markup import counted
 from ..draw.numbers import duration, percent
 from ..errors import ConvatlasError
 from ..evaluation.statistics import paired
 from ..files import check_format, put
 from ..net import registry
-from ..net.card import Card
+from ..net.card import Card, adapter
 from ..net.model import Spec, pair
 from ..run import Run
 from ..tasks import CLASSES, task_of
 from . import cost
+from .candidates import Equal
 from .compound import Coefficients, Reached
 from .ledger import Entry, Point
 from .race import CONFIDENCE, SEARCH, Rank
-from .trial import FINAL, Images, accuracy, judged, run_of, seconds
+from .trial import ARCHIVE, FINAL, Images, accuracy, judged, run_of, seconds
 
 FORMAT = 1
 PLAN = "plan.json"              # of a search folder: all that its trials follow from
+FIXED = 2.0                     # seconds that a training takes besides its steps: its checkpoints and its report
 TEST = "test"                   # the part that what was chosen is judged by
 Way = Literal["as it is", "depth", "width", "resolution", "together"]
 BASE: Way = "as it is"
@@ -51,7 +54,8 @@ class Network:
     macs: int
     params: int
     memory: int                             # bytes at the peak of predicting one image
-    deviation: float                        # of the multiply-adds from those it stands for, as a share
+    deviation: float                        # of the cost from the one it stands for, as a share
+    latency: float | None = None            # seconds, where networks are of equal latency
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,8 @@ def read(folder: Path) -> Plan:
     try:
         plain = bounded.read_json(path)
         check_format(plain.get("format"), FORMAT, str(path))
-        images = Images(**{**plain["images"], "path": folder / plain["images"]["path"]})
-        networks = [Network(**each) for each in plain["networks"]]
+        images = replace(adapter(Images).validate_python(plain["images"]), path=folder / ARCHIVE)
+        networks = [adapter(Network).validate_python(each) for each in plain["networks"]]
         return Plan(folder, plain["asked"], Run.model_validate(plain["run"]), images,
                     {network.name: network for network in networks})
     except FileNotFoundError:
@@ -120,12 +124,16 @@ def network(name: str, way: Way, phi: float, coefficients: Coefficients | None, 
     """A network of a plan, with what follows from its specification."""
     found = registry.variant(run.model.name)
     growth = None if coefficients is None else (coefficients.alpha, coefficients.beta, coefficients.gamma)
-    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, *cost.cost(spec), deviation)
+    costs = cost.cost(spec)
+    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, macs=costs.macs,
+                   params=costs.params, memory=costs.memory, deviation=deviation)
 
 
-def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached) -> Network:
+def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached,
+                   equal: Equal) -> Network:
     """A network that was scaled to a cost."""
-    return network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
+    found = network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
+    return found if equal == "macs" else replace(found, latency=at.found)
 
 
 def base_of(run: Run) -> Spec:
@@ -150,9 +158,9 @@ def agreed(plan: Plan, names: Sequence[str], workers: int, agree: Callable[[str]
     """Ask whether to train these networks, with how long that takes: some steps of one are measured here, the others
     are in proportion to their multiply-adds. The plan is written, or KeyboardInterrupt raised.
     """
-    middle = plan.networks[names[0]]
-    each = seconds(plan.run_of(middle.name, 0), plan.images) / middle.macs
-    whole = each * sum(plan.networks[name].macs for name in names)
+    first = plan.networks[names[0]]
+    each = seconds(plan.run_of(first.name, 0), plan.images) / first.macs
+    whole = each * sum(plan.networks[name].macs for name in names) + FIXED * len(names)
     if not agree(f"At most {len(names)} trainings of {plan.run.train.epochs} epochs on {plan.images.learnt:,} images: "
                  f"about {duration(whole / max(workers, 1))} with {max(workers, 1)} at a time"):
         raise KeyboardInterrupt
@@ -184,7 +192,7 @@ def told(entries: Sequence[Entry], entry: Entry) -> str:
     finished = sum(each.state == "done" for each in entries)
     part = "search part" if entry.point["part"] == SEARCH else "test part"
     return (f"{finished} of {len(entries)}: {entry.point['network']}, seed {entry.point['seed']}: "
-            f"{percent(entry.value or 0.0)} % of the {part}")
+            f"{percent(entry.value or 0.0)} of the {part}")
 
 
 @lru_cache(maxsize=2)
@@ -224,6 +232,17 @@ class Result:
     ranks: Sequence[Rank]                       # by the search part; none where nothing was searched
     tested: Mapping[str, Sequence[float]]       # of each network its accuracies on the test part
     versus: Sequence[Versus]                    # of the chosen ones against their rivals
+
+    @property
+    def noise(self) -> str:
+        """A sentence on the candidates that chance might have put behind the chosen one, and on those stopped."""
+        tied = sum(rank.behind is not None and not rank.behind.tells for rank in self.ranks) - 1
+        stopped = sum(rank.behind is None for rank in self.ranks)
+        others = "1 other candidate is" if tied == 1 else f"{tied} other candidates are"
+        told = ("No other candidate is so near that chance might explain the difference." if not tied else
+                f"{others} inside the noise: by these seeds any of them might be the better choice.")
+        return told + (f" {counted(stopped, 'candidate')} fell behind by more than chance, stopped early and counted "
+                       "as worse." if stopped else "")
 
 
 def versus(pairs: Sequence[tuple[str, str]], tested: Mapping[str, Sequence[float]]) -> list[Versus]:
