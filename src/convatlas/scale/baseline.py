@@ -14,9 +14,9 @@ from .. import bounded
 from ..arch.efficientnet import EfficientNet
 from ..files import check_format, put
 from ..run import Run
+from .baseline_plan import FORMAT, Plan, clock
 from .evolution import Tried, proposed, reward
 from .ledger import Entry, Point
-from .baseline_plan import FORMAT, Plan, clock
 from .price import Tell, said
 from .trial import Work, accuracy, conduct, run_of
 

@@ -14,8 +14,7 @@ from ..arch.efficientnet import EfficientNet
 from ..deploy.machine import about
 from ..draw.canvas import canvas, graph
 from ..draw.canvas import save as save_sheet
-from ..draw.markup import duration
-from ..draw.numbers import exact
+from ..draw.numbers import duration, exact
 from ..draw.plots import COLORS, svg
 from ..files import put
 from ..inspect.report import environment
@@ -24,10 +23,10 @@ from ..net.card import Card
 from ..run import Model
 from . import cost
 from .baseline import OVER, Results, Searched
-from .evolution import POPULATION, SAMPLE, W
 from .baseline_plan import BASE, Plan
-from .price import said
 from .baseline_rivals import FOUND, Compared
+from .evolution import POPULATION, SAMPLE, W
+from .price import said
 from .space import Table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 
 from .. import bounded
 from ..arch.efficientnet import EfficientNet
-from ..draw.markup import duration
+from ..draw.numbers import duration
 from ..engine.distributed import world
 from ..errors import ConvatlasError
 from ..files import check_format, put

@@ -16,10 +16,9 @@ from ..run import Run
 from ..tasks.fit import input_size
 from . import compound
 from .baseline import given, record_of, recorded
-from .ledger import Entry, Point
 from .baseline_plan import BASE, Asked, Plan, fitted, looked, own_fields
+from .ledger import Entry, Point
 from .price import Tell
-from .space import around
 from .trial import FINAL, Work, conduct, judged, run_of
 
 COMPARED = "compared"                   # the ledger
@@ -85,7 +84,7 @@ def rivals(plan: Plan, found: EfficientNet, asked: Asked, out: Path, tell: Tell)
     """The rivals' runs, by name.
 
     EfficientNet-B0 as `convatlas train` takes it for this data, brought to the price by the compound rule in depth,
-    width and resolution; and the start of the space, brought there in depth and width, unless it is what was found.
+    width and resolution; and the start of the space, brought there likewise, unless it is what was found.
     """
     look, images = looked(asked, out, tell)
     own = own_fields(asked, look)
@@ -96,8 +95,10 @@ def rivals(plan: Plan, found: EfficientNet, asked: Asked, out: Path, tell: Tell)
     by_rule = compound.reach(spec, plan.price(found), plan.price).point.spec
     sized = Card(BASE, by_rule, spec).fields        # depth, width and image size
     run = run_of(fitted(asked, look, own | sized)[0], by_rule, 0, images)
-    start = around(plan.start, plan.price(found), plan.price).start
-    return {RULE: run} if start == found else {RULE: run, START: run_of(plan.run, start, 0, images)}
+    if found == plan.start:
+        return {RULE: run}
+    start = compound.reach(plan.start, plan.price(found), plan.price).point.spec
+    return {RULE: run, START: run_of(plan.run, start, 0, images)}
 
 
 def _spec(run: Run) -> EfficientNet:

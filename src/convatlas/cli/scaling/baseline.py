@@ -87,9 +87,7 @@ def baseline(
         raise ConvatlasError(f"--minutes {minutes:g} is refused: it must be more than 0")
     if seeds == 1:
         raise ConvatlasError("--seeds 1 is too few: without 2 there is no interval; 0 leaves the comparison out")
-    target, unit = (macs, "macs") if latency is None else (latency, "latency")
-    assert target is not None
-    word = f"{target:.3g}" if unit == "macs" else f"{1000 * target:g}ms"
+    target, word = (macs or 0, f"{(macs or 0) / 1e6:g}M") if latency is None else (latency, f"{1000 * latency:g}ms")
     where = out or Path("searches") / f"baseline-{Path(data).stem}-{word}"
     flags = [("model.name", "efficientnet_b0"), ("model.fields.image_size", size(image_size)), ("data.source", data),
              ("data.data_dir", data_dir), ("data.download", download or None), ("train.epochs", epochs)]
