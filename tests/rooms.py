@@ -45,8 +45,8 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "trials": "many trainings beside each other, on one thread each, that go on where they were interrupted",
     "integrations": "`import convatlas.timm`: every network under timm's registry; the same training inside Ray Train; "
     "a trained network as a folder for a model hub",
-    "scale": "compound scaling: the rule for every family, budgets, the search for its coefficients, baselines found by "
-    "search",
+    "scale": "compound scaling: the rule for every family, budgets, the search for its coefficients, baselines found "
+    "by search",
     "experiments": "the lecture's experiments, one per file: arms as differences, claims as predicates over paired "
     "seeds; `machinery/`: their conduct, verdicts, pictures and pages",
     "cli": "one command per file; flags become a `Run`; imports torch only inside commands",

@@ -86,7 +86,7 @@ def test_what_info_prints_of_a_specification_can_be_given_back():
         spec = registry.VARIANTS[name].spec
         for field, value in registry.plain(spec).items():
             assert registry.change(spec, assignment(f"{field}={written(value)}")) == spec, (name, field)
-    assert written(registry.plain(registry.variant("resnet50").spec)["table"]) == "[bottleneck, 3, 4, 6, 3]"
+    assert written(registry.plain(registry.variant("resnet50").spec)["table"]) == "[bottleneck, 3, 4, 6, 3, 64]"
 
 
 def test_info_reads_as_a_page():

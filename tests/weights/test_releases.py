@@ -123,7 +123,7 @@ def chenyaofo_resnet(spec):
 
 def wide_plan(spec):
     expand = 1 if spec.table.block == "basic" else 4
-    return [(64 * 2**i * expand, count, 1 if i == 0 else 2) for i, count in enumerate(spec.table[1:])]
+    return [(64 * 2**i * expand, count, 1 if i == 0 else 2) for i, count in enumerate(spec.table[1:5])]
 
 
 def kuangliu_resnet(spec):
@@ -264,7 +264,7 @@ def cadene_block(cin, cout, stride, groups, inner):
 class CadeneResNeXt(Pooled):
     def __init__(self, spec):
         super().__init__()
-        plan = [(256 * 2**i, count, 1 if i == 0 else 2) for i, count in enumerate(spec.depths)]
+        plan = [(256 * 2**i, count, 1 if i == 0 else 2) for i, count in enumerate(spec.depths[:4])]
         inner = spec.groups * spec.width       # of the first stage
         stages = blocks(lambda *sizes: cadene_block(*sizes, spec.groups, inner * sizes[1] // 256), 64, plan)
         self.features = stack(conv(3, 64, 7, 2), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1),

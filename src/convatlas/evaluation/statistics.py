@@ -80,7 +80,8 @@ def behind(blocks: Mapping[str, Sequence[float]], confidence: float = 0.95) -> d
 
     What a block does to all alike drops out, as in `paired`; the rest of the scatter is taken to be the same for all
     (Fisher's randomised blocks), so that few blocks tell more than they would pair by pair. Intervals (Student's t,
-    Bonferroni) cover the differences together. One block tells nothing: bounds are infinite.
+    Bonferroni over all pairs, for any may turn out to be of the best) cover the differences together. One block tells
+    nothing: bounds are infinite.
     """
     from scipy.stats import t
 
@@ -94,5 +95,5 @@ def behind(blocks: Mapping[str, Sequence[float]], confidence: float = 0.95) -> d
     rest = sum((values[i] - means[name] - columns[i] + whole) ** 2
                for name, values in blocks.items() for i in range(seeds))
     free = (count - 1) * (seeds - 1)
-    half = float(t.ppf(1 - (1 - confidence) / (2 * (count - 1)), free)) * math.sqrt(2 * rest / free / seeds)
+    half = float(t.ppf(1 - (1 - confidence) / (count * (count - 1)), free)) * math.sqrt(2 * rest / free / seeds)
     return {name: Behind(best - mean, best - mean - half, best - mean + half) for name, mean in means.items()}

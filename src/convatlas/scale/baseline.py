@@ -20,7 +20,7 @@ from .ledger import Entry, Point
 from .price import Tell, said
 from .trial import Work, accuracy, conduct, run_of
 
-PROXIES, FULL = "passes", "full"        # a ledger each
+PASSES, FULL = "passes", "full"        # a ledger each
 CHEAPEST, DEAREST = 0.5, 1.25           # times the target, beyond which nothing is tried
 OVER = 0.02                             # share by which what is found may exceed the target
 
@@ -55,7 +55,7 @@ class Searched:
 
 def search(plan: Plan, out: Path, workers: int, tell: Tell) -> Searched:
     """Do what is planned, and go on with what has been done; raises KeyboardInterrupt when it is interrupted."""
-    folder = out / PROXIES
+    folder = out / PASSES
     entries = conduct(Work(folder, partial(coming, plan, folder), partial(_one_pass, plan, folder)), workers,
                       partial(_told, plan, folder, "after one pass"), tell)
     passes = _results(plan, folder, entries)

@@ -78,19 +78,18 @@ class Plan:
         warm = self.run.schedule.warmup_epochs / self.run.train.epochs
         return self.run.change("train.epochs", 1, "schedule.warmup_epochs", round(warm, 2))
 
-    def words(self, workers: int) -> list[str]:
+    def words(self, workers: int) -> str:
         """What will be done, and about how long it takes."""
         many, epochs = max(1, round(self.limit / self.each)), self.run.train.epochs
         full, at_once = epochs * self.each, max(1, workers)
-        said = [f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
+        said = (f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
                 f"processor: in {duration((self.limit + self.few * full) / at_once)} at most {many:,} of "
                 f"{self.space.size:.1e} networks are trained for one pass, and the best {self.few} for {epochs}, "
-                f"{at_once} at a time. Longer where the machine has other work."]
-        if self.seeds:
-            said.append(f"Then the one that is found is compared with EfficientNet-B0 by the rule and with the start, "
-                        f"{self.seeds} seeds each: {3 * self.seeds} trainings of {epochs} passes, about "
-                        f"{duration(3 * self.seeds * full / at_once)} more.")
-        return said
+                f"{at_once} at a time, longer where the machine has other work")
+        return said if not self.seeds else said + (
+            f"; then what is found is compared with EfficientNet-B0 by the rule and with the start, {self.seeds} seeds "
+            f"each: {3 * self.seeds} trainings of {epochs} passes, about "
+            f"{duration(3 * self.seeds * full / at_once)} more")
 
 
 def clock() -> float:

@@ -14,7 +14,8 @@ from . import cost
 from .compound import ALONE, Coefficients, Dimension, Measure, Reached, alone, reach
 
 EQUAL = 0.01        # deviation from equal cost that is looked for; what is reached is shown
-FINEST = 12         # steps along a side of the triangle, beyond which few new networks are found
+COARSEST = 3        # steps along a side of the triangle: with fewer, none scales all three
+FINEST = 12         # steps beyond which few new networks are found
 DIMENSIONS: tuple[Dimension, ...] = ("depth", "width", "resolution")
 
 Tell = Callable[[str], None]
@@ -90,6 +91,6 @@ def rivals(spec: Spec, phi: float = 1.0, measure: Measure = cost.macs) -> dict[D
 
 
 def _points(count: int) -> Iterator[tuple[float, float, float]]:
-    fewest = next(steps for steps in range(2, FINEST * 100) if len(shares(steps)) >= count)
+    fewest = next(steps for steps in range(COARSEST, FINEST * 100) if len(shares(steps)) >= count)
     for steps in range(fewest, max(fewest, FINEST) + 1):
         yield from shares(steps)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from .. import bounded
 from ..data.source import open_data
+from ..draw.markup import counted
 from ..draw.numbers import duration, percent
 from ..errors import ConvatlasError
 from ..evaluation.statistics import paired
@@ -30,6 +31,7 @@ from .trial import FINAL, Images, accuracy, judged, run_of, seconds
 
 FORMAT = 1
 PLAN = "plan.json"              # of a search folder: all that its trials follow from
+FIXED = 2.0                     # seconds that a training takes besides its steps: its checkpoints and its report
 TEST = "test"                   # the part that what was chosen is judged by
 Way = Literal["as it is", "depth", "width", "resolution", "together"]
 BASE: Way = "as it is"
@@ -92,7 +94,8 @@ def read(folder: Path) -> Plan:
         plain = bounded.read_json(path)
         check_format(plain.get("format"), FORMAT, str(path))
         images = Images(**{**plain["images"], "path": folder / plain["images"]["path"]})
-        networks = [Network(**each) for each in plain["networks"]]
+        networks = [Network(**{**each, "coefficients": each["coefficients"] and tuple(each["coefficients"])})
+                    for each in plain["networks"]]
         return Plan(folder, plain["asked"], Run.model_validate(plain["run"]), images,
                     {network.name: network for network in networks})
     except FileNotFoundError:
@@ -150,9 +153,9 @@ def agreed(plan: Plan, names: Sequence[str], workers: int, agree: Callable[[str]
     """Ask whether to train these networks, with how long that takes: some steps of one are measured here, the others
     are in proportion to their multiply-adds. The plan is written, or KeyboardInterrupt raised.
     """
-    middle = plan.networks[names[0]]
-    each = seconds(plan.run_of(middle.name, 0), plan.images) / middle.macs
-    whole = each * sum(plan.networks[name].macs for name in names)
+    first = plan.networks[names[0]]
+    each = seconds(plan.run_of(first.name, 0), plan.images) / first.macs
+    whole = each * sum(plan.networks[name].macs for name in names) + FIXED * len(names)
     if not agree(f"At most {len(names)} trainings of {plan.run.train.epochs} epochs on {plan.images.learnt:,} images: "
                  f"about {duration(whole / max(workers, 1))} with {max(workers, 1)} at a time"):
         raise KeyboardInterrupt
@@ -184,7 +187,7 @@ def told(entries: Sequence[Entry], entry: Entry) -> str:
     finished = sum(each.state == "done" for each in entries)
     part = "search part" if entry.point["part"] == SEARCH else "test part"
     return (f"{finished} of {len(entries)}: {entry.point['network']}, seed {entry.point['seed']}: "
-            f"{percent(entry.value or 0.0)} % of the {part}")
+            f"{percent(entry.value or 0.0)} of the {part}")
 
 
 @lru_cache(maxsize=2)
@@ -224,6 +227,17 @@ class Result:
     ranks: Sequence[Rank]                       # by the search part; none where nothing was searched
     tested: Mapping[str, Sequence[float]]       # of each network its accuracies on the test part
     versus: Sequence[Versus]                    # of the chosen ones against their rivals
+
+    @property
+    def noise(self) -> str:
+        """A sentence on the candidates that chance might have put behind the chosen one, and on those stopped."""
+        tied = sum(rank.behind is not None and not rank.behind.tells for rank in self.ranks) - 1
+        stopped = sum(rank.behind is None for rank in self.ranks)
+        others = "1 other candidate is" if tied == 1 else f"{tied} other candidates are"
+        told = ("No other candidate is so near that chance might explain the difference." if not tied else
+                f"{others} inside the noise: by these seeds any of them might be the better choice.")
+        return told + (f" {counted(stopped, 'candidate')} fell behind by more than chance, stopped early and counted "
+                       "as worse." if stopped else "")
 
 
 def versus(pairs: Sequence[tuple[str, str]], tested: Mapping[str, Sequence[float]]) -> list[Versus]:

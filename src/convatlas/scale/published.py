@@ -31,6 +31,11 @@ class Published:
         """Multiply-adds, as released and by the rule."""
         return cost.macs(self.spec), cost.macs(self.rule.spec)
 
+    @property
+    def growth(self) -> float:
+        """Factor of its multiply-adds over EfficientNet-B0's."""
+        return cost.macs(self.spec) / cost.macs(_of("efficientnet_b0"))
+
 
 def published(coefficients: Coefficients = PAPER) -> list[Published]:
     """The table of the authors' code (`efficientnet_builder.py`), row by row, with what the rule gives."""

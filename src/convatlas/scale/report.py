@@ -50,11 +50,10 @@ def page(result: Result, stored: dict[str, Any], command: str) -> str:
     assert pages.loader is not None
     pages.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), pages.loader])
     title = f"{plan.run.model.name} on {Path(plan.run.data.source).name}, scaled"
-    tied = [rank for rank in result.ranks[1:] if rank.behind is not None and not rank.behind.tells]
     return pages.get_template("scaling.html.j2").render(
         title=title, result=result, plan=plan, picture=Markup(svg(picture(result), "picture", title)),
-        chosen=plan.networks.get(result.chosen), tied=len(tied), rows=[_row(result, each) for each in _shown(result)],
-        stopped=sum(rank.behind is None for rank in result.ranks), command=command, machine=stored["machine"])
+        chosen=plan.networks.get(result.chosen), rows=[_row(result, each) for each in _shown(result)],
+        command=command, machine=stored["machine"])
 
 
 def picture(result: Result) -> Any:

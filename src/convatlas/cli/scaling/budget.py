@@ -14,6 +14,7 @@ from ...errors import ConvatlasError
 from ...files import put
 from .. import console
 from ..deploy import BackendName
+from ..inspections.common import save, target
 from ..inspections.summary import size
 from ..options import COUNT, OUTPUT, SPEED, Debug, Json, option, switch
 from .common import (
@@ -63,6 +64,8 @@ def budget(
     out: Annotated[Path | None, option(
         "--out", "-o", panel=OUTPUT, metavar="FILE", help="Write the network as YAML, for [bold]convatlas train "
         "--config[/]; of several φ, the last.")] = None,
+    draw: Annotated[Path | None, option("--draw", panel=OUTPUT, metavar="FILE", help="Draw the costs against φ: "
+                                        ".png, .svg or .pdf.")] = None,
     debug: Debug = False,
     json: Json = False,
 ) -> None:
@@ -75,7 +78,7 @@ def budget(
     From EfficientNet-B0 on, B1 to B7 as published stand beside the rule.
 
     [bold]Examples[/]
-      convatlas scale budget efficientnet_b0 --phi 0..7
+      convatlas scale budget efficientnet_b0 --phi 0..7 --draw scaling.svg
       convatlas scale budget resnet50 --macs 2G
       convatlas scale budget mobilenet_v2 --latency 20ms --batch 1 --out mobile.yaml
       convatlas train mobilenet_v2 photos/ --config mobile.yaml
@@ -85,7 +88,9 @@ def budget(
     if len(asked) + (phi is not None) != 1:
         raise ConvatlasError("a budget is one of --phi, --macs, --params, --memory and --latency: give exactly one")
     rule, steps = coefficients(alpha, beta, gamma, found), phis(phi or "0")
-    path = None if out is None else _target(out)
+    path, picture = None if out is None else _target(out), None if draw is None else target(draw, "scale")
+    if picture is not None and len(steps) < 2:
+        raise ConvatlasError("--draw needs several φ, such as --phi 0..7")
     with console.loading():
         from ...net import registry
         from ...scale import compound, cost
@@ -110,6 +115,10 @@ def budget(
         beside = published(rule) if len(points) > 1 and start.spec == registry.variant("efficientnet_b0").spec else []
     if path is not None:
         _write(path, start, points[-1])
+    if picture is not None:
+        from ...scale import plot
+
+        save(plot.draw(rule, points, grown, beside), picture)
     if json:
         console.document({
             "model": start.model, "coefficients": asdict(rule) | {"product": rule.product}, "batch": batch,
