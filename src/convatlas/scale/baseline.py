@@ -27,7 +27,7 @@ OVER = 0.02                             # share by which what is found may excee
 
 @dataclass(frozen=True)
 class Record:
-    """What a trial gave: the share of the images it is judged by that is right, the price, and the time it took
+    """The outcome of a trial: the share of the images it is judged by that is right, the price, and the time it took
     (`baseline_plan.clock`).
     """
 
@@ -131,7 +131,7 @@ def recorded(folder: Path, entry: Entry, price: float, judged: Callable[[Path], 
 
 
 def record_of(folder: Path, number: int) -> Record:
-    """What a trial that is done gave."""
+    """The outcome of a trial that is done."""
     stored = bounded.read_json(folder / f"{number}.json")
     check_format(stored.pop("format"), FORMAT, str(folder))
     return Record(**stored)

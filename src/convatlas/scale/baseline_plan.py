@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Plan:
         return self.run.change("train.epochs", 1, "schedule.warmup_epochs", round(warm, 2))
 
     def words(self, workers: int) -> str:
-        """What will be done, and about how long it takes."""
+        """The work that is planned in words, and about how long it takes."""
         many, epochs = max(1, round(self.limit / self.each)), self.run.train.epochs
         full, at_once = epochs * self.each, max(1, workers)
         said = (f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
@@ -130,9 +131,9 @@ def shared(plan: Plan, minutes: float, workers: int) -> Plan:
     total, whole = 60 * minutes * workers, plan.each * plan.run.train.epochs
     few = min(FEW, int(SHARE * total / whole))
     if few < 2:
-        least = 2 * whole / SHARE / 60 / workers
+        least = ceil(2 * whole / SHARE / 60 / workers)
         raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of {plan.run.train.epochs} passes, of "
-                             f"about {duration(whole)} each, take half of the time at most: give {least:.0f} minutes "
+                             f"about {duration(whole)} each, take half of the time at most: give {least} minutes "
                              "or more, fewer passes (--epochs) or fewer images (--images)")
     return replace(plan, few=few, limit=total - few * whole)
 

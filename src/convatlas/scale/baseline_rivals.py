@@ -52,7 +52,7 @@ class Rival:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was found, against its rivals."""
+    """The network that was found, against its rivals."""
 
     accuracies: tuple[float, ...]       # of what was found, by seed
     rivals: tuple[Rival, ...]

@@ -74,7 +74,7 @@ def baseline(
     a network's name does. The same command goes on after Ctrl-C.
 
     [bold]Examples[/]
-      convatlas scale baseline fashion-small --macs 5M --minutes 30
+      convatlas scale baseline fashion-small --macs 2M --minutes 30 --epochs 16
       convatlas scale baseline photos/ --latency 5ms --minutes 600 --seeds 3
       convatlas train searches/baseline-photos-5ms/network.yaml photos/
     """
