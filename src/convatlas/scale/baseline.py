@@ -17,7 +17,7 @@ from ..run import Run
 from .baseline_plan import FORMAT, Plan, clock
 from .evolution import Tried, proposed, reward
 from .ledger import Entry, Point
-from .price import Tell, said
+from .price import Tell, checked, said
 from .trial import Work, accuracy, conduct, run_of
 
 PASSES, FULL = "passes", "full"        # a ledger each
@@ -68,7 +68,9 @@ def search(plan: Plan, out: Path, workers: int, tell: Tell) -> Searched:
                     partial(_told, plan, folder, f"after {plan.run.train.epochs}"), tell)
     full = _results(plan, folder, whole)
     chosen = max((entry for entry in whole if entry.point in best), key=lambda entry: (entry.value or 0, -entry.number))
-    return Searched(passes, full, chosen.number)
+    found = Searched(passes, full, chosen.number)
+    checked(plan.price, {"what was found": found.spec}, tell)
+    return found
 
 
 def finalists(plan: Plan, entries: Sequence[Entry], records: Mapping[int, Record]) -> list[Point]:

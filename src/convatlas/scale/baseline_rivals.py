@@ -17,8 +17,9 @@ from ..tasks.fit import input_size
 from . import compound
 from .baseline import given, record_of, recorded
 from .baseline_plan import BASE, Asked, Plan, fitted, looked, own_fields
+from .cost import Latency
 from .ledger import Entry, Point
-from .price import Tell
+from .price import Tell, checked
 from .trial import FINAL, Work, conduct, judged, run_of
 
 COMPARED = "compared"                   # the ledger
@@ -57,6 +58,7 @@ class Compared:
     accuracies: tuple[float, ...]       # of what was found, by seed
     rivals: tuple[Rival, ...]
     specs: Mapping[str, EfficientNet]   # by name
+    latencies: Mapping[str, Latency]    # measured, where they are what networks cost
 
 
 def compared(plan: Plan, found: EfficientNet, asked: Asked, out: Path, workers: int, tell: Tell) -> Compared:
@@ -71,7 +73,8 @@ def compared(plan: Plan, found: EfficientNet, asked: Asked, out: Path, workers: 
     shares = {name: tuple(record_of(folder, entry.number).accuracy for entry in entries
                           if entry.point["network"] == name) for name in runs}
     return Compared(shares[FOUND], tuple(against(name, prices[name], shares[FOUND], shares[name], len(runs) - 1)
-                                         for name in runs if name != FOUND), specs)
+                                         for name in runs if name != FOUND), specs,
+                    checked(plan.price, specs, tell))
 
 
 def against(name: str, price: float, ours: Sequence[float], theirs: Sequence[float], rivals: int) -> Rival:

@@ -6,7 +6,7 @@ gate, and once. Wu et al. (FBNet, CVPR 2019) and Cai et al. (ProxylessNAS, ICLR 
 same way. What the search ends with is measured again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -50,6 +50,18 @@ class Price:
     def words(self, spec: Spec) -> str:
         """`4.97M multiply-adds`, `5.02 ms`."""
         return said(self.unit, self(spec))
+
+
+def checked(price: Price, specs: Mapping[str, EfficientNet], tell: Tell) -> dict[str, cost.Latency]:
+    """The latencies of networks that a search ends with, measured while nothing else of it runs, and told; nothing
+    where prices are multiply-adds.
+    """
+    found = {} if price.unit == "macs" else {name: cost.latency(spec, backend=price.backend)
+                                             for name, spec in specs.items()}
+    for name, each in found.items():
+        tell(f"{name}: {1000 * each.seconds:.3g} ms ({1000 * each.low:.3g} to {1000 * each.high:.3g}) measured, "
+             f"{price.words(specs[name])} predicted")
+    return found
 
 
 def said(unit: Unit, price: float) -> str:
