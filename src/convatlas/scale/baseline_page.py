@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,7 @@ from ..arch.efficientnet import EfficientNet
 from ..deploy.machine import about
 from ..draw.canvas import canvas, graph
 from ..draw.canvas import save as save_sheet
-from ..draw.markup import duration
-from ..draw.numbers import exact
+from ..draw.numbers import duration, exact
 from ..draw.plots import COLORS, svg
 from ..files import put
 from ..inspect.report import environment
@@ -168,7 +168,8 @@ def page(data: str, plan: Plan, searched: Searched, compared: Compared | None, d
         "tested": plan.images.tested, "learnt": plan.images.learnt, "epochs": plan.run.train.epochs,
         "tried": len(searched.passes), "size": f"{plan.space.size:.1e}", "w": W, "population": POPULATION,
         "sample": SAMPLE, "unit": plan.price.unit, "error": plan.price.error, "spent": duration(spent),
-        "zipped": zip, "recipe": plan.run.recipe, "machine": about(("convatlas", "torch")), "command": command,
+        "zipped": zip, "words": partial(said, plan.price.unit),
+        "recipe": plan.run.recipe, "machine": about(("convatlas", "torch")), "command": command,
     })
 
 
@@ -193,6 +194,7 @@ def _stored(plan: Plan, searched: Searched, compared: Compared | None, command: 
             "passes": listed(searched.passes), "full": listed(searched.full), "chosen": searched.chosen,
             "found": network(searched.spec).fields,
             "compared": compared and {"accuracies": compared.accuracies,
+                                      "latencies": {name: asdict(each) for name, each in compared.latencies.items()},
                                       "rivals": [{**asdict(each), "word": each.word} for each in compared.rivals],
                                       "networks": {name: network(spec).fields
                                                    for name, spec in compared.specs.items()}},
