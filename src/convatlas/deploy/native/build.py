@@ -1,4 +1,6 @@
-"""The kernels, compiled for this processor when they are first asked for, and kept."""
+"""The kernels: those that a wheel brings compiled, where they fit this processor; else compiled for it when they are
+first asked for, and kept.
+"""
 
 import atexit
 import ctypes
@@ -9,6 +11,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from importlib.resources import as_file, files
@@ -20,6 +23,11 @@ from ...files import cache_dir, digest, whole_write
 
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-pthread", "-shared", "-fPIC", "-fvisibility=hidden", "-std=c++17")
 SECONDS = 300
+# in wheels, put there by hatch_build.py
+SHIPPED = Path(__file__).parent / "built" / {"win32": "convatlas.dll", "darwin": "libconvatlas.dylib"}.get(
+    sys.platform, "libconvatlas.so")
+NAMED = "CONVATLAS_INSTRUCTIONS"        # the environment's wish for one of the builds in a wheel, or for `native`
+HERE = "native"                         # compiled here, for this processor
 
 log = logging.getLogger("convatlas")
 
@@ -32,17 +40,48 @@ def compiler() -> str | None:
 
 def missing() -> str | None:
     """Installation advice for the compiler that is not there, or None, also where the kernels are compiled already."""
-    return (None if compiler() or _intact(_kept(FLAGS))
-            else "native needs a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")
+    if compiler() or shipped() or _intact(_kept(FLAGS)):
+        return None
+    return ("native needs " + ("a processor with AVX2, for the kernels that come compiled, or " if SHIPPED.is_file()
+                               else "")
+            + "a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")
 
 
 @cache
-def kernels(flags: tuple[str, ...] = FLAGS) -> ctypes.CDLL:
-    """The library; compiled with these flags, unless that was done before on a processor of this kind.
+def shipped() -> ctypes.CDLL | None:
+    """The library that came in the wheel, if there is one with a build for this processor.
+
+    Raises ConvatlasError where the environment names a build that is not there.
+    """
+    named = os.environ.get(NAMED, "")
+    if named == HERE:
+        return None
+    try:
+        library = _declared(ctypes.CDLL(str(SHIPPED))) if SHIPPED.is_file() else None
+    except OSError as error:            # another system's
+        log.info("the kernels in the wheel cannot be loaded: %s", error)
+        library = None
+    if library is not None and library.convatlas_lanes() and named in ("", library.convatlas_instructions().decode()):
+        return library
+    if named:
+        raise ConvatlasError(f"{NAMED} is {named!r}, and these native kernels have no such build for this processor: "
+                             f"unset it, or set it to {HERE} to compile them here")
+    return None
+
+
+@cache
+def kernels(flags: tuple[str, ...] | None = None) -> ctypes.CDLL:
+    """The library: the wheel's, or compiled with FLAGS, unless that was done before on a processor of this kind; with
+    `flags`, compiled with these.
 
     It is kept in the user's cache folder, with a checksum: one that is damaged, or that another user may have changed,
     is compiled anew. Where that folder cannot be written, it is in a temporary one. Raises ConvatlasError.
     """
+    if flags is None:
+        ready = shipped()
+        if ready is not None:
+            return ready
+        flags = FLAGS
     library = _kept(flags)
     if not _intact(library):
         found = compiler()
@@ -132,6 +171,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "convatlas_run": (None, [pointer, whole, pointer, pointer, whole, whole, pointer, pointer, pointer]),
         "convatlas_large_pages": (None, [pointer, whole]),
         "convatlas_scratch": (whole, [pointer]), "convatlas_step_size": (whole, []), "convatlas_lanes": (whole, []),
+        "convatlas_instructions": (ctypes.c_char_p, []),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)

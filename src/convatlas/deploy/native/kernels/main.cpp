@@ -1,5 +1,6 @@
 // The steps of a network, one after the other, for some images, by the build of the kernels that fits this processor.
-#include <ctime>
+#include <cstring>
+#include <initializer_list>
 #if __has_include(<sys/mman.h>) && !defined(__wasm__)
 #include <sys/mman.h>
 #endif
@@ -7,23 +8,66 @@
 #include "step.h"
 #include "threads.h"
 
+#ifdef X86_BUILDS                               // several: the best that processor and system support
+#include <cpuid.h>
+
+#include <cstdlib>
+
+extern "C" const Kernels convatlas_x86_64_v4, convatlas_x86_64_v3;
+
+struct Processor {
+    uint32_t one = 0, seven = 0, far = 0, saved = 0;    // features, and the registers that the system keeps for each thread
+    Processor() {
+        uint32_t a, b, c, d;
+        if (__get_cpuid(1, &a, &b, &c, &d)) one = c;
+        if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) seven = b;
+        if (__get_cpuid(0x80000001, &a, &b, &c, &d)) far = c;
+        if (one >> 27 & 1) asm volatile("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
+    }
+    bool v3() const {                           // FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT
+        return has(one, {12, 22, 28, 29}) && has(seven, {3, 5, 8}) && has(far, {5}) && has(saved, {1, 2});
+    }
+    bool v4() const { return v3() && has(seven, {16, 17, 28, 30, 31}) && has(saved, {5, 6, 7}); }       // AVX-512 F, DQ, CD, BW, VL
+
+  private:
+    static bool has(uint32_t word, std::initializer_list<int> bits) {
+        for (int bit : bits)
+            if (!(word >> bit & 1)) return false;
+        return true;
+    }
+};
+
+static const Kernels* best() {
+    const Processor here;
+    const char* named = std::getenv("CONVATLAS_INSTRUCTIONS");         // by a user, who wants another than the best
+    const struct { const Kernels* build; bool fits; } builds[] = {{&convatlas_x86_64_v4, here.v4()}, {&convatlas_x86_64_v3, here.v3()}};
+    for (const auto& each : builds)
+        if (each.fits && (!named || !*named || !std::strcmp(named, each.build->name))) return each.build;
+    return nullptr;
+}
+#else
 extern "C" const Kernels convatlas_native;
 
 static const Kernels* best() { return &convatlas_native; }
+#endif
 
 static const Kernels* const kernels = best();           // null where none fits
 
 static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-#pragma GCC visibility push(default)
-extern "C" {
+#ifdef _WIN32
+#define EXPORTED extern "C" __declspec(dllexport)
+#else
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+#endif
 
-int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
-int64_t convatlas_step_size() { return sizeof(Step); }
-int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }
+EXPORTED int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
+EXPORTED int64_t convatlas_step_size() { return sizeof(Step); }
+EXPORTED int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }        // 0: no build fits this processor
+EXPORTED const char* convatlas_instructions() { return kernels ? kernels->name : ""; }
 
 // Ask for large pages where the system has them: a network reads more memory than small ones can be remembered for.
-void convatlas_large_pages(void* memory, int64_t bytes) {
+EXPORTED void convatlas_large_pages(void* memory, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
     madvise(memory, bytes, MADV_HUGEPAGE);
 #else
@@ -34,7 +78,7 @@ void convatlas_large_pages(void* memory, int64_t bytes) {
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
 // after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
 // part. `seconds`, where it is given: each step's time.
-void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
+EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
     const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
     int64_t given = 0;                      // numbers that a part has for results
@@ -66,5 +110,3 @@ void convatlas_run(const Step* steps, int64_t count, const float* images, float*
         });
     }
 }
-}
-#pragma GCC visibility pop

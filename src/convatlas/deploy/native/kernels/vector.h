@@ -26,7 +26,7 @@ INLINE vec all(float x) { return x - vec{}; }
 INLINE vec larger(vec a, vec b) { return b > a ? b : a; }
 INLINE vec smaller(vec a, vec b) { return b < a ? b : a; }
 // NaN in either comes through.
-INLINE vec largest(vec a, vec b) { return (b > a) | (b != b) ? b : a; }
+INLINE vec largest(vec a, vec b) { return ((b > a) | (b != b)) ? b : a; }
 
 INLINE vec square_root(vec x) {
     for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
