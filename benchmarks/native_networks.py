@@ -50,8 +50,8 @@ def table(known: dict[str, dict[str, object]]) -> str:
     for name in known:
         families[registry.variant(name).family].append(name)
     running = [name for name, row in known.items() if "refused" not in row]
-    lines = [f"{len(running)} of {len(known)} registered variants run natively, at their own sizes.", "",
-             "| family | variants | run natively | besides convolutions, pools and sums |", "|---|--:|--:|---|"]
+    lines = [f"{len(running)} of {len(known)} registered variants have a plan for the native kernels, at their own sizes.", "",
+             "| family | variants | planned | besides convolutions, pools and sums |", "|---|--:|--:|---|"]
     for family, names in sorted(families.items()):
         kinds = {str(kind) for name in names for kind in known[name].get("kinds", ())}      # type: ignore[attr-defined]
         runs = sum(name in running for name in names)
