@@ -57,8 +57,8 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
 
 
 def tuned(folder: Path) -> tuple[int, dict[int, int], dict[str, Choice]]:
-    """What was found fastest for the network in `folder`: for how many threads, and `parts` and `choices` as `Network`
-    takes them.
+    """Speeds of the network in `folder`, as tuning found them: for how many threads, and `parts` and `choices` as
+    `Network` takes them.
     """
     with _intact(folder):
         return _tuned(_tree(folder))

@@ -1,7 +1,6 @@
 // The steps of a network, one after the other, for some images, by the build of the kernels that fits this processor.
 #include <cstring>
 #include <initializer_list>
-#include <ctime>
 #if __has_include(<sys/mman.h>) && !defined(__wasm__)
 #include <sys/mman.h>
 #endif
