@@ -1,8 +1,9 @@
-"""Two test workers on two cores: one thread each.
+"""Two test workers on two cores: one thread each, and few collections of garbage.
 
 The same seed before every test, and the same width of what is printed.
 """
 
+import gc
 import os
 import shutil
 import sys
@@ -12,6 +13,8 @@ import pytest
 import torch
 
 torch.set_num_threads(1)
+# half a million objects that imports leave are looked through by every full collection: a sixth of all that tests do
+gc.set_threshold(20_000, 20, 50)
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)     # with it every subprocess compiles torch anew, for two seconds
