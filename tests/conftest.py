@@ -1,17 +1,18 @@
-"""Two test workers on two cores: one thread each.
+"""Two test workers on two cores: one thread each, and few collections of garbage.
 
 The same seed before every test, and the same width of what is printed.
 """
 
+import gc
 import os
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-torch.set_num_threads(1)
+# half a million objects that imports leave are looked through by every full collection: a sixth of all that tests do
+gc.set_threshold(20_000, 20, 50)
 
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)     # with it every subprocess compiles torch anew, for two seconds
@@ -19,8 +20,17 @@ os.environ.pop("COLUMNS", None)
 from convatlas.cli import console as console  # noqa: E402     # its width is that of the moment at which it is imported
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    import torch  # here, not at the top: the process that only hands out tests does without
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def seed() -> None:
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -65,6 +75,7 @@ def own_cache(briefly: None, compiled: list[Path], tmp_path: Path, monkeypatch: 
 @pytest.fixture(scope="session")
 def resnet(tmp_path_factory):
     """A torchvision ResNet-18 with random weights, and its file."""
+    import torch
     from torchvision.models import resnet18
 
     torch.manual_seed(0)

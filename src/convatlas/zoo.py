@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-import torch
-
 from . import arch, facts, weights
 from .errors import ConvatlasError
 from .files import along
@@ -17,6 +15,7 @@ from .net import registry
 from .net.answering import Answers
 from .net.described import names_file
 from .net.layers import WEIGHTED, Layer, layer_table
+from .net.meta import blank
 from .net.model import Convnet, Features, Spec
 from .net.registry import Fidelity
 from .recipes import recipe
@@ -118,8 +117,7 @@ def info(name: str | Path, **fields: Any) -> Info:
         name, fields = card.model, card.fields | fields
     found = registry.variant(str(name))
     spec = registry.change(found.spec, fields, found.name)
-    with torch.device("meta"):
-        table = layer_table(spec.build())
+    table = layer_table(blank(spec.build))
     about = describe(found)
     return Info(found.name, found.family, about["title"], about["Idea"], about["Mirrors"], about["Departs"],
                 found.fidelity, found.recipe, found.aliases, spec, table, sum(x.params for x in table),

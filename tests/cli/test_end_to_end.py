@@ -112,16 +112,16 @@ def test_a_folder_of_images(inside, stripes, tmp_path):
 
 
 def test_alexnet_recipe_takes_a_step(inside, stripes, tmp_path):
-    """AlexNet at a small size, through its own recipe: colour noise, crops, plateau."""
-    done = inside("train", "alexnet_owt", stripes, "--recipe", "alexnet", "--image-size", 64, "--epochs", 1,
+    """AlexNet's recipe: colour noise, crops, plateau; on its small relative, for it has 61 million weights."""
+    done = inside("train", "alexnet_cifar", stripes, "--recipe", "alexnet", "--epochs", 1,
                   "--batch-size", 16, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
 
 
 def test_zipcode_recipe_on_the_digits(inside, tmp_path):
-    done = inside("train", "lecun1989_zipcode", "digits", "--epochs", 3, "--out", tmp_path / "run")
+    done = inside("train", "lecun1989_zipcode", "digits", "--epochs", 2, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert float(rows(tmp_path / "run")[-1]["val_top1"]) > 0.8
+    assert float(rows(tmp_path / "run")[-1]["val_top1"]) > 0.75
 
 
 def test_an_npz_file(inside, tmp_path):

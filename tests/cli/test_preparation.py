@@ -20,12 +20,12 @@ RELEASED = [(family, peer) for family, library in tables.every() for peer in tab
             if library not in ("torchvision", "timm")]
 
 
-@pytest.mark.parametrize(("family", "peer"), RELEASED, ids=[f"{peer.library}-{peer.name}" for _, peer in RELEASED])
-def test_every_release_says_how_pictures_are_prepared_and_where_that_stands(family, peer):
-    assert peer.releases
-    for each in peer.releases:
-        assert each.preprocess.mean and each.preprocess.std and ", line" in each.source
-        assert all(0 <= value <= 1 for value in (*each.preprocess.mean, *each.preprocess.std))
+def test_every_release_says_how_pictures_are_prepared_and_where_that_stands():
+    for _, peer in RELEASED:
+        assert peer.releases, peer
+        for each in peer.releases:
+            assert each.preprocess.mean and each.preprocess.std and ", line" in each.source, peer
+            assert all(0 <= value <= 1 for value in (*each.preprocess.mean, *each.preprocess.std)), peer
 
 
 def picture(path, seed=0, side=32):

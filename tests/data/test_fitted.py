@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.decomposition import PCA
 
 from convatlas import ConvatlasError
 from convatlas.data import Tensors, UnreadableImage, fitted, normalization
@@ -124,6 +123,8 @@ def test_whitened_training_images_have_unit_covariance_but_for_epsilon():
 def test_whitening_is_scikit_learns_components_scaled_and_turned_back():
     pixels = pictures(200, (1, 3, 3))
     rows = np.array([contrast(picture) for picture in pixels])
+    from sklearn.decomposition import PCA  # a second that both workers would spend on collecting
+
     pca = PCA().fit(rows)
     variances = pca.explained_variance_ * 199 / 200         # scikit-learn divides by n − 1
     expected = pca.transform(rows) / (variances + 0.1) ** 0.5 @ pca.components_
@@ -138,6 +139,8 @@ def test_components_of_colour():
     np.testing.assert_allclose(covariance(rows), found["pca_vectors"].double().numpy() @ np.diag(found["pca_values"])
                                @ found["pca_vectors"].double().numpy().T, atol=1e-6)
     assert found["pca_values"].tolist() == sorted(found["pca_values"].tolist(), reverse=True)
+    from sklearn.decomposition import PCA
+
     pca = PCA().fit(rows)
     np.testing.assert_allclose(found["pca_values"].numpy() * len(rows) / (len(rows) - 1),
                                pca.explained_variance_, rtol=1e-4)

@@ -10,7 +10,7 @@ from convatlas.deploy.graph.rewrite import _means_last, _rewrite_chain, rewrite
 from convatlas.net import registry
 from convatlas.net.fold import _fold
 from convatlas.parts import LayerNorm2d, LayerScale, Parallel, conv_norm
-from laws import build, images
+from laws import SHALLOW, build, images
 from parity import randomized
 
 CHAINS = {
@@ -75,7 +75,7 @@ def families() -> list[str]:
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if registry.variant(name).params
                                                > 30_000_000 else []) for name in families()])
 def test_every_family_keeps_its_scores_rewritten_and_packed(name):
-    model = randomized(build(name).double())
+    model = randomized(build(name, **SHALLOW.get(name, {})).double())
     x = images(model, 2).double()
     with torch.inference_mode():
         expected = model(x)

@@ -13,14 +13,14 @@ from convatlas import zoo
 from convatlas.inspect.anatomy import Anatomy, anatomy
 from convatlas.inspect.chains import Fork, kind_of, steps
 from convatlas.inspect.diagram import draw
+from convatlas.net.meta import blank
 from convatlas.net.registry import VARIANTS, build
 
 FAMILIES = {variant.family: name for name, variant in VARIANTS.items()}         # one variant of each architecture file
 
 
 def parts(name: str, **fields) -> Anatomy:
-    with torch.device("meta"):
-        return anatomy(build(name, fields))
+    return anatomy(blank(lambda: build(name, fields)))
 
 
 def rows(found: Anatomy) -> list[tuple]:

@@ -16,7 +16,6 @@ from torch.func import functional_call
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from ..parts import Counted
 from .model import Convnet, meta_image, meta_state, pair
@@ -112,6 +111,9 @@ class Work(TorchDispatchMode):      # type: ignore[no-untyped-call]
 
     def __init__(self, image: Tensor, atoms: set[nn.Module], model: nn.Module) -> None:
         super().__init__()      # type: ignore[no-untyped-call]
+        from torch.utils.flop_counter import flop_registry  # imports triton, a fifth of a second that few need
+
+        self.registry = flop_registry
         self.atoms, self.inside = atoms, [model]
         self.macs, self.connections = Counter[nn.Module](), Counter[nn.Module]()    # of the whole batch
         self.uncounted: dict[nn.Module, set[str]] = {}
@@ -147,8 +149,8 @@ class Work(TorchDispatchMode):      # type: ignore[no-untyped-call]
             return
         packet = func.overloadpacket
         name = packet.__name__
-        if packet in flop_registry:
-            macs = flop_registry[packet](*args, **kwargs, out_val=out) // 2
+        if packet in self.registry:
+            macs = self.registry[packet](*args, **kwargs, out_val=out) // 2
         elif name in VECTORS:
             macs = args[VECTORS[name]].numel()
         else:
