@@ -151,7 +151,7 @@ def reach_latency(spec: Spec, budget: float, timed: Callable[[Spec], Latency], c
     """The point nearest to a budget of seconds, and its latency as `timed` measures it, at most `tries` times.
 
     The first that is steady and whose interval holds the budget; else φ is drawn closer between points below and above
-    it, then the image size. Latency does not rise with every size, so that the nearest one measured may miss the budget.
+    it, then the image size. Latency does not rise with every size, so that the nearest measured may miss the budget.
     """
     _check(budget)
     tried: list[tuple[Point, Latency]] = []

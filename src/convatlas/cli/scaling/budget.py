@@ -15,7 +15,7 @@ from ...files import put
 from .. import console
 from ..deploy import BackendName
 from ..inspections.common import save, target
-from ..inspections.summary import size
+from ..inspections.summary import shape, size
 from ..options import COUNT, OUTPUT, SPEED, Debug, Json, option, switch
 from .common import (
     BUDGET,
@@ -28,7 +28,6 @@ from .common import (
     MemoryBudget,
     Network,
     Params,
-    card,
     coefficients,
 )
 
@@ -96,7 +95,8 @@ def budget(
         from ...scale import compound, cost
         from ...scale.published import published
 
-        start = card(model)
+        start = shape(model).card
+        spec = registry.change(registry.variant(start.model).spec, start.fields)
     if latency is not None:
         console.plain(f"At most {compound.TRIES + compound.RESIZED} networks are deployed and measured, each for some "
                       "seconds, or minutes where it is large.", to=console.err)
@@ -105,17 +105,18 @@ def budget(
         reached: Reached | None = None
         took: list[Latency | None] = []
         if latency is not None:
-            reached, measured = compound.reach_latency(start.spec, latency, timed, rule)
+            reached, measured = compound.reach_latency(spec, latency, timed, rule)
             took = [measured]
         elif phi is None:
             (name, value), = asked.items()
-            measures = {"macs": cost.macs, "params": cost.params, "memory": partial(cost.memory, batch=batch)}
-            reached = compound.reach(start.spec, value, measures[name], rule)
-        points = [compound.point(start.spec, rule, step) for step in steps] if reached is None else [reached.point]
+            measures: dict[str, compound.Measure] = {"macs": cost.macs, "params": cost.params,
+                                                     "memory": partial(cost.memory, batch=batch)}
+            reached = compound.reach(spec, value, measures[name], rule)
+        points = [compound.point(spec, rule, step) for step in steps] if reached is None else [reached.point]
         costs = [cost.cost(each.spec, batch) for each in points]
-        grown = [compound.growth(start.spec, each) for each in points]
+        grown = [compound.growth(spec, each) for each in points]
         took = took or [timed(each.spec) if time else None for each in points]
-        beside = published(rule) if len(points) > 1 and start.spec == registry.variant("efficientnet_b0").spec else []
+        beside = published(rule) if len(points) > 1 and spec == registry.variant("efficientnet_b0").spec else []
     if path is not None:
         _write(path, start, points[-1])
     if picture is not None:
@@ -226,8 +227,11 @@ def _met(name: str, reached: "Reached", took: "Latency | None") -> str:
     """The distance from the budget, in a line."""
     from ...net.model import by
 
-    shown = {"latency": lambda value: f"{1e3 * value:.3g} ms", "memory": lambda value: size(round(value))}.get(
-        name, lambda value: console.short(round(value)))
+    def shown(value: float) -> str:
+        if name == "latency":
+            return f"{1e3 * value:.3g} ms"
+        return size(round(value)) if name == "memory" else console.short(round(value))
+
     text = f"{name}: {shown(reached.budget)} wanted, {shown(reached.found)} reached ({_signed(reached.deviation)})"
     if name == "latency" and took is not None:
         text += (", within its measured interval" if took.meets(reached.budget) else

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ConvatlasError
-from ..inspections.summary import shape
 from ..options import REAL, Parser, argument, option
 
 if TYPE_CHECKING:
-    from ...net.card import Card
     from ...scale.compound import Coefficients
 
 BUDGET, RULE = "The budget", "The rule"       # panels of --help
@@ -57,11 +55,6 @@ Gamma = Annotated[float | None, option("--gamma", panel=RULE, metavar="C", parse
 Found = Annotated[Path | None, option("--found", panel=RULE, metavar="SEARCH",
                                       help="Take the coefficients that this folder of a search has found.")]
 Network = Annotated[str, argument("MODEL", "A network's name (convatlas list), a run folder or a file of weights.")]
-
-
-def card(text: str) -> "Card":
-    """The card of the network that `text` names: its specification, and what is changed of the registered one."""
-    return shape(text).card
 
 
 def coefficients(alpha: float | None, beta: float | None, gamma: float | None, found: Path | None) -> "Coefficients":
