@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "step.h"
+#include "library.h"
 #include "threads.h"
 
 #ifdef X86_BUILDS                               // several: the best that processor and system support
@@ -60,19 +60,13 @@ static void copy_scores(const Step& last, const float* arena, float* scores) {
         std::memcpy(scores + image * last.k, arena + last.out + image * last.out_stride, last.k * sizeof(float));
 }
 
-#ifdef _WIN32
-#define EXPORTED extern "C" __declspec(dllexport)
-#else
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-#endif
-
-EXPORTED int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
-EXPORTED int64_t convatlas_step_size() { return sizeof(Step); }
-EXPORTED int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }        // 0: no build fits this processor
-EXPORTED const char* convatlas_instructions() { return kernels ? kernels->name : ""; }
+int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
+int64_t convatlas_step_size() { return sizeof(Step); }
+int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }
+const char* convatlas_instructions() { return kernels ? kernels->name : ""; }
 
 // Ask for large pages where the system has them: a network reads more memory than small ones can be remembered for.
-EXPORTED void convatlas_large_pages(void* memory, int64_t bytes) {
+void convatlas_large_pages(void* memory, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
     madvise(memory, bytes, MADV_HUGEPAGE);
 #else
@@ -82,7 +76,7 @@ EXPORTED void convatlas_large_pages(void* memory, int64_t bytes) {
 
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
 // after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `seconds`, where it is given: each step's time.
-EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* scores, int64_t parts, int64_t threads,
+void convatlas_run(const Step* steps, int64_t count, const float* images, float* scores, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
     const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w, results = steps[count - 1].n * steps[count - 1].k;
     double began = seconds ? seconds_now() : 0;

@@ -7,6 +7,7 @@
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY };
+enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH };
 
 struct Step {
     int64_t kind, activation;

@@ -1,0 +1,126 @@
+"""The C interface: a deployed folder's answers without Python, equal to those with it."""
+
+import ctypes
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_native import NETWORKS, network
+
+import convatlas
+from convatlas.deploy import deploy
+from convatlas.deploy import native as house
+from convatlas.deploy.native import build, compiler, kernels, stored
+from convatlas.deploy.native.plan import plan
+from laws import build as variant
+from parity import randomized
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
+
+SOURCES = Path(build.__file__).parent / "kernels"
+
+
+@pytest.fixture(scope="module")
+def library():
+    found = ctypes.CDLL(kernels()._name)
+    found.convatlas_open.argtypes, found.convatlas_open.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
+    found.convatlas_close.argtypes = [ctypes.c_void_p]
+    found.convatlas_error.restype = ctypes.c_char_p
+    found.convatlas_scores.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
+    return found
+
+
+def described(folder: Path, channels: int = 3) -> None:
+    """The least that deploy.json says."""
+    about = {"format": 1, "backend": "native", "classes": None, "input": {"mean": [0.5], "std": [0.25] * channels}}
+    (folder / "deploy.json").write_text(json.dumps(about))
+
+
+def answers(library, folder: Path, x: np.ndarray, classes: int, threads: int = 2) -> np.ndarray:
+    net = library.convatlas_open(str(folder).encode(), threads)
+    assert net, library.convatlas_error().decode()
+    scores = np.empty((len(x), classes), np.float32)
+    assert not library.convatlas_scores(net, x.ctypes.data, len(x), scores.ctypes.data), library.convatlas_error()
+    library.convatlas_close(net)
+    return scores
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("flat", [False, True])
+def test_every_step_gives_python_s_result(library, name, flat, tmp_path):
+    net = house.Network(plan(network(name, flat), (3, 12, 11)), 2)
+    x = np.random.default_rng(0).standard_normal((5, 3, 12, 11), np.float32)
+    for kind in ("conv", "winograd2", "winograd4"):         # as tuning might have found it
+        for images, apart in ((1, False), (1, True)):
+            program = net.program(images, apart)
+            for i in range(len(program.works)):
+                ways = [way for way in program.options(i) if way[0] == kind]
+                if ways:
+                    net.choices[program._key(i)] = ways[-1]
+            program._choose(program._known())
+        net.parts = {5: 1}
+        expected = net(x)
+        stored.save(net, tmp_path)
+        described(tmp_path)
+        for count in (5, 1):
+            found = answers(library, tmp_path, x[:count], 5)
+            assert np.abs(found - expected[:count]).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(("file", "edit", "reason"), [
+    ("native.json", lambda text: text[:-300], "no JSON"),
+    ("native.json", lambda text: text.replace(b'"groups": 1', b'"groups": 3'), "a step conv that is none"),
+    ("native.json", lambda text: text.replace(b'"kind": "conv"', b'"kind": "jump"'), "there is no 'jump'"),
+    ("native.json", lambda text: text.replace(b'"kernel": [3, 3]', b'"kernel": [5, 5]'), "a step conv that is none"),
+    ("native.json", lambda text: text.replace(b'"format": 1', b'"format": 2'), "newer convatlas"),
+    ("native.json", lambda text: text.replace(b'"steps": [', b'"steps": [], "x": ['), "from one image to scores"),
+    ("native.safetensors", lambda text: text[:-40], "not where it should be"),
+    ("native.safetensors", lambda text: b"\xff" * 8 + text[8:], "cut off"),
+    ("deploy.json", lambda text: b"{}", "another backend"),
+    ("deploy.json", lambda text: b"[" * 100000, "no JSON"),
+    ("deploy.json", lambda text: text.replace(b'"classes": null', b'"classes": ["a"]'), "another number of classes"),
+])
+def test_files_that_would_lead_astray_are_refused(library, tmp_path, file, edit, reason):
+    stored.save(house.Network(plan(network("square"), (3, 12, 11)), 2), tmp_path)
+    described(tmp_path)
+    before = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(edit(before))
+    assert (tmp_path / file).read_bytes() != before
+    assert not library.convatlas_open(str(tmp_path).encode(), 1)
+    said = library.convatlas_error().decode()
+    assert said.startswith(f"'{tmp_path}' cannot be opened: ") and reason in said
+
+
+def test_a_folder_that_is_not_there_is_named(library, tmp_path):
+    assert not library.convatlas_open(str(tmp_path / "none").encode(), 1)
+    assert "none/deploy.json' cannot be opened: No such file" in library.convatlas_error().decode()
+
+
+def test_the_example_answers_a_picture(tmp_path):
+    """As `convatlas.predict` does."""
+    cc = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if cc is None:
+        pytest.skip("no C compiler here")
+    model = randomized(variant("resnet20_cifar"))
+    deploy(model, tmp_path / "net", "native")
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.ppm")
+    library, example = kernels()._name, Path(__file__).parents[2] / "examples" / "answer.c"
+    subprocess.run([cc, str(example), "-I", str(SOURCES), "-o", str(tmp_path / "answer"), library, "-lm"], check=True)
+    done = subprocess.run([str(tmp_path / "answer"), str(tmp_path / "net"), str(tmp_path / "a.ppm")],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    best, name, share, instructions = done.stdout.split()
+    with torch.inference_mode():
+        (expected,) = convatlas.predict(tmp_path / "net", [tmp_path / "a.ppm"], top_k=1)
+    assert name in ("-", expected.classes[0]) and float(share) == pytest.approx(expected.probabilities[0], rel=1e-3)
+    assert int(best) >= 0 and instructions == kernels().convatlas_instructions().decode()
+    Image.fromarray(pixels[:30]).save(tmp_path / "a.ppm")
+    done = subprocess.run([str(tmp_path / "answer"), str(tmp_path / "net"), str(tmp_path / "a.ppm")],
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and "no binary PPM of 32 x 32 pixels and 3 channels" in done.stderr
