@@ -2,8 +2,11 @@
 
 import ctypes
 import json
+import os
+import random
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from parity import randomized
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
 
 SOURCES = Path(build.__file__).parent / "kernels"
+REPLAY = Path(__file__).parent / "replay.c"
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +128,73 @@ def test_the_example_answers_a_picture(tmp_path):
     done = subprocess.run([str(tmp_path / "answer"), str(tmp_path / "net"), str(tmp_path / "a.ppm")],
                           capture_output=True, text=True)
     assert done.returncode == 1 and "no binary PPM of 32 x 32 pixels and 3 channels" in done.stderr
+
+
+def written(tmp_path: Path) -> list[Path]:
+    """Folders for replay.c: every kernel, on images of random sizes, computed in random ways."""
+    dice, folders = random.Random(0), []
+    for name in NETWORKS:
+        for flat in (False, True):
+            fixed = flat or name in ("adaptive", "square")
+            size = (3, 12, 11) if fixed else (3, dice.randint(9, 30), dice.randint(9, 30))
+            net = house.Network(plan(network(name, flat), size), 2)
+            x = np.random.default_rng(len(folders)).standard_normal((3, *size), np.float32)
+            for kind in ("conv", "winograd2", "winograd4"):
+                program = net.program(1, True)
+                for i in range(len(program.works)):
+                    if ways := [way for way in program.options(i) if way[0] == kind]:
+                        net.choices[program._key(i)] = dice.choice(ways)
+                folder = tmp_path / f"{len(folders)}"
+                folder.mkdir()
+                stored.save(net, folder)
+                described(folder)
+                x.tofile(folder / "input.bin")
+                net(x).tofile(folder / "expected.bin")
+                folders.append(folder)
+    return folders
+
+
+@pytest.mark.slow
+def test_arm64_gives_the_same_under_emulation(tmp_path):
+    """As written here, and answered by the arm64 build under qemu-user."""
+    emulator, system = shutil.which("qemu-aarch64"), Path("/usr/aarch64-linux-gnu")
+    if emulator is None or not system.is_dir():
+        pytest.skip("no emulator here: apt-get install qemu-user libc6-arm64-cross")
+    root = Path(__file__).parents[2]
+    sys.path.insert(0, str(root))
+    hatch_build = pytest.importorskip("hatch_build", reason="hatchling is not installed")
+    if not hatch_build.zig_of(root):
+        pytest.skip("zig is not here: uv sync")
+    (tmp_path / "built").mkdir()
+    library, _ = hatch_build.compiled(root, tmp_path / "built", "linux-aarch64")
+    target = hatch_build.PLATFORMS["linux-aarch64"].target
+    hatch_build.call([*hatch_build.zig_of(root), "cc", "-target", target, "-O1", "-I", str(SOURCES), str(REPLAY),
+                      str(library), "-lm", "-o", str(tmp_path / "replay"), f"-Wl,-rpath,{library.parent}"])
+    folders = written(tmp_path)
+    done = subprocess.run([emulator, "-L", str(system), str(tmp_path / "replay"), "3", *map(str, folders)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) == len(folders) and {row[0] for row in rows} == {"armv8"}
+    print("largest relative difference:", max(float(row[1]) for row in rows))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sanitizers", "planted"), [("address,undefined", "AddressSanitizer: heap-buffer-overflow"),
+                                                     ("thread", "ThreadSanitizer: data race")])
+def test_sanitizers_find_nothing_but_what_is_planted(sanitizers, planted, tmp_path):
+    """Reads and writes outside memory, what C++ leaves undefined, and races; with an overrun and a race of our own."""
+    made = [str(tmp_path / name) for name in ("replay.o", "replay")]
+    flags = [f"-fsanitize={sanitizers}", "-fno-sanitize-recover=undefined", "-g", "-O1", "-pthread"]
+    subprocess.run([compiler(), "-x", "c", *flags, "-I", str(SOURCES), "-c", str(REPLAY), "-o", made[0]], check=True)
+    done = subprocess.run([compiler(), *flags, "-march=native", "-std=c++17", *map(str, SOURCES.glob("*.cpp")), made[0],
+                           "-lm", "-o", made[1]], capture_output=True, text=True)
+    if "cannot find" in done.stderr:
+        pytest.skip(f"the compiler here has no {sanitizers} sanitizer")
+    assert done.returncode == 0, done.stderr
+    folders = [str(folder) for folder in written(tmp_path)]
+    done = subprocess.run([made[1], "3", *folders], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+    done = subprocess.run([made[1], "3", folders[0]], capture_output=True, text=True,
+                          env={**os.environ, "PLANTED": "1"})
+    assert done.returncode and planted in done.stderr

@@ -94,6 +94,8 @@ class Network:
 
     def __call__(self, x: Floats) -> Floats:
         """As the class says."""
+        if not len(x):
+            return np.empty((0, self.works[-1].result.c), np.float32)
         with self.lock:
             part = self.parts.get(len(x), len(x))
             whole = len(x) // part * part
