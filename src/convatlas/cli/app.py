@@ -19,6 +19,7 @@ from .check import check
 from .compare import compare
 from .data import data
 from .deploy import deploy
+from .doctor import doctor
 from .eval import evaluate
 from .export import export
 from .facts import facts
@@ -56,6 +57,7 @@ COMMANDS = (
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),
     ("compare", compare, LOOK, "Put networks side by side."),
     ("facts", facts, LOOK, "Compare what was published with what is computed."),
+    ("doctor", doctor, LOOK, "Say what this machine has to run networks with, and what it lacks."),
 )
 for _name, _function, _panel, _brief in COMMANDS:
     app.command(_name, rich_help_panel=_panel, short_help=_brief)(_function)

@@ -1,6 +1,5 @@
 """AOTInductor: the network compiled beforehand into one package, which torch runs without tracing anything."""
 
-import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from torch import Tensor
 from ...errors import ConvatlasError
 from ...files import put
 from ...net.model import Convnet
-from .base import Backend, Precision, Predictor, exported
+from .base import Backend, Precision, Predictor, exported, no_compiler
 
 
 class Aot(Backend):
@@ -20,8 +19,7 @@ class Aot(Backend):
 
     def missing(self) -> str | None:
         """Name the missing compiler, or None."""
-        return (None if shutil.which("g++") or shutil.which("clang++")
-                else "aot needs a C++ compiler: install g++ or clang++")
+        return no_compiler(self.name)
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""

@@ -1,6 +1,9 @@
 """Backends: leave a network in a folder, and open it there as a callable."""
 
 import logging
+import os
+import shutil
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -103,6 +106,13 @@ class Backend(ABC):
 def _absent(what: str, packages: tuple[str, ...], extra: str) -> str | None:
     absent = [package for package in packages if find_spec(package) is None]
     return f"{what} needs {' and '.join(absent)}: {installing(extra)}" if absent else None
+
+
+def no_compiler(name: str) -> str | None:
+    """Installation advice for the C++ compiler that torch's compiler would call, or None where it is there."""
+    wanted = os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    return (None if shutil.which(wanted)
+            else f"{name} needs a C++ compiler: install {wanted}, or name another in the environment variable CXX")
 
 
 def exported(model: Convnet, example: Tensor) -> torch.export.ExportedProgram:

@@ -9,7 +9,7 @@ from ...net.model import Convnet
 from ...weights.checkpoints import load
 from ..graph.fused import can_fuse, fuse
 from ..graph.rewrite import rewrite
-from .base import DTYPES, Backend, Precision, Predictor, Tell, in_precision, order_of, quiet
+from .base import DTYPES, Backend, Precision, Predictor, Tell, in_precision, no_compiler, order_of, quiet
 from .eager import write_folded
 
 
@@ -17,6 +17,15 @@ class Compiled(Backend):
     """Compiles when it is first called, for tens of seconds; on a GPU with CUDA graphs."""
 
     name, file = "compile", "model.safetensors"
+
+    def missing(self) -> str | None:
+        """Name the missing compiler, or None."""
+        return no_compiler(self.name)
+
+    def refusal(self, example: Tensor, precision: Precision) -> str | None:
+        """As the base class says; kernels for a GPU are Triton's, which has a compiler of its own."""
+        reason = super().refusal(example, precision)
+        return None if example.device.type != "cpu" and reason == self.missing() else reason
 
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
               ) -> tuple[Predictor, int | None]:

@@ -47,6 +47,19 @@ def missing() -> str | None:
             + "a C++ compiler: install g++ or clang++, or name one in the environment variable CXX")
 
 
+def state() -> dict[str, str | None]:
+    """Origin of the kernels, their instructions, the library, the compiler, and advice on what is missing; compiles
+    nothing.
+    """
+    if ready := shipped():
+        return {"from": "wheel", "instructions": ready.convatlas_instructions().decode(), "library": str(SHIPPED),
+                "compiler": compiler(), "missing": None}
+    there = _intact(library := _kept(FLAGS))
+    return {"from": "compiled here" if there else "compiled at first use" if compiler() else None,
+            "instructions": HERE if there or compiler() else None, "library": str(library) if there else None,
+            "compiler": compiler(), "missing": missing()}
+
+
 @cache
 def shipped() -> ctypes.CDLL | None:
     """The library that came in the wheel, if there is one with a build for this processor.

@@ -385,8 +385,8 @@ def _check(work: Work) -> None:
     fits = fits and (result.buffer is None) is (work.kind == "output")
     for found in (source, result, other):
         if found is not None and found.buffer is not None:
-            buffer = found.buffer
-            fits = fits and found.h * found.w <= buffer.pixels and found.channel + padded(found.c) <= buffer.stride
+            buffer, wide = found.buffer, found.c if work.kind == "copy" else padded(found.c)     # as far as it reads
+            fits = fits and found.h * found.w <= buffer.pixels and found.channel + wide <= buffer.stride
     for name in ARRAYS:
         array = getattr(work, name)
         fits = fits and (array is None or (array.dtype == np.float32 and array.shape == shapes.get(name)))

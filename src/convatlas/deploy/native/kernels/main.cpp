@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "step.h"
+#include "library.h"
 #include "threads.h"
 
 #ifdef X86_BUILDS                               // several: the best that processor and system support
@@ -55,19 +55,13 @@ static const Kernels* const kernels = best();           // null where none fits
 
 static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-#ifdef _WIN32
-#define EXPORTED extern "C" __declspec(dllexport)
-#else
-#define EXPORTED extern "C" __attribute__((visibility("default")))
-#endif
-
-EXPORTED int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
-EXPORTED int64_t convatlas_step_size() { return sizeof(Step); }
-EXPORTED int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }        // 0: no build fits this processor
-EXPORTED const char* convatlas_instructions() { return kernels ? kernels->name : ""; }
+int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
+int64_t convatlas_step_size() { return sizeof(Step); }
+int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }
+const char* convatlas_instructions() { return kernels ? kernels->name : ""; }
 
 // Ask for large pages where the system has them: a network reads more memory than small ones can be remembered for.
-EXPORTED void convatlas_large_pages(void* memory, int64_t bytes) {
+void convatlas_large_pages(void* memory, int64_t bytes) {
 #ifdef MADV_HUGEPAGE
     madvise(memory, bytes, MADV_HUGEPAGE);
 #else
@@ -78,7 +72,7 @@ EXPORTED void convatlas_large_pages(void* memory, int64_t bytes) {
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
 // after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
 // part. `seconds`, where it is given: each step's time.
-EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
+void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
     const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
     int64_t given = 0;                      // numbers that a part has for results

@@ -8,6 +8,7 @@ constexpr int CHANNELS = 16;            // a map's channels are padded with zero
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
             PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT };
+enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH, SCALEDTANH, LEAKYRELU, ELU, MISH };
 
 struct Step {
     int64_t kind, activation;

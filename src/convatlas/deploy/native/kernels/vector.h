@@ -76,8 +76,6 @@ INLINE vec erf(vec x) {
     return x < 0.0f ? -y : y;
 }
 
-enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH, SCALEDTANH, LEAKYRELU, ELU, MISH };
-
 INLINE vec activated(vec x, int64_t activation) {
     const vec zero = {};
     switch (activation) {

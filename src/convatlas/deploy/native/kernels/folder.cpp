@@ -1,0 +1,533 @@
+// convatlas.h: what work.py, stored.py and engine.py do with a deployed folder, once more in C++, for programs without Python. Maps are
+// laid out for one image; several images are so many parts.
+#include "convatlas.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "json.h"
+#include "library.h"
+
+namespace {
+typedef std::runtime_error Fault;
+
+constexpr int64_t MOST = int64_t(1) << 31;              // of any number in a file
+constexpr int64_t ROOM = int64_t(1) << 34;              // numbers in one piece of memory
+constexpr int64_t BEYOND = 64, LARGE = 1 << 21, LINE = 64, TALLEST = 64, WORTH = 400;      // as in engine.py and work.py
+const std::pair<const char*, Kind> KINDS[] = {{"conv", CONV}, {"depthwise", DEPTHWISE}, {"maxpool", MAXPOOL}, {"avgpool", AVGPOOL},
+                                              {"mean", MEAN}, {"add", ADD}, {"multiply", MULTIPLY}, {"affine", AFFINE},
+                                              {"layernorm", LAYERNORM}, {"response", RESPONSE}, {"copy", COPY},
+                                              {"output", OUTPUT}};
+const std::pair<const char*, Activation> ACTIVATIONS[] = {{"none", NONE}, {"relu", RELU}, {"relu6", RELU6}, {"silu", SILU},
+                                                          {"hardswish", HARDSWISH}, {"sigmoid", SIGMOID},
+                                                          {"hardsigmoid", HARDSIGMOID}, {"gelu", GELU}, {"tanh", TANH},
+                                                          {"scaledtanh", SCALEDTANH}, {"leakyrelu", LEAKYRELU}, {"elu", ELU},
+                                                          {"mish", MISH}};
+
+// Memory at the start of a line of the cache, all zero; on large pages where there is much.
+class Room {
+    std::unique_ptr<void, decltype(&std::free)> whole{nullptr, std::free};
+
+  public:
+    float* at = nullptr;
+    int64_t size = 0;
+    explicit Room(int64_t count = 0) : size(count) {
+        if (!count) return;
+        if (count > ROOM) throw Fault("it needs more memory than any network here");
+        const int64_t page = count * 4 >= LARGE ? LARGE : LINE;
+        whole.reset(std::calloc(size_t(count * 4 + page), 1));
+        if (!whole) throw std::bad_alloc();
+        at = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(whole.get()) + page - 1) / page * page);
+        if (page == LARGE) convatlas_large_pages(at, count * 4 / LARGE * LARGE);
+    }
+};
+
+struct Array {
+    const float* at = nullptr;                          // null: there is none
+    std::vector<int64_t> shape;
+};
+
+struct Buffer {
+    int64_t pixels, stride;
+    int root;                                           // whose memory it has: its own number, or another's
+    int64_t start = -1;
+    int64_t size() const { return pixels * stride; }
+};
+
+struct Map {
+    int buffer = -1;                                    // -1: the network's image
+    int64_t h = 0, w = 0, c = 0, channel = 0;
+};
+
+struct Work {
+    std::string name, kind_name;
+    Kind kind;
+    Activation activation;
+    Map source, result, other;
+    bool has_other, counts_padding;
+    int64_t kernel[2], stride[2], padding[2], dilation[2] = {1, 1}, groups, flat[3];
+    double epsilon;
+    Array weight, bias, before;
+    bool is_flat;
+    bool can_winograd() const {
+        return kind == CONV && kernel[0] == 3 && kernel[1] == 3 && stride[0] == 1 && stride[1] == 1 && dilation[0] == 1 && dilation[1] == 1 &&
+               groups == 1 && !before.at && source.buffer >= 0;
+    }
+};
+
+struct Choice {
+    int64_t kind, tile, gather, by_channels;
+};
+
+std::string read_file(const std::string& path, int64_t most) {
+    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+    if (!file) throw Fault("'" + path + "' cannot be opened: " + std::strerror(errno));
+    std::string found;
+    char piece[1 << 16];
+    while (size_t got = std::fread(piece, 1, sizeof piece, file.get())) {
+        found.append(piece, got);
+        if (int64_t(found.size()) > most) throw Fault("'" + path + "' is larger than anything convatlas writes");
+    }
+    if (std::ferror(file.get())) throw Fault("'" + path + "' cannot be read");
+    return found;
+}
+
+int64_t whole(const Json& value, int64_t least = 1) {
+    if (value.of != Json::WHOLE || value.whole < least || value.whole >= MOST) throw Fault("a number is out of its range");
+    return value.whole;
+}
+
+const Json& in(const Json& list, size_t i, size_t count) {
+    if (list.as(Json::LIST, "a list").list.size() != count) throw Fault("a list has another length");
+    return list.list[i];
+}
+
+template <class Of, size_t N>
+Of named(const std::pair<const char*, Of> (&table)[N], const std::string& name) {
+    for (const auto& each : table)
+        if (name == each.first) return each.second;
+    throw Fault("there is no '" + name + "' in this version");
+}
+
+int64_t checked(int64_t a, int64_t b) {
+    if (a < 0 || b < 0 || (b && a > ROOM / b)) throw Fault("a size is out of its range");
+    return a * b;
+}
+
+std::map<std::string, Array> arrays_of(const std::string& file) {
+    uint64_t head = 0;
+    if (file.size() < 8) throw Fault("its weights are cut off");
+    std::memcpy(&head, file.data(), 8);
+    if (head > file.size() - 8 || head % 4) throw Fault("its weights are cut off");
+    const Json tree = Reader(file.data() + 8, head).all();
+    const char* data = file.data() + 8 + head;
+    const int64_t size = int64_t(file.size() - 8 - head);
+    std::map<std::string, Array> found;
+    for (const auto& each : tree.as(Json::TABLE, "the head of the weights").table) {
+        if (each.first == "__metadata__") continue;
+        Array array;
+        int64_t count = 1;
+        for (const Json& n : each.second["shape"].as(Json::LIST, "a shape").list) array.shape.push_back(whole(n, 0)), count = checked(count, n.whole);
+        const Json& place = each.second["data_offsets"];
+        const int64_t from = in(place, 0, 2).whole, to = in(place, 1, 2).whole;
+        if (each.second["dtype"].text != "F32" || from < 0 || from % 4 || to > size || to - from != count * 4) throw Fault("a weight is not where it should be");
+        array.at = reinterpret_cast<const float*>(data + from);
+        found[each.first] = array;
+    }
+    return found;
+}
+}  // namespace
+
+struct convatlas_network {
+    std::string weights_file;
+    std::vector<Buffer> buffers;
+    std::vector<Work> works;
+    std::vector<std::string> classes;
+    std::map<std::string, Choice> choices;
+    std::vector<double> mean, std;
+    int64_t threads = 1, arena = 0;
+    std::map<std::pair<size_t, int64_t>, Room> packed;  // by step and kind
+    std::vector<Room> vectors;
+    struct Program {
+        std::vector<Step> steps;
+        int64_t scratch = 0;
+    } together, apart;
+    std::vector<Room> arenas, scratch;
+    std::mutex one;
+
+    void open(const std::string& folder, int64_t wanted);
+    void scores(const float* images, int64_t n, float* to);
+
+  private:
+    void read_steps(const Json& tree);
+    void check(const Work& work) const;
+    void lay_out();
+    Choice usual(const Work& work, bool alone) const;
+    bool can(const Work& work, const Choice& choice, bool alone) const;
+    const float* weights_of(size_t i, int64_t kind);
+    const float* vector_of(const Array& array);
+    Program program(bool alone);
+    int64_t place(const Map& map) const { return buffers[buffers[map.buffer].root].start + map.channel; }
+};
+
+void convatlas_network::open(const std::string& folder, int64_t wanted) {
+    if (!convatlas_lanes()) throw Fault("no build of the kernels fits this processor, or CONVATLAS_INSTRUCTIONS names another");
+    const std::string about_text = read_file(folder + "/deploy.json", 1 << 26), steps_text = read_file(folder + "/native.json", 1 << 28);
+    const Json about = Reader(about_text.data(), about_text.size()).all(), tree = Reader(steps_text.data(), steps_text.size()).all();
+    if (about["backend"].text != "native") throw Fault("it was deployed for another backend than native");
+    if (about["format"].whole > 2 || tree["format"].whole > 2) throw Fault("a newer convatlas wrote it: update this one");
+    weights_file = read_file(folder + "/native.safetensors", ROOM);
+    read_steps(tree);
+    const Json& input = about["input"];
+    const Map& image = works[0].source;
+    const Json& classes_ = about["classes"];
+    if (classes_.of == Json::LIST)
+        for (const Json& each : classes_.list) classes.push_back(each.as(Json::TEXT, "a class").text);
+    if (!classes.empty() && int64_t(classes.size()) != works.back().result.c) throw Fault("it names another number of classes than it scores");
+    for (auto* to : {&mean, &std}) {
+        for (const Json& each : input[to == &mean ? "mean" : "std"].as(Json::LIST, "input.mean or input.std").list)
+            to->push_back(each.as(Json::REAL, "a mean").real);
+        if (to->size() == 1) to->resize(size_t(image.c), (*to)[0]);
+        if (int64_t(to->size()) != image.c) throw Fault("its mean and std are for another number of channels");
+    }
+    const int64_t tuned = whole(tree["threads"]), cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
+    const char* said = std::getenv("OMP_NUM_THREADS");
+    const int64_t by_name = said ? std::atoll(said) : 0;
+    threads = std::min<int64_t>(wanted > 0 ? wanted : by_name > 0 ? by_name : std::min(tuned, cores), 1024);
+    if (threads == tuned)
+        for (const auto& each : tree["layers"].table) {
+            const std::string& kind = in(each.second, 0, 4).text;
+            const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : -1;
+            choices[each.first] = {number, each.second.list[1].whole, each.second.list[2].whole, each.second.list[3].whole};
+        }
+    lay_out();
+}
+
+void convatlas_network::read_steps(const Json& tree) {
+    const std::map<std::string, Array> arrays = arrays_of(weights_file);
+    for (const Json& row : tree["buffers"].as(Json::LIST, "buffers").list) {
+        Buffer buffer = {whole(in(row, 0, 3)), whole(in(row, 1, 3)), int(buffers.size())};
+        checked(buffer.pixels, buffer.stride);
+        if (row.list[2].of != Json::NOTHING) {
+            const int64_t of = whole(row.list[2], 0);
+            if (of >= int64_t(buffers.size())) throw Fault("a map lies in one that is not there");
+            buffer.root = buffers[of].root;
+            if (buffer.size() > buffers[buffer.root].size()) throw Fault("a map is larger than the one whose memory it has");
+        }
+        buffers.push_back(buffer);
+    }
+    auto map_of = [&](const Json& row) {
+        Map map;
+        const Json& where = in(row, 0, 5);
+        if (where.of != Json::NOTHING && (map.buffer = int(whole(where, 0))) >= int(buffers.size())) throw Fault("a map lies in one that is not there");
+        map.h = whole(row.list[1]), map.w = whole(row.list[2]), map.c = whole(row.list[3]), map.channel = whole(row.list[4], 0);
+        return map;
+    };
+    for (const Json& row : tree["steps"].as(Json::LIST, "steps").list) {
+        Work work;
+        const std::string number = std::to_string(works.size()) + ".";
+        auto array = [&](const char* name) {
+            const auto found = arrays.find(number + name);
+            return found == arrays.end() ? Array() : found->second;
+        };
+        work.name = row["name"].as(Json::TEXT, "a name").text, work.kind_name = row["kind"].as(Json::TEXT, "a kind").text;
+        work.kind = named(KINDS, work.kind_name), work.activation = named(ACTIVATIONS, row["activation"].text);
+        work.source = map_of(row["source"]), work.result = map_of(row["result"]);
+        work.has_other = row["other"].of != Json::NOTHING;
+        if (work.has_other) work.other = map_of(row["other"]);
+        for (int i = 0; i < 2; i++) {
+            work.kernel[i] = whole(in(row["kernel"], i, 2)), work.stride[i] = whole(in(row["stride"], i, 2));
+            work.padding[i] = whole(in(row["padding"], i, 2), 0);
+            if (row["dilation"].of != Json::NOTHING) work.dilation[i] = whole(in(row["dilation"], i, 2));
+        }
+        work.groups = whole(row["groups"]), work.counts_padding = row["counts_padding"].whole, work.epsilon = row["epsilon"].as(Json::REAL, "epsilon").real;
+        work.is_flat = row["flat"].of != Json::NOTHING;
+        for (int i = 0; i < 3 && work.is_flat; i++) work.flat[i] = whole(in(row["flat"], i, 3));
+        work.weight = array("weight"), work.bias = array("bias"), work.before = array("before");
+        check(work);
+        works.push_back(work);
+    }
+    if (!works.empty() && works.back().kind != OUTPUT) {           // of format 1: the last map has the scores
+        Work last = {};
+        last.name = last.kind_name = "output", last.kind = OUTPUT, last.source = last.result = works.back().result, last.result.buffer = -1;
+        for (int i = 0; i < 2; i++) last.kernel[i] = last.stride[i] = last.dilation[i] = 1;
+        last.groups = 1;
+        check(last);
+        works.push_back(last);
+    }
+    const auto outputs = std::count_if(works.begin(), works.end(), [](const Work& work) { return work.kind == OUTPUT; });
+    if (works.empty() || outputs != 1 || works[0].source.buffer >= 0 || works.back().result.h != 1 || works.back().result.w != 1)
+        throw Fault("it does not lead from one image to scores");
+    for (const Work& work : works)
+        if (work.source.buffer < 0 && (work.source.h != works[0].source.h || work.source.w != works[0].source.w || work.source.c != works[0].source.c))
+            throw Fault("it does not lead from one image to scores");
+}
+
+// `_check` of work.py: a step that would lead the kernels out of its maps or arrays is refused.
+void convatlas_network::check(const Work& work) const {
+    typedef std::vector<int64_t> Shape;
+    const Map &source = work.source, &result = work.result, &other = work.other;
+    const bool same = source.h == result.h && source.w == result.w && source.c == result.c, deep = work.kind == DEPTHWISE;
+    Shape weight = {-1}, bias = {-1}, before = {-1};    // of none
+    int64_t second[3] = {-1, -1, -1};
+    bool fits = same;
+    if (work.kind == CONV || deep) {
+        const int64_t inputs = work.is_flat ? checked(checked(work.flat[0], work.flat[1]), work.flat[2]) : source.c;
+        weight = {result.c, deep ? 1 : inputs / work.groups, work.kernel[0], work.kernel[1]}, bias = {result.c}, before = {2, source.c};
+        fits = source.c % work.groups == 0 && result.c % work.groups == 0 && work.weight.at;
+        const int64_t have[] = {source.h, source.w}, gives[] = {result.h, result.w};
+        for (int i = 0; i < 2; i++) {
+            // TensorFlow's SAME has one pixel more at the bottom and the right
+            const int64_t left = have[i] + 2 * work.padding[i] - (work.kernel[i] - 1) * work.dilation[i] - 1;
+            fits = fits && left >= -1 && (gives[i] == left / work.stride[i] + (left >= 0) || gives[i] == (left + 1) / work.stride[i] + 1);
+        }
+        fits = fits && (work.groups == 1 || deep || result.c / work.groups % CHANNELS == 0);
+        if (deep) fits = fits && work.groups == source.c && source.c == result.c && work.kernel[0] <= TALLEST && !work.before.at;
+        if (work.is_flat)
+            fits = fits && work.groups == 1 && work.kernel[0] == 1 && work.kernel[1] == 1 &&
+                   source.c == checked(checked(work.flat[1], work.flat[2]), padded(work.flat[0]));
+        fits = fits && (source.buffer >= 0 || (work.groups == 1 && !deep && !work.before.at));
+        if (!deep) second[0] = result.h, second[1] = result.w, second[2] = result.c;
+    } else if (work.kind == MAXPOOL || work.kind == AVGPOOL) {
+        fits = source.c == result.c;
+    } else if (work.kind == MEAN) {
+        fits = result.h == 1 && result.w == 1 && result.c == source.c;
+    } else if (work.kind == ADD || work.kind == MULTIPLY) {
+        second[0] = work.kind == ADD ? source.h : 1, second[1] = work.kind == ADD ? source.w : 1, second[2] = source.c;
+        fits = same && work.has_other;
+    } else if (work.kind == AFFINE) {
+        before = {2, source.c}, fits = same && work.before.at;
+    } else if (work.kind == LAYERNORM) {
+        weight = bias = {source.c}, fits = same && !work.weight.at == !work.bias.at;
+    } else if (work.kind == RESPONSE) {
+        before = {2};
+        fits = same && work.before.at && source.c % work.groups == 0 && (work.groups == 1 || source.c / work.groups % CHANNELS == 0);
+    }
+    fits = fits && (source.buffer >= 0 || work.kind == CONV) && (result.buffer < 0) == (work.kind == OUTPUT);
+    fits = fits && (work.activation == NONE || (work.kind != OUTPUT && work.kind != COPY));
+    fits = fits && (!work.has_other || (other.h == second[0] && other.w == second[1] && other.c == second[2] && other.buffer >= 0));
+    for (const Map* map : {&source, &result, work.has_other ? &other : &result})
+        if (map->buffer >= 0)
+            fits = fits && map->h * map->w <= buffers[map->buffer].pixels && map->channel + (work.kind == COPY ? map->c : padded(map->c)) <= buffers[map->buffer].stride;
+    fits = fits && (!work.weight.at || work.weight.shape == weight) && (!work.bias.at || work.bias.shape == bias) && (!work.before.at || work.before.shape == before);
+    if (!fits) throw Fault("'" + work.name + "' is a step " + work.kind_name + " that is none");
+}
+
+// `lay_out` of work.py: every buffer where no other lies while it is used.
+void convatlas_network::lay_out() {
+    std::map<int, std::pair<size_t, size_t>> used;      // by root: first and last step
+    std::vector<int> order;
+    for (size_t i = 0; i < works.size(); i++)
+        for (const Map* map : {&works[i].source, &works[i].result, &works[i].other})
+            if (map->buffer >= 0) {
+                const int root = buffers[map->buffer].root;
+                if (used.emplace(root, std::make_pair(i, i)).second) order.push_back(root);
+                used[root].second = i;
+            }
+    std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return buffers[a].size() > buffers[b].size(); });
+    std::set<std::pair<std::pair<int64_t, int64_t>, int>> placed;       // start, end, root
+    for (int root : order) {
+        int64_t start = 0;
+        for (const auto& each : placed) {
+            const auto &mine = used[root], &theirs = used[each.second];
+            if (mine.first <= theirs.second && theirs.first <= mine.second && start + buffers[root].size() > each.first.first)
+                start = std::max(start, each.first.second);
+        }
+        buffers[root].start = start;
+        placed.insert({{start, start + buffers[root].size()}, root});
+        arena = std::max(arena, start + buffers[root].size());
+        checked(arena, 1);
+    }
+}
+
+Choice convatlas_network::usual(const Work& work, bool alone) const {
+    if (work.kind != CONV) return {work.kind, 0, 0, 0};
+    int64_t size = 1;
+    for (int64_t n : work.weight.shape) size *= n;
+    const int64_t pixels = work.result.h * work.result.w, share = !alone && size > work.source.h * work.source.w * work.source.c;
+    if (work.can_winograd() && std::min(work.source.c, work.result.c) >= 32 && pixels >= WORTH)
+        return {WINOGRAD4, std::min<int64_t>(56, over(pixels, 16)), 1, share};
+    return {CONV, 112, 0, share};
+}
+
+bool convatlas_network::can(const Work& work, const Choice& choice, bool alone) const {
+    if (work.kind != CONV || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
+    if (choice.kind == CONV) return choice.gather == 0 && (choice.tile == 56 || choice.tile == 112 || choice.tile == 336);
+    return (choice.kind == WINOGRAD4 || choice.kind == WINOGRAD2) && work.can_winograd() && choice.tile >= 1 && choice.tile <= 256 &&
+           choice.gather >= 1 && choice.gather <= std::min<int64_t>(16, over(padded(work.result.c), 2 * convatlas_lanes()));
+}
+
+// (…, k) in panels of two vectors of k, one after the other; `of` gives the value at a row and an output.
+template <class Of>
+static void panels(float* to, int64_t rows, int64_t outputs, const Of& of) {
+    const int64_t wide = 2 * convatlas_lanes();
+    for (int64_t start = 0; start < padded(outputs); start += wide) {
+        const int64_t here = std::min(wide, padded(outputs) - start);
+        for (int64_t row = 0; row < rows; row++)
+            for (int64_t k = start; k < std::min(outputs, start + here); k++) to[rows * start + row * here + k - start] = of(row, k);
+    }
+}
+
+// `weights_of` of work.py, for one image's way to compute a step; made once.
+const float* convatlas_network::weights_of(size_t i, int64_t kind) {
+    const Work& work = works[i];
+    const float* from = work.weight.at;
+    if (!from) return nullptr;
+    if (kind == LAYERNORM) return vector_of(work.weight);
+    Room& room = packed[{i, kind}];
+    if (room.at) return room.at;
+    const int64_t outputs = work.weight.shape[0], c = work.weight.shape[1], high = work.kernel[0], wide = work.kernel[1], taps = high * wide;
+    if (kind == DEPTHWISE) {
+        room = Room(padded(outputs) * taps + BEYOND);
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t t = 0; t < taps; t++) room.at[(k / CHANNELS * taps + t) * CHANNELS + k % CHANNELS] = from[k * taps + t];
+    } else if (kind == WINOGRAD4 || kind == WINOGRAD2) {
+        const double near = std::sqrt(0.5), far = std::sqrt(2.0);
+        const double four[6][3] = {{1, 0, 0}, {-1 / 1.5, -near / 1.5, -0.5 / 1.5}, {-1 / 1.5, near / 1.5, -0.5 / 1.5},
+                                   {1.0 / 6, far / 6, 2.0 / 6}, {1.0 / 6, -far / 6, 2.0 / 6}, {0, 0, 1}};
+        const double two[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+        const int64_t reach = kind == WINOGRAD4 ? 6 : 4;
+        const double(*grid)[3] = kind == WINOGRAD4 ? four : two;
+        room = Room(reach * reach * c * padded(outputs) + BEYOND);
+        panels(room.at, reach * reach * c, outputs, [&](int64_t row, int64_t k) {
+            const int64_t point = row / c;
+            double sum = 0;
+            for (int64_t y = 0; y < 3; y++)
+                for (int64_t x = 0; x < 3; x++) sum += grid[point / reach][y] * grid[point % reach][x] * double(from[((k * c) + row % c) * 9 + y * 3 + x]);
+            return float(sum);
+        });
+    } else if (work.is_flat) {
+        const int64_t deep = work.flat[0], area = work.flat[1] * work.flat[2];
+        room = Room(checked(area * padded(deep), padded(outputs)) + BEYOND);
+        panels(room.at, area * padded(deep), outputs, [&](int64_t row, int64_t k) {
+            const int64_t channel = row % padded(deep), pixel = row / padded(deep);
+            return channel < deep ? from[(k * deep + channel) * area + pixel] : 0.0f;
+        });
+    } else {
+        const int64_t each = outputs / work.groups;
+        room = Room(taps * c * padded(each) * work.groups + BEYOND);
+        for (int64_t group = 0; group < work.groups; group++)
+            panels(room.at + group * taps * c * padded(each), taps * c, each,
+                   [&](int64_t row, int64_t k) { return from[((group * each + k) * c + row % c) * taps + row / c]; });
+    }
+    return room.at;
+}
+
+// With zeros to whole vectors.
+const float* convatlas_network::vector_of(const Array& array) {
+    if (!array.at) return nullptr;
+    const int64_t size = array.shape.back(), rows = array.shape.size() == 2 ? array.shape[0] : 1;
+    vectors.emplace_back(rows * padded(size) + BEYOND);
+    for (int64_t row = 0; row < rows; row++) std::memcpy(vectors.back().at + row * padded(size), array.at + row * size, size * sizeof(float));
+    return vectors.back().at;
+}
+
+convatlas_network::Program convatlas_network::program(bool alone) {
+    Program made;
+    for (size_t i = 0; i < works.size(); i++) {
+        const Work& work = works[i];
+        const Map &source = work.source, &result = work.result;
+        std::string key = work.kind_name + " 1";        // `_key` of engine.py
+        for (int64_t n : {source.h, source.w, source.c, result.c, work.kernel[0], work.kernel[1], work.stride[0], work.stride[1], work.groups})
+            key += "×" + std::to_string(n);
+        key += std::string(alone ? " apart" : "") + (work.before.at ? " after BatchNorm" : "");
+        if (work.dilation[0] != 1 || work.dilation[1] != 1) key += " dilated " + std::to_string(work.dilation[0]) + "×" + std::to_string(work.dilation[1]);
+        const auto known = choices.find(key);
+        const Choice choice = known != choices.end() && can(work, known->second, alone) ? known->second : usual(work, alone);
+        Step s = {};
+        s.kind = choice.kind, s.activation = work.activation, s.n = 1, s.h = source.h, s.w = source.w, s.c = source.c;
+        s.oh = result.h, s.ow = result.w, s.k = result.c, s.kh = work.kernel[0], s.kw = work.kernel[1];
+        s.sh = work.stride[0], s.sw = work.stride[1], s.ph = work.padding[0], s.pw = work.padding[1], s.groups = work.groups;
+        s.dh = work.dilation[0], s.dw = work.dilation[1];
+        s.planar = source.buffer < 0;
+        s.in = s.planar ? 0 : place(source), s.in_stride = s.planar ? 0 : buffers[source.buffer].stride;
+        s.out = work.kind == OUTPUT ? 0 : place(result), s.out_stride = work.kind == OUTPUT ? 0 : buffers[result.buffer].stride;
+        s.other = work.has_other ? place(work.other) : -1, s.other_stride = work.has_other ? buffers[work.other.buffer].stride : 0;
+        s.counts_padding = work.counts_padding, s.tile = choice.tile, s.gather = choice.gather, s.by_channels = choice.by_channels;
+        s.weight = weights_of(i, choice.kind), s.bias = vector_of(work.bias), s.before = vector_of(work.before), s.epsilon = work.epsilon;
+        made.scratch = std::max(made.scratch, convatlas_scratch(&s) + BEYOND);
+        made.steps.push_back(s);
+    }
+    return made;
+}
+
+void convatlas_network::scores(const float* images, int64_t n, float* to) {
+    std::lock_guard<std::mutex> lock(one);
+    if (n < 0) throw Fault("the number of images is below 0");
+    if (!n) return;
+    const bool alone = n >= threads;
+    Program& now = alone ? apart : together;
+    if (now.steps.empty()) now = program(alone);
+    auto pointers = [](std::vector<Room>& rooms, int64_t count, int64_t size) {
+        rooms.resize(std::max<size_t>(rooms.size(), size_t(count)));
+        std::vector<float*> found;
+        for (int64_t i = 0; i < count; i++) {
+            if (rooms[i].size < size) rooms[i] = Room(size);
+            found.push_back(rooms[i].at);
+        }
+        return found;
+    };
+    const std::vector<float*> maps = pointers(arenas, alone ? threads : 1, arena + BEYOND), own = pointers(scratch, threads, now.scratch);
+    convatlas_run(now.steps.data(), int64_t(now.steps.size()), images, to, n, threads, maps.data(), own.data(), nullptr);
+}
+
+static thread_local std::string error;
+
+// The call's result, or `failed` and the reason in `error`.
+template <class Result, class Call>
+static Result safely(Result failed, const std::string& where, const Call& call) {
+    error.clear();
+    try {
+        return call();
+    } catch (const std::bad_alloc&) {
+        error = where + "there is not enough memory";
+    } catch (const std::exception& fault) {
+        error = where + fault.what();
+    }
+    return failed;
+}
+
+convatlas_network* convatlas_open(const char* folder, int threads) {
+    return safely<convatlas_network*>(nullptr, "'" + std::string(folder) + "' cannot be opened: ", [&] {
+        auto made = std::make_unique<convatlas_network>();
+        made->open(folder, threads);
+        return made.release();
+    });
+}
+
+void convatlas_close(convatlas_network* network) { delete network; }
+
+const char* convatlas_error(void) { return error.c_str(); }
+
+int convatlas_channels(const convatlas_network* network) { return int(network->works[0].source.c); }
+int convatlas_height(const convatlas_network* network) { return int(network->works[0].source.h); }
+int convatlas_width(const convatlas_network* network) { return int(network->works[0].source.w); }
+int convatlas_classes(const convatlas_network* network) { return int(network->works.back().result.c); }
+
+const char* convatlas_class_name(const convatlas_network* network, int i) {
+    return i >= 0 && i < int(network->classes.size()) ? network->classes[i].c_str() : nullptr;
+}
+
+int convatlas_prepare(const convatlas_network* network, const uint8_t* pixels, float* image) {
+    const int64_t c = convatlas_channels(network), area = int64_t(convatlas_height(network)) * convatlas_width(network);
+    for (int64_t i = 0; i < c * area; i++) {
+        const int64_t channel = i % c;
+        image[channel * area + i / c] = (float(pixels[i]) / 255.0f - float(network->mean[channel])) / float(network->std[channel]);
+    }
+    return 0;
+}
+
+int convatlas_scores(convatlas_network* network, const float* images, int64_t n, float* scores) {
+    return safely(-1, "", [&] {
+        network->scores(images, n, scores);
+        return 0;
+    });
+}
