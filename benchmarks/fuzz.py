@@ -122,6 +122,27 @@ def prepare(folder: Path) -> None:
         parts={"train": manifest.Part(images=40, digest="0" * 32)}), entries)
     (folder / "bench.json").write_text(json.dumps({"format": 1, "comparisons": [{"model": "x", "sides": [1, 2]}]}))
     (folder / "split.json").write_text(json.dumps({"batch": 64, "threads": 2, "part": 32}))
+    _search(folder / "search")
+
+
+def _search(folder: Path) -> None:
+    """A search that has begun: its plan, and a ledger with trials of every state."""
+    from convatlas.run import Model, Run
+    from convatlas.scale.ledger import Ledger
+    from convatlas.scale.plan import BASE, Plan, network
+    from convatlas.scale.trial import Images
+    from convatlas.zoo import info
+
+    run = Run(model=Model(name="resnet20_cifar"))
+    network_ = network(BASE, BASE, 0.0, None, run, info("resnet20_cifar").spec, 0.0)
+    Plan(folder, {"phi": 1.0}, run, Images(folder / "images.npz", 8, 2, 4, 3), {network_.name: network_}).write()
+    ledger = Ledger(folder)
+    ledger.extend(lambda entries: [{"part": "search", "network": "a", "seed": seed} for seed in range(4)])
+    for value in (0.5, 0.25):
+        claim = ledger.claim()
+        assert claim is not None
+        claim.done(value)
+    assert ledger.claim() is not None
 
 
 # -- how they are read -------------------------------------------------------------------------------------------------
@@ -152,6 +173,8 @@ def kinds() -> list[Kind]:
     from convatlas.pixels import decode
     from convatlas.runs import index, manifest
     from convatlas.runs.folder import run_of
+    from convatlas.scale.ledger import Ledger
+    from convatlas.scale.plan import read as read_plan
     from convatlas.segment.masks import stored as mask
     from convatlas.segment.output import Journal
     from convatlas.segment.picture import picture
@@ -239,6 +262,8 @@ def kinds() -> list[Kind]:
         Kind("shard", "shards/train/shard-000000.tar", shard),
         Kind("journal of shards", "unfinished/.unfinished.jsonl", lambda path: _begin(path.parent, "0"), "json"),
         Kind("journal of segmentation", "segmented/journal.jsonl", journal, "json"),
+        Kind("plan of a search", "search/plan.json", lambda path: read_plan(path.parent), "json"),
+        Kind("ledger of a search", "search/journal.log", lambda path: Ledger(path.parent).claim(), "json"),
         Kind("index of vectors", "index/index.json", vectors, "json"),
         Kind("rows of vectors", "index/rows-0.jsonl", vectors, "json"),
         Kind("cache of pixels", "cache/pixels", lambda path: cache._opened(files, path)),
@@ -674,9 +699,9 @@ NAMES = ["torch zip", "torch legacy", "hostile torch zip", "hostile pickle", "sa
          "native.safetensors", "deploy.json", "deploy.json without torch", "preprocess.safetensors",
          "remembered choice", "split.json", "comparisons", "npz of pictures", "idx in gzip", "idx", "cifar",
          "table of labels", "index.json of shards", "index.npz of shards", "shard", "journal of shards",
-         "journal of segmentation", "index of vectors", "rows of vectors", "cache of pixels", "mask.npy", "image.npy",
-         "picture.png", "picture.jpg", "picture.gif", "picture.bmp", "picture.webp", "picture.ppm", "picture.tif",
-         "mask.png"]
+         "journal of segmentation", "plan of a search", "ledger of a search", "index of vectors",
+         "rows of vectors", "cache of pixels", "mask.npy", "image.npy", "picture.png", "picture.jpg",
+         "picture.gif", "picture.bmp", "picture.webp", "picture.ppm", "picture.tif", "mask.png"]
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from convatlas.net.registry import change, variant
 from convatlas.run import Data, Model, Optim, Run, Train
 from convatlas.scale import cost
 from convatlas.scale.apply import apply, verdict
-from convatlas.scale.candidates import candidates, coefficients, rivals, shares, shares_of
-from convatlas.scale.compound import Coefficients, kept
+from convatlas.scale.candidates import At, candidates, coefficients, equally, rivals, shares, shares_of
+from convatlas.scale.compound import Coefficients, kept, reach
 from convatlas.scale.ledger import Entry, Ledger, Point
 from convatlas.scale.plan import read
 from convatlas.scale.race import race, ranking
-from convatlas.scale.search import search
+from convatlas.scale.search import Question, search
 from convatlas.scale.trial import Work, conduct
 
 RESNET = change(variant("resnet20_cifar").spec, {"n": 6, "width": 2.0, "image_size": 224})
@@ -35,6 +36,11 @@ RESNET = change(variant("resnet20_cifar").spec, {"n": 6, "width": 2.0, "image_si
 def counted(spec: Any) -> float:
     """Multiply-adds of a ResNet, nearly."""
     return float(spec.n * spec.width ** 2 * (spec.image_size if isinstance(spec.image_size, int) else 0) ** 2)
+
+
+def at(spec: Any) -> At:
+    """Twice that."""
+    return partial(reach, spec, 2 * counted(spec), counted, within=0.01)
 
 
 # -- candidates ------------------------------------------------------------------------------------------------------
@@ -49,16 +55,16 @@ def test_coefficients_lie_on_the_papers_constraint() -> None:
 
 
 def test_candidates_are_different_networks_of_equal_cost() -> None:
-    found = candidates(RESNET, 12, measure=counted)
+    found = candidates(12, at(RESNET))
     assert len({each.spec for each in found}) == len({each.name for each in found}) == 12
-    for each in [*found, *rivals(RESNET, measure=counted).values()]:
+    for each in [*found, *rivals(at(RESNET)).values()]:
         assert counted(each.spec) == pytest.approx(2 * counted(RESNET), rel=0.01)
         assert each.reached.deviation == pytest.approx(counted(each.spec) / counted(RESNET) / 2 - 1)
 
 
 def test_networks_that_rounding_makes_equal_count_once() -> None:
     tiny = change(RESNET, {"n": 1, "width": 0.25, "image_size": 8})
-    found = candidates(tiny, 60, measure=counted)
+    found = candidates(60, at(tiny))
     assert len({each.spec for each in found}) == len(found) < 60
 
 
@@ -66,8 +72,18 @@ def test_networks_that_rounding_makes_equal_count_once() -> None:
 @pytest.mark.parametrize(("name", "fields"), [("mobilenet_v2", {}), ("resnet50", {}), ("efficientnet_b0", {})])
 def test_candidates_have_equal_multiply_adds_to_one_per_cent(name: str, fields: dict[str, Any]) -> None:
     spec = change(variant(name).spec, fields)
-    for each in candidates(spec, 12):
+    for each in candidates(12, equally(spec, 1)):
         assert cost.macs(each.spec) == pytest.approx(2 * cost.macs(spec), rel=0.01), each.name
+
+
+@pytest.mark.slow
+def test_candidates_of_equal_latency_are_measured() -> None:
+    spec = change(RESNET, {"n": 1, "image_size": 64, "num_classes": 10})
+    found = candidates(2, equally(spec, 1, "latency"))
+    assert len(found) == 2
+    for each in found:
+        assert each.reached.found == pytest.approx(each.reached.budget * (1 + each.reached.deviation))
+        assert cost.macs(each.spec) > 1.2 * cost.macs(spec)
 
 
 # -- the race --------------------------------------------------------------------------------------------------------
@@ -137,7 +153,7 @@ def rounds(names: Sequence[str], entries: Sequence[Entry]) -> list[Point]:
 
 
 def test_a_known_optimum_is_found(tmp_path: Path) -> None:
-    found = candidates(RESNET, 12, measure=counted)
+    found = candidates(12, at(RESNET))
     for number, want in enumerate((found[3], found[7])):
         folder = tmp_path / str(number)
         work = Work(folder, partial(rounds, [each.name for each in found]),
@@ -158,6 +174,7 @@ BASE = Run(model=Model(name="resnet20_cifar", fields={"n": 1, "width": 0.5, "in_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_search_and_what_is_made_of_it(tmp_path: Path) -> None:
     run = BASE.change("data.source", str(archive(tmp_path, train=80, test=24)))
     asked: list[str] = []
@@ -167,24 +184,27 @@ def test_a_search_and_what_is_made_of_it(tmp_path: Path) -> None:
         return True
 
     lines: list[str] = []
-    options: dict[str, Any] = {"trials": 3, "seeds": 2, "finals": 2, "best": 1, "workers": 0}
+    question = Question(trials=3, seeds=2, finals=2, best=1)
     with pytest.raises(KeyboardInterrupt):
-        search(run, None, tmp_path / "out", **options, agree=lambda sentence: False)
+        search(run, None, tmp_path / "out", question, workers=0, agree=lambda sentence: False)
     assert not (tmp_path / "out" / "plan.json").exists()
-    found = search(run, None, tmp_path / "out", **options, agree=agree, tell=lines.append)
+    found = search(run, None, tmp_path / "out", question, workers=0, agree=agree, tell=lines.append)
     assert len(asked) == 1 and "At most 16 trainings of 1 epochs on 64 images" in asked[0]
     stored = json.loads((tmp_path / "out" / "results.json").read_text())
     assert stored["chosen"] == found.chosen and len(stored["ranking"]) == 3
+    for name, network in found.plan.networks.items():
+        assert network.macs == stored["networks"][name]["macs"] == cost.macs(found.plan.spec(name))
+        assert network.params == cost.params(found.plan.spec(name))
     rule = kept(tmp_path / "out")
     assert (rule.alpha, rule.beta, rule.gamma) == found.plan.networks[found.chosen].coefficients
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page and "inside the noise" in page and found.chosen in page
     folders = {path.name.split("-seed")[0] for path in (tmp_path / "out" / "trials").iterdir()}
     assert {"test-as-it-is", "test-depth", "test-width", "test-resolution"} < folders
-    again = search(run, None, tmp_path / "out", **options, agree=agree)
+    again = search(run, None, tmp_path / "out", question, workers=0, agree=agree)
     assert again == found and len(asked) == 1       # nothing is asked, and nothing done, twice
     with pytest.raises(ConvatlasError, match="holds another search: trials is 3 there"):
-        search(run, None, tmp_path / "out", **{**options, "trials": 4})
+        search(run, None, tmp_path / "out", replace(question, trials=4))
     larger = apply(tmp_path / "out", [2.0], seeds=2, workers=0)
     assert set(larger.tested) == {"as it is", "together φ=2", "depth φ=2", "width φ=2", "resolution φ=2"}
     assert [each.rival for each in larger.versus] == ["depth φ=2", "width φ=2", "resolution φ=2"]
@@ -196,11 +216,13 @@ def test_a_search_and_what_is_made_of_it(tmp_path: Path) -> None:
 def test_what_cannot_be_searched_is_said(tmp_path: Path) -> None:
     run = BASE.change("data.source", str(archive(tmp_path, train=80, test=24)))
     with pytest.raises(ConvatlasError, match="--trials 1 is too few"):
-        search(run, None, tmp_path / "out", trials=1)
+        Question(trials=1)
+    with pytest.raises(ConvatlasError, match="--phi -1 is refused"):
+        Question(phi=-1)
     with pytest.raises(ConvatlasError, match="scores pixels"):
-        search(run.change("model", Model(name="unet_same")), None, tmp_path / "out")
+        search(run.change("model", Model(name="unet_same")), None, tmp_path / "out", Question())
     with pytest.raises(ConvatlasError, match="no rule by which it is scaled"):
-        search(run.change("model", Model(name="lenet5_modern")), None, tmp_path / "out")
+        search(run.change("model", Model(name="lenet5_modern")), None, tmp_path / "out", Question())
     with pytest.raises(ConvatlasError, match="is no search"):
         apply(tmp_path, [2.0])
     (tmp_path / "plan.json").write_text('{"format": 1, "networks": 3}')

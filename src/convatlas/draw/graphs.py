@@ -63,7 +63,7 @@ def tradeoff(lines: Mapping[str, Sequence[Mark]], title: str, *,
 
     The last line is drawn heavier; lines may share their first network.
     """
-    with figure(WIDE + 120, HIGH + 60) as drawn:
+    with figure(WIDE + 40, HIGH + 60) as drawn:
         axes = axes_of(drawn, 66, 56, WIDE - 130, HIGH - 60)
         axes.set_xscale("log")
         axes.tick_params(which="both", labelcolor=COLORS["soft"], length=0)

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from ..errors import ConvatlasError
 from ..trials import processes
-from . import cost
-from .candidates import DIMENSIONS, EQUAL
-from .compound import Coefficients, Reached, alone, kept, reach
+from .candidates import DIMENSIONS, Equal, equally
+from .compound import ALONE, Coefficients, kept
 from .ledger import Entry, Point
 from .plan import (
     BASE,
@@ -62,13 +61,11 @@ def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | 
 
 
 def at(search: Plan, rule: Coefficients, phi: float) -> list[Network]:
-    """The networks at φ: all three dimensions by the rule, and each alone, at 2^φ times the multiply-adds."""
-    spec, budget = search.spec(BASE), 2 ** phi * search.networks[BASE].macs
-    reached: dict[Way, Reached] = {TOGETHER: reach(spec, budget, cost.macs, rule, within=EQUAL)}
-    for way in DIMENSIONS:
-        reached[way] = alone(spec, way, budget, cost.macs, adjust=True, within=EQUAL)
-    return [scaled_network(named(way, phi), way, phi, each.point.coefficients, search.run, each)
-            for way, each in reached.items()]
+    """The networks at φ: all three dimensions by the rule, and each alone, at 2^φ times the cost."""
+    equal: Equal = search.asked["equal"]
+    reached = equally(search.spec(BASE), phi, equal)
+    ways: list[tuple[Way, Coefficients]] = [(TOGETHER, rule), *((way, ALONE[way]) for way in DIMENSIONS)]
+    return [scaled_network(named(way, phi), way, phi, each, search.run, reached(each), equal) for way, each in ways]
 
 
 def named(way: Way, phi: float) -> str:

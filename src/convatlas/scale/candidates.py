@@ -2,22 +2,28 @@
 
 With a, b and c the shares of depth, width and resolution, α = 2^a, β = 2^(b/2) and γ = 2^(c/2) have α·β²·γ² = 2 where
 a + b + c = 1. So candidates lie on a triangle whose corners are one dimension alone; a lattice covers it evenly. Each
-stands for the network that has 2^φ times the multiply-adds of the one that is scaled, as near as can be built.
+stands for the network that costs 2^φ times as much as the one that is scaled, as near as can be built.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import log2
+from typing import Literal
 
 from ..net.model import Spec
 from . import cost
-from .compound import ALONE, Coefficients, Dimension, Measure, Reached, alone, reach
+from .compound import ALONE, Coefficients, Dimension, Reached, reach, reach_latency
 
 EQUAL = 0.01        # deviation from equal cost that is looked for; what is reached is shown
 COARSEST = 3        # steps along a side of the triangle: with fewer, none scales all three
 FINEST = 12         # steps beyond which few new networks are found
 DIMENSIONS: tuple[Dimension, ...] = ("depth", "width", "resolution")
 
+ROUNDS, SECONDS = 4, 0.25       # of a measurement of latency, of which a search makes a hundred
+
+Equal = Literal["macs", "latency"]
+At = Callable[[Coefficients], Reached]      # the network that coefficients lead to at some cost
 Tell = Callable[[str], None]
 
 
@@ -61,14 +67,24 @@ def shares_of(found: Coefficients) -> tuple[float, float, float]:
     return log2(found.alpha) / whole, 2 * log2(found.beta) / whole, 2 * log2(found.gamma) / whole
 
 
-def candidates(spec: Spec, count: int, phi: float = 1.0, measure: Measure = cost.macs,
-               tell: Tell = lambda text: None) -> list[Candidate]:
-    """So many candidates, no two the same network, each at 2^φ times the cost of `spec`.
+def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
+    """The network that coefficients lead to at 2^φ times the cost of `spec`: multiply-adds, as near as can be built, or
+    the latency of the deployed network, measured here, within its interval where a network is found there.
+    """
+    if equal == "macs":
+        return partial(reach, spec, 2 ** phi * cost.macs(spec), cost.macs, within=EQUAL)
+    timed = _timer()
+    budget = 2 ** phi * timed(spec).seconds
+    return lambda rule: reach_latency(spec, budget, timed, rule)[0]
+
+
+def candidates(count: int, at: At, tell: Tell = lambda text: None) -> list[Candidate]:
+    """So many candidates, no two the same network, each `at` the same cost.
 
     The coarsest lattice that has as many points is tried first, finer ones where networks coincide by rounding. Fewer
     come back where even the finest has no more.
     """
-    budget, found, tried = 2 ** phi * measure(spec), list[Candidate](), set[Coefficients]()
+    found, tried = list[Candidate](), set[Coefficients]()
     for point in _points(count):
         rule = coefficients(point)
         if len(found) == count:
@@ -76,18 +92,27 @@ def candidates(spec: Spec, count: int, phi: float = 1.0, measure: Measure = cost
         if rule in tried:
             continue
         tried.add(rule)
-        each = Candidate(rule, reach(spec, budget, measure, rule, within=EQUAL))
+        each = Candidate(rule, at(rule))
         if each.spec not in [other.spec for other in found]:
             found.append(each)
             tell(f"{len(found)} of {count} candidates: {each.name}, {100 * each.reached.deviation:+.1f} % of the cost")
     return found
 
 
-def rivals(spec: Spec, phi: float = 1.0, measure: Measure = cost.macs) -> dict[Dimension, Candidate]:
-    """The networks with one dimension scaled alone, at the same cost as near as can be built."""
-    budget = 2 ** phi * measure(spec)
-    return {name: Candidate(ALONE[name], alone(spec, name, budget, measure, adjust=True, within=EQUAL))
-            for name in DIMENSIONS}
+def rivals(at: At) -> dict[Dimension, Candidate]:
+    """The networks with one dimension scaled alone, at the same cost."""
+    return {name: Candidate(ALONE[name], at(ALONE[name])) for name in DIMENSIONS}
+
+
+def _timer() -> Callable[[Spec], cost.Latency]:
+    """The measurement of latency by one backend: the fastest for the first network."""
+    backend = ["auto"]
+
+    def timed(spec: Spec) -> cost.Latency:
+        took = cost.latency(spec, 1, backend[0], rounds=ROUNDS, seconds=SECONDS)
+        backend[0] = took.backend
+        return took
+    return timed
 
 
 def _points(count: int) -> Iterator[tuple[float, float, float]]:

@@ -23,7 +23,7 @@ from ..files import writing
 JOURNAL, LOCK, CLAIMS = "journal.log", "journal.lock", "claims"
 STUDY = "search"
 PATIENCE = 60.0         # seconds to wait for the journal, which is written in milliseconds
-LONGEST = 2**26         # bytes of a journal: some hundred thousand trials
+LONGEST = 2**23         # bytes of a journal: more than ten thousand trials
 
 Point = Mapping[str, bool | int | float | str]      # what a trial tries
 State = Literal["waiting", "begun", "done"]
@@ -127,14 +127,13 @@ class Ledger:
                                            TrialState.COMPLETE: "done"}
         found = []
         with self._sound():
-            trials = self._study.get_trials(deepcopy=False)
-        for trial in trials:
-            point = trial.system_attrs.get("fixed_params")
-            if point is None or trial.state not in states:
-                raise ConvatlasError(f"{str(self.folder / JOURNAL)!r} has a trial that convatlas did not enter, number "
-                                     f"{trial.number}: give the search a folder of its own with --out")
-            found.append(Entry(trial.number, point, states[trial.state],
-                               trial.value if trial.state == TrialState.COMPLETE else None))
+            for trial in self._study.get_trials(deepcopy=False):
+                point = trial.system_attrs.get("fixed_params")
+                if not isinstance(point, dict) or trial.state not in states:
+                    raise ConvatlasError(f"{str(self.folder / JOURNAL)!r} has a trial that convatlas did not enter, "
+                                         f"number {trial.number}: give the search a folder of its own with --out")
+                found.append(Entry(trial.number, point, states[trial.state],
+                                   trial.value if trial.state == TrialState.COMPLETE else None))
         return tuple(found)
 
     def _take(self, number: int) -> FileLock | None:
@@ -169,10 +168,12 @@ class Ledger:
         path = self.folder / JOURNAL
         try:
             yield
+        except ConvatlasError:
+            raise
         except OSError as error:
             raise ConvatlasError(f"cannot keep the ledger {str(path)!r}: {error.strerror or error}; make room, or name "
                                  "another folder with --out") from error
-        except (AssertionError, KeyError, TypeError, ValueError) as error:
+        except Exception as error:      # as many kinds as Optuna raises
             raise ConvatlasError(f"{str(path)!r} cannot be read as a ledger: {error or type(error).__name__}; it is "
                                  "damaged, or no search's") from error
 

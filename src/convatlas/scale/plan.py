@@ -6,7 +6,7 @@ Also what came of it on the test part, which a search and what is made of it end
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,15 +19,16 @@ from ..errors import ConvatlasError
 from ..evaluation.statistics import paired
 from ..files import check_format, put
 from ..net import registry
-from ..net.card import Card
+from ..net.card import Card, adapter
 from ..net.model import Spec, pair
 from ..run import Run
 from ..tasks import CLASSES, task_of
 from . import cost
+from .candidates import Equal
 from .compound import Coefficients, Reached
 from .ledger import Entry, Point
 from .race import CONFIDENCE, SEARCH, Rank
-from .trial import FINAL, Images, accuracy, judged, run_of, seconds
+from .trial import ARCHIVE, FINAL, Images, accuracy, judged, run_of, seconds
 
 FORMAT = 1
 PLAN = "plan.json"              # of a search folder: all that its trials follow from
@@ -53,7 +54,8 @@ class Network:
     macs: int
     params: int
     memory: int                             # bytes at the peak of predicting one image
-    deviation: float                        # of the multiply-adds from those it stands for, as a share
+    deviation: float                        # of the cost from the one it stands for, as a share
+    latency: float | None = None            # seconds, where networks are of equal latency
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,8 @@ def read(folder: Path) -> Plan:
     try:
         plain = bounded.read_json(path)
         check_format(plain.get("format"), FORMAT, str(path))
-        images = Images(**{**plain["images"], "path": folder / plain["images"]["path"]})
-        networks = [Network(**{**each, "coefficients": each["coefficients"] and tuple(each["coefficients"])})
-                    for each in plain["networks"]]
+        images = replace(adapter(Images).validate_python(plain["images"]), path=folder / ARCHIVE)
+        networks = [adapter(Network).validate_python(each) for each in plain["networks"]]
         return Plan(folder, plain["asked"], Run.model_validate(plain["run"]), images,
                     {network.name: network for network in networks})
     except FileNotFoundError:
@@ -123,12 +124,16 @@ def network(name: str, way: Way, phi: float, coefficients: Coefficients | None, 
     """A network of a plan, with what follows from its specification."""
     found = registry.variant(run.model.name)
     growth = None if coefficients is None else (coefficients.alpha, coefficients.beta, coefficients.gamma)
-    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, *cost.cost(spec), deviation)
+    costs = cost.cost(spec)
+    return Network(name, way, phi, growth, Card(found.name, spec, found.spec).fields, macs=costs.macs,
+                   params=costs.params, memory=costs.memory, deviation=deviation)
 
 
-def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached) -> Network:
+def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, run: Run, at: Reached,
+                   equal: Equal) -> Network:
     """A network that was scaled to a cost."""
-    return network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
+    found = network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
+    return found if equal == "macs" else replace(found, latency=at.found)
 
 
 def base_of(run: Run) -> Spec:

@@ -29,7 +29,7 @@ def leave(result: Result, command: str = "") -> Path:
         "format": FORMAT, "asked": plan.asked, "chosen": result.chosen, "machine": machine_of(("convatlas", "torch")),
         "networks": {name: {"way": each.way, "phi": each.phi, "coefficients": each.coefficients,
                             "fields": each.fields, "macs": each.macs, "params": each.params, "memory": each.memory,
-                            "deviation": each.deviation, "test": result.tested.get(name, [])}
+                            "deviation": each.deviation, "latency": each.latency, "test": result.tested.get(name, [])}
                      for name, each in plan.networks.items()},
         "ranking": [{"network": rank.name, "search": list(rank.accuracies), "stopped": rank.behind is None,
                      "behind": None if rank.behind is None else _finite(rank.behind.mean),
@@ -53,7 +53,7 @@ def page(result: Result, stored: dict[str, Any], command: str) -> str:
     return pages.get_template("scaling.html.j2").render(
         title=title, result=result, plan=plan, picture=Markup(svg(picture(result), "picture", title)),
         chosen=plan.networks.get(result.chosen), rows=[_row(result, each) for each in _shown(result)],
-        command=command, machine=stored["machine"])
+        timed=any(each.latency for each in plan.networks.values()), command=command, machine=stored["machine"])
 
 
 def picture(result: Result) -> Any:
@@ -82,6 +82,7 @@ def _row(result: Result, each: Network) -> dict[str, Any]:
     accuracies = [100 * share for share in result.tested.get(each.name, ())]
     return {"name": each.name, "way": each.way, "size": f"{high}×{wide}", "macs": short(each.macs),
             "params": short(each.params), "memory": f"{each.memory / 1e6:.1f} MB",
+            "latency": "" if each.latency is None else f"{1000 * each.latency:.2f} ms",
             "deviation": f"{100 * each.deviation:+.1f} %" if each.way != BASE else "",
             "test": f"{sum(accuracies) / len(accuracies):.2f} ({min(accuracies):.2f}–{max(accuracies):.2f})"
             if accuracies else ""}

@@ -8,6 +8,7 @@ part.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ..errors import ConvatlasError
 from ..run import Run
 from ..tasks.fit import Choice
 from ..trials import fitted, processes
-from .candidates import DIMENSIONS, candidates, rivals
+from .candidates import DIMENSIONS, Equal, candidates, equally, rivals
 from .compound import Coefficients, keep
 from .ledger import Entry, Point
 from .plan import (
@@ -43,31 +44,47 @@ from .report import leave
 from .trial import Tell, Work, conduct, packed
 
 
-def search(run: Run, choice: Choice | None, folder: Path, *, phi: float = 1.0, trials: int = 12, seeds: int = 3,
-           finals: int = 5, best: int = 3, images: int | None = None, workers: int | None = None, command: str = "",
-           agree: Callable[[str], bool] = lambda text: True, tell: Tell = lambda text: None) -> Result:
-    """Search for coefficients at 2^φ times the multiply-adds of `run`'s network, and leave in `folder` the ledger, a
-    run folder per trial, coefficients.json, results.json and report.html.
+@dataclass(frozen=True)
+class Question:
+    """What is searched for, and how thoroughly."""
 
-    `trials` candidates from `seeds` seeds each are ranked; the `best` of them, their rivals and the network as it is
-    are trained from `finals` others. `agree` is asked, with a sentence on what it will cost, before anything is
-    trained; the same call goes on with a search that was interrupted.
+    phi: float = 1.0            # candidates cost 2^φ times as much as the network
+    equal: Equal = "macs"       # what that cost is
+    trials: int = 12            # candidates
+    seeds: int = 3              # of each, to be ranked
+    best: int = 3               # candidates that see the test part
+    finals: int = 5             # seeds of these, of their rivals and of the network as it is, other ones
+    images: int | None = None   # of the training part that are taken; None: all
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("trials", self.trials, 2), ("seeds", self.seeds, 1), ("finals", self.finals, 2),
+                                   ("best", self.best, 1)):
+            if value < least:
+                raise ConvatlasError(f"--{name} {value} is too few: at least {least} are needed")
+        if not 0 < self.phi <= 16:
+            raise ConvatlasError(f"--phi {self.phi:g} is refused: candidates are larger than the network, so it is "
+                                 "more than 0, and at most 16")
+
+
+def search(run: Run, choice: Choice | None, folder: Path, question: Question, *, workers: int | None = None,
+           command: str = "", agree: Callable[[str], bool] = lambda text: True,
+           tell: Tell = lambda text: None) -> Result:
+    """Search for the coefficients of `run`'s network, and leave in `folder` the ledger, a run folder per trial,
+    coefficients.json, results.json and report.html.
+
+    `agree` is asked, with a sentence on what it will cost, before anything is trained; the same call goes on with a
+    search that was interrupted.
     """
-    asked = {"phi": phi, "trials": trials, "seeds": seeds, "finals": finals, "best": best, "images": images,
-             "run": run.model_dump(mode="json")}
-    asked = json.loads(json.dumps(asked))
-    for name, value, least in (("trials", trials, 2), ("seeds", seeds, 1), ("finals", finals, 2), ("best", best, 1)):
-        if value < least:
-            raise ConvatlasError(f"--{name} {value} is too few: at least {least} are needed")
+    asked = json.loads(json.dumps({**asdict(question), "run": run.model_dump(mode="json")}))
     workers = processes() if workers is None else workers
     plan = begun(folder, asked)
     if plan is None:
         plan = _planned(run, choice, folder, asked, tell)
         agreed(plan, _works(plan), workers, agree)
     entries = conduct(Work(folder, partial(wanted, folder), partial(done, folder)), workers, told, tell)
-    ranks = ranking(plan.of(TOGETHER), of_part(SEARCH, entries), seeds)
+    ranks = ranking(plan.of(TOGETHER), of_part(SEARCH, entries), question.seeds)
     chosen = ranks[0].name
-    outcome = tested(plan, entries, finals)
+    outcome = tested(plan, entries, question.finals)
     result = Result(plan, chosen, ranks, outcome,
                     versus([(chosen, name) for name in plan.of(*DIMENSIONS)], outcome))
     rule = plan.networks[chosen].coefficients
@@ -79,12 +96,13 @@ def search(run: Run, choice: Choice | None, folder: Path, *, phi: float = 1.0, t
 
 def _planned(run: Run, choice: Choice | None, folder: Path, asked: Mapping[str, Any], tell: Tell) -> Plan:
     run = fitted(run, choice, tell)
-    spec, phi = base_of(run), asked["phi"]
+    spec, phi, equal = base_of(run), asked["phi"], asked["equal"]
+    at = equally(spec, phi, equal)
     networks = [network(BASE, BASE, 0.0, None, run, spec, 0.0)]
-    for name, rival in rivals(spec, phi).items():
-        networks.append(scaled_network(name, name, phi, rival.coefficients, run, rival.reached))
-    for each in candidates(spec, asked["trials"], phi, tell=tell):
-        networks.append(scaled_network(each.name, TOGETHER, phi, each.coefficients, run, each.reached))
+    for name, rival in rivals(at).items():
+        networks.append(scaled_network(name, name, phi, rival.coefficients, run, rival.reached, equal))
+    for each in candidates(asked["trials"], at, tell):
+        networks.append(scaled_network(each.name, TOGETHER, phi, each.coefficients, run, each.reached, equal))
     count = len(networks) - 1 - len(DIMENSIONS)
     if count < asked["trials"]:
         tell(f"Only {count} candidates are different networks: rounding makes the others equal.")

@@ -4,7 +4,7 @@ import shlex
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,7 +34,10 @@ def search(
     model: Annotated[str, argument("MODEL", "The network that is scaled: a name that [bold]convatlas list[/] shows.")],
     data: Annotated[str, argument("DATA", DATA_HELP)],
     phi: Annotated[float, option("--phi", panel=SEARCH, metavar="φ", show_default=True,
-                                 help="Candidates have 2^φ times the network's multiply-adds.")] = 1.0,
+                                 help="Candidates cost 2^φ times as much as the network.")] = 1.0,
+    equal: Annotated[Literal["macs", "latency"], option(
+        "--equal", panel=SEARCH, show_default=True, help="What that cost is: multiply-adds, or the time of one call of "
+        "the deployed network on this machine, measured first, which takes minutes.")] = "macs",
     trials: Annotated[int, option("--trials", panel=SEARCH, parser=COUNT, show_default=True,
                                   help="Candidates: ways to share it among depth, width and resolution.")] = 12,
     seeds: Annotated[int, option("--seeds", panel=SEARCH, parser=COUNT, show_default=True,
@@ -82,12 +85,14 @@ def search(
     run, choice = configured(flags, recipe=recipe, config=None, sets=sets or ())
     where = out or Path("searches") / f"{datetime.now():%Y-%m-%d}-{model}-{Path(data).stem}"
     with console.loading():
+        from ...scale.search import Question
         from ...scale.search import search as searched
 
     try:
-        found = searched(run, choice, where, phi=phi, trials=trials, seeds=seeds, finals=finals, best=best,
-                         images=images, workers=workers, command=shlex.join(["convatlas", *sys.argv[1:]]),
-                         agree=lambda sentence: agreed(sentence, yes), tell=console.plain)
+        question = Question(phi, equal, trials, seeds, best, finals, images)
+        found = searched(run, choice, where, question, workers=workers,
+                         command=shlex.join(["convatlas", *sys.argv[1:]]), tell=console.plain,
+                         agree=lambda sentence: agreed(sentence, yes))
     except KeyboardInterrupt:
         console.plain("interrupted; the same command goes on", to=console.err)
         raise typer.Exit(130) from None
