@@ -699,9 +699,9 @@ NAMES = ["torch zip", "torch legacy", "hostile torch zip", "hostile pickle", "sa
          "native.safetensors", "deploy.json", "deploy.json without torch", "preprocess.safetensors",
          "remembered choice", "split.json", "comparisons", "npz of pictures", "idx in gzip", "idx", "cifar",
          "table of labels", "index.json of shards", "index.npz of shards", "shard", "journal of shards",
-         "journal of segmentation", "index of vectors", "rows of vectors", "cache of pixels", "mask.npy", "image.npy",
-         "picture.png", "picture.jpg", "picture.gif", "picture.bmp", "picture.webp", "picture.ppm", "picture.tif",
-         "mask.png"]
+         "journal of segmentation", "plan of a search", "ledger of a search", "index of vectors",
+         "rows of vectors", "cache of pixels", "mask.npy", "image.npy", "picture.png", "picture.jpg",
+         "picture.gif", "picture.bmp", "picture.webp", "picture.ppm", "picture.tif", "mask.png"]
 
 
 def main() -> None:

@@ -174,6 +174,7 @@ BASE = Run(model=Model(name="resnet20_cifar", fields={"n": 1, "width": 0.5, "in_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_search_and_what_is_made_of_it(tmp_path: Path) -> None:
     run = BASE.change("data.source", str(archive(tmp_path, train=80, test=24)))
     asked: list[str] = []

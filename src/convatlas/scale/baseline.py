@@ -21,7 +21,7 @@ from .price import Tell, checked, said
 from .trial import Work, accuracy, conduct, run_of
 
 PASSES, FULL = "passes", "full"        # a ledger each
-CHEAPEST, DEAREST = 0.5, 1.25           # times the target, beyond which nothing is tried
+CHEAPEST, DEAREST = 0.5, 1.1            # times the target, beyond which nothing is tried
 OVER = 0.02                             # share by which what is found may exceed the target
 
 

@@ -80,13 +80,13 @@ def ordered(searched: Searched) -> tuple[int, int]:
 # -- pictures --------------------------------------------------------------------------------------------------------
 
 def picture(plan: Plan, searched: Searched) -> "Figure":
-    """Accuracy against price of everything that was tried: after one pass with the front, and of the few in full."""
+    """Accuracy against cost of everything that was tried: after one pass with the front, and of the few in full."""
     tried, full = searched.passes, searched.full
     lines = [f"{len(tried)} networks trained for one pass, pale to dark as they were tried, their front, and the "
              "target, dashed.",
              f"{len(full)} of them, in rings, trained in full, {plan.run.train.epochs} passes; blue: what was found, "
              f"number {_number(searched, searched.chosen)}."]
-    with canvas(2 * (WIDE + GAP) + LEFT, HIGH + 190, "Accuracy against price", lines) as (drawn, _):
+    with canvas(2 * (WIDE + GAP) + LEFT, HIGH + 190, "Accuracy against cost", lines) as (drawn, _):
         axes = graph(drawn, LEFT, 120, WIDE, HIGH)
         whole = {spec for spec, _ in full.values()}
         for i, (spec, record) in enumerate(tried.values()):
@@ -160,7 +160,7 @@ def page(data: str, plan: Plan, searched: Searched, compared: Compared | None, d
         "target": said(plan.price.unit, plan.target), "over": OVER,
         "params": cost.params(searched.spec), "macs": cost.macs(searched.spec),
         "accuracy": searched.full[searched.chosen][1].accuracy, "searched": plan.images.searched,
-        "picture": Markup(svg(drawn, "picture", "accuracy against price")),
+        "picture": Markup(svg(drawn, "picture", "accuracy against cost")),
         "rows": list(zip(_rows(searched.spec.table), _rows(plan.start.table), strict=True)),
         "image_size": searched.spec.image_size, "few": _few(plan, searched), "same": same, "pairs": pairs,
         "compared": compared,

@@ -127,14 +127,13 @@ class Ledger:
                                            TrialState.COMPLETE: "done"}
         found = []
         with self._sound():
-            trials = self._study.get_trials(deepcopy=False)
-        for trial in trials:
-            point = trial.system_attrs.get("fixed_params")
-            if point is None or trial.state not in states:
-                raise ConvatlasError(f"{str(self.folder / JOURNAL)!r} has a trial that convatlas did not enter, number "
-                                     f"{trial.number}: give the search a folder of its own with --out")
-            found.append(Entry(trial.number, point, states[trial.state],
-                               trial.value if trial.state == TrialState.COMPLETE else None))
+            for trial in self._study.get_trials(deepcopy=False):
+                point = trial.system_attrs.get("fixed_params")
+                if not isinstance(point, dict) or trial.state not in states:
+                    raise ConvatlasError(f"{str(self.folder / JOURNAL)!r} has a trial that convatlas did not enter, "
+                                         f"number {trial.number}: give the search a folder of its own with --out")
+                found.append(Entry(trial.number, point, states[trial.state],
+                                   trial.value if trial.state == TrialState.COMPLETE else None))
         return tuple(found)
 
     def _take(self, number: int) -> FileLock | None:
@@ -169,6 +168,8 @@ class Ledger:
         path = self.folder / JOURNAL
         try:
             yield
+        except ConvatlasError:
+            raise
         except OSError as error:
             raise ConvatlasError(f"cannot keep the ledger {str(path)!r}: {error.strerror or error}; make room, or name "
                                  "another folder with --out") from error
