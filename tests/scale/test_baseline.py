@@ -21,10 +21,10 @@ from convatlas.run import Model, Run, Schedule, Train
 from convatlas.scale import cost
 from convatlas.scale.baseline import Record, Searched, coming, finalists, record_of, recorded, spent
 from convatlas.scale.baseline_page import front, leave, ordered
-from convatlas.scale.evolution import reward
 from convatlas.scale.baseline_plan import Asked, Plan, planned, shared
+from convatlas.scale.baseline_rivals import RULE, START, Compared, Rival, against, rivals
+from convatlas.scale.evolution import reward
 from convatlas.scale.price import MEASURED, Price, at_latency, fitted, macs, parts, said
-from convatlas.scale.baseline_rivals import Compared, Rival, against, rivals
 from convatlas.scale.space import around
 from convatlas.scale.trial import Images, Work, conduct
 
@@ -80,7 +80,7 @@ def test_search_climbs_within_its_time_and_goes_on_with_what_is_there(plan, tmp_
     assert len(points) == len(set(points)) == 60 == spent(folder, entries) and 0 < len(stopped) < 60
     assert {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json") if path.name in stopped} == stopped
     assert entries[0].point == plan.space.decided(plan.start)
-    assert all(0.5 <= record_of(folder, entry.number).price / plan.target <= 1.25 for entry in entries)
+    assert all(0.5 <= record_of(folder, entry.number).price / plan.target <= 1.1 for entry in entries)
     first, last = ([entry.value for entry in part] for part in (entries[1:21], entries[40:]))
     assert sum(last) / 20 > sum(first) / 20 + 0.15 and max(last) > max(first)
 
@@ -116,7 +116,7 @@ def searched(plan):
 
 def test_what_is_found_is_left_as_a_file_that_builds_it_at_the_price_it_says(plan, searched, tmp_path):
     compared = Compared((0.8, 0.82), (against("EfficientNet-B0 by the rule", 5e6, (0.8, 0.82), (0.7, 0.74), 1),),
-                        {"found": searched.spec})
+                        {"found": searched.spec}, {"found": cost.Latency(0.00512, 0.005, 0.0053, "native", 1)})
     path = leave(tmp_path, "fashion-small", plan, searched, compared, "convatlas scale baseline …")
     spec = registry.variant(str(path)).spec
     assert spec == searched.spec and registry.variant(str(path)).macs == plan.price(spec)
@@ -128,6 +128,7 @@ def test_what_is_found_is_left_as_a_file_that_builds_it_at_the_price_it_says(pla
     assert stored["chosen"] == 1 and stored["compared"]["rivals"][0]["word"] == "too small to tell"
     page = (tmp_path / "report.html").read_text()
     assert "fashion-small, at most 5.00M multiply-adds" in page and "85.00" in page and "too small to tell" in page
+    assert stored["compared"]["latencies"]["found"]["backend"] == "native" and "Measured afterwards" in page
     assert (tmp_path / "picture.svg").read_text().count("million multiply-adds") == 2
 
 
@@ -188,17 +189,19 @@ def test_rivals_cost_what_was_found_costs(tmp_path):
     assert plan == planned(asked, tmp_path, 2, print)               # as it is read
     found = plan.space.spec(plan.space.drawn(Random(1)))
     runs = rivals(plan, found, asked, tmp_path, print)
-    assert len(runs) == 2
-    for other in runs.values():
-        spec = registry.card(other.model.name, other.model.fields).spec
-        assert cost.macs(spec) == pytest.approx(plan.price(found), rel=0.1) and spec.num_classes == 10
-        assert spec.in_chans == 1 and other.train.epochs == 2
+    specs = {name: registry.card(other.model.name, other.model.fields).spec for name, other in runs.items()}
+    for name, nearly in ((RULE, 0.02), (START, 0.05)):
+        spec = specs[name]
+        assert cost.macs(spec) == pytest.approx(plan.price(found), rel=nearly) and spec.num_classes == 10
+        assert spec.in_chans == 1 and runs[name].train.epochs == 2
+    assert 28 < specs[RULE].image_size < 64 and specs[START].image_size <= 30
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_command_killed_and_run_again_does_no_trial_twice_and_loses_none(tmp_path):
-    words = [sys.executable, "-m", "convatlas", "scale", "baseline", "digits", "--macs", "800k", "--minutes", "1.5",
-             "--epochs", "2", "--seeds", "2", "--images", "300", "--workers", "2", "--out", "search", "--yes"]
+    words = [sys.executable, "-m", "convatlas", "scale", "baseline", "digits", "--macs", "800k", "--minutes", "0.3",
+             "--epochs", "2", "--seeds", "2", "--images", "200", "--workers", "2", "--out", "search", "--yes"]
     first = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     passes = tmp_path / "search" / "passes"
     for _ in range(3000):

@@ -14,20 +14,20 @@ from .. import bounded
 from ..arch.efficientnet import EfficientNet
 from ..files import check_format, put
 from ..run import Run
+from .baseline_plan import FORMAT, Plan, clock
 from .evolution import Tried, proposed, reward
 from .ledger import Entry, Point
-from .baseline_plan import FORMAT, Plan, clock
-from .price import Tell, said
+from .price import Tell, checked, said
 from .trial import Work, accuracy, conduct, run_of
 
-PROXIES, FULL = "passes", "full"        # a ledger each
-CHEAPEST, DEAREST = 0.5, 1.25           # times the target, beyond which nothing is tried
+PASSES, FULL = "passes", "full"        # a ledger each
+CHEAPEST, DEAREST = 0.5, 1.1            # times the target, beyond which nothing is tried
 OVER = 0.02                             # share by which what is found may exceed the target
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a trial gave: the share of the images it is judged by that is right, the price, and the time it took
+    """The outcome of a trial: the share of the images it is judged by that is right, the price, and the time it took
     (`baseline_plan.clock`).
     """
 
@@ -55,7 +55,7 @@ class Searched:
 
 def search(plan: Plan, out: Path, workers: int, tell: Tell) -> Searched:
     """Do what is planned, and go on with what has been done; raises KeyboardInterrupt when it is interrupted."""
-    folder = out / PROXIES
+    folder = out / PASSES
     entries = conduct(Work(folder, partial(coming, plan, folder), partial(_one_pass, plan, folder)), workers,
                       partial(_told, plan, folder, "after one pass"), tell)
     passes = _results(plan, folder, entries)
@@ -68,7 +68,9 @@ def search(plan: Plan, out: Path, workers: int, tell: Tell) -> Searched:
                     partial(_told, plan, folder, f"after {plan.run.train.epochs}"), tell)
     full = _results(plan, folder, whole)
     chosen = max((entry for entry in whole if entry.point in best), key=lambda entry: (entry.value or 0, -entry.number))
-    return Searched(passes, full, chosen.number)
+    found = Searched(passes, full, chosen.number)
+    checked(plan.price, {"what was found": found.spec}, tell)
+    return found
 
 
 def finalists(plan: Plan, entries: Sequence[Entry], records: Mapping[int, Record]) -> list[Point]:
@@ -131,7 +133,7 @@ def recorded(folder: Path, entry: Entry, price: float, judged: Callable[[Path], 
 
 
 def record_of(folder: Path, number: int) -> Record:
-    """What a trial that is done gave."""
+    """The outcome of a trial that is done."""
     stored = bounded.read_json(folder / f"{number}.json")
     check_format(stored.pop("format"), FORMAT, str(folder))
     return Record(**stored)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,7 @@ from ..arch.efficientnet import EfficientNet
 from ..deploy.machine import about
 from ..draw.canvas import canvas, graph
 from ..draw.canvas import save as save_sheet
-from ..draw.markup import duration
-from ..draw.numbers import exact
+from ..draw.numbers import duration, exact
 from ..draw.plots import COLORS, svg
 from ..files import put
 from ..inspect.report import environment
@@ -24,10 +24,10 @@ from ..net.card import Card
 from ..run import Model
 from . import cost
 from .baseline import OVER, Results, Searched
-from .evolution import POPULATION, SAMPLE, W
 from .baseline_plan import BASE, Plan
-from .price import said
 from .baseline_rivals import FOUND, Compared
+from .evolution import POPULATION, SAMPLE, W
+from .price import said
 from .space import Table
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def ordered(searched: Searched) -> tuple[int, int]:
 # -- pictures --------------------------------------------------------------------------------------------------------
 
 def picture(plan: Plan, searched: Searched) -> "Figure":
-    """Accuracy against price of everything that was tried: after one pass with the front, and of the few in full."""
+    """Accuracy against cost of everything that was tried: after one pass with the front, and of the few in full."""
     tried, full = searched.passes, searched.full
     lines = [f"{len(tried)} networks trained for one pass, pale to dark as they were tried, their front, and the "
              "target, dashed.",
              f"{len(full)} of them, in rings, trained in full, {plan.run.train.epochs} passes; blue: what was found, "
              f"number {_number(searched, searched.chosen)}."]
-    with canvas(2 * (WIDE + GAP) + LEFT, HIGH + 190, "Accuracy against price", lines) as (drawn, _):
+    with canvas(2 * (WIDE + GAP) + LEFT, HIGH + 190, "Accuracy against cost", lines) as (drawn, _):
         axes = graph(drawn, LEFT, 120, WIDE, HIGH)
         whole = {spec for spec, _ in full.values()}
         for i, (spec, record) in enumerate(tried.values()):
@@ -160,7 +160,7 @@ def page(data: str, plan: Plan, searched: Searched, compared: Compared | None, d
         "target": said(plan.price.unit, plan.target), "over": OVER,
         "params": cost.params(searched.spec), "macs": cost.macs(searched.spec),
         "accuracy": searched.full[searched.chosen][1].accuracy, "searched": plan.images.searched,
-        "picture": Markup(svg(drawn, "picture", "accuracy against price")),
+        "picture": Markup(svg(drawn, "picture", "accuracy against cost")),
         "rows": list(zip(_rows(searched.spec.table), _rows(plan.start.table), strict=True)),
         "image_size": searched.spec.image_size, "few": _few(plan, searched), "same": same, "pairs": pairs,
         "compared": compared,
@@ -168,7 +168,8 @@ def page(data: str, plan: Plan, searched: Searched, compared: Compared | None, d
         "tested": plan.images.tested, "learnt": plan.images.learnt, "epochs": plan.run.train.epochs,
         "tried": len(searched.passes), "size": f"{plan.space.size:.1e}", "w": W, "population": POPULATION,
         "sample": SAMPLE, "unit": plan.price.unit, "error": plan.price.error, "spent": duration(spent),
-        "zipped": zip, "recipe": plan.run.recipe, "machine": about(("convatlas", "torch")), "command": command,
+        "zipped": zip, "words": partial(said, plan.price.unit),
+        "recipe": plan.run.recipe, "machine": about(("convatlas", "torch")), "command": command,
     })
 
 
@@ -193,6 +194,7 @@ def _stored(plan: Plan, searched: Searched, compared: Compared | None, command: 
             "passes": listed(searched.passes), "full": listed(searched.full), "chosen": searched.chosen,
             "found": network(searched.spec).fields,
             "compared": compared and {"accuracies": compared.accuracies,
+                                      "latencies": {name: asdict(each) for name, each in compared.latencies.items()},
                                       "rivals": [{**asdict(each), "word": each.word} for each in compared.rivals],
                                       "networks": {name: network(spec).fields
                                                    for name, spec in compared.specs.items()}},

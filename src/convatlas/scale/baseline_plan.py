@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from .. import bounded
 from ..arch.efficientnet import EfficientNet
-from ..draw.markup import duration
+from ..draw.numbers import duration
 from ..engine.distributed import world
 from ..errors import ConvatlasError
 from ..files import check_format, put
@@ -78,19 +79,18 @@ class Plan:
         warm = self.run.schedule.warmup_epochs / self.run.train.epochs
         return self.run.change("train.epochs", 1, "schedule.warmup_epochs", round(warm, 2))
 
-    def words(self, workers: int) -> list[str]:
-        """What will be done, and about how long it takes."""
+    def words(self, workers: int) -> str:
+        """The work that is planned in words, and about how long it takes."""
         many, epochs = max(1, round(self.limit / self.each)), self.run.train.epochs
         full, at_once = epochs * self.each, max(1, workers)
-        said = [f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
+        said = (f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
                 f"processor: in {duration((self.limit + self.few * full) / at_once)} at most {many:,} of "
                 f"{self.space.size:.1e} networks are trained for one pass, and the best {self.few} for {epochs}, "
-                f"{at_once} at a time. Longer where the machine has other work."]
-        if self.seeds:
-            said.append(f"Then the one that is found is compared with EfficientNet-B0 by the rule and with the start, "
-                        f"{self.seeds} seeds each: {3 * self.seeds} trainings of {epochs} passes, about "
-                        f"{duration(3 * self.seeds * full / at_once)} more.")
-        return said
+                f"{at_once} at a time, longer where the machine has other work")
+        return said if not self.seeds else said + (
+            f"; then what is found is compared with EfficientNet-B0 by the rule and with the start, {self.seeds} seeds "
+            f"each: {3 * self.seeds} trainings of {epochs} passes, about "
+            f"{duration(3 * self.seeds * full / at_once)} more")
 
 
 def clock() -> float:
@@ -131,9 +131,9 @@ def shared(plan: Plan, minutes: float, workers: int) -> Plan:
     total, whole = 60 * minutes * workers, plan.each * plan.run.train.epochs
     few = min(FEW, int(SHARE * total / whole))
     if few < 2:
-        least = 2 * whole / SHARE / 60 / workers
+        least = ceil(2 * whole / SHARE / 60 / workers)
         raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of {plan.run.train.epochs} passes, of "
-                             f"about {duration(whole)} each, take half of the time at most: give {least:.0f} minutes "
+                             f"about {duration(whole)} each, take half of the time at most: give {least} minutes "
                              "or more, fewer passes (--epochs) or fewer images (--images)")
     return replace(plan, few=few, limit=total - few * whole)
 

@@ -16,10 +16,10 @@ from ..run import Run
 from ..tasks.fit import input_size
 from . import compound
 from .baseline import given, record_of, recorded
-from .ledger import Entry, Point
 from .baseline_plan import BASE, Asked, Plan, fitted, looked, own_fields
-from .price import Tell
-from .space import around
+from .cost import Latency
+from .ledger import Entry, Point
+from .price import Tell, checked
 from .trial import FINAL, Work, conduct, judged, run_of
 
 COMPARED = "compared"                   # the ledger
@@ -53,11 +53,12 @@ class Rival:
 
 @dataclass(frozen=True)
 class Compared:
-    """What was found, against its rivals."""
+    """The network that was found, against its rivals."""
 
     accuracies: tuple[float, ...]       # of what was found, by seed
     rivals: tuple[Rival, ...]
     specs: Mapping[str, EfficientNet]   # by name
+    latencies: Mapping[str, Latency]    # measured, where they are what networks cost
 
 
 def compared(plan: Plan, found: EfficientNet, asked: Asked, out: Path, workers: int, tell: Tell) -> Compared:
@@ -72,7 +73,8 @@ def compared(plan: Plan, found: EfficientNet, asked: Asked, out: Path, workers: 
     shares = {name: tuple(record_of(folder, entry.number).accuracy for entry in entries
                           if entry.point["network"] == name) for name in runs}
     return Compared(shares[FOUND], tuple(against(name, prices[name], shares[FOUND], shares[name], len(runs) - 1)
-                                         for name in runs if name != FOUND), specs)
+                                         for name in runs if name != FOUND), specs,
+                    checked(plan.price, specs, tell))
 
 
 def against(name: str, price: float, ours: Sequence[float], theirs: Sequence[float], rivals: int) -> Rival:
@@ -85,7 +87,7 @@ def rivals(plan: Plan, found: EfficientNet, asked: Asked, out: Path, tell: Tell)
     """The rivals' runs, by name.
 
     EfficientNet-B0 as `convatlas train` takes it for this data, brought to the price by the compound rule in depth,
-    width and resolution; and the start of the space, brought there in depth and width, unless it is what was found.
+    width and resolution; and the start of the space, brought there likewise, unless it is what was found.
     """
     look, images = looked(asked, out, tell)
     own = own_fields(asked, look)
@@ -96,8 +98,10 @@ def rivals(plan: Plan, found: EfficientNet, asked: Asked, out: Path, tell: Tell)
     by_rule = compound.reach(spec, plan.price(found), plan.price).point.spec
     sized = Card(BASE, by_rule, spec).fields        # depth, width and image size
     run = run_of(fitted(asked, look, own | sized)[0], by_rule, 0, images)
-    start = around(plan.start, plan.price(found), plan.price).start
-    return {RULE: run} if start == found else {RULE: run, START: run_of(plan.run, start, 0, images)}
+    if found == plan.start:
+        return {RULE: run}
+    start = compound.reach(plan.start, plan.price(found), plan.price).point.spec
+    return {RULE: run, START: run_of(plan.run, start, 0, images)}
 
 
 def _spec(run: Run) -> EfficientNet:

@@ -6,7 +6,7 @@ gate, and once. Wu et al. (FBNet, CVPR 2019) and Cai et al. (ProxylessNAS, ICLR 
 same way. What the search ends with is measured again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -29,7 +29,7 @@ Tell = Callable[[str], None]
 
 MEASURED = 16           # networks that a latency is fitted to
 ROUNDS, SECONDS = 3, 0.2
-STEPS = 5               # networks that are measured to bring one to a latency
+STEPS = 6               # networks that are looked at to bring one to a latency
 NEAR = 0.03             # share by which it may miss it
 
 
@@ -50,6 +50,18 @@ class Price:
     def words(self, spec: Spec) -> str:
         """`4.97M multiply-adds`, `5.02 ms`."""
         return said(self.unit, self(spec))
+
+
+def checked(price: Price, specs: Mapping[str, EfficientNet], tell: Tell) -> dict[str, cost.Latency]:
+    """The latencies of networks that a search ends with, measured while nothing else of it runs, and told; nothing
+    where prices are multiply-adds.
+    """
+    found = {} if price.unit == "macs" else {name: cost.latency(spec, backend=price.backend)
+                                             for name, spec in specs.items()}
+    for name, each in found.items():
+        tell(f"{name}: {1000 * each.seconds:.3g} ms ({1000 * each.low:.3g} to {1000 * each.high:.3g}) measured, "
+             f"{price.words(specs[name])} predicted")
+    return found
 
 
 def said(unit: Unit, price: float) -> str:
@@ -111,9 +123,15 @@ def priced(spec: EfficientNet, wanted: float, unit: Unit, tell: Tell) -> tuple[S
 def at_latency(made: Callable[[float], EfficientNet], wanted: float, guess: float,
                seconds: Callable[[EfficientNet], float]) -> EfficientNet:
     """Of the networks that are made for so many multiply-adds, the one whose latency comes nearest, not far above."""
-    budget, tried = guess, list[tuple[float, EfficientNet]]()
+    tried, budget = list[tuple[float, EfficientNet]](), guess
     for _ in range(STEPS):
-        network = made(budget)
+        try:
+            network = made(budget)
+        except ConvatlasError:          # less than the smallest has
+            if not tried:
+                raise
+            budget = (budget + macs(tried[-1][1])) / 2
+            continue
         found = seconds(network)
         tried.append((found, network))
         if abs(found / wanted - 1) <= NEAR:

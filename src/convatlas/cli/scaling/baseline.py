@@ -25,8 +25,8 @@ from ..options import (
     Download,
     argument,
     option,
-    switch,
 )
+from .asking import Yes, agreed
 from .common import BUDGET, LatencyBudget, Macs
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def baseline(
     workers: Annotated[int | None, option(
         "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
         "as there are processors.")] = None,
-    yes: Annotated[bool, switch("--yes", panel=COMMON, help="Begin without asking.")] = False,
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="DIR", help="Where the search lies; left out: searches/baseline-DATA-TARGET.")
     ] = None,
+    yes: Yes = False,
     debug: Debug = False,
 ) -> None:
     """Find a small network for your data by search, as EfficientNet-B0 was found: the rows of its table are varied
@@ -74,7 +74,7 @@ def baseline(
     a network's name does. The same command goes on after Ctrl-C.
 
     [bold]Examples[/]
-      convatlas scale baseline fashion-small --macs 5M --minutes 30
+      convatlas scale baseline fashion-small --macs 2M --minutes 30 --epochs 16
       convatlas scale baseline photos/ --latency 5ms --minutes 600 --seeds 3
       convatlas train searches/baseline-photos-5ms/network.yaml photos/
     """
@@ -87,38 +87,26 @@ def baseline(
         raise ConvatlasError(f"--minutes {minutes:g} is refused: it must be more than 0")
     if seeds == 1:
         raise ConvatlasError("--seeds 1 is too few: without 2 there is no interval; 0 leaves the comparison out")
-    target, unit = (macs, "macs") if latency is None else (latency, "latency")
-    assert target is not None
-    word = f"{target:.3g}" if unit == "macs" else f"{1000 * target:g}ms"
+    target, word = (macs or 0, f"{(macs or 0) / 1e6:g}M") if latency is None else (latency, f"{1000 * latency:g}ms")
     where = out or Path("searches") / f"baseline-{Path(data).stem}-{word}"
     flags = [("model.name", "efficientnet_b0"), ("model.fields.image_size", size(image_size)), ("data.source", data),
              ("data.data_dir", data_dir), ("data.download", download or None), ("train.epochs", epochs)]
     run, choice = configured(flags, recipe=recipe, config=None, sets=sets or ())
     with console.loading():
-        from ...scale.baseline_plan import PLAN, Asked, planned
+        from ...scale.baseline import PASSES
+        from ...scale.baseline_plan import Asked, planned
         from ...trials import processes
 
     asked = Asked(run, choice, "macs" if latency is None else "latency", target, minutes, seeds, images)
-    many, begun = processes() if workers is None else workers, (where / PLAN).is_file()
+    many, begun = processes() if workers is None else workers, (where / PASSES).is_dir()
     try:
         plan = planned(asked, where, many, console.plain)
-        for line in plan.words(many):
-            console.plain(line)
-        if not begun and not yes:
-            _agreed(where)
+        if not agreed(plan.words(many), yes or begun):
+            raise typer.Exit(1)
         _found(plan, asked, where, many, data)
     except KeyboardInterrupt:
         console.plain("interrupted; the same command goes on", to=console.err)
         raise typer.Exit(130) from None
-
-
-def _agreed(where: Path) -> None:
-    """Ask, where somebody can be asked."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConvatlasError(f"nobody can be asked here whether to begin: give --yes; what was measured is kept in "
-                             f"{str(where)!r}")
-    if not typer.confirm("Begin?", default=True):
-        raise typer.Exit(1)
 
 
 def _found(plan: "Plan", asked: "Asked", where: Path, workers: int, data: str) -> None:
