@@ -62,7 +62,7 @@ def page() -> str:
         "Written by `benchmarks/experiments_page.py` from `docs/experiments/*.json`, which `convatlas reproduce` leaves.",
         "",
         "Each experiment trains networks that differ in one idea, from the same seeds, and compares them in pairs. What "
-        "is claimed, how large the effect must be, images, passes and seeds were written down and committed before it "
+        "is claimed, how large the effect must be, images, epochs and seeds were written down and committed before it "
         "ran (the docstring of `src/convatlas/experiments/NAME.py`; each result carries a digest of it, which a test "
         "compares). A claim **holds** (✓) where the whole interval of its mean effect lies above what it must pass, "
         "**does not hold here** (✗) where all of it lies below, and is **too small to tell** (?) otherwise. The "
