@@ -1,7 +1,7 @@
 """Points of the rule, and the budgets that they reach."""
 
 from dataclasses import replace
-from math import log, prod, sqrt
+from math import isnan, log, prod, sqrt
 
 import pytest
 
@@ -99,8 +99,6 @@ def test_equal_multiply_adds_by_one_dimension_and_by_all():
     assert deep.point.spec == replace(SMALL, n=deep.point.spec.n)
     nearest = min(range(1, 5), key=lambda n: abs(cost.macs(replace(SMALL, n=n)) - budget))
     assert deep.point.spec.n == nearest
-    met = alone(SMALL, "depth", budget, adjust=True)
-    assert abs(met.deviation) <= abs(deep.deviation)
 
 
 @pytest.mark.parametrize("budget", [0, -1, float("nan"), float("inf")])
@@ -115,9 +113,9 @@ def test_a_budget_out_of_reach():
 
 
 def test_costs_are_those_of_the_networks_pages():
-    model = blank(RESNET.build)
-    assert cost.cost(RESNET, 2) == (269_722, 40_551_040, memory(model, 2).inference)
-    assert cost.memory(replace(RESNET, image_size=64)) > cost.memory(RESNET)
+    assert cost.params(RESNET) == 269_722 and cost.macs(RESNET) == 40_551_040
+    assert cost.cost(SMALL, 2).memory == memory(blank(SMALL.build), 2).inference
+    assert cost.memory(replace(SMALL, image_size=64)) > cost.memory(SMALL)
     with pytest.raises(ConvatlasError, match="too small"):
         cost.macs(replace(registry.variant("vgg11").spec, image_size=8))
 
@@ -151,7 +149,7 @@ def test_a_latency_is_met_within_its_interval(factor):
     large = replace(RESNET, image_size=224)
     budget = factor * 1e-9 * units(large)
     found, took = reach_latency(large, budget, timed)
-    assert budget in took and found.found == took.seconds and took == timed(found.point.spec)
+    assert took.meets(budget) and found.found == took.seconds and took == timed(found.point.spec)
     assert len(asked) <= 8 + 3 + 1
 
 
@@ -160,14 +158,22 @@ def test_a_latency_that_no_network_has():
     base = 1e-9 * units(RESNET)
     timed, asked = clock(step=base)
     found, took = reach_latency(RESNET, 2.4 * base, timed)
-    assert 2.4 * base not in took and took.seconds == pytest.approx(2 * base)
+    assert not took.meets(2.4 * base) and took.seconds == pytest.approx(2 * base)
     assert found.deviation == pytest.approx(2 / 2.4 - 1) and len(asked) <= 8 + 3
+
+
+def test_an_interval_too_wide_meets_nothing():
+    assert Latency(0.02, 0.019, 0.021, "eager", 1).meets(0.0195)
+    assert not Latency(0.02, 0.01, 0.03, "eager", 1).meets(0.02)
+    timed, asked = clock(step=1e-9, noise=0.3)
+    found, took = reach_latency(RESNET, 1e-9 * units(RESNET), timed)
+    assert len(asked) > 1 and not took.meets(found.budget)
 
 
 @pytest.mark.slow
 def test_latency_is_measured_as_deployed():
     took = cost.latency(SMALL, 2, "eager", rounds=3, seconds=0.05)
-    assert 0 < took.low <= took.seconds <= took.high and took.backend == "eager" and took.seconds in took
+    assert 0 < took.low <= took.seconds <= took.high and took.backend == "eager"
     assert cost.latency(SMALL, rounds=1, seconds=0.05).backend in cost.BACKENDS
 
 
@@ -194,6 +200,7 @@ def test_the_published_table_follows_no_common_phi():
     table = {each.name: each for each in published()}
     b1, b4, b7 = (table[f"efficientnet_b{number}"] for number in (1, 4, 7))
     assert b1.spec.image_size == 240 != point(registry.variant("efficientnet_b0").spec, PAPER, 1).spec.image_size == 258
+    assert isnan(published(Coefficients(1, 1.5, 1))[0].phis[0])
     assert b1.phis == pytest.approx((log(1.1) / log(1.2), 0, log(240 / 224) / log(1.15)))
     assert b4.spec.image_size == 380 and b4.phis == pytest.approx((3.224, 3.530, 3.781), abs=1e-3)
     assert max(b7.phis) - min(b7.phis) > 1 and b7.phis[0] < b7.phi < b7.phis[1]

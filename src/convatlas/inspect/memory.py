@@ -94,7 +94,8 @@ def prediction(model: Convnet, batch_size: int = 1, image_size: int | tuple[int,
     state, images = meta_state(model), _images(model, batch_size, size)
     with _mode(model, training=False), torch.no_grad(), Live([images, *state.values()]) as live:
         functional_call(model, state, (images,))
-    return _bytes([images, *state.values()]) + live.peak
+    peak: int = live.peak
+    return _bytes([images, *state.values()]) + peak
 
 
 class Live(TorchDispatchMode):       # type: ignore[no-untyped-call]

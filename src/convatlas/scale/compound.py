@@ -150,8 +150,8 @@ def reach_latency(spec: Spec, budget: float, timed: Callable[[Spec], Latency], c
                   tries: int = TRIES) -> tuple[Reached, Latency]:
     """The point nearest to a budget of seconds, and its latency as `timed` measures it, at most `tries` times.
 
-    The first whose interval holds the budget; else φ is drawn closer between points below and above it, then the image
-    size. Latency does not rise with every size, so that the nearest one measured may miss the budget.
+    The first that is steady and whose interval holds the budget; else φ is drawn closer between points below and above
+    it, then the image size. Latency does not rise with every size, so that the nearest measured may miss the budget.
     """
     _check(budget)
     tried: list[tuple[Point, Latency]] = []
@@ -160,7 +160,7 @@ def reach_latency(spec: Spec, budget: float, timed: Callable[[Spec], Latency], c
         here = point(spec, coefficients, phi)
         took = timed(here.spec)
         tried.append((here, took))
-        if budget in took:
+        if took.meets(budget):
             return Reached(here, budget, took.seconds), took
         seen = phi, log(took.seconds / budget)
         low, high = (seen, high) if seen[1] < 0 else (low, seen)
@@ -180,9 +180,9 @@ def reach_latency(spec: Spec, budget: float, timed: Callable[[Spec], Latency], c
             break
         here, took = replace(here, spec=resized), timed(resized)
         tried.append((here, took))
-        if budget in took:
+        if took.meets(budget):
             break
-    here, took = min(tried, key=lambda each: (budget not in each[1], abs(log(each[1].seconds / budget))))
+    here, took = min(tried, key=lambda each: (not each[1].meets(budget), abs(log(each[1].seconds / budget))))
     return Reached(here, budget, took.seconds), took
 
 
@@ -270,7 +270,7 @@ def _resized(at: Point, budget: float, measure: Measure) -> Reached | None:
 
     if len(sizes) < 2 or found(0) == found(len(sizes) - 1):
         return None
-    low, high = 0, len(sizes) - 1           # costs[low] < budget <= costs[high], where any is
+    low, high = 0, len(sizes) - 1           # low costs at most the budget, high more, where there are such
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if found(middle) <= budget else (low, middle)

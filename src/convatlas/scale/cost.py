@@ -16,6 +16,7 @@ from ..net.meta import blank
 from ..net.model import Convnet, Spec, pair
 
 ROUNDS, SECONDS = 6, 0.5            # turns of a measurement, and the length of each
+UNSTEADY, AGAIN = 1.25, 2           # slowest round over fastest that is still an interval; times to measure again
 BACKENDS = ("eager", "native", "onnxruntime", "openvino")       # of auto; torch.compile takes minutes for each network
 
 
@@ -40,8 +41,14 @@ class Latency:
     backend: str        # what ran it
     batch: int
 
-    def __contains__(self, seconds: float) -> bool:
-        return self.low <= seconds <= self.high
+    @property
+    def steady(self) -> bool:
+        """True unless the interval is too wide to say much."""
+        return self.high <= UNSTEADY * self.low
+
+    def meets(self, seconds: float) -> bool:
+        """True if so many seconds lie within the interval, and that says something."""
+        return self.steady and self.low <= seconds <= self.high
 
 
 def cost(spec: Spec, batch: int = 1) -> Cost:
@@ -75,7 +82,8 @@ def latency(spec: Spec, batch: int = 1, backend: str = "auto", *, rounds: int = 
             tell: Callable[[str], None] = lambda _: None) -> Latency:
     """The time that a batch takes on this machine, deployed; weights are drawn, and do not matter to it.
 
-    `backend` auto takes the fastest of BACKENDS for this network. `rounds` turns of `seconds` each are measured.
+    `backend` auto takes the fastest of BACKENDS for this network. `rounds` turns of `seconds` each are measured; again,
+    up to AGAIN times, where other work on the machine made them unsteady.
     """
     torch.manual_seed(0)
     model = settled(spec.build())
@@ -83,8 +91,12 @@ def latency(spec: Spec, batch: int = 1, backend: str = "auto", *, rounds: int = 
     tell(f"{by(spec)}: deployed")
     made = optimize(model, example, backend, candidates=BACKENDS, seconds=1.0)
     tell(f"{by(spec)}: measured, by {made.report.chosen}")
-    found = [median(turn(made, example, seconds)) for _ in range(rounds)]
-    return Latency(median(found), min(found), max(found), made.report.chosen, batch)
+    for _ in range(1 + AGAIN):
+        found = [median(turn(made, example, seconds)) for _ in range(rounds)]
+        took = Latency(median(found), min(found), max(found), made.report.chosen, batch)
+        if took.steady:
+            break
+    return took
 
 
 def by(spec: Spec) -> str:

@@ -5,7 +5,7 @@ size and dropout in round numbers, with no φ.
 """
 
 from dataclasses import dataclass
-from math import log
+from math import log, nan
 
 from ..arch.efficientnet import EfficientNet
 from ..net.model import pair
@@ -22,7 +22,7 @@ class Published:
 
     name: str
     spec: EfficientNet
-    phis: tuple[float, float, float]        # that its depth, its width and its image size each would stand for
+    phis: tuple[float, float, float]        # of its depth, its width, its image size; nan where the coefficient is 1
     phi: float                              # the nearest to all three, by least squares of their logarithms
     rule: Point
 
@@ -47,7 +47,7 @@ def _compared(name: str, coefficients: Coefficients) -> Published:
     grown = (spec.depth, spec.width, pair(spec.image_size)[0] / pair(base.image_size)[0])
     by = coefficients.at(1)
     logs = [(log(found), log(each)) for found, each in zip(grown, by, strict=True)]
-    phis = [found / each if each else 0.0 for found, each in logs]
+    phis = [found / each if each else nan for found, each in logs]
     phi = sum(found * each for found, each in logs) / sum(each * each for _, each in logs)
     return Published(name, spec, (phis[0], phis[1], phis[2]), phi, point(base, coefficients, phi))
 

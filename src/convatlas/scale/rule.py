@@ -2,8 +2,9 @@
 
 Depth multiplies the blocks of every stage and rounds up, width the channels, as EfficientNet's authors do. Channels are
 rounded as a family's own paper rounds them; where it names no way, a family with a multiplier of its own takes the
-nearest whole number, and one without the nearest multiple of 8. A multiplier is relative to the specification that is
-given, and 1 leaves everything as it is. Rates (dropout, stochastic depth) stay: papers chose them by hand.
+nearest whole number (so does DenseNet's k), and one without the nearest multiple of 8. A multiplier is relative to the
+specification that is given, and 1 leaves everything as it is. Rates (dropout, stochastic depth) stay: papers chose them
+by hand.
 """
 
 from collections.abc import Iterable, Sequence

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,7 +15,7 @@ from ...files import put
 from .. import console
 from ..deploy import BackendName
 from ..inspections.common import save, target
-from ..inspections.summary import size
+from ..inspections.summary import shape, size
 from ..options import COUNT, OUTPUT, SPEED, Debug, Json, option, switch
 from .common import (
     BUDGET,
@@ -28,7 +28,6 @@ from .common import (
     MemoryBudget,
     Network,
     Params,
-    card,
     coefficients,
 )
 
@@ -96,23 +95,28 @@ def budget(
         from ...scale import compound, cost
         from ...scale.published import published
 
-        start = card(model)
+        start = shape(model).card
+        spec = registry.change(registry.variant(start.model).spec, start.fields)
+    if latency is not None:
+        console.plain(f"At most {compound.TRIES + compound.RESIZED} networks are deployed and measured, each for some "
+                      "seconds, or minutes where it is large.", to=console.err)
     with console.err.status("[bright_black]networks are counted …[/]") as status:
         timed = _timer(batch, backend, lambda text: status.update(f"[bright_black]{escape(text)} …[/]"))
         reached: Reached | None = None
         took: list[Latency | None] = []
         if latency is not None:
-            reached, measured = compound.reach_latency(start.spec, latency, timed, rule)
+            reached, measured = compound.reach_latency(spec, latency, timed, rule)
             took = [measured]
         elif phi is None:
             (name, value), = asked.items()
-            measures = {"macs": cost.macs, "params": cost.params, "memory": partial(cost.memory, batch=batch)}
-            reached = compound.reach(start.spec, value, measures[name], rule)
-        points = [compound.point(start.spec, rule, step) for step in steps] if reached is None else [reached.point]
+            measures: dict[str, compound.Measure] = {"macs": cost.macs, "params": cost.params,
+                                                     "memory": partial(cost.memory, batch=batch)}
+            reached = compound.reach(spec, value, measures[name], rule)
+        points = [compound.point(spec, rule, step) for step in steps] if reached is None else [reached.point]
         costs = [cost.cost(each.spec, batch) for each in points]
-        grown = [compound.growth(start.spec, each) for each in points]
+        grown = [compound.growth(spec, each) for each in points]
         took = took or [timed(each.spec) if time else None for each in points]
-        beside = published(rule) if len(points) > 1 and start.spec == registry.variant("efficientnet_b0").spec else []
+        beside = published(rule) if len(points) > 1 and spec == registry.variant("efficientnet_b0").spec else []
     if path is not None:
         _write(path, start, points[-1])
     if picture is not None:
@@ -161,7 +165,7 @@ def _target(out: Path) -> Path:
 
 
 def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[Spec], Latency]":
-    """The measurement of latency by one backend, which the first network decides where it is left open."""
+    """The measurement of latency, told each time, by one backend, which the first network decides where it is open."""
     chosen = [backend]
 
     def timed(spec: "Spec") -> "Latency":
@@ -169,12 +173,18 @@ def _timer(batch: int, backend: str, tell: Callable[[str], None]) -> "Callable[[
 
         took = cost.latency(spec, batch, chosen[0], tell=tell)
         chosen[0] = took.backend
+        console.plain(f"{cost.by(spec)}: {_ms(took)} ms by {took.backend}", to=console.err)
+        if not took.steady:
+            console.warn(f"{cost.by(spec)} took {took.high / took.low:.1f} times as long in one round as in another, "
+                         "so that no budget is met: measure while the machine does nothing else")
         return took
     return timed
 
 
 def _write(path: Path, start: "Card", at: "Point") -> None:
     """The network as part of a run's configuration."""
+    import yaml
+
     rule = at.coefficients
     head = (f"# {start.model} scaled by α = {rule.alpha:g}, β = {rule.beta:g}, γ = {rule.gamma:g} at φ = {at.phi:.4g}\n"
             f"# convatlas train {start.model} DATA --config FILE\n")
@@ -217,12 +227,15 @@ def _met(name: str, reached: "Reached", took: "Latency | None") -> str:
     """The distance from the budget, in a line."""
     from ...net.model import by
 
-    shown = {"latency": lambda value: f"{1e3 * value:.3g} ms", "memory": lambda value: size(round(value))}.get(
-        name, lambda value: console.short(round(value)))
+    def shown(value: float) -> str:
+        if name == "latency":
+            return f"{1e3 * value:.3g} ms"
+        return size(round(value)) if name == "memory" else console.short(round(value))
+
     text = f"{name}: {shown(reached.budget)} wanted, {shown(reached.found)} reached ({_signed(reached.deviation)})"
     if name == "latency" and took is not None:
-        text += (", within its measured interval" if reached.budget in took else
-                 f"; the nearest of those measured, not within its interval ({_ms(took)} ms)")
+        text += (", within its measured interval" if took.meets(reached.budget) else
+                 f"; the nearest of those measured, and not met ({_ms(took)} ms)")
     if reached.point.adjusted:
         text += f"; by the rule alone the image would be {by(reached.point.size)}"
     return text + "\n"
@@ -239,8 +252,9 @@ def _published(found: "list[Published]", rule: "Coefficients") -> Table:
         released, ruled = each.macs
         table.add_row(each.name.removeprefix("efficientnet_").upper(), f"{each.spec.depth:g}", f"{each.spec.width:g}",
                       _image(each.spec), f"{each.spec.drop_rate:g}", console.short(released),
-                      *(f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}", f"{depth:.2f}", f"{width:.2f}",
-                      _image(each.rule.spec), console.short(ruled), _signed(ruled / released - 1))
+                      *("–" if isnan(phi) else f"{phi:.2f}" for phi in each.phis), f"{each.phi:.2f}",
+                      f"{depth:.2f}", f"{width:.2f}", _image(each.rule.spec), console.short(ruled),
+                      _signed(ruled / released - 1))
     return table
 
 

@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...errors import ConvatlasError
-from ..inspections.summary import shape
-from ..options import Parser, argument, option
+from ..options import REAL, Parser, argument, option
 
 if TYPE_CHECKING:
-    from ...net.card import Card
     from ...scale.compound import Coefficients
 
 BUDGET, RULE = "The budget", "The rule"       # panels of --help
@@ -48,20 +46,15 @@ LatencyBudget = Annotated[float | None, option(
     "--latency", panel=BUDGET, metavar="20ms", parser=_amount(SECONDS, "20ms"),
     help="Time of one call of the deployed network on this machine, measured.")]
 
-Alpha = Annotated[float | None, option("--alpha", panel=RULE, metavar="A", parser=_amount({"": 1.0}, "1.2"),
+Alpha = Annotated[float | None, option("--alpha", panel=RULE, metavar="A", parser=REAL,
                                        help="Growth of depth with each φ; left out: 1.2, the paper's.")]
-Beta = Annotated[float | None, option("--beta", panel=RULE, metavar="B", parser=_amount({"": 1.0}, "1.1"),
+Beta = Annotated[float | None, option("--beta", panel=RULE, metavar="B", parser=REAL,
                                       help="Growth of width; left out: 1.1.")]
-Gamma = Annotated[float | None, option("--gamma", panel=RULE, metavar="C", parser=_amount({"": 1.0}, "1.15"),
+Gamma = Annotated[float | None, option("--gamma", panel=RULE, metavar="C", parser=REAL,
                                        help="Growth of the image's sides; left out: 1.15.")]
 Found = Annotated[Path | None, option("--found", panel=RULE, metavar="SEARCH",
                                       help="Take the coefficients that this folder of a search has found.")]
 Network = Annotated[str, argument("MODEL", "A network's name (convatlas list), a run folder or a file of weights.")]
-
-
-def card(text: str) -> "Card":
-    """The card of the network that `text` names: its specification, and what is changed of the registered one."""
-    return shape(text).card
 
 
 def coefficients(alpha: float | None, beta: float | None, gamma: float | None, found: Path | None) -> "Coefficients":
