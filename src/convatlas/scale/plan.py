@@ -60,7 +60,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained below a folder, and on which images; written there, so that every process goes by the same."""
+    """The plan of what is trained below a folder, and on which images; written there, for every process to go by."""
 
     folder: Path
     asked: Mapping[str, Any]                # the question: another one in the same folder is refused
@@ -170,7 +170,7 @@ def agreed(plan: Plan, names: Sequence[str], workers: int, agree: Callable[[str]
 # -- trials ----------------------------------------------------------------------------------------------------------
 
 def of_part(part: str, entries: Sequence[Entry]) -> dict[tuple[str, int], float]:
-    """What the trials judged by a part have given: (network, seed) → accuracy."""
+    """The results of the trials that a part judges: (network, seed) → accuracy."""
     return {(str(entry.point["network"]), int(entry.point["seed"])): entry.value
             for entry in entries if entry.point["part"] == part and entry.value is not None}
 

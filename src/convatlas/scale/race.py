@@ -11,7 +11,7 @@ SEARCH = "search"       # the part that a race is judged by
 
 
 class Race(NamedTuple):
-    """How far a race of candidates is."""
+    """The state of a race of candidates."""
 
     points: list[Point]             # that are wanted so far, done or not
     racing: list[str]               # candidates that have not been stopped

@@ -46,7 +46,7 @@ from .trial import Tell, Work, conduct, packed
 
 @dataclass(frozen=True)
 class Question:
-    """What is searched for, and how thoroughly."""
+    """The question of a search, and how thoroughly it is answered."""
 
     phi: float = 1.0            # candidates cost 2^φ times as much as the network
     equal: Equal = "macs"       # what that cost is
