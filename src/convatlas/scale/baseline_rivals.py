@@ -41,8 +41,8 @@ class Rival:
 
     @property
     def word(self) -> str:
-        """`better`, `worse` or `too small to tell`, of the one that is found; seeds that all differ alike tell nothing of
-        chance.
+        """`better`, `worse` or `too small to tell`, of the one that is found; seeds that all differ alike tell nothing
+        of chance.
         """
         if self.high - self.low < 1e-9:
             return "too small to tell"
