@@ -115,8 +115,6 @@ def planned(asked: Asked, out: Path, workers: int, tell: Tell) -> Plan:
     spec = registry.card(BASE, base.model.fields | {"num_classes": images.classes}).spec
     assert isinstance(spec, EfficientNet)
     space, price = priced(spec, asked.target, asked.unit, tell)
-    if price.unit == "latency":
-        tell(f"Latencies are predicted from those of some networks, and missed by {100 * price.error:.1f} % (median).")
     plan = Plan(base, space.start, price, images, asked.target, 0.0, 0, 0.0, asked.seeds)
     wall, began = time.monotonic(), clock()
     each = seconds(run_of(plan.one_pass, plan.start, 0, images), images)

@@ -41,7 +41,11 @@ class Rival:
 
     @property
     def word(self) -> str:
-        """`better`, `worse` or `too small to tell`, of the one that is found."""
+        """`better`, `worse` or `too small to tell`, of the one that is found; seeds that all differ alike tell nothing
+        of chance.
+        """
+        if self.high - self.low < 1e-9:
+            return "too small to tell"
         return "better" if self.low > 0 else "worse" if self.high < 0 else "too small to tell"
 
     @property

@@ -31,7 +31,7 @@ def apply(
     after Ctrl-C.
 
     [bold]Examples[/]
-      convatlas scale apply searches/2026-11-30-resnet20_cifar-fashion-small --phi 2..4
+      convatlas scale apply searches/resnet20_cifar-fashion-small --phi 2..4
     """
     steps = phis(phi)
     with console.loading():

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -64,7 +63,7 @@ def search(
         "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
         "as there are processors. No figure depends on it.")] = None,
     out: Annotated[Path | None, option(
-        "--out", panel=OUTPUT, metavar="DIR", help="The search's folder; left out: searches/DATE-MODEL-DATA.")] = None,
+        "--out", panel=OUTPUT, metavar="DIR", help="The search's folder; left out: searches/MODEL-DATA.")] = None,
     yes: Yes = False,
     debug: Debug = False,
 ) -> None:
@@ -83,7 +82,7 @@ def search(
     flags = [("model.name", model), ("data.source", data), ("data.data_dir", data_dir),
              ("data.download", download or None), ("train.epochs", epochs), ("train.device", device)]
     run, choice = configured(flags, recipe=recipe, config=None, sets=sets or ())
-    where = out or Path("searches") / f"{datetime.now():%Y-%m-%d}-{model}-{Path(data).stem}"
+    where = out or Path("searches") / f"{model}-{Path(data).stem}"      # no date: tomorrow the same command goes on
     with console.loading():
         from ...scale.search import Question
         from ...scale.search import search as searched
