@@ -100,3 +100,15 @@ def test_what_cannot_be_is_said(model):
         choose.optimize(model, x, "eager", "fp16")
     with pytest.raises(convatlas.ConvatlasError, match=r"training mode.*model\.eval"):
         choose.optimize(model.train(), x)
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_what_needs_a_compiler_says_so_before_it_is_set_up(name, model, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    told: list[str] = []
+    (tmp_path / "work").mkdir()
+    report = choose.optimize_in(tmp_path / "work", model, images(model, 1), candidates=("eager", name), cache=False,
+                                seconds=0, tell=told.append).report
+    assert f"{name} needs a C++ compiler: install" in (report.candidates[1].refused or "")
+    assert told[0] == "eager is set up" and f"{name} is set up" not in told

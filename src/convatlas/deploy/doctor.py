@@ -36,7 +36,8 @@ def examined() -> dict[str, Any]:
 def _fastest(call: Callable[[], Any]) -> float:
     """Seconds of the fastest of several calls: others' work on the machine only makes them slower."""
     call()
-    found, began = [], time.perf_counter()
+    found: list[float] = []
+    began = time.perf_counter()
     while len(found) < 3 or time.perf_counter() - began < SECONDS:
         start = time.perf_counter()
         call()

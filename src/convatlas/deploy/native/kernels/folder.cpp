@@ -496,9 +496,10 @@ static Result safely(Result failed, const std::string& where, const Call& call) 
 }
 
 convatlas_network* convatlas_open(const char* folder, int threads) {
-    return safely<convatlas_network*>(nullptr, "'" + std::string(folder) + "' cannot be opened: ", [&] {
+    const std::string name = folder ? folder : "";
+    return safely<convatlas_network*>(nullptr, "'" + name + "' cannot be opened: ", [&] {
         auto made = std::make_unique<convatlas_network>();
-        made->open(folder, threads);
+        made->open(name, threads);
         return made.release();
     });
 }
