@@ -346,7 +346,7 @@ def test_what_is_not_known_is_refused_by_its_name(layer, reason):
 
 def test_auto_goes_on_without_it():
     model, x = variant("lenet5").eval(), torch.randn(1, 1, 32, 32)
-    model.head.output = nn.PReLU()
+    model.head.output = nn.PReLU().eval()
     report = convatlas.deploy.optimize(model, x, candidates=("eager", "native"), cache=False, seconds=0).report
     assert report.chosen == "eager" and report.candidates[1].refused == "native has no PReLU"
 
