@@ -48,6 +48,7 @@ int main(int count, char **words) {
         for (size_t j = 0; j < n * classes; j++) off = fmax(off, fabs(scores[j] - expected[j])), most = fmax(most, fabs(expected[j]));
         bad |= !(off <= 1e-5 * most);
         printf("%s %.1e %s\n", convatlas_instructions(), off / most, words[i]);
+        free(images), free(expected), free(scores);
         convatlas_close(net);
     }
     return bad;

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -402,10 +403,20 @@ def test_files_that_were_edited_are_refused(tmp_path):
 TINY = ("-O0", "-march=native", "-pthread", "-shared", "-fPIC", "-std=c++17")      # compiles soon
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A cache folder, compiled once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        build.kernels.__wrapped__(TINY)
+    return folder
+
+
 @pytest.fixture
-def library(tmp_path, monkeypatch):
+def library(tiny, tmp_path, monkeypatch):
+    shutil.copytree(tiny / "convatlas", tmp_path / "convatlas")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    build.kernels.__wrapped__(TINY)
     (found,) = (tmp_path / "convatlas/native").glob("*.so")
     return found
 
