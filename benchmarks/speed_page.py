@@ -46,7 +46,7 @@ def page() -> str:
         "",
         "Images per second against the peers' own code, in alternating rounds, from the same weights on the same "
         "images, with the same",
-        "losses. timm's networks are trained eagerly in the plain loop; LeNet-5 and ResNet-20 over whole passes with "
+        "losses. timm's networks are trained eagerly in the plain loop; LeNet-5 and ResNet-20 over whole epochs with "
         "their data, against",
         "PIL and a DataLoader. Ours is what `convatlas train` does by default.",
         "",
@@ -168,7 +168,7 @@ def jpegs(kept: Tree) -> list[str]:
         "",
         f"All are libjpeg-turbo, and their pixels differ by {largest} of 255 at most. JPEGs are decoded by simplejpeg "
         "where it is installed",
-        '(`pip install "convatlas[jpeg]"`: MIT, wheels for Linux, macOS and Windows), else by Pillow; which of them, no '
+        '(`uv pip install -e ".[jpeg]"`: MIT, wheels for Linux, macOS and Windows), else by Pillow; which of them, no '
         "pixel tells. Beside",
         f"torchvision's, simplejpeg costs {costs['simplejpeg']} of the speed at {rows[0]['case'].partition(',')[0]}, "
         f"Pillow {costs['Pillow']}. TorchCodec is as fast, but each of its versions is built",

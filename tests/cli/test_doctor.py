@@ -40,4 +40,4 @@ def test_it_names_what_is_missing_and_how_to_install_it(capsys, monkeypatch):
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "kernels    native needs a C++ compiler: install g++ or clang++" in said
-    assert "compile: compile needs a C++ compiler" in said and "pip install 'convatlas[openvino]'" in said
+    assert "compile: compile needs a C++ compiler" in said and "uv pip install -e '.[openvino]'" in said

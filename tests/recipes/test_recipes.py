@@ -154,6 +154,7 @@ def test_every_group_has_parameters(name):
 
 # Small networks of each family, and the least input they take: recipe → network, fields
 SMALL = {
+    "lecun1989": ("lecun1989_net5", {}),
     "alexnet": ("alexnet_owt", {"image_size": 64}),
     "alexnet_cifar": ("alexnet_cifar", {}),
     "finetune": ("resnet18", {"image_size": 32}),
