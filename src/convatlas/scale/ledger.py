@@ -17,7 +17,7 @@ from typing import Any, Literal
 from filelock import FileLock, Timeout
 
 from .. import bounded
-from ..errors import ConvatlasError
+from ..errors import ConvatlasError, installing
 from ..files import writing
 
 JOURNAL, LOCK, CLAIMS = "journal.log", "journal.lock", "claims"
@@ -210,5 +210,5 @@ def _optuna() -> Any:
         import optuna
     except ImportError as error:
         raise ConvatlasError("a search keeps its ledger with Optuna, which is not installed: "
-                             "pip install 'convatlas[scale]'") from error
+                             f"{installing('scale')}") from error
     return optuna
