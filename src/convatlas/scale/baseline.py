@@ -1,6 +1,6 @@
 """A baseline found by search, as EfficientNet-B0 was: MnasNet's objective over a space of its rows, on one's own data.
 
-Many networks are trained for one pass, the best few in full, all on a training part, and judged by a search part that
+Many networks are trained for one epoch, the best few in full, all on a training part, and judged by a search part that
 is held out of it. What is found is then compared with networks that nobody searched for (`baseline_rivals.py`).
 """
 
@@ -43,7 +43,7 @@ Results = Mapping[int, tuple[EfficientNet, Record]]     # by the numbers of tria
 class Searched:
     """A search that has ended."""
 
-    passes: Results         # trained for one pass
+    passes: Results         # trained for one epoch
     full: Results           # trained in full
     chosen: int             # of `full`
 
@@ -57,11 +57,11 @@ def search(plan: Plan, out: Path, workers: int, tell: Tell) -> Searched:
     """Do what is planned, and go on with what has been done; raises KeyboardInterrupt when it is interrupted."""
     folder = out / PASSES
     entries = conduct(Work(folder, partial(coming, plan, folder), partial(_one_pass, plan, folder)), workers,
-                      partial(_told, plan, folder, "after one pass"), tell)
+                      partial(_told, plan, folder, "after one epoch"), tell)
     passes = _results(plan, folder, entries)
     best = finalists(plan, entries, {number: record for number, (_, record) in passes.items()})
     tell(f"The best {len(best)} are trained in full: " + "; ".join(
-        f"number {number}, {plan.price.words(spec)}, {100 * record.accuracy:.1f} % after one pass"
+        f"number {number}, {plan.price.words(spec)}, {100 * record.accuracy:.1f} % after one epoch"
         for number, (spec, record) in passes.items() if entries[number].point in best) + ".")
     folder = out / FULL
     whole = conduct(Work(folder, partial(given, best), partial(_in_full, plan, folder)), workers,
@@ -82,7 +82,7 @@ def finalists(plan: Plan, entries: Sequence[Entry], records: Mapping[int, Record
 
 
 def coming(plan: Plan, folder: Path, entries: Sequence[Entry]) -> Iterable[Point]:
-    """The next network to be trained for one pass, as long as there is time, unless one waits already."""
+    """The next network to be trained for one epoch, as long as there is time, unless one waits already."""
     if any(entry.state == "waiting" for entry in entries) or spent(folder, entries) >= plan.limit:
         return
     least, most = plan.target * CHEAPEST, plan.target * DEAREST

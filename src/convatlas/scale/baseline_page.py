@@ -70,7 +70,7 @@ def front(results: Results) -> list[int]:
 
 
 def ordered(searched: Searched) -> tuple[int, int]:
-    """Of the pairs that were trained in full, those that one pass put in the same order, and all."""
+    """Of the pairs that were trained in full, those that one epoch put in the same order, and all."""
     first = {spec: record.accuracy for spec, record in searched.passes.values()}
     pairs = [(first[a], x.accuracy, first[b], y.accuracy) for (a, x), (b, y) in combinations(searched.full.values(), 2)
              if a in first and b in first]
@@ -80,11 +80,11 @@ def ordered(searched: Searched) -> tuple[int, int]:
 # -- pictures --------------------------------------------------------------------------------------------------------
 
 def picture(plan: Plan, searched: Searched) -> "Figure":
-    """Accuracy against cost of everything that was tried: after one pass with the front, and of the few in full."""
+    """Accuracy against cost of everything that was tried: after one epoch with the front, and of the few in full."""
     tried, full = searched.passes, searched.full
-    lines = [f"{len(tried)} networks trained for one pass, pale to dark as they were tried, their front, and the "
+    lines = [f"{len(tried)} networks trained for one epoch, pale to dark as they were tried, their front, and the "
              "target, dashed.",
-             f"{len(full)} of them, in rings, trained in full, {plan.run.train.epochs} passes; blue: what was found, "
+             f"{len(full)} of them, in rings, trained in full, {plan.run.train.epochs} epochs; blue: what was found, "
              f"number {_number(searched, searched.chosen)}."]
     with canvas(2 * (WIDE + GAP) + LEFT, HIGH + 190, "Accuracy against cost", lines) as (drawn, _):
         axes = graph(drawn, LEFT, 120, WIDE, HIGH)
@@ -99,7 +99,7 @@ def picture(plan: Plan, searched: Searched) -> "Figure":
         ends = [tried[number][1] for number in front(tried)]
         axes.plot([_priced(plan, each.price) for each in ends], [100 * each.accuracy for each in ends],
                   color=COLORS["wrong"], linewidth=1.2)
-        _named(axes, plan, "after one pass")
+        _named(axes, plan, "after one epoch")
         axes = graph(drawn, LEFT + WIDE + GAP, 120, WIDE, HIGH)
         for number, (spec, record) in full.items():
             color = COLORS["accent" if spec == searched.spec else "ink"]

@@ -63,9 +63,9 @@ class Plan:
     price: Price
     images: Images
     target: float
-    each: float                 # seconds of the start's pass on one thread, as measured (`clock`)
+    each: float                 # seconds of the start's epoch on one thread, as measured (`clock`)
     few: int                    # networks that are trained in full
-    limit: float                # seconds, of all threads together, that networks are trained for one pass
+    limit: float                # seconds, of all threads together, that networks are trained for one epoch
     seeds: int
 
     @cached_property
@@ -83,13 +83,13 @@ class Plan:
         """The work that is planned in words, and about how long it takes."""
         many, epochs = max(1, round(self.limit / self.each)), self.run.train.epochs
         full, at_once = epochs * self.each, max(1, workers)
-        said = (f"One pass of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
+        said = (f"One epoch of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
                 f"processor: in {duration((self.limit + self.few * full) / at_once)} at most {many:,} of "
-                f"{self.space.size:.1e} networks are trained for one pass, and the best {self.few} for {epochs}, "
+                f"{self.space.size:.1e} networks are trained for one epoch, and the best {self.few} for {epochs}, "
                 f"{at_once} at a time, longer where the machine has other work")
         return said if not self.seeds else said + (
             f"; then what is found is compared with EfficientNet-B0 by the rule and with the start, {self.seeds} seeds "
-            f"each: {3 * self.seeds} trainings of {epochs} passes, about "
+            f"each: {3 * self.seeds} trainings of {epochs} epochs, about "
             f"{duration(3 * self.seeds * full / at_once)} more")
 
 
@@ -130,9 +130,9 @@ def shared(plan: Plan, minutes: float, workers: int) -> Plan:
     few = min(FEW, int(SHARE * total / whole))
     if few < 2:
         least = ceil(2 * whole / SHARE / 60 / workers)
-        raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of {plan.run.train.epochs} passes, of "
+        raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of {plan.run.train.epochs} epochs, of "
                              f"about {duration(whole)} each, take half of the time at most: give {least} minutes "
-                             "or more, fewer passes (--epochs) or fewer images (--images)")
+                             "or more, fewer epochs (--epochs) or fewer images (--images)")
     return replace(plan, few=few, limit=total - few * whole)
 
 

@@ -141,7 +141,7 @@ def run_of(base: Run, spec: Values, seed: int, images: Images) -> Run:
 
 
 def accuracy(run: Run, folder: Path) -> float:
-    """Train, or go on, in a run folder: the share of the search part that is right after the last pass, which is fixed
+    """Train, or go on, in a run folder: the share of the search part that is right after the last epoch, which is fixed
     beforehand. A run that diverges knows no more than chance.
     """
     if attempt(run, folder).diverged:
@@ -150,7 +150,7 @@ def accuracy(run: Run, folder: Path) -> float:
 
 
 def judged(run: Run, folder: Path) -> float:
-    """Train, or go on, in a run folder: the share of the test part that is right. Weights are those of the best pass by
+    """Train, or go on, in a run folder: the share of the test part that is right. Weights are those of the best epoch by
     the search part, and see the test part here only.
     """
     if attempt(run, folder).diverged:

@@ -69,7 +69,7 @@ def baseline(
 ) -> None:
     """Find a small network for your data by search, as EfficientNet-B0 was found: the rows of its table are varied
     (kernel, expansion, channels, layers, squeeze-and-excitation) by regularised evolution towards MnasNet's objective,
-    accuracy · (cost / target)^-0.07, each judged after one pass; the best few are trained in full, and what is found
+    accuracy · (cost / target)^-0.07, each judged after one epoch; the best few are trained in full, and what is found
     is compared with EfficientNet-B0 scaled down to the same cost. It is written as network.yaml, which stands wherever
     a network's name does. The same command goes on after Ctrl-C.
 
