@@ -150,8 +150,8 @@ def accuracy(run: Run, folder: Path) -> float:
 
 
 def judged(run: Run, folder: Path) -> float:
-    """Train, or go on, in a run folder: the share of the test part that is right. Weights are those of the best epoch by
-    the search part, and see the test part here only.
+    """Train, or go on, in a run folder: the share of the test part that is right. Weights are those of the best epoch
+    by the search part, and see the test part here only.
     """
     if attempt(run, folder).diverged:
         return 1 / int(run.model.fields["num_classes"])
