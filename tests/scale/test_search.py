@@ -22,8 +22,8 @@ from convatlas.net.registry import change, variant
 from convatlas.run import Data, Model, Optim, Run, Train
 from convatlas.scale import cost
 from convatlas.scale.apply import apply, verdict
-from convatlas.scale.candidates import At, candidates, coefficients, equally, rivals, shares, shares_of
-from convatlas.scale.compound import Coefficients, kept, reach
+from convatlas.scale.candidates import EQUAL, At, candidates, coefficients, equally, rivals, shares, shares_of
+from convatlas.scale.compound import Coefficients, Reached, kept, reach
 from convatlas.scale.ledger import Entry, Ledger, Point
 from convatlas.scale.plan import read
 from convatlas.scale.race import race, ranking
@@ -72,8 +72,18 @@ def test_networks_that_rounding_makes_equal_count_once() -> None:
 @pytest.mark.parametrize(("name", "fields"), [("mobilenet_v2", {}), ("resnet50", {}), ("efficientnet_b0", {})])
 def test_candidates_have_equal_multiply_adds_to_one_per_cent(name: str, fields: dict[str, Any]) -> None:
     spec = change(variant(name).spec, fields)
-    for each in candidates(12, equally(spec, 1)):
+    for each in candidates(12, equally(spec, 1), within=EQUAL):
         assert cost.macs(each.spec) == pytest.approx(2 * cost.macs(spec), rel=0.01), each.name
+
+
+def test_candidates_that_miss_the_cost_come_last() -> None:
+    def missing(rule: Coefficients) -> Reached:
+        reached = at(RESNET)(rule)
+        return replace(reached, found=1.1 * reached.budget) if rule.alpha > 1.2 else reached
+
+    found = candidates(12, missing, within=0.02)
+    off = [abs(each.reached.deviation) > 0.02 for each in found]
+    assert len(found) == 12 and off == sorted(off) and not off[3]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ stands for the network that costs 2^φ times as much as the one that is scaled, 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import log2
+from math import inf, log2
 from typing import Literal
 
 from ..net.model import Spec
@@ -78,25 +78,26 @@ def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
     return lambda rule: reach_latency(spec, budget, timed, rule)[0]
 
 
-def candidates(count: int, at: At, tell: Tell = lambda text: None) -> list[Candidate]:
+def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float = inf) -> list[Candidate]:
     """So many candidates, no two the same network, each `at` the same cost.
 
-    The coarsest lattice that has as many points is tried first, finer ones where networks coincide by rounding. Fewer
-    come back where even the finest has no more.
+    The coarsest lattice that has as many points is tried first, finer ones where networks coincide by rounding. Those
+    that miss the cost by more than `within` come last, for want of others among twice as many. Fewer come back where
+    even the finest lattice has no more.
     """
-    found, tried = list[Candidate](), set[Coefficients]()
+    equal, apart, tried = list[Candidate](), list[Candidate](), set[Coefficients]()
     for point in _points(count):
         rule = coefficients(point)
-        if len(found) == count:
+        if len(equal) == count or len(equal) + len(apart) >= 2 * count:
             break
         if rule in tried:
             continue
         tried.add(rule)
         each = Candidate(rule, at(rule))
-        if each.spec not in [other.spec for other in found]:
-            found.append(each)
-            tell(f"{len(found)} of {count} candidates: {each.name}, {100 * each.reached.deviation:+.1f} % of the cost")
-    return found
+        if each.spec not in [other.spec for other in (*equal, *apart)]:
+            (apart if abs(each.reached.deviation) > within else equal).append(each)
+            tell(f"candidate {len(equal) + len(apart)}: {each.name}, {100 * each.reached.deviation:+.1f} % of the cost")
+    return [*equal, *sorted(apart, key=lambda each: abs(each.reached.deviation))][:count]
 
 
 def rivals(at: At) -> dict[Dimension, Candidate]:

@@ -31,7 +31,7 @@ FURTHEST = 16.0                 # φ beyond which nothing is looked for, either 
 TRIES, RESIZED = 8, 3           # measurements of latency: at most so many, and so many with another image size
 WITHIN = 0.02                   # deviation from a budget that counts as met
 FINEST = 0.005                  # difference of φ, below which no other network is to be had
-STEP, ASIDE = 0.04, 8           # steps of φ, and how many either way, to other layers and channels
+STEP, ASIDE = 0.04, 12          # steps of φ, and how many either way, to other layers and channels
 STRETCH = 0.25                  # share by which an image's side may depart from the rule's to meet a budget
 
 

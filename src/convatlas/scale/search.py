@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ..errors import ConvatlasError
 from ..run import Run
 from ..tasks.fit import Choice
 from ..trials import fitted, processes
-from .candidates import DIMENSIONS, Equal, candidates, equally, rivals
+from .candidates import DIMENSIONS, EQUAL, Equal, candidates, equally, rivals
 from .compound import Coefficients, keep
 from .ledger import Entry, Point
 from .plan import (
@@ -101,7 +102,7 @@ def _planned(run: Run, choice: Choice | None, folder: Path, asked: Mapping[str, 
     networks = [network(BASE, BASE, 0.0, None, run, spec, 0.0)]
     for name, rival in rivals(at).items():
         networks.append(scaled_network(name, name, phi, rival.coefficients, run, rival.reached, equal))
-    for each in candidates(asked["trials"], at, tell):
+    for each in candidates(asked["trials"], at, tell, EQUAL if equal == "macs" else inf):
         networks.append(scaled_network(each.name, TOGETHER, phi, each.coefficients, run, each.reached, equal))
     count = len(networks) - 1 - len(DIMENSIONS)
     if count < asked["trials"]:
