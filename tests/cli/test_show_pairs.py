@@ -51,6 +51,11 @@ def test_classes_in_their_colours(tmp_path):
     assert found[TINTS[0]] > 0.001 and found[TINTS[1]] > 0.001
 
 
+def test_those_that_come_along(tmp_path):
+    done = show("nuclei", "--rows", 2, "--out", tmp_path / "nuclei.png")
+    assert done.exit_code == 0 and "nucleus" in done.output and (tmp_path / "nuclei.png").is_file()
+
+
 def test_masks_that_are_not_understood_are_drawn_as_they_are(tmp_path):
     dice = np.random.default_rng(0)
     palettes = dice.integers(0, 255, (6, 3, 3), dtype=np.uint8)

@@ -133,17 +133,17 @@ def show(
 
 
 def _is_paired(source: str) -> bool:
+    """True for images with masks: those that come along, or a folder of such."""
     path = Path(source).expanduser()
-    if not path.is_dir():
-        return False
     with console.loading():
         from ..segment.layouts import is_paired
-    return is_paired(path)
+        from ..segment.pairs import ALONG
+    return source in ALONG or (path.is_dir() and is_paired(path))
 
 
 def _show_pairs(source: str, sets: Sequence[str], rows: int, seed: int, out: Path,
                 others: Mapping[str, object]) -> None:
-    """The sheet of a folder of images and masks."""
+    """The sheet of images and masks."""
     from ..errors import ConvatlasError
     from ..run import Run, resolve
 
@@ -159,8 +159,9 @@ def _show_pairs(source: str, sets: Sequence[str], rows: int, seed: int, out: Pat
         from ..draw.canvas import save
         from ..segment import show
         from ..segment.layouts import listed
-        from ..segment.pairs import open_pairs
-    found = [pair for part in listed(Path(source).expanduser()).values() for pair in part.pairs]
+        from ..segment.pairs import ALONG, open_pairs
+    found = [pair for part in ({} if source in ALONG else listed(Path(source).expanduser())).values()
+             for pair in part.pairs]
     name = Path(source).expanduser().resolve().name
     try:
         opened = open_pairs(config)

@@ -6,7 +6,7 @@ Where the guess is refused it shows the masks as they are stored, with the sente
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ ROW, BAR, MOST = 22, 84, 24                     # of the legend: a row's height,
 VALUE, SHARE, IMAGES = 66, 62, 62               # widths of its columns
 GROUND, UNCOUNTED = "#262c35", "#cdd3da"        # the background, and pixels that do not count
 TINTS = ("#e8553f", "#2bb39a", "#f2c24b", "#5a8dee", "#c678dd", "#8fce5a", "#f78f3d", "#5cc8e8", "#e87fa8", "#b08968")
+OBJECTS = Reading(kind="instances")             # what comes along without files has its objects numbered
 FILL = 0.4                                      # of a class's colour over its image; its outline is all colour
 SHOWN = 2 * SIDE                                # pixels of a picture's longer side on the sheet
 TITLE, HEAD = 34, 18                            # heights of the title, and of the columns' names
@@ -66,6 +67,7 @@ def understood(pairs: Pairs, *, rows: int = 6, seed: int = 0) -> tuple["Figure",
     The images are chosen at random, but so that each class is seen, if that many rows can. Raises ConvatlasError where
     no pair can be read.
     """
+    pairs = replace(pairs, reading=pairs.reading or OBJECTS)
     assert pairs.reading is not None
     sets = [pairs.train, *(each for each in (pairs.val, pairs.test) if each is not None and each is not pairs.train)]
     if pairs.test is pairs.val:
