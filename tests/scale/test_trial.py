@@ -54,6 +54,13 @@ def test_the_search_part_is_held_out_of_the_training_part(tmp_path: Path) -> Non
     assert (few.learnt, few.searched, few.tested) == (32, 8, 24)
 
 
+def test_data_without_parts_is_split_by_its_own_seed(tmp_path: Path) -> None:
+    source = str(archive(tmp_path, train=80))
+    tested = [bytes_of(np.load(packed(Data(source=source, split_seed=seed), tmp_path / f"split-{seed}", side=8).path),
+                       "test") for seed in (None, 0, 1)]
+    assert tested[0] == tested[1] != tested[2]
+
+
 def test_a_validation_part_of_the_data_is_the_search_part(tmp_path: Path) -> None:
     images = packed(Data(source=str(archive(tmp_path, train=80, val=20, test=24))), tmp_path / "search", side=8)
     assert (images.learnt, images.searched, images.tested) == (80, 20, 24)

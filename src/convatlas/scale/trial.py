@@ -73,7 +73,7 @@ def packed(data: Data, folder: Path, *, side: int, most: int | None = None, tell
         known = bounded.read_json(note)
         if known["said"] == said and known["digest"] == digest(path):
             return Images(path, *known["counts"])
-    source = open_data(data)
+    source = open_data(data, seed=data.split_seed or 0)
     if source.train.labels.dim() > 1:
         raise ConvatlasError(f"{data.source!r} has images with several labels or masks: a search takes images of one "
                              "class each")
