@@ -1,7 +1,5 @@
 """`convatlas ablate`."""
 
-import shlex
-import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -23,6 +21,7 @@ from .options import (
     option,
 )
 from .reproduce import told
+from .trials import Workers, command
 
 
 def ablate(
@@ -45,9 +44,7 @@ def ablate(
     data_dir: DataDir = None,
     download: Download = False,
     device: Annotated[DeviceName | None, option("--device", panel=COMMON, help="Where to compute.")] = None,
-    workers: Annotated[int | None, option(
-        "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
-        "as there are processors.")] = None,
+    workers: Workers = None,
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="DIR", help="Where results go; left out: ablations/DATE-MODEL-DATA.")] = None,
     debug: Debug = False,
@@ -70,4 +67,4 @@ def ablate(
         from ..experiments.machinery.ablate import ablate as taken_apart
 
     told(lambda: taken_apart(run, choice, without or (), changes or (), where, seeds=seeds, workers=workers,
-                             command=shlex.join(["convatlas", *sys.argv[1:]]), tell=console.plain))
+                             command=command(), tell=console.plain))

@@ -11,6 +11,7 @@ from rich.markup import escape
 from ..errors import ConvatlasError
 from . import console
 from .options import COMMON, COUNT, DATA, DATA_HELP, OUTPUT, DataDir, Debug, Download, argument, option, switch
+from .trials import Workers, interruptible
 
 if TYPE_CHECKING:
     from ..experiments.machinery.reproduce import Reproduced
@@ -32,9 +33,7 @@ def reproduce(
     seeds: Annotated[int | None, option(
         "--seeds", panel=SIZE, parser=COUNT, help="How often each arm is trained; left out: as the protocol "
         "says.")] = None,
-    workers: Annotated[int | None, option(
-        "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
-        "as there are processors. No figure depends on it.")] = None,
+    workers: Workers = None,
     out: Annotated[Path, option(
         "--out", panel=OUTPUT, metavar="DIR", show_default=True,
         help="Where results go: DIR/NAME, of larger sizes DIR/NAME-standard and DIR/NAME-full.")
@@ -86,11 +85,8 @@ def reproduce(
 
 def told(conduct: Callable[[], "Reproduced"]) -> None:
     """Conduct an experiment and tell its verdicts; an interrupted one is gone on with by the same command."""
-    try:
+    with interruptible():
         done = conduct()
-    except KeyboardInterrupt:
-        console.plain("interrupted; the same command goes on", to=console.err)
-        raise typer.Exit(130) from None
     for verdict in done.verdicts:
         console.out.print(f"[{COLORS[verdict.word]}]{verdict.word}[/]  {escape(verdict.text)}: effect "
                           f"{escape(verdict.sentence)}", soft_wrap=True)

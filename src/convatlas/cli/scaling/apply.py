@@ -1,14 +1,11 @@
 """`convatlas scale apply`."""
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from .. import console
-from ..options import COMMON, COUNT, Debug, argument, option
+from ..options import COUNT, Debug, argument, option
+from ..trials import Workers, command, interruptible
 from .asking import Yes, agreed
 from .budget import phis
 from .search import SEARCH
@@ -20,9 +17,7 @@ def apply(
                                help="The φ to train at, such as 2, 2,3 or 2..4.")] = "2..4",
     seeds: Annotated[int, option("--seeds", panel=SEARCH, parser=COUNT, show_default=True,
                                  help="How often each network is trained.")] = 5,
-    workers: Annotated[int | None, option(
-        "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
-        "as there are processors. No figure depends on it.")] = None,
+    workers: Workers = None,
     yes: Yes = False,
     debug: Debug = False,
 ) -> None:
@@ -38,12 +33,9 @@ def apply(
         from ...scale.apply import apply as applied
         from ...scale.apply import verdict
 
-    try:
-        result = applied(found, steps, seeds=seeds, workers=workers, command=shlex.join(["convatlas", *sys.argv[1:]]),
+    with interruptible():
+        result = applied(found, steps, seeds=seeds, workers=workers, command=command(),
                          agree=lambda sentence: agreed(sentence, yes), tell=console.plain)
-    except KeyboardInterrupt:
-        console.plain("interrupted; the same command goes on", to=console.err)
-        raise typer.Exit(130) from None
     for each in result.versus:
         console.plain(f"{each}")
     for step in steps:

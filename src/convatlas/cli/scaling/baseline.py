@@ -1,7 +1,6 @@
 """`convatlas scale baseline`."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +25,7 @@ from ..options import (
     argument,
     option,
 )
+from ..trials import command, interruptible
 from .asking import Yes, agreed
 from .common import BUDGET, LatencyBudget, Macs
 
@@ -99,14 +99,11 @@ def baseline(
 
     asked = Asked(run, choice, "macs" if latency is None else "latency", target, minutes, seeds, images)
     many, begun = processes() if workers is None else workers, (where / PASSES).is_dir()
-    try:
+    with interruptible():
         plan = planned(asked, where, many, console.plain)
         if not agreed(plan.words(many), yes or begun):
             raise typer.Exit(1)
         _found(plan, asked, where, many, data)
-    except KeyboardInterrupt:
-        console.plain("interrupted; the same command goes on", to=console.err)
-        raise typer.Exit(130) from None
 
 
 def _found(plan: "Plan", asked: "Asked", where: Path, workers: int, data: str) -> None:
@@ -118,7 +115,7 @@ def _found(plan: "Plan", asked: "Asked", where: Path, workers: int, data: str) -
     against: Compared | None = None
     if plan.seeds:
         against = compared(plan, searched.spec, asked, where, workers, console.plain)
-    network = leave(where, data, plan, searched, against, shlex.join(["convatlas", *sys.argv[1:]]))
+    network = leave(where, data, plan, searched, against, command())
     accuracy = searched.full[searched.chosen][1].accuracy
     lines = [f"[bold green]{100 * accuracy:.2f} %[/] of the search part: {plan.price.words(searched.spec)}"
              + (", the start itself" if searched.spec == plan.start else "")]

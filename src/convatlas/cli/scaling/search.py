@@ -1,11 +1,8 @@
 """`convatlas scale search`."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
-
-import typer
 
 from .. import console
 from ..options import (
@@ -24,6 +21,7 @@ from ..options import (
     argument,
     option,
 )
+from ..trials import Workers, command, interruptible
 from .asking import Yes, agreed
 
 SEARCH = "The search"       # a panel of --help
@@ -59,9 +57,7 @@ def search(
     data_dir: DataDir = None,
     download: Download = False,
     device: Annotated[DeviceName | None, option("--device", panel=COMMON, help="Where to compute.")] = None,
-    workers: Annotated[int | None, option(
-        "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
-        "as there are processors. No figure depends on it.")] = None,
+    workers: Workers = None,
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="DIR", help="The search's folder; left out: searches/MODEL-DATA.")] = None,
     yes: Yes = False,
@@ -87,14 +83,10 @@ def search(
         from ...scale.search import Question
         from ...scale.search import search as searched
 
-    try:
+    with interruptible():
         question = Question(phi, equal, trials, seeds, best, finals, images)
-        found = searched(run, choice, where, question, workers=workers,
-                         command=shlex.join(["convatlas", *sys.argv[1:]]), tell=console.plain,
+        found = searched(run, choice, where, question, workers=workers, command=command(), tell=console.plain,
                          agree=lambda sentence: agreed(sentence, yes))
-    except KeyboardInterrupt:
-        console.plain("interrupted; the same command goes on", to=console.err)
-        raise typer.Exit(130) from None
     rule = found.plan.networks[found.chosen].coefficients
     assert rule is not None
     console.out.print(f"[bold green]α = {rule[0]:.3f}, β = {rule[1]:.3f}, γ = {rule[2]:.3f}[/]", soft_wrap=True)
