@@ -1,4 +1,5 @@
-"""Write docs/claims.md: the lecture's statements, from claims.yaml, the facts and docs/experiments/*.json.
+"""Write docs/claims.md: the lecture's statements, from claims.yaml, the facts and the results
+of experiments.
 
 uv run python benchmarks/claims_page.py        (a minute: every network that a statement speaks of is counted anew)
 """
@@ -15,18 +16,18 @@ from typing import Any
 
 from convatlas import facts, list_models
 from convatlas.cli.facts import MARKS, figure
+from convatlas.experiments.machinery.kept import kept
 from convatlas.facts import Verdict
 from convatlas.run import read_yaml
 
 ROOT = Path(__file__).parents[1]
 ROOM = ROOT / "src" / "convatlas" / "experiments"
 PAGE = ROOT / "docs" / "claims.md"
-RESULTS = ROOT / "docs" / "experiments"
 
 HEAD = """# The lecture, statement by statement
 
 Written by `benchmarks/claims_page.py` from `src/convatlas/experiments/claims.yaml`, from the facts
-(`src/convatlas/facts`) and from the results in `docs/experiments`.
+(`src/convatlas/facts`) and from the results in `src/convatlas/experiments/results`.
 
 This library grew around a lecture, *Convolutional Architectures* (Tripp, Deep Learning, fall 2023): twelve families of
 networks, from LeNet to SLaK. Here is everything that it states, in our words and in its order, with
@@ -84,8 +85,7 @@ def _claims(sections: Sequence[Mapping[str, Any]]) -> Iterator[Claim]:
 def results() -> dict[str, list[dict[str, Any]]]:
     """What experiments found: the stored results of each, by its name."""
     found: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(RESULTS.glob("*.json")):
-        stored = json.loads(path.read_text(encoding="utf-8"))
+    for stored in kept().values():
         found.setdefault(stored["experiment"], []).append(stored)
     return found
 
