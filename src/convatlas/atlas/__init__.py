@@ -7,7 +7,7 @@ from . import build as builder
 from . import told
 from .build import Built, Part, Wanted
 
-PARTS: tuple[Part, ...] = (told.home,)      # in the order of the navigation
+PARTS: tuple[Part, ...] = (told.home, told.networks, told.compare)      # in the order of the navigation
 
 
 def build(out: Path, runs: Sequence[Path] = (), weights: Sequence[Path] = (),

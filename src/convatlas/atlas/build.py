@@ -18,7 +18,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
 from .. import known
-from ..draw.markup import clean, counted, prose
+from ..draw.markup import clean, counted, lines, prose
 from ..draw.numbers import exact, short
 from ..errors import ConvatlasError
 from ..files import writing
@@ -117,7 +117,7 @@ def environment() -> Environment:
     made = Environment(loader=ChoiceLoader([FileSystemLoader(HERE / "pages"), FileSystemLoader(HERE)]), autoescape=True,
                        finalize=lambda value: clean(value) if type(value) is str else value,    # Markup is a str too
                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"exact": exact, "short": short, "counted": counted, "prose": prose}
+    made.filters |= {"exact": exact, "short": short, "counted": counted, "prose": prose, "lines": lines}
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return made
 

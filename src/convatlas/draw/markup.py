@@ -28,6 +28,11 @@ def prose(text: str) -> Markup:
     return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
 
 
+def lines(text: str) -> Markup:
+    """Text as markup, with its line breaks."""
+    return Markup("\n").join(map(clean, text.splitlines()))
+
+
 def markdown(text: str) -> str:
     """Text as Markdown that shows it as it is, also in a cell of a table."""
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", safe(text))
