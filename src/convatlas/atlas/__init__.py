@@ -6,8 +6,10 @@ from pathlib import Path
 from . import build as builder
 from . import told
 from .build import Built, Part, Wanted
+from .chapters import told as lecture
 
-PARTS: tuple[Part, ...] = (told.home, told.networks, told.compare)      # in the order of the navigation
+PARTS: tuple[Part, ...] = (told.home, told.networks, told.compare, lecture.chapters,
+                           lecture.experiments)      # in the order of the navigation
 
 
 def build(out: Path, runs: Sequence[Path] = (), weights: Sequence[Path] = (),

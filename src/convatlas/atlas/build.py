@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import known
 from ..draw.markup import clean, counted, lines, prose
@@ -28,6 +28,7 @@ HERE = Path(__file__).parent
 SITE = "convatlas"              # the name in the corner of every page
 MARK = "atlas.json"             # tells a folder that was built here; it may be replaced
 FRONT = HERE / "front"
+RESULTS = HERE.parent / "experiments" / "machinery"     # the template of an experiment's results
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def build(out: Path, wanted: Wanted, parts: Sequence[Part]) -> Built:
 
 def environment() -> Environment:
     """The templates' surroundings: all text is cleaned, then escaped; only `Markup` passes as it is."""
-    made = Environment(loader=ChoiceLoader([FileSystemLoader(HERE / "pages"), FileSystemLoader(HERE)]), autoescape=True,
+    made = Environment(loader=FileSystemLoader([HERE / "pages", HERE, RESULTS]), autoescape=True,
                        finalize=lambda value: clean(value) if type(value) is str else value,    # Markup is a str too
                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= {"exact": exact, "short": short, "counted": counted, "prose": prose, "lines": lines}

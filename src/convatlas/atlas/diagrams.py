@@ -45,9 +45,9 @@ def diagram(account: Mapping[str, Any]) -> dict[str, Any]:
 
 def computed(account: Mapping[str, Any]) -> dict[str, Any]:
     """The diagram, read off a pass on the meta device; without chains where paths cross, and nothing can be drawn."""
-    from ..inspect.anatomy import unfolded      # imports torch, which the stored ones do without
-    from ..net import registry      # the same
-    from ..net.meta import blank    # the same
+    from ..inspect.anatomy import unfolded  # imports torch, which the stored ones do without
+    from ..net import registry  # the same
+    from ..net.meta import blank  # the same
 
     try:
         chains, links = unfolded(blank(registry.variant(account["name"]).spec.build))

@@ -52,8 +52,8 @@ CHAPTERS = (
         "Share a layer's weights over all positions, and it needs fewer examples to read digits.",
         "LeNet", ("lecun1989", "zipcode", "lenet1", "lenet4", "lenet5"),
         (Difference(Side("lecun1989_net2"), Side("lecun1989_net5"),
-                    "From a fully connected network to local connections with shared weights: rows of the table are "
-                    "maps, kernel, and whether weights are shared."),
+                    "From a fully connected network to local connections with shared weights. Rows of the table: maps, "
+                    "kernel, whether weights are shared."),
          Difference(Side("lenet5"), Side("lenet5_modern"),
                     "From the network of 1998 to what the field calls by its name.")),
         ("convatlas train lenet5 digits", "convatlas inspect diagram lenet5", "convatlas facts lenet5")),
@@ -71,8 +71,10 @@ CHAPTERS = (
         "vgg", "Only 3×3, and deep",
         "Small kernels, stacked, see what a large one sees, with fewer weights and more nonlinearities.",
         "VGG", ("vgg",),
-        (Difference(Side("vgg11"), Side("vgg19"), "Configuration A and E: the table lists the kernels of each stage."),),
-        ("convatlas inspect receptive-field vgg16", "convatlas compare vgg11 vgg19", "convatlas reproduce small-kernels")),
+        (Difference(Side("vgg11"), Side("vgg19"), "Configurations A and E: the table lists the kernels of each stage."
+                    ),),
+        ("convatlas inspect receptive-field vgg16", "convatlas compare vgg11 vgg19",
+         "convatlas reproduce small-kernels")),
     Chapter(
         "inception", "Several kernels side by side",
         "Let 1×1, 3×3 and 5×5 look at the same map, and pay for it with 1×1 convolutions that narrow it first.",
@@ -112,7 +114,7 @@ CHAPTERS = (
         "Squeeze and excitation", ("senet",),
         (Difference(Side("resnet50"), Side("resnet50", {"excite": {"reduction": 16}}),
                     "One field adds gates to any network here."),),
-        ("convatlas inspect gates resnet20_cifar.digits-se", "convatlas reproduce squeeze-excite")),
+        ("convatlas inspect gates resnet20_cifar.digits-se digits", "convatlas reproduce squeeze-excite")),
     Chapter(
         "mobilenet", "Filter, then mix",
         "Split a convolution into a filter per channel and a 1×1 mixture of them, and it costs an eighth.",

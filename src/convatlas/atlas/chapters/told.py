@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from ... import facts, known, zoo
+from ... import facts
 from ...data.embedded import folder
 from ...draw.markup import prose
 from ...draw.plots import svg
@@ -23,15 +23,17 @@ from ...experiments.machinery.statements import results as found
 from ...experiments.machinery.verdict import Verdict
 from ...net import registry
 from ...net.card import plain
+from ...run import written
 from ...scale.compound import PAPER
 from ..build import Asset, Page, Wanted, given
+from ..told import account
 from . import CHAPTERS, Chapter, Difference, Side
 
 PICTURES = (("stained cells", "0607"), ("stained tissue", "0487"), ("fluorescence", "0129"))     # of data/nuclei/test
 DIGITS = 1200               # 8×8 digits that the chapters' small networks learn from
 LECTURE, EXPERIMENTS = "Lecture", "Experiments"       # in the navigation
 STYLES, SCRIPTS = ("chapters",), ("chapters",)
-LONG = 60                   # characters of a field's value in a table of differences; longer ones get a row of their own
+LONG = 60                   # characters of a field's value from which on a table of differences is stacked
 
 
 def chapters(wanted: Wanted) -> Iterator[Page | Asset]:
@@ -54,8 +56,9 @@ def experiments(wanted: Wanted) -> Iterator[Page]:
     stored = kept()
     words = Counter(verdict["word"] for each in stored.values() for verdict in each["verdicts"])
     done = {each["experiment"] for each in stored.values()}
-    chapter_of = {name: chapter for chapter in CHAPTERS for name in experiments_of(chapter)}
-    rows = [(name, each, experiment(each["experiment"]), chapter_of[each["experiment"]]) for name, each in stored.items()]
+    chapter_of = {name: chapter for chapter in CHAPTERS for name in experiments_of(chapter.section)}
+    rows = [(name, each, experiment(each["experiment"]), chapter_of[each["experiment"]])
+            for name, each in stored.items()]
     planned = [(name, experiment(name), chapter_of[name]) for name in names() if name not in done]
     yield Page("experiments.html", "chapters/experiments.html.j2", "The lecture, put to the test",
                {"rows": rows, "words": words, "marks": MARKS, "planned": planned, "said": said},
@@ -66,14 +69,15 @@ def experiments(wanted: Wanted) -> Iterator[Page]:
         told = results.told(name, about(each["experiment"]), own, own.protocol(each["size"]), each, verdicts(each),
                             drawn(name))
         yield Page(f"experiment/{name}.html", "chapters/experiment.html.j2", own.title,
-                   {**told, "note": looked_into().get(name, ""), "chapter": chapter_of[each["experiment"]]},
+                   {**{key: value for key, value in told.items() if key != "title"},
+                    "note": looked_into().get(name, ""), "chapter": chapter_of[each["experiment"]]},
                    f"{own.title} {own.paper}, tried again.", styles=STYLES, section=EXPERIMENTS)
 
 
 def of_chapter(chapter: Chapter, wanted: Wanted) -> dict[str, Any]:
     """The values of a chapter's template."""
     place = CHAPTERS.index(chapter)
-    stored = {name: each for name, each in kept().items() if each["experiment"] in experiments_of(chapter)}
+    stored = {name: each for name, each in kept().items() if each["experiment"] in experiments_of(chapter.section)}
     claims = [(claim, answers(claim, checked(), found())) for claim in statements() if claim.section == chapter.section]
     return {
         "chapter": chapter, "chapters": len(CHAPTERS),
@@ -82,29 +86,30 @@ def of_chapter(chapter: Chapter, wanted: Wanted) -> dict[str, Any]:
         "variants": [each for each in wanted.variants if each.family in chapter.families],
         "differences": [difference(each) for each in chapter.differences],
         "tried": [tried(name, each) for name, each in stored.items()],
-        "planned": [(name, experiment(name)) for name in experiments_of(chapter)
+        "planned": [(name, experiment(name)) for name in experiments_of(chapter.section)
                     if name not in {each["experiment"] for each in stored.values()}],
         "claims": [(claim, [(kind, inline(text)) for kind, text in here]) for claim, here in claims],
         "kinds": Counter(kind for _, here in claims for kind in dict.fromkeys(kind for kind, _ in here)),
-        "of": account, "published": published, "marks": MARKS,
+        "of": account, "published": published, "net": linked, "marks": MARKS,
     }
 
 
 @cache
-def experiments_of(chapter: Chapter) -> tuple[str, ...]:
-    """Experiments whose first statement behind the opening is of the chapter's section."""
+def experiments_of(section: str) -> tuple[str, ...]:
+    """Experiments whose first statement behind the opening is of that section of claims.yaml."""
     first: dict[str, Statement] = {}
     for claim in statements():
         for name in claim.reproduce if claim.section != OPENING else ():
             first.setdefault(name, claim)
-    return tuple(name for name, claim in first.items() if claim.section == chapter.section)
+    return tuple(name for name, claim in first.items() if claim.section == section)
 
 
 def tried(name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """A kept result as a chapter tells it."""
     own = experiment(stored["experiment"])
     return {"name": name, "title": own.title, "paper": own.paper, "stored": stored, "picture": Markup(drawn(name)),
-            "verdicts": [(verdict, said(verdict)) for verdict in verdicts_of(stored)], "note": looked_into().get(name, "")}
+            "verdicts": [(verdict, said(verdict)) for verdict in verdicts_of(stored)],
+            "note": looked_into().get(name, "")}
 
 
 def verdicts_of(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -133,15 +138,14 @@ def checked() -> tuple[facts.Verdict, ...]:
     return tuple(facts.Verdict(**each) for name in networks() for each in account(name)["facts"])
 
 
-@cache
-def account(name: str) -> dict[str, Any]:
-    """All that is known of a variant; computed where nothing is stored."""
-    return known.account(name) or zoo.account(name)
-
-
 def published(name: str, fact: str, place: int = 0) -> Any:
     """A published figure of a variant; of several the one at `place`. A LookupError where there is none."""
     return [each["published"] for each in account(name)["facts"] if each["fact"] == fact][place]
+
+
+def linked(name: str) -> Markup:
+    """A variant's name as a link from a chapter to its page."""
+    return Markup('<a href="../network/{0}.html"><code>{0}</code></a>').format(account(name)["name"])
 
 
 def specification(side: Side) -> dict[str, Any]:
@@ -153,21 +157,14 @@ def difference(each: Difference) -> dict[str, Any]:
     """A difference field by field: name, before, after, whether one of the two is set by hand; how many are equal."""
     before, after = specification(each.before), specification(each.after)
     fields = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    rows = [(name, value(before.get(name)), value(after.get(name))) for name in fields]
+    rows = [(name, _written(before, name), _written(after, name)) for name in fields]
     return {"says": each.says, "before": each.before, "after": each.after, "rows": rows,
             "long": any(len(text) > LONG for _, *texts in rows for text in texts),
             "same": len({**before, **after}) - len(fields)}
 
 
-def value(field: Any) -> str:
-    """A field's value to read."""
-    if isinstance(field, Mapping):
-        return ", ".join(f"{key} {value(part)}" for key, part in field.items())
-    if isinstance(field, list):
-        return ("; " if any(isinstance(part, list) for part in field) else " ").join(map(value, field)) or "none"
-    if isinstance(field, bool):
-        return "yes" if field else "no"
-    return "–" if field is None else str(field)
+def _written(fields: Mapping[str, Any], name: str) -> str:
+    return written(fields[name]) if name in fields else "–"
 
 
 def inline(text: str) -> Markup:

@@ -3,20 +3,28 @@ that did not hold. `benchmarks/experiments_page.py` keeps them.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ...run import read_yaml
-from .page import place, read
+from .page import again, place, read
 
 KEPT = Path(__file__).parents[1] / "results"
 LOOKED_INTO = KEPT / "looked_into.yaml"
 MARKS = {"holds": "✓", "does not hold here": "✗", "too small to tell": "?"}
 
 
+@cache
 def kept() -> dict[str, dict[str, Any]]:
     """Results by their names, in alphabetical order: an experiment's, with its size where that is not the quick one."""
-    return {path.stem: read(path) for path in sorted(KEPT.glob("*.json"))}
+    return {path.stem: _whole(read(path)) for path in sorted(KEPT.glob("*.json"))}
+
+
+def _whole(stored: dict[str, Any]) -> dict[str, Any]:
+    """Results with the command that runs them again, which older ones lack."""
+    images = stored["protocol"]["images"]
+    return {"command": again(stored["experiment"], stored["size"], images["source"] if images else ""), **stored}
 
 
 def name_of(stored: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ atlas.chapters = (() => {
   /** A view of one plane, or of three as colours, crisp, with a caption; `show` paints it and is asked again when the
       colours change. `low` and `high` are black and white; `signed` shows 0 as the page, + and − as two colours. */
   function view(label, {wide = 160, caption = label} = {}) {
-    const canvas = h("canvas", {class: "crisp view", role: "img", "aria-label": label, width: 1, height: 1, style: {width: `${wide}px`}});
+    const canvas = h("canvas", {class: "crisp view", role: "img", "aria-label": label, width: 1, height: 1});
     const words = h("figcaption", {}, caption);
     let last = null;
     const paint = () => {
@@ -37,7 +37,7 @@ atlas.chapters = (() => {
       context.putImageData(image, 0, 0);
     };
     addEventListener("atlas:theme", () => last && paint());
-    return Object.assign(h("figure", {class: "shown"}, canvas, words), {canvas,
+    return Object.assign(h("figure", {class: "shown", style: {width: `${wide}px`}}, canvas, words), {canvas,
       show(planes, how = {}) { last = {...planes, ...how}; paint(); },
       say(text) { words.textContent = text; canvas.setAttribute("aria-label", `${label}: ${text}`); }});
   }
