@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import build as builder
-from . import lineage, told
+from . import lineage, runs, told
 from .build import Built, Part, Wanted
 
-PARTS: tuple[Part, ...] = (told.home, told.networks, lineage.lineage, told.compare)      # in the order of the navigation
+PARTS: tuple[Part, ...] = (told.home, told.networks, lineage.lineage, told.compare, runs.runs)      # in the order of the navigation
 
 
 def build(out: Path, runs: Sequence[Path] = (), weights: Sequence[Path] = (),

@@ -12,6 +12,7 @@ from ..draw.numbers import exact
 from ..run import written
 from .build import Asset, Page, Wanted, given
 from .diagrams import diagram
+from .runs import slugs
 
 FIDELITY = {        # the word of the registry → what it means
     "paper": "as the paper printed it", "authors": "as its authors released it", "field": "as the field uses it",
@@ -31,7 +32,7 @@ def home(wanted: Wanted) -> Iterator[Page]:
     yield Page("index.html", "index.html.j2", "convatlas", {
         "variants": len(accounts), "families": len({each["family"] for each in accounts}),
         "first": min(map(year, accounts)), "last": max(map(year, accounts)), "matches": checked["match"],
-        "facts": sum(checked.values()), "runs": [path.name for path in wanted.runs],
+        "facts": sum(checked.values()), "runs": list(zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)),
     }, about="Convolutional networks from LeNet on, faithful to their papers, to look at and to touch.",
         scripts=("diagram", "home"), styles=("networks",),
         inline={"networks": [[each["name"], year(each), each["params"], each["macs"], each["family"]]

@@ -1,7 +1,7 @@
 "use strict";
-/* Networks in columns of their years, and a curve for each idea that one took from another. */
+/* Networks in rows of their years, and a curve for each idea that one took from another. */
 atlas.widget("lineage", (root, {networks, ideas, groups}) => {
-  const {h, s} = atlas, COLUMN = 158, ROW = 56, WIDE = 126, HIGH = 30;
+  const {h, s} = atlas, STEP = 106, ACROSS = 150, WIDE = 134, HIGH = 32;
   const edges = ideas.flatMap((idea) => idea.taken.map(([from, to, field, value, source]) => ({idea, from, to, field, value, source})));
   const years = [...new Set(networks.map((each) => each.year))].sort((a, b) => a - b);
   const nodes = new Map(networks.map((each) => [each.name, {...each, column: years.indexOf(each.year), row: 0}]));
@@ -16,37 +16,38 @@ atlas.widget("lineage", (root, {networks, ideas, groups}) => {
     const mean = column.reduce((sum, each) => sum + each.wish, 0) / column.length;
     column.forEach((node, i) => { node.row = i - (column.length - 1) / 2 + mean * 0.4; });
   }
-  for (const node of nodes.values()) { node.x = node.column * COLUMN; node.y = node.row * ROW; }
+  for (const node of nodes.values()) { node.x = node.row * ACROSS; node.y = node.column * STEP; }
   const places = [...nodes.values()];
-  const box = {left: -WIDE / 2 - 24, right: (years.length - 1) * COLUMN + WIDE / 2 + 24, top: Math.min(...places.map((each) => each.y)) - 70, bottom: Math.max(...places.map((each) => each.y)) + 50};
+  const box = {left: Math.min(...places.map((each) => each.x)) - WIDE / 2 - 76, right: Math.max(...places.map((each) => each.x)) + WIDE / 2 + 24,
+    top: -HIGH / 2 - 28, bottom: (years.length - 1) * STEP + HIGH / 2 + 28};
 
   const rank = new Map();         // several edges at one side of a node leave it at different heights
   for (const [side, key] of [["from", "to"], ["to", "from"]]) {
     for (const node of places) {
-      const here = edges.filter((edge) => edge[side] === node.name).sort((a, b) => nodes.get(a[key]).y - nodes.get(b[key]).y);
-      here.forEach((edge, i) => rank.set(`${side} ${edges.indexOf(edge)}`, (i - (here.length - 1) / 2) * Math.min(6, (HIGH - 8) / Math.max(1, here.length - 1))));
+      const here = edges.filter((edge) => edge[side] === node.name).sort((a, b) => nodes.get(a[key]).x - nodes.get(b[key]).x);
+      here.forEach((edge, i) => rank.set(`${side} ${edges.indexOf(edge)}`, (i - (here.length - 1) / 2) * Math.min(13, (WIDE - 24) / Math.max(1, here.length - 1))));
     }
   }
   const curve = (edge, i) => {
-    const a = nodes.get(edge.from), b = nodes.get(edge.to), ya = a.y + rank.get(`from ${i}`), yb = b.y + rank.get(`to ${i}`), x0 = a.x + WIDE / 2;
-    if (a.column === b.column) {
-      const out = x0 + 18 + 4 * (i % 5);
-      return `M${x0} ${ya}C${out} ${ya} ${out} ${yb} ${b.x + WIDE / 2} ${yb}`;
+    const a = nodes.get(edge.from), b = nodes.get(edge.to), xa = a.x + rank.get(`from ${i}`), xb = b.x + rank.get(`to ${i}`), y0 = a.y + HIGH / 2;
+    if (a.column === b.column) {        // of one year: below both
+      const out = y0 + 20 + 4 * (i % 4);
+      return `M${xa} ${y0}C${xa} ${out} ${xb} ${out} ${xb} ${b.y + HIGH / 2}`;
     }
-    const x1 = b.x - WIDE / 2, bend = Math.max(22, (x1 - x0) * 0.42);
-    return `M${x0} ${ya}C${x0 + bend} ${ya} ${x1 - bend} ${yb} ${x1} ${yb}`;
+    const y1 = b.y - HIGH / 2, bend = Math.max(26, (y1 - y0) * 0.45);
+    return `M${xa} ${y0}C${xa} ${y0 + bend} ${xb} ${y1 - bend} ${xb} ${y1}`;
   };
   const world = s("g"), graph = h("div", {class: "graph"});
   years.forEach((year, i) => world.append(
-    i % 2 ? "" : s("rect", {class: "column", x: i * COLUMN - COLUMN / 2, width: COLUMN, y: box.top - 2000, height: box.bottom - box.top + 4000}),
-    s("text", {class: "columnname", x: i * COLUMN, y: box.top + 26}, year)));
-  const lines = edges.map((edge, i) => {
+    i % 2 ? "" : s("rect", {class: "column", y: i * STEP - STEP / 2, height: STEP, x: box.left - 2000, width: box.right - box.left + 4000}),
+    s("text", {class: "columnname", x: box.left + 18, y: i * STEP + 5}, year)));
+  const touches = edges.map((edge, i) => {
     const d = curve(edge, i);
     edge.line = s("path", {class: `edge ${edge.idea.group}`, d});
     world.append(edge.line);
     return s("path", {class: "touch", d, on: {click: () => pickEdge(edge), pointerenter: () => { if (!picked) pickEdge(edge, true); }}}, s("title", {}, `${edge.to} took ${edge.idea.name} from ${edge.from}`));
   });
-  world.append(...lines);
+  world.append(...touches);
   for (const node of places) {
     node.element = s("g", {class: "node", tabindex: "0", role: "button", transform: `translate(${node.x} ${node.y})`, "aria-label": `${node.name}, ${node.year}`, on: {
       click: () => pickNode(node), keydown(event) { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); pickNode(node); } }, focus: () => reveal(node),
@@ -112,7 +113,7 @@ atlas.widget("lineage", (root, {networks, ideas, groups}) => {
   function reveal(node) {
     const x = node.x * k + tx, y = node.y * k + ty;
     if (x < 70) tx += 140 - x; else if (x > wide - 70) tx -= x - wide + 140;
-    if (y < 40) ty += 80 - y; else if (y > high - 30) ty -= y - high + 60;
+    if (y < 30) ty += 60 - y; else if (y > high - 30) ty -= y - high + 60;
     draw();
   }
   const held = new Map();
@@ -161,8 +162,14 @@ atlas.widget("lineage", (root, {networks, ideas, groups}) => {
   new ResizeObserver(() => {
     const size = svg.getBoundingClientRect();
     if (!size.width) return;
-    [wide, high] = [size.width, size.height];
-    if (!began) { began = true; k = Math.max(fit(), 0.5); tx = wide - box.right * k; }
+    wide = size.width;
+    if (!began) {
+      began = true;
+      k = Math.max(0.62, Math.min(1.15, wide / (box.right - box.left)));
+      svg.style.height = `${Math.round((box.bottom - box.top) * k)}px`;
+      tx = wide / 2;                  // the first networks stand in the middle
+    }
+    high = svg.getBoundingClientRect().height;
     draw();
   }).observe(svg);
 });
