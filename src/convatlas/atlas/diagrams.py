@@ -1,7 +1,7 @@
 """Diagrams of the networks as data: every layer in its place, where paths fork and where they join again.
 
-`diagrams.zip` has one JSON document per variant, as `computed` gives it, and the digests of the sources it follows from;
-`benchmarks/diagrams.py` writes it. Of a network whose sources have changed, or that is not there, it is computed.
+`diagrams.zip` has one JSON document per variant, as `computed` gives it, and the digests of the sources it follows
+from; `benchmarks/diagrams.py` writes it. Of a network whose sources have changed, or that is not there, it is computed.
 """
 
 import hashlib
@@ -45,9 +45,9 @@ def diagram(account: Mapping[str, Any]) -> dict[str, Any]:
 
 def computed(account: Mapping[str, Any]) -> dict[str, Any]:
     """The diagram, read off a pass on the meta device; without chains where paths cross, and nothing can be drawn."""
-    from ..inspect.anatomy import unfolded      # imports torch, which the stored ones do without
-    from ..net import registry      # the same
-    from ..net.meta import blank    # the same
+    from ..inspect.anatomy import unfolded  # imports torch, which the stored ones do without
+    from ..net import registry  # the same
+    from ..net.meta import blank  # the same
 
     try:
         chains, links = unfolded(blank(registry.variant(account["name"]).spec.build))

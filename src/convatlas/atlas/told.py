@@ -1,4 +1,6 @@
-"""Data of the first page, the list, the variants' pages and the comparison, told by the library: nothing is typed twice."""
+"""Data of the first page, the list, the variants' pages and the comparison, told by the library: nothing is typed
+twice.
+"""
 
 import re
 from collections import Counter
@@ -32,7 +34,7 @@ def home(wanted: Wanted) -> Iterator[Page]:
     yield Page("index.html", "index.html.j2", "convatlas", {
         "variants": len(accounts), "families": len({each["family"] for each in accounts}),
         "first": min(map(year, accounts)), "last": max(map(year, accounts)), "matches": checked["match"],
-        "facts": sum(checked.values()), "runs": list(zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)),
+        "facts": sum(checked.values()), "runs": [(path.resolve().name, slug) for path, slug in zip(wanted.runs, slugs(wanted.runs), strict=True)],
     }, about="Convolutional networks from LeNet on, faithful to their papers, to look at and to touch.",
         scripts=("diagram", "home"), styles=("networks",),
         inline={"networks": [[each["name"], year(each), each["params"], each["macs"], each["family"]]
@@ -42,7 +44,7 @@ def home(wanted: Wanted) -> Iterator[Page]:
 def networks(wanted: Wanted) -> Iterator[Page | Asset]:
     """The list of all variants, and a page and a data file for each."""
     accounts = {each.name: account(each.name) for each in wanted.variants}
-    lines = [_line(each) for each in accounts.values()]
+    lines = [line(each["name"]) for each in accounts.values()]
     yield Page("networks.html", "networks.html.j2", "Networks", {
         "lines": lines, "parts": [part for part in PARTS if any(part in line.parts for line in lines)],
         "families": sorted({line.family for line in lines}), "fidelity": FIDELITY},
@@ -55,7 +57,7 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
     for name, each in accounts.items():
         yield given(f"network/{name}", _data(each))
         yield Page(f"network/{name}.html", "network.html.j2", name, {
-            "found": each, "line": _line(each), "fidelity": FIDELITY[each["fidelity"]],
+            "found": each, "line": line(each["name"]), "fidelity": FIDELITY[each["fidelity"]],
             "fields": {field: written(value) for field, value in each["spec"].items()},
             "facts": _facts(each), "verdicts": VERDICTS, "counts": Counter(fact["verdict"] for fact in each["facts"]),
             "recipe": _recipe(each["recipe"]), "weights": pretrained.get(name, []), "written": written,
@@ -123,7 +125,10 @@ class Line(NamedTuple):
     sees: int | None            # pixels that a unit of the last map sees
 
 
-def _line(found: Mapping[str, Any]) -> Line:
+@cache
+def line(name: str) -> Line:
+    """The line of a variant."""
+    found = account(name)
     maps = [row["receptive_field"] for row in found["layers"] if len(row["output"]) == 3 and row["output"][1] > 1]
     size = found["spec"]["image_size"]
     high, wide = (size, size) if isinstance(size, int) else size
@@ -203,8 +208,8 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "name": found["name"], "title": found["title"], "year": year(found), "params": found["params"],
-        "macs": found["macs"], "depth": found["depth"], "fidelity": found["fidelity"], "parts": parts(found),
-        "input": _line(found).input, "sees": _line(found).sees, "idea": found["idea"],
+        "macs": found["macs"], "depth": found["depth"], "fidelity": found["fidelity"],
+        "parts": line(found["name"]).parts, "input": line(found["name"]).input, "sees": line(found["name"]).sees, "idea": found["idea"],
         "activations": sum(prod(row["output"]) for row in rows),
         "spec": {field: written(value) for field, value in found["spec"].items()}, "words": words,
         "rows": {"name": [row["name"] for row in rows], "params": [row["params"] for row in rows],
@@ -226,6 +231,7 @@ def _facts(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             for fact in found["facts"]]
 
 
+@cache
 def _recipe(name: str) -> dict[str, Any]:
     run = recipes.recipe(name)
     about, _, rest = recipes.about(name).partition("\n\n")
@@ -256,14 +262,16 @@ def _weights() -> dict[str, list[dict[str, Any]]]:
 
 def _commands(found: Mapping[str, Any], weights: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     name = found["name"]
-    pixels = "maps handed across" in parts(found) or found["family"] == "fcn"
-    pairs = [("explain it", f"convatlas info {name}"), ("draw it", f"convatlas inspect diagram {name} --out {name}.svg"),
+    pixels = "maps handed across" in line(name).parts or found["family"] == "fcn"
+    pairs = [("explain it", f"convatlas info {name}"),
+             ("draw it", f"convatlas inspect diagram {name} --out {name}.svg"),
              ("train it", f"convatlas train {name} {'nuclei' if pixels else 'digits'}"),
              ("train it on your images", f"convatlas train {name} photos/ --epochs 20")]
     along = next((each["id"] for each in weights if each["along"]), None)
     theirs = next((each["id"] for each in weights if not each["along"]), None)
     if along:
-        pairs.append(("use the weights that come along", f"convatlas {'segment' if pixels else 'predict'} {along} picture.png"))
+        pairs.append(("use the weights that come along",
+                      f"convatlas {'segment' if pixels else 'predict'} {along} picture.png"))
     if theirs:
         pairs.append(("begin with public weights", f"convatlas train {name} photos/ --weights {theirs} --download"))
     return pairs
