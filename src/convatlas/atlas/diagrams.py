@@ -1,7 +1,7 @@
 """Diagrams of the networks as data: every layer in its place, where paths fork and where they join again.
 
-`diagrams.zip` has one JSON document per variant, as `computed` gives it, and the digests of the sources it follows from;
-`benchmarks/diagrams.py` writes it. Of a network whose sources have changed, or that is not there, it is computed.
+`diagrams.zip` has one JSON document per variant, as `computed` gives it, and the digests of the sources it follows
+from; `benchmarks/diagrams.py` writes it. Of a network whose sources have changed, or that is not there, it is computed.
 """
 
 import hashlib
