@@ -127,7 +127,7 @@
     return found;
   }
 
-  const made = {open, fetch: fetched};
+  const made = {open, fetch: fetched, prepared, shares};
   global.convatlas = made;
   if (typeof module === "object" && module.exports) module.exports = made;
 })(globalThis);
