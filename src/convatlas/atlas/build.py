@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from .. import known
 from ..draw.markup import clean, counted, lines, prose
@@ -124,9 +125,9 @@ def environment() -> Environment:
     return made
 
 
-def _exact(number: float) -> str:
+def _exact(number: float) -> Markup:
     """60000 as '60 000', which no line break divides."""
-    return exact(number).replace(" ", "\u202f")
+    return Markup(exact(number).replace(" ", "\u202f"))
 
 
 def _html(surroundings: Environment, page: Page, nav: Sequence[tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ VERDICTS = {        # → what it means
     "not reproduced here": "only training could tell", "not built here": "of something that is not built here",
     "mismatch": "differs, and nobody knows why",
 }
+GATES = "squeeze-excite"        # words of a diagram
 LARGE = 7           # sides of a depthwise kernel from which on it is called large
 
 
@@ -34,7 +35,8 @@ def home(wanted: Wanted) -> Iterator[Page]:
     yield Page("index.html", "index.html.j2", "convatlas", {
         "variants": len(accounts), "families": len({each["family"] for each in accounts}),
         "first": min(map(year, accounts)), "last": max(map(year, accounts)), "matches": checked["match"],
-        "facts": sum(checked.values()), "runs": [(path.resolve().name, slug) for path, slug in zip(wanted.runs, slugs(wanted.runs), strict=True)],
+        "facts": sum(checked.values()),
+        "runs": [*zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)],
     }, about="Convolutional networks from LeNet on, faithful to their papers, to look at and to touch.",
         scripts=("diagram", "home"), styles=("networks",),
         inline={"networks": [[each["name"], year(each), each["params"], each["macs"], each["family"]]
@@ -173,18 +175,21 @@ def parts(found: Mapping[str, Any]) -> list[str]:
     if not rates.get("drop_path_rate"):
         have.discard("stochastic depth")
     drawn = tree(found["name"])
-    for fork in _forks(drawn["chains"]):
-        have.add(_joined(fork))
+    for part in _parts(drawn["chains"]):
+        have.add(_joined(part) if isinstance(part, Mapping) else "gates" if part[0] == GATES else "")
     return [part for part in PARTS if part in have or (part == "maps handed across" and drawn["links"])]
 
 
-def _forks(chains: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+def _parts(chains: Sequence[Any]) -> Iterator[Mapping[str, Any] | Sequence[Any]]:
+    """The forks, and what has words instead of a row."""
     for part in chains:
         if isinstance(part, Mapping):
             yield part
-            yield from _forks(part["p"])
-        elif isinstance(part, list) and not (part and isinstance(part[0], str)):
-            yield from _forks(part)
+            yield from _parts(part["p"])
+        elif isinstance(part, list) and part and isinstance(part[0], str):
+            yield part
+        elif isinstance(part, list):
+            yield from _parts(part)
 
 
 def _joined(fork: Mapping[str, Any]) -> str:
@@ -209,7 +214,8 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": found["name"], "title": found["title"], "year": year(found), "params": found["params"],
         "macs": found["macs"], "depth": found["depth"], "fidelity": found["fidelity"],
-        "parts": line(found["name"]).parts, "input": line(found["name"]).input, "sees": line(found["name"]).sees, "idea": found["idea"],
+        "parts": line(found["name"]).parts, "input": line(found["name"]).input, "sees": line(found["name"]).sees,
+        "idea": found["idea"],
         "activations": sum(prod(row["output"]) for row in rows),
         "spec": {field: written(value) for field, value in found["spec"].items()}, "words": words,
         "rows": {"name": [row["name"] for row in rows], "params": [row["params"] for row in rows],
