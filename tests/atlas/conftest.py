@@ -48,8 +48,9 @@ def trained(folder: Path) -> Path:
             pixels = rng.integers(0, 90, (16, 16), dtype=np.uint8) + np.uint8(120 * number)
             Image.fromarray(pixels).save(inside / f"<b>{i}.png")
     run = convatlas.recipe("lenet5").change("data.source", str(folder / "data")).change("train.epochs", 2)
-    run = run.change("data.val_fraction", 0.4).change("model.name", "lenet5_modern").change("loss.name", "cross_entropy")
-    return Path(convatlas.train(run.change("optim.name", "sgd"), out=folder / "<b>run").folder)
+    run = run.change("data.val_fraction", 0.4).change("model.name", "lenet5_modern")
+    run = run.change("loss.name", "cross_entropy").change("optim.name", "sgd")
+    return Path(convatlas.train(run, out=folder / "<b>run").folder)
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +121,10 @@ def open_page(browser: "Browser", site: Site) -> Iterator[Open]:
 def settled(page: "Page") -> None:
     """Go down the page, so that everything on it begins, and wait until it is ready."""
     page.evaluate("""async () => {
-        for (let y = 0; y < document.body.scrollHeight; y += 600) { scrollTo(0, y); await new Promise(requestAnimationFrame); }
+        for (let y = 0; y < document.body.scrollHeight; y += 600) {
+            scrollTo(0, y);
+            await new Promise(requestAnimationFrame);
+        }
         scrollTo(0, 0);
     }""")
-    page.wait_for_function("[...document.querySelectorAll('.widget[data-started]')].every((each) => each.dataset.ready)")
+    page.wait_for_function("[...document.querySelectorAll('.widget[data-started]')].every((one) => one.dataset.ready)")
