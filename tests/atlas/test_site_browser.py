@@ -1,10 +1,11 @@
-"""The site in a real browser: nothing on the console, no request to elsewhere, no fault by axe-core, all by keyboard."""
+"""The site in a real browser: nothing on the console, no request to elsewhere, no fault by axe-core, all of it by keyboard.
+"""
 
 import re
 from urllib.parse import quote
 
 import pytest
-from conftest import CLASSES, FEW, Open, Site, settled
+from visiting import CLASSES, FEW, Open, Site, settled
 
 from convatlas import known
 
@@ -165,7 +166,8 @@ def test_the_lineage_says_which_field_it_is(open_page: Open) -> None:
     said = page.locator(".saying").inner_text()
     assert "resnext50_32x4d took grouped convolution from alexnet: field groups 32" in said
     page.get_by_label("Idea", exact=True).select_option("channel gates")
-    assert "efficientnet_b0 took channel gates from se_resnet50: field se_ratio 0.25" in page.locator(".saying").inner_text()
+    said = page.locator(".saying").inner_text()
+    assert "efficientnet_b0 took channel gates from se_resnet50: field se_ratio 0.25" in said
 
 
 def test_a_run_s_page_shows_names_as_text(open_page: Open) -> None:
@@ -179,7 +181,7 @@ def test_a_run_s_page_shows_names_as_text(open_page: Open) -> None:
     count = int(cell.inner_text())
     shots = page.locator("[data-widget='confusion'] .shots li")
     assert shots.count() == count and "<b>" in shots.first.inner_text()
-    assert page.locator("[data-widget='confusion'] .shots img").first.evaluate("(i) => i.decode().then(() => i.naturalWidth)") == 16
+    assert shots.first.locator("img").evaluate("(one) => one.decode().then(() => one.naturalWidth)") == 16
     page.get_by_role("application", name=re.compile("^Map of")).focus()
     before = page.locator(".shot").inner_text()
     page.keyboard.press("ArrowRight")
