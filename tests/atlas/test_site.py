@@ -182,7 +182,7 @@ def test_an_atlas_is_replaced_whole_and_survives_one_that_fails(small: Path, tmp
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     def one(wanted: Wanted) -> list[Page]:
         return [Page("index.html", "index.html.j2", "x", {"variants": 1, "families": 1, "first": 1, "last": 1,
-                                                          "facts": 1, "matches": 1, "runs": []})]
+                                                          "facts": 1, "matches": 1, "runs": [], "cards": {}})]
 
     out = tmp_path / "site"
     written(out, Wanted(), [one])

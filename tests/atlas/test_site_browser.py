@@ -1,5 +1,4 @@
-"""The site in a real browser: nothing on the console, no request to elsewhere, no fault by axe-core, all of it by keyboard.
-"""
+"""The site in a real browser: a quiet console, no request to elsewhere, no fault by axe-core, all of it by keyboard."""
 
 import re
 from urllib.parse import quote

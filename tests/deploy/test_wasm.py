@@ -97,7 +97,7 @@ def test_shares_are_those_of_predict():
         assert json.loads(said) == pytest.approx(probabilities(scores, loss)[0].tolist(), abs=1e-6)
 
 
-# -- the module: ten seconds of compiling, a minute where zig has compiled nothing yet -----------------------------------
+# -- the module: ten seconds of compiling, a minute where zig has compiled nothing yet ---------------------------------
 
 
 @pytest.mark.slow
@@ -123,7 +123,7 @@ def test_every_kind_of_step_gives_torch_s_result(module, name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), [
     ("lenet5", None), ("lecun1989_zipcode", None), ("alexnet", 80), ("googlenet", 64), ("resnet18", 64),
-    ("mobilenet_v2", 64), ("efficientnet_b0", 64), ("convnext_tiny", 64), ("densenet_cifar_40_12", None),
+    ("mobilenet_v2", 64), ("efficientnet_b0", 64), ("convnext_tiny", 64), ("densenet_40_12_cifar", None),
     ("unet_same", 64), ("fcn8s", 64), ("repvgg_a0", 64)])
 def test_whole_networks_give_torch_s_result(module, name, size, tmp_path):
     try:
@@ -167,9 +167,10 @@ def test_half_precision_is_that_of_numpy(module, tmp_path):
     """All finite halves, by a 1×1 convolution that hands its weight on."""
     halves = np.arange(2 ** 16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)][: 63488 // 16 * 16].reshape(-1, 1, 1, 1)
-    net = torch.nn.Conv2d(1, len(halves), 1, bias=False)
-    net.weight.data = torch.from_numpy(halves.astype(np.float32))
-    found = wasm.Machine(*files(net, (1, 1, 1), tmp_path, half=True))(np.ones((1, 1, 1, 1), np.float32))
+    conv = torch.nn.Conv2d(1, len(halves), 1, bias=False)
+    conv.weight.data = torch.from_numpy(halves.astype(np.float32))
+    machine = wasm.Machine(*files(torch.nn.Sequential(conv), (1, 1, 1), tmp_path, half=True))
+    found = machine(np.ones((1, 1, 1, 1), np.float32))
     assert np.array_equal(found.reshape(-1), halves.astype(np.float32).reshape(-1))
 
 

@@ -9,7 +9,8 @@ from .build import Built, Part, Wanted
 from .chapters import told as lecture
 
 PARTS: tuple[Part, ...] = (     # in the order of the navigation
-    told.home, lecture.chapters, networks.networks, told.networks, lineage.lineage, told.compare, lecture.experiments, runs.runs,
+    told.home, lecture.chapters, networks.networks, told.networks, lineage.lineage, told.compare, lecture.experiments,
+    runs.runs,
 )
 
 

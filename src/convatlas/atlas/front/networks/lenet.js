@@ -19,17 +19,17 @@ atlas.widget("lenet-draw", async (root) => {
     const {scores, maps: all} = net.run(net.prepare(rgba(cells), 8, 8)), shares = net.shares(scores);
     const best = scores.indexOf(Math.max(...scores)), far = Math.max(...scores.map((score) => -score));
     answer.textContent = `${net.names[best]}: F6 is ${(-scores[best]).toFixed(1)} from its picture, squared; ${atlas.format.percent(shares[best])} of the shares.`;
-    distances.replaceChildren(h("dl", {class: "bars"}, net.names.map((name, i) => h("div", {class: i === best ? "best" : null}, h("dt", {}, name),
+    distances.replaceChildren(h("dl", {class: "bars shares"}, net.names.map((name, i) => h("div", {class: i === best ? "best" : null}, h("dt", {}, name),
       h("dd", {}, h("i", {style: {width: `${-100 * scores[i] / far}%`}}), h("span", {}, (-scores[i]).toFixed(1)))))));
     layers.replaceChildren(...all().filter((map, i) => net.steps[i].weight !== null && !["pad", "copy"].includes(map.kind)).map((map) =>
-      h("section", {class: "layer"}, h("h4", {}, map.layer, " ", h("span", {class: "soft"}, `${map.channels} × ${map.height}×${map.width}`)), maps(map))));
+      h("div", {class: "layer"}, h("h4", {}, map.layer, " ", h("span", {class: "soft"}, `${map.channels} × ${map.height}×${map.width}`)), maps(map))));
   };
   const made = h("div");
   root.replaceChildren(sides);
   sides.append(made, h("div", {}, h("p", {class: "note"}, "What the network sees: 8×8 pixels, as its training data has them."), seen), h("div", {}, h("h4", {}, "Squared distances"), distances));
   root.append(answer, layers);
   let waiting = null;
-  const drawn = atlas.pad(made, {size, width: 224, pen: 5, label: "Draw a digit", changed: (ink) => {
+  const drawn = atlas.pad(made, {size, width: 224, pen: 6, label: "Draw a digit", changed: (ink) => {
     if (waiting === null) requestAnimationFrame(() => { const now = waiting; waiting = null; show(now); });
     waiting = ink;
   }});

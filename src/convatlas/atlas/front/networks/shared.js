@@ -63,7 +63,7 @@ atlas.running = (() => {
   }
 
   /** Bars of shares: rows of [name, share]. */
-  const bars = (rows) => h("dl", {class: "bars"}, rows.map(([name, share]) => h("div", {}, h("dt", {}, name),
+  const bars = (rows) => h("dl", {class: "bars shares"}, rows.map(([name, share]) => h("div", {}, h("dt", {}, name),
     h("dd", {}, h("i", {style: {width: `${100 * share}%`}}), h("span", {}, atlas.format.percent(share))))));
 
   /** The maps of a layer as small pictures, at most `most`. */

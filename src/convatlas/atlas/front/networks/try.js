@@ -22,7 +22,7 @@ atlas.widget("try", async (root, {networks}) => {
     given.replaceChildren(ways, h("p", {class: "control own"}, h("label", {for: "own-picture"}, "Your own picture; it stays on this machine"), file));
     file.addEventListener("change", () => file.files.length && own(file.files[0]));
     if (about.data === "digits") {
-      atlas.pad(ways, {size: PAD, width: 224, pen: 5, label: "Draw a digit", changed: paced((ink) => show({pixels: rgba(digit(ink, PAD)), width: 8, height: 8}))});
+      atlas.pad(ways, {size: PAD, width: 224, pen: 6, label: "Draw a digit", changed: paced((ink) => show({pixels: rgba(digit(ink, PAD)), width: 8, height: 8}))});
     }
     const images = await pictures(about.data);
     if (images.length) {
@@ -84,7 +84,8 @@ atlas.widget("try", async (root, {networks}) => {
     if (net.segments) return segmented(spent);
     const best = [...last.shares.keys()].sort((a, b) => last.shares[b] - last.shares[a]).slice(0, 5);
     said.textContent = `${net.names[best[0]]}, ${atlas.format.percent(last.shares[best[0]])}; ${spent.toFixed(1)} ms.`;
-    root.dataset.answer = JSON.stringify({name: about.name, best: net.names[best[0]], shares: [...last.shares]});
+    root.dataset.answer = JSON.stringify({name: about.name, best: net.names[best[0]], shares: [...last.shares],
+      picture: now.width * now.height > 4096 ? null : {width: now.width, height: now.height, grey: [...now.pixels].filter((_, i) => i % 4 === 0)}});
     answer.replaceChildren(bars(best.map((i) => [net.names[i], last.shares[i]])));
     open(best[0]);
   }
