@@ -29,7 +29,7 @@ LARGE = 7           # sides of a depthwise kernel from which on it is called lar
 
 
 CARDS = {           # label of the navigation → what is there
-    "Chapters": "The lecture in twelve pages: an idea, the fields that are the idea, and something to touch.",
+    "Lecture": "The lecture in twelve pages: an idea, the fields that are the idea, and something to touch.",
     "Networks": "Every variant with its diagram, its layers, what was published and what is computed.",
     "Lineage": "Which network took which idea from which, and the field that it is.",
     "Compare": "Any two side by side: specification, cost, layers.",
