@@ -63,7 +63,6 @@ RECIPES = """({
     separable: (m, how) => m.separable(how),
     valid: (m, {sides, levels}) => sides.map((side) => m.valid(side, levels)),
     sight: (m, {layers}) => m.sight(layers),
-    excited: (m, {x, layers}) => m.excited(P(x), layers),
     fold: (m, {x, block}) => ({one: m.folded(block), trained: m.branched(P(x), block)}),
     small: (m, {seed, act}) => m.small(seed, act),
     train: (m, {seed, act, images, labels, steps, batch, rate}) => {
@@ -120,17 +119,11 @@ def test_convolution_pooling_and_doubling_are_torchs(maths):
     assert maths("mirror", {"n": 7}) == np.pad(index, 14, mode="reflect").tolist()
 
 
-def test_response_normalisation_and_gates_are_the_librarys(maths):
+def test_response_normalisation_is_the_librarys(maths):
     x = noise(8, 4, 5).abs()
     for size in (1, 4, 5):
         found = maths("respond", {"x": planes(x), "how": {"size": size, "k": 2.0, "alpha": 0.3, "beta": 0.75}})
         same(found, LocalResponseNorm(size, 0.3, 0.75, 2.0)(x[None])[0])
-    gate = SqueezeExcite(8, 3).double()
-    layers = {"reduce": gate.reduce.weight, "reduceBias": gate.reduce.bias, "expand": gate.expand.weight,
-              "expandBias": gate.expand.bias}
-    found = maths("excited", {"x": planes(x), "layers": {name: w.flatten().tolist() for name, w in layers.items()}})
-    expected = gate(x[None])[0] / x
-    torch.testing.assert_close(torch.tensor(found["gates"], dtype=torch.float64), expected[:, 0, 0].detach())
 
 
 def test_one_layer_at_every_pixel_is_a_convolution(maths):

@@ -44,7 +44,8 @@ def chapters(wanted: Wanted) -> Iterator[Page | Asset]:
     yield given("digits8", digits())
     yield given("pictures", [{"name": name, "source": picture(number)} for name, number in PICTURES])
     yield Page("chapters.html", "chapters/contents.html.j2", "The lecture in twelve chapters",
-               {"chapters": CHAPTERS}, "Twelve chapters to touch, one per section of a lecture.", styles=STYLES,
+               {"chapters": CHAPTERS, "opening": claims_of(OPENING), "total": len(statements())},
+               "Twelve chapters to touch, one per section of a lecture.", styles=STYLES,
                nav=LECTURE)
     for chapter in CHAPTERS:
         yield Page(f"chapter/{chapter.name}.html", f"chapters/{chapter.name}.html.j2", chapter.title,
@@ -81,7 +82,7 @@ def of_chapter(chapter: Chapter, wanted: Wanted) -> dict[str, Any]:
     """The values of a chapter's template."""
     place = CHAPTERS.index(chapter)
     stored = {name: each for name, each in kept().items() if each["experiment"] in experiments_of(chapter.section)}
-    claims = [(claim, answers(claim, checked(), found())) for claim in statements() if claim.section == chapter.section]
+    claims = claims_of(chapter.section)
     return {
         "chapter": chapter, "chapters": len(CHAPTERS),
         "before": CHAPTERS[place - 1] if place else None,
@@ -91,10 +92,16 @@ def of_chapter(chapter: Chapter, wanted: Wanted) -> dict[str, Any]:
         "tried": [tried(name, each) for name, each in stored.items()],
         "planned": [(name, experiment(name)) for name in experiments_of(chapter.section)
                     if name not in {each["experiment"] for each in stored.values()}],
-        "claims": [(claim, [(kind, inline(text)) for kind, text in here]) for claim, here in claims],
+        "claims": claims,
         "kinds": Counter(kind for _, here in claims for kind in dict.fromkeys(kind for kind, _ in here)),
         "of": account, "published": published, "net": linked, "marks": MARKS,
     }
+
+
+def claims_of(section: str) -> list[tuple[Statement, list[tuple[str, Markup]]]]:
+    """Statements of that section of claims.yaml, each with the kinds and texts of its answers."""
+    return [(claim, [(kind, inline(text)) for kind, text in answers(claim, checked(), found())])
+            for claim in statements() if claim.section == section]
 
 
 @cache

@@ -4,7 +4,7 @@
 atlas.widget("relu-tanh", async (root) => {
   const {h} = atlas, m = atlas.maths, c = atlas.chapters, TRAINED = 1000, BATCH = 20, LAST = 30, AIMS = [25, 15, 5];
   const {images, labels} = await c.digits();
-  const NETS = [["ReLU", "relu", 0.03], ["tanh", "tanh", 0.03]];
+  const NETS = [["ReLU", "relu", 0.01], ["tanh", "tanh", 0.01]];
   const rate = (label, value) => atlas.slider(label, {min: -3, max: -0.5, step: 0.25, value: Math.log10(value), format: (x) => String(+(10 ** x).toPrecision(2))}, begin);
   const rates = NETS.map(([name, , value]) => rate(`Learning rate, ${name}`, value));
   const seed = atlas.slider("Seed", {min: 0, max: 9, step: 1, value: 0, format: String}, begin);
@@ -86,12 +86,8 @@ atlas.widget("response-norm", async (root) => {
     const at = (planes, by) => Array.from({length: MAPS}, (_, o) => [o * 360 / MAPS, by * planes.values[o * area + i]]);
     atlas.plot(plotted, {title: "Answers of the sixteen maps at one pixel", height: 220, x: {label: "direction of the edge, degrees", min: 0, max: 340}, y: {label: "answer", min: 0},
       lines: [{name: "a, as it is", points: at(maps, 1)}, {name: "b · kᵝ, normalised", points: at(b, back)}]});
-    let one = 0, two = 0;
-    for (let j = 0; j < area; j++) { let high = 0; for (let o = 0; o < MAPS; o++) high = Math.max(high, maps.values[o * area + j]); one = Math.max(one, high); }
-    let most = 0;
-    for (const value of b.values) most = Math.max(most, value * back);
-    two = most;
-    said.textContent = `The strongest answer of the picture falls from ${one.toFixed(3)} to ${two.toFixed(3)} (times kᵝ); pixel in row ${spot[0]}, column ${spot[1]}.`;
+    const most = (planes) => planes.values.reduce((high, value) => Math.max(high, value), 0);
+    said.textContent = `The strongest answer of the picture falls from ${most(maps).toFixed(3)} to ${(most(b) * back).toFixed(3)} (times kᵝ); pixel in row ${spot[0]}, column ${spot[1]}.`;
   }
   root.replaceChildren();
   await c.picture(root, (planes) => {

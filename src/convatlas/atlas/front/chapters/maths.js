@@ -531,24 +531,7 @@ atlas.maths = (() => {
     return {gradients, activity, loss};
   }
 
-  /** The squeeze and excitation of planes: mean per channel, two fully connected layers, a factor per channel. */
-  function excited({values, channels, height, width}, {reduce, reduceBias, expand, expandBias}) {
-    const area = height * width, inside = reduceBias.length;
-    const z = Float64Array.from({length: channels}, (_, c) => values.subarray(c * area, (c + 1) * area).reduce((sum, value) => sum + value, 0) / area);
-    const hidden = Float64Array.from({length: inside}, (_, o) => {
-      let sum = reduceBias[o];
-      for (let c = 0; c < channels; c++) sum += z[c] * reduce[o * channels + c];
-      return Math.max(0, sum);
-    });
-    const gates = Float64Array.from({length: channels}, (_, o) => {
-      let sum = expandBias[o];
-      for (let c = 0; c < inside; c++) sum += hidden[c] * expand[o * inside + c];
-      return 1 / (1 + Math.exp(-sum));
-    });
-    return {squeezed: z, gates};
-  }
-
   return {uniform, normal, shuffled, mirror, convolve, pool, rectified, respond, edges, nearest, everywhere, reordered, spaced,
     transposed, repeated, sight, influence, holding, separable, dense, rounded, efficientnet, valid, folded, branched,
-    small, learn, step, still, byDepth, excited};
+    small, learn, step, still, byDepth};
 })();
