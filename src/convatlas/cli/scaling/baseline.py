@@ -93,12 +93,12 @@ def baseline(
              ("data.data_dir", data_dir), ("data.download", download or None), ("train.epochs", epochs)]
     run, choice = configured(flags, recipe=recipe, config=None, sets=sets or ())
     with console.loading():
-        from ...scale.baseline import PASSES
+        from ...scale.baseline import PROXY
         from ...scale.baseline_plan import Asked, planned
         from ...trials import processes
 
     asked = Asked(run, choice, "macs" if latency is None else "latency", target, minutes, seeds, images)
-    many, begun = processes() if workers is None else workers, (where / PASSES).is_dir()
+    many, begun = processes() if workers is None else workers, (where / PROXY).is_dir()
     with interruptible():
         plan = planned(asked, where, many, console.plain)
         if not agreed(plan.words(many), yes or begun):
