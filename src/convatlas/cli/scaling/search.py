@@ -10,14 +10,14 @@ from ..options import (
     COUNT,
     DATA,
     DATA_HELP,
-    FIELD,
     OUTPUT,
-    TRAINING,
-    WHOLE,
+    AnyRecipe,
     DataDir,
     Debug,
     DeviceName,
     Download,
+    Epochs,
+    Sets,
     argument,
     option,
 )
@@ -44,13 +44,9 @@ def search(
         "network as it is are trained to be judged by the test part, from other seeds.")] = 5,
     best: Annotated[int, option("--best", panel=SEARCH, parser=COUNT, show_default=True,
                                 help="Candidates that are judged by the test part.")] = 3,
-    epochs: Annotated[int | None, option(
-        "--epochs", panel=TRAINING, parser=WHOLE, help="Passes over the training images, of every trial.")] = None,
-    recipe: Annotated[str | None, option(
-        "--recipe", panel=TRAINING, metavar="NAME", help="As in [bold]convatlas train[/].")] = None,
-    sets: Annotated[list[str] | None, option(
-        "--set", panel=TRAINING, metavar=FIELD, help="Any field of a run, of every trial, such as "
-        "model.fields.width=0.5; repeatable.")] = None,
+    epochs: Epochs = None,
+    recipe: AnyRecipe = None,
+    sets: Sets = None,
     images: Annotated[int | None, option(
         "--images", panel=DATA, parser=COUNT, help="Take so many of the training images, the same for every "
         "trial.")] = None,
