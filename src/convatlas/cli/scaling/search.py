@@ -21,7 +21,7 @@ from ..options import (
     argument,
     option,
 )
-from ..trials import Workers, command, interruptible
+from ..trials import Ray, Workers, command, interruptible
 from .asking import Yes, agreed
 
 SEARCH = "The search"       # a panel of --help
@@ -54,6 +54,7 @@ def search(
     download: Download = False,
     device: Annotated[DeviceName | None, option("--device", panel=COMMON, help="Where to compute.")] = None,
     workers: Workers = None,
+    ray: Ray = None,
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="DIR", help="The search's folder; left out: searches/MODEL-DATA.")] = None,
     yes: Yes = False,
@@ -81,7 +82,7 @@ def search(
 
     with interruptible():
         question = Question(phi, equal, trials, seeds, best, finals, images)
-        found = searched(run, choice, where, question, workers=workers, command=command(), tell=console.plain,
+        found = searched(run, choice, where, question, workers=workers, ray=ray, command=command(), tell=console.plain,
                          agree=lambda sentence: agreed(sentence, yes))
     rule = found.plan.networks[found.chosen].coefficients
     assert rule is not None
