@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -252,7 +251,7 @@ def _submitting(workers: int, ray: str | None) -> Iterator[Submit | None]:
             yield submit
     else:
         with pooled(workers) as pool:
-            yield None if pool is None else partial(pool.executor.submit, heeded)
+            yield None if pool is None else lambda do, given: pool.executor.submit(heeded, do, given)
 
 
 def _check(done: Iterable[Future[None]]) -> None:
