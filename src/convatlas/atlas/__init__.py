@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import build as builder
-from . import told
+from . import lineage, runs, told
 from .build import Built, Part, Wanted
 from .chapters import told as lecture
 
-PARTS: tuple[Part, ...] = (told.home, told.networks, told.compare, lecture.chapters,
-                           lecture.experiments)      # in the order of the navigation
+PARTS: tuple[Part, ...] = (     # in the order of the navigation
+    told.home, told.networks, lineage.lineage, told.compare, lecture.chapters, lecture.experiments, runs.runs)
 
 
 def build(out: Path, runs: Sequence[Path] = (), weights: Sequence[Path] = (),

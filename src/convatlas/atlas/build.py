@@ -118,7 +118,7 @@ def environment() -> Environment:
     made = Environment(loader=FileSystemLoader([HERE / "pages", HERE, RESULTS]), autoescape=True,
                        finalize=lambda value: clean(value) if type(value) is str else value,    # Markup is a str too
                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"exact": exact, "short": short, "counted": counted, "prose": prose, "lines": lines}
+    made.filters |= {"exact": lambda number: exact(number).replace(" ", "\u202f"), "short": short, "counted": counted, "prose": prose, "lines": lines}
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return made
 

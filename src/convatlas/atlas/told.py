@@ -8,9 +8,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from .. import known, recipes
+from ..draw.numbers import exact
 from ..run import written
 from .build import Asset, Page, Wanted, given
 from .diagrams import diagram
+from .runs import slugs
 
 FIDELITY = {        # the word of the registry → what it means
     "paper": "as the paper printed it", "authors": "as its authors released it", "field": "as the field uses it",
@@ -30,7 +32,7 @@ def home(wanted: Wanted) -> Iterator[Page]:
     yield Page("index.html", "index.html.j2", "convatlas", {
         "variants": len(accounts), "families": len({each["family"] for each in accounts}),
         "first": min(map(year, accounts)), "last": max(map(year, accounts)), "matches": checked["match"],
-        "facts": sum(checked.values()), "runs": [path.name for path in wanted.runs],
+        "facts": sum(checked.values()), "runs": list(zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)),
     }, about="Convolutional networks from LeNet on, faithful to their papers, to look at and to touch.",
         scripts=("diagram", "home"), styles=("networks",),
         inline={"networks": [[each["name"], year(each), each["params"], each["macs"], each["family"]]
@@ -155,10 +157,16 @@ def parts(found: Mapping[str, Any]) -> list[str]:
             have |= {"1×n and n×1 convolution"} if min(high, wide) == 1 < max(high, wide) else set()
             have |= {"depthwise convolution"} if depthwise else {"grouped convolution"} if groups > 1 else set()
             have |= {"large depthwise kernels"} if depthwise and max(high, wide) >= LARGE else set()
-        if row["type"] in ("GlobalPool", "AdaptiveAvgPool2d") and row["name"].startswith("head."):
+        if (row["type"] in ("GlobalPool", "AdaptiveAvgPool2d") and row["name"].startswith("head.")
+                and prod(row["output"][1:]) == 1):
             have.add("global average pooling")
         if row["name"].startswith("aux."):
             have.add("side classifiers")
+    rates = {field: value for field, value in found["spec"].items() if field.endswith("_rate")}
+    if not any(value for field, value in rates.items() if field != "drop_path_rate"):
+        have.discard("dropout")             # a layer that drops nothing
+    if not rates.get("drop_path_rate"):
+        have.discard("stochastic depth")
     drawn = tree(found["name"])
     for fork in _forks(drawn["chains"]):
         have.add(_joined(fork))
@@ -207,8 +215,15 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{**fact, "published": written(fact["published"]),
-             "computed": "" if fact["computed"] is None else written(fact["computed"])} for fact in found["facts"]]
+    def shown(value: Any) -> str:
+        if value is None:
+            return ""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return exact(value)
+        return "×".join(map(str, value)) if isinstance(value, list) and value else written(value)
+
+    return [{**fact, "published": shown(fact["published"]), "computed": shown(fact["computed"])}
+            for fact in found["facts"]]
 
 
 def _recipe(name: str) -> dict[str, Any]:

@@ -229,7 +229,7 @@ const atlas = (() => {
     const all = [...lines, ...marks];
     const points = all.flatMap((each) => each.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y)
       && !(axes.x.log && x <= 0) && !(axes.y.log && y <= 0));
-    const box = {left: 58, right: 14, top: 12, bottom: 44};
+    const box = {left: 74, right: 14, top: 12, bottom: 44};
     const span = (axis, at) => {
       const values = points.map((point) => point[at]);
       let low = axis.min ?? Math.min(...values), high = axis.max ?? Math.max(...values);
@@ -252,7 +252,8 @@ const atlas = (() => {
       svg.append(s("line", {x1: box.left, x2: wide - box.right, y1: Y(at), y2: Y(at), class: "grid"}),
         s("text", {x: box.left - 8, y: Y(at) + 4, class: "tick end"}, axes.y.format(at)));
     }
-    for (const at of axes.x.log ? powers(x0, x1) : ticks(x0, x1, 6)) {
+    const whole = points.every(([x]) => Number.isInteger(x));
+    for (const at of axes.x.log ? powers(x0, x1) : ticks(x0, x1, whole ? Math.min(6, Math.max(1, x1 - x0)) : 6)) {
       svg.append(s("line", {x1: X(at), x2: X(at), y1: height - box.bottom, y2: height - box.bottom + 4, class: "axis"}),
         s("text", {x: X(at), y: height - box.bottom + 18, class: "tick middle"}, axes.x.format(at)));
     }

@@ -4,7 +4,7 @@
 
 (() => {
   const {h, s, format} = atlas;
-  const GAP = 5, PAD = 9, JOINT = 3.4, LANE = 8, STRETCH = 3000, LABELS = 60;
+  const GAP = 5, PAD = 9, JOINT = 3.4, LANE = 15, STRETCH = 3000, LABELS = 60;
   const KINDS = {
     conv: "convolution", point: "1×1 convolution", deep: "depthwise or grouped convolution", pool: "pooling, up-sampling",
     full: "fully connected", other: "other",
@@ -99,7 +99,7 @@
           const lane = y + at.lanes[i], wide = shape(path).w;
           if (!path.length) { wires.push([x, y, end, y, lane]); return; }
           const left = lane === y ? x + PAD : x + (at.inner - wide) / 2;
-          wires.push([x, y, left, lane]);
+          wires.push([x, y, left, lane, undefined, true]);
           place(path, left, lane, band);
           wires.push([left + wide, lane, end, y]);
         });
@@ -140,17 +140,14 @@
   }
 
   const N = (value) => value.toFixed(1);
-  function wirePath([x0, y0, x1, y1, lane]) {
+  function wirePath([x0, y0, x1, y1, lane, forks]) {
     if (lane !== undefined) {           // past a block
       const bend = Math.min(PAD, (x1 - x0) / 3);
       return `M${N(x0)} ${N(y0)}C${N(x0 + bend)} ${N(y0)} ${N(x0)} ${N(lane)} ${N(x0 + bend)} ${N(lane)}L${N(x1 - bend)} ${N(lane)}C${N(x1)} ${N(lane)} ${N(x1 - bend)} ${N(y1)} ${N(x1)} ${N(y1)}`;
     }
     if (y0 === y1) return `M${N(x0)} ${N(y0)}H${N(x1)}`;
-    const bend = Math.sign(x1 - x0) * Math.min(PAD, Math.abs(x1 - x0)), out = Math.abs(x1 - x0) > PAD;
-    // bends at the end nearer to the fork or the joint
-    return y0 < y1 === false && false ? "" : `M${N(x0)} ${N(y0)}${out && y1 === 0 ? `H${N(x1 - bend)}` : ""}`
-      + `C${N((out && y1 === 0 ? x1 - bend : x0) + bend / 2)} ${N(y0)} ${N((out && y1 !== 0 ? x0 + bend : x1) - bend / 2)} ${N(y1)} ${N(out && y1 !== 0 ? x0 + bend : x1)} ${N(y1)}`
-      + (out && y1 !== 0 ? `H${N(x1)}` : "");
+    const turn = Math.min(PAD, x1 - x0), from = forks ? x0 : x1 - turn, to = from + turn;       // it bends at the fork, or at the joint
+    return `M${N(x0)} ${N(y0)}H${N(from)}C${N(from + turn / 2)} ${N(y0)} ${N(to - turn / 2)} ${N(y1)} ${N(to)} ${N(y1)}H${N(x1)}`;
   }
 
   /** The drawing, cut into stretches that are shown only where they are seen. */
@@ -264,7 +261,7 @@
       let used = 0;
       for (const band of made.bands) {
         const left = Math.max(6, band.from * k + tx + 6), right = band.to * k + tx;
-        if (right - left > 50 && left < wide) text(names, used++, left, 18, band.name, "bandname");
+        if (right - left > 50 && left < wide - 170) text(names, used++, left, 18, band.name, "bandname");
       }
       clear(names, used);
       used = 0;

@@ -1,7 +1,7 @@
 "use strict";
 /* The layer table of a variant, a page of rows at a time. */
 atlas.widget("layers", async (root, {name}) => {
-  const {h, format} = atlas, data = await atlas.load(`network/${name}`), PAGE = 60;
+  const {h, format} = atlas, data = await atlas.load(`network/${name}`), PAGE = 24;
   const all = atlas.rows(data);
   const most = {params: Math.max(1, ...all.map((row) => row.params)), macs: Math.max(1, ...all.map((row) => row.macs))};
   let rows = all, at = 0, marked = -1;
