@@ -28,7 +28,7 @@ ROOT = typer.main.get_command(app)
 def reached(words):
     """The command that the words name, its context, and the words that are left for it."""
     command, context, name = ROOT, None, "convatlas"
-    while hasattr(command, "resolve_command") and words:
+    while hasattr(command, "resolve_command") and words and not words[0].startswith("-"):
         context = type(command).context_class(command, parent=context, info_name=name)
         name, command, words = command.resolve_command(context, words)
     return command, context, words
@@ -63,7 +63,7 @@ def test_a_mark_says_what_is_not_run_and_why(block):
 
 
 def test_no_mark_stands_where_no_block_follows():
-    marks = sum(page.read_text(encoding="utf-8").count("<!-- not run") for page in PAGES)
+    marks = sum(page.read_text(encoding="utf-8").count("\n<!-- not run") for page in PAGES)
     assert marks == sum(len(block.marks) for block in BLOCKS)
 
 
@@ -72,10 +72,10 @@ def test_a_printed_command_is_one(block, command):
     words = ours(command)
     if words is not None:
         accepts(words)
-    elif command.startswith("uv run python "):
-        assert (HOUSE / command.split()[3]).is_file()
     else:
         assert block.reason(command), f"{block}: {command} is neither ours nor marked"
+        if "python " in command:
+            assert (HOUSE / command.split("python ")[1].split()[0]).is_file()
 
 
 def test_commands_in_the_text_are_ones():
