@@ -64,7 +64,7 @@ def test_a_printed_command_runs(command, place):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("block", WHOLE["sh"], ids=str)
 def test_a_block_of_commands_runs(block, full, capsys):
     failed = []
@@ -96,7 +96,7 @@ def run(command):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("block", WHOLE["python"], ids=str)
 def test_a_python_block_runs(block, full, monkeypatch):
     import torch
