@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from .. import known
 from ..draw.markup import clean, counted, lines, prose
@@ -62,6 +63,7 @@ class Wanted:
     runs: Sequence[Path] = ()               # run folders that get a page each
     weights: Sequence[Path] = ()            # networks that shall run in the page besides those that come along
     tell: Callable[[str], None] = lambda text: None         # hears what is being done
+    only: Sequence[str] = ()                # variants that get a page; none named: all
 
     @cached_property
     def variants(self) -> list[known.Listed]:
@@ -71,7 +73,7 @@ class Wanted:
             from .. import zoo  # builds every network; only where an architecture has been added or changed
 
             found = zoo.listed()
-        return sorted(found, key=lambda each: each.name)
+        return sorted((each for each in found if not self.only or each.name in self.only), key=lambda each: each.name)
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,14 @@ def environment() -> Environment:
     made = Environment(loader=FileSystemLoader([HERE / "pages", HERE, RESULTS]), autoescape=True,
                        finalize=lambda value: clean(value) if type(value) is str else value,    # Markup is a str too
                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"exact": lambda number: exact(number).replace(" ", "\u202f"), "short": short, "counted": counted, "prose": prose, "lines": lines}
+    made.filters |= {"exact": _exact, "short": short, "counted": counted, "prose": prose, "lines": lines}
     made.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     return made
+
+
+def _exact(number: float) -> Markup:
+    """60000 as '60 000', which no line break divides."""
+    return Markup(exact(number).replace(" ", "\u202f"))
 
 
 def _html(surroundings: Environment, page: Page, nav: Sequence[tuple[str, str]]) -> str:

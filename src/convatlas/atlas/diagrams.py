@@ -1,7 +1,7 @@
 """Diagrams of the networks as data: every layer in its place, where paths fork and where they join again.
 
-`diagrams.zip` has one JSON document per variant, as `computed` gives it, and the digests of the sources it follows from;
-`benchmarks/diagrams.py` writes it. Of a network whose sources have changed, or that is not there, it is computed.
+`diagrams.zip` has one JSON document per variant, as `computed` gives it, and the digests of the sources it follows
+from; `benchmarks/diagrams.py` writes it. Of a network whose sources have changed, or that is not there, it is computed.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ STORED = HERE / "diagrams.zip"
 INDEX = "index.json"
 SOURCES = ("anatomy.py", "chains.py", "flow.py", "paths.py", "words.py")        # of inspect/, which read a network
 
-# A chain is a list of parts: the number of a row of the layer table; a function without a row, as [words, channels,
-# height, width]; or a fork, as {"j": its join, "p": its paths, "o": how many of them are no shortcuts}.
+# A chain is a list of parts: the number of a row of the layer table; a function without a row, or a module of several
+# rows, as [words, channels, height, width, [rows]]; or a fork, as {"j": its join, "p": its paths, "o": how many of them are no shortcuts}.
 Part: TypeAlias = "int | list[Any] | dict[str, Any]"
 
 
@@ -34,7 +34,7 @@ def diagram(account: Mapping[str, Any]) -> dict[str, Any]:
     """
     name = account["name"]
     try:
-        if _index().get(account["family"]) == digest(account["family"]):
+        if stored(account["family"]):
             with zipfile.ZipFile(STORED) as file:
                 found: dict[str, Any] = json.loads(file.read(f"{name}.json"))
                 return found
@@ -71,7 +71,8 @@ def _parts(chain: "Chain", rows: Mapping[str, int]) -> list[Part]:
         elif part.module in rows:
             found.append(rows[part.module])
         elif part.text:
-            found.append([part.text, part.channels, *(part.size or (1, 1))])
+            inside = [number for name, number in rows.items() if name.startswith(f"{part.module}.")]
+            found.append([part.text, part.channels, *(part.size or (1, 1)), inside])
     return found
 
 
@@ -90,6 +91,11 @@ def write(found: Mapping[str, Mapping[str, Any]], families: Mapping[str, str]) -
             member.compress_type = zipfile.ZIP_DEFLATED
             file.writestr(member, json.dumps(tree, separators=(",", ":")), compresslevel=9)
     _index.cache_clear()
+
+
+def stored(family: str) -> bool:
+    """True where the family's diagrams are stored and follow from today's sources."""
+    return STORED.exists() and _index().get(family) == digest(family)
 
 
 def digest(family: str) -> str:

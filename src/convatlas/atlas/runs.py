@@ -1,5 +1,5 @@
-"""A run's own page: its curves, its confusion matrix with the images behind every cell, its mistakes, and a map of images
-by the activity of the last hidden layer.
+"""A run's own page: its curves, its confusion matrix with the images behind every cell, its mistakes, and a map of
+images by the activity of the last hidden layer.
 """
 
 import re
@@ -45,8 +45,8 @@ def _page(folder: Path, slug: str) -> Iterator[Page | Asset]:
     from ..weights.checkpoints import load  # the same
 
     if not folder.is_dir():
-        raise ConvatlasError(f"{str(folder)!r} is no run folder, and only runs have pages of their own; --weights takes "
-                             "files of weights")
+        raise ConvatlasError(f"{str(folder)!r} is no run folder, and only runs have pages of their own; --weights "
+                             "takes files of weights")
     run, model = run_of(folder), load(folder).eval()
     rows = read_rows(folder / METRICS)
     told: dict[str, Any] = {"curves": {column: [row[column] for row in rows] for column in COLUMNS
@@ -112,8 +112,8 @@ def _answers(folder: Path, model: "Convnet") -> dict[str, Any]:
 
 
 def flat(vectors: "Tensor") -> "tuple[Tensor, list[float]]":
-    """Vectors (N, width) in their first two principal components, (N, 2) between −1 and 1, and the share of the variance
-    in each. A component's sign is that of its largest weight.
+    """Vectors (N, width) in their first two principal components, (N, 2) between −1 and 1, and the share of the
+    variance in each. A component's sign is that of its largest weight.
     """
     import torch
 

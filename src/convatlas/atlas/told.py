@@ -1,4 +1,6 @@
-"""Data of the first page, the list, the variants' pages and the comparison, told by the library: nothing is typed twice."""
+"""Data of the first page, the list, the variants' pages and the comparison, told by the library: nothing is typed
+twice.
+"""
 
 import re
 from collections import Counter
@@ -22,6 +24,7 @@ VERDICTS = {        # → what it means
     "not reproduced here": "only training could tell", "not built here": "of something that is not built here",
     "mismatch": "differs, and nobody knows why",
 }
+GATES = "squeeze-excite"        # words of a diagram
 LARGE = 7           # sides of a depthwise kernel from which on it is called large
 
 
@@ -32,7 +35,8 @@ def home(wanted: Wanted) -> Iterator[Page]:
     yield Page("index.html", "index.html.j2", "convatlas", {
         "variants": len(accounts), "families": len({each["family"] for each in accounts}),
         "first": min(map(year, accounts)), "last": max(map(year, accounts)), "matches": checked["match"],
-        "facts": sum(checked.values()), "runs": list(zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)),
+        "facts": sum(checked.values()),
+        "runs": [*zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)],
     }, about="Convolutional networks from LeNet on, faithful to their papers, to look at and to touch.",
         scripts=("diagram", "home"), styles=("networks",),
         inline={"networks": [[each["name"], year(each), each["params"], each["macs"], each["family"]]
@@ -42,7 +46,7 @@ def home(wanted: Wanted) -> Iterator[Page]:
 def networks(wanted: Wanted) -> Iterator[Page | Asset]:
     """The list of all variants, and a page and a data file for each."""
     accounts = {each.name: account(each.name) for each in wanted.variants}
-    lines = [_line(each) for each in accounts.values()]
+    lines = [line(each["name"]) for each in accounts.values()]
     yield Page("networks.html", "networks.html.j2", "Networks", {
         "lines": lines, "parts": [part for part in PARTS if any(part in line.parts for line in lines)],
         "families": sorted({line.family for line in lines}), "fidelity": FIDELITY},
@@ -55,7 +59,7 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
     for name, each in accounts.items():
         yield given(f"network/{name}", _data(each))
         yield Page(f"network/{name}.html", "network.html.j2", name, {
-            "found": each, "line": _line(each), "fidelity": FIDELITY[each["fidelity"]],
+            "found": each, "line": line(each["name"]), "fidelity": FIDELITY[each["fidelity"]],
             "fields": {field: written(value) for field, value in each["spec"].items()},
             "facts": _facts(each), "verdicts": VERDICTS, "counts": Counter(fact["verdict"] for fact in each["facts"]),
             "recipe": _recipe(each["recipe"]), "weights": pretrained.get(name, []), "written": written,
@@ -123,7 +127,10 @@ class Line(NamedTuple):
     sees: int | None            # pixels that a unit of the last map sees
 
 
-def _line(found: Mapping[str, Any]) -> Line:
+@cache
+def line(name: str) -> Line:
+    """The line of a variant."""
+    found = account(name)
     maps = [row["receptive_field"] for row in found["layers"] if len(row["output"]) == 3 and row["output"][1] > 1]
     size = found["spec"]["image_size"]
     high, wide = (size, size) if isinstance(size, int) else size
@@ -168,18 +175,21 @@ def parts(found: Mapping[str, Any]) -> list[str]:
     if not rates.get("drop_path_rate"):
         have.discard("stochastic depth")
     drawn = tree(found["name"])
-    for fork in _forks(drawn["chains"]):
-        have.add(_joined(fork))
+    for part in _parts(drawn["chains"]):
+        have.add(_joined(part) if isinstance(part, Mapping) else "gates" if part[0] == GATES else "")
     return [part for part in PARTS if part in have or (part == "maps handed across" and drawn["links"])]
 
 
-def _forks(chains: Sequence[Any]) -> Iterator[Mapping[str, Any]]:
+def _parts(chains: Sequence[Any]) -> Iterator[Mapping[str, Any] | Sequence[Any]]:
+    """The forks, and what has words instead of a row."""
     for part in chains:
         if isinstance(part, Mapping):
             yield part
-            yield from _forks(part["p"])
-        elif isinstance(part, list) and not (part and isinstance(part[0], str)):
-            yield from _forks(part)
+            yield from _parts(part["p"])
+        elif isinstance(part, list) and part and isinstance(part[0], str):
+            yield part
+        elif isinstance(part, list):
+            yield from _parts(part)
 
 
 def _joined(fork: Mapping[str, Any]) -> str:
@@ -203,8 +213,9 @@ def _data(found: Mapping[str, Any]) -> dict[str, Any]:
 
     return {
         "name": found["name"], "title": found["title"], "year": year(found), "params": found["params"],
-        "macs": found["macs"], "depth": found["depth"], "fidelity": found["fidelity"], "parts": parts(found),
-        "input": _line(found).input, "sees": _line(found).sees, "idea": found["idea"],
+        "macs": found["macs"], "depth": found["depth"], "fidelity": found["fidelity"],
+        "parts": line(found["name"]).parts, "input": line(found["name"]).input, "sees": line(found["name"]).sees,
+        "idea": found["idea"],
         "activations": sum(prod(row["output"]) for row in rows),
         "spec": {field: written(value) for field, value in found["spec"].items()}, "words": words,
         "rows": {"name": [row["name"] for row in rows], "params": [row["params"] for row in rows],
@@ -226,6 +237,7 @@ def _facts(found: Mapping[str, Any]) -> list[dict[str, Any]]:
             for fact in found["facts"]]
 
 
+@cache
 def _recipe(name: str) -> dict[str, Any]:
     run = recipes.recipe(name)
     about, _, rest = recipes.about(name).partition("\n\n")
@@ -256,14 +268,16 @@ def _weights() -> dict[str, list[dict[str, Any]]]:
 
 def _commands(found: Mapping[str, Any], weights: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     name = found["name"]
-    pixels = "maps handed across" in parts(found) or found["family"] == "fcn"
-    pairs = [("explain it", f"convatlas info {name}"), ("draw it", f"convatlas inspect diagram {name} --out {name}.svg"),
+    pixels = "maps handed across" in line(name).parts or found["family"] == "fcn"
+    pairs = [("explain it", f"convatlas info {name}"),
+             ("draw it", f"convatlas inspect diagram {name} --out {name}.svg"),
              ("train it", f"convatlas train {name} {'nuclei' if pixels else 'digits'}"),
              ("train it on your images", f"convatlas train {name} photos/ --epochs 20")]
     along = next((each["id"] for each in weights if each["along"]), None)
     theirs = next((each["id"] for each in weights if not each["along"]), None)
     if along:
-        pairs.append(("use the weights that come along", f"convatlas {'segment' if pixels else 'predict'} {along} picture.png"))
+        pairs.append(("use the weights that come along",
+                      f"convatlas {'segment' if pixels else 'predict'} {along} picture.png"))
     if theirs:
         pairs.append(("begin with public weights", f"convatlas train {name} photos/ --weights {theirs} --download"))
     return pairs

@@ -8,6 +8,8 @@ from markupsafe import Markup
 
 def clean(text: str) -> str:
     """`text` with line breaks as spaces and what cannot be printed (controls, halves of surrogate pairs) as �."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 

@@ -7,7 +7,7 @@
   const GAP = 5, PAD = 9, JOINT = 3.4, LANE = 15, STRETCH = 3000, LABELS = 60;
   const KINDS = {
     conv: "convolution", point: "1×1 convolution", deep: "depthwise or grouped convolution", pool: "pooling, up-sampling",
-    full: "fully connected", other: "other",
+    full: "fully connected", gate: "channel gates", other: "other",
   };
   const JOINTS = {add: "sum", concat: "concatenation", multiply: "product"};
 
@@ -50,7 +50,7 @@
           const [w, tall] = sizeOf(shapeOf(rows[part].output));
           shapes.set(part, {w, up: tall / 2, down: tall / 2});
         } else if (Array.isArray(part) && typeof part[0] === "string") {
-          const [w, tall] = sizeOf({channels: part[1], side: part[2] * part[3] > 1 ? Math.sqrt(part[2] * part[3]) : 0});
+          const [w, tall] = part[4].length ? [5, 12 + 6 * Math.sqrt(Math.sqrt(part[2] * part[3]))] : sizeOf({channels: part[1], side: part[2] * part[3] > 1 ? Math.sqrt(part[2] * part[3]) : 0});
           shapes.set(part, {w, up: tall / 2, down: tall / 2});
         } else if (Array.isArray(part)) {
           const each = part.map(shape);
@@ -84,8 +84,9 @@
       const at = shape(part);
       if (typeof part === "number" || typeof part[0] === "string") {
         const row = typeof part === "number" ? rows[part] : null;
-        boxes.push({x, y: y - at.up, w: at.w, h: at.up + at.down, row: row ? part : -1, kind: row ? kindOf(row) : "other",
-          words: row ? row.kernel.split(" ")[0] : part[0], shape: row ? row.output : part.slice(1), band, after: []});
+        const inside = row ? [] : part[4];
+        boxes.push({x, y: y - at.up, w: at.w, h: at.up + at.down, row: row ? part : -1, kind: row ? kindOf(row) : inside.length ? "gate" : "other",
+          words: row ? row.kernel.split(" ")[0] : part[0], shape: row ? row.output : part.slice(1, 4), band, inside, after: []});
       } else if (Array.isArray(part)) {
         let here = x;
         part.forEach((each, i) => {
@@ -116,10 +117,10 @@
       bands.push({from: from - 8, to: x + 8, chain: i});
       x += 16;
     });
-    const drawn = new Set(boxes.map((box) => box.row)), by = new Map(boxes.map((box) => [box.row, box]));
+    const by = new Map(boxes.flatMap((box) => [box.row, ...box.inside].filter((row) => row >= 0).map((row) => [row, box])));
     let last = null;
     for (const row of rows) {           // what has no box of its own belongs to the box before it
-      if (drawn.has(row.number)) last = by.get(row.number);
+      if (by.has(row.number)) last = by.get(row.number);
       else if (last && !row.name.startsWith("aux.")) last.after.push(row.number);
     }
     const first = rows.find((row) => !row.name.startsWith("stem"));
@@ -319,20 +320,21 @@
     told.append(words, sees);
     function tell(box) {
       const row = rows[box.row];
+      const sum = (key, numbers) => numbers.reduce((all, number) => all + rows[number][key], 0);
       const after = box.after.map((number) => rows[number].type);
       const then = [...new Set(after)].join(", ");
+      const cost = (value, whole) => value ? [format.short(value), h("small", {}, ` ${format.percent(value / whole, 1)} of all`)] : ["–"];
+      const list = (pairs) => h("dl", {class: "numbers"}, pairs.filter(Boolean).map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value))));
       if (!row) {
-        words.replaceChildren(h("h3", {}, box.words), h("p", {class: "note"}, `${shapeWords(box.shape)}; a function without a row in the table`));
+        words.replaceChildren(h("h3", {}, box.words), h("p", {class: "note"}, box.inside.length ? box.inside.map((number) => rows[number].name).join(", ") : "a function, which has no row in the table"),
+          list([["Output", shapeWords(box.shape)], ["Parameters", cost(sum("params", box.inside), data.params)], ["Multiply-adds", cost(sum("macs", box.inside), data.macs)]]));
         sees.replaceChildren();
         return;
       }
-      const more = box.after.reduce((sum, number) => sum + rows[number].params, 0);
-      const cost = (value, whole) => value ? [format.short(value), h("small", {}, ` ${format.percent(value / whole, 1)} of all`)] : ["–"];
+      const more = sum("params", box.after);
       words.replaceChildren(h("h3", {}, row.name), h("p", {class: "note"}, [row.type, row.kernel].filter(Boolean).join(" ") + (then ? `; then ${then}` : "")),
-        h("dl", {class: "numbers"},
-          [["Output", shapeWords(row.output)], ["Parameters", cost(row.params, data.params)], ["Multiply-adds", cost(row.macs, data.macs)],
-            more ? ["Parameters behind it", format.short(more)] : null, row.sight ? ["Sees", `${row.sight[0][2] - row.sight[0][1] + 1} pixels`] : null]
-            .filter(Boolean).map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value)))));
+        list([["Output", shapeWords(row.output)], ["Parameters", cost(row.params, data.params)], ["Multiply-adds", cost(row.macs, data.macs)],
+          more ? ["Parameters behind it", format.short(more)] : null, row.sight ? ["Sees", `${row.sight[0][2] - row.sight[0][1] + 1} pixels`] : null]));
       sight(sees, data, row);
     }
     function pick(i, follow = true, tells = true) {
@@ -442,7 +444,7 @@
       draw();
     }).observe(svg);
     tell(made.boxes[0]);
-    return {made, pick(row) { const i = made.boxes.findIndex((box) => box.row === row || box.after.includes(row)); if (i >= 0) pick(i, true, false); }};
+    return {made, pick(row) { const i = made.boxes.findIndex((box) => box.row === row || box.inside.includes(row) || box.after.includes(row)); if (i >= 0) pick(i, true, false); }};
   }
 
   atlas.rows = rowsOf;
