@@ -247,7 +247,8 @@ const atlas = (() => {
     const part = (value, low, high, log) => log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
     const X = (x) => box.left + part(x, x0, x1, axes.x.log) * (wide - box.left - box.right);
     const Y = (y) => height - box.bottom - part(y, y0, y1, axes.y.log) * (height - box.top - box.bottom);
-    const svg = s("svg", {viewBox: `0 0 ${wide} ${height}`, class: "plot", role: "img", "aria-label": title});
+    const svg = s("svg", {viewBox: `0 0 ${wide} ${height}`, class: "plot", "aria-label": title,
+      role: marks.some((group) => group.points.some((point) => point[3])) ? "group" : "img"});
     for (const at of axes.y.log ? powers(y0, y1) : ticks(y0, y1, 5)) {
       svg.append(s("line", {x1: box.left, x2: wide - box.right, y1: Y(at), y2: Y(at), class: "grid"}),
         s("text", {x: box.left - 8, y: Y(at) + 4, class: "tick end"}, axes.y.format(at)));

@@ -53,7 +53,11 @@ static const Kernels* best() { return &convatlas_native; }
 
 static const Kernels* const kernels = best();           // null where none fits
 
+#ifdef __wasm__                                 // no clock there: nobody asks
+static double seconds_now() { return 0; }
+#else
 static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+#endif
 
 int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
 int64_t convatlas_step_size() { return sizeof(Step); }
