@@ -34,6 +34,8 @@ from .backends import BACKENDS, Precision, Predictor, backend_of
 from .backends.base import NETWORK, Tell, quiet
 from .backends.eager import write_folded
 from .backends.split import FILE as SPLIT
+from .backends.wasm import MODULE, SCRIPT
+from .backends.wasm import PAGE as SHOWN
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
 from .int8.pictures import Labeled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
@@ -44,7 +46,7 @@ from .reader import FORMAT, described
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
-OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin", NETWORK,
+OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin", NETWORK, MODULE, SCRIPT, SHOWN,
         *(backend.file for backend in BACKENDS.values()))           # all that a deployed folder may hold
 ONE_SIZE = ("compile", "aot")                   # backends that compile for one size of images
 PACKAGES = ("convatlas", "torch", "onnxruntime", "openvino", "nncf")       # whose versions deploy.json names
@@ -97,6 +99,9 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
+    if backend == "wasm" and (fit := conventions(net.card)[0].fit) != "none":
+        raise ConvatlasError(f"{net.name}'s pictures are prepared by what was measured on others (preprocess.fit = "
+                             f"{fit}), which the page for WebAssembly does not do: take a run without it")
     conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared
     if isinstance(net, Segmenter):
         candidates = _any_size(net, backend, precision, candidates)
