@@ -45,7 +45,8 @@ def built(place: Path) -> Path:
     agree(not set(NEEDED) - inside, f"{archive.name} lacks {set(NEEDED) - inside}")
     ran("uv", "build", "--quiet", "--wheel", "--out-dir", place / "again", archive, cwd=place)
     (again,) = (place / "again").glob("*.whl")
-    agree(contents(direct) == contents(again), "the wheel of the archive is not the wheel of the checkout")
+    apart = sorted({name for name, _ in contents(direct).items() ^ contents(again).items()})
+    agree(not apart, f"the wheel of the archive is not the wheel of the checkout: {apart}")
     agree(any(each.startswith(PLACE) for each in contents(again)), "the wheel has no kernels: is there a C++ compiler?")
     print(f"{archive.name} {archive.stat().st_size / 1e6:.1f} MB, {again.name} {again.stat().st_size / 1e6:.1f} MB, "
           f"{len(contents(again))} files, the same from the archive and from the checkout")
