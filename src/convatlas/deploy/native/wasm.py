@@ -1,4 +1,5 @@
-"""The kernels as WebAssembly: those that a wheel brings, else compiled by zig when they are first asked for, and kept."""
+"""The kernels as WebAssembly: those that a wheel brings, else compiled by zig when they are first asked for, and kept.
+"""
 
 import hashlib
 import subprocess
@@ -37,8 +38,8 @@ def module() -> bytes:
         if reason := missing():
             raise ConvatlasError(reason)
         with as_file(files(__package__) / "kernels") as folder, whole_write(kept, parents=True) as beside:
-            command = [sys.executable, "-m", "ziglang", "c++", *_arguments(folder), *map(str, sorted(folder.glob("*.cpp"))),
-                       "-o", str(beside)]
+            sources = map(str, sorted(folder.glob("*.cpp")))
+            command = [sys.executable, "-m", "ziglang", "c++", *_arguments(folder), *sources, "-o", str(beside)]
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
             if done.returncode:
                 raise ConvatlasError("zig does not compile the kernels as WebAssembly: "

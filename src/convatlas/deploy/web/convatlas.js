@@ -85,7 +85,8 @@
     let planes = Array.from({length: count}, () => new Uint8Array(wide * high));
     for (let i = 0; i < wide * high; i++) {
       const [r, g, b] = [pixels[4 * i], pixels[4 * i + 1], pixels[4 * i + 2]];
-      if (count === 1) planes[0][i] = f(f(f(r * f(0.2989)) + f(g * f(0.587))) + f(b * f(0.114)));       // ITU-R BT.601, cut off to bytes
+      if (r === g && g === b) planes.forEach((plane) => { plane[i] = r; });           // a grey picture, as far as one can see here
+      else if (count === 1) planes[0][i] = f(f(f(r * f(0.2989)) + f(g * f(0.587))) + f(b * f(0.114)));       // ITU-R BT.601, cut off to bytes
       else planes[0][i] = r, planes[1][i] = g, planes[2][i] = b;
     }
     const tall = boxHigh * wide >= boxWide * high;
@@ -127,7 +128,7 @@
     return found;
   }
 
-  const made = {open, fetch: fetched};
+  const made = {open, fetch: fetched, prepared, shares};
   global.convatlas = made;
   if (typeof module === "object" && module.exports) module.exports = made;
 })(globalThis);
