@@ -13,7 +13,11 @@ from torch import Tensor
 
 from convatlas import known
 from convatlas.atlas.chapters import CHAPTERS
+from convatlas.data.embedded import folder
+from convatlas.files import along
 from convatlas.parts import LocalResponseNorm, SqueezeExcite
+from convatlas.weights.checkpoints import load
+from convatlas.zoo import transforms
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -376,3 +380,19 @@ def test_a_picture_of_ones_own_is_taken_and_a_file_that_is_none_is_told(open_pag
     (tmp_path / "none.png").write_bytes(b"not a picture")
     widget.get_by_label("or your own").set_input_files(tmp_path / "none.png")
     widget.get_by_text("no picture that the browser reads").wait_for()
+
+
+def test_the_gates_are_those_of_the_network(open_page):
+    _, widget = touched(open_page, 8, "gates")
+    net = load(along()["resnet20_cifar.digits-se"]).eval()
+    gates: list[Tensor] = []
+    found = [module for module in net.modules() if isinstance(module, SqueezeExcite)]
+    found[-1].gate.register_forward_hook(lambda module, given, made: gates.append(made))
+    with folder("digits").joinpath("digits.npz").open("rb") as file, np.load(file) as arrays:
+        three = arrays["images"][list(arrays["labels"]).index(3)]
+    picture = torch.from_numpy(np.rint(three * (255 / 16)).astype(np.uint8))[None]
+    with torch.inference_mode():
+        net(transforms(net)(picture)[None])
+    said = widget.locator(".told").inner_text()
+    low, high = (float(number) for number in re.findall(r"between (\d\.\d+) and (\d\.\d+)", said)[0])
+    assert (low, high) == pytest.approx((gates[0].min().item(), gates[0].max().item()), abs=0.01)
