@@ -64,7 +64,7 @@ def contents(wheel: Path) -> dict[str, int]:
 def installed(wheel: Path, environment: Path) -> Path:
     """Python of a new environment that holds the wheel and what it needs."""
     ran("uv", "venv", "--quiet", "--python", sys.executable, environment, cwd=environment.parent)
-    python = next(environment.glob("*/python*"))
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ran("uv", "pip", "install", "--quiet", "--python", python, wheel, cwd=environment.parent)
     return python
 
