@@ -3,8 +3,9 @@
 uv run python benchmarks/release.py
 
 The source archive and the wheel are built from the checkout, a wheel from the archive, and both wheels are compared file by
-file. The wheel of the archive goes into a new environment outside the checkout, and the commands there find no compiler and
-no checkout: doctor, list, the main job, its report, prediction, and a folder for the native kernels. Nothing is uploaded.
+file; only their tags differ, where zig compiled the one's kernels for every Linux and the compiler at hand the other's for
+this. The first wheel goes into a new environment outside the checkout, and the commands there find no compiler and no
+checkout: doctor, list, the main job, its report, prediction, and a folder for the native kernels. Nothing is uploaded.
 """
 
 import json
@@ -36,7 +37,7 @@ def main() -> None:
 
 
 def built(place: Path) -> Path:
-    """The wheel that the source archive gives, which is the one that the checkout gives."""
+    """The wheel of the checkout, after a look at what the source archive gives."""
     ran("uv", "build", "--quiet", "--sdist", "--out-dir", place / "dist", cwd=ROOT)
     ran("uv", "build", "--quiet", "--wheel", "--out-dir", place / "dist", cwd=ROOT)
     (archive,), (direct,) = (list((place / "dist").glob(kind)) for kind in ("*.tar.gz", "*.whl"))
@@ -47,23 +48,23 @@ def built(place: Path) -> Path:
     (again,) = (place / "again").glob("*.whl")
     apart = sorted({name for name, _ in contents(direct).items() ^ contents(again).items()})
     agree(not apart, f"the wheel of the archive is not the wheel of the checkout: {apart}")
-    agree(any(each.startswith(PLACE) for each in contents(again)), "the wheel has no kernels: is there a C++ compiler?")
-    print(f"{archive.name} {archive.stat().st_size / 1e6:.1f} MB, {again.name} {again.stat().st_size / 1e6:.1f} MB, "
-          f"{len(contents(again))} files, the same from the archive and from the checkout")
-    return again
+    agree(any(each.startswith(PLACE) for each in contents(direct)), "the wheel has no kernels: is there a C++ compiler?")
+    print(f"{archive.name} {archive.stat().st_size / 1e6:.1f} MB, {direct.name} {direct.stat().st_size / 1e6:.1f} MB, "
+          f"{len(contents(direct))} files, the same from the archive and from the checkout")
+    return direct
 
 
 def contents(wheel: Path) -> dict[str, int]:
-    """Name → checksum; of the kernels, which name where they were compiled, the name alone."""
+    """Name → checksum; of the kernels, which compilers make differently, the name alone; without the tag's files."""
     with ZipFile(wheel) as file:
         return {each.filename: 0 if each.filename.startswith(PLACE) else each.CRC for each in file.infolist()
-                if not each.filename.endswith("RECORD")}
+                if not each.filename.endswith(("/RECORD", "/WHEEL"))}
 
 
 def installed(wheel: Path, environment: Path) -> Path:
     """Python of a new environment that holds the wheel and what it needs."""
     ran("uv", "venv", "--quiet", "--python", sys.executable, environment, cwd=environment.parent)
-    python = next(environment.glob("*/python*"))
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ran("uv", "pip", "install", "--quiet", "--python", python, wheel, cwd=environment.parent)
     return python
 

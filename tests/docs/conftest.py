@@ -80,8 +80,8 @@ def whole_place(plain_place: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     for out, *words in (
             ("digits", "resnet18", "digits"), ("lenet5", "lenet5", "digits"),
             ("early", "lenet5_modern", "digits", "--recipe", "modern"),
-            ("a", "lenet5_modern", photos), ("b", "lenet5_modern", photos, "--set", "train.seed=1"),
-            ("c", "lenet5_modern", photos, "--set", "train.seed=2"),
+            *((name, "lenet5_modern", photos, "--seed", seed, "--set", "data.split_seed=0")
+              for seed, name in enumerate("abc")),
             ("photos", "resnet20_cifar", photos), ("resnet20", "resnet20_cifar", small),
             ("plain20", "plain20_cifar", small),
             ("se20", "resnet20_cifar", small, "--set", "model.fields.excite.reduction=4"),

@@ -14,7 +14,8 @@ from pathlib import Path
 HOUSE = Path(__file__).parents[2]
 PAGES = [HOUSE / "README.md", HOUSE / "CONTRIBUTING.md", *sorted((HOUSE / "docs").rglob("*.md"))]
 REASONS = re.compile(r"needs (a network|a GPU|several machines|a cluster|[\w.]+ installed)|takes (minutes|hours)"
-                     r"|installs a program|is run by CI|is the tests themselves|changes the repository")
+                     r"|runs until it is stopped|installs a program|is run by CI|is the tests themselves"
+                     r"|changes the repository")
 MARKED = re.compile(r"<!-- not run(?:, `(?P<part>[^`]+)`)?: (?P<reason>[^>]+?) -->\n")
 FENCED = re.compile(r"(?P<marks>(?:<!-- not run[^>]*-->\n)*)^```(?P<language>\w*)\n(?P<text>.*?)^```$",
                     re.DOTALL | re.MULTILINE)
