@@ -1,9 +1,10 @@
-"""Keep the results of experiments in docs/experiments, and write docs/experiments.md from them.
+"""Keep the results of experiments in src/convatlas/experiments/results, and write docs/experiments.md from them, its
+pictures beside it.
 
 uv run convatlas reproduce --all --quick
 uv run python benchmarks/experiments_page.py reproductions
 
-Without a folder the page is written anew from what is kept. `docs/experiments/looked_into.yaml` holds what was found
+Without a folder the page is written anew from what is kept. `looked_into.yaml` among the results holds what was found
 where a claim did not hold.
 """
 
@@ -13,53 +14,47 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from convatlas.draw.markup import duration
 from convatlas.experiments import about, experiment, names
-from convatlas.experiments.machinery.page import RESULTS, again, place, read, results_of
+from convatlas.experiments.machinery.kept import KEPT, MARKS, effect, kept, looked_into, name_of, said
+from convatlas.experiments.machinery.page import RESULTS, again, read, results_of
 from convatlas.experiments.machinery.pictures import picture_file
 from convatlas.experiments.machinery.plan import digest
 from convatlas.files import put
 
 DOCS = Path(__file__).parents[1] / "docs"
-KEPT, PAGE = DOCS / "experiments", DOCS / "experiments.md"
-MARK = {"holds": "✓", "does not hold here": "✗", "too small to tell": "?"}
+PICTURES, PAGE = DOCS / "experiments", DOCS / "experiments.md"
 
 
 def keep(folder: Path) -> None:
     """Copy the results of every experiment in `folder`, if they are of its protocol as it stands."""
-    KEPT.mkdir(exist_ok=True)
     for path in sorted(folder.glob(f"*/{RESULTS}")):
         stored = read(path)
         if stored["experiment"] in names():
-            name, found = _file(stored), experiment(stored["experiment"])
+            found = experiment(stored["experiment"])
             protocol = found.protocol(stored["size"])
             if stored["digest"] != digest(protocol, found.claimed(protocol), stored["protocol"]):
                 print(f"{path}: of another protocol than today's, left out")
                 continue
-            shutil.copyfile(path, KEPT / f"{name}.json")
-
-
-def _file(stored: dict[str, Any]) -> str:
-    return place(KEPT, stored["experiment"], stored["size"]).name
+            shutil.copyfile(path, KEPT / f"{name_of(stored)}.json")
 
 
 def page() -> str:
     """The page, whole, and beside it each picture."""
-    found = [read(path) for path in sorted(KEPT.glob("*.json"))]
+    found = list(kept().values())
     for stored in found:
         drawn = experiment(stored["experiment"]).picture(results_of(stored))
-        put(KEPT / f"{_file(stored)}.svg", picture_file(drawn, "svg"))
+        put(PICTURES / f"{name_of(stored)}.svg", picture_file(drawn, "svg"))
     done = {stored["experiment"] for stored in found}
     words = Counter(verdict["word"] for stored in found for verdict in stored["verdicts"])
-    notes = yaml.safe_load((KEPT / "looked_into.yaml").read_text(encoding="utf-8")) or {}
+    notes = looked_into()
     machines = sorted({stored["machine"]["processor"] for stored in found})
     missing = [name for name in names() if name not in done]
     minutes = sum(stored["cpu_minutes"] for stored in found)
     lines = [
         "# The lecture's experiments", "",
-        "Written by `benchmarks/experiments_page.py` from `docs/experiments/*.json`, which `convatlas reproduce` leaves.",
+        "Written by `benchmarks/experiments_page.py` from `src/convatlas/experiments/results/*.json`, which "
+        "`convatlas reproduce` leaves.",
         "",
         "Each experiment trains networks that differ in one idea, from the same seeds, and compares them in pairs. What "
         "is claimed, how large the effect must be, images, epochs and seeds were written down and committed before it "
@@ -69,7 +64,7 @@ def page() -> str:
         "intervals of one experiment (Student's t, Bonferroni) cover their effects together with a probability of 95 %. "
         "Figures are of the last epoch, which is fixed beforehand. Quick forms are small: they say what holds on "
         "thousands of images of 28×28 pixels, not what holds on ImageNet.", "",
-        f"{len(found)} results; verdicts on {words.total()} claims: {', '.join(f'*{word}* {words[word]}' for word in MARK)}. "
+        f"{len(found)} results; verdicts on {words.total()} claims: {', '.join(f'*{word}* {words[word]}' for word in MARKS)}. "
         f"Together {minutes:.0f} min of processor time, "
         f"one thread per trial, on {' and '.join(machines) or 'no machine yet'}.", "",
     ]
@@ -88,37 +83,27 @@ def page() -> str:
     lines += ["| experiment | claim | effect | |", "|---|---|---|---|"]
     for stored in found:
         for verdict in stored["verdicts"]:
-            lines.append(f"| [{_file(stored)}](#{_file(stored)}) | {_said(verdict)} | {_effect(verdict)} | "
-                         f"{MARK[verdict['word']]} |")
+            lines.append(f"| [{name_of(stored)}](#{name_of(stored)}) | {said(verdict)} | {effect(verdict)} | "
+                         f"{MARKS[verdict['word']]} |")
     for stored in found:
-        lines += ["", *_section(stored, notes.get(_file(stored), ""))]
+        lines += ["", *_section(stored, notes.get(name_of(stored), ""))]
     return "\n".join(lines) + "\n"
 
 
-def _said(verdict: dict[str, Any]) -> str:
-    return verdict["text"][0].upper() + verdict["text"][1:]
-
-
-def _effect(verdict: dict[str, Any]) -> str:
-    interval = "" if verdict["low"] == verdict["high"] else f" [{verdict['low']:.3g}, {verdict['high']:.3g}]"
-    passed = f", above {verdict['above']:g}" if verdict["above"] else ""
-    return f"{verdict['effect']:.3g}{interval} {verdict['unit']}{passed}"
-
-
 def _section(stored: dict[str, Any], note: str) -> list[str]:
-    name, images, protocol = _file(stored), stored["protocol"]["images"], stored["protocol"]
+    name, images, protocol = name_of(stored), stored["protocol"]["images"], stored["protocol"]
     found = experiment(stored["experiment"])
     source = f"`{images['source']}`" if images else f"`{protocol['base']['data']['source']}`" if protocol["base"] else ""
     if "cifar" in source:
         source += " (a JPEG copy)"
-    said = ", ".join(part for part in (
+    about_it = ", ".join(part for part in (
         source, f"{images['train']:,} images to learn from" if images and images["train"] else "",
         f"{len(stored['figures'])} seeds", f"{duration(60 * stored['cpu_minutes'])} of processor time") if part)
     return [
-        f"## {name}", "", f"**{found.title}** {found.paper}. {said[0].upper() + said[1:]}. `{again(stored['experiment'], stored['size'], images['source'] if images else '')}`", "",
+        f"## {name}", "", f"**{found.title}** {found.paper}. {about_it[0].upper() + about_it[1:]}. `{again(stored['experiment'], stored['size'], images['source'] if images else '')}`", "",
         f"![{found.title}](experiments/{name}.svg)", "",
-        *(f"- {MARK[verdict['word']]} {_said(verdict)}: {_effect(verdict)}" for verdict in stored["verdicts"]),
-        *(["", note.strip()] if note else []), "",
+        *(f"- {MARKS[verdict['word']]} {said(verdict)}: {effect(verdict)}" for verdict in stored["verdicts"]),
+        *(["", note] if note else []), "",
         "<details><summary>Protocol</summary>", "", about(stored["experiment"]), "", "</details>",
     ]
 

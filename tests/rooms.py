@@ -50,6 +50,8 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "by search",
     "experiments": "the lecture's experiments, one per file: arms as differences, claims as predicates over paired "
     "seeds; `machinery/`: their conduct, verdicts, pictures and pages",
+    "atlas": "the site that `convatlas atlas` writes: `build` puts pages and scripts together, `told` and its "
+    "neighbours are their data, `front/` runs in the browser",
     "cli": "one command per file; flags become a `Run`; imports torch only inside commands",
     "__main__": "`python -m convatlas`",
     "__init__": "the public names, imported when first used; old module names that still work",

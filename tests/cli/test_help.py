@@ -350,4 +350,4 @@ def test_a_class_named_like_an_emoji_stays_a_word(capsys: pytest.CaptureFixture[
 def test_the_app_has_every_command() -> None:
     assert {name for name, *_ in app.COMMANDS} == {"train", "eval", "predict", "segment", "deploy", "export", "bench",
                                                    "publish", "list", "info", "compare", "facts", "reproduce", "ablate",
-                                                   "doctor"}
+                                                   "doctor", "atlas"}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from convatlas.experiments import about, experiment, names
+from convatlas.experiments.machinery.kept import KEPT, name_of
 from convatlas.experiments.machinery.page import RESULTS, read
 from convatlas.experiments.machinery.pictures import picture_file
 from convatlas.experiments.machinery.plan import Experiment, Protocol, Results, digest
@@ -15,7 +16,6 @@ from convatlas.experiments.machinery.reproduce import reproduce
 from convatlas.experiments.machinery.trial import Arm
 from convatlas.experiments.machinery.verdict import judge
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "experiments"
 SIZES = ("quick", "standard", "full")
 
 
@@ -63,12 +63,12 @@ def test_its_claims_and_its_picture_follow_from_figures(name: str) -> None:
         assert picture_file(found.picture(results), "png").startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(COMMITTED.glob("*.json"))])
+@pytest.mark.parametrize("name", [path.stem for path in sorted(KEPT.glob("*.json"))])
 def test_committed_results_are_of_this_protocol(name: str) -> None:
-    stored = read(COMMITTED / f"{name}.json")
+    stored = read(KEPT / f"{name}.json")
     found = experiment(stored["experiment"])
     protocol = found.protocol(stored["size"])
-    assert stored["digest"] == digest(protocol, found.claimed(protocol), stored["protocol"])
+    assert name_of(stored) == name and stored["digest"] == digest(protocol, found.claimed(protocol), stored["protocol"])
     assert len(stored["figures"]) >= protocol.seeds
     assert all(set(by_arm) == {arm.name for arm in protocol.arms} for by_arm in stored["figures"].values())
 

@@ -15,11 +15,12 @@ from lecture_numbers import STORED, numbers
 
 from convatlas import facts, list_models
 from convatlas.cli.app import app
+from convatlas.experiments.machinery import statements
 from convatlas.facts.verdicts import COMPUTE, TRAINED
 
 ROOT = Path(__file__).parents[2]
 written = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "claims_page.py")))
-CLAIMS = written.claims()
+CLAIMS = statements.statements()
 COMMANDS: Any = typer.main.get_command(app)
 PAGE = written.PAGE.read_text(encoding="utf-8")
 LABELS = [(f"{fact.variant}: {fact.label}", fact.fact, fact.value) for fact in facts.published()] + [
@@ -65,7 +66,7 @@ def test_every_command_and_picture_is_there():
 
 def test_every_experiment_is_named_and_there():
     named = {name for claim in CLAIMS for name in claim.reproduce}
-    there = {path.stem.replace("_", "-") for path in written.ROOM.glob("[!_]*.py")}
+    there = {path.stem.replace("_", "-") for path in statements.ROOM.glob("[!_]*.py")}
     assert there <= named, "a statement of claims.yaml belongs to it"
     assert named <= there | TO_COME
     assert not there or "reproduce" in COMMANDS.commands
@@ -82,7 +83,7 @@ def test_every_statement_has_an_answer_and_stands_on_the_page():
 
 
 def test_the_page_gives_every_result_that_is_there():
-    for those in written.results().values():
+    for those in statements.results().values():
         for stored in those:
             for verdict in stored["verdicts"]:
                 assert f"*{verdict['word']}*: {verdict['text']} (" in PAGE, "uv run python benchmarks/claims_page.py"
@@ -97,18 +98,19 @@ def stored(word: str, low: float, high: float) -> Mapping[str, Any]:
 @pytest.mark.parametrize("word", ["holds", "does not hold here", "too small to tell"])
 def test_a_result_is_told_whatever_it_is(word):
     claim = next(claim for claim in CLAIMS if claim.reproduce == ["degradation"] and claim.section != "Opening")
-    told = written.answers(claim, [], {"degradation": [stored(word, 1.25, 2.75)]})
+    told = statements.answers(claim, [], {"degradation": [stored(word, 1.25, 2.75)]})
     assert told == [("put to the test", f"`convatlas reproduce degradation --quick` on fashion-small: *{word}*: the "
                                         "deeper is worse (2 [1.25, 2.75] points; 3 seeds)")]
-    assert [kind for kind, _ in written.answers(claim, [], {})] == ["not run yet"]
+    assert [kind for kind, _ in statements.answers(claim, [], {})] == ["not run yet"]
 
 
 def test_a_figure_that_differs_is_told_with_its_reason():
     verdict = facts.Verdict("vgg16", "macs", 15.3e9, 15_470_264_320, "a paper", "explained", "rounded")
-    told = dict(written.answers(written.Claim("1.1", "VGG", "a slide", "", exact=["vgg16: macs"]), [verdict], {}))
+    claim = statements.Statement("1.1", "VGG", "a slide", "", exact=["vgg16: macs"])
+    told = dict(statements.answers(claim, [verdict], {}))
     assert "≈" in told["exact"] and "rounded" in told["exact"] and "15 470 264 320" in told["exact"]
 
 
 @pytest.mark.slow
 def test_the_page_is_what_the_command_writes():
-    assert written.page(facts.check(written.networks(CLAIMS)), written.results()) == PAGE
+    assert written.page(facts.check(statements.networks()), statements.results()) == PAGE

@@ -14,6 +14,7 @@ from ..files import FULL
 from ..version import __version__
 from . import console
 from .ablate import ablate
+from .atlas import atlas
 from .bench import bench
 from .check import check
 from .compare import compare
@@ -56,6 +57,7 @@ COMMANDS = (
     ("list", list_models, LOOK, "List the networks."),
     ("info", info, LOOK, "Explain a network: idea, departures, layers, facts."),
     ("compare", compare, LOOK, "Put networks side by side."),
+    ("atlas", atlas, LOOK, "Write networks, lecture and runs as a site for the browser."),
     ("facts", facts, LOOK, "Compare what was published with what is computed."),
     ("doctor", doctor, LOOK, "Say what this machine has to run networks with, and what it lacks."),
 )

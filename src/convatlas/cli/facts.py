@@ -9,19 +9,15 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from ..draw.numbers import VERDICTS, figure
 from . import console
 from .options import COMMON, Debug, Json, argument, switch
 
 if TYPE_CHECKING:
     from ..facts import Erratum, Verdict
 
-MARKS: dict[str, tuple[str, str, str]] = {       # verdict → mark, style, what it means
-    "match": ("✓", "green", "the same"),
-    "explained": ("≈", "yellow", "differs, and the reason is known"),
-    "mismatch": ("✗", "bold red", "differs"),
-    "not reproduced here": ("–", "bright_black", "only training could tell"),
-    "not built here": ("·", "bright_black", "of a network that is not here"),
-}
+STYLES = {"match": "green", "explained": "yellow", "mismatch": "bold red", "not reproduced here": "bright_black",
+          "not built here": "bright_black"}
 
 
 def facts(
@@ -71,7 +67,7 @@ def judged(verdicts: Sequence[Mapping[str, Any]], *, named: bool) -> Table:
     for each in verdicts:
         if named and before not in ("", each["name"]):
             table.add_section()
-        mark, style, _ = MARKS[each["verdict"]]
+        mark, style = VERDICTS[each["verdict"]][0], STYLES[each["verdict"]]
         name = f"[bold cyan]{each['name']}[/]" if each["name"] != before else ""
         note = f" [bright_black]({escape(each['note'])})[/]" if each["note"] else ""
         computed = "" if each["computed"] is None else f"[{style}]{escape(figure(each['computed']))}[/]"
@@ -94,17 +90,6 @@ def _errata(known: Sequence["Erratum"], json: bool) -> None:
 
 def _counted(verdicts: Sequence["Verdict"]) -> str:
     counts = Counter(str(verdict.verdict) for verdict in verdicts)
-    return ", ".join(f"[{style}]{mark} {counts[verdict]} {verdict}[/] ({meaning})"
-                     for verdict, (mark, style, meaning) in MARKS.items() if counts[verdict])
+    return ", ".join(f"[{STYLES[verdict]}]{mark} {counts[verdict]} {verdict}[/] ({meaning})"
+                     for verdict, (mark, meaning) in VERDICTS.items() if counts[verdict])
 
-
-def figure(value: Any) -> str:
-    """A figure to read: thousands apart, shapes with ×."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {figure(part)}" for key, part in value.items())
-    if isinstance(value, list | tuple):
-        shape = all(isinstance(part, int) for part in value)
-        return "×".join(map(str, value)) if shape else ", ".join(map(figure, value))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return console.exact(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)

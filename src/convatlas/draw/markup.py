@@ -3,9 +3,13 @@
 import html
 import re
 
+from markupsafe import Markup
+
 
 def clean(text: str) -> str:
     """`text` with line breaks as spaces and what cannot be printed (controls, halves of surrogate pairs) as �."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else " " if c.isspace() else "\ufffd" for c in text)
 
 
@@ -18,6 +22,17 @@ def clipped(text: str, length: int) -> str:
 def safe(text: str) -> str:
     """Text as markup, fit for an element and for a quoted attribute."""
     return html.escape(clean(text))
+
+
+def prose(text: str) -> Markup:
+    """Prose as markup, with what stands between backticks as code."""
+    parts = re.split(r"`([^`]+)`", clean(text))
+    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
+
+
+def lines(text: str) -> Markup:
+    """Text as markup, with its line breaks."""
+    return Markup("\n").join(map(clean, text.splitlines()))
 
 
 def markdown(text: str) -> str:

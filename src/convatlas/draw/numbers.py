@@ -1,6 +1,16 @@
 """Numbers as people read them: 60.97M, 60 000, 98.33 %, 1:15."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
+
+VERDICTS = {                # on a published figure → its mark, and what it means
+    "match": ("✓", "the same"),
+    "explained": ("≈", "differs, and the reason is known"),
+    "mismatch": ("✗", "differs"),
+    "not reproduced here": ("–", "only training could tell"),
+    "not built here": ("·", "of a network that is not here"),
+}
 
 
 def short(number: float) -> str:
@@ -26,3 +36,15 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def figure(value: Any) -> str:
+    """A published figure to read: thousands apart, shapes with ×."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {figure(part)}" for key, part in value.items())
+    if isinstance(value, list | tuple):
+        shape = all(isinstance(part, int) for part in value)
+        return "×".join(map(str, value)) if shape else ", ".join(map(figure, value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return exact(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

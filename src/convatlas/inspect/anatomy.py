@@ -90,6 +90,23 @@ def anatomy(model: nn.Module, image_size: int | tuple[int, int] | None = None, i
                    sides, tuple(groups))
 
 
+def unfolded(model: Convnet) -> tuple[list[Chain], list[tuple[int, str]]]:
+    """Every layer of a network, in chains: one for the stem, if there is one, for each stage and for the head; and of a
+    segmenter (number of the chain, name of the head's layer) for each map that is handed across.
+
+    Raises ConvatlasError where paths do not fork and join as a drawing can show, or by a function that has no word.
+    """
+    seen = _Seen(model, meta_image(model, model.image_size), model.name)
+    trunk = [model.stem, *model.stages]
+    calls = [seen.first[part] for part in trunk if part in seen.first]
+    if seen.head is None or len(calls) < len(trunk):
+        raise ConvatlasError(f"{model.name} has no diagram: a stage or the head makes no map of the image by torch's "
+                             "functions")
+    head, meetings = _head(seen, seen.head, [call.makes[0] for call in calls[:-1]], len(trunk))
+    return ([*(_chain([seen.piece(call)]) for call in calls), tuple(part for unit in head for part in unit.first)],
+            [(stage, next(steps(head[number].first)).module) for stage, number, _ in meetings])
+
+
 def _foreign(model: nn.Module, size: tuple[int, int], in_chans: int) -> Anatomy:
     """The parts of any module that makes one map or vector of an image."""
     name = type(model).__name__

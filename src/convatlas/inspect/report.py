@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.images import ImageSet, UnreadableImage
 from ..draw import plots
-from ..draw.markup import clean, counted, duration, percent
+from ..draw.markup import clean, counted, duration, lines, percent, prose
 from ..engine.records import read_rows
 from ..evaluation.statistics import wilson
 from ..files import put
@@ -67,24 +67,13 @@ def environment() -> Environment:
     """The templates' surroundings: all text is cleaned, then escaped; only `Markup` passes as it is."""
     page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_cleaned,
                        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page.filters |= {"counted": counted, "lines": _lines, "number": "{:,}".format, "percent": percent, "prose": _prose,
+    page.filters |= {"counted": counted, "lines": lines, "number": "{:,}".format, "percent": percent, "prose": prose,
                      "share": _share}
     return page
 
 
 def _cleaned(value: Any) -> Any:
     return clean(value) if type(value) is str else value        # Markup is a str too
-
-
-def _prose(text: str) -> Markup:
-    """Prose with what stands between backticks as code."""
-    parts = re.split(r"`([^`]+)`", clean(text))
-    return Markup("").join(Markup("<code>{}</code>").format(part) if i % 2 else part for i, part in enumerate(parts))
-
-
-def _lines(text: str) -> Markup:
-    """Text with its line breaks."""
-    return Markup("\n").join(map(clean, text.splitlines()))
 
 
 def _share(part: int, whole: int) -> str:

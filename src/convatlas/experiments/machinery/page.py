@@ -81,17 +81,23 @@ def results_of(stored: Mapping[str, Any]) -> Results:
 def page(name: str, said: str, experiment: Experiment, protocol: Protocol, stored: Mapping[str, Any],
          verdicts: Sequence[Verdict], picture: str) -> str:
     """The page of one experiment."""
+    return _render("experiment", told(name, said, experiment, protocol, stored, verdicts, picture))
+
+
+def told(name: str, said: str, experiment: Experiment, protocol: Protocol, stored: Mapping[str, Any],
+         verdicts: Sequence[Verdict], picture: str) -> dict[str, Any]:
+    """The values of results.html.j2."""
     results = results_of(stored)
     figures = dict.fromkeys(figure for by_arm in results.paired for each in by_arm.values() for figure in each
                             if figure not in ASIDE and "/" not in figure)
     table = [(arm, _changes(protocol, arm), [_spread(results.of(arm, figure)) for figure in figures])
              for arm in results.arms]
-    return _render("experiment", {
+    return {
         "name": name, "title": experiment.title, "paper": experiment.paper, "said": said.split("\n\n"),
         "verdicts": verdicts, "intervals": Markup(svg(intervals(verdicts), "intervals", "effects and intervals")),
         "picture": Markup(picture), "figures": list(figures), "table": table, "stored": stored,
         "tuning": stored["tuning"], "images": stored["protocol"]["images"], "seeds": len(results.paired),
-    })
+    }
 
 
 def overview(out: Path) -> Path:

@@ -58,7 +58,11 @@ static const Kernels* best() { return &convatlas_native; }
 
 static const Kernels* const kernels = best();           // null where none fits
 
+#ifdef __wasm__                                 // no clock there: nobody asks
+static double seconds_now() { return 0; }
+#else
 static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+#endif
 
 // Of this thread's work, where the system counts that: what else runs on the machine does not add to it.
 static double seconds_of_thread() {

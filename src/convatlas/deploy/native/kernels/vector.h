@@ -10,6 +10,8 @@
 constexpr int LANES = 16, ROWS = 14;       // 14 rows of two vectors, and two of weights: 30 of 32 registers
 #elif defined(__aarch64__)
 constexpr int LANES = 4, ROWS = 8;
+#elif defined(__wasm__)
+constexpr int LANES = 4, ROWS = 4;        // 8 sums, 4 numbers, 2 weights: 14 of 16 registers, whatever order a browser's compiler has loads in
 #else
 constexpr int LANES = 8, ROWS = 6;         // 6 rows of two vectors, and two of weights: 14 of 16 registers
 #endif

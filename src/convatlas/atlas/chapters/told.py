@@ -1,0 +1,201 @@
+"""Data of the chapters and of the experiments' pages, told by the library: specifications, statements, results."""
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from ... import facts
+from ...data.embedded import folder
+from ...draw.markup import prose
+from ...draw.plots import svg
+from ...experiments import about, experiment, names
+from ...experiments.machinery import page as results
+from ...experiments.machinery.kept import MARKS, kept, looked_into, name_of, said
+from ...experiments.machinery.statements import OPENING, Statement, answers, networks, statements
+from ...experiments.machinery.statements import results as found
+from ...experiments.machinery.verdict import Verdict
+from ...net import registry
+from ...net.card import plain
+from ...run import written
+from ...scale.compound import PAPER
+from ..build import Asset, Page, Wanted, given
+from ..networks import SCRIPTS as RUNNING
+from ..told import account
+from . import CHAPTERS, Chapter, Difference, Side
+
+PICTURES = (("stained cells", "0607"), ("stained tissue", "0487"), ("fluorescence", "0129"))     # of data/nuclei/test
+DIGITS = 1200               # 8×8 digits that the chapters' small networks learn from
+LECTURE, EXPERIMENTS = "Lecture", "Experiments"       # in the navigation
+STYLES, SCRIPTS = ("chapters",), ("chapters",)
+LIVE = ("lenet",)           # chapters in which a network runs
+LONG = 60                   # characters of a field's value from which on a table of differences is stacked
+
+
+def chapters(wanted: Wanted) -> Iterator[Page | Asset]:
+    """The twelve chapters, their contents, and the data that they compute from."""
+    wanted.tell("chapters")
+    yield given("digits8", digits())
+    yield given("pictures", [{"name": name, "source": picture(number)} for name, number in PICTURES])
+    yield Page("chapters.html", "chapters/contents.html.j2", "The lecture in twelve chapters",
+               {"chapters": CHAPTERS}, "Twelve chapters to touch, one per section of a lecture.", styles=STYLES,
+               nav=LECTURE)
+    for chapter in CHAPTERS:
+        yield Page(f"chapter/{chapter.name}.html", f"chapters/{chapter.name}.html.j2", chapter.title,
+                   of_chapter(chapter, wanted), chapter.idea, (*RUNNING, *SCRIPTS) if chapter.slug in LIVE else SCRIPTS,
+                   (*STYLES, "running"), section=LECTURE,
+                   inline=INLINE.get(chapter.slug, dict)())
+
+
+def experiments(wanted: Wanted) -> Iterator[Page]:
+    """A page for each kept result, and one of all experiments."""
+    wanted.tell("experiments")
+    stored = kept()
+    words = Counter(verdict["word"] for each in stored.values() for verdict in each["verdicts"])
+    done = {each["experiment"] for each in stored.values()}
+    chapter_of = {name: chapter for chapter in CHAPTERS for name in experiments_of(chapter.section)}
+    rows = [(name, each, experiment(each["experiment"]), chapter_of[each["experiment"]])
+            for name, each in stored.items()]
+    planned = [(name, experiment(name), chapter_of[name]) for name in names() if name not in done]
+    yield Page("experiments.html", "chapters/experiments.html.j2", "The lecture, put to the test",
+               {"rows": rows, "words": words, "marks": MARKS, "planned": planned, "said": said},
+               "What the lecture claims, tried on small data, with intervals and verdicts.", styles=STYLES,
+               nav=EXPERIMENTS)
+    for name, each in stored.items():
+        own = experiment(each["experiment"])
+        told = results.told(name, about(each["experiment"]), own, own.protocol(each["size"]), each, verdicts(each),
+                            drawn(name))
+        yield Page(f"experiment/{name}.html", "chapters/experiment.html.j2", own.title,
+                   {**{key: value for key, value in told.items() if key != "title"},
+                    "note": looked_into().get(name, ""), "chapter": chapter_of[each["experiment"]]},
+                   f"{own.title} {own.paper}, tried again.", styles=STYLES, section=EXPERIMENTS)
+
+
+def of_chapter(chapter: Chapter, wanted: Wanted) -> dict[str, Any]:
+    """The values of a chapter's template."""
+    place = CHAPTERS.index(chapter)
+    stored = {name: each for name, each in kept().items() if each["experiment"] in experiments_of(chapter.section)}
+    claims = [(claim, answers(claim, checked(), found())) for claim in statements() if claim.section == chapter.section]
+    return {
+        "chapter": chapter, "chapters": len(CHAPTERS),
+        "before": CHAPTERS[place - 1] if place else None,
+        "after": CHAPTERS[place + 1] if place + 1 < len(CHAPTERS) else None,
+        "variants": [each for each in wanted.variants if each.family in chapter.families],
+        "differences": [difference(each) for each in chapter.differences],
+        "tried": [tried(name, each) for name, each in stored.items()],
+        "planned": [(name, experiment(name)) for name in experiments_of(chapter.section)
+                    if name not in {each["experiment"] for each in stored.values()}],
+        "claims": [(claim, [(kind, inline(text)) for kind, text in here]) for claim, here in claims],
+        "kinds": Counter(kind for _, here in claims for kind in dict.fromkeys(kind for kind, _ in here)),
+        "of": account, "published": published, "net": linked, "marks": MARKS,
+    }
+
+
+@cache
+def experiments_of(section: str) -> tuple[str, ...]:
+    """Experiments whose first statement behind the opening is of that section of claims.yaml."""
+    first: dict[str, Statement] = {}
+    for claim in statements():
+        for name in claim.reproduce if claim.section != OPENING else ():
+            first.setdefault(name, claim)
+    return tuple(name for name, claim in first.items() if claim.section == section)
+
+
+def tried(name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A kept result as a chapter tells it."""
+    own = experiment(stored["experiment"])
+    return {"name": name, "title": own.title, "paper": own.paper, "stored": stored, "picture": Markup(drawn(name)),
+            "verdicts": [(verdict, said(verdict)) for verdict in verdicts_of(stored)],
+            "note": looked_into().get(name, "")}
+
+
+def verdicts_of(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Verdicts as plain values, each with its sentence."""
+    return [{**each, "sentence": verdict.sentence}
+            for each, verdict in zip(stored["verdicts"], verdicts(stored), strict=True)]
+
+
+def verdicts(stored: Mapping[str, Any]) -> tuple[Verdict, ...]:
+    """The verdicts that a file holds."""
+    return tuple(Verdict(**{**each, "effects": tuple(each["effects"])}) for each in stored["verdicts"])
+
+
+@cache
+def drawn(name: str) -> str:
+    """The picture of a kept result as SVG for a page, in its colours."""
+    stored = kept()[name]
+    own = experiment(stored["experiment"])
+    assert name_of(stored) == name
+    return svg(own.picture(results.results_of(stored)), name, f"{own.title} The verdicts stand beside it.")
+
+
+@cache
+def checked() -> tuple[facts.Verdict, ...]:
+    """Published figures of all networks that the statements speak of, beside what is computed."""
+    return tuple(facts.Verdict(**each) for name in networks() for each in account(name)["facts"])
+
+
+def published(name: str, fact: str, place: int = 0) -> Any:
+    """A published figure of a variant; of several the one at `place`. A LookupError where there is none."""
+    return [each["published"] for each in account(name)["facts"] if each["fact"] == fact][place]
+
+
+def linked(name: str) -> Markup:
+    """A variant's name as a link from a chapter to its page."""
+    return Markup('<a href="../network/{0}.html"><code>{0}</code></a>').format(account(name)["name"])
+
+
+def specification(side: Side) -> dict[str, Any]:
+    """The fields of a side as plain values."""
+    return plain(registry.change(registry.variant(side.variant).spec, side.changes, side.variant))
+
+
+def difference(each: Difference) -> dict[str, Any]:
+    """A difference field by field: name, before, after, whether one of the two is set by hand; how many are equal."""
+    before, after = specification(each.before), specification(each.after)
+    fields = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    rows = [(name, _written(before, name), _written(after, name)) for name in fields]
+    return {"says": each.says, "before": each.before, "after": each.after, "rows": rows,
+            "long": any(len(text) > LONG for _, *texts in rows for text in texts),
+            "same": len({**before, **after}) - len(fields)}
+
+
+def _written(fields: Mapping[str, Any], name: str) -> str:
+    return written(fields[name]) if name in fields else "–"
+
+
+def inline(text: str) -> Markup:
+    """A line of the claims page as markup: code, emphasis, and links by their words alone."""
+    parts = re.split(r"\*([^*`]+)\*", re.sub(r"\[([^\]]+)\]\([^)]+\.\w+\)", r"\1", text))
+    return Markup("").join(Markup("<em>{}</em>").format(part) if i % 2 else prose(part) for i, part in enumerate(parts))
+
+
+def digits() -> dict[str, Any]:
+    """The first digits of 8×8 pixels, a byte of 0 to 16 each, and their labels."""
+    with folder("digits").joinpath("digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        images, labels = arrays["images"][:DIGITS], arrays["labels"][:DIGITS]
+    return {"pixels": base64.b64encode(images.astype(np.uint8).tobytes()).decode(), "labels": labels.tolist()}
+
+
+def picture(number: str) -> str:
+    """A shipped picture as a data address."""
+    content = folder("nuclei").joinpath("test", "images", f"{number}.png").read_bytes()
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def compound() -> dict[str, Any]:
+    """Data of the chapter on compound scaling: Table 1, the paper's coefficients, the published networks."""
+    ladder = [account(f"efficientnet_b{i}") for i in range(8)]
+    spec: Sequence[Any] = ladder[0]["spec"]["table"]
+    return {"table": spec, "ratio": ladder[0]["spec"]["se_ratio"],
+            "coefficients": asdict(PAPER),
+            "published": [{key: each[key] for key in ("name", "params", "macs")} for each in ladder]}
+
+
+INLINE = {"efficientnet": compound}     # a chapter's own data, by its slug

@@ -1,0 +1,152 @@
+"use strict";
+/* What several chapters share: views of planes, pictures to choose or bring along, digits, words about numbers. */
+
+atlas.chapters = (() => {
+  const {h} = atlas;
+
+  /** A view of one plane, or of three as colours, crisp, with a caption; `show` paints it and is asked again when the
+      colours change. `low` and `high` are black and white; `signed` shows 0 as the page, + and − as two colours. */
+  function view(label, {wide = 160, caption = label} = {}) {
+    const canvas = h("canvas", {class: "crisp view", role: "img", "aria-label": label, width: 1, height: 1});
+    const words = h("figcaption", {}, caption);
+    let last = null;
+    const paint = () => {
+      const {values, channels = 1, height, width, low, high, signed, channel = 0} = last;
+      const area = height * width, plane = channels === 3 && channel === null ? null : values.subarray(channel * area, (channel + 1) * area);
+      canvas.width = width; canvas.height = height;
+      const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+      const shown = plane || values;
+      let least = low, most = high;
+      if (least === undefined || most === undefined) {
+        least = Infinity; most = -Infinity;
+        for (const value of shown) { least = Math.min(least, value); most = Math.max(most, value); }
+        if (low !== undefined) least = low;
+        if (high !== undefined) most = high;
+      }
+      const span = most - least || 1, size = Math.max(Math.abs(least), Math.abs(most)) || 1;
+      const back = atlas.theme() === "dark" ? [28, 32, 38] : [244, 245, 246];
+      for (let i = 0; i < area; i++) {
+        let ink;
+        if (!plane) ink = [0, 1, 2].map((c) => 255 * (values[c * area + i] - least) / span);
+        else if (signed) {
+          const by = Math.max(-1, Math.min(1, plane[i] / size)), to = by > 0 ? [45, 105, 215] : [205, 85, 25];
+          ink = back.map((each, c) => each + (to[c] - each) * Math.abs(by));
+        } else ink = Array(3).fill(255 * (plane[i] - least) / span);
+        image.data.set([ink[0], ink[1], ink[2], 255], i * 4);
+      }
+      context.putImageData(image, 0, 0);
+    };
+    addEventListener("atlas:theme", () => last && paint());
+    return Object.assign(h("figure", {class: "shown", style: {width: `${wide}px`}}, canvas, words), {canvas,
+      show(planes, how = {}) { last = {...planes, ...how}; paint(); },
+      say(text) { words.textContent = text; canvas.setAttribute("aria-label", `${label}: ${text}`); }});
+  }
+
+  /** Bytes of a base64 text. */
+  const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+
+  /** The shipped digits of 8×8: images as numbers from 0 to 1 in one array, labels. */
+  async function digits() {
+    const {pixels, labels} = await atlas.load("digits8");
+    return {images: Float64Array.from(bytes(pixels), (each) => each / 16), labels};
+  }
+
+  /** The planes of a picture (red, green, blue; 0 to 1), at most `most` pixels on its longer side. */
+  function planes(picture, most = 160) {
+    const by = Math.min(1, most / Math.max(picture.width, picture.height));
+    const width = Math.max(8, Math.round(picture.width * by)), height = Math.max(8, Math.round(picture.height * by));
+    const canvas = h("canvas", {width, height}), context = canvas.getContext("2d", {willReadFrequently: true});
+    context.imageSmoothingQuality = "high";
+    context.drawImage(picture, 0, 0, width, height);
+    const {data} = context.getImageData(0, 0, width, height), area = width * height, values = new Float64Array(3 * area);
+    for (let i = 0; i < area; i++) for (let c = 0; c < 3; c++) values[c * area + i] = data[i * 4 + c] / 255;
+    return {values, channels: 3, height, width};
+  }
+  /** The mean of the colours, as one plane. */
+  function gray({values, height, width}) {
+    const area = height * width;
+    return {values: Float64Array.from({length: area}, (_, i) => (values[i] + values[area + i] + values[2 * area + i]) / 3), channels: 1, height, width};
+  }
+  function decoded(source) {
+    return new Promise((resolve, reject) => {
+      const image = new Image();
+      image.onload = () => resolve(image);
+      image.onerror = () => reject(new Error("this is no picture that the browser reads"));
+      image.src = source;
+    });
+  }
+
+  /** A choice of the shipped pictures, or of the visitor's own, which stays here. `changed(planes)` is called with each. */
+  async function picture(host, changed, {most = 160, first = 0} = {}) {
+    const shipped = await atlas.load("pictures"), said = h("p", {class: "note", "aria-live": "polite"});
+    const open = async (source) => {
+      try { changed(planes(await decoded(source), most)); said.textContent = ""; } catch (error) { said.textContent = error.message; }
+    };
+    const chosen = atlas.choice("Picture", shipped.map(({name}, i) => [i, name]), first, (i) => open(shipped[i].source));
+    const id = `file-${Math.random().toString(36).slice(2)}`;
+    const file = h("input", {type: "file", accept: "image/*", id});
+    file.addEventListener("change", async () => {
+      if (!file.files.length) return;
+      const address = URL.createObjectURL(file.files[0]);
+      await open(address);
+      URL.revokeObjectURL(address);
+      chosen.set(null);
+    });
+    host.append(h("div", {class: "controls"}, chosen,
+      h("div", {class: "control own"}, h("label", {for: id}, "or your own; it stays on this machine"), file)), said);
+    await open(shipped[first].source);
+  }
+
+  /** A place whose words are read out when they change. */
+  const told = () => h("p", {class: "told", "aria-live": "polite"});
+
+  /** Call `f` at most once per frame, with the latest arguments. */
+  function paced(f) {
+    let waiting = null;
+    return (...given) => {
+      if (!waiting) requestAnimationFrame(() => { const now = waiting; waiting = null; f(...now); });
+      waiting = given;
+    };
+  }
+
+  /** A place on a canvas by pointer or arrow keys: `changed(row, column)` in its pixels. */
+  function pointed(element, label, size, changed) {
+    let at = [0, 0];
+    const put = (row, column) => {
+      const {height, width} = size();
+      at = [Math.max(0, Math.min(height - 1, row)), Math.max(0, Math.min(width - 1, column))];
+      changed(...at);
+    };
+    Object.entries({tabindex: "0", role: "application", "aria-label": `${label}; arrow keys move`}).forEach(([name, value]) => element.setAttribute(name, value));
+    const from = (event) => {
+      const box = element.getBoundingClientRect(), {height, width} = size();
+      put(Math.floor((event.clientY - box.top) / box.height * height), Math.floor((event.clientX - box.left) / box.width * width));
+    };
+    element.addEventListener("pointerdown", (event) => { element.setPointerCapture(event.pointerId); from(event); });
+    element.addEventListener("pointermove", (event) => { if (event.buttons) from(event); });
+    element.addEventListener("keydown", (event) => {
+      const by = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]}[event.key];
+      if (!by) return;
+      event.preventDefault();
+      const far = event.shiftKey ? 10 : 1;
+      put(at[0] + by[0] * far, at[1] + by[1] * far);
+    });
+    return put;
+  }
+
+  /** Bars with names and numbers: rows of [name, value, words]. */
+  function bars(host, rows, most = Math.max(...rows.map((row) => row[1]))) {
+    host.replaceChildren(h("dl", {class: "bars"}, rows.map(([name, value, words, kind]) => h("div", {class: kind || null},
+      h("dt", {}, name), h("dd", {}, h("i", {style: {width: `${Math.max(0, 100 * value / (most || 1))}%`}}), h("span", {}, words))))));
+  }
+
+  /** A small square of numbers: a kernel, coloured by sign, with its numbers as text. */
+  function kernel(label, values, side, most = Math.max(...values.map(Math.abs))) {
+    return h("figure", {class: "kernel"}, h("div", {class: "cells", style: {"grid-template-columns": `repeat(${side}, 1fr)`}, role: "img",
+      "aria-label": `${label}: ${Array.from(values, (value) => value.toFixed(2)).join(", ")}`},
+      Array.from(values, (value) => h("span", {class: value < 0 ? "minus" : "plus", style: {"--by": `${Math.round(80 * Math.min(1, Math.abs(value) / (most || 1)))}%`}},
+        value.toFixed(2)))), h("figcaption", {}, label));
+  }
+
+  return {view, digits, planes, gray, picture, told, paced, pointed, bars, kernel, bytes};
+})();
