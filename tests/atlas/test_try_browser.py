@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_site_browser import faults
+from visiting import Open, settled
 
 import convatlas
-from conftest import Open, settled
 from convatlas.deploy.native import wasm
 
 if TYPE_CHECKING:
@@ -34,9 +35,15 @@ def draw(page: "Page", widget: str, *places: tuple[float, float]) -> None:
 
 
 def answer(page: "Page") -> dict[str, Any]:
-    page.wait_for_function(f"document.querySelector('{TRY}').dataset.answer")
+    page.wait_for_selector(f"{TRY}[data-answer]")
     found: dict[str, Any] = json.loads(page.locator(TRY).get_attribute("data-answer") or "{}")
     return found
+
+
+def open_all(page: "Page") -> None:
+    """The sections below the answer."""
+    for name in page.locator(f"{TRY} details:not([open])").evaluate_all("all => all.map((each) => each.dataset.name)"):
+        page.locator(f"{TRY} details[data-name={name}] > summary").click()
 
 
 def equals_predict(found: dict[str, Any], file: Path, within: float) -> None:
@@ -106,11 +113,21 @@ def test_every_network_answers_and_opens(open_page: Open) -> None:
         page.wait_for_selector(f"{TRY} .sample")
         page.locator(f"{TRY} .sample").first.click()
         answer(page)
-        for opened in page.locator(f"{TRY} details:not([open]) > summary").all():
-            opened.click()
+        open_all(page)
         page.wait_for_selector(f"{TRY} .maps canvas")
         if page.locator("details[data-name=like]").count():
             page.wait_for_selector("details[data-name=like] .near", timeout=60_000)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_has_no_fault(open_page: Open, theme: str) -> None:
+    """By axe-core, with everything open."""
+    page = open_page("try.html", theme)
+    draw(page, TRY, (.5, .15), (.5, .85))
+    answer(page)
+    open_all(page)
+    page.wait_for_selector(f"{TRY} .near", timeout=60_000)
+    assert faults(page) == []
 
 
 def test_the_pad_takes_keys(open_page: Open) -> None:

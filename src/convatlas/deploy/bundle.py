@@ -101,10 +101,10 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
         raise ConvatlasError("--target wasm computes in fp32, and has no int8: its weights are written in fp32 or fp16")
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
-    if backend == "wasm" and (fit := conventions(net.card)[0].fit) != "none":
+    conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared
+    if backend == "wasm" and (fit := pictures_of(net)["fit"]) != "none":
         raise ConvatlasError(f"{net.name}'s pictures are prepared by what was measured on others (preprocess.fit = "
                              f"{fit}), which the page for WebAssembly does not do: take a run without it")
-    conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared
     if isinstance(net, Segmenter):
         candidates = _any_size(net, backend, precision, candidates)
     if image_size is not None:

@@ -71,7 +71,8 @@ class Machine:
         linker = wasmtime.Linker(engine)
         whole = wasmtime.ValType.i32()
         linker.define_func("convatlas", "refuse", wasmtime.FuncType([whole, whole], []), self._refuse)
-        self.exports = linker.instantiate(self.store, wasmtime.Module(engine, module())).exports(self.store)
+        # functions and a memory, whose kinds their names tell
+        self.exports: Any = linker.instantiate(self.store, wasmtime.Module(engine, module())).exports(self.store)
         self.said: str | None = None
         self._call("_initialize")
         held = [self._hold(plan), self._hold(weights)]
