@@ -92,26 +92,26 @@ def panned(browser: Browser, address: str, name: str) -> dict[str, object]:
 def picture(browser: Browser, address: str) -> None:
     """The README's picture: a network's diagram, and the lineage, side by side in 256 colours."""
     shots = []
-    for path, down in (("network/googlenet.html", 330), ("lineage.html", 330)):
+    for path, top in (("network/googlenet.html", "h2#diagram"), ("lineage.html", ".lineage .controls")):
         page = browser.new_context(viewport={"width": 1080, "height": 760}, device_scale_factor=1.25).new_page()
         page.goto(address + path)
-        page.mouse.wheel(0, down)
-        page.wait_for_timeout(1200)
+        page.locator(".widget").first.scroll_into_view_if_needed()
+        page.wait_for_selector(".stagebox > svg, .graph > svg")
         if path.startswith("network"):
-            page.locator(".stagebox > svg").focus()
+            page.locator(".stagebox > svg").first.focus()
             for key in ("Home", *["ArrowRight"] * 16):
                 page.keyboard.press(key)
-            page.mouse.wheel(0, -2000)
-            page.wait_for_timeout(200)
-            page.mouse.wheel(0, down)
+        page.evaluate("""(top) => {
+            document.activeElement.blur();
+            scrollTo({top: document.querySelector(top).getBoundingClientRect().top + scrollY - 24, behavior: 'instant'});
+        }""", top)
         page.wait_for_timeout(600)
-        page.evaluate("document.activeElement.blur()")
         shots.append(Image.open(BytesIO(page.screenshot())).convert("RGB"))
     wide = sum(shot.width for shot in shots) + 24
     sheet = Image.new("RGB", (wide, shots[0].height), "#dfe3e8")
     for x, shot in zip((0, shots[0].width + 24), shots, strict=True):
         sheet.paste(shot, (x, 0))
-    sheet.quantize(96, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+    sheet.quantize(160, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 

@@ -154,13 +154,13 @@ def test_each_idea_is_a_field_of_the_specification_that_it_names() -> None:
     assert len(names) == len(found) and {idea.group for idea in found} <= set(lineage.GROUPS)
     for idea in found:
         for each in (idea.enters, *idea.taken):
-            assert each.source and each.field in told.account(each.network)["spec"]
+            assert each.source and (each.field in told.account(each.network)["spec"] or not each.of)
+            assert each.value not in ("false", "null", "0", "none"), (idea.name, each.network, each.field, each.value)
         known_to_have = {idea.enters.network}
         for each in idea.taken:         # from whom it is taken had it before
             assert each.of in known_to_have, (idea.name, each.of)
             assert told.year(told.account(each.of)) <= told.year(told.account(each.network)), (idea.name, each.network)
             known_to_have.add(each.network)
-            assert each.value not in ("false", "null", "0", "none"), (idea.name, each.network, each.field, each.value)
 
 
 def test_a_year_is_that_of_the_paper_and_no_number_of_a_preprint() -> None:
@@ -182,7 +182,7 @@ def test_an_atlas_is_replaced_whole_and_survives_one_that_fails(small: Path, tmp
                                                               monkeypatch: pytest.MonkeyPatch) -> None:
     def one(wanted: Wanted) -> list[Page]:
         return [Page("index.html", "index.html.j2", "x", {"variants": 1, "families": 1, "first": 1, "last": 1,
-                                                          "facts": 1, "matches": 1, "runs": []})]
+                                                          "facts": 1, "matches": 1, "runs": [], "cards": {}})]
 
     out = tmp_path / "site"
     written(out, Wanted(), [one])

@@ -34,7 +34,7 @@ PICTURES = (("stained cells", "0607"), ("stained tissue", "0487"), ("fluorescenc
 DIGITS = 1200               # 8×8 digits that the chapters' small networks learn from
 LECTURE, EXPERIMENTS = "Lecture", "Experiments"       # in the navigation
 STYLES, SCRIPTS = ("chapters",), ("chapters",)
-LIVE = ("lenet",)           # chapters in which a network runs
+LIVE = ("lenet", "squeeze-and-excitation")       # chapters in which a network runs
 LONG = 60                   # characters of a field's value from which on a table of differences is stacked
 
 
