@@ -1,7 +1,7 @@
 """What the atlas costs: time to build, size, bytes of a first look, long tasks, script per panned pixel's event.
 
-uv run python benchmarks/atlas.py              # into benchmarks/results/atlas.json
-uv run python benchmarks/atlas.py --picture    # docs/images/atlas.png alone
+uv run python benchmarks/atlas.py              # into benchmarks/results/atlas.json, and docs/images/atlas.png
+uv run python benchmarks/atlas.py --picture    # the picture alone
 
 Needs Chromium (CONVATLAS_BROWSER names another one).
 """
@@ -111,7 +111,8 @@ def picture(browser: Browser, address: str) -> None:
     sheet = Image.new("RGB", (wide, shots[0].height), "#dfe3e8")
     for x, shot in zip((0, shots[0].width + 24), shots, strict=True):
         sheet.paste(shot, (x, 0))
-    sheet.quantize(160, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
+    # as few colours as keep those of thin lines
+    sheet.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(PICTURE, optimize=True)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")
 
 
@@ -130,9 +131,8 @@ def main() -> None:
             Thread(target=serving.serve_forever, daemon=True).start()
             address = f"http://127.0.0.1:{serving.server_port}/"
             assert urlsplit(address).port
-            if "--picture" in sys.argv[1:]:
-                picture(browser, address)
-            else:
+            picture(browser, address)
+            if "--picture" not in sys.argv[1:]:
                 results = {
                     "browser": f"Chromium {browser.version}",
                     "build": {"seconds": round(after.elapsed - before.elapsed, 1), "files": len(files),

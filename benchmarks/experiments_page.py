@@ -69,7 +69,8 @@ def page() -> str:
         f"one thread per trial, on {' and '.join(machines) or 'no machine yet'}.", "",
     ]
     lines += [
-        "```sh", "convatlas reproduce --list",
+        "<!-- not run, `relu-vs-tanh`: takes minutes -->", "<!-- not run, `degradation`: takes hours -->",
+        "<!-- not run, `--all`: takes hours -->", "```sh", "convatlas reproduce --list",
         "convatlas reproduce relu-vs-tanh                                # quick, on data that comes along",
         "convatlas reproduce degradation --data cifar10 --data-dir DATA  # the standard form, on the paper's data",
         "convatlas reproduce --all --quick                               # everything; goes on where it was interrupted",

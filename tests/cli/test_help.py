@@ -57,7 +57,7 @@ def flat(text: str) -> str:
 
 @pytest.mark.parametrize("words", [
     ("--help",), ("--version",), ("train", "--help"), ("recipe", "list"), ("recipe", "show", "modern"),
-    ("list", "lenet*"), ("info", "lenet5"), ("compare", "alexnet", "vgg16"),
+    ("list", "lenet*"), ("list", "--pretrained", "resnet*"), ("info", "lenet5"), ("compare", "alexnet", "vgg16"),
     ("train", "lenet5", "digits", "--device", "tpu"), ("train", "lenet5", "--set", "optim.nme=adamw"),
     ("train", "lenet5", "--recipe", "modren"), ("predict", "runs/none", "a.png"),
 ], ids=" ".join)

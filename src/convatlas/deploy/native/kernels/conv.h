@@ -54,16 +54,21 @@ void block(const Block& b) {
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) sum[i][v] += load(b.other + i * b.other_stride + v * LANES);
-    if (b.activation == RELU)
+    if (b.activation == RELU || b.activation == RELU6)
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) sum[i][v] = larger(sum[i][v], vec{});
+    if (b.activation == RELU6)
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[i][v] = smaller(sum[i][v], all(6.0f));
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) store(b.out + i * b.out_stride + v * LANES, sum[i][v]);
-    if (b.activation > RELU) activate(b, R, V);
+    if (b.activation > RELU6) activate(b, R, V);
 }
 
 typedef void (*BlockOf)(const Block&);

@@ -7,6 +7,9 @@
 #include <sys/mman.h>
 #endif
 
+#include <vector>
+
+#include "bands.h"
 #include "library.h"
 #include "threads.h"
 
@@ -86,13 +89,17 @@ void convatlas_large_pages(void* memory, int64_t bytes) {
 
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
 // after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
-// part. `seconds`, where it is given: each step's time, by the first thread's own clock where that works alone.
+// part. `seconds`, where it is given: each step's time (of a chain's the first has all), by the first thread's own clock where that works alone.
 void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
     const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
     int64_t given = 0;                      // numbers that a part has for results
     for (int64_t i = 0; i < count; i++)
         if (steps[i].kind == OUTPUT) given += steps[i].n * steps[i].c * steps[i].h * steps[i].w;
+    std::vector<int64_t> heads;             // steps, or the first of those that go band by band
+    for (int64_t i = 0; i < count; i += std::max<int64_t>(1, steps[i].chain)) heads.push_back(i);
+    auto run = [&](const Step& s, const Place& at) { s.chain ? in_bands(&s, *kernels, at) : kernels->step(s, at); };
+    if (seconds) std::fill(seconds, seconds + count, 0.0);
     const bool alone = parts >= threads;    // each thread works for itself
     auto now = [&] { return alone ? seconds_of_thread() : seconds_now(); };
     double began = seconds ? now() : 0;
@@ -105,19 +112,20 @@ void convatlas_run(const Step* steps, int64_t count, const float* images, float*
         auto answer = [&](int64_t thread, int64_t, int64_t part) {
             const Place at = {images + part * size, arenas[thread], scratch[thread], {0, 1}, results + part * given};
             if (seconds && !thread) began = now();
-            for (int64_t i = 0; i < count; i++) {
-                kernels->step(steps[i], at);
+            for (int64_t i : heads) {
+                run(steps[i], at);
                 if (seconds && !thread) clock(i);
             }
         };
         together(threads, 1, parts, answer, [](int64_t) {});
     } else {
+        const int64_t stages = int64_t(heads.size());
         auto share = [&](int64_t thread, int64_t stage, int64_t chunk) {
-            const int64_t part = stage / count;
-            kernels->step(steps[stage % count], {images + part * size, arenas[0], scratch[thread], {chunk, threads}, results + part * given});
+            const int64_t part = stage / stages;
+            run(steps[heads[stage % stages]], {images + part * size, arenas[0], scratch[thread], {chunk, threads}, results + part * given});
         };
-        together(threads, parts * count, threads, share, [&](int64_t stage) {
-            if (seconds) clock(stage % count);
+        together(threads, parts * stages, threads, share, [&](int64_t stage) {
+            if (seconds) clock(heads[stage % stages]);
         });
     }
 }
