@@ -19,7 +19,8 @@ from parity import randomized
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 SLOW = ("compile", "aot")
-NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BACKENDS]
+NAMES = [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+         for name in BACKENDS if name != "wasm"]        # whose page is for browsers: test_wasm.py
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 import convatlas
-from convatlas.deploy.native import build, compiler, kernels
+from convatlas.deploy.native import build, compiler, kernels, wasm
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
@@ -114,3 +114,34 @@ for name in tests.NETWORKS:
     assert len(skipped) < len(forms)
     if skipped:
         pytest.skip(f"this processor cannot run {', '.join(skipped)}")
+
+
+def test_every_wheel_brings_the_kernels_for_browsers(monkeypatch):
+    monkeypatch.setenv("CONVATLAS_PLATFORM", "linux-aarch64")
+    monkeypatch.setattr(hatch_build, "compiled", lambda root, folder, named: (folder / "libconvatlas.so", "tag"))
+    monkeypatch.setattr(hatch_build, "compiled_wasm", lambda root, folder: folder / hatch_build.WASM)
+    about: dict[str, object] = {"force_include": {}}
+    made, _ = hook()
+    made.initialize("standard", about)
+    made.finalize("standard", about, "")
+    places = {Path(place) for place in about["force_include"].values()}
+    assert {build.SHIPPED.relative_to(ROOT / "src").with_name("libconvatlas.so"),
+            wasm.SHIPPED.relative_to(ROOT / "src")} == places
+    monkeypatch.undo()
+    monkeypatch.setenv("CONVATLAS_PLATFORM", "linux-aarch64")
+    monkeypatch.setattr(hatch_build, "compiled", lambda root, folder, named: (folder / "libconvatlas.so", "tag"))
+    monkeypatch.setattr(hatch_build, "zig_of", lambda root: [])
+    with pytest.raises(LookupError, match="ziglang"):
+        hook()[0].initialize("standard", {"force_include": {}})
+
+
+@pytest.mark.slow
+def test_the_module_of_a_wheel_is_the_one_that_a_checkout_compiles(monkeypatch, tmp_path):
+    if not hatch_build.zig_of(ROOT):
+        pytest.skip("zig is not here: uv sync")
+    made = hatch_build.compiled_wasm(ROOT, tmp_path)
+    assert made.read_bytes() == wasm.module.__wrapped__()
+    monkeypatch.setattr(wasm, "SHIPPED", made)
+    monkeypatch.setattr(wasm, "find_spec", lambda name: None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "none"))
+    assert wasm.missing() is None and wasm.module.__wrapped__() == made.read_bytes()

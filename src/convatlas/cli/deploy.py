@@ -14,7 +14,7 @@ from .options import COUNT, OUTPUT, SPEED, DataDir, Debug, Json, option, switch
 if TYPE_CHECKING:
     from ..deploy.choose import Report
 
-BackendName = Literal["auto", "eager", "native", "compile", "aot", "onnxruntime", "openvino", "wasm"]
+BackendName = Literal["auto", "eager", "native", "compile", "aot", "onnxruntime", "openvino"]
 PRECISION = "int8"      # the panel of --help
 
 
@@ -74,20 +74,18 @@ def deploy(
         from ..deploy.int8.quantization import share
         from .inspections.common import network
 
-    if target == "wasm":
-        if backend != "auto":
-            raise typer.BadParameter(f"wasm has kernels of its own: leave --backend {backend} out",
-                                     param_hint="--target")
-        backend = "wasm"
+    if target == "wasm" and backend != "auto":
+        raise typer.BadParameter(f"wasm has kernels of its own: leave --backend {backend} out", param_hint="--target")
     if max_drop is not None:
         try:
             share(max_drop)         # before anything that takes long
         except ConvatlasError as error:
             raise typer.BadParameter(str(error), param_hint="--max-drop") from None
     pictures, labeled = of_run(model, calibrate, judged) if precision == "int8" else (calibrate, judged)
-    report = write(network(model), out, backend, precision, batch, image_size=image_size, force=force,
-                   calibrate=pictures, calibration_count=calibration_images, evaluate=labeled, max_drop=max_drop,
-                   sensitivity=sensitivity, data_dir=data_dir, tell=lambda text: console.plain(text, to=console.err))
+    report = write(network(model), out, target if target == "wasm" else backend, precision, batch,
+                   image_size=image_size, force=force, calibrate=pictures, calibration_count=calibration_images,
+                   evaluate=labeled, max_drop=max_drop, sensitivity=sensitivity, data_dir=data_dir,
+                   tell=lambda text: console.plain(text, to=console.err))
     if as_json:
         console.document(asdict(report) | {"out": str(out)})
         return
