@@ -6,16 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from printed import done
 
-from convatlas.cli import main
 from convatlas.data.embedded import folder as embedded
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")     # of CIFAR-10
-
-
-def done(*words: object) -> None:
-    """A command of ours, which must succeed."""
-    assert main([str(word) for word in words]) == 0, words
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
