@@ -21,6 +21,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCES = "src/convatlas/deploy/native/kernels"
 PLACE = "convatlas/deploy/native/built"
+WASM = "convatlas.wasm"             # in every wheel: for browsers
 FLAGS = ("-O3", "-g0", "-ffp-contract=fast", "-fno-math-errno", "-fvisibility=hidden", "-std=c++17")
 
 
@@ -82,6 +83,10 @@ class Kernels(BuildHookInterface):
             return
         build_data.update(pure_python=False, tag=f"py3-none-{tag}")
         build_data["force_include"][str(library)] = f"{PLACE}/{library.name}"
+        if module := compiled_wasm(root, self.folder):
+            build_data["force_include"][str(module)] = f"{PLACE}/{WASM}"
+        elif named:
+            raise LookupError("ziglang is not here: uv sync")
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was compiled."""
@@ -124,6 +129,17 @@ def compiled(root: Path, folder: Path, named: str = "") -> tuple[Path, str]:
     library = folder / kind.library
     call([*plain, *base, "-shared", "-s", *kind.link, *map(str, objects), "-o", str(library)])
     return library, tag
+
+
+def compiled_wasm(root: Path, folder: Path) -> Path | None:
+    """The WebAssembly module in `folder`, by zig; None where that is not at hand."""
+    zig = zig_of(root)
+    if not zig:
+        return None
+    sources, module = root / SOURCES, folder / WASM
+    arguments = (sources / "wasm.args").read_text(encoding="utf-8").split()
+    call([*zig, "c++", *arguments, *map(str, sorted(sources.glob("*.cpp"))), "-o", str(module)])
+    return module
 
 
 def this_platform() -> str:

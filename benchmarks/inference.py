@@ -1,13 +1,14 @@
 """How fast networks answer as deployed here, beside timm's and torchvision's own and the engines run on those:
 results/inference.json.
 
-    uv run python benchmarks/inference.py [NAME …] [--rounds N] [--seconds S]   # what is not there yet, pair by pair
+    uv run --group bench python benchmarks/inference.py [NAME …] [--rounds N] [--seconds S]   # what is not there yet, pair by pair
+    uv run --group bench python benchmarks/inference.py --threads 1 [NAME …]    # by CPU time, any network: results/engines.json
     uv run python benchmarks/inference.py --rewrites        # what each rewrite gives, on the same engine: results/rewrites.json
     uv run python benchmarks/inference.py --profile         # the networks furthest from the machine's rate: results/profile.json
-    uv run python benchmarks/inference.py --page            # the tables of docs/performance.md from those three files
+    uv run python benchmarks/inference.py --page            # the tables of docs/performance.md from those files
 
 Interrupt it when you like: it goes on with the pair that it was at. For other machines begin anew: --again. It wants a
-quiet machine.
+quiet machine; the CPU time of one thread is what a busy one spoils least.
 """
 
 import argparse
@@ -28,49 +29,55 @@ PANEL = ("alexnet_owt", "vgg16", "googlenet_bn", "inception_v3", "resnet18", "re
          "resnext50_32x4d", "densenet121", "se_resnet50", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
          "efficientnet_b0", "repvgg_a0", "repvgg_b1", "convnext_tiny")
 BATCHES = (1, 16)
+RIVALS = ("onnxruntime", "openvino", "ncnn", "mnn")
 COMPILED = ("resnet50", "mobilenet_v2")       # torch.compile on both sides too: it takes minutes for each
 REWRITTEN = ("googlenet_bn", "inception_v3", "densenet121", "repvgg_a0", "repvgg_b1", "convnext_tiny")
-REPVGG = ("repvgg_a0", "repvgg_b1")
 #          least geometric mean at each batch, least of all
 EAGER = ({1: 2.4, 16: 2.7}, 1.4)
-ENGINE = (1.03, 0.97, 1.15)             # least geometric mean over all, least of all, least of the RepVGGs
+ENGINE = ({1: 1.3, 16: 1.5}, 1.0)
 
 
 # -- the comparison ----------------------------------------------------------------------------------------------------
 
 
-def measure(names: list[str], rounds: int, seconds: float, again: bool) -> None:
+def measure(names: list[str], rounds: int, seconds: float, again: bool, threads: int | None, batches: tuple[int, ...]
+            ) -> None:
     """Every pair that is not in the file yet; a network that fails is told and left out."""
     from convatlas import ConvatlasError
     from convatlas.deploy.bench.comparison import Comparison, bench, plain
     from convatlas.deploy.bench.comparison import again as read
-    from convatlas.deploy.machine import about
+    from convatlas.deploy.machine import about, versions
 
-    path = RESULTS / "inference.json"
+    path = RESULTS / ("inference.json" if threads is None else "engines.json")
     known: list[Comparison] = []
     if path.exists() and not again:
         known = [read(each) for each in json.loads(path.read_text(encoding="utf-8"))["comparisons"]]
 
     def done(compared: Comparison) -> None:
-        known[:] = [each for each in known if (each.model, each.batch) != (compared.model, compared.batch)]
+        known[:] = [each for each in known if (each.model, each.batch, each.threads)
+                    != (compared.model, compared.batch, compared.threads)]
         known.append(compared)
-        known.sort(key=lambda each: (PANEL.index(each.model), each.batch))
+        known.sort(key=lambda each: (PANEL.index(each.model) if each.model in PANEL else len(PANEL), each.model,
+                                     each.batch, each.threads or 0))
         RESULTS.mkdir(exist_ok=True)
-        tree = {"machine": about(), "seconds_per_turn": seconds, "compiled_only_for": COMPILED, "targets": judge(known),
+        tree = {"machine": about() | versions(("ncnn", "MNN")), "seconds_per_turn": seconds,
+                "compiled_only_for": COMPILED, "targets": judge(known) if threads is None else [],
                 "comparisons": [plain(each) for each in known]}
         path.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print("  " + ", ".join(f"{side.name} {side.ratio:.2f}×" if side.ratio else f"{side.name}: {side.refused}"
-                               for side in compared.sides[1:]), flush=True)
+        print(f"  {compared.backend}; of CPU time: " + ", ".join(
+            f"{side.name} {side.cpu_ratio:.2f}×" if side.cpu_ratio else f"{side.name}: {side.refused}"
+            for side in compared.sides[1:]), flush=True)
 
     for name in names:
-        against = [library(name), "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])]
+        more = ["compile"] if name in COMPILED and threads is None else []
         try:
-            bench(name, BATCHES, against, rounds=rounds, seconds=seconds, known=known, done=done,
-                  candidates=("eager", "native", "onnxruntime", "openvino", *(["compile"] if name in COMPILED else [])),
+            bench(name, batches, [library(name), *RIVALS, *more], rounds=rounds, seconds=seconds, threads=threads,
+                  backend="auto" if threads is None else "native", known=known, done=done,
+                  candidates=("eager", "native", "onnxruntime", "openvino", *more),
                   tell=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
         except ConvatlasError as problem:
             print(f"{name}: {problem}", flush=True)
-    for target in judge(known):
+    for target in judge(known) if threads is None else ():
         print(f"{'met' if target['met'] else 'MISSED':>6}  {target['target']}: {target['found']}")
 
 
@@ -88,7 +95,8 @@ def judge(known: list[Any]) -> list[dict[str, Any]]:
     """Each target with what was found; it is met only by the whole panel."""
     eager = {(each.model, each.batch): each.eager.ratio for each in known
              if each.eager and each.eager.name != "convatlas"}
-    engine = {(each.model, each.batch): each.best_engine.ratio for each in known if each.best_engine}
+    engine = {(each.model, each.batch): each.best_engine.ratio for each in known
+              if each.best_engine and {side.name for side in each.sides} >= set(RIVALS)}
     whole = len(PANEL) * len(BATCHES)
     rows: list[dict[str, Any]] = []
 
@@ -104,10 +112,10 @@ def judge(known: list[Any]) -> list[dict[str, Any]]:
         add(f"the library's model in eager mode, batch {batch}, geometric mean at least {least}×",
             {key: ratio for key, ratio in eager.items() if key[1] == batch}, least, len(PANEL), True)
     add(f"the library's model in eager mode, none under {EAGER[1]}×", eager, EAGER[1], whole, False)
-    add(f"the best engine on the library's model, geometric mean at least {ENGINE[0]}", engine, ENGINE[0], whole, True)
+    for batch, least in ENGINE[0].items():
+        add(f"the best engine on the library's model, batch {batch}, geometric mean at least {least}",
+            {key: ratio for key, ratio in engine.items() if key[1] == batch}, least, len(PANEL), True)
     add(f"the best engine on the library's model, none under {ENGINE[1]}", engine, ENGINE[1], whole, False)
-    add(f"the best engine on the library's model, RepVGGs at least {ENGINE[2]}",
-        {key: ratio for key, ratio in engine.items() if key[0] in REPVGG}, ENGINE[2], len(REPVGG) * len(BATCHES), False)
     return rows
 
 
@@ -149,10 +157,8 @@ def rewrite_of(name: str, rounds: int, seconds: float) -> dict[str, Any]:
     for batch in BATCHES:
         x = torch.randn(batch, net.in_chans, *net.image_size, generator=torch.Generator().manual_seed(1))
         with tempfile.TemporaryDirectory() as folder:
-            engines = {"onnxruntime": lambda form: by_onnxruntime(form, x, Path(folder) / "net.onnx"),     # noqa: B023
-                       "openvino": lambda form: by_openvino(form, x)}                                      # noqa: B023
-            for engine, make in engines.items():
-                calls = {form: make(module) for form, module in forms.items()}
+            for engine, make in {"onnxruntime": by_onnxruntime, "openvino": by_openvino}.items():
+                calls = {form: make(module, x, Path(folder) / "net") for form, module in forms.items()}
                 times: dict[str, list[float]] = {form: [] for form in calls}
                 for _ in range(rounds):
                     for form, call in calls.items():
@@ -262,9 +268,34 @@ def page() -> None:
 
 def machine_line(machine: dict[str, Any]) -> str:
     """Where it was measured."""
-    packages = [name for name in ("torch", "timm", "torchvision", "onnxruntime", "openvino") if name in machine]
+    packages = [name for name in ("torch", "timm", "torchvision", "onnxruntime", "openvino", "ncnn", "MNN")
+                if name in machine]
     versions = ", ".join(f"{name} {machine[name]}" for name in packages)
     return f"{machine['processor']}, {machine['threads']} threads, {machine['instructions']}; {versions}."
+
+
+def engines_table(tree: dict[str, Any]) -> str:
+    """Milliseconds of CPU time for a batch: ours and each engine's."""
+    loads = [load for each in tree["comparisons"] for load in each["load"] or ()]
+    machine = tree["machine"]
+    where = machine_line(machine).replace(f"{machine['threads']} threads, ", "")
+    lines = [f"Measured on: {where} While it was measured, {min(loads):.1f} to {max(loads):.1f} processes wanted to run, "
+             f"on {machine['cores']} cores.", "",
+             f"| network | batch | threads | native | {' | '.join(RIVALS)} | best engine / native | by the clock |",
+             f"|---|--:|--:|--:|{'--:|' * len(RIVALS)}--:|--:|"]
+    for each in tree["comparisons"]:
+        sides = {side["name"]: side for side in each["sides"] if side["latency"]}
+        rivals = [sides[name] for name in RIVALS if name in sides]
+        best, soonest = (min(rivals, key=lambda side: side[by]) for by in ("cpu", "latency"))
+        cells = [f"{sides[name]['cpu'] * 1e3:.1f}" if name in sides else "–" for name in ("ours", *RIVALS)]
+        lines.append(f"| {each['model']} | {each['batch']} | {each['threads']} | {' | '.join(cells)} | "
+                     f"{best['cpu_ratio']:.2f} ({best['name']}) | {soonest['ratio']:.2f} ({soonest['name']}) |")
+    for threads, batch in sorted({(each["threads"], each["batch"]) for each in tree["comparisons"]}):
+        ratios = [min(side["cpu_ratio"] for side in each["sides"] if side["name"] in RIVALS and side["cpu_ratio"])
+                  for each in tree["comparisons"] if (each["threads"], each["batch"]) == (threads, batch)]
+        lines += ["", f"Batch {batch}, {threads} thread{'s' * (threads > 1)}: {len(ratios)} networks, geometric mean "
+                  f"{mean(ratios):.2f}, least {min(ratios):.2f}."]
+    return "\n".join(lines)
 
 
 def inference_table(tree: dict[str, Any]) -> str:
@@ -278,7 +309,7 @@ def inference_table(tree: dict[str, Any]) -> str:
         sides = {side["name"]: side for side in each["sides"] if side["latency"]}
         ours = sides["ours"]
         eager = next((sides[name] for name in ("timm", "torchvision") if name in sides), None)
-        engines = [sides[name] for name in ("onnxruntime", "openvino", "compile") if name in sides]
+        engines = [sides[name] for name in (*RIVALS, "compile") if name in sides]
         best = min(engines, key=lambda side: side["latency"], default=None)
         which = "–" if best is None else f"{best['ratio']:.2f} ({best['name']})"
         memory = [f"{side['memory'] / 1e6:.0f}" for side in (ours, eager) if side and side["memory"]]
@@ -340,12 +371,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.6, help="of each side's turn")
     parser.add_argument("--again", action="store_true", help="forget what is in results/inference.json")
+    parser.add_argument("--threads", type=int, help="of each side; results/engines.json then")
+    parser.add_argument("--batch", type=int, choices=BATCHES, help="this one only")
     parser.add_argument("--rewrites", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("WHAT", "NAME"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if unknown := [name for name in options.names if name not in PANEL]:
+    if unknown := [name for name in options.names if name not in PANEL and options.threads is None]:
         parser.error(f"{unknown[0]} is not of the panel")
     if options.one:
         what, name = options.one
@@ -355,12 +388,13 @@ def main() -> None:
     elif options.profile:
         profile(3, options.rounds)
     elif not options.page:
-        measure(options.names or list(PANEL), options.rounds, options.seconds, options.again)
+        measure(options.names or list(PANEL), options.rounds, options.seconds, options.again, options.threads,
+                (options.batch,) if options.batch else BATCHES)
     if PAGE.exists() and not options.one:
         page()
 
 
-TABLES = {"inference": inference_table, "rewrites": rewrites_table, "profile": profile_table}
+TABLES = {"inference": inference_table, "engines": engines_table, "rewrites": rewrites_table, "profile": profile_table}
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ ROWS = (
     Row("convnext_tiny", "fashion-small", "fashion-small",
         f"{QUICK} --set model.fields.stem=cifar --set 'model.fields.channels=[12,24,48,96]' "
         "--set 'model.fields.blocks=[1,1,3,1]'"),
+    Row("all_cnn_c", "fashion-small", "fashion-small",     # ReLU behind narrow class maps dies for whole classes
+        f"{QUICK} --set model.fields.width=0.25 --set model.fields.rectified_scores=false "
+        "--set model.fields.input_drop_rate=0 --set model.fields.drop_rate=0"),
     Row("unet_same", "nuclei", "nuclei"),
 )
 

@@ -89,5 +89,11 @@ def test_without_the_file_nothing_is_known(house):
     assert known.account("lenet5") is None and known.listed() is None and len(known.stale()) == len(known.families())
 
 
+def test_in_a_damaged_file_nothing_is_known(house):
+    file = house / "known.zip"
+    file.write_bytes(file.read_bytes()[:5000])
+    assert known.account("lenet5") is None and known.listed() is None
+
+
 def test_an_unknown_name_is_not_known():
     assert known.account("lenet6") is None

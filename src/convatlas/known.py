@@ -9,6 +9,7 @@ is right or absent.
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
@@ -51,8 +52,7 @@ def account(name: str) -> dict[str, Any] | None:
                              if name == each["name"] or name in each["aliases"])
         if index[family]["digest"] != digest(family):
             return None
-        with zipfile.ZipFile(PATH) as file:
-            told: dict[str, Any] = json.loads(file.read(f"{found}.json"))
+        told = _member(f"{found}.json")
     except (OSError, StopIteration):        # none of that name; no such file, as where a package lies in an archive
         return None
     return {**told, "layers": _rows(told["layers"])}
@@ -121,9 +121,17 @@ def chosen(variants: Iterable[Any], pattern: str | Sequence[str] = "*", *, famil
 
 @cache
 def _index() -> dict[str, Any]:
-    with zipfile.ZipFile(PATH) as file:
-        index: dict[str, Any] = json.loads(file.read(INDEX))
-    return index
+    return _member(INDEX)
+
+
+def _member(name: str) -> dict[str, Any]:
+    """One document. Raises OSError where the file cannot be read or is damaged."""
+    try:
+        with zipfile.ZipFile(PATH) as file:
+            tree: dict[str, Any] = json.loads(file.read(name))
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        raise OSError(f"{PATH} is damaged: {error}") from error
+    return tree
 
 
 @cache

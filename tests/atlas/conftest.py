@@ -6,34 +6,25 @@ skipped and say so.
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
+from visiting import CLASSES, Open, Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-FEW = ("lenet5", "lenet5_modern", "googlenet", "resnet18", "resnet50", "unet", "vgg16", "alexnet", "mobilenet_v2")
-CLASSES = ("<img src=x onerror=alert(1)>", "plain & simple")      # names of folders, of a run, and of its files
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "browser" not in config.option.markexpr:
         for item in items:
             if item.get_closest_marker("browser"):
                 item.add_marker(pytest.mark.skip(reason="needs a browser: run by name, with -m browser"))
-
-
-class Site(NamedTuple):
-    folder: Path
-    run: Path                   # of which it has a page
-    address: str = ""           # where it is served
 
 
 def trained(folder: Path) -> Path:
@@ -48,8 +39,9 @@ def trained(folder: Path) -> Path:
             pixels = rng.integers(0, 90, (16, 16), dtype=np.uint8) + np.uint8(120 * number)
             Image.fromarray(pixels).save(inside / f"<b>{i}.png")
     run = convatlas.recipe("lenet5").change("data.source", str(folder / "data")).change("train.epochs", 2)
-    run = run.change("data.val_fraction", 0.4).change("model.name", "lenet5_modern").change("loss.name", "cross_entropy")
-    return Path(convatlas.train(run.change("optim.name", "sgd"), out=folder / "<b>run").folder)
+    run = run.change("data.val_fraction", 0.4).change("model.name", "lenet5_modern")
+    run = run.change("loss.name", "cross_entropy").change("optim.name", "sgd")
+    return Path(convatlas.train(run, out=folder / "<b>run").folder)
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +74,6 @@ def browser() -> "Iterator[Browser]":
         browser.close()
 
 
-Open = Callable[..., "Page"]
-
-
 @pytest.fixture
 def open_page(browser: "Browser", site: Site) -> Iterator[Open]:
     """`open_page(path, theme="light", width=1280, file=False)`: the page at that path of the site, loaded.
@@ -115,12 +104,3 @@ def open_page(browser: "Browser", site: Site) -> Iterator[Open]:
     for context in contexts:
         context.close()
     assert not wrong, "\n".join(wrong)
-
-
-def settled(page: "Page") -> None:
-    """Go down the page, so that everything on it begins, and wait until it is ready."""
-    page.evaluate("""async () => {
-        for (let y = 0; y < document.body.scrollHeight; y += 600) { scrollTo(0, y); await new Promise(requestAnimationFrame); }
-        scrollTo(0, 0);
-    }""")
-    page.wait_for_function("[...document.querySelectorAll('.widget[data-started]')].every((each) => each.dataset.ready)")

@@ -10,7 +10,7 @@ import convatlas
 from convatlas.deploy.bench import comparison as house
 from convatlas.deploy.bench.comparison import Comparison, Side, again, bench, plain
 from convatlas.deploy.bench.plot import draw
-from convatlas.deploy.bench.sides import chosen, prepare, settled, side, theirs, turn
+from convatlas.deploy.bench.sides import NEEDS, by_mnn, by_ncnn, chosen, prepare, settled, side, theirs, turn
 from convatlas.deploy.machine import OPERATIONS, SIDE, matrix_product
 
 
@@ -76,14 +76,17 @@ def test_the_matrix_product_is_a_product():
 def test_figures_are_made_of_rounds():
     given = {"macs": OPERATIONS // 4, "batch": 2}       # as much work as the matrix product
     turns = {"matrix": [{"times": [1.0]}, {"times": [2.0]}, {"times": [1.0]}],
-             "ours": [{"times": [2.0, 2.0, 9.0], "memory": 5, "idle": 0.0}, {"times": [4.0], "memory": 6, "idle": 0.1},
-                      {"times": [2.0], "memory": 7, "idle": 0.0}],
-             "timm": [{"times": [6.0], "memory": 1, "idle": 0.0}, {"times": [8.0], "memory": 1, "idle": 0.0},
-                      {"times": [8.0], "memory": 1, "idle": 0.0}]}
+             "ours": [{"times": [2.0, 2.0, 9.0], "cpu": [3.0, 3.0, 3.5], "memory": 5, "idle": 0.0},
+                      {"times": [4.0], "cpu": [4.0], "memory": 6, "idle": 0.1},
+                      {"times": [2.0], "cpu": [2.0], "memory": 7, "idle": 0.0}],
+             "timm": [{"times": [6.0], "cpu": [9.0], "memory": 1, "idle": 0.0},
+                      {"times": [8.0], "cpu": [6.0], "memory": 1, "idle": 0.0},
+                      {"times": [8.0], "cpu": [5.0], "memory": 1, "idle": 0.0}]}
     ours, timm = (house._side(name, 1.5, turns, given, 0.0) for name in ("ours", "timm"))
     assert (ours.latency, ours.best, ours.spread, ours.throughput, ours.share) == (2.0, 2.0, (2.0, 4.0), 1.0, 0.5)
     assert timm.ratios == (3.0, 2.0, 4.0) and timm.ratio == 3.0 and ours.ratio == 1.0
     assert ours.memory == 7 and ours.idle == 0.1
+    assert (ours.cpu, timm.cpu, ours.cpu_ratio, timm.cpu_ratio) == (3.0, 6.0, 1.0, 2.5)
 
 
 def test_what_is_not_equal_is_refused(tmp_path):
@@ -104,7 +107,7 @@ def test_a_comparison_can_be_written_read_and_drawn():
              Side("timm", 0.2, 0.19, (0.2, 0.3), 5.0, 2.0, (2.0,), 0.1),
              Side("openvino", 0.05, 0.05, (0.05, 0.05), 20.0, 0.5, (0.5,), 0.6), Side("torchvision", refused="no"))
     compared = Comparison("resnet18", "resnet18", 2, (64, 64), 10, {"timm": "resnet18"}, "eager",
-                          ({"name": "eager"},), 1e9, 1, sides)
+                          ({"name": "eager"},), 1e9, 1, sides, 2, (0.1, 0.3))
     assert again(json.loads(json.dumps(plain(compared)))) == compared
     assert compared.eager is sides[1] and compared.best_engine is sides[2] and compared.side("torchvision") is None
     axes = draw([compared]).axes[0]
@@ -120,6 +123,25 @@ def test_what_is_known_is_not_measured_again():
     assert not any(house._covers(known[0], *other) for other in (
         ("lenet5", 2, None, ("timm",)), ("lenet4", 1, None, ("timm",)), ("lenet5", 1, 28, ("timm",)),
         ("lenet5", 1, None, ("openvino",))))
+    with pytest.raises(convatlas.ConvatlasError, match="no model"):      # on one thread it is another comparison
+        bench("lenet5", (1,), ("timm",), known=known, image_size=32, threads=1, tell=_stop)
+
+
+def _stop(line: str) -> None:
+    raise convatlas.ConvatlasError(f"no model is made: {line}")
+
+
+def test_engines_that_only_the_benchmark_needs_give_the_model_s_scores(tmp_path):
+    """ncnn and MNN, by what they call their converters themselves."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)).eval()
+    x = torch.randn(2, 3, 9, 9)
+    with torch.inference_mode():
+        expected = model(x)
+    for name, make in (("ncnn", by_ncnn), ("mnn", by_mnn)):
+        for package in NEEDS[name]:
+            pytest.importorskip(package, reason=f"{package} is not here: uv sync --group bench")
+        torch.testing.assert_close(make(model, x, tmp_path / f"a-{name}")(x), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("words", "said"), [

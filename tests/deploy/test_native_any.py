@@ -8,6 +8,7 @@ from hypothesis import strategies as some
 from torch import Tensor, nn
 
 from convatlas.deploy.native import Network, missing
+from convatlas.deploy.native.engine import Program
 from convatlas.deploy.native.plan import plan
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason="no C++ compiler here: install g++")
@@ -60,3 +61,87 @@ def test_any_layer_gives_torch_s_result(made, batch, threads, part, order):
     most = max(1e-3, expected.abs().max().item()) if batch else 1.0
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5 * most)
     assert np.array_equal(found, Network(native.works, 1)(x.numpy()))
+
+
+class Block(nn.Module):
+    """A path, and perhaps a shortcut around it."""
+
+    def __init__(self, path: nn.Module, shortcut: bool) -> None:
+        super().__init__()
+        self.path, self.shortcut = path, shortcut
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.path(x)
+        return x + y if self.shortcut else y
+
+
+class Gated(nn.Module):
+    """Squeeze and excitation."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gate(x)
+
+
+@some.composite
+def stacks(draw: some.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
+    """Layers that may be computed a few rows at a time, and a size of images that they take."""
+    c, layers = draw(some.integers(1, 40)), []
+    layers.append(nn.Conv2d(3, c, draw(some.integers(1, 4)), draw(some.integers(1, 2)), draw(some.integers(0, 1))))
+    for _ in range(draw(some.integers(1, 3))):
+        wide, act = draw(some.integers(1, 50)), draw(some.sampled_from(ACTS))
+        kernel, step = draw(some.sampled_from(((3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (9, 1))))
+        kind = draw(some.sampled_from(("inverted", "gated", "separable", "pooled", "strided")))
+        if kind == "pooled":
+            layers.append(nn.MaxPool2d(3, draw(some.integers(1, 2)), 1, ceil_mode=draw(some.booleans())))
+            continue
+        if kind == "strided":
+            layers += [nn.Conv2d(c, wide, (draw(some.integers(1, 3)), 3), 2, 1), act()]
+            c = wide
+            continue
+        deep = [nn.Conv2d(wide, wide, kernel, step, kernel // 2, groups=wide), act()]
+        expand, out = [nn.Conv2d(c, wide, 1), act()], draw(some.sampled_from((c, 21)))
+        layers.append(Block(nn.Sequential(*expand, *deep, *([Gated(wide)] if kind == "gated" else []),
+                                          nn.Conv2d(wide, out, 1)), out == c and step == 1))
+        c = out
+    size = 3, draw(some.integers(9, 30)), draw(some.integers(9, 30))
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(c, 5)), size
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(stacks(), some.integers(1, 3), some.integers(1, 4))
+def test_any_number_of_rows_at_a_time_gives_the_same_bits(made, batch, threads):
+    net, size = made
+    torch.manual_seed(0)
+    x = torch.randn(batch, *size)
+    native = Network(plan(net.eval(), size), threads)
+    with torch.inference_mode():
+        expected = net(x)
+    program = _program(native, x)
+    program._band(dict.fromkeys(program.chains, 0))
+    whole = native(x.numpy())
+    most = max(1e-3, expected.abs().max().item())
+    torch.testing.assert_close(torch.from_numpy(whole), expected, rtol=0, atol=2e-5 * most)
+    for rows in (1, 2, 3, 7):
+        now = {i: rows if rows < program.works[i + count - 1].result.h and program._has_room(i, rows) else 0
+               for i, count in program.chains.items()}
+        program._band(now)
+        assert np.array_equal(native(x.numpy()), whole), now
+
+
+def _program(native: Network, x: Tensor) -> Program:
+    """The one that answers such a batch."""
+    return native._for(len(x), len(x))
+
+
+def test_stacks_have_chains():
+    """Else the test above would try nothing."""
+    block = nn.Sequential(nn.Conv2d(16, 24, 1), nn.Conv2d(24, 24, 3, 2, 1, groups=24), nn.Conv2d(24, 16, 1))
+    net = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), block, nn.AdaptiveAvgPool2d(1))
+    program = Network(plan(net.eval(), (3, 40, 40)), 1).program(1, True)
+    assert program.chains == {0: 4} and program.bands(0) == [0, 6]
+    tight = Network(plan(net.eval(), (3, 40, 40)), 4).program(1, False)
+    assert not tight._has_room(0, 6) and tight.bands(0) == [0]

@@ -71,7 +71,7 @@ def test_counts_of_a_table_are_those_of_the_layer_table():
 
 
 def test_search_climbs_within_its_time_and_goes_on_with_what_is_there(plan, tmp_path):
-    folder = tmp_path / "passes"
+    folder = tmp_path / "one-epoch"
     with pytest.raises(KeyboardInterrupt):
         tried(plan, folder, stop=23)
     stopped = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.json")}
@@ -94,24 +94,24 @@ def test_the_few_are_the_start_and_the_best_that_are_not_too_dear(plan, tmp_path
     assert [*best[1:]] == [entry.point for entry in sorted(others, key=lambda entry: -entry.value)[:2]]
 
 
-def test_time_is_shared_between_passes_and_full_trainings(plan):
+def test_time_is_shared_between_single_epochs_and_full_trainings(plan):
     one = shared(plan, 3, 2)                        # 360 s, and a full training takes 10
     assert one.few == 5 and one.limit == 360 - 50
     assert shared(plan, 1, 1).few == 3
     with pytest.raises(ConvatlasError, match=r"--minutes 0.5 is too few: .* give 1 minutes or more"):
         shared(plan, 0.5, 1)
-    assert plan.one_pass.train.epochs == 1 and plan.one_pass.schedule.warmup_epochs == 0.1
+    assert plan.one_epoch.train.epochs == 1 and plan.one_epoch.schedule.warmup_epochs == 0.1
 
 
 @pytest.fixture
 def searched(plan):
     dice = Random(2)
     specs = [plan.start, *(plan.space.spec(plan.space.drawn(dice)) for _ in range(3))]
-    passes = {number: (spec, Record(accuracy, plan.price(spec), 1.0))
-              for number, (accuracy, spec) in enumerate(zip((0.5, 0.6, 0.55, 0.4), specs, strict=True))}
+    tried = {number: (spec, Record(accuracy, plan.price(spec), 1.0))
+             for number, (accuracy, spec) in enumerate(zip((0.5, 0.6, 0.55, 0.4), specs, strict=True))}
     full = {number: (specs[i], Record(accuracy, plan.price(specs[i]), 9.0))
             for number, (accuracy, i) in enumerate(((0.8, 0), (0.85, 2), (0.7, 1)))}
-    return Searched(passes, full, 1)
+    return Searched(tried, full, 1)
 
 
 def test_what_is_found_is_left_as_a_file_that_builds_it_at_the_price_it_says(plan, searched, tmp_path):
@@ -133,9 +133,9 @@ def test_what_is_found_is_left_as_a_file_that_builds_it_at_the_price_it_says(pla
 
 
 def test_front_and_order_of_what_was_tried(searched):
-    prices = {number: record.price for number, (_, record) in searched.passes.items()}
-    front_ = front(searched.passes)
-    accuracies = [searched.passes[number][1].accuracy for number in front_]
+    prices = {number: record.price for number, (_, record) in searched.tried.items()}
+    front_ = front(searched.tried)
+    accuracies = [searched.tried[number][1].accuracy for number in front_]
     assert accuracies == sorted(accuracies) and sorted(front_, key=prices.get) == front_ and 1 in front_
     assert ordered(searched) == (1, 3)          # 0.5, 0.55, 0.6 after one pass; 0.8, 0.85, 0.7 in full
 
@@ -209,21 +209,21 @@ def test_command_killed_and_run_again_does_no_trial_twice_and_loses_none(tmp_pat
     words = [sys.executable, "-m", "convatlas", "scale", "baseline", "digits", "--macs", "800k", "--minutes", "0.3",
              "--epochs", "2", "--seeds", "2", "--images", "200", "--workers", "2", "--out", "search", "--yes"]
     first = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    passes = tmp_path / "search" / "passes"
+    proxies = tmp_path / "search" / "one-epoch"
     for _ in range(3000):
-        if len(list(passes.glob("*.json"))) >= 2 or first.poll() is not None:
+        if len(list(proxies.glob("*.json"))) >= 2 or first.poll() is not None:
             break
         time.sleep(0.1)
     assert first.poll() is None, first.stdout.read()
     first.kill()
     first.wait()
-    kept = {path.name: path.stat().st_mtime_ns for path in passes.glob("*.json")}
+    kept = {path.name: path.stat().st_mtime_ns for path in proxies.glob("*.json")}
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {name: (passes / name).stat().st_mtime_ns for name in kept} == kept
+    assert {name: (proxies / name).stat().st_mtime_ns for name in kept} == kept
     stored = json.loads((tmp_path / "search" / "results.json").read_text())
-    tried = [json.dumps(each["decided"]) for each in stored["passes"]]
-    assert len(tried) == len(set(tried)) == len(list(passes.glob("*.json"))) > 2
+    tried = [json.dumps(each["decided"]) for each in stored["one_epoch"]]
+    assert len(tried) == len(set(tried)) == len(list(proxies.glob("*.json"))) > 2
     assert len(stored["compared"]["accuracies"]) == 2
     assert "train    convatlas train search/network.yaml digits" in done.stdout
     network = Path(tmp_path, "search", "network.yaml")

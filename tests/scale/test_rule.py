@@ -40,6 +40,8 @@ FAMILIES = {
     "replknet_31b": {"blocks": (3, 3, 22, 3), "channels": (144, 280, 560, 1128)},
     "slak_tiny": {"blocks": (4, 4, 11, 4), "width": 1.43},
     "unet": {"widths": (72, 144, 280, 560, 1128, 2256)},
+    "unet_resnet34": {"encoder_fields": (("table", ("basic", 4, 5, 8, 4, 72)),),
+                      "decoder_widths": (280, 144, 72, 32, 16)},
 }
 
 

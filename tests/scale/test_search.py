@@ -23,12 +23,13 @@ from convatlas.run import Data, Model, Optim, Run, Train
 from convatlas.scale import cost
 from convatlas.scale.apply import apply, verdict
 from convatlas.scale.candidates import EQUAL, At, candidates, coefficients, equally, rivals, shares, shares_of
+from convatlas.scale.cluster import on_ray
 from convatlas.scale.compound import Coefficients, Reached, kept, reach
 from convatlas.scale.ledger import Entry, Ledger, Point
-from convatlas.scale.plan import read
+from convatlas.scale.plan import Plan, Result, read
 from convatlas.scale.race import race, ranking
 from convatlas.scale.search import Question, search
-from convatlas.scale.trial import Work, conduct
+from convatlas.scale.trial import Images, Work, conduct
 
 RESNET = change(variant("resnet20_cifar").spec, {"n": 6, "width": 2.0, "image_size": 224})
 
@@ -181,6 +182,35 @@ def test_a_known_optimum_is_found(tmp_path: Path) -> None:
 
 BASE = Run(model=Model(name="resnet20_cifar", fields={"n": 1, "width": 0.5, "in_chans": 1, "image_size": 12}),
            data=Data(batch_size=16), optim=Optim(name="sgd", lr=0.05, momentum=0.9), train=Train(epochs=1))
+
+
+@pytest.mark.parametrize(("right", "said"), [
+    ((0.11, 0.09, 0.12), "No candidate has learned anything: the best is right about 10.67 % of the"),
+    ((0.51, 0.49, 0.52), "1 other candidate is inside the noise"),
+])
+def test_a_search_that_learned_nothing_says_so(right: tuple[float, ...], said: str) -> None:
+    known = {(name, seed): value for name in ("a", "b") for seed, value in enumerate(right)}
+    plan = Plan(Path(), {}, BASE, Images(Path(), learnt=1000, searched=200, tested=200, classes=10), {})
+    assert Result(plan, "a", ranking(("a", "b"), known, 3), {}, ()).noise.startswith(said)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_ray_cluster_finds_what_this_process_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is an extra")
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")
+    monkeypatch.chdir(tmp_path)
+    run = BASE.change("data.source", str(archive(tmp_path, train=80, test=24)))
+    question = Question(trials=2, seeds=2, finals=2, best=1)
+    here = search(run, None, Path("here"), question, workers=0)
+    cluster = search(run, None, Path("cluster"), question, workers=2, ray="local")
+    assert (cluster.chosen, cluster.ranks, cluster.tested) == (here.chosen, here.ranks, here.tested)
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConvatlasError, match=r"--ray needs Ray, which is not installed: .*\[ray\]"), on_ray("auto"):
+        pass
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ DATA = {"digits": 10, "fashion-small": 10, "nuclei": 2}     # data set → class
 
 def test_every_file_has_a_card_and_all_are_small():
     assert CARDS.keys() == along().keys() and len(CARDS) >= 10 and {each.data for each in CARDS.values()} == set(DATA)
-    assert sum(path.stat().st_size for path in ZOO.iterdir()) <= 5e6
+    assert sum(path.stat().st_size for path in ZOO.iterdir()) <= 5 * 2**20
 
 
 @pytest.mark.parametrize("name", CARDS)

@@ -26,7 +26,8 @@ from ..net.registry import build, register
 from ..net.segmenter import Decoder, Segmenter
 from ..parts import conv_norm, he_normal_
 
-Value = bool | int | float | str
+Plain = bool | int | float | str | None
+Value = Plain | tuple[Plain | tuple[Plain, ...], ...]        # a number, a word, a list, a table
 
 
 class Level(nn.Module):

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import build as builder
-from . import lineage, runs, told
+from . import lineage, networks, runs, told
 from .build import Built, Part, Wanted
 from .chapters import told as lecture
 
 PARTS: tuple[Part, ...] = (     # in the order of the navigation
-    told.home, lecture.chapters, told.networks, lineage.lineage, told.compare, lecture.experiments, runs.runs,
+    told.home, lecture.chapters, networks.networks, told.networks, lineage.lineage, told.compare, lecture.experiments,
+    runs.runs,
 )
 
 

@@ -24,7 +24,8 @@ INDEX = "index.json"
 SOURCES = ("anatomy.py", "chains.py", "flow.py", "paths.py", "words.py")        # of inspect/, which read a network
 
 # A chain is a list of parts: the number of a row of the layer table; a function without a row, or a module of several
-# rows, as [words, channels, height, width, [rows]]; or a fork, as {"j": its join, "p": its paths, "o": how many of them are no shortcuts}.
+# rows, as [words, channels, height, width, [rows]]; or a fork, as {"j": its join, "p": its paths, "o": how many of them
+# are no shortcuts}.
 Part: TypeAlias = "int | list[Any] | dict[str, Any]"
 
 

@@ -19,7 +19,9 @@ GROUPS = {          # kinds of ideas, each in a colour of its own
 
 @dataclass(frozen=True)
 class Taken:
-    """An idea in a network: the field of its specification that is the idea, its value there, and who says so."""
+    """An idea in a network: the field of its specification that is the idea, its value there, and who says so. Only an
+    idea that enters may be without a field.
+    """
 
     network: str
     of: str                     # the network that it was taken from; empty where the idea enters
@@ -50,7 +52,8 @@ def ideas() -> tuple[Idea, ...]:
 
 
 def _taken(network: str, of: str, row: dict[str, Any]) -> Taken:
-    return Taken(network, of, row["field"], written(account(network)["spec"][row["field"]]), row["source"])
+    field = row["field"] if of else row.get("field", "")
+    return Taken(network, of, field, written(account(network)["spec"][field]) if field else "", row["source"])
 
 
 def lineage(wanted: Wanted) -> Iterator[Page]:

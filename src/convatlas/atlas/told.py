@@ -28,6 +28,16 @@ GATES = "squeeze-excite"        # words of a diagram
 LARGE = 7           # sides of a depthwise kernel from which on it is called large
 
 
+CARDS = {           # label of the navigation → what is there
+    "Lecture": "The lecture in twelve pages: an idea, the fields that are the idea, and something to touch.",
+    "Networks": "Every variant with its diagram, its layers, what was published and what is computed.",
+    "Lineage": "Which network took which idea from which, and the field that it is.",
+    "Compare": "Any two side by side: specification, cost, layers.",
+    "Experiments": "What the papers claim, tried again in small, with intervals and verdicts.",
+    "Try": "Networks that run in this page, on a drawing or picture of yours, which never leaves the machine.",
+}
+
+
 def home(wanted: Wanted) -> Iterator[Page]:
     """The first page."""
     accounts = list(map(account, (each.name for each in wanted.variants)))
@@ -35,7 +45,7 @@ def home(wanted: Wanted) -> Iterator[Page]:
     yield Page("index.html", "index.html.j2", "convatlas", {
         "variants": len(accounts), "families": len({each["family"] for each in accounts}),
         "first": min(map(year, accounts)), "last": max(map(year, accounts)), "matches": checked["match"],
-        "facts": sum(checked.values()),
+        "facts": sum(checked.values()), "cards": CARDS,
         "runs": [*zip((path.resolve().name for path in wanted.runs), slugs(wanted.runs), strict=True)],
     }, about="Convolutional networks from LeNet on, faithful to their papers, to look at and to touch.",
         scripts=("diagram", "home"), styles=("networks",),

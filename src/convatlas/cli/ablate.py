@@ -12,11 +12,13 @@ from .options import (
     FIELD,
     OUTPUT,
     TRAINING,
-    WHOLE,
+    AnyRecipe,
     DataDir,
     Debug,
     DeviceName,
     Download,
+    Epochs,
+    Sets,
     argument,
     option,
 )
@@ -35,12 +37,9 @@ def ablate(
         "[bold]optim.lr=0.1[/] (of the run); repeatable, each an arm of its own.")] = None,
     seeds: Annotated[int, option("--seeds", panel=TRAINING, parser=COUNT, show_default=True,
                                  help="How often each arm is trained.")] = 5,
-    epochs: Annotated[int | None, option(
-        "--epochs", panel=TRAINING, parser=WHOLE, help="Passes over the training images, of every arm.")] = None,
-    recipe: Annotated[str | None, option(
-        "--recipe", panel=TRAINING, metavar="NAME", help="As in [bold]convatlas train[/].")] = None,
-    sets: Annotated[list[str] | None, option(
-        "--set", panel=TRAINING, metavar=FIELD, help="Any field of a run, of every arm; repeatable.")] = None,
+    epochs: Epochs = None,
+    recipe: AnyRecipe = None,
+    sets: Sets = None,
     data_dir: DataDir = None,
     download: Download = False,
     device: Annotated[DeviceName | None, option("--device", panel=COMMON, help="Where to compute.")] = None,

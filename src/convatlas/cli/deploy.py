@@ -14,7 +14,7 @@ from .options import COUNT, OUTPUT, SPEED, DataDir, Debug, Json, option, switch
 if TYPE_CHECKING:
     from ..deploy.choose import Report
 
-BackendName = Literal["auto", "eager", "native", "compile", "aot", "onnxruntime", "openvino"]
+BackendName = Literal["auto", "eager", "native", "compile", "aot", "onnxruntime", "openvino", "wasm"]
 PRECISION = "int8"      # the panel of --help
 
 
@@ -27,6 +27,9 @@ def deploy(
     precision: Annotated[Literal["fp32", "bf16", "fp16", "int8"], option(
         "--precision", panel=SPEED, help="What it computes in; fp16 on GPUs only, int8 by openvino and onnxruntime.",
         show_default=True)] = "fp32",
+    target: Annotated[Literal["here", "wasm"], option(
+        "--target", panel=SPEED, help="Where it runs; [bold]wasm[/]: in browsers, as WebAssembly with a page that "
+        "answers a picture, weights in fp32 or fp16.", show_default=True)] = "here",
     batch: Annotated[int, option(
         "--batch", "-b", panel=SPEED, parser=COUNT, help="Images at a time that it is made fast for.",
         show_default=True)] = 1,
@@ -59,6 +62,7 @@ def deploy(
       convatlas deploy runs/2026-11-24-resnet18-flowers --out flowers
       convatlas predict flowers rose.jpg
       convatlas deploy resnet50.safetensors --out fast --backend openvino --precision bf16 --batch 16
+      convatlas deploy runs/flowers --out site/flowers --target wasm --precision fp16
       convatlas deploy runs/photos --out small --precision int8 --max-drop 0.5%
       convatlas deploy resnet50.pth --out small --precision int8 --calibrate photos/ --eval photos/ --sensitivity
     """
@@ -70,6 +74,11 @@ def deploy(
         from ..deploy.int8.quantization import share
         from .inspections.common import network
 
+    if target == "wasm":
+        if backend != "auto":
+            raise typer.BadParameter(f"wasm has kernels of its own: leave --backend {backend} out",
+                                     param_hint="--target")
+        backend = "wasm"
     if max_drop is not None:
         try:
             share(max_drop)         # before anything that takes long

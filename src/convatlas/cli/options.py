@@ -72,6 +72,13 @@ DataDir = Annotated[str | None, option(
 Download = Annotated[bool, switch("--download", panel=DATA, help="Fetch a named data set that is not there yet.")]
 Strict = Annotated[bool, switch(
     "--strict", panel=DATA, help="Stop at an image that cannot be read; otherwise it is skipped and counted.")]
+Epochs = Annotated[int | None, option(
+    "--epochs", panel=TRAINING, parser=WHOLE, help="Passes over the training images, of every training.")]
+AnyRecipe = Annotated[str | None, option(
+    "--recipe", panel=TRAINING, metavar="NAME", help="As in [bold]convatlas train[/].")]
+Sets = Annotated[list[str] | None, option(
+    "--set", panel=TRAINING, metavar=FIELD, help="Any field of a run, of every training, such as "
+    "[bold]optim.lr=0.1[/]; repeatable.")]
 Preparation = Annotated[list[str] | None, option(
     "--set", panel=DATA, metavar=FIELD, help="Prepare pictures otherwise than the weights say, such as "
     "preprocess.mean=0.5,0.5,0.5; needed where others trained them and it is not known.")]

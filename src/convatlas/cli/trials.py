@@ -17,6 +17,10 @@ Workers = Annotated[int | None, option(
     "--workers", panel=COMMON, parser=COUNT, help="Trials at the same time, on one thread each; left out: as many "
     "as there are processors. No figure depends on it.")]
 
+Ray = Annotated[str | None, option(
+    "--ray", panel=COMMON, metavar="ADDRESS", help="Have the trials done by a Ray cluster, --workers at a time, each "
+    "on one processor: auto is the one that this machine belongs to. Its machines must all see the folder.")]
+
 
 @contextmanager
 def interruptible() -> Iterator[None]:

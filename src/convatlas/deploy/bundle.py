@@ -34,6 +34,8 @@ from .backends import BACKENDS, Precision, Predictor, backend_of
 from .backends.base import NETWORK, Tell, quiet
 from .backends.eager import write_folded
 from .backends.split import FILE as SPLIT
+from .backends.wasm import MODULE, SCRIPT
+from .backends.wasm import PAGE as SHOWN
 from .choose import CANDIDATES, TOLERANCE, Report, difference, optimize_in
 from .int8.pictures import Labeled, Pictures, of_run
 from .int8.quantization import CANDIDATES as IN_INT8
@@ -44,7 +46,7 @@ from .reader import FORMAT, described
 from .readme import readme
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
-OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin", NETWORK,
+OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin", NETWORK, MODULE, SCRIPT, SHOWN,
         *(backend.file for backend in BACKENDS.values()))           # all that a deployed folder may hold
 ONE_SIZE = ("compile", "aot")                   # backends that compile for one size of images
 PACKAGES = ("convatlas", "torch", "onnxruntime", "openvino", "nncf")       # whose versions deploy.json names
@@ -95,9 +97,14 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     """
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
+    if backend == "wasm" and precision == "int8":
+        raise ConvatlasError("--target wasm computes in fp32, and has no int8: its weights are written in fp32 or fp16")
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
     conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared
+    if backend == "wasm" and (fit := pictures_of(net)["fit"]) != "none":
+        raise ConvatlasError(f"{net.name}'s pictures are prepared by what was measured on others (preprocess.fit = "
+                             f"{fit}), which the page for WebAssembly does not do: take a run without it")
     if isinstance(net, Segmenter):
         candidates = _any_size(net, backend, precision, candidates)
     if image_size is not None:
@@ -267,19 +274,24 @@ def read_back(about: Mapping[str, Any], fitted: Mapping[str, Tensor]) -> Card:
                    preprocess=Preprocess(**about["preprocess"]), loss=Loss(**about["loss"]))
 
 
+def pictures_of(net: Convnet) -> dict[str, Any]:
+    """`input` of deploy.json: how a picture is prepared for `net`."""
+    shown = transforms(net)
+    return {"channels": shown.in_chans, "size": list(shown.size), "fit": shown.fit, "mean": list(shown.mean),
+            "std": list(shown.std), "resize": [max(1, round(side / shown.crop_pct)) for side in shown.size],
+            "interpolation": shown.interpolation, "range": shown.range and list(shown.range)}
+
+
 def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, file: str,
            error: float) -> dict[str, Any]:
     """The contents of deploy.json. `input` is what a program without convatlas needs to prepare a picture."""
-    shown = transforms(net)
-    size = shown.size
+    given = pictures_of(net)
     return {
-        "format": FORMAT if isinstance(net, Segmenter) else 1 if shown.range is None else 2,
-        **written(net.card, shown.fit), "backend": report.chosen,
+        "format": FORMAT if isinstance(net, Segmenter) else 1 if given["range"] is None else 2,
+        **written(net.card, given["fit"]), "backend": report.chosen,
         "file": file, "precision": precision, **({"segments": True} if isinstance(net, Segmenter) else {}),
         "example": list(example.shape), "difference": error, "macs": macs(net),
-        "input": {"channels": shown.in_chans, "size": list(size), "fit": shown.fit, "mean": list(shown.mean),
-                  "std": list(shown.std), "resize": [max(1, round(side / shown.crop_pct)) for side in size],
-                  "interpolation": shown.interpolation, "range": shown.range and list(shown.range)},
+        "input": given,
         "measured": [asdict(candidate) for candidate in report.candidates],
         "int8": None if report.int8 is None else asdict(report.int8),
         "versions": versions(PACKAGES),

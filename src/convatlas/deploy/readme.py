@@ -37,6 +37,16 @@ from convatlas.segment.run import segment
 
 segment(deployed("."), sys.argv[1:], "labels")"""
 
+WASM = """const {readFileSync} = require("fs"), convatlas = require("./convatlas.js");
+
+const [about, plan] = ["deploy.json", "native.json"].map((name) => readFileSync(name, "utf8"));
+const [wasm, weights] = ["convatlas.wasm", "native.safetensors"].map((name) => readFileSync(name));
+convatlas.open({wasm, weights, about, plan}).then((net) => {
+  const pixels = new Uint8Array(4 * net.width * net.height);          // RGBA bytes of a picture of any size
+  const {scores} = net.run(net.prepare(pixels, net.width, net.height));
+  console.log(scores.slice(0, net.classes));
+});"""
+
 WITH_CONVATLAS = """import sys
 
 import convatlas
@@ -48,6 +58,8 @@ for found in convatlas.predict(".", sys.argv[1:]):
 
 def readme(about: Mapping[str, Any]) -> str:
     """README.md of the folder that `about`, its deploy.json, describes."""
+    if about["backend"] == "wasm":
+        return _page(about)
     given = about["input"]
     segments = about.get("segments", False)
     by_itself = (not segments and about["backend"] in ENGINES and given["fit"] == "none" and given["channels"] in (1, 3)
@@ -66,6 +78,20 @@ def readme(about: Mapping[str, Any]) -> str:
         f"on {'a random batch' if about['precision'] != 'int8' else 'pictures that calibrated it'}. "
         "deploy.json says the rest.", "", "```bash", command, "```", "",
         f"Or in this folder, {way}:", "", "```python", program, "```", ""])
+
+
+def _page(about: Mapping[str, Any]) -> str:
+    """The same of a folder for browsers."""
+    classes, shape = len(about["classes"]) or "unnamed", "×".join(map(str, about["example"][1:]))
+    return "\n".join([
+        f"# {about['model']}, for browsers", "",
+        f"index.html answers pictures by WebAssembly, on images of {shape}; {classes} classes. Nothing leaves the "
+        f"machine that opens it. Weights are written in {about['precision']} and computed with in fp32; scores differ "
+        f"from the network's by at most {about['difference']:.1e} of the largest, on a random batch run by wasmtime. "
+        "deploy.json says the rest.", "",
+        "Any web server hands the folder out; here:", "", "```bash", "python -m http.server", "```", "",
+        "In a page of your own `<script src=\"convatlas.js\">` makes `convatlas`, and `await convatlas.fetch(\"DIR\")` "
+        "the network; its first lines say more. In node, in this folder:", "", "```js", WASM, "```", ""])
 
 
 def _program(about: Mapping[str, Any]) -> str:

@@ -5,9 +5,9 @@ of the multiply-adds (Figure 3). All three together help more at the same cost (
 ResNet-50 (Table 3). Depth grows with 1.2^φ, width with 1.1^φ, resolution with 1.15^φ.
 
 Quick: ResNet-14, n = 2 in He et al.'s form for CIFAR, of half the width, on fashion-small at half its 28 pixels, so
-that four times the multiply-adds is all that resolution has to give. It learns from 3 000 training images in 12 passes,
+that four times the multiply-adds is all that resolution has to give. It learns from 3 000 training images in 12 epochs,
 in batches of 64, crops of images padded by a seventh, mirror images, and has that paper's momentum, weight decay and
-rate of 0.1, divided by ten after half and three quarters of the passes, the same for all. Beside it, at some twice and
+rate of 0.1, divided by ten after half and three quarters of the epochs, the same for all. Beside it, at some twice and
 at some four times its multiply-adds, it is deeper alone, wider alone, with larger images alone, and all three. Eight
 seeds; the figure is the test error after the last pass, on 2 000 images.
 

@@ -37,7 +37,7 @@ TABLE = [   # opens      1×1  3×3 reduce, 3×3  5×5 reduce, 5×5  proj
     ["5b", "",           384, 192, 384,        48, 128,         128],
 ]
 WITH, WITHOUT = "two side classifiers", "none"
-EARLY = 3       # passes
+EARLY = 3       # epochs
 
 
 def side_classifiers() -> Experiment:
@@ -47,7 +47,7 @@ def side_classifiers() -> Experiment:
         claims=(
             Claim("Side classifiers help in the end",
                   lambda seed: seed[WITHOUT]["test_error"] - seed[WITH]["test_error"], "points of test error saved"),
-            Claim("Side classifiers help early: after three passes",
+            Claim("Side classifiers help early: after three epochs",
                   lambda seed: seed[WITHOUT]["early_error"] - seed[WITH]["early_error"],
                   "points of training error saved"),
         ),

@@ -32,8 +32,9 @@ from .report import leave
 from .trial import Tell, Work, conduct, packed
 
 
-def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | None = None, command: str = "",
-          agree: Callable[[str], bool] = lambda text: True, tell: Tell = lambda text: None) -> Result:
+def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | None = None, ray: str | None = None,
+          command: str = "", agree: Callable[[str], bool] = lambda text: True,
+          tell: Tell = lambda text: None) -> Result:
     """Train the networks that a search's coefficients give at these φ, and at each the networks of equal cost with one
     dimension scaled alone, from `seeds` seeds; leaves results.json and report.html in a folder inside the search's.
 
@@ -43,7 +44,7 @@ def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | 
     if seeds < 2:
         raise ConvatlasError(f"--seeds {seeds} is too few: without 2 there is no interval")
     asked = {"phi": [float(phi) for phi in phis], "seeds": seeds, "coefficients": [rule.alpha, rule.beta, rule.gamma]}
-    folder = found / ("apply-" + "-".join(f"{phi:g}" for phi in phis))
+    folder = (found.resolve() if ray else found) / ("apply-" + "-".join(f"{phi:g}" for phi in phis))
     workers = processes() if workers is None else workers
     plan = begun(folder, asked)
     if plan is None:
@@ -52,7 +53,7 @@ def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | 
         images = packed(search.run.data, folder, side=side, most=most, tell=tell)
         plan = Plan(folder, asked, search.run, images, {each.name: each for each in networks})
         agreed(plan, [name for name in plan.networks for _ in range(seeds)], workers, agree)
-    entries = conduct(Work(folder, partial(wanted, folder), partial(done, folder)), workers, told, tell)
+    entries = conduct(Work(folder, partial(wanted, folder), partial(done, folder)), workers, told, tell, ray=ray)
     outcome = tested(plan, entries, seeds)
     pairs = [(named(TOGETHER, phi), named(way, phi)) for phi in phis for way in DIMENSIONS]
     result = Result(plan, "", (), outcome, versus(pairs, outcome))

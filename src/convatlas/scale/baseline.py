@@ -20,7 +20,7 @@ from .ledger import Entry, Point
 from .price import Tell, checked, said
 from .trial import Work, accuracy, conduct, run_of
 
-PASSES, FULL = "passes", "full"        # a ledger each
+PROXY, FULL = "one-epoch", "full"       # a ledger each
 CHEAPEST, DEAREST = 0.5, 1.1            # times the target, beyond which nothing is tried
 OVER = 0.02                             # share by which what is found may exceed the target
 
@@ -43,7 +43,7 @@ Results = Mapping[int, tuple[EfficientNet, Record]]     # by the numbers of tria
 class Searched:
     """A search that has ended."""
 
-    passes: Results         # trained for one epoch
+    tried: Results          # trained for one epoch
     full: Results           # trained in full
     chosen: int             # of `full`
 
@@ -55,20 +55,20 @@ class Searched:
 
 def search(plan: Plan, out: Path, workers: int, tell: Tell) -> Searched:
     """Do what is planned, and go on with what has been done; raises KeyboardInterrupt when it is interrupted."""
-    folder = out / PASSES
-    entries = conduct(Work(folder, partial(coming, plan, folder), partial(_one_pass, plan, folder)), workers,
+    folder = out / PROXY
+    entries = conduct(Work(folder, partial(coming, plan, folder), partial(_one_epoch, plan, folder)), workers,
                       partial(_told, plan, folder, "after one epoch"), tell)
-    passes = _results(plan, folder, entries)
-    best = finalists(plan, entries, {number: record for number, (_, record) in passes.items()})
+    tried = _results(plan, folder, entries)
+    best = finalists(plan, entries, {number: record for number, (_, record) in tried.items()})
     tell(f"The best {len(best)} are trained in full: " + "; ".join(
         f"number {number}, {plan.price.words(spec)}, {100 * record.accuracy:.1f} % after one epoch"
-        for number, (spec, record) in passes.items() if entries[number].point in best) + ".")
+        for number, (spec, record) in tried.items() if entries[number].point in best) + ".")
     folder = out / FULL
     whole = conduct(Work(folder, partial(given, best), partial(_in_full, plan, folder)), workers,
                     partial(_told, plan, folder, f"after {plan.run.train.epochs}"), tell)
     full = _results(plan, folder, whole)
     chosen = max((entry for entry in whole if entry.point in best), key=lambda entry: (entry.value or 0, -entry.number))
-    found = Searched(passes, full, chosen.number)
+    found = Searched(tried, full, chosen.number)
     checked(plan.price, {"what was found": found.spec}, tell)
     return found
 
@@ -107,8 +107,8 @@ def _decided(point: Point) -> dict[str, int]:
     return {name: int(value) for name, value in point.items()}
 
 
-def _one_pass(plan: Plan, folder: Path, entry: Entry) -> float:
-    return _searched(plan, plan.one_pass, folder, entry)
+def _one_epoch(plan: Plan, folder: Path, entry: Entry) -> float:
+    return _searched(plan, plan.one_epoch, folder, entry)
 
 
 def _in_full(plan: Plan, folder: Path, entry: Entry) -> float:

@@ -71,7 +71,7 @@ def front(results: Results) -> list[int]:
 
 def ordered(searched: Searched) -> tuple[int, int]:
     """Of the pairs that were trained in full, those that one epoch put in the same order, and all."""
-    first = {spec: record.accuracy for spec, record in searched.passes.values()}
+    first = {spec: record.accuracy for spec, record in searched.tried.values()}
     pairs = [(first[a], x.accuracy, first[b], y.accuracy) for (a, x), (b, y) in combinations(searched.full.values(), 2)
              if a in first and b in first]
     return sum((a - b) * (x - y) > 0 for a, x, b, y in pairs), len(pairs)
@@ -81,7 +81,7 @@ def ordered(searched: Searched) -> tuple[int, int]:
 
 def picture(plan: Plan, searched: Searched) -> "Figure":
     """Accuracy against cost of everything that was tried: after one epoch with the front, and of the few in full."""
-    tried, full = searched.passes, searched.full
+    tried, full = searched.tried, searched.full
     lines = [f"{len(tried)} networks trained for one epoch, pale to dark as they were tried, their front, and the "
              "target, dashed.",
              f"{len(full)} of them, in rings, trained in full, {plan.run.train.epochs} epochs; blue: what was found, "
@@ -143,7 +143,7 @@ def _priced(plan: Plan, price: float) -> float:
 def _number(searched: Searched, full: int) -> int:
     """The number under which a network that was trained in full was tried first."""
     spec = searched.full[full][0]
-    return next(number for number, (tried, _) in searched.passes.items() if tried == spec)
+    return next(number for number, (tried, _) in searched.tried.items() if tried == spec)
 
 
 # -- the page --------------------------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def page(data: str, plan: Plan, searched: Searched, compared: Compared | None, d
     assert pages.loader is not None
     pages.loader = ChoiceLoader([FileSystemLoader(Path(__file__).parent), pages.loader])
     same, pairs = ordered(searched)
-    spent = sum(record.seconds for results in (searched.passes, searched.full) for _, record in results.values())
+    spent = sum(record.seconds for results in (searched.tried, searched.full) for _, record in results.values())
     return pages.get_template("baseline.html.j2").render({
         "data": data, "network": NETWORK, "price": plan.price.words(searched.spec),
         "target": said(plan.price.unit, plan.target), "over": OVER,
@@ -166,7 +166,7 @@ def page(data: str, plan: Plan, searched: Searched, compared: Compared | None, d
         "compared": compared,
         "dots": compared and Markup(svg(rows_of_dots(compared), "dots", "accuracies by the test part")),
         "tested": plan.images.tested, "learnt": plan.images.learnt, "epochs": plan.run.train.epochs,
-        "tried": len(searched.passes), "size": f"{plan.space.size:.1e}", "w": W, "population": POPULATION,
+        "tried": len(searched.tried), "size": f"{plan.space.size:.1e}", "w": W, "population": POPULATION,
         "sample": SAMPLE, "unit": plan.price.unit, "error": plan.price.error, "spent": duration(spent),
         "zipped": zip, "words": partial(said, plan.price.unit),
         "recipe": plan.run.recipe, "machine": about(("convatlas", "torch")), "command": command,
@@ -179,7 +179,7 @@ def _rows(table: Table) -> list[tuple[str, ...]]:
 
 
 def _few(plan: Plan, searched: Searched) -> Sequence[dict[str, object]]:
-    first = dict(searched.passes.values())
+    first = dict(searched.tried.values())
     return [{"number": _number(searched, number), "price": said(plan.price.unit, record.price),
              "first": first[spec].accuracy, "full": record.accuracy, "start": spec == plan.start,
              "found": number == searched.chosen} for number, (spec, record) in searched.full.items()]
@@ -191,7 +191,7 @@ def _stored(plan: Plan, searched: Searched, compared: Compared | None, command: 
                 for number, (spec, record) in results.items()]
 
     return {"format": FORMAT, "unit": plan.price.unit, "target": plan.target, "start": network(plan.start).fields,
-            "passes": listed(searched.passes), "full": listed(searched.full), "chosen": searched.chosen,
+            "one_epoch": listed(searched.tried), "full": listed(searched.full), "chosen": searched.chosen,
             "found": network(searched.spec).fields,
             "compared": compared and {"accuracies": compared.accuracies,
                                       "latencies": {name: asdict(each) for name, each in compared.latencies.items()},

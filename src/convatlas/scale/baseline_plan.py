@@ -74,7 +74,7 @@ class Plan:
         return Space(self.start)
 
     @property
-    def one_pass(self) -> Run:
+    def one_epoch(self) -> Run:
         """The run of a proxy."""
         warm = self.run.schedule.warmup_epochs / self.run.train.epochs
         return self.run.change("train.epochs", 1, "schedule.warmup_epochs", round(warm, 2))
@@ -117,7 +117,7 @@ def planned(asked: Asked, out: Path, workers: int, tell: Tell) -> Plan:
     space, price = priced(spec, asked.target, asked.unit, tell)
     plan = Plan(base, space.start, price, images, asked.target, 0.0, 0, 0.0, asked.seeds)
     wall, began = time.monotonic(), clock()
-    each = seconds(run_of(plan.one_pass, plan.start, 0, images), images)
+    each = seconds(run_of(plan.one_epoch, plan.start, 0, images), images)
     share = min(1.0, (clock() - began) / max(time.monotonic() - wall, 1e-9))    # of the processor
     plan = shared(replace(plan, each=each * share), asked.minutes, max(1, workers))
     put(path, json.dumps({"format": FORMAT, "asked": asked.plain, "plan": _plain(plan)}, indent=1) + "\n", parents=True)

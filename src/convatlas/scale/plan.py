@@ -235,7 +235,15 @@ class Result:
 
     @property
     def noise(self) -> str:
-        """A sentence on the candidates that chance might have put behind the chosen one, and on those stopped."""
+        """A sentence on the candidates that chance might have put behind the chosen one, and on those stopped; another
+        one where none has learned anything.
+        """
+        guessing, images = 1 / self.plan.images.classes, self.plan.images.searched
+        best = max((rank.mean for rank in self.ranks), default=1.0)
+        if best <= guessing + 2 * math.sqrt(guessing * (1 - guessing) / images):
+            return (f"No candidate has learned anything: the best is right about {percent(best)} of the search part, "
+                    f"guessing about {percent(guessing)}, so this ranks nothing; train longer (--epochs) or at "
+                    "another rate (--set optim.lr=…).")
         tied = sum(rank.behind is not None and not rank.behind.tells for rank in self.ranks) - 1
         stopped = sum(rank.behind is None for rank in self.ranks)
         others = "1 other candidate is" if tied == 1 else f"{tied} other candidates are"

@@ -32,13 +32,14 @@ from ..arch.resnext_cifar import ResNeXtCifar
 from ..arch.senet import SENet
 from ..arch.slak import SLaK
 from ..arch.unet import UNet
+from ..arch.unet_encoder import EncoderUNet
 from ..arch.vgg import VGG
 from ..arch.wide_resnet import WideResNet
 from ..arch.wide_resnet_imagenet import WideResNetImageNet
 from ..errors import ConvatlasError
 from ..net.card import adapter
 from ..net.model import Spec
-from ..net.registry import change
+from ..net.registry import change, variant
 from ..parts import times
 
 Item = TypeVar("Item")
@@ -232,6 +233,16 @@ def _(spec: UNet, depth: float, width: float) -> Changes:
     while len(widths) < layers(len(spec.widths), depth):
         widths.append(2 * widths[-1])
     return {"widths": tuple(channels(count, width) for count in widths)}
+
+
+@multiplied.register
+def _(spec: EncoderUNet, depth: float, width: float) -> Changes:
+    """The encoder by its own rule; the decoder's levels follow from it, and only their channels grow."""
+    fields = dict(spec.encoder_fields)
+    encoder = change(variant(spec.encoder).spec, fields, spec.encoder)
+    fields |= multiplied(encoder, depth, width)
+    return {"encoder_fields": tuple(fields.items()),
+            "decoder_widths": tuple(channels(count, width) for count in spec.decoder_widths)}
 
 
 def _each(counts: Iterable[int], depth: float) -> tuple[int, ...]:

@@ -68,7 +68,7 @@ class Question:
 
 
 def search(run: Run, choice: Choice | None, folder: Path, question: Question, *, workers: int | None = None,
-           command: str = "", agree: Callable[[str], bool] = lambda text: True,
+           ray: str | None = None, command: str = "", agree: Callable[[str], bool] = lambda text: True,
            tell: Tell = lambda text: None) -> Result:
     """Search for the coefficients of `run`'s network, and leave in `folder` the ledger, a run folder per trial,
     coefficients.json, results.json and report.html.
@@ -76,13 +76,14 @@ def search(run: Run, choice: Choice | None, folder: Path, question: Question, *,
     `agree` is asked, with a sentence on what it will cost, before anything is trained; the same call goes on with a
     search that was interrupted.
     """
+    folder = folder.resolve() if ray else folder        # other machines' working folders are others
     asked = json.loads(json.dumps({**asdict(question), "run": run.model_dump(mode="json")}))
     workers = processes() if workers is None else workers
     plan = begun(folder, asked)
     if plan is None:
         plan = _planned(run, choice, folder, asked, tell)
         agreed(plan, _works(plan), workers, agree)
-    entries = conduct(Work(folder, partial(wanted, folder), partial(done, folder)), workers, told, tell)
+    entries = conduct(Work(folder, partial(wanted, folder), partial(done, folder)), workers, told, tell, ray=ray)
     ranks = ranking(plan.of(TOGETHER), of_part(SEARCH, entries), question.seeds)
     chosen = ranks[0].name
     outcome = tested(plan, entries, question.finals)

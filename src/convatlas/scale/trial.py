@@ -6,8 +6,9 @@ part, or is held out of its training part; what was chosen is judged once by the
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from ..net.model import Convnet
 from ..run import Data, Run
 from ..runs.folder import METRICS
 from ..trials import InterruptedTrialError, Part, attempt, heeded, pack, part, pooled
+from .cluster import Submit, on_ray
 from .ledger import Entry, Ledger, Point
 
 SEARCHED = 0.2          # share of the training images that trials are judged by
@@ -207,8 +209,10 @@ def working(work: Work) -> None:
             time.sleep(POLL)
 
 
-def conduct(work: Work, workers: int, told: Callable[[Sequence[Entry], Entry], str], tell: Tell) -> tuple[Entry, ...]:
-    """Have the work done by so many processes (0: by this one), and tell, as `told` words it, each trial that is done.
+def conduct(work: Work, workers: int, told: Callable[[Sequence[Entry], Entry], str], tell: Tell, *,
+            ray: str | None = None) -> tuple[Entry, ...]:
+    """Have the work done by so many processes (0: by this one), of the Ray cluster at the address `ray` if it is given,
+    and tell, as `told` words it, each trial that is done.
 
     Raises KeyboardInterrupt when it is interrupted, after checkpoints are written; the same call goes on.
     """
@@ -224,20 +228,30 @@ def conduct(work: Work, workers: int, told: Callable[[Sequence[Entry], Entry], s
 
     if known:
         tell(f"{len(known)} trials are done already.")
-    with pooled(workers) as pool:
-        if pool is None:
+    with _submitting(workers, ray) as submit:
+        if submit is None:
             try:
                 working(work)
             except InterruptedTrialError:
                 raise KeyboardInterrupt from None
         else:
-            futures = [pool.executor.submit(heeded, working, work) for _ in range(workers)]
+            futures = [submit(working, work) for _ in range(workers)]
             while (state := wait(futures, timeout=POLL, return_when="FIRST_EXCEPTION")).not_done:
                 look()
                 _check(state.done)
             _check(state.done)
     look()
     return ledger.entries()
+
+
+@contextmanager
+def _submitting(workers: int, ray: str | None) -> Iterator[Submit | None]:
+    if ray is not None:
+        with on_ray(ray) as submit:
+            yield submit
+    else:
+        with pooled(workers) as pool:
+            yield None if pool is None else lambda do, given: pool.executor.submit(heeded, do, given)
 
 
 def _check(done: Iterable[Future[None]]) -> None:

@@ -149,6 +149,6 @@ CHAPTERS = (
              "downsampling": "layer"}), "A ResNet-50, and all that makes it a ConvNeXt."),
          Difference(Side("replknet_31b", {"kernels": [3, 3, 3, 3]}), Side("replknet_31b"),
                     "Large kernels, off and on.")),
-        ("convatlas deploy repvgg_a0.fashion-small", "convatlas inspect fold repvgg_a0:fashion-small",
+        ("convatlas deploy repvgg_a0.fashion-small", "convatlas inspect fold repvgg_a0.fashion-small",
          "convatlas reproduce reparameterize", "convatlas reproduce large-kernels")),
 )

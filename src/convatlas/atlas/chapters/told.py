@@ -26,6 +26,7 @@ from ...net.card import plain
 from ...run import written
 from ...scale.compound import PAPER
 from ..build import Asset, Page, Wanted, given
+from ..networks import SCRIPTS as RUNNING
 from ..told import account
 from . import CHAPTERS, Chapter, Difference, Side
 
@@ -33,6 +34,7 @@ PICTURES = (("stained cells", "0607"), ("stained tissue", "0487"), ("fluorescenc
 DIGITS = 1200               # 8×8 digits that the chapters' small networks learn from
 LECTURE, EXPERIMENTS = "Lecture", "Experiments"       # in the navigation
 STYLES, SCRIPTS = ("chapters",), ("chapters",)
+LIVE = ("lenet", "squeeze-and-excitation")       # chapters in which a network runs
 LONG = 60                   # characters of a field's value from which on a table of differences is stacked
 
 
@@ -46,7 +48,8 @@ def chapters(wanted: Wanted) -> Iterator[Page | Asset]:
                nav=LECTURE)
     for chapter in CHAPTERS:
         yield Page(f"chapter/{chapter.name}.html", f"chapters/{chapter.name}.html.j2", chapter.title,
-                   of_chapter(chapter, wanted), chapter.idea, SCRIPTS, STYLES, section=LECTURE,
+                   of_chapter(chapter, wanted), chapter.idea, (*RUNNING, *SCRIPTS) if chapter.slug in LIVE else SCRIPTS,
+                   (*STYLES, "running"), section=LECTURE,
                    inline=INLINE.get(chapter.slug, dict)())
 
 

@@ -219,12 +219,17 @@ const atlas = (() => {
     return inside.length > 1 ? inside : [low, high];
   }
 
+  const fitted = new WeakMap();       // of a plot's host, what draws it anew in another width
+
   /** A line or scatter plot as SVG, with axes, legend, hover and keys, and a table of its values.
       `lines`: [{name, points: [[x, y], …], dashed, color}]; `marks`: [{name, points: [[x, y, label, href], …], color}];
       `x`, `y`: {label, log, format, min, max}; `title` its text alternative. Draws anew when called on the same root.
       Answers {update(options)}. */
   function plot(host, options) {
-    const {lines = [], marks = [], title = "", height = 240, wide = 560} = options;
+    const {lines = [], marks = [], title = ""} = options;
+    // as wide as there is room, so that letters have their size everywhere; as high as the proportion asked for makes it
+    const room = host.clientWidth || 560, wide = Math.max(250, room);
+    const height = Math.round(Math.max(200, Math.min(460, wide * (options.height || 240) / (options.wide || 560))));
     const axes = {x: {format: format.plain, ...options.x}, y: {format: format.plain, ...options.y}};
     const all = [...lines, ...marks];
     const points = all.flatMap((each) => each.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y)
@@ -247,13 +252,14 @@ const atlas = (() => {
     const part = (value, low, high, log) => log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
     const X = (x) => box.left + part(x, x0, x1, axes.x.log) * (wide - box.left - box.right);
     const Y = (y) => height - box.bottom - part(y, y0, y1, axes.y.log) * (height - box.top - box.bottom);
-    const svg = s("svg", {viewBox: `0 0 ${wide} ${height}`, class: "plot", role: "img", "aria-label": title});
+    const svg = s("svg", {viewBox: `0 0 ${wide} ${height}`, class: "plot", "aria-label": title,
+      role: marks.some((group) => group.points.some((point) => point[3])) ? "group" : "img"});
     for (const at of axes.y.log ? powers(y0, y1) : ticks(y0, y1, 5)) {
       svg.append(s("line", {x1: box.left, x2: wide - box.right, y1: Y(at), y2: Y(at), class: "grid"}),
         s("text", {x: box.left - 8, y: Y(at) + 4, class: "tick end"}, axes.y.format(at)));
     }
     const whole = points.every(([x]) => Number.isInteger(x));
-    for (const at of axes.x.log ? powers(x0, x1) : ticks(x0, x1, whole ? Math.min(6, Math.max(1, x1 - x0)) : 6)) {
+    for (const at of axes.x.log ? powers(x0, x1) : ticks(x0, x1, Math.min(wide < 420 ? 4 : 6, whole ? Math.max(1, x1 - x0) : 6))) {
       svg.append(s("line", {x1: X(at), x2: X(at), y1: height - box.bottom, y2: height - box.bottom + 4, class: "axis"}),
         s("text", {x: X(at), y: height - box.bottom + 18, class: "tick middle"}, axes.x.format(at)));
     }
@@ -317,7 +323,11 @@ const atlas = (() => {
     values.addEventListener("toggle", () => {
       if (values.open && values.childElementCount === 1) values.append(h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": title}, table()));
     });
-    host.replaceChildren(h("figure", {class: "plotted"}, legend, svg, xs.length ? said : null, values));
+    host.replaceChildren(h("figure", {class: "plotted"}, ...[legend, svg, xs.length ? said : null, values].filter(Boolean)));
+    fitted.get(host)?.disconnect();
+    const fit = new ResizeObserver(() => { if (host.isConnected && Math.abs(host.clientWidth - room) > 24) plot(host, options); });
+    fitted.set(host, fit);
+    fit.observe(host);
     return {update: (more) => plot(host, {...options, ...more})};
   }
 

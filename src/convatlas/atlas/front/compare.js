@@ -25,7 +25,7 @@ atlas.widget("compare", (root, {names, pairs}) => {
     return !Number.isFinite(by) || by === 1 ? "" : by > 1 ? `× ${format.plain(by)}` : `÷ ${format.plain(1 / by)}`;
   }
   function costs(x, y) {
-    return table("Cost", head("", x, y), h("tbody", {}, ROWS.map(([label, read, write, counts]) => {
+    return table("Cost", head("figure", x, y), h("tbody", {}, ROWS.map(([label, read, write, counts]) => {
       const [p, q] = [read(x), read(y)];
       return h("tr", {}, h("th", {scope: "row"}, label), h("td", {class: `n${counts && p > q ? " more" : ""}`}, write(p)),
         h("td", {class: `n${counts && q > p ? " more" : ""}`}, write(q), counts && p && q && p !== q ? h("small", {class: "soft"}, `  ${ratio(p, q)}`) : null));

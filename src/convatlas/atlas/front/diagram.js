@@ -363,36 +363,44 @@
     overview.addEventListener("pointerdown", (event) => { overview.setPointerCapture(event.pointerId); jump(event); });
     overview.addEventListener("pointermove", (event) => { if (event.buttons) jump(event); });
 
+    let corner = null;          // of the drawing on the screen: asked for once, as an answer in the midst of panning costs a layout
+    const place = (event) => {
+      corner ??= svg.getBoundingClientRect();
+      return [event.clientX - corner.left, event.clientY - corner.top];
+    };
+    addEventListener("scroll", () => { corner = null; }, {capture: true, passive: true});
     const pointers = new Map();
-    let moved = 0;
+    let moved = 0, over = -1;
     svg.addEventListener("pointerdown", (event) => {
-      pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
+      corner = null;
+      pointers.set(event.pointerId, place(event));
       moved = 0;
     });
     svg.addEventListener("pointermove", (event) => {
-      const was = pointers.get(event.pointerId);
+      const was = pointers.get(event.pointerId), [x, y] = place(event);
       if (!was) {
-        const i = hit(event.offsetX, event.offsetY);
+        const i = hit(x, y);
         if (i < 0) hovered.setAttribute("visibility", "hidden"); else around(hovered, made.boxes[i]);
-        if (at < 0 || i >= 0) tell(made.boxes[i >= 0 ? i : 0]);
+        if (i !== over && (at < 0 || i >= 0)) tell(made.boxes[i >= 0 ? i : 0]);
+        over = i;
         return;
       }
-      const [dx, dy] = [event.offsetX - was[0], event.offsetY - was[1]];
+      const [dx, dy] = [x - was[0], y - was[1]];
       if (pointers.size === 2) {
         const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, place]) => place);
-        zoom(Math.hypot(event.offsetX - other[0], event.offsetY - other[1]) / Math.max(1, Math.hypot(was[0] - other[0], was[1] - other[1])), other[0], other[1]);
+        zoom(Math.hypot(x - other[0], y - other[1]) / Math.max(1, Math.hypot(was[0] - other[0], was[1] - other[1])), other[0], other[1]);
       } else {
         moved += Math.abs(dx) + Math.abs(dy);
         if (moved > 4) svg.setPointerCapture(event.pointerId);
         tx += dx; ty += dy;
         draw();
       }
-      pointers.set(event.pointerId, [event.offsetX, event.offsetY]);
+      pointers.set(event.pointerId, [x, y]);
     });
     for (const end of ["pointerup", "pointercancel"]) {
       svg.addEventListener(end, (event) => {
         if (end === "pointerup" && pointers.size === 1 && moved <= 4) {
-          const i = hit(event.offsetX, event.offsetY);
+          const i = hit(...place(event));
           if (i >= 0) pick(i, false);
         }
         pointers.delete(event.pointerId);
@@ -403,7 +411,7 @@
       const sideways = event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY);
       if (!sideways && !event.ctrlKey && !event.metaKey && document.activeElement !== svg) return;      // the page scrolls
       event.preventDefault();
-      if (sideways) { tx -= event.shiftKey ? event.deltaY + event.deltaX : event.deltaX; draw(); } else zoom(1.0016 ** -event.deltaY, event.offsetX, event.offsetY);
+      if (sideways) { tx -= event.shiftKey ? event.deltaY + event.deltaX : event.deltaX; draw(); } else zoom(1.0016 ** -event.deltaY, ...place(event));
     }, {passive: false});
     svg.addEventListener("keydown", (event) => {
       const {key} = event, pan = {ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[key];
@@ -431,6 +439,7 @@
     host.replaceChildren(h("div", {class: "stagebox"}, svg, tools, overview), legend, told, tip);
     let began = false;
     new ResizeObserver(() => {
+      corner = null;
       const box = svg.getBoundingClientRect();
       if (!box.width) return;
       [wide, high] = [box.width, box.height];

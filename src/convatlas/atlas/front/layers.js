@@ -32,7 +32,7 @@ atlas.widget("layers", async (root, {name}) => {
     if (i >= 0) show(Math.floor(i / PAGE) * PAGE);
   });
   root.replaceChildren(h("div", {class: "pager"}, h("label", {for: "find-layer", class: "note"}, "Find"), find, before, after, said),
-    h("div", {class: "scroll layers", tabindex: "0", role: "region", "aria-label": "Layers"}, h("table", {},
+    h("div", {class: "scroll layers", tabindex: "0", role: "region", "aria-label": "Table of layers"}, h("table", {},
       h("thead", {}, h("tr", {}, ["layer", "type", "output", "kernel"].map((head) => h("th", {scope: "col"}, head)),
         ["parameters", "multiply-adds", "sees"].map((head) => h("th", {scope: "col", class: "n"}, head)))), body,
       h("tfoot", {}, h("tr", {}, h("th", {scope: "row", colspan: "4"}, "all"), h("td", {class: "n"}, format.count(data.params)), h("td", {class: "n"}, format.count(data.macs)), h("td"))))));

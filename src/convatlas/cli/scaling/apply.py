@@ -5,7 +5,7 @@ from typing import Annotated
 
 from .. import console
 from ..options import COUNT, Debug, argument, option
-from ..trials import Workers, command, interruptible
+from ..trials import Ray, Workers, command, interruptible
 from .asking import Yes, agreed
 from .budget import phis
 from .search import SEARCH
@@ -18,6 +18,7 @@ def apply(
     seeds: Annotated[int, option("--seeds", panel=SEARCH, parser=COUNT, show_default=True,
                                  help="How often each network is trained.")] = 5,
     workers: Workers = None,
+    ray: Ray = None,
     yes: Yes = False,
     debug: Debug = False,
 ) -> None:
@@ -34,7 +35,7 @@ def apply(
         from ...scale.apply import verdict
 
     with interruptible():
-        result = applied(found, steps, seeds=seeds, workers=workers, command=command(),
+        result = applied(found, steps, seeds=seeds, workers=workers, ray=ray, command=command(),
                          agree=lambda sentence: agreed(sentence, yes), tell=console.plain)
     for each in result.versus:
         console.plain(f"{each}")

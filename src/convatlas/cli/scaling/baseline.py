@@ -14,14 +14,15 @@ from ..options import (
     COUNT,
     DATA,
     DATA_HELP,
-    FIELD,
     NATURAL,
     OUTPUT,
     REAL,
     TRAINING,
+    AnyRecipe,
     DataDir,
     Debug,
     Download,
+    Sets,
     argument,
     option,
 )
@@ -44,12 +45,10 @@ def baseline(
         "--seeds", panel=TRAINING, parser=NATURAL, show_default=True,
         help="How often what is found and its rivals are trained for the comparison; 0: no comparison.")] = 5,
     epochs: Annotated[int | None, option(
-        "--epochs", panel=TRAINING, parser=COUNT, help="Passes of a full training; left out: as the recipe says.")
+        "--epochs", panel=TRAINING, parser=COUNT, help="Of a full training; left out: as the recipe says.")
     ] = None,
-    recipe: Annotated[str | None, option(
-        "--recipe", panel=TRAINING, metavar="NAME", help="As in [bold]convatlas train[/].")] = None,
-    sets: Annotated[list[str] | None, option(
-        "--set", panel=TRAINING, metavar=FIELD, help="Any field of a run, of every training; repeatable.")] = None,
+    recipe: AnyRecipe = None,
+    sets: Sets = None,
     image_size: Annotated[str | None, option(
         "--image-size", panel=DATA, metavar="N|HxW",
         help="Pixels of the network's input; left out: the pictures' own, 224 at most.")] = None,
@@ -93,12 +92,12 @@ def baseline(
              ("data.data_dir", data_dir), ("data.download", download or None), ("train.epochs", epochs)]
     run, choice = configured(flags, recipe=recipe, config=None, sets=sets or ())
     with console.loading():
-        from ...scale.baseline import PASSES
+        from ...scale.baseline import PROXY
         from ...scale.baseline_plan import Asked, planned
         from ...trials import processes
 
     asked = Asked(run, choice, "macs" if latency is None else "latency", target, minutes, seeds, images)
-    many, begun = processes() if workers is None else workers, (where / PASSES).is_dir()
+    many, begun = processes() if workers is None else workers, (where / PROXY).is_dir()
     with interruptible():
         plan = planned(asked, where, many, console.plain)
         if not agreed(plan.words(many), yes or begun):

@@ -10,18 +10,18 @@ from ..options import (
     COUNT,
     DATA,
     DATA_HELP,
-    FIELD,
     OUTPUT,
-    TRAINING,
-    WHOLE,
+    AnyRecipe,
     DataDir,
     Debug,
     DeviceName,
     Download,
+    Epochs,
+    Sets,
     argument,
     option,
 )
-from ..trials import Workers, command, interruptible
+from ..trials import Ray, Workers, command, interruptible
 from .asking import Yes, agreed
 
 SEARCH = "The search"       # a panel of --help
@@ -44,13 +44,9 @@ def search(
         "network as it is are trained to be judged by the test part, from other seeds.")] = 5,
     best: Annotated[int, option("--best", panel=SEARCH, parser=COUNT, show_default=True,
                                 help="Candidates that are judged by the test part.")] = 3,
-    epochs: Annotated[int | None, option(
-        "--epochs", panel=TRAINING, parser=WHOLE, help="Passes over the training images, of every trial.")] = None,
-    recipe: Annotated[str | None, option(
-        "--recipe", panel=TRAINING, metavar="NAME", help="As in [bold]convatlas train[/].")] = None,
-    sets: Annotated[list[str] | None, option(
-        "--set", panel=TRAINING, metavar=FIELD, help="Any field of a run, of every trial, such as "
-        "model.fields.width=0.5; repeatable.")] = None,
+    epochs: Epochs = None,
+    recipe: AnyRecipe = None,
+    sets: Sets = None,
     images: Annotated[int | None, option(
         "--images", panel=DATA, parser=COUNT, help="Take so many of the training images, the same for every "
         "trial.")] = None,
@@ -58,6 +54,7 @@ def search(
     download: Download = False,
     device: Annotated[DeviceName | None, option("--device", panel=COMMON, help="Where to compute.")] = None,
     workers: Workers = None,
+    ray: Ray = None,
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="DIR", help="The search's folder; left out: searches/MODEL-DATA.")] = None,
     yes: Yes = False,
@@ -85,7 +82,7 @@ def search(
 
     with interruptible():
         question = Question(phi, equal, trials, seeds, best, finals, images)
-        found = searched(run, choice, where, question, workers=workers, command=command(), tell=console.plain,
+        found = searched(run, choice, where, question, workers=workers, ray=ray, command=command(), tell=console.plain,
                          agree=lambda sentence: agreed(sentence, yes))
     rule = found.plan.networks[found.chosen].coefficients
     assert rule is not None

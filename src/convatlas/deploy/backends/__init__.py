@@ -11,9 +11,10 @@ from .eager import Eager
 from .native import Native
 from .onnx_runtime import OnnxRuntime
 from .open_vino import OpenVino
+from .wasm import Wasm
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (
-    Eager(), Native(), Compiled(), Aot(), OnnxRuntime(), OpenVino())}
+    Eager(), Native(), Compiled(), Aot(), OnnxRuntime(), OpenVino(), Wasm())}
 
 
 def backend_of(name: str) -> Backend:

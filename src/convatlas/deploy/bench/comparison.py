@@ -1,6 +1,7 @@
 """A network's speed beside its peers': the same weights, equal outputs, and turns in one interleaved run."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -45,6 +46,9 @@ class Side:
     memory: int | None = None               # most bytes held while answering
     idle: float | None = None               # share of a core that it used while others had their turn
     difference: float | None = None         # from ours, relative to the largest score
+    # seconds of all cores for a call, and their ratio to ours: what other work on the machine hardly changes
+    cpu: float | None = None
+    cpu_ratio: float | None = None
     refused: str | None = None
 
 
@@ -63,6 +67,8 @@ class Comparison:
     matrix_rate: float                      # operations per second
     rounds: int
     sides: tuple[Side, ...]                 # ours first
+    threads: int | None = None              # None: as many as torch took; before there was a choice
+    load: tuple[float, float] | None = None # processes that wanted to run, over the last minute, before and after
 
     def side(self, name: str) -> Side | None:
         """The side of that name, if it was measured."""
@@ -74,24 +80,28 @@ class Comparison:
         return next((found for name in (*LIBRARIES, PLAIN) if (found := self.side(name))), None)
 
     @property
+    def engines(self) -> list[Side]:
+        """The engines on the library's own model, as far as they were measured."""
+        return [found for name in ENGINES if (found := self.side(name))]
+
+    @property
     def best_engine(self) -> Side | None:
-        """The fastest engine on the library's own model."""
-        return min((found for name in ENGINES if (found := self.side(name))),
-                   key=lambda side: side.latency or 0.0, default=None)
+        """The fastest of them."""
+        return min(self.engines, key=lambda side: side.latency or 0.0, default=None)
 
 
 def bench(model: str, batches: Sequence[int] = (1, 16), against: Sequence[str] = AGAINST, *,
           image_size: int | None = None, backend: str = "auto", rounds: int = 5,
-          seconds: float = 0.7, known: Sequence[Comparison] = (), tell: Tell = print,
+          seconds: float = 0.7, threads: int | None = None, known: Sequence[Comparison] = (), tell: Tell = print,
           candidates: Sequence[str] = CANDIDATES, done: Callable[[Comparison], None] | None = None) -> list[Comparison]:
     """Compare a network (a name, a run folder, a file of weights) as deployed here with its peers, for each batch.
 
     In `against` a library stands for its own model as its user gets it, an engine for that model run by it; where no
     library has the network, engines run on ours as trained. Every side is a process of its own, with the allocator it
     comes with; in each of the `rounds` every one works for `seconds` while the others wait. A side whose scores differ
-    from ours by more than fp32 allows is refused. `candidates` are what backend auto chooses from. Comparisons that
-    `known` has are not made again; `done` is told each new one. Raises ConvatlasError for a network that cannot be
-    deployed.
+    from ours by more than fp32 allows is refused. Each takes `threads`, or as many as torch takes. `candidates` are
+    what backend auto chooses from. Comparisons that `known` has are not made again; `done` is told each new one. Raises
+    ConvatlasError for a network that cannot be deployed.
     """
     for name in against:
         if name not in (*LIBRARIES, *ENGINES):
@@ -100,11 +110,14 @@ def bench(model: str, batches: Sequence[int] = (1, 16), against: Sequence[str] =
         raise ConvatlasError(f"rounds = {rounds}, seconds = {seconds:g}, batches = {tuple(batches)} are refused: each "
                              "must be positive")
     found: list[Comparison] = []
-    open_ = [batch for batch in batches if not any(_covers(each, model, batch, image_size, against) for each in known)]
+    open_ = [batch for batch in batches
+             if not any(_covers(each, model, batch, image_size, against) and threads in (None, each.threads)
+                        for each in known)]
     if not open_:
         return found
     with tempfile.TemporaryDirectory(prefix="convatlas-bench-") as folder:
         job: dict[str, Any] = {"do": "prepare", "model": model, "image_size": image_size, "folder": folder,
+                               "threads": threads,
                                "libraries": [name for name in against if name in LIBRARIES] or list(LIBRARIES)}
         tell(f"{model}: weights")
         about = job | _once(job)
@@ -142,6 +155,7 @@ def _compare(job: dict[str, Any], against: Sequence[str], rounds: int, seconds: 
                 refused[name] = (f"differs from ours by {off:.1e} of the largest score: what is not equal "
                                  "is not compared")
                 workers.pop(name).close()
+        busy = load()
         turns = _rounds(workers, rounds, seconds, lambda n: tell(f"{label}: round {n} of {rounds}"))
     finally:
         for worker in workers.values():
@@ -154,7 +168,16 @@ def _compare(job: dict[str, Any], against: Sequence[str], rounds: int, seconds: 
              else Side(name, refused=refused[name]) for name in names]
     return Comparison(job["model"], job["name"], job["batch"], tuple(job["size"]), job["macs"],
                       names_there, report["chosen"], tuple(report["candidates"]), rate, rounds,
-                      (*sides, *(Side(name, refused=why) for name, why in missing.items())))
+                      (*sides, *(Side(name, refused=why) for name, why in missing.items())), job["threads"],
+                      None if busy is None else (busy, load() or 0.0))
+
+
+def load() -> float | None:
+    """Processes that wanted to run, in the mean of the last minute; None where the system does not say."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
 
 
 def _side(name: str, setup: float, turns: Mapping[str, Sequence[Mapping[str, Any]]], job: Mapping[str, Any],
@@ -165,9 +188,11 @@ def _side(name: str, setup: float, turns: Mapping[str, Sequence[Mapping[str, Any
     work = 2 * job["macs"] * job["batch"]
     share = median(work / time_ * product / OPERATIONS for time_, product in zip(mine, matrix, strict=True))
     last = turns[name][-1]
+    cpu, ours_cpu = ([median(each["cpu"]) for each in turns[which]] for which in (name, OURS))
     return Side(name, median(mine), min(min(each["times"]) for each in turns[name]), (min(mine), max(mine)),
                 job["batch"] / median(mine), median(ratios), ratios, share, setup, last["memory"],
-                max(each["idle"] for each in turns[name]), difference)
+                max(each["idle"] for each in turns[name]), difference, median(cpu),
+                median(theirs / max(own, 1e-9) for theirs, own in zip(cpu, ours_cpu, strict=True)))
 
 
 def _started(job: Mapping[str, Any], names: Sequence[str]) -> tuple[dict[str, "Worker"], dict[str, str]]:
@@ -303,7 +328,8 @@ def again(tree: Mapping[str, Any]) -> Comparison:
     try:
         sides = tuple(Side(**side | {"spread": side["spread"] and tuple(side["spread"]),
                                      "ratios": tuple(side["ratios"])}) for side in tree["sides"])
-        return Comparison(**{**tree, "sides": sides, "size": tuple(tree["size"]),
+        busy = tree.get("load")
+        return Comparison(**{**tree, "sides": sides, "size": tuple(tree["size"]), "load": busy and tuple(busy),
                              "candidates": tuple(tree["candidates"])})
     except (KeyError, TypeError) as error:
         raise ConvatlasError("these are not the results of `convatlas bench`") from error

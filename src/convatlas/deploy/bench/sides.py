@@ -8,13 +8,16 @@ line is a number of seconds to work for.
 
 import json
 import os
+import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -26,12 +29,13 @@ from ...parts import LayerScale
 from ...weights import Peer, libraries, peers_of
 from ..reader import openvino_core, silent
 
-LIBRARIES, ENGINES = ("timm", "torchvision"), ("compile", "onnxruntime", "openvino")
+LIBRARIES, ENGINES = ("timm", "torchvision"), ("compile", "onnxruntime", "openvino", "ncnn", "mnn")
 # PLAIN: our network, neither folded nor rewritten, where no library has it
 OURS, PLAIN, MATRIX = "ours", "convatlas", "matrix"
 # imported before a side is set up
 NEEDS = {OURS: ("convatlas.deploy.bundle", "convatlas.arch"), PLAIN: ("convatlas.weights.checkpoints",),
-         "timm": ("timm",), "torchvision": ("torchvision",), "onnxruntime": ("onnx", "onnxscript", "onnxruntime")}
+         "timm": ("timm",), "torchvision": ("torchvision",), "onnxruntime": ("onnx", "onnxscript", "onnxruntime"),
+         "ncnn": ("ncnn", "pnnx"), "mnn": ("MNN", "onnx", "onnxscript")}
 Job = Mapping[str, Any]
 
 
@@ -147,19 +151,8 @@ def side(job: Job) -> Callable[[Tensor], Tensor]:
     model, x = theirs(of, job), images(job)
     if name not in ENGINES:
         return lambda x: _quietly(model, x)
-    if name == "compile":
-        import torch._inductor.config as inductor
-
-        compiled = torch.compile(model, dynamic=False, options={"freezing": True})
-
-        def scores(x: Tensor) -> Tensor:
-            with inductor.patch(freezing=True), torch.no_grad():
-                out: Tensor = compiled(x)
-                return out
-
-        return scores
-    return (by_onnxruntime(model, x, folder / f"{of}-{job['batch']}.onnx") if name == "onnxruntime"
-            else by_openvino(model, x))
+    return {"compile": by_compile, "onnxruntime": by_onnxruntime, "openvino": by_openvino, "ncnn": by_ncnn,
+            "mnn": by_mnn}[name](model, x, folder / f"{of}-{job['batch']}-{name}")
 
 
 def theirs(library: str, job: Job) -> nn.Module:
@@ -194,28 +187,100 @@ def _quietly(model: nn.Module, x: Tensor) -> Tensor:
         return out
 
 
+# Each engine runs `model` for exactly this batch, on as many threads as torch has. What it writes begins with `path`.
+
+
+def by_compile(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    """By torch.compile with frozen weights."""
+    import torch._inductor.config as inductor
+
+    compiled = torch.compile(model, dynamic=False, options={"freezing": True})
+
+    def scores(x: Tensor) -> Tensor:
+        with inductor.patch(freezing=True), torch.no_grad():
+            out: Tensor = compiled(x)
+            return out
+
+    return scores
+
+
+def _onnx(model: nn.Module, x: Tensor, path: Path) -> Path:
+    """`model` through torch's own exporter."""
+    file = path.with_name(f"{path.name}.onnx")
+    with torch.no_grad():
+        torch.onnx.export(model, (x,), str(file), input_names=["image"], output_names=["scores"], dynamo=True,
+                          external_data=False, verbose=False)
+    return file
+
+
 def by_onnxruntime(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
-    """`model` through torch's own exporter, for exactly this batch, with the runtime's own settings; `path` is written
-    and removed.
-    """
+    """By ONNX Runtime, with its own settings."""
     from ..backends.onnx_runtime import open_session  # a peer is measured without it
 
-    with torch.no_grad():
-        torch.onnx.export(model, (x,), str(path), input_names=["image"], output_names=["scores"], dynamo=True,
-                          external_data=False, verbose=False)
-    session = open_session(path, torch.get_num_threads())
-    path.unlink()
+    file = _onnx(model, x, path)
+    session = open_session(file, torch.get_num_threads())
+    file.unlink()
     return lambda x: torch.from_numpy(session.run(None, {"image": x.numpy()})[0])
 
 
-def by_openvino(model: nn.Module, x: Tensor) -> Callable[[Tensor], Tensor]:
-    """`model` through OpenVINO's own conversion, for exactly this batch, in float32."""
+def by_openvino(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    """By OpenVINO through its own conversion, in float32."""
     openvino = silent()
     with torch.no_grad():
         network = openvino.convert_model(torch.export.export(model, (x,)))
-    compiled = openvino_core().compile_model(network, "CPU",
-                                             {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"})
+    compiled = openvino_core().compile_model(network, "CPU", {
+        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads()})
     return lambda x: torch.from_numpy(compiled(x.numpy())[0].copy())
+
+
+def by_ncnn(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    """By ncnn through pnnx, its converter, in float32, which must be asked for; image by image, as it answers."""
+    import ncnn
+    import pnnx
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore", FutureWarning)      # TorchScript is what pnnx reads
+        torch.jit.trace(model, x[:1]).save(f"{path}.pt")    # type: ignore[no-untyped-call]
+    subprocess.run([pnnx.EXEC_PATH, f"{path}.pt", f"inputshape={list(x[:1].shape)}".replace(" ", ""), "fp16=0"],
+                   check=True, stdout=sys.stderr)
+    net = ncnn.Net()
+    net.opt.num_threads = torch.get_num_threads()
+    for half in ("fp16_storage", "fp16_packed", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{half}", False)
+    stem = path.name.replace("-", "_")                      # so pnnx calls its files
+    if net.load_param(str(path.with_name(f"{stem}.ncnn.param"))) or net.load_model(
+            str(path.with_name(f"{stem}.ncnn.bin"))):
+        raise ConvatlasError("ncnn does not load what pnnx wrote")
+
+    def scores(image: Tensor) -> Tensor:
+        extractor = net.create_extractor()
+        extractor.input("in0", ncnn.Mat(image.numpy()))
+        failed, out = extractor.extract("out0")
+        if failed:
+            raise ConvatlasError(f"ncnn fails with code {failed}")
+        return torch.from_numpy(np.array(out))
+
+    return lambda x: torch.stack([scores(image) for image in x])
+
+
+def by_mnn(model: nn.Module, x: Tensor, path: Path) -> Callable[[Tensor], Tensor]:
+    """By MNN through ONNX and its own converter, in float32."""
+    # the converter itself: its commands, in MNN.tools, install a package and send out what was converted
+    import _tools
+    import MNN
+
+    _tools.mnnconvert(["mnnconvert", "-f", "ONNX", "--modelFile", str(_onnx(model, x, path)),
+                       "--MNNModel", f"{path}.mnn"])
+    threads = MNN.nn.create_runtime_manager(({"backend": "CPU", "numThread": torch.get_num_threads(),
+                                              "precision": "high"},))
+    net = MNN.nn.load_module_from_file(f"{path}.mnn", ["image"], ["scores"], runtime_manager=threads)
+
+    def scores(x: Tensor) -> Tensor:
+        out = net.forward([MNN.expr.const(x.numpy(), list(x.shape), MNN.expr.NCHW)])[0]
+        return torch.from_numpy(np.array(out.read())).reshape(len(x), -1)
+
+    return scores
 
 
 # -- the process -------------------------------------------------------------------------------------------------------
@@ -244,32 +309,33 @@ def answer(job: Job) -> None:
     stopped, used = time.perf_counter(), time.process_time()
     for line in sys.stdin:
         idle = (time.process_time() - used) / max(time.perf_counter() - stopped, 1e-9)
-        times = turn(call, x, float(line))
-        _say({"times": times, "idle": idle, "memory": _peak()})
+        calls = spent(call, x, float(line))
+        _say({"times": [wall for wall, _ in calls], "cpu": [cpu for _, cpu in calls], "idle": idle, "memory": _peak()})
         stopped, used = time.perf_counter(), time.process_time()
 
 
 def turn(call: Callable[[Tensor], Tensor], x: Tensor, seconds: float) -> list[float]:
-    """Seconds of each call, for that long.
+    """Seconds of each call, for that long."""
+    return [wall for wall, _ in spent(call, x, seconds)]
+
+
+def spent(call: Callable[[Tensor], Tensor], x: Tensor, seconds: float) -> list[tuple[float, float]]:
+    """Seconds of each call, for that long: on the wall's clock, and of all cores.
 
     A short first call is not counted: the caches hold another process's data.
     """
-    times: list[float] = []
-    began = time.perf_counter()
-    while not times or time.perf_counter() - began < seconds:
-        before = time.perf_counter()
+    def once() -> tuple[float, float]:
+        before, used = time.perf_counter(), time.process_time()
         call(x)
-        times.append(time.perf_counter() - before)
-        if len(times) == 1 and times[0] < seconds / 2:
-            times[0] = call_again(call, x)
-    return times
+        return time.perf_counter() - before, time.process_time() - used
 
-
-def call_again(call: Callable[[Tensor], Tensor], x: Tensor) -> float:
-    """Seconds of one call."""
-    before = time.perf_counter()
-    call(x)
-    return time.perf_counter() - before
+    calls: list[tuple[float, float]] = []
+    began = time.perf_counter()
+    while not calls or time.perf_counter() - began < seconds:
+        calls.append(once())
+        if len(calls) == 1 and calls[0][0] < seconds / 2:
+            calls[0] = once()
+    return calls
 
 
 def _forget_peak() -> None:
@@ -298,6 +364,7 @@ if __name__ == "__main__":
     ANSWERS = os.fdopen(os.dup(1), "w")     # what libraries print must not come between: it goes to stderr
     os.dup2(2, 1)
     asked = json.loads(sys.argv[1])
+    torch.set_num_threads(asked.get("threads") or torch.get_num_threads())
     try:
         {"prepare": lambda job: _say(prepare(job)), "make": lambda job: _say(make(job)),
          "answer": answer}[asked["do"]](asked)

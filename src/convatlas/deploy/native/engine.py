@@ -19,12 +19,24 @@ from numpy.typing import NDArray
 
 from ...errors import ConvatlasError
 from .build import kernels, names_in
-from .work import ACTIVATIONS, KINDS, Floats, Map, Work, lay_out, of_images, padded, padded_vector, weights_of
+from .work import (
+    ACTIVATIONS,
+    KINDS,
+    Floats,
+    Map,
+    Work,
+    chains,
+    lay_out,
+    of_images,
+    padded,
+    padded_vector,
+    weights_of,
+)
 
 NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw",
            "dh", "dw", "groups",
            "in", "in_stride", "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile",
-           "gather", "by_channels")
+           "gather", "by_channels", "chain", "band")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 # of the network for each choice: in the first round, and in a second for those that are left
 CALLS = (1, 2)
@@ -203,6 +215,7 @@ class Program:
         self.network, self.images, self.apart = network, images, apart
         self.works = of_images(network.works, images)
         self.size, self.scratch = lay_out(self.works) + BEYOND, 0
+        self.chains = chains(self.works)
         # of each step's results among those of all; the last is their number
         self.places = [0, *accumulate(work.result.pixels * work.result.c if work.kind == "output" else 0
                                       for work in self.works)]
@@ -250,7 +263,64 @@ class Program:
                 sums[choice] = sums.get(choice, 0.0) + spent
         self.network.choices |= {key: min(sums, key=sums.__getitem__) for key, sums in alike.items() if len(sums) > 1}
         self._choose(self._known())
+        self._tune_bands(x, seconds)
         return min(_seconds(self.run, x) for _ in range(RUNS))
+
+    def _tune_bands(self, x: Floats, seconds: NDArray[np.float64]) -> None:
+        """Find for each chain how many rows at a time are fastest; 0: all of each step before the next begins."""
+        options = {i: self.bands(i) for i in self.chains}
+        taken: dict[int, dict[int, float]] = {i: {} for i in self.chains}
+        for turn in range(max(map(len, options.values()), default=0)):
+            now = {i: each[turn % len(each)] for i, each in options.items()}
+            self._band(now)
+            for _ in range(sum(CALLS)):
+                self.run(x, seconds)
+                for i, count in self.chains.items():
+                    spent = float(seconds[i : i + count].sum())
+                    taken[i][now[i]] = min(spent, taken[i].get(now[i], spent))
+        alike: dict[str, dict[int, float]] = {}
+        for i, each in taken.items():
+            sums = alike.setdefault(self._chain_key(i), {})
+            for rows, spent in each.items():
+                sums[rows] = sums.get(rows, 0.0) + spent
+        self.network.choices |= {key: ("bands", min(sums, key=sums.__getitem__), 0, 0)
+                                 for key, sums in alike.items() if len(sums) > 1}
+        self._band(self._known_bands())
+
+    def bands(self, i: int) -> list[int]:
+        """Numbers of rows in which a chain may be computed, the usual one first."""
+        last = self.works[i + self.chains[i] - 1].result
+        sizes = dict.fromkeys(max(1, -(-pixels // last.w)) for pixels in BANDS)
+        found = [0, *(rows for rows in sizes if rows < last.h and self._has_room(i, rows))]
+        between = max(work.result.pixels // work.result.n * work.result.stride
+                      for work in self.works[i : i + self.chains[i] - 1])
+        usual = next(iter(found[2:] or found[1:]), 0) if between * 4 > NEAR else 0
+        return [usual, *(rows for rows in found if rows != usual)]
+
+    def _has_room(self, i: int, rows: int) -> bool:
+        """True if what lies between the steps has room for a band of each thread."""
+        shares = 1 if self.apart else self.network.threads
+        for work in reversed(self.works[i + 1 : i + self.chains[i]]):
+            rows = (rows - 1) * work.stride[0] + (work.kernel[0] - 1) * work.dilation[0] + 1
+            if shares * rows > work.source.n * work.source.h:
+                return False
+        return True
+
+    def _known_bands(self) -> dict[int, int]:
+        found = {}
+        for i in self.chains:
+            options, choice = self.bands(i), self.network.choices.get(self._chain_key(i))
+            found[i] = choice[1] if choice and choice[0] == "bands" and choice[1] in options else options[0]
+        return found
+
+    def _band(self, rows: Mapping[int, int]) -> None:
+        """Compute each chain so many rows at a time."""
+        for i, each in rows.items():
+            step: Any = self.steps[i]
+            step.chain, step.band = (self.chains[i], each) if each else (0, 0)
+
+    def _chain_key(self, i: int) -> str:
+        return f"bands {'; '.join(map(self._key, range(i, i + self.chains[i])))}"
 
     def _known(self) -> list[Choice]:
         """The ways found fastest for each step, where they can compute it, else the usual ones."""
@@ -267,6 +337,7 @@ class Program:
         """Compute each step in this way; `scratch` is the most that any step needs."""
         for i, choice in enumerate(choices):
             self._set(i, choice)
+        self._band(self._known_bands())
         steps = (ctypes.byref(self.steps, i * ctypes.sizeof(Step)) for i in range(len(self.steps)))
         self.scratch = max(int(self.network.library.convatlas_scratch(step)) for step in steps) + BEYOND
 
@@ -319,7 +390,7 @@ class Program:
             0 if source.buffer is None else _place(source), source.stride,
             self.places[i] if kind == "output" else _place(result), result.stride,
             -1 if other is None else _place(other), 0 if other is None else other.stride,
-            source.buffer is None, work.counts_padding, tile, gather, by_channels)
+            source.buffer is None, work.counts_padding, tile, gather, by_channels, 0, 0)
         step: Any = self.steps[i]
         for name, value in zip(NUMBERS, numbers, strict=True):
             setattr(step, name, value)
@@ -331,6 +402,8 @@ class Program:
 LARGE = 2 ** 21                 # bytes of a large page
 LINE = 64                       # bytes of a line of the cache
 BEYOND = 64                     # floats that a kernel may read or write behind the last map
+BANDS = (56, 112, 224, 448)     # pixels of a band, about
+NEAR = 2 ** 19                  # bytes of a map between two steps from which it would leave the cache before it is read
 WORTH = 400                     # pixels of a map from which Winograd's larger weights pay off
 # tiles and panels at once
 WINOGRAD_FORMS = {4: ((28, 1), (56, 1), (56, 4), (112, 4), (256, 16)), 2: ((56, 1), (224, 4))}

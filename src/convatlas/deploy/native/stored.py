@@ -5,11 +5,12 @@ native.safetensors.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 from safetensors.numpy import save as to_bytes
@@ -19,7 +20,7 @@ from ...errors import ConvatlasError
 from ...files import check_format, digest, put
 from ...memory import fits
 from .engine import Choice, Network
-from .work import Floats, lay_out, read, written
+from .work import Floats, Work, lay_out, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
 FORMAT = 2              # of both together; 2 where results are steps
@@ -27,10 +28,19 @@ FORMAT = 2              # of both together; 2 where results are steps
 
 def save(network: Network, folder: Path) -> None:
     """Leave in `folder` what `load` reads."""
-    steps, arrays = written(network.works)
-    put(folder / WEIGHTS, to_bytes(arrays))
-    tree = {"format": FORMAT, "threads": network.threads, "parts": {str(n): part for n, part in network.parts.items()},
-            "layers": network.choices, **steps, "weights_sha256": digest(folder / WEIGHTS)}
+    put_plan(folder, network.works, network.threads, network.parts, network.choices)
+
+
+def put_plan(folder: Path, works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | None = None,
+             choices: Mapping[str, Choice] | None = None, half: bool = False) -> None:
+    """The same of steps that nothing was tuned for, or of what was; `half` writes weights as fp16, which only the
+    WebAssembly build reads.
+    """
+    steps, arrays = written(works)
+    put(folder / WEIGHTS, to_bytes({name: array.astype(np.float16) if half else array
+                                    for name, array in arrays.items()}))
+    tree = {"format": FORMAT, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
+            "layers": dict(choices or {}), **steps, "weights_sha256": digest(folder / WEIGHTS)}
     put(folder / STEPS, json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n")
 
 

@@ -122,6 +122,58 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
     return Work("output", name, source, Map(None, source.n, source.h, source.w, source.c), flat=whole if flat else None)
 
 
+# -- chains ------------------------------------------------------------------------------------------------------------
+
+LONGEST = 8             # steps of a chain, as in kernels/bands.h
+FEW = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)}       # kernels and strides that kernels/depthwise.h takes row by row
+
+
+def chains(works: Sequence[Work]) -> dict[int, int]:
+    """Steps that can be computed a few rows at a time: the number of the first, and how many there are.
+
+    Each reads what the one before writes, which nothing else reads, and needs for a row that row of it, or the rows
+    around it.
+    """
+    readers: dict[int, int] = {}
+    for work in works:
+        for each in (work.source, work.other):
+            if each is not None and each.buffer is not None:
+                readers[id(each.buffer.root)] = readers.get(id(each.buffer.root), 0) + 1
+    writers = {id(work.result.buffer.root): 0 for work in works if work.result.buffer is not None}
+    for work in works:
+        if work.result.buffer is not None:
+            writers[id(work.result.buffer.root)] += 1
+
+    def follows(work: Work, before: Work) -> bool:
+        between = before.result.buffer
+        same = all(getattr(work.source, name) == getattr(before.result, name)
+                   for name in ("buffer", "h", "w", "c", "channel"))
+        return (same and _by_rows(work) and between is not None and between.of is None
+                and readers.get(id(between), 0) == writers[id(between)] == 1)
+
+    found: dict[int, int] = {}
+    i = 0
+    while i < len(works):
+        count = 1
+        while (count < LONGEST and _by_rows(works[i]) and i + count < len(works)
+               and follows(works[i + count], works[i + count - 1])):
+            count += 1
+        if count > 1:
+            found[i] = count
+        i += count
+    return found
+
+
+def _by_rows(work: Work) -> bool:
+    """True for a step whose kernel may be given some rows only."""
+    if work.kind == "conv":
+        return work.source.h > 1 and work.flat is None and not work.can_winograd
+    if work.kind == "depthwise":
+        return (work.kernel[0] == work.kernel[1] and work.stride[0] == work.stride[1] and work.dilation == (1, 1)
+                and (work.kernel[0], work.stride[0]) in FEW)
+    return work.kind in ("maxpool", "layernorm", "affine", "multiply", "add")
+
+
 # -- memory ------------------------------------------------------------------------------------------------------------
 
 
@@ -147,13 +199,15 @@ def lay_out(works: Sequence[Work]) -> int:
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     buffers: dict[int, Buffer] = {}
+    ends = {i + n: (i, i + count - 1) for i, count in chains(works).items() for n in range(count)}
     for i, work in enumerate(works):
+        begun, ended = ends.get(i, (i, i))          # a chain's steps are computed at one time
         for each in (work.source, work.result, work.other):
             if each is not None and each.buffer is not None:
                 root = each.buffer.root
                 buffers[id(root)] = root
-                first.setdefault(id(root), i)
-                last[id(root)] = i
+                first.setdefault(id(root), begun)
+                last[id(root)] = ended
     placed: list[tuple[int, int, int, int]] = []        # start, end, first and last step
     for key in sorted(buffers, key=lambda key: -buffers[key].size):
         start = 0

@@ -10,6 +10,9 @@ struct Block {
     int64_t other_stride, activation;
     float* out;
     int64_t out_stride;
+    // Weights that are needed next, and how far to go through them for each number of depth: they come from memory while this is computed.
+    const float* ahead;
+    int64_t ahead_step;
 };
 
 // The less simple activations, of what was just written: the registers are too few to have them in the loop.
@@ -28,12 +31,13 @@ void block(const Block& b) {
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) sum[i][v] = b.bias ? load(b.bias + v * LANES) : vec{};
-    const float* weight = b.weight;
-    const int64_t stride = b.stride, depth = b.depth;
+    const float *weight = b.weight, *ahead = b.ahead;
+    const int64_t stride = b.stride, depth = b.depth, ahead_step = b.ahead_step;
     for (int64_t row = 0; row < b.rows; row++)
         for (int64_t tap = 0; tap < b.taps; tap++) {
             const float* in = b.in + row * b.row_stride + tap * b.tap_stride;
-            for (int64_t d = 0; d < depth; d++, weight += V * LANES) {
+            for (int64_t d = 0; d < depth; d++, weight += V * LANES, ahead += ahead_step) {
+                __builtin_prefetch(ahead, 0, 2);
                 vec w[V];
 #pragma GCC unroll 2
                 for (int v = 0; v < V; v++) w[v] = load(weight + v * LANES);
@@ -50,16 +54,21 @@ void block(const Block& b) {
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) sum[i][v] += load(b.other + i * b.other_stride + v * LANES);
-    if (b.activation == RELU)
+    if (b.activation == RELU || b.activation == RELU6)
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) sum[i][v] = larger(sum[i][v], vec{});
+    if (b.activation == RELU6)
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[i][v] = smaller(sum[i][v], all(6.0f));
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) store(b.out + i * b.out_stride + v * LANES, sum[i][v]);
-    if (b.activation > RELU) activate(b, R, V);
+    if (b.activation > RELU6) activate(b, R, V);
 }
 
 typedef void (*BlockOf)(const Block&);
@@ -78,11 +87,14 @@ struct Blocks {
 // `count` pixels in blocks of nearly one size, for V vectors of output channels.
 template <int V>
 INLINE void pixels(Block b, int64_t count) {
-    for (int64_t blocks = over(count, ROWS), i = 0, from = 0; i < blocks; i++) {
+    const int64_t blocks = over(count, ROWS), all = b.rows * b.taps * b.depth;
+    b.ahead_step = over(V * LANES, blocks);
+    for (int64_t i = 0, from = 0; i < blocks; i++) {
         const int64_t to = count * (i + 1) / blocks, size = to - from;
         Blocks<V>::of[size](b);
         b.in += size * b.stride;
         b.out += size * b.out_stride;
+        b.ahead += all * b.ahead_step;
         if (b.other) b.other += size * b.other_stride;
         from = to;
     }
@@ -94,6 +106,8 @@ INLINE void pixels(const Block& b, int64_t count, bool whole_panel) { whole_pane
 INLINE bool in_place(const Step& s) {
     return s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && s.oh == s.h && s.ow == s.w && !s.planar && !s.before && s.groups == 1;
 }
+
+constexpr int64_t DEEP = 1024;     // input channels that are summed up at once: their weights for a panel, and for the next one, stay near
 
 INLINE int64_t conv_rows(const Step& s) { return std::max<int64_t>(1, std::min(s.oh, s.tile / s.ow)); }
 INLINE int64_t strip_width(const Step& s) { return (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1; }
@@ -143,6 +157,7 @@ inline void conv(const Step& s, const Place& at) {
         const int64_t group = panel / panels, start = panel % panels * PANEL;
         channel = group * per_group + start;
         b.weight = s.weight + (group * channels + start) * taps;
+        b.ahead = b.weight + std::min<int64_t>(PANEL, channels - start) * taps;
         b.bias = s.bias ? s.bias + channel : nullptr;
         return channels - start >= PANEL;
     };
@@ -161,7 +176,16 @@ inline void conv(const Step& s, const Place& at) {
                 b.in = in + pixel * s.in_stride;
                 b.out = at.arena + s.out + pixel * s.out_stride + channel;
                 b.other = s.other < 0 ? nullptr : at.arena + s.other + pixel * s.other_stride + channel;
-                pixels(b, std::min(tile, last - pixel), full);
+                for (int64_t pieces = over(s.c, DEEP), i = 0, from = 0; i < pieces; i++) {
+                    const int64_t to = s.c * (i + 1) / pieces;
+                    Block piece = b;
+                    piece.in += from, piece.weight += from * (full ? PANEL : LANES), piece.depth = to - from;
+                    piece.ahead = piece.weight + piece.depth * (full ? PANEL : LANES);
+                    if (i) piece.bias = nullptr, piece.other = b.out, piece.other_stride = b.out_stride;
+                    if (to < s.c) piece.activation = NONE;
+                    pixels(piece, std::min(tile, last - pixel), full);
+                    from = to;
+                }
             }
         return;
     }

@@ -4,6 +4,7 @@
  * this header. Functions that fail return NULL or -1, and convatlas_error() says why. */
 #ifndef CONVATLAS_H
 #define CONVATLAS_H
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef _WIN32
@@ -21,6 +22,10 @@ typedef struct convatlas_network convatlas_network;
 /* Open a folder. `threads` 0: as many as the environment variable OMP_NUM_THREADS says, or as the network was tuned for. */
 CONVATLAS_API convatlas_network *convatlas_open(const char *folder, int threads);
 
+/* Open a network in memory, for one thread: native.json and native.safetensors as bytes, which may be given back afterwards. Weights may
+ * be of half precision. With `keeps_maps` every step's map stays, for convatlas_map; else later ones lie where earlier ones were. */
+CONVATLAS_API convatlas_network *convatlas_open_bytes(const char *plan, size_t plan_bytes, const void *weights, size_t bytes, int keeps_maps);
+
 /* Give everything back. */
 CONVATLAS_API void convatlas_close(convatlas_network *network);
 
@@ -33,6 +38,9 @@ CONVATLAS_API int convatlas_height(const convatlas_network *network);
 CONVATLAS_API int convatlas_width(const convatlas_network *network);
 CONVATLAS_API int convatlas_classes(const convatlas_network *network);
 
+/* The numbers that an image gets: its scores, or of a network that scores pixels (opened by convatlas_open_bytes) classes × height × width. */
+CONVATLAS_API int convatlas_results(const convatlas_network *network);
+
 /* The name of a class in UTF-8, as long as the network is open; NULL where it has none. */
 CONVATLAS_API const char *convatlas_class_name(const convatlas_network *network, int i);
 
@@ -42,6 +50,9 @@ CONVATLAS_API int convatlas_prepare(const convatlas_network *network, const uint
 /* The scores (n, classes) of images (n, channels, height, width), before any softmax. Calls in several threads wait for one another;
  * threads that shall not wait open the folder once more. */
 CONVATLAS_API int convatlas_scores(convatlas_network *network, const float *images, int64_t n, float *scores);
+
+/* What a step of native.json made of the last image, (channels, height, width); returns how many numbers that are. */
+CONVATLAS_API int convatlas_map(const convatlas_network *network, int step, float *to);
 
 /* The instructions for which the kernels that are used here were compiled, such as x86-64-v4; "" where none fits. */
 CONVATLAS_API const char *convatlas_instructions(void);

@@ -112,12 +112,18 @@ void run_of(const Step& s, const float* const* rows, int64_t left, const float* 
         }
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < R; i++) store(out + i * s.out_stride, activated(sum[i], s.activation));
+    for (int i = 0; i < R; i++) store(out + i * s.out_stride, sum[i]);
+    if (s.activation)
+#pragma GCC unroll 1
+        for (int i = 0; i < R; i++) store(out + i * s.out_stride, activated(load(out + i * s.out_stride), s.activation));
 }
 
 typedef void (*RunOf)(const Step&, const float* const*, int64_t, const float*, vec, float*);
 constexpr RunOf RUNS[] = {nullptr, run_of<1>, run_of<2>, run_of<3>, run_of<4>, run_of<5>, run_of<6>,
-                          run_of<7>, run_of<8>, run_of<9>, run_of<10>, run_of<11>, run_of<12>, run_of<13>, run_of<14>};
+#if defined(__AVX512F__)
+                          run_of<7>, run_of<8>, run_of<9>, run_of<10>, run_of<11>, run_of<12>, run_of<13>, run_of<14>,
+#endif
+};
 constexpr int64_t TALLEST = 64;                 // rows of a kernel
 
 inline void depthwise(const Step& s, const Place& at) {

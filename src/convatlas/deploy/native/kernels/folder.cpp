@@ -11,20 +11,26 @@
 #include <memory>
 #include <mutex>
 #include <set>
+#ifndef __wasm__
 #include <thread>
+#endif
 
 #include "json.h"
 #include "library.h"
 
-namespace {
-typedef std::runtime_error Fault;
+#ifdef __wasm__                                         // the C++ library's own would write to a file, and there is none
+[[noreturn]] void std::__libcpp_verbose_abort(const char* why, ...) noexcept { refuse(why); }
+#endif
 
+namespace {
 constexpr int64_t MOST = int64_t(1) << 31;              // of any number in a file
 constexpr int64_t ROOM = int64_t(1) << 34;              // numbers in one piece of memory
 constexpr int64_t BEYOND = 64, LARGE = 1 << 21, LINE = 64, TALLEST = 64, WORTH = 400;      // as in engine.py and work.py
 const std::pair<const char*, Kind> KINDS[] = {{"conv", CONV}, {"depthwise", DEPTHWISE}, {"maxpool", MAXPOOL}, {"avgpool", AVGPOOL},
                                               {"mean", MEAN}, {"add", ADD}, {"multiply", MULTIPLY}, {"affine", AFFINE},
-                                              {"layernorm", LAYERNORM}, {"response", RESPONSE}, {"copy", COPY},
+                                              {"layernorm", LAYERNORM}, {"response", RESPONSE}, {"copy", COPY}, {"pad", PAD},
+                                              {"replicate", REPLICATE}, {"nearest", NEAREST}, {"bilinear", BILINEAR},
+                                              {"adaptive", ADAPTIVE}, {"transposed", TRANSPOSED}, {"offsets", OFFSETS}, {"rbf", RBF},
                                               {"output", OUTPUT}};
 const std::pair<const char*, Activation> ACTIVATIONS[] = {{"none", NONE}, {"relu", RELU}, {"relu6", RELU6}, {"silu", SILU},
                                                           {"hardswish", HARDSWISH}, {"sigmoid", SIGMOID},
@@ -41,10 +47,10 @@ class Room {
     int64_t size = 0;
     explicit Room(int64_t count = 0) : size(count) {
         if (!count) return;
-        if (count > ROOM) throw Fault("it needs more memory than any network here");
+        if (count > ROOM) refuse("it needs more memory than any network here");
         const int64_t page = count * 4 >= LARGE ? LARGE : LINE;
         whole.reset(std::calloc(size_t(count * 4 + page), 1));
-        if (!whole) throw std::bad_alloc();
+        if (!whole) no_memory();
         at = reinterpret_cast<float*>((reinterpret_cast<uintptr_t>(whole.get()) + page - 1) / page * page);
         if (page == LARGE) convatlas_large_pages(at, count * 4 / LARGE * LARGE);
     }
@@ -87,26 +93,32 @@ struct Choice {
     int64_t kind, tile, gather, by_channels;
 };
 
+#ifdef __wasm__
+struct Lock {};                                         // one thread
+#else
+typedef std::mutex Lock;
+
 std::string read_file(const std::string& path, int64_t most) {
     std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
-    if (!file) throw Fault("'" + path + "' cannot be opened: " + std::strerror(errno));
+    if (!file) refuse("'" + path + "' cannot be opened: " + std::strerror(errno));
     std::string found;
     char piece[1 << 16];
     while (size_t got = std::fread(piece, 1, sizeof piece, file.get())) {
         found.append(piece, got);
-        if (int64_t(found.size()) > most) throw Fault("'" + path + "' is larger than anything convatlas writes");
+        if (int64_t(found.size()) > most) refuse("'" + path + "' is larger than anything convatlas writes");
     }
-    if (std::ferror(file.get())) throw Fault("'" + path + "' cannot be read");
+    if (std::ferror(file.get())) refuse("'" + path + "' cannot be read");
     return found;
 }
+#endif
 
 int64_t whole(const Json& value, int64_t least = 1) {
-    if (value.of != Json::WHOLE || value.whole < least || value.whole >= MOST) throw Fault("a number is out of its range");
+    if (value.of != Json::WHOLE || value.whole < least || value.whole >= MOST) refuse("a number is out of its range");
     return value.whole;
 }
 
 const Json& in(const Json& list, size_t i, size_t count) {
-    if (list.as(Json::LIST, "a list").list.size() != count) throw Fault("a list has another length");
+    if (list.as(Json::LIST, "a list").list.size() != count) refuse("a list has another length");
     return list.list[i];
 }
 
@@ -114,22 +126,33 @@ template <class Of, size_t N>
 Of named(const std::pair<const char*, Of> (&table)[N], const std::string& name) {
     for (const auto& each : table)
         if (name == each.first) return each.second;
-    throw Fault("there is no '" + name + "' in this version");
+    refuse("there is no '" + name + "' in this version");
 }
 
 int64_t checked(int64_t a, int64_t b) {
-    if (a < 0 || b < 0 || (b && a > ROOM / b)) throw Fault("a size is out of its range");
+    if (a < 0 || b < 0 || (b && a > ROOM / b)) refuse("a size is out of its range");
     return a * b;
 }
 
-std::map<std::string, Array> arrays_of(const std::string& file) {
+// IEEE's sixteen bits as thirty-two; without the processor's help, which not every one has.
+float of_half(uint16_t bits) {
+    const uint32_t sign = uint32_t(bits >> 15) << 31, power = bits >> 10 & 31, rest = bits & 1023;
+    if (!power) return (sign ? -1.0f : 1.0f) * float(rest) * 5.9604645e-8f;        // 2⁻²⁴: below the normal numbers
+    const uint32_t wide = sign | (power == 31 ? 255 : power + 112) << 23 | rest << 13;
+    float found;
+    std::memcpy(&found, &wide, sizeof found);
+    return found;
+}
+
+// The arrays of a safetensors file, where they lie in it; those of half precision in memory of their own.
+std::map<std::string, Array> arrays_of(const char* file, int64_t bytes, std::vector<Room>& widened) {
     uint64_t head = 0;
-    if (file.size() < 8) throw Fault("its weights are cut off");
-    std::memcpy(&head, file.data(), 8);
-    if (head > file.size() - 8 || head % 4) throw Fault("its weights are cut off");
-    const Json tree = Reader(file.data() + 8, head).all();
-    const char* data = file.data() + 8 + head;
-    const int64_t size = int64_t(file.size() - 8 - head);
+    if (bytes < 8) refuse("its weights are cut off");
+    std::memcpy(&head, file, 8);
+    if (head > uint64_t(bytes) - 8 || head % 4) refuse("its weights are cut off");
+    const Json tree = Reader(file + 8, head).all();
+    const char* data = file + 8 + head;
+    const int64_t size = bytes - 8 - int64_t(head);
     std::map<std::string, Array> found;
     for (const auto& each : tree.as(Json::TABLE, "the head of the weights").table) {
         if (each.first == "__metadata__") continue;
@@ -138,8 +161,16 @@ std::map<std::string, Array> arrays_of(const std::string& file) {
         for (const Json& n : each.second["shape"].as(Json::LIST, "a shape").list) array.shape.push_back(whole(n, 0)), count = checked(count, n.whole);
         const Json& place = each.second["data_offsets"];
         const int64_t from = in(place, 0, 2).whole, to = in(place, 1, 2).whole;
-        if (each.second["dtype"].text != "F32" || from < 0 || from % 4 || to > size || to - from != count * 4) throw Fault("a weight is not where it should be");
+        const std::string& type = each.second["dtype"].text;
+        const int64_t wide = type == "F32" ? 4 : type == "F16" ? 2 : 0;
+        if (!wide || from < 0 || from % wide || to > size || to - from != count * wide) refuse("a weight is not where it should be");
         array.at = reinterpret_cast<const float*>(data + from);
+        if (wide == 2) {
+            widened.emplace_back(count);
+            const uint16_t* halves = reinterpret_cast<const uint16_t*>(data + from);
+            for (int64_t i = 0; i < count; i++) widened.back().at[i] = of_half(halves[i]);
+            array.at = widened.back().at;
+        }
         found[each.first] = array;
     }
     return found;
@@ -148,6 +179,7 @@ std::map<std::string, Array> arrays_of(const std::string& file) {
 
 struct convatlas_network {
     std::string weights_file;
+    std::vector<Room> widened;                          // weights that the file has in half precision
     std::vector<Buffer> buffers;
     std::vector<Work> works;
     std::vector<std::string> classes;
@@ -161,73 +193,95 @@ struct convatlas_network {
         int64_t scratch = 0;
     } together, apart;
     std::vector<Room> arenas, scratch;
-    std::mutex one;
+    Lock one;
 
     void open(const std::string& folder, int64_t wanted);
+    void open_bytes(const char* plan, int64_t plan_bytes, const char* weights, int64_t bytes, bool keeps);
     void scores(const float* images, int64_t n, float* to);
+    int64_t map(int64_t i, float* to) const;
 
   private:
-    void read_steps(const Json& tree);
+    void read_steps(const Json& tree, const char* weights, int64_t bytes);
+    void read_choices(const Json& layers);
     void check(const Work& work) const;
-    void lay_out();
+    void lay_out(bool keeps = false);
     Choice usual(const Work& work, bool alone) const;
     bool can(const Work& work, const Choice& choice, bool alone) const;
     const float* weights_of(size_t i, int64_t kind);
+    const float* transposed_of(size_t i);
     const float* vector_of(const Array& array);
     Program program(bool alone);
     int64_t place(const Map& map) const { return buffers[buffers[map.buffer].root].start + map.channel; }
 };
 
+#ifndef __wasm__
 void convatlas_network::open(const std::string& folder, int64_t wanted) {
-    if (!convatlas_lanes()) throw Fault("no build of the kernels fits this processor, or CONVATLAS_INSTRUCTIONS names another");
+    if (!convatlas_lanes()) refuse("no build of the kernels fits this processor, or CONVATLAS_INSTRUCTIONS names another");
     const std::string about_text = read_file(folder + "/deploy.json", 1 << 26), steps_text = read_file(folder + "/native.json", 1 << 28);
     const Json about = Reader(about_text.data(), about_text.size()).all(), tree = Reader(steps_text.data(), steps_text.size()).all();
-    if (about["backend"].text != "native") throw Fault("it was deployed for another backend than native");
-    if (about["format"].whole > 2 || tree["format"].whole > 2) throw Fault("a newer convatlas wrote it: update this one");
+    if (about["backend"].text != "native") refuse("it was deployed for another backend than native");
+    if (about["format"].whole > 2 || tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
     weights_file = read_file(folder + "/native.safetensors", ROOM);
-    read_steps(tree);
+    read_steps(tree, weights_file.data(), int64_t(weights_file.size()));
+    if (works.back().result.h != 1 || works.back().result.w != 1) refuse("it does not lead from one image to scores");
     const Json& input = about["input"];
     const Map& image = works[0].source;
     const Json& classes_ = about["classes"];
     if (classes_.of == Json::LIST)
         for (const Json& each : classes_.list) classes.push_back(each.as(Json::TEXT, "a class").text);
-    if (!classes.empty() && int64_t(classes.size()) != works.back().result.c) throw Fault("it names another number of classes than it scores");
+    if (!classes.empty() && int64_t(classes.size()) != works.back().result.c) refuse("it names another number of classes than it scores");
     for (auto* to : {&mean, &std}) {
         for (const Json& each : input[to == &mean ? "mean" : "std"].as(Json::LIST, "input.mean or input.std").list)
             to->push_back(each.as(Json::REAL, "a mean").real);
         if (to->size() == 1) to->resize(size_t(image.c), (*to)[0]);
-        if (int64_t(to->size()) != image.c) throw Fault("its mean and std are for another number of channels");
+        if (int64_t(to->size()) != image.c) refuse("its mean and std are for another number of channels");
     }
     const int64_t tuned = whole(tree["threads"]), cores = std::max<int64_t>(1, std::thread::hardware_concurrency());
     const char* said = std::getenv("OMP_NUM_THREADS");
     const int64_t by_name = said ? std::atoll(said) : 0;
     threads = std::min<int64_t>(wanted > 0 ? wanted : by_name > 0 ? by_name : std::min(tuned, cores), 1024);
-    if (threads == tuned)
-        for (const auto& each : tree["layers"].table) {
-            const std::string& kind = in(each.second, 0, 4).text;
-            const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : -1;
-            choices[each.first] = {number, each.second.list[1].whole, each.second.list[2].whole, each.second.list[3].whole};
-        }
+    if (threads == tuned) read_choices(tree["layers"]);
     lay_out();
 }
+#endif
 
-void convatlas_network::read_steps(const Json& tree) {
-    const std::map<std::string, Array> arrays = arrays_of(weights_file);
+void convatlas_network::read_choices(const Json& layers) {
+    for (const auto& each : layers.table) {
+        const std::string& kind = in(each.second, 0, 4).text;
+        const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : -1;
+        choices[each.first] = {number, each.second.list[1].whole, each.second.list[2].whole, each.second.list[3].whole};
+    }
+}
+
+// For one thread. All is copied from the bytes. `keeps`: every map has memory of its own, and can be read when the image is answered.
+void convatlas_network::open_bytes(const char* plan, int64_t plan_bytes, const char* weights, int64_t bytes, bool keeps) {
+    if (!convatlas_lanes()) refuse("no build of the kernels fits this processor, or CONVATLAS_INSTRUCTIONS names another");
+    const Json tree = Reader(plan, plan_bytes).all();
+    if (tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
+    read_steps(tree, weights, bytes);
+    if (tree["threads"].whole == threads) read_choices(tree["layers"]);
+    lay_out(keeps);
+    apart = program(true);
+    widened.clear();
+}
+
+void convatlas_network::read_steps(const Json& tree, const char* weights, int64_t bytes) {
+    const std::map<std::string, Array> arrays = arrays_of(weights, bytes, widened);
     for (const Json& row : tree["buffers"].as(Json::LIST, "buffers").list) {
         Buffer buffer = {whole(in(row, 0, 3)), whole(in(row, 1, 3)), int(buffers.size())};
         checked(buffer.pixels, buffer.stride);
         if (row.list[2].of != Json::NOTHING) {
             const int64_t of = whole(row.list[2], 0);
-            if (of >= int64_t(buffers.size())) throw Fault("a map lies in one that is not there");
+            if (of >= int64_t(buffers.size())) refuse("a map lies in one that is not there");
             buffer.root = buffers[of].root;
-            if (buffer.size() > buffers[buffer.root].size()) throw Fault("a map is larger than the one whose memory it has");
+            if (buffer.size() > buffers[buffer.root].size()) refuse("a map is larger than the one whose memory it has");
         }
         buffers.push_back(buffer);
     }
     auto map_of = [&](const Json& row) {
         Map map;
         const Json& where = in(row, 0, 5);
-        if (where.of != Json::NOTHING && (map.buffer = int(whole(where, 0))) >= int(buffers.size())) throw Fault("a map lies in one that is not there");
+        if (where.of != Json::NOTHING && (map.buffer = int(whole(where, 0))) >= int(buffers.size())) refuse("a map lies in one that is not there");
         map.h = whole(row.list[1]), map.w = whole(row.list[2]), map.c = whole(row.list[3]), map.channel = whole(row.list[4], 0);
         return map;
     };
@@ -245,7 +299,7 @@ void convatlas_network::read_steps(const Json& tree) {
         if (work.has_other) work.other = map_of(row["other"]);
         for (int i = 0; i < 2; i++) {
             work.kernel[i] = whole(in(row["kernel"], i, 2)), work.stride[i] = whole(in(row["stride"], i, 2));
-            work.padding[i] = whole(in(row["padding"], i, 2), 0);
+            work.padding[i] = whole(in(row["padding"], i, 2), work.kind == PAD || work.kind == REPLICATE ? -MOST : 0);
             if (row["dilation"].of != Json::NOTHING) work.dilation[i] = whole(in(row["dilation"], i, 2));
         }
         work.groups = whole(row["groups"]), work.counts_padding = row["counts_padding"].whole, work.epsilon = row["epsilon"].as(Json::REAL, "epsilon").real;
@@ -264,11 +318,11 @@ void convatlas_network::read_steps(const Json& tree) {
         works.push_back(last);
     }
     const auto outputs = std::count_if(works.begin(), works.end(), [](const Work& work) { return work.kind == OUTPUT; });
-    if (works.empty() || outputs != 1 || works[0].source.buffer >= 0 || works.back().result.h != 1 || works.back().result.w != 1)
-        throw Fault("it does not lead from one image to scores");
+    if (works.empty() || outputs != 1 || works[0].source.buffer >= 0)
+        refuse("it does not lead from one image to scores");
     for (const Work& work : works)
         if (work.source.buffer < 0 && (work.source.h != works[0].source.h || work.source.w != works[0].source.w || work.source.c != works[0].source.c))
-            throw Fault("it does not lead from one image to scores");
+            refuse("it does not lead from one image to scores");
 }
 
 // `_check` of work.py: a step that would lead the kernels out of its maps or arrays is refused.
@@ -310,19 +364,38 @@ void convatlas_network::check(const Work& work) const {
     } else if (work.kind == RESPONSE) {
         before = {2};
         fits = same && work.before.at && source.c % work.groups == 0 && (work.groups == 1 || source.c / work.groups % CHANNELS == 0);
+    } else if (work.kind == PAD || work.kind == REPLICATE || work.kind == BILINEAR || work.kind == ADAPTIVE) {
+        fits = source.c == result.c;
+    } else if (work.kind == NEAREST) {
+        fits = source.c == result.c && result.h % source.h == 0 && result.w % source.w == 0;
+    } else if (work.kind == TRANSPOSED) {
+        weight = {source.c, result.c, work.kernel[0], work.kernel[1]}, bias = {result.c}, fits = work.weight.at;
+        const int64_t have[] = {source.h, source.w}, gives[] = {result.h, result.w};
+        for (int i = 0; i < 2; i++) {
+            const int64_t more = gives[i] - (have[i] - 1) * work.stride[i] - work.kernel[i] + 2 * work.padding[i];
+            fits = fits && more >= 0 && more < work.stride[i];
+        }
+    } else if (work.kind == OFFSETS) {
+        weight = {source.c, source.h, source.w}, fits = same && work.weight.at;
+    } else if (work.kind == RBF) {
+        weight = {result.c, source.c}, fits = work.weight.at && source.h == result.h && source.w == result.w;
+    } else if (work.kind == OUTPUT && work.is_flat) {
+        fits = same && work.flat[0] == source.c && work.flat[1] == source.h && work.flat[2] == source.w;
     }
-    fits = fits && (source.buffer >= 0 || work.kind == CONV) && (result.buffer < 0) == (work.kind == OUTPUT);
-    fits = fits && (work.activation == NONE || (work.kind != OUTPUT && work.kind != COPY));
+    const bool takes_image = work.kind == CONV || work.kind == PAD || work.kind == REPLICATE;
+    const bool moves = work.kind == OUTPUT || work.kind == COPY || work.kind == PAD || work.kind == REPLICATE || work.kind == NEAREST;
+    fits = fits && (source.buffer >= 0 || takes_image) && (result.buffer < 0) == (work.kind == OUTPUT);
+    fits = fits && (work.activation == NONE || !moves);
     fits = fits && (!work.has_other || (other.h == second[0] && other.w == second[1] && other.c == second[2] && other.buffer >= 0));
     for (const Map* map : {&source, &result, work.has_other ? &other : &result})
         if (map->buffer >= 0)
             fits = fits && map->h * map->w <= buffers[map->buffer].pixels && map->channel + (work.kind == COPY ? map->c : padded(map->c)) <= buffers[map->buffer].stride;
     fits = fits && (!work.weight.at || work.weight.shape == weight) && (!work.bias.at || work.bias.shape == bias) && (!work.before.at || work.before.shape == before);
-    if (!fits) throw Fault("'" + work.name + "' is a step " + work.kind_name + " that is none");
+    if (!fits) refuse("'" + work.name + "' is a step " + work.kind_name + " that is none");
 }
 
 // `lay_out` of work.py: every buffer where no other lies while it is used.
-void convatlas_network::lay_out() {
+void convatlas_network::lay_out(bool keeps) {
     std::map<int, std::pair<size_t, size_t>> used;      // by root: first and last step
     std::vector<int> order;
     for (size_t i = 0; i < works.size(); i++)
@@ -338,7 +411,7 @@ void convatlas_network::lay_out() {
         int64_t start = 0;
         for (const auto& each : placed) {
             const auto &mine = used[root], &theirs = used[each.second];
-            if (mine.first <= theirs.second && theirs.first <= mine.second && start + buffers[root].size() > each.first.first)
+            if ((keeps || (mine.first <= theirs.second && theirs.first <= mine.second)) && start + buffers[root].size() > each.first.first)
                 start = std::max(start, each.first.second);
         }
         buffers[root].start = start;
@@ -349,10 +422,17 @@ void convatlas_network::lay_out() {
 }
 
 Choice convatlas_network::usual(const Work& work, bool alone) const {
-    if (work.kind != CONV) return {work.kind, 0, 0, 0};
+    if (work.kind != CONV) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
     int64_t size = 1;
     for (int64_t n : work.weight.shape) size *= n;
     const int64_t pixels = work.result.h * work.result.w, share = !alone && size > work.source.h * work.source.w * work.source.c;
+#ifdef __wasm__                                         // as measured there: few sums fit the registers, and products count more
+    if (work.can_winograd() && std::min(work.source.c, work.result.c) >= 16 && pixels >= 16) {
+        const int64_t tiles = over(work.result.h, 4) * over(work.result.w, 4);
+        if (tiles > 56) return {WINOGRAD4, 28, 1, share};
+        return {WINOGRAD4, tiles, std::min<int64_t>(8, over(padded(work.result.c), 2 * convatlas_lanes())), share};
+    }
+#endif
     if (work.can_winograd() && std::min(work.source.c, work.result.c) >= 32 && pixels >= WORTH)
         return {WINOGRAD4, std::min<int64_t>(56, over(pixels, 16)), 1, share};
     return {CONV, 112, 0, share};
@@ -382,10 +462,20 @@ const float* convatlas_network::weights_of(size_t i, int64_t kind) {
     const float* from = work.weight.at;
     if (!from) return nullptr;
     if (kind == LAYERNORM) return vector_of(work.weight);
+    if (kind == TRANSPOSED) return transposed_of(i);
     Room& room = packed[{i, kind}];
     if (room.at) return room.at;
     const int64_t outputs = work.weight.shape[0], c = work.weight.shape[1], high = work.kernel[0], wide = work.kernel[1], taps = high * wide;
-    if (kind == DEPTHWISE) {
+    if (kind == OFFSETS) {
+        const int64_t pixels = c * work.weight.shape[2];
+        room = Room(pixels * padded(outputs) + BEYOND);
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t pixel = 0; pixel < pixels; pixel++) room.at[pixel * padded(outputs) + k] = from[k * pixels + pixel];
+    } else if (kind == RBF) {
+        room = Room(c * padded(outputs) + BEYOND);
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t row = 0; row < c; row++) room.at[row * padded(outputs) + k] = from[k * c + row];
+    } else if (kind == DEPTHWISE) {
         room = Room(padded(outputs) * taps + BEYOND);
         for (int64_t k = 0; k < outputs; k++)
             for (int64_t t = 0; t < taps; t++) room.at[(k / CHANNELS * taps + t) * CHANNELS + k % CHANNELS] = from[k * taps + t];
@@ -418,6 +508,26 @@ const float* convatlas_network::weights_of(size_t i, int64_t kind) {
             panels(room.at + group * taps * c * padded(each), taps * c, each,
                    [&](int64_t row, int64_t k) { return from[((group * each + k) * c + row % c) * taps + row / c]; });
     }
+    return room.at;
+}
+
+// Phase by phase: the taps that meet the input there, the last first.
+const float* convatlas_network::transposed_of(size_t i) {
+    const Work& work = works[i];
+    Room& room = packed[{i, TRANSPOSED}];
+    if (room.at) return room.at;
+    const int64_t c = work.weight.shape[0], outputs = work.weight.shape[1], high = work.kernel[0], wide = work.kernel[1];
+    room = Room(checked(high * wide * c, padded(outputs)) + BEYOND);
+    float* to = room.at;
+    for (int64_t down = 0; down < work.stride[0]; down++)
+        for (int64_t across = 0; across < work.stride[1]; across++) {
+            const int64_t rows = down < high ? over(high - down, work.stride[0]) : 0, columns = across < wide ? over(wide - across, work.stride[1]) : 0;
+            panels(to, rows * columns * c, outputs, [&](int64_t row, int64_t k) {
+                const int64_t tap = row / c, y = down + (rows - 1 - tap / columns) * work.stride[0], x = across + (columns - 1 - tap % columns) * work.stride[1];
+                return work.weight.at[((row % c * outputs + k) * high + y) * wide + x];
+            });
+            to += rows * columns * c * padded(outputs);
+        }
     return room.at;
 }
 
@@ -460,8 +570,10 @@ convatlas_network::Program convatlas_network::program(bool alone) {
 }
 
 void convatlas_network::scores(const float* images, int64_t n, float* to) {
-    std::lock_guard<std::mutex> lock(one);
-    if (n < 0) throw Fault("the number of images is below 0");
+#ifndef __wasm__
+    std::lock_guard<Lock> lock(one);
+#endif
+    if (n < 0) refuse("the number of images is below 0");
     if (!n) return;
     const bool alone = n >= threads;
     Program& now = alone ? apart : together;
@@ -479,12 +591,31 @@ void convatlas_network::scores(const float* images, int64_t n, float* to) {
     convatlas_run(now.steps.data(), int64_t(now.steps.size()), images, to, n, threads, maps.data(), own.data(), nullptr);
 }
 
+// What step `i` left, (c, h, w); the numbers of it.
+int64_t convatlas_network::map(int64_t i, float* to) const {
+    if (i < 0 || i >= int64_t(works.size()) || works[i].result.buffer < 0 || arenas.empty()) refuse("there is no such map");
+    const Map& found = works[i].result;
+    const int64_t pixels = found.h * found.w, stride = buffers[found.buffer].stride;
+    const float* from = arenas[0].at + place(found);
+    for (int64_t pixel = 0; pixel < pixels; pixel++)
+        for (int64_t c = 0; c < found.c; c++) to[c * pixels + pixel] = from[pixel * stride + c];
+    return found.c * pixels;
+}
+
+#ifdef __wasm__
+static std::string error;
+#else
 static thread_local std::string error;
+#endif
 
 // The call's result, or `failed` and the reason in `error`.
 template <class Result, class Call>
 static Result safely(Result failed, const std::string& where, const Call& call) {
     error.clear();
+#ifdef __wasm__                                         // what fails does not come back
+    (void)failed, (void)where;
+    return call();
+#else
     try {
         return call();
     } catch (const std::bad_alloc&) {
@@ -493,13 +624,25 @@ static Result safely(Result failed, const std::string& where, const Call& call) 
         error = where + fault.what();
     }
     return failed;
+#endif
 }
 
+#ifndef __wasm__
 convatlas_network* convatlas_open(const char* folder, int threads) {
     const std::string name = folder ? folder : "";
     return safely<convatlas_network*>(nullptr, "'" + name + "' cannot be opened: ", [&] {
         auto made = std::make_unique<convatlas_network>();
         made->open(name, threads);
+        return made.release();
+    });
+}
+
+#endif
+
+convatlas_network* convatlas_open_bytes(const char* plan, size_t plan_bytes, const void* weights, size_t bytes, int keeps_maps) {
+    return safely<convatlas_network*>(nullptr, "the network cannot be opened: ", [&] {
+        auto made = std::make_unique<convatlas_network>();
+        made->open_bytes(plan, int64_t(plan_bytes), static_cast<const char*>(weights), int64_t(bytes), keeps_maps);
         return made.release();
     });
 }
@@ -531,4 +674,13 @@ int convatlas_scores(convatlas_network* network, const float* images, int64_t n,
         network->scores(images, n, scores);
         return 0;
     });
+}
+
+int convatlas_results(const convatlas_network* network) {
+    const Map& result = network->works.back().result;
+    return int(result.h * result.w * result.c);
+}
+
+int convatlas_map(const convatlas_network* network, int step, float* to) {
+    return safely(-1, "", [&] { return int(network->map(step, to)); });
 }

@@ -1,11 +1,12 @@
-// JSON, as far as our own files have it, within bounds. Whatever else is in a text is a std::runtime_error.
+// JSON, as far as our own files have it, within bounds. Whatever else is in a text is refused.
 #pragma once
 #include <cmath>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "fault.h"
 
 struct Json {
     enum Of { NOTHING, TRUTH, WHOLE, REAL, TEXT, LIST, TABLE } of = NOTHING;
@@ -22,7 +23,7 @@ struct Json {
         return nothing;
     }
     const Json& as(Of kind, const char* what) const {
-        if (of != kind && !(kind == REAL && of == WHOLE)) throw std::runtime_error(std::string(what) + " is missing, or of another kind");
+        if (of != kind && !(kind == REAL && of == WHOLE)) refuse(std::string(what) + " is missing, or of another kind");
         return *this;
     }
 };
@@ -30,7 +31,7 @@ struct Json {
 class Reader {
     const char *at, *end;
 
-    [[noreturn]] static void fail() { throw std::runtime_error("it is no JSON"); }
+    [[noreturn]] static void fail() { refuse("it is no JSON"); }
     void space() {
         while (at < end && (*at == ' ' || *at == '\n' || *at == '\r' || *at == '\t')) at++;
     }

@@ -1,10 +1,15 @@
 // The steps of a network, one after the other, for some images, by the build of the kernels that fits this processor.
+#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <initializer_list>
 #if __has_include(<sys/mman.h>) && !defined(__wasm__)
 #include <sys/mman.h>
 #endif
 
+#include <vector>
+
+#include "bands.h"
 #include "library.h"
 #include "threads.h"
 
@@ -53,7 +58,20 @@ static const Kernels* best() { return &convatlas_native; }
 
 static const Kernels* const kernels = best();           // null where none fits
 
+#ifdef __wasm__                                 // no clock there: nobody asks
+static double seconds_now() { return 0; }
+#else
 static double seconds_now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+#endif
+
+// Of this thread's work, where the system counts that: what else runs on the machine does not add to it.
+static double seconds_of_thread() {
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(__wasm__) && !defined(_WIN32)
+    timespec now;
+    if (!clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now)) return double(now.tv_sec) + 1e-9 * double(now.tv_nsec);
+#endif
+    return seconds_now();
+}
 
 int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
 int64_t convatlas_step_size() { return sizeof(Step); }
@@ -71,36 +89,43 @@ void convatlas_large_pages(void* memory, int64_t bytes) {
 
 // `parts` times the images that the steps are for. With fewer parts than threads all share each step's work and wait for one another
 // after it, in arenas[0]; else each thread answers parts of its own, in its own arena. `results` gets what the OUTPUT steps give, part by
-// part. `seconds`, where it is given: each step's time.
+// part. `seconds`, where it is given: each step's time (of a chain's the first has all), by the first thread's own clock where that works alone.
 void convatlas_run(const Step* steps, int64_t count, const float* images, float* results, int64_t parts, int64_t threads,
                    float* const* arenas, float* const* scratch, double* seconds) {
     const int64_t size = steps[0].n * steps[0].c * steps[0].h * steps[0].w;
     int64_t given = 0;                      // numbers that a part has for results
     for (int64_t i = 0; i < count; i++)
         if (steps[i].kind == OUTPUT) given += steps[i].n * steps[i].c * steps[i].h * steps[i].w;
-    double began = seconds ? seconds_now() : 0;
+    std::vector<int64_t> heads;             // steps, or the first of those that go band by band
+    for (int64_t i = 0; i < count; i += std::max<int64_t>(1, steps[i].chain)) heads.push_back(i);
+    auto run = [&](const Step& s, const Place& at) { s.chain ? in_bands(&s, *kernels, at) : kernels->step(s, at); };
+    if (seconds) std::fill(seconds, seconds + count, 0.0);
+    const bool alone = parts >= threads;    // each thread works for itself
+    auto now = [&] { return alone ? seconds_of_thread() : seconds_now(); };
+    double began = seconds ? now() : 0;
     auto clock = [&](int64_t i) {
-        const double now = seconds_now();
-        seconds[i] = now - began;
-        began = now;
+        const double ended = now();
+        seconds[i] = ended - began;
+        began = ended;
     };
-    if (parts >= threads) {
+    if (alone) {
         auto answer = [&](int64_t thread, int64_t, int64_t part) {
             const Place at = {images + part * size, arenas[thread], scratch[thread], {0, 1}, results + part * given};
-            if (seconds && !thread) began = seconds_now();
-            for (int64_t i = 0; i < count; i++) {
-                kernels->step(steps[i], at);
+            if (seconds && !thread) began = now();
+            for (int64_t i : heads) {
+                run(steps[i], at);
                 if (seconds && !thread) clock(i);
             }
         };
         together(threads, 1, parts, answer, [](int64_t) {});
     } else {
+        const int64_t stages = int64_t(heads.size());
         auto share = [&](int64_t thread, int64_t stage, int64_t chunk) {
-            const int64_t part = stage / count;
-            kernels->step(steps[stage % count], {images + part * size, arenas[0], scratch[thread], {chunk, threads}, results + part * given});
+            const int64_t part = stage / stages;
+            run(steps[heads[stage % stages]], {images + part * size, arenas[0], scratch[thread], {chunk, threads}, results + part * given});
         };
-        together(threads, parts * count, threads, share, [&](int64_t stage) {
-            if (seconds) clock(stage % count);
+        together(threads, parts * stages, threads, share, [&](int64_t stage) {
+            if (seconds) clock(heads[stage % stages]);
         });
     }
 }

@@ -23,6 +23,7 @@ struct Step {
     int64_t planar;                         // whether the input is the network's image, (c, h, w)
     int64_t counts_padding;                 // AVGPOOL
     int64_t tile, gather, by_channels;      // how much is worked on at once, and whether threads share channels or positions
+    int64_t chain, band;                    // how many steps from this one on go band by band, rows of the last one's results; 0: none
     const float *weight, *bias, *before;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
     double epsilon;                         // LAYERNORM; PAD: what is around the map
 };

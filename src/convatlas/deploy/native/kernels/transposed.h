@@ -59,6 +59,7 @@ inline void transposed(const Step& s, const Place& at) {
             b.rows = high.taps_of(down), b.taps = 1, b.depth = wide.taps_of(across) * c, b.stride = c, b.row_stride = width * c;
             b.weight = s.weight + (high.taps_before(down) * s.kw + b.rows * wide.taps_before(across)) * c * channels + b.rows * b.depth * channel;
             b.bias = s.bias ? s.bias + channel : nullptr;
+            b.ahead = b.weight + b.rows * b.depth * std::min<int64_t>(PANEL, channels - channel);
             b.activation = s.activation, b.out_stride = s.sw * s.out_stride;
             for (int64_t y = std::max(top, high.first_of(down)); y <= std::min(bottom, high.last_of(down)); y++) {
                 const int64_t row = y * s.sh + down - s.ph, column = first * s.sw + across - s.pw;

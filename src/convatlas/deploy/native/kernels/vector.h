@@ -10,6 +10,8 @@
 constexpr int LANES = 16, ROWS = 14;       // 14 rows of two vectors, and two of weights: 30 of 32 registers
 #elif defined(__aarch64__)
 constexpr int LANES = 4, ROWS = 8;
+#elif defined(__wasm__)
+constexpr int LANES = 4, ROWS = 4;        // 8 sums, 4 numbers, 2 weights: 14 of 16 registers, whatever order a browser's compiler has loads in
 #else
 constexpr int LANES = 8, ROWS = 6;         // 6 rows of two vectors, and two of weights: 14 of 16 registers
 #endif
@@ -54,19 +56,29 @@ INLINE vec exponential(vec x) {
     return x == x ? p : x;
 }
 
-INLINE vec sigmoid(vec x) { return 1.0f / (1.0f + exponential(-x)); }
+// 1 / x of what is neither 0 nor infinite: divisions of such vectors are slow, an estimate and one step of Newton's are as exact.
+INLINE vec inverse(vec x) {
+#if defined(__AVX512F__)
+    const vec near = vec(_mm512_rcp14_ps(__m512(x)));
+    return near + near * (1.0f - x * near);
+#else
+    return 1.0f / x;
+#endif
+}
+
+INLINE vec sigmoid(vec x) { return inverse(1.0f + exponential(-x)); }
 
 INLINE vec tangent(vec x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }       // hyperbolic
 
 // tanh(ln(1 + e^x)), as a quotient of polynomials of e^x.
 INLINE vec softplus_tangent(vec x) {
     const vec e = exponential(smaller(x, all(20.0f))), q = e * (e + 2.0f);
-    return q / (q + 2.0f);
+    return q * inverse(q + 2.0f);
 }
 
 // The error function; absolute error below 2e-7 (Abramowitz and Stegun, 7.1.26).
 INLINE vec erf(vec x) {
-    const vec size = x < 0.0f ? -x : x, t = 1.0f / (1.0f + 0.3275911f * size);
+    const vec size = x < 0.0f ? -x : x, t = inverse(1.0f + 0.3275911f * smaller(size, all(1e9f)));
     vec p = all(1.061405429f);
     p = p * t - 1.453152027f;
     p = p * t + 1.421413741f;

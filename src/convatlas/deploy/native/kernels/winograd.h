@@ -123,6 +123,7 @@ inline void winograd(const Step& s, const Place& at) {
                     Block b = {};
                     b.in = transformed + point * matrix, b.stride = channels, b.rows = b.taps = 1, b.depth = s.c;
                     b.weight = s.weight + (start * POINTS + point * lanes) * s.c;
+                    b.ahead = b.weight + lanes * s.c;
                     b.out = products + point * product + p * PANEL, b.out_stride = s.gather * PANEL;
                     pixels(b, here, lanes == PANEL);
                 }
