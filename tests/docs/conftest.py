@@ -6,16 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from printed import done
 
-from convatlas.cli import main
 from convatlas.data.embedded import folder as embedded
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")     # of CIFAR-10
-
-
-def done(*words: object) -> None:
-    """A command of ours, which must succeed."""
-    assert main([str(word) for word in words]) == 0, words
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -36,11 +31,11 @@ def pictures(folder: Path, classes: dict[str, int], side: int = 32, suffix: str 
 
 
 def pairs(folder: Path, count: int) -> None:
-    """The first nuclei, as images beside masks that number them."""
+    """The first nuclei, twice as large, as images beside masks that number them."""
     for kind in ("images", "labels"):
         (folder / kind).mkdir(parents=True)
         for i, path in enumerate(sorted((Path(str(embedded("nuclei"))) / "train").glob(f"**/{kind}/*.png"))[:count]):
-            shutil.copy(path, folder / kind / f"{i:04d}.png")
+            Image.open(path).resize((320, 320), Image.Resampling.NEAREST).save(folder / kind / f"{i:04d}.png")
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,8 @@ import sys
 from itertools import pairwise
 
 import pytest
-from printed import blocks
+from printed import blocks, done
 from test_printed import ours
-
-from conftest import done
 
 PRINTED = [block for block in blocks() if block.language in ("sh", "python")]
 WHOLE = {language: [each for each in PRINTED if each.language == language and not each.reason()]
