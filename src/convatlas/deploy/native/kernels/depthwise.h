@@ -93,20 +93,40 @@ struct Ring {
 
 INLINE int64_t depthwise_scratch(const Step& s) { return few(s) ? 0 : Ring(s).size(); }
 
+// The columns of a kernel that see something of the map, for results from `from` to `to`: of 47 on a map of 14 they are 27.
+struct Taps {
+    int64_t first, last;
+    Taps(const Step& s, int64_t from, int64_t to)
+        : first(std::min(s.kw, std::max<int64_t>(0, over(s.pw - (to - 1) * s.sw, s.dw)))),
+          last(std::max(first, std::min(s.kw, (s.w - 1 + s.pw - from * s.sw) / s.dw + 1))) {}
+};
+
+// Runs of results of a row. More than there must be, where each then needs fewer taps: fewer sums at once do not fill the processor.
+INLINE int64_t runs_of(const Step& s) {
+    int64_t best = 0, least = 0;
+    for (int64_t runs = over(s.ow, RUN); runs <= 2 * over(s.ow, RUN) && runs <= s.ow; runs++) {
+        int64_t cost = 0;
+        for (int64_t r = 0; r < runs; r++) {
+            const int64_t from = s.ow * r / runs, to = s.ow * (r + 1) / runs;
+            const Taps taps(s, from, to);
+            cost += (taps.last - taps.first) * std::max<int64_t>(to - from, 8);
+        }
+        if (!best || cost < least) best = runs, least = cost;
+    }
+    return best;
+}
+
 template <int R>
-void run_of(const Step& s, const float* const* rows, int64_t left, const float* weight, vec bias, float* out) {
+void run_of(const Step& s, const float* const* rows, int64_t left, Taps taps, const float* weight, vec bias, float* out) {
     vec sum[R];
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++) sum[i] = bias;
     const int64_t step = s.sw * CHANNELS;
-    for (int64_t y = 0; y < s.kh; y++) {
-        if (!rows[y]) {                         // a row of zeros
-            weight += s.kw * CHANNELS;
-            continue;
-        }
-        const float* in = rows[y] + left * step;
-        for (int64_t x = 0; x < s.kw; x++, in += s.dw * CHANNELS, weight += CHANNELS) {
-            const vec w = load(weight);
+    for (int64_t y = 0; y < s.kh; y++, weight += s.kw * CHANNELS) {
+        if (!rows[y]) continue;                 // a row of zeros
+        const float* in = rows[y] + left * step + taps.first * s.dw * CHANNELS;
+        for (int64_t x = taps.first; x < taps.last; x++, in += s.dw * CHANNELS) {
+            const vec w = load(weight + x * CHANNELS);
 #pragma GCC unroll 16
             for (int i = 0; i < R; i++) sum[i] += load(in + i * step) * w;
         }
@@ -118,7 +138,7 @@ void run_of(const Step& s, const float* const* rows, int64_t left, const float* 
         for (int i = 0; i < R; i++) store(out + i * s.out_stride, activated(load(out + i * s.out_stride), s.activation));
 }
 
-typedef void (*RunOf)(const Step&, const float* const*, int64_t, const float*, vec, float*);
+typedef void (*RunOf)(const Step&, const float* const*, int64_t, Taps, const float*, vec, float*);
 constexpr RunOf RUNS[] = {nullptr, run_of<1>, run_of<2>, run_of<3>, run_of<4>, run_of<5>, run_of<6>,
 #if defined(__AVX512F__)
                           run_of<7>, run_of<8>, run_of<9>, run_of<10>, run_of<11>, run_of<12>, run_of<13>, run_of<14>,
@@ -129,7 +149,7 @@ constexpr int64_t TALLEST = 64;                 // rows of a kernel
 inline void depthwise(const Step& s, const Place& at) {
     if (const FewOf* of = few(s)) return small_depthwise(s, at, of);
     const Ring ring(s);
-    const int64_t blocks = padded(s.c) / CHANNELS, units = s.n * blocks, runs = over(s.ow, RUN), row_size = ring.width * CHANNELS;
+    const int64_t blocks = padded(s.c) / CHANNELS, units = s.n * blocks, runs = runs_of(s), row_size = ring.width * CHANNELS;
     const int64_t right = std::min(ring.width, s.w + s.pw);
     std::memset(at.scratch, 0, ring.size() * sizeof(float));
     for (int64_t unit = at.share.first(units); unit < at.share.last(units); unit++) {
@@ -153,7 +173,7 @@ inline void depthwise(const Step& s, const Place& at) {
                 const vec bias = s.bias ? load(s.bias + channel + lane) : vec{};
                 for (int64_t r = 0, from = 0; r < runs; r++) {
                     const int64_t to = s.ow * (r + 1) / runs;
-                    RUNS[to - from](s, rows, from, weight + lane, bias, out + from * s.out_stride + lane);
+                    RUNS[to - from](s, rows, from, Taps(s, from, to), weight + lane, bias, out + from * s.out_stride + lane);
                     from = to;
                 }
                 if (lane + LANES < CHANNELS)
