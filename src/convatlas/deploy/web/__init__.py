@@ -1,1 +1,1 @@
-"""What a folder for browsers holds besides the network: a script and a page."""
+"""Files of a folder for browsers, besides the network: a script and a page."""
