@@ -52,7 +52,7 @@ def test_pages_are_found_and_no_block_is_missed():
     for page in PAGES:
         fences = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("```")]
         assert len(fences) == 2 * sum(block.page == page for block in BLOCKS), page
-    assert {block.language for block in BLOCKS} <= {"sh", "python", "yaml", "text", ""}
+    assert {block.language for block in BLOCKS} <= {"sh", "python", "js", "yaml", "text", ""}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -74,8 +74,8 @@ def test_a_printed_command_is_one(block, command):
         accepts(words)
     else:
         assert block.reason(command), f"{block}: {command} is neither ours nor marked"
-        if "python " in command:
-            assert (HOUSE / command.split("python ")[1].split()[0]).is_file()
+        for script in re.findall(r"\S+\.py\b", command):
+            assert (HOUSE / script).is_file()
 
 
 def test_commands_in_the_text_are_ones():
