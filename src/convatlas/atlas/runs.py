@@ -77,7 +77,7 @@ def _answers(folder: Path, model: "Convnet") -> dict[str, Any]:
     from ..evaluation.statistics import wilson  # the same
     from ..inspect.pictures import ending, inputs  # the same
     from ..inspect.vectors import embed  # the same
-    from ..run import Loss
+    from ..run import Loss  # the same
     from ..zoo import transforms  # the same
 
     with world("cpu") as here:
@@ -117,10 +117,10 @@ def flat(vectors: "Tensor") -> "tuple[Tensor, list[float]]":
     """
     import torch
 
-    centred = vectors.double() - vectors.double().mean(0)
-    _, scale, rows = torch.linalg.svd(centred, full_matrices=False)
+    shifted = vectors.double() - vectors.double().mean(0)
+    _, scale, rows = torch.linalg.svd(shifted, full_matrices=False)
     two = rows[:2] * rows[:2].gather(1, rows[:2].abs().argmax(1, keepdim=True)).sign()
-    places = torch.nn.functional.pad(centred @ two.T, (0, 2 - len(two)))
+    places = torch.nn.functional.pad(shifted @ two.T, (0, 2 - len(two)))
     whole = float(scale.square().sum()) or 1.0
     shares = [float(each) ** 2 / whole for each in scale[:2]] + [0.0] * (2 - len(two))
     return places / places.abs().amax().clamp_min(1e-12), shares

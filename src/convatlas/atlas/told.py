@@ -212,7 +212,7 @@ def _joined(fork: Mapping[str, Any]) -> str:
 
 
 def _data(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What scripts read of a variant: the layers by columns, with vocabularies where words repeat; the diagram."""
+    """Data of a variant for scripts: the layers by columns, with vocabularies where words repeat; the diagram."""
     rows = found["layers"]
     words: dict[str, list[Any]] = {"type": [], "kernel": [], "sight": [], "output": []}
 
