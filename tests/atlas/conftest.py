@@ -20,11 +20,17 @@ from visiting import CLASSES, Open, Site
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
+
+PATIENCE = 120_000      # milliseconds: machines may be busy, and no test is about time
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "browser" not in config.option.markexpr:
-        for item in items:
-            if item.get_closest_marker("browser"):
-                item.add_marker(pytest.mark.skip(reason="needs a browser: run by name, with -m browser"))
+    named = "browser" in config.option.markexpr
+    mark = pytest.mark.timeout(1200) if named else pytest.mark.skip(
+        reason="needs a browser: run by name, with -m browser")
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(mark)
 
 
 def trained(folder: Path) -> Path:
@@ -61,8 +67,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     named = os.environ.get("CONVATLAS_BROWSER")
     found = named or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
@@ -92,6 +99,7 @@ def open_page(browser: "Browser", site: Site) -> Iterator[Open]:
     def run(path: str, theme: str = "light", width: int = 1280, file: bool = False) -> "Page":
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme,
                                       reduced_motion="reduce")
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda said: wrong.append(f"{path}: {said.text}") if said.type == "error" else None)

@@ -271,7 +271,7 @@ def begun(page: "Page") -> None:
     widgets = page.locator(".widget[data-widget]")
     for i in range(widgets.count()):
         widgets.nth(i).scroll_into_view_if_needed()
-    expect(page.locator(".widget[data-widget]:not([data-ready])")).to_have_count(0, timeout=30_000)
+    expect(page.locator(".widget[data-widget]:not([data-ready])")).to_have_count(0)
 
 
 def faults(page: "Page") -> list[str]:
@@ -304,7 +304,7 @@ def test_two_networks_learn_in_the_page(open_page):
 
     _, widget = touched(open_page, 2, "relu-tanh")
     widget.get_by_role("button", name="Train both").click()
-    expect(widget.locator(".told")).to_contain_text(re.compile("After ([3-9]|[12][0-9]) epochs"), timeout=60_000)
+    expect(widget.locator(".told")).to_contain_text(re.compile("After ([3-9]|[12][0-9]) epochs"))
     widget.get_by_role("button", name="Pause").click()
     said = widget.locator(".told").inner_text()
     errors = [float(word) for word in re.findall(r"([0-9.]+) % wrong", said)]

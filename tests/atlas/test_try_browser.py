@@ -116,7 +116,7 @@ def test_every_network_answers_and_opens(open_page: Open) -> None:
         open_all(page)
         page.wait_for_selector(f"{TRY} .maps canvas")
         if page.locator("details[data-name=like]").count():
-            page.wait_for_selector("details[data-name=like] .near", timeout=60_000)
+            page.wait_for_selector("details[data-name=like] .near")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -126,7 +126,7 @@ def test_the_page_has_no_fault(open_page: Open, theme: str) -> None:
     draw(page, TRY, (.5, .15), (.5, .85))
     answer(page)
     open_all(page)
-    page.wait_for_selector(f"{TRY} .near", timeout=60_000)
+    page.wait_for_selector(f"{TRY} .near")
     assert faults(page) == []
 
 
