@@ -33,6 +33,7 @@ def test_the_table_names_every_network_as_the_planner_found_it(page):
 
 
 @pytest.mark.slow       # ten minutes of a core
+@pytest.mark.timeout(3600)
 def test_every_network_is_planned_as_the_table_says(page):
     known = json.loads(page["KEPT"].read_text(encoding="utf-8"))
     assert {name: page["planned"](name) for name in known} == known
