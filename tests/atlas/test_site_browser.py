@@ -96,7 +96,7 @@ def test_search_filters_and_order(open_page: Open) -> None:
     page.get_by_label("from year").fill("2030")
     assert shown(page) == [] and page.get_by_text("No network fits").is_visible()
     page.get_by_role("button", name="Clear").click()
-    page.wait_for_function("document.querySelectorAll('#list tbody tr:not([hidden])').length > 200")
+    page.locator("#list tbody tr:not([hidden])").nth(200).wait_for()
     assert len(shown(page)) == len(everything)
 
 
