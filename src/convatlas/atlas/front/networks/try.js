@@ -12,11 +12,12 @@ atlas.widget("try", async (root, {networks}) => {
   /** Open a network, and offer what it may be shown. */
   async function take(name) {
     about = networks.find((each) => each.name === name);
-    net = await atlas.network(name);
-    picture = last = null;
-    answer.replaceChildren();
-    inside.replaceChildren();
-    seen.replaceChildren();
+    net = picture = last = null;
+    for (const each of [given, answer, inside, seen]) each.replaceChildren();
+    said.textContent = `Opening ${name} …`;
+    const [opened, images] = await Promise.all([atlas.network(name), pictures(about.data)]);
+    if (about.name !== name) return;        // another one has been chosen meanwhile
+    net = opened;
     said.textContent = "Nothing has been shown to it yet.";
     const ways = h("div"), file = h("input", {type: "file", accept: "image/*", id: "own-picture"});
     given.replaceChildren(ways, h("p", {class: "control own"}, h("label", {for: "own-picture"}, "Your own picture; it stays on this machine"), file));
@@ -24,7 +25,6 @@ atlas.widget("try", async (root, {networks}) => {
     if (about.data === "digits") {
       atlas.pad(ways, {size: PAD, width: 224, pen: 6, label: "Draw a digit", changed: paced((ink) => show({pixels: rgba(digit(ink, PAD)), width: 8, height: 8}))});
     }
-    const images = await pictures(about.data);
     if (images.length) {
       const place = h("div", {class: "samples"}, sample(images, 12).map(({name: label, pixels, width, height}) => {
         const button = h("button", {type: "button", class: "sample", "aria-label": `Take ${label}`, on: {click: () => show({pixels, width, height})}});
