@@ -52,7 +52,7 @@ def account(name: str) -> dict[str, Any] | None:
                              if name == each["name"] or name in each["aliases"])
         if index[family]["digest"] != digest(family):
             return None
-        told = _member(f"{found}.json")
+        told = document(PATH, f"{found}.json")
     except (OSError, StopIteration):        # none of that name; no such file, as where a package lies in an archive
         return None
     return {**told, "layers": _rows(told["layers"])}
@@ -84,7 +84,7 @@ def digest(family: str) -> str:
     """SHA-256 of the sources that the accounts of a family's variants follow from."""
     whole = _common().copy()
     for path in (HOUSE / "arch" / f"{family}.py", HOUSE / "facts" / "published" / f"{family}.jsonl"):
-        whole.update(_source(path) if path.exists() else b"")
+        whole.update(source(path) if path.exists() else b"")
     return whole.hexdigest()
 
 
@@ -92,14 +92,28 @@ def write(accounts: Mapping[str, Sequence[tuple[Listed, Mapping[str, Any]]]]) ->
     """Write `known.zip`: of each family the variants' lines and accounts."""
     index = {family: {"digest": digest(family), "variants": [asdict(each) for each, _ in known]}
              for family, known in accounts.items()}
-    members = {INDEX: index, **{each.name: {**told, "layers": _columns(told["layers"])}
-                                for known in accounts.values() for each, told in known}}
-    with zipfile.ZipFile(PATH, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
-        for name, tree in members.items():
-            member = zipfile.ZipInfo(name if name == INDEX else f"{name}.json", WRITTEN)
+    put_documents(PATH, {INDEX: index, **{f"{each.name}.json": {**told, "layers": _columns(told["layers"])}
+                                          for known in accounts.values() for each, told in known}})
+    _index.cache_clear()
+
+
+def document(path: Path, name: str) -> dict[str, Any]:
+    """One JSON document of an archive. Raises OSError where there is none, or the archive is damaged."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            tree: dict[str, Any] = json.loads(file.read(name))
+    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
+        raise OSError(f"{path} is damaged: {error}") from error
+    return tree
+
+
+def put_documents(path: Path, documents: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write an archive of JSON documents: of the same documents the same bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        for name, tree in documents.items():
+            member = zipfile.ZipInfo(name, WRITTEN)
             member.compress_type = zipfile.ZIP_DEFLATED
             file.writestr(member, json.dumps(tree, ensure_ascii=False, separators=(",", ":")), compresslevel=9)
-    _index.cache_clear()
 
 
 def chosen(variants: Iterable[Any], pattern: str | Sequence[str] = "*", *, family: str | None = None,
@@ -121,17 +135,7 @@ def chosen(variants: Iterable[Any], pattern: str | Sequence[str] = "*", *, famil
 
 @cache
 def _index() -> dict[str, Any]:
-    return _member(INDEX)
-
-
-def _member(name: str) -> dict[str, Any]:
-    """One document. Raises OSError where the file cannot be read or is damaged."""
-    try:
-        with zipfile.ZipFile(PATH) as file:
-            tree: dict[str, Any] = json.loads(file.read(name))
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError) as error:
-        raise OSError(f"{PATH} is damaged: {error}") from error
-    return tree
+    return document(PATH, INDEX)
 
 
 @cache
@@ -140,11 +144,12 @@ def _common() -> "hashlib._Hash":
     for name in COMMON:
         path = HOUSE / name
         for each in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            whole.update(each.relative_to(HOUSE).as_posix().encode() + _source(each))
+            whole.update(each.relative_to(HOUSE).as_posix().encode() + source(each))
     return whole
 
 
-def _source(path: Path) -> bytes:
+def source(path: Path) -> bytes:
+    """A source file, with the same ends of lines on every system."""
     return path.read_bytes().replace(b"\r\n", b"\n")
 
 

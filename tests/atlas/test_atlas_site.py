@@ -95,6 +95,17 @@ def test_pages_name_no_other_host_and_hold_no_script_of_their_own(small: Path) -
         assert not re.search(r"\son\w+=", re.sub(r"<script type=\"application/json\".*?</script>", "", page)), path
 
 
+def test_from_a_damaged_file_a_diagram_is_computed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    damaged = tmp_path / "diagrams.zip"
+    damaged.write_bytes(diagrams.STORED.read_bytes()[:5000])
+    found = told.account("lenet5")
+    whole = diagrams.diagram(found)
+    monkeypatch.setattr(diagrams, "STORED", damaged)
+    diagrams._index.cache_clear()
+    assert diagrams.diagram(found) == whole
+    diagrams._index.cache_clear()
+
+
 def test_the_stored_diagrams_are_those_of_today_s_sources() -> None:
     stale = sorted(family for family in known.families() if not diagrams.stored(family))
     assert not stale, f"write them anew: uv run python benchmarks/diagrams.py   ({', '.join(stale)})"

@@ -5,8 +5,6 @@ from; `benchmarks/diagrams.py` writes it. Of a network whose sources have change
 """
 
 import hashlib
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 STORED = HERE / "diagrams.zip"
-INDEX = "index.json"
 SOURCES = ("anatomy.py", "chains.py", "flow.py", "paths.py", "words.py")        # of inspect/, which read a network
 
 # A chain is a list of parts: the number of a row of the layer table; a function without a row, or a module of several
@@ -36,10 +33,8 @@ def diagram(account: Mapping[str, Any]) -> dict[str, Any]:
     name = account["name"]
     try:
         if stored(account["family"]):
-            with zipfile.ZipFile(STORED) as file:
-                found: dict[str, Any] = json.loads(file.read(f"{name}.json"))
-                return found
-    except (OSError, KeyError):         # no such file; a variant that is not in it
+            return known.document(STORED, f"{name}.json")
+    except OSError:         # a variant that is not in it
         pass
     return computed(account)
 
@@ -86,29 +81,26 @@ def last(chain: Sequence[Any]) -> int:
 
 def write(found: Mapping[str, Mapping[str, Any]], families: Mapping[str, str]) -> None:
     """Write `diagrams.zip`: of each variant its diagram; `families` has the digest of each family's sources."""
-    with zipfile.ZipFile(STORED, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
-        for name, tree in {INDEX: families, **{f"{name}.json": tree for name, tree in found.items()}}.items():
-            member = zipfile.ZipInfo(name, known.WRITTEN)
-            member.compress_type = zipfile.ZIP_DEFLATED
-            file.writestr(member, json.dumps(tree, separators=(",", ":")), compresslevel=9)
+    known.put_documents(STORED, {known.INDEX: families, **{f"{name}.json": tree for name, tree in found.items()}})
     _index.cache_clear()
 
 
 def stored(family: str) -> bool:
     """True where the family's diagrams are stored and follow from today's sources."""
-    return STORED.exists() and _index().get(family) == digest(family)
+    try:
+        return _index().get(family) == digest(family)
+    except OSError:         # no such file, or a damaged one
+        return False
 
 
 def digest(family: str) -> str:
     """SHA-256 of the sources that a family's diagrams follow from."""
     whole = hashlib.sha256(known.digest(family).encode())
     for name in SOURCES:
-        whole.update((known.HOUSE / "inspect" / name).read_bytes().replace(b"\r\n", b"\n"))
+        whole.update(known.source(known.HOUSE / "inspect" / name))
     return whole.hexdigest()
 
 
 @cache
 def _index() -> dict[str, str]:
-    with zipfile.ZipFile(STORED) as file:
-        index: dict[str, str] = json.loads(file.read(INDEX))
-    return index
+    return known.document(STORED, known.INDEX)

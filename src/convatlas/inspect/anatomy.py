@@ -69,12 +69,7 @@ def anatomy(model: nn.Module, image_size: int | tuple[int, int] | None = None, i
     """
     if not isinstance(model, Convnet):
         return _foreign(model, pair(image_size or 224), in_chans)
-    seen = _Seen(model, meta_image(model, model.image_size), model.name)
-    trunk = [model.stem, *model.stages]
-    calls = [seen.first[part] for part in trunk if part in seen.first]
-    if seen.head is None or len(calls) < len(trunk):
-        raise ConvatlasError(f"{model.name} has no diagram: a stage or the head makes no map of the image by torch's "
-                             "functions")
+    seen, calls, head_call = _trunk(model)
     seen.forks = any(isinstance(atom, Fork) for call in calls for atom in seen.paths.atoms(call))
     units: list[Unit] = []
     groups: list[tuple[int, int, int]] = []
@@ -83,7 +78,7 @@ def anatomy(model: nn.Module, image_size: int | tuple[int, int] | None = None, i
         groups += [(len(units) + first, len(units) + last, times) for first, last, times in found]
         units += folded
     ends = {unit.stage: number for number, unit in enumerate(units)}
-    head, meetings = _head(seen, seen.head, [call.makes[0] for call in calls[:-1]], len(trunk))
+    head, meetings = _head(seen, head_call, [call.makes[0] for call in calls[:-1]], len(calls))
     links = tuple(Link(ends[stage], len(units) + number, through) for stage, number, through in meetings)
     sides = tuple(ends[cast(AuxHead, side).at + 1] for side in model.aux.values())
     return Anatomy(model.name, model.in_chans, model.image_size, params(model), macs(model), (*units, *head), links,
@@ -96,15 +91,23 @@ def unfolded(model: Convnet) -> tuple[list[Chain], list[tuple[int, str]]]:
 
     Raises ConvatlasError where paths do not fork and join as a drawing can show, or by a function that has no word.
     """
+    seen, calls, head_call = _trunk(model)
+    head, meetings = _head(seen, head_call, [call.makes[0] for call in calls[:-1]], len(calls))
+    return ([*(_chain([seen.piece(call)]) for call in calls), tuple(part for unit in head for part in unit.first)],
+            [(stage, next(steps(head[number].first)).module) for stage, number, _ in meetings])
+
+
+def _trunk(model: Convnet) -> "tuple[_Seen, list[Call], Call]":
+    """The network's run, the calls of its stem and stages, and that of its head. Raises ConvatlasError where one of
+    them makes no map.
+    """
     seen = _Seen(model, meta_image(model, model.image_size), model.name)
     trunk = [model.stem, *model.stages]
     calls = [seen.first[part] for part in trunk if part in seen.first]
     if seen.head is None or len(calls) < len(trunk):
         raise ConvatlasError(f"{model.name} has no diagram: a stage or the head makes no map of the image by torch's "
                              "functions")
-    head, meetings = _head(seen, seen.head, [call.makes[0] for call in calls[:-1]], len(trunk))
-    return ([*(_chain([seen.piece(call)]) for call in calls), tuple(part for unit in head for part in unit.first)],
-            [(stage, next(steps(head[number].first)).module) for stage, number, _ in meetings])
+    return seen, calls, seen.head
 
 
 def _foreign(model: nn.Module, size: tuple[int, int], in_chans: int) -> Anatomy:
