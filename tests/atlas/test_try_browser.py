@@ -119,6 +119,25 @@ def test_every_network_answers_and_opens(open_page: Open) -> None:
             page.wait_for_selector("details[data-name=like] .near")
 
 
+def test_of_two_choices_the_last_answers(open_page: Open) -> None:
+    """The first opens later, for it is large; its classes are clothes."""
+    page = open_page("try.html")
+    page.wait_for_selector(f"{TRY}[data-ready]")
+    page.locator(TRY).evaluate("""each => {
+        const menu = each.querySelector("select"), chosen = (name) => {
+            menu.selectedIndex = [...menu.options].findIndex((option) => option.textContent.startsWith(name));
+            menu.dispatchEvent(new Event("change", {bubbles: true}));
+        };
+        chosen("convnext_tiny.fashion-small ");
+        chosen("lecun1989_zipcode.digits ");
+    }""")
+    page.evaluate("""() => Promise.all(
+        ["convnext_tiny.fashion-small", "lecun1989_zipcode.digits"].map((name) => atlas.network(name)))""")
+    page.locator(f"{TRY} .sample").first.click()
+    found = answer(page)
+    assert found["name"] == "lecun1989_zipcode.digits" and found["best"] in "0123456789"
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_has_no_fault(open_page: Open, theme: str) -> None:
     """By axe-core, with everything open."""

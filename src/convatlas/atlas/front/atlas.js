@@ -419,6 +419,43 @@ const atlas = (() => {
     return {element: made, values, clear, set(now) { values.set(now); tell(); }};
   }
 
+  /* -- numbers as pictures --------------------------------------------------------------------------------------- */
+
+  /** Bytes of a base64 text. */
+  const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
+
+  /** Paint planes of numbers on a canvas of their size, crisp: one from black to white, or three as colours. `low` and `high` are
+      black and white, else the least and the greatest; `signed` shows 0 as the page, + and − as two colours. */
+  function paint(canvas, values, height, width, {low, high, signed = false, channels = 1} = {}) {
+    let least = low ?? Infinity, most = high ?? -Infinity;
+    for (const value of values) {
+      if (low === undefined && value < least) least = value;
+      if (high === undefined && value > most) most = value;
+    }
+    const span = most - least || 1, size = Math.max(Math.abs(least), Math.abs(most)) || 1, area = height * width;
+    const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+    const back = theme() === "dark" ? [28, 32, 38] : [244, 245, 246];
+    for (let i = 0; i < area; i++) {
+      let ink = [0, 1, 2].map((c) => 255 * (values[(channels === 3 ? c : 0) * area + i] - least) / span);
+      if (signed) {
+        const by = Math.max(-1, Math.min(1, values[i] / size)), to = by > 0 ? [45, 105, 215] : [205, 85, 25];
+        ink = back.map((each, c) => each + (to[c] - each) * Math.abs(by));
+      }
+      image.data.set([...ink, 255], i * 4);
+    }
+    [canvas.width, canvas.height] = [width, height];
+    context.putImageData(image, 0, 0);
+  }
+
+  /** Call `f` at most once per frame, with the latest arguments. */
+  function paced(f) {
+    let waiting = null;
+    return (...given) => {
+      if (!waiting) requestAnimationFrame(() => { const now = waiting; waiting = null; f(...now); });
+      waiting = given;
+    };
+  }
+
   /* -- the page -------------------------------------------------------------------------------------------------- */
 
   function ready() {
@@ -448,5 +485,5 @@ const atlas = (() => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", ready);
   else ready();
 
-  return {h, s, widget, give, load, data, root, format, plot, slider, toggle, choice, canvas, pad, theme, color, reduced, ticks};
+  return {h, s, widget, give, load, data, root, format, plot, slider, toggle, choice, canvas, pad, paint, bytes, paced, theme, color, reduced, ticks};
 })();

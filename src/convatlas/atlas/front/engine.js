@@ -2,7 +2,6 @@
 /* Networks in the page: the kernels as WebAssembly, weights in half precision from data/NAME.net.js. */
 
 (() => {
-  const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
   const opened = new Map();
   let engine = null;
 
@@ -11,9 +10,9 @@
   atlas.network = (name) => {
     if (!opened.has(name)) {
       opened.set(name, (async () => {
-        engine ??= atlas.load("engine").then((text) => WebAssembly.compile(bytes(text)));
+        engine ??= atlas.load("engine").then((text) => WebAssembly.compile(atlas.bytes(text)));
         const [wasm, {about, plan, weights, ...rest}] = await Promise.all([engine, atlas.load(`${name}.net`)]);
-        const file = bytes(weights);
+        const file = atlas.bytes(weights);
         return {...await convatlas.open({wasm, about, plan, weights: file, maps: true}), ...rest, weights: (step) => halves(file, `${step}.weight`)};
       })());
       opened.get(name).catch(() => opened.delete(name));

@@ -30,7 +30,7 @@ atlas.widget("fold", (root) => {
 atlas.widget("influence", (root) => {
   const {h} = atlas, m = atlas.maths, c = atlas.chapters, SIDE = 225;
   const KINDS = {three: ["3×3", [[3, 3]], 3], seven: ["7×7", [[7, 7]], 7], thirtyone: ["31×31", [[31, 31]], 31], strips: ["51×5 + 5×51 + 5×5", [[51, 5], [5, 51], [5, 5]], 51]};
-  const redraw = c.paced(update);
+  const redraw = atlas.paced(update);
   const kind = atlas.choice("Kernel", Object.entries(KINDS).map(([key, [name]]) => [key, name]), "three", redraw);
   const layers = atlas.slider("Layers", {min: 1, max: 24, step: 1, value: 4, format: String}, redraw);
   const shortcut = atlas.toggle("A shortcut around each layer", false, redraw);

@@ -3,7 +3,7 @@
 
 atlas.widget("compound", (root, {table, ratio, published, coefficients}) => {
   const {h} = atlas, m = atlas.maths, c = atlas.chapters;
-  const redraw = c.paced(update);
+  const redraw = atlas.paced(update);
   const sliders = {
     alpha: atlas.slider("α, of the depth", {min: 1, max: 2, step: 0.01, value: coefficients.alpha}, redraw), beta: atlas.slider("β, of the width", {min: 1, max: 1.5, step: 0.01, value: coefficients.beta}, redraw),
     gamma: atlas.slider("γ, of the resolution", {min: 1, max: 1.5, step: 0.01, value: coefficients.gamma}, redraw), phi: atlas.slider("φ", {min: 0, max: 7, step: 0.1, value: 1, format: (x) => x.toFixed(1)}, redraw),

@@ -4,7 +4,7 @@
 atlas.widget("gradients", async (root) => {
   const {h} = atlas, m = atlas.maths, c = atlas.chapters, IMAGES = 48;
   const {images, labels} = await c.digits();
-  const redraw = c.paced(update);
+  const redraw = atlas.paced(update);
   const depth = atlas.slider("Layers", {min: 3, max: 61, step: 2, value: 41, format: String}, redraw);
   const norm = atlas.toggle("Normalise each layer over the batch", true, redraw);
   const scale = atlas.slider("First weights, times He's deviation", {min: 0.7, max: 1.3, step: 0.05, value: 1}, redraw);

@@ -2,8 +2,8 @@
 /* Chapter 8: the gates of a trained network, on what the visitor draws or brings. */
 
 atlas.widget("gates", async (root) => {
-  const {h} = atlas, c = atlas.chapters, {digit, rgba, bars, plane, paint} = atlas.running, SIZE = 56, EACH = 12;
-  const net = await atlas.network("resnet20_cifar.digits-se"), {pixels, labels} = await atlas.load("digits8"), shipped = c.bytes(pixels);
+  const {h} = atlas, c = atlas.chapters, {digit, rgba, bars, plane} = atlas.running, SIZE = 56, EACH = 12;
+  const net = await atlas.network("resnet20_cifar.digits-se"), {pixels, labels} = await atlas.load("digits8"), shipped = atlas.bytes(pixels);
   const gated = net.steps.map((step, i) => [step.name, i]).filter(([name]) => name.endsWith("excite_expand"));
   const names = gated.map(([name], i) => `gate ${i + 1}, ${name.replace(/^stages_(\d+)_(\d+)_.*/, (_, stage, block) => `stage ${+stage + 1}, block ${+block + 1}`)}`);
   const seen = plane("What the network sees", new Float32Array(net.height * net.width), net.height, net.width, {low: -1, high: 1, size: 112});
@@ -19,7 +19,7 @@ atlas.widget("gates", async (root) => {
   function show(picture, width, height) {
     const image = net.prepare(picture, width, height), {scores, gates: now} = answered(image), shares = net.shares(scores);
     gates = now;
-    paint(seen, image, net.height, net.width, {low: -1, high: 1});
+    atlas.paint(seen, image, net.height, net.width, {low: -1, high: 1});
     const best = [...shares.keys()].sort((a, b) => shares[b] - shares[a]).slice(0, 3);
     answer.replaceChildren(bars(best.map((i) => [net.names[i], shares[i]])));
     strips.replaceChildren(...gates.map((values, i) => h("figure", {}, plane(`${names[i]}: ${values.length} gains, black 0 and white 1`, values, 1, values.length, {low: 0, high: 1, size: 100}), h("figcaption", {}, names[i]))));
@@ -68,6 +68,6 @@ atlas.widget("gates", async (root) => {
     h("div", {}, h("p", {class: "note"}, "Digits that come along:"), h("p", {class: "buttons"}, net.names.map((name, label) => h("button", {type: "button", "aria-label": `Show a ${name}`, on: {click: () => show(shipDigit(label), 8, 8)}}, name))), seen, answer),
     h("div", {}, h("h4", {}, "All gates, first to last"), strips)),
   h("div", {class: "controls"}, chosen), all, detail, said, plotted);
-  atlas.pad(made, {size: SIZE, width: 200, pen: 5, label: "Draw a digit", changed: c.paced((ink) => show(rgba(digit(ink, SIZE)), 8, 8))});
+  atlas.pad(made, {size: SIZE, width: 200, pen: 5, label: "Draw a digit", changed: atlas.paced((ink) => show(rgba(digit(ink, SIZE)), 8, 8))});
   show(shipDigit(3), 8, 8);
 });

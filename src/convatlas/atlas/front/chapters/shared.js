@@ -12,29 +12,8 @@ atlas.chapters = (() => {
     let last = null;
     const paint = () => {
       const {values, channels = 1, height, width, low, high, signed, channel = 0} = last;
-      const area = height * width, plane = channels === 3 && channel === null ? null : values.subarray(channel * area, (channel + 1) * area);
-      canvas.width = width; canvas.height = height;
-      const context = canvas.getContext("2d"), image = context.createImageData(width, height);
-      const shown = plane || values;
-      let least = low, most = high;
-      if (least === undefined || most === undefined) {
-        least = Infinity; most = -Infinity;
-        for (const value of shown) { least = Math.min(least, value); most = Math.max(most, value); }
-        if (low !== undefined) least = low;
-        if (high !== undefined) most = high;
-      }
-      const span = most - least || 1, size = Math.max(Math.abs(least), Math.abs(most)) || 1;
-      const back = atlas.theme() === "dark" ? [28, 32, 38] : [244, 245, 246];
-      for (let i = 0; i < area; i++) {
-        let ink;
-        if (!plane) ink = [0, 1, 2].map((c) => 255 * (values[c * area + i] - least) / span);
-        else if (signed) {
-          const by = Math.max(-1, Math.min(1, plane[i] / size)), to = by > 0 ? [45, 105, 215] : [205, 85, 25];
-          ink = back.map((each, c) => each + (to[c] - each) * Math.abs(by));
-        } else ink = Array(3).fill(255 * (plane[i] - least) / span);
-        image.data.set([ink[0], ink[1], ink[2], 255], i * 4);
-      }
-      context.putImageData(image, 0, 0);
+      const colors = channels === 3 && channel === null, area = height * width;
+      atlas.paint(canvas, colors ? values : values.subarray(channel * area, (channel + 1) * area), height, width, {low, high, signed: signed && !colors, channels: colors ? 3 : 1});
     };
     addEventListener("atlas:theme", () => last && paint());
     return Object.assign(h("figure", {class: "shown", style: {width: `${wide}px`}}, canvas, words), {canvas,
@@ -42,13 +21,10 @@ atlas.chapters = (() => {
       say(text) { words.textContent = text; canvas.setAttribute("aria-label", `${label}: ${text}`); }});
   }
 
-  /** Bytes of a base64 text. */
-  const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
-
   /** The shipped digits of 8×8: images as numbers from 0 to 1 in one array, labels. */
   async function digits() {
     const {pixels, labels} = await atlas.load("digits8");
-    return {images: Float64Array.from(bytes(pixels), (each) => each / 16), labels};
+    return {images: Float64Array.from(atlas.bytes(pixels), (each) => each / 16), labels};
   }
 
   /** The planes of a picture (red, green, blue; 0 to 1), at most `most` pixels on its longer side. */
@@ -100,15 +76,6 @@ atlas.chapters = (() => {
   /** A place whose words are read out when they change. */
   const told = () => h("p", {class: "told", "aria-live": "polite"});
 
-  /** Call `f` at most once per frame, with the latest arguments. */
-  function paced(f) {
-    let waiting = null;
-    return (...given) => {
-      if (!waiting) requestAnimationFrame(() => { const now = waiting; waiting = null; f(...now); });
-      waiting = given;
-    };
-  }
-
   /** A place on a canvas by pointer or arrow keys: `changed(row, column)` in its pixels. */
   function pointed(element, label, size, changed) {
     let at = [0, 0];
@@ -148,5 +115,5 @@ atlas.chapters = (() => {
         value.toFixed(2)))), h("figcaption", {}, label));
   }
 
-  return {view, digits, planes, gray, picture, told, paced, pointed, bars, kernel, bytes};
+  return {view, digits, planes, gray, picture, told, pointed, bars, kernel};
 })();

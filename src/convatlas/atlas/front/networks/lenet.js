@@ -2,14 +2,14 @@
 /* Chapter 1: a digit through LeNet-5: its maps, and how far F6 is from each class's picture. */
 
 atlas.widget("lenet-draw", async (root) => {
-  const {h} = atlas, {digit, rgba, maps, plane, paint} = atlas.running;
+  const {h} = atlas, {digit, rgba, maps, plane} = atlas.running;
   const net = await atlas.network("lenet5.digits"), size = 56;
   const seen = plane("What the network sees", new Float32Array(64), 8, 8, {low: 0, high: 255, size: 96});
   const answer = h("p", {class: "told", "aria-live": "polite"}), distances = h("div"), layers = h("div");
   const sides = h("div", {class: "beside"});
   const show = (ink) => {
     const cells = digit(ink, size);
-    paint(seen, cells, 8, 8, {low: 0, high: 255});
+    atlas.paint(seen, cells, 8, 8, {low: 0, high: 255});
     if (!cells.some(Boolean)) {
       answer.textContent = "Draw a digit.";
       distances.replaceChildren();

@@ -7,30 +7,9 @@ atlas.running = (() => {
   /** A picture of numbers, crisp: one plane black to white, or three as colours; `signed` shows 0 as the page. */
   function plane(label, values, height, width, {low, high, signed = false, size = 96, channels = 1} = {}) {
     const canvas = h("canvas", {width, height, class: "crisp", role: "img", "aria-label": label, style: {width: `${size}px`, "aspect-ratio": `${width} / ${height}`}});
-    paint(canvas, values, height, width, {low, high, signed, channels});
+    atlas.paint(canvas, values, height, width, {low, high, signed, channels});
     return canvas;
   }
-  function paint(canvas, values, height, width, {low, high, signed = false, channels = 1} = {}) {
-    let least = low ?? Infinity, most = high ?? -Infinity;
-    for (const value of values) {
-      if (low === undefined && value < least) least = value;
-      if (high === undefined && value > most) most = value;
-    }
-    const span = most - least || 1, size = Math.max(Math.abs(least), Math.abs(most)) || 1, area = height * width;
-    const context = canvas.getContext("2d"), image = context.createImageData(width, height);
-    const back = atlas.theme() === "dark" ? [28, 32, 38] : [244, 245, 246];
-    for (let i = 0; i < area; i++) {
-      let ink = [0, 1, 2].map((c) => 255 * (values[(channels === 3 ? c : 0) * area + i] - least) / span);
-      if (signed) {
-        const by = values[i] / size, to = by > 0 ? [45, 105, 215] : [205, 85, 25];
-        ink = back.map((each, c) => each + (to[c] - each) * Math.abs(by));
-      }
-      image.data.set([...ink, 255], i * 4);
-    }
-    [canvas.width, canvas.height] = [width, height];
-    context.putImageData(image, 0, 0);
-  }
-
   /** Bytes of one channel as RGBA, which `prepare` takes. */
   function rgba(bytes) {
     const found = new Uint8ClampedArray(4 * bytes.length);
@@ -79,6 +58,5 @@ atlas.running = (() => {
       shown < channels ? h("p", {class: "note"}, `and ${channels - shown} more`) : null);
   }
 
-  const bytes = (text) => Uint8Array.from(atob(text), (each) => each.charCodeAt(0));
-  return {plane, paint, rgba, digit, bars, maps, bytes};
+  return {plane, rgba, digit, bars, maps};
 })();

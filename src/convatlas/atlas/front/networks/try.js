@@ -2,7 +2,7 @@
 /* The page on which every network that comes along answers: draw, take a picture of the data, or bring one. */
 
 atlas.widget("try", async (root, {networks}) => {
-  const {h} = atlas, {digit, rgba, bars, maps, plane, paint, bytes} = atlas.running, PAD = 56;
+  const {h} = atlas, {digit, rgba, bars, maps, plane} = atlas.running, PAD = 56;
   const FIRST = networks[0].name, wanted = new URLSearchParams(location.search).get("net");
   let about = networks.find((each) => each.name === wanted) || networks.find((each) => each.name === FIRST), net = null, picture = null, last = null;
   const said = h("p", {class: "told", "aria-live": "polite"}), given = h("div", {class: "given"}), answer = h("div"), inside = h("div"), seen = h("figure", {class: "shown"});
@@ -23,7 +23,7 @@ atlas.widget("try", async (root, {networks}) => {
     given.replaceChildren(ways, h("p", {class: "control own"}, h("label", {for: "own-picture"}, "Your own picture; it stays on this machine"), file));
     file.addEventListener("change", () => file.files.length && own(file.files[0]));
     if (about.data === "digits") {
-      atlas.pad(ways, {size: PAD, width: 224, pen: 6, label: "Draw a digit", changed: paced((ink) => show({pixels: rgba(digit(ink, PAD)), width: 8, height: 8}))});
+      atlas.pad(ways, {size: PAD, width: 224, pen: 6, label: "Draw a digit", changed: atlas.paced((ink) => show({pixels: rgba(digit(ink, PAD)), width: 8, height: 8}))});
     }
     if (images.length) {
       const place = h("div", {class: "samples"}, sample(images, 12).map(({name: label, pixels, width, height}) => {
@@ -42,7 +42,6 @@ atlas.widget("try", async (root, {networks}) => {
     return canvas;
   };
   const sample = (all, count) => Array.from({length: Math.min(count, all.length)}, (_, i) => all[Math.floor(i * all.length / Math.min(count, all.length))]);
-  const paced = (f) => { let now = null; return (value) => { if (now === null) requestAnimationFrame(() => { const at = now; now = null; f(at); }); now = value; }; };
 
   /** The site's pictures of a data set: {name, label, pixels (RGBA), width, height}. */
   async function pictures(data) {
@@ -50,7 +49,7 @@ atlas.widget("try", async (root, {networks}) => {
       return Promise.all((await atlas.load("pictures")).map(async ({name, source}) => ({name, ...await pixelsOf(source)})));
     }
     if (!data) return [];
-    const {pixels, labels} = await atlas.load(data === "digits" ? "digits8" : "fashion"), all = bytes(pixels), side = Math.sqrt(all.length / labels.length);
+    const {pixels, labels} = await atlas.load(data === "digits" ? "digits8" : "fashion"), all = atlas.bytes(pixels), side = Math.sqrt(all.length / labels.length);
     const names = networks.find((each) => each.data === data).classes;
     return labels.map((label, i) => {
       const one = all.slice(i * side * side, (i + 1) * side * side);
