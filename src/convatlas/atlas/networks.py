@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..deploy.native import wasm
-from ..deploy.native.stored import FORMAT
-from ..deploy.native.work import written as steps_of
+from ..deploy.native import stored, wasm
 from ..errors import ConvatlasError
 from ..files import along
 from .build import Asset, Page, Wanted, given
@@ -46,8 +44,6 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
 
 def network(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """A network as the page runs it, and what the page says of it. Raises ConvatlasError for what has no plan."""
-    from safetensors.numpy import save  # NumPy, but a file's reader
-
     from ..deploy.bundle import pictures_of  # imports torch
     from ..deploy.bundle import written as conventions  # the same
     from ..deploy.graph.rewrite import rewrite  # the same
@@ -60,12 +56,10 @@ def network(source: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if given["fit"] != "none":
         raise ConvatlasError(f"{str(source)!r} cannot run in the page: its pictures are prepared by what was measured "
                              f"on others (preprocess.fit = {given['fit']})")
-    steps, arrays = steps_of(plan(rewrite(net), (net.in_chans, *net.image_size)))
-    steps |= {"format": FORMAT, "threads": 1, "layers": {}}
+    steps, weights = stored.plain(plan(rewrite(net), (net.in_chans, *net.image_size)), half=True)
     about = {"input": given, "segments": isinstance(net, Segmenter),
              **{name: value for name, value in conventions(net.card, given["fit"]).items()
                 if name in ("model", "classes", "loss")}}
-    weights = save({name: array.astype(np.float16) for name, array in arrays.items()})
     head = {"model": net.name, "classes": list(net.card.classes), "channels": net.in_chans,
             "size": list(net.image_size), "parameters": sum(each.numel() for each in net.parameters()),
             "bytes": len(weights), "segments": about["segments"]}

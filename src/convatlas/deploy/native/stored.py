@@ -36,12 +36,19 @@ def put_plan(folder: Path, works: Sequence[Work], threads: int = 1, parts: Mappi
     """The same of steps that nothing was tuned for, or of what was; `half` writes weights as fp16, which only the
     WebAssembly build reads.
     """
-    steps, arrays = written(works)
-    put(folder / WEIGHTS, to_bytes({name: array.astype(np.float16) if half else array
-                                    for name, array in arrays.items()}))
-    tree = {"format": FORMAT, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
-            "layers": dict(choices or {}), **steps, "weights_sha256": digest(folder / WEIGHTS)}
+    tree, weights = plain(works, threads, parts, choices, half)
+    put(folder / WEIGHTS, weights)
+    tree |= {"weights_sha256": digest(folder / WEIGHTS)}
     put(folder / STEPS, json.dumps({**tree, "sha256": _checksum(tree)}, ensure_ascii=False) + "\n")
+
+
+def plain(works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | None = None,
+          choices: Mapping[str, Choice] | None = None, half: bool = False) -> tuple[dict[str, Any], bytes]:
+    """The same in memory, without checksums: the steps as plain values, and the file of weights."""
+    steps, arrays = written(works)
+    weights = to_bytes({name: array.astype(np.float16) if half else array for name, array in arrays.items()})
+    return {"format": FORMAT, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
+            "layers": dict(choices or {}), **steps}, weights
 
 
 def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
