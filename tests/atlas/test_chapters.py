@@ -1,20 +1,16 @@
 """The chapters: that they tell the whole lecture, by what the library says."""
 
 import base64
-import shlex
 from io import BytesIO
 from itertools import chain
-from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from PIL import Image
 
 from convatlas import known
 from convatlas.atlas import builder
 from convatlas.atlas.chapters import CHAPTERS, Difference, Side, told
-from convatlas.cli.app import app
 from convatlas.data.embedded import folder
 from convatlas.errors import ConvatlasError
 from convatlas.experiments import names
@@ -22,8 +18,7 @@ from convatlas.experiments.machinery.kept import kept
 from convatlas.experiments.machinery.statements import OPENING, statements
 from convatlas.scale.compound import PAPER
 from convatlas.weights import shipped
-
-COMMANDS: Any = typer.main.get_command(app)
+from lines import words_of
 
 
 def test_there_is_a_chapter_per_section_of_the_lecture_in_its_order():
@@ -59,14 +54,7 @@ def test_a_difference_is_told_field_by_field_and_a_wrong_field_is_refused():
 
 @pytest.mark.parametrize("line", [command for chapter in CHAPTERS for command in chapter.commands])
 def test_its_commands_are_there(line):
-    word, *words = shlex.split(line)
-    assert word == "convatlas"
-    command = COMMANDS
-    while words and words[0] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(0)]
-    assert not getattr(command, "commands", {}), f"{line}: no command"
-    options = {option for param in command.params for option in param.opts}
-    assert {each for each in words if each.startswith("--")} <= options
+    words = words_of(line)
     known_names = {each.name for each in known.listed() or ()} | {each.name for each in shipped()} | {*names()}
     given = [each for each in words if each[0].isalpha() and "=" not in each]
     assert set(given) <= known_names | {"digits", "nuclei", "photos/", "runs/RUN"}, line

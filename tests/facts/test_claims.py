@@ -1,7 +1,6 @@
 """docs/claims.md: no number of the lecture is missing, and all that it names is there."""
 
 import runpy
-import shlex
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,19 +8,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import typer
 import yaml
 from lecture_numbers import STORED, numbers
 
 from convatlas import facts, list_models
-from convatlas.cli.app import app
 from convatlas.experiments.machinery import statements
 from convatlas.facts.verdicts import COMPUTE, TRAINED
+from lines import COMMANDS, words_of
 
 ROOT = Path(__file__).parents[2]
 written = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "claims_page.py")))
 CLAIMS = statements.statements()
-COMMANDS: Any = typer.main.get_command(app)
 PAGE = written.PAGE.read_text(encoding="utf-8")
 LABELS = [(f"{fact.variant}: {fact.label}", fact.fact, fact.value) for fact in facts.published()] + [
     (f"{name}: {own}", own, None) for name in list_models() for own in ("params", "macs")]      # its register line's
@@ -52,14 +49,7 @@ def test_every_command_and_picture_is_there():
         if what.startswith("docs/"):
             assert (ROOT / what).is_file(), what
             continue
-        word, *words = shlex.split(what)
-        assert word == "convatlas"
-        command = COMMANDS
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
-        assert not getattr(command, "commands", {}), f"{what}: no command"
-        options = {option for param in command.params for option in param.opts}
-        assert {each for each in words if each.startswith("--")} <= options, what
+        words = words_of(what)
         given = [each for each in words if not each.startswith("--") and not each.isdigit()]
         assert set(given) <= set(list_models()), what
 
