@@ -45,7 +45,7 @@ const atlas = (() => {
     if (given.has(name)) return Promise.resolve(given.get(name));
     if (!awaited.has(name)) {
       awaited.set(name, new Promise((resolve, reject) => {
-        const fail = () => { awaited.delete(name); reject(new Error(`data/${name}.js could not be read`)); };
+        const fail = () => { awaited.delete(name); reject(new Error(`data/${name}.js could not be read: reload the page, or write the site anew (convatlas atlas)`)); };
         document.head.append(h("script", {
           src: `${root}data/${name.split("/").map(encodeURIComponent).join("/")}.js`,
           on: {load: () => given.has(name) ? resolve(given.get(name)) : fail(), error: fail},
