@@ -25,7 +25,8 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
     reason = wasm.missing()
     found: list[dict[str, Any]] = []
     if reason is None:
-        wanted.tell("networks that run in the page")
+        wanted.tell("networks that run in the page" + ("" if wasm.compiled() else ", whose kernels are compiled as "
+                    "WebAssembly first: about a minute and a half, once on this machine"))
         yield given("engine", base64.b64encode(wasm.module()).decode())
         yield given("fashion", fashion())
         yield Asset("script/convatlas.js", ENGINE.read_text(encoding="utf-8"))
