@@ -261,6 +261,9 @@ def shipped(browser: Browser, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         site, file = Path(work) / "site", Path(work) / "picture.png"
         build(site, Wanted(), (networks.networks,))
+        # a page that opens none by itself
+        (site / "bare.html").write_text('<!doctype html><html data-root="">' + "".join(
+            f'<script src="script/{name}.js"></script>' for name in ("atlas", "convatlas", "engine")), encoding="utf-8")
         for name in along():
             net = convatlas.load(name).eval()
             height, width = net.image_size
@@ -270,7 +273,7 @@ def shipped(browser: Browser, rounds: int) -> dict[str, Any]:
             rgba = np.dstack([pixels] * 3 + [np.full_like(pixels, 255)]).reshape(-1).tolist()
             segments = isinstance(net, Segmenter)
             answer = partial(scored, net, file) if segments else partial(convatlas.predict, net, file, top_k=99)
-            with browser.page(site, "try.html") as page:
+            with browser.page(site, "bare.html") as page:
                 about = page.evaluate(SHIPPED, [name, rgba, width, height])
                 if not segments:
                     known, = answer()
@@ -313,7 +316,8 @@ def tables(tree: dict[str, Any]) -> dict[str, str]:
     rows = ["| network | in the page | `predict` in Python | times as fast | the command `predict` | opened in the page in |", "|---|--:|--:|--:|--:|--:|"]
     for name, each in browser["shipped"].items():
         page, predict = each["page"]["cpu"], each["predict"]["cpu"]
-        rows.append(f"| {name} | {page * 1e3:.2f} ms | {predict * 1e3:.2f} ms | {predict / page:.1f} | {each['command']['cpu']:.1f} s | {each['opened'] * 1e3:.0f} ms |")
+        opened = "–" if each["opened"] is None else f"{each['opened'] * 1e3:.0f} ms"
+        rows.append(f"| {name} | {page * 1e3:.2f} ms | {predict * 1e3:.2f} ms | {predict / page:.1f} | {each['command']['cpu']:.1f} s | {opened} |")
     made["browser"] = "\n".join([*table(browser["networks"]), (
         f"The same in {browser['machine']['browser']} on an {browser['machine']['processor']}: one page has both, on its main thread; CPU time of "
         f"the median turn of {browser['rounds']}, in turns."), "", *rows, "", (

@@ -33,6 +33,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         told.home, told.networks, lineage.lineage, told.compare)).folder
 
 
+def test_what_pools_one_pixel_is_no_global_average_pooling() -> None:
+    """LeNet-5 has a pool in its head, for larger images; those with gates or side classifiers do average a map."""
+    for name, has in (("lenet5", False), ("lenet5_modern", False), ("googlenet", True), ("se_mobilenet_v1", True)):
+        assert ("global average pooling" in told.line(name).parts) is has, name
+
+
 def test_speeds_are_those_of_the_results() -> None:
     """What pages tell of speed is what benchmarks/results has: `uv run python benchmarks/speeds.py` gathers it."""
     sys.path.insert(0, str(HOUSE / "benchmarks"))

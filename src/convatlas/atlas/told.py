@@ -167,6 +167,7 @@ def parts(found: Mapping[str, Any]) -> list[str]:
     rows = found["layers"]
     types = {row["type"] for row in rows}
     have = {part for part, kinds in PARTS.items() if types & set(kinds)}
+    side = 0                # pixels of the trunk's map so far
     for row in rows:
         kernel = re.match(r"(\d+)×(\d+)(?:/\S+)?(?: g(\d+))?", row["kernel"]) if "Conv" in row["type"] else None
         if kernel is not None:
@@ -177,8 +178,10 @@ def parts(found: Mapping[str, Any]) -> list[str]:
             have |= {"depthwise convolution"} if depthwise else {"grouped convolution"} if groups > 1 else set()
             have |= {"large depthwise kernels"} if depthwise and max(high, wide) >= LARGE else set()
         if (row["type"] in ("GlobalPool", "AdaptiveAvgPool2d") and row["name"].startswith("head.")
-                and prod(row["output"][1:]) == 1):
+                and prod(row["output"][1:]) == 1 and side > 1):
             have.add("global average pooling")
+        if len(row["output"]) == 3 and not row["name"].startswith("aux.") and ".excite." not in row["name"]:
+            side = prod(row["output"][1:])
         if row["name"].startswith("aux."):
             have.add("side classifiers")
     rates = {field: value for field, value in found["spec"].items() if field.endswith("_rate")}
@@ -271,6 +274,12 @@ def speed(name: str) -> list[Speed]:
     return [Speed(each["what"], each["weights"], each["how"], f"{shown(each['ours'])} {each['unit']}",
                   {side: f"{ratio:.2f}×" for side, ratio in each["beside"].items()}, kept["machines"][each["machine"]],
                   each["source"]) for each in kept["networks"].get(name, ())]
+
+
+def in_page(weights: str) -> Speed | None:
+    """What was measured of a network that comes along, in a page of a site like this."""
+    return next((each for name, rows in speeds()["networks"].items() if any(row["weights"] == weights for row in rows)
+                 for each in speed(name) if each.weights == weights), None)
 
 
 @cache

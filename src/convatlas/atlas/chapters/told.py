@@ -208,23 +208,24 @@ def branches() -> dict[str, Any]:
 
     net = load(along()[BRANCHED]).eval()
     block = net.get_submodule(BLOCK)
-    three, point = block.get_submodule("large"), block.get_submodule("small")
-    norms = {"three": three.get_submodule("norm"), "point": point.get_submodule("norm"),
-             "skip": block.get_submodule("skip")}
-    part = read_fashion().val
-    assert part is not None
-    firsts = [part.labels.tolist().index(label) for label in PIECES]
+    state, norms = block.state_dict(), {"three": "large.norm", "point": "small.norm", "skip": "skip"}
+    skip = block.get_submodule("skip")
+    assert isinstance(skip, torch.nn.BatchNorm2d)
+    pictures = read_fashion().val
+    assert pictures is not None
+    firsts = [pictures.labels.tolist().index(label) for label in PIECES]
     seen: list[Tensor] = []
     hook = block.register_forward_hook(lambda module, read, made: seen.append(read[0]))
     with torch.inference_mode():
-        net(torch.stack([transforms(net)(part.read(at)) for at in firsts]))
+        net(torch.stack([transforms(net)(pictures.read(at)) for at in firsts]))
     hook.remove()
     channels, side, _ = seen[0].shape[1:]
-    return {"channels": channels, "side": side, "eps": norms["skip"].eps,
-            "pictures": [net.card.classes[i] for i in PIECES], "inputs": [text(one) for one in seen[0]],
-            "three": text(three.get_submodule("conv").weight), "point": text(point.get_submodule("conv").weight),
-            "norms": {name: {"gamma": text(norm.weight), "beta": text(norm.bias), "mean": text(norm.running_mean),
-                             "variance": text(norm.running_var)} for name, norm in norms.items()}}
+    return {"channels": channels, "side": side, "eps": skip.eps, "pictures": [net.card.classes[i] for i in PIECES],
+            "inputs": [text(one) for one in seen[0]],
+            "three": text(state["large.conv.weight"]), "point": text(state["small.conv.weight"]),
+            "norms": {part: {"gamma": text(state[f"{norm}.weight"]), "beta": text(state[f"{norm}.bias"]),
+                             "mean": text(state[f"{norm}.running_mean"]),
+                             "variance": text(state[f"{norm}.running_var"])} for part, norm in norms.items()}}
 
 
 def picture(number: str) -> str:
