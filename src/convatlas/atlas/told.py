@@ -265,7 +265,7 @@ class Speed(NamedTuple):
 
 
 def speed(name: str) -> list[Speed]:
-    """What was measured of a variant's speed."""
+    """Measurements of a variant's speed."""
     kept = speeds()
 
     def shown(value: float) -> str:
@@ -277,14 +277,14 @@ def speed(name: str) -> list[Speed]:
 
 
 def in_page(weights: str) -> Speed | None:
-    """What was measured of a network that comes along, in a page of a site like this."""
+    """Speed of a network that comes along, in a page of a site like this; None where it was not measured."""
     return next((each for name, rows in speeds()["networks"].items() if any(row["weights"] == weights for row in rows)
                  for each in speed(name) if each.weights == weights), None)
 
 
 @cache
 def speeds() -> dict[str, Any]:
-    """All that was measured of speed, which `benchmarks/speeds.py` gathers."""
+    """Document of all measurements of speed, which `benchmarks/speeds.py` gathers."""
     found: dict[str, Any] = json.loads((HERE / "speeds.json").read_text(encoding="utf-8"))
     return found
 
