@@ -83,6 +83,18 @@ struct Work {
     double epsilon;
     Array weight, bias, before;
     bool is_flat;
+    // `small_groups` and `row_by_row` of work.py
+    bool small_groups() const {
+        const int64_t each = source.c / groups;
+        return kind == CONV && groups > 1 && (each == 4 || each == 8) && result.c == source.c && each * groups == source.c &&
+               source.c % CHANNELS == 0 && kernel[0] == 3 && kernel[1] == 3 && stride[0] == stride[1] && stride[0] <= 2 && dilation[0] == 1 &&
+               dilation[1] == 1 && !before.at && !is_flat && source.buffer >= 0;
+    }
+    bool row_by_row() const {
+        const int64_t size = kernel[0], step = stride[0];
+        return kind == DEPTHWISE && kernel[1] == size && stride[1] == step && dilation[0] == 1 && dilation[1] == 1 &&
+               (size == 3 || size == 5 || size == 7) && (step == 1 || (step == 2 && size < 7));
+    }
     bool can_winograd() const {
         return kind == CONV && kernel[0] == 3 && kernel[1] == 3 && stride[0] == 1 && stride[1] == 1 && dilation[0] == 1 && dilation[1] == 1 &&
                groups == 1 && !before.at && source.buffer >= 0;
@@ -343,13 +355,13 @@ void convatlas_network::check(const Work& work) const {
             const int64_t left = have[i] + 2 * work.padding[i] - (work.kernel[i] - 1) * work.dilation[i] - 1;
             fits = fits && left >= -1 && (gives[i] == left / work.stride[i] + (left >= 0) || gives[i] == (left + 1) / work.stride[i] + 1);
         }
-        fits = fits && (work.groups == 1 || deep || result.c / work.groups % CHANNELS == 0);
+        fits = fits && (work.groups == 1 || deep || result.c / work.groups % CHANNELS == 0 || work.small_groups());
         if (deep) fits = fits && work.groups == source.c && source.c == result.c && work.kernel[0] <= TALLEST && !work.before.at;
         if (work.is_flat)
             fits = fits && work.groups == 1 && work.kernel[0] == 1 && work.kernel[1] == 1 &&
                    source.c == checked(checked(work.flat[1], work.flat[2]), padded(work.flat[0]));
         fits = fits && (source.buffer >= 0 || (work.groups == 1 && !deep && !work.before.at));
-        if (!deep) second[0] = result.h, second[1] = result.w, second[2] = result.c;
+        if (!deep || work.row_by_row()) second[0] = result.h, second[1] = deep ? 1 : result.w, second[2] = result.c;
     } else if (work.kind == MAXPOOL || work.kind == AVGPOOL) {
         fits = source.c == result.c;
     } else if (work.kind == MEAN) {
@@ -422,7 +434,7 @@ void convatlas_network::lay_out(bool keeps) {
 }
 
 Choice convatlas_network::usual(const Work& work, bool alone) const {
-    if (work.kind != CONV) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
+    if (work.kind != CONV || work.small_groups()) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
     int64_t size = 1;
     for (int64_t n : work.weight.shape) size *= n;
     const int64_t pixels = work.result.h * work.result.w, share = !alone && size > work.source.h * work.source.w * work.source.c;
@@ -439,7 +451,7 @@ Choice convatlas_network::usual(const Work& work, bool alone) const {
 }
 
 bool convatlas_network::can(const Work& work, const Choice& choice, bool alone) const {
-    if (work.kind != CONV || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
+    if (work.kind != CONV || work.small_groups() || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
     if (choice.kind == CONV) return choice.gather == 0 && (choice.tile == 56 || choice.tile == 112 || choice.tile == 336);
     return (choice.kind == WINOGRAD4 || choice.kind == WINOGRAD2) && work.can_winograd() && choice.tile >= 1 && choice.tile <= 256 &&
            choice.gather >= 1 && choice.gather <= std::min<int64_t>(16, over(padded(work.result.c), 2 * convatlas_lanes()));
@@ -494,6 +506,12 @@ const float* convatlas_network::weights_of(size_t i, int64_t kind) {
                 for (int64_t x = 0; x < 3; x++) sum += grid[point / reach][y] * grid[point % reach][x] * double(from[((k * c) + row % c) * 9 + y * 3 + x]);
             return float(sum);
         });
+    } else if (work.small_groups()) {
+        const int64_t lanes = convatlas_lanes();
+        room = Room(outputs * c * taps + BEYOND);
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t i = 0; i < c; i++)
+                for (int64_t t = 0; t < taps; t++) room.at[((k / lanes * taps + t) * c + i) * lanes + k % lanes] = from[(k * c + i) * taps + t];
     } else if (work.is_flat) {
         const int64_t deep = work.flat[0], area = work.flat[1] * work.flat[2];
         room = Room(checked(area * padded(deep), padded(outputs)) + BEYOND);
