@@ -157,7 +157,7 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
 
 # -- chains ------------------------------------------------------------------------------------------------------------
 
-LONGEST = 8             # steps of a chain, as in kernels/bands.h
+LONGEST = 8             # steps of a chain, as in kernels/step.h
 FEW = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)}       # kernels and strides that kernels/depthwise.h takes row by row
 
 

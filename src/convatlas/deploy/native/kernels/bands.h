@@ -7,8 +7,6 @@
 
 #include "step.h"
 
-constexpr int64_t LONGEST = 8;          // of a chain
-
 struct Rows {
     int64_t first = 0, last = 0;
 };

@@ -25,7 +25,8 @@
 namespace {
 constexpr int64_t MOST = int64_t(1) << 31;              // of any number in a file
 constexpr int64_t ROOM = int64_t(1) << 34;              // numbers in one piece of memory
-constexpr int64_t BEYOND = 64, LARGE = 1 << 21, LINE = 64, TALLEST = 64, WORTH = 400;      // as in engine.py and work.py
+constexpr int64_t BEYOND = 64, LARGE = 1 << 21, LINE = 64, TALLEST = 64, WORTH = 400, NEAR = 1 << 19;      // as in engine.py and work.py
+constexpr int64_t BANDS = -2;                           // a choice that tells the rows of a chain
 const std::pair<const char*, Kind> KINDS[] = {{"conv", CONV}, {"depthwise", DEPTHWISE}, {"maxpool", MAXPOOL}, {"avgpool", AVGPOOL},
                                               {"mean", MEAN}, {"add", ADD}, {"multiply", MULTIPLY}, {"affine", AFFINE},
                                               {"layernorm", LAYERNORM}, {"response", RESPONSE}, {"copy", COPY}, {"pad", PAD},
@@ -94,6 +95,10 @@ struct Work {
         const int64_t size = kernel[0], step = stride[0];
         return kind == DEPTHWISE && kernel[1] == size && stride[1] == step && dilation[0] == 1 && dilation[1] == 1 &&
                (size == 3 || size == 5 || size == 7) && (step == 1 || (step == 2 && size < 7));
+    }
+    bool by_rows() const {                              // `_by_rows` of work.py
+        if (kind == CONV) return source.h > 1 && !is_flat && !can_winograd();
+        return row_by_row() || kind == MAXPOOL || kind == LAYERNORM || kind == AFFINE || kind == MULTIPLY || kind == ADD;
     }
     bool can_winograd() const {
         return kind == CONV && kernel[0] == 3 && kernel[1] == 3 && stride[0] == 1 && stride[1] == 1 && dilation[0] == 1 && dilation[1] == 1 &&
@@ -198,6 +203,7 @@ struct convatlas_network {
     std::map<std::string, Choice> choices;
     std::vector<double> mean, std;
     int64_t threads = 1, arena = 0;
+    bool keeps_maps = false;
     std::map<std::pair<size_t, int64_t>, Room> packed;  // by step and kind
     std::vector<Room> vectors;
     struct Program {
@@ -216,7 +222,10 @@ struct convatlas_network {
     void read_steps(const Json& tree, const char* weights, int64_t bytes);
     void read_choices(const Json& layers);
     void check(const Work& work) const;
-    void lay_out(bool keeps = false);
+    std::map<size_t, size_t> chains() const;
+    void lay_out();
+    std::string key(const Work& work, bool alone) const;
+    void take_bands(Program& of, bool alone) const;
     Choice usual(const Work& work, bool alone) const;
     bool can(const Work& work, const Choice& choice, bool alone) const;
     const float* weights_of(size_t i, int64_t kind);
@@ -235,7 +244,6 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
     if (about["format"].whole > 2 || tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
     weights_file = read_file(folder + "/native.safetensors", ROOM);
     read_steps(tree, weights_file.data(), int64_t(weights_file.size()));
-    if (works.back().result.h != 1 || works.back().result.w != 1) refuse("it does not lead from one image to scores");
     const Json& input = about["input"];
     const Map& image = works[0].source;
     const Json& classes_ = about["classes"];
@@ -260,7 +268,7 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
 void convatlas_network::read_choices(const Json& layers) {
     for (const auto& each : layers.table) {
         const std::string& kind = in(each.second, 0, 4).text;
-        const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : -1;
+        const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : kind == "bands" ? BANDS : -1;
         choices[each.first] = {number, each.second.list[1].whole, each.second.list[2].whole, each.second.list[3].whole};
     }
 }
@@ -272,7 +280,8 @@ void convatlas_network::open_bytes(const char* plan, int64_t plan_bytes, const c
     if (tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
     read_steps(tree, weights, bytes);
     if (tree["threads"].whole == threads) read_choices(tree["layers"]);
-    lay_out(keeps);
+    keeps_maps = keeps;
+    lay_out();
     apart = program(true);
     widened.clear();
 }
@@ -406,16 +415,43 @@ void convatlas_network::check(const Work& work) const {
     if (!fits) refuse("'" + work.name + "' is a step " + work.kind_name + " that is none");
 }
 
+// `chains` of work.py: steps that can be computed a few rows at a time; the number of the first, and how many there are.
+std::map<size_t, size_t> convatlas_network::chains() const {
+    std::map<int, int> readers, writers;                // of a buffer
+    for (const Work& work : works) {
+        for (const Map* map : {&work.source, &work.other})
+            if (map->buffer >= 0) readers[buffers[map->buffer].root]++;
+        if (work.result.buffer >= 0) writers[buffers[work.result.buffer].root]++;
+    }
+    auto follows = [&](const Work& work, const Work& before) {
+        const Map &in = work.source, &out = before.result;
+        const bool same = in.buffer == out.buffer && in.h == out.h && in.w == out.w && in.c == out.c && in.channel == out.channel;
+        return same && work.by_rows() && out.buffer >= 0 && buffers[out.buffer].root == out.buffer && !(before.kind == DEPTHWISE && before.has_other) &&
+               readers[out.buffer] == 1 && writers[out.buffer] == 1;
+    };
+    std::map<size_t, size_t> found;
+    for (size_t i = 0, count; i < works.size(); i += count) {
+        count = 1;
+        while (count < size_t(LONGEST) && works[i].by_rows() && i + count < works.size() && follows(works[i + count], works[i + count - 1])) count++;
+        if (count > 1) found[i] = count;
+    }
+    return found;
+}
+
 // `lay_out` of work.py: every buffer where no other lies while it is used.
-void convatlas_network::lay_out(bool keeps) {
+void convatlas_network::lay_out() {
+    std::vector<std::pair<size_t, size_t>> when;        // of a step: a chain's are computed at one time
+    for (size_t i = 0; i < works.size(); i++) when.emplace_back(i, i);
+    for (const auto& chain : chains())
+        for (size_t i = chain.first; i < chain.first + chain.second; i++) when[i] = {chain.first, chain.first + chain.second - 1};
     std::map<int, std::pair<size_t, size_t>> used;      // by root: first and last step
     std::vector<int> order;
     for (size_t i = 0; i < works.size(); i++)
         for (const Map* map : {&works[i].source, &works[i].result, &works[i].other})
             if (map->buffer >= 0) {
                 const int root = buffers[map->buffer].root;
-                if (used.emplace(root, std::make_pair(i, i)).second) order.push_back(root);
-                used[root].second = i;
+                if (used.emplace(root, when[i]).second) order.push_back(root);
+                used[root].second = when[i].second;
             }
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return buffers[a].size() > buffers[b].size(); });
     std::set<std::pair<std::pair<int64_t, int64_t>, int>> placed;       // start, end, root
@@ -423,7 +459,7 @@ void convatlas_network::lay_out(bool keeps) {
         int64_t start = 0;
         for (const auto& each : placed) {
             const auto &mine = used[root], &theirs = used[each.second];
-            if ((keeps || (mine.first <= theirs.second && theirs.first <= mine.second)) && start + buffers[root].size() > each.first.first)
+            if ((keeps_maps || (mine.first <= theirs.second && theirs.first <= mine.second)) && start + buffers[root].size() > each.first.first)
                 start = std::max(start, each.first.second);
         }
         buffers[root].start = start;
@@ -558,17 +594,56 @@ const float* convatlas_network::vector_of(const Array& array) {
     return vectors.back().at;
 }
 
+// `_key` of engine.py
+std::string convatlas_network::key(const Work& work, bool alone) const {
+    std::string found = work.kind_name + " 1";
+    for (int64_t n : {work.source.h, work.source.w, work.source.c, work.result.c, work.kernel[0], work.kernel[1], work.stride[0], work.stride[1], work.groups})
+        found += "×" + std::to_string(n);
+    found += std::string(alone ? " apart" : "") + (work.before.at ? " after BatchNorm" : "");
+    if (work.dilation[0] != 1 || work.dilation[1] != 1) found += " dilated " + std::to_string(work.dilation[0]) + "×" + std::to_string(work.dilation[1]);
+    return found;
+}
+
+// `bands` and `_known_bands` of engine.py: each chain so many rows at a time as was found fastest, else as is usual.
+void convatlas_network::take_bands(Program& of, bool alone) const {
+    if (keeps_maps) return;                             // what is between a chain's steps is never there as a whole
+    for (const auto& chain : chains()) {
+        const size_t first = chain.first, end = first + chain.second - 1;
+        const Map& last = works[end].result;
+        auto has_room = [&](int64_t rows) {
+            for (size_t i = end; i > first; i--) {
+                const Work& work = works[i];
+                rows = (rows - 1) * work.stride[0] + (work.kernel[0] - 1) * work.dilation[0] + 1;
+                if ((alone ? 1 : threads) * rows > work.source.h) return false;
+            }
+            return true;
+        };
+        std::vector<int64_t> options;                   // rows at a time
+        for (int64_t pixels : {56, 112, 224, 448}) {
+            const int64_t rows = std::max<int64_t>(1, over(pixels, last.w));
+            if (rows < last.h && has_room(rows) && std::find(options.begin(), options.end(), rows) == options.end()) options.push_back(rows);
+        }
+        int64_t between = 0;
+        std::string name = "bands ";
+        for (size_t i = first; i <= end; i++) {
+            name += (i > first ? "; " : "") + key(works[i], alone);
+            if (i < end) between = std::max(between, works[i].result.h * works[i].result.w * buffers[works[i].result.buffer].stride);
+        }
+        int64_t rows = options.empty() || between * 4 <= NEAR ? 0 : options[options.size() > 1];
+        const auto known = choices.find(name);
+        if (known != choices.end() && known->second.kind == BANDS &&
+            (!known->second.tile || std::find(options.begin(), options.end(), known->second.tile) != options.end()))
+            rows = known->second.tile;
+        if (rows) of.steps[first].chain = int64_t(chain.second), of.steps[first].band = rows;
+    }
+}
+
 convatlas_network::Program convatlas_network::program(bool alone) {
     Program made;
     for (size_t i = 0; i < works.size(); i++) {
         const Work& work = works[i];
         const Map &source = work.source, &result = work.result;
-        std::string key = work.kind_name + " 1";        // `_key` of engine.py
-        for (int64_t n : {source.h, source.w, source.c, result.c, work.kernel[0], work.kernel[1], work.stride[0], work.stride[1], work.groups})
-            key += "×" + std::to_string(n);
-        key += std::string(alone ? " apart" : "") + (work.before.at ? " after BatchNorm" : "");
-        if (work.dilation[0] != 1 || work.dilation[1] != 1) key += " dilated " + std::to_string(work.dilation[0]) + "×" + std::to_string(work.dilation[1]);
-        const auto known = choices.find(key);
+        const auto known = choices.find(key(work, alone));
         const Choice choice = known != choices.end() && can(work, known->second, alone) ? known->second : usual(work, alone);
         Step s = {};
         s.kind = choice.kind, s.activation = work.activation, s.n = 1, s.h = source.h, s.w = source.w, s.c = source.c;
@@ -584,6 +659,7 @@ convatlas_network::Program convatlas_network::program(bool alone) {
         made.scratch = std::max(made.scratch, convatlas_scratch(&s) + BEYOND);
         made.steps.push_back(s);
     }
+    take_bands(made, alone);
     return made;
 }
 

@@ -5,6 +5,7 @@
 #define INLINE inline __attribute__((always_inline))    // also lest one build's copy of a function be linked into another's
 
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
+constexpr int64_t LONGEST = 8;          // steps of a chain
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
             PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT, QUANTIZE, DEQUANTIZE, QCONV, QDEPTHWISE, QMAXPOOL, QAVGPOOL, QMEAN, QADD, QMULTIPLY,
