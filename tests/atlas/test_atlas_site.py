@@ -22,6 +22,7 @@ from convatlas.atlas.build import MARK, Page, Wanted, given
 from convatlas.atlas.build import build as written
 from convatlas.errors import ConvatlasError
 
+HOUSE = Path(__file__).parents[2]
 FEW = ("lenet5", "googlenet", "resnet18", "unet")
 
 
@@ -30,6 +31,32 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages of few variants, without the lecture."""
     return written(tmp_path_factory.mktemp("small") / "site", Wanted(only=FEW), (
         told.home, told.networks, lineage.lineage, told.compare)).folder
+
+
+def test_what_pools_one_pixel_is_no_global_average_pooling() -> None:
+    """LeNet-5 has a pool in its head, for larger images; those with gates or side classifiers do average a map."""
+    for name, has in (("lenet5", False), ("lenet5_modern", False), ("googlenet", True), ("se_mobilenet_v1", True)):
+        assert ("global average pooling" in told.line(name).parts) is has, name
+
+
+def test_speeds_are_those_of_the_results() -> None:
+    """What pages tell of speed is what benchmarks/results has: `uv run python benchmarks/speeds.py` gathers it."""
+    sys.path.insert(0, str(HOUSE / "benchmarks"))
+    try:
+        import speeds
+    finally:
+        sys.path.pop(0)
+    assert json.loads(speeds.PATH.read_text(encoding="utf-8")) == speeds.gathered()
+
+
+def test_a_page_tells_what_was_measured_of_its_speed(small: Path) -> None:
+    text = (small / "network" / "resnet18.html").read_text(encoding="utf-8")
+    measured = json.loads((HOUSE / "benchmarks" / "results" / "inference.json").read_text(encoding="utf-8"))
+    one = next(each for each in measured["comparisons"] if (each["model"], each["batch"]) == ("resnet18", 1))
+    assert f"{1e3 * one['sides'][0]['latency']:.3g} ms" in text and f"{one['sides'][1]['ratio']:.2f}×" in text
+    assert measured["machine"]["processor"].replace("(R)", "") in text and "ONNX Runtime Web" in text
+    text = (small / "network" / "googlenet.html").read_text(encoding="utf-8")
+    assert "Nothing of its speed has been measured here" in text
 
 
 class Links(html.parser.HTMLParser):

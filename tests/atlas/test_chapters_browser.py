@@ -13,7 +13,7 @@ from torch import Tensor
 
 from convatlas import known
 from convatlas.atlas.chapters import CHAPTERS
-from convatlas.data.embedded import folder
+from convatlas.data.embedded import folder, read_fashion
 from convatlas.files import along
 from convatlas.parts import LocalResponseNorm, SqueezeExcite
 from convatlas.weights.checkpoints import load
@@ -358,7 +358,17 @@ def test_a_flat_map_stays_flat_but_for_uneven_kernels(open_page):
 def test_branches_and_kernel_show_the_same_digits(open_page):
     _, widget = touched(open_page, 12, "fold")
     rows = [row.locator("td").all_inner_texts() for row in widget.locator("tbody tr").all()]
-    assert len(rows) == 6 and all(first == second for _, first, second in rows)
+    assert len(rows) == 7 and all(first == second for _, first, second in rows)
+    net = load(along()["repvgg_a0.fashion-small"]).eval()
+    made: list[Tensor] = []
+    net.get_submodule("stages.1.1.conv").register_forward_hook(lambda module, given, out: made.append(out))
+    with torch.inference_mode():
+        part = read_fashion().val
+        net(transforms(net)(part.read(part.labels.tolist().index(0)))[None])
+    assert [float(first) for _, first, _ in rows] == pytest.approx(made[0][0, 0, 3].tolist(), abs=1e-4)
+    widget.get_by_label("1×1 branch").uncheck(force=True)
+    again = [row.locator("td").all_inner_texts() for row in widget.locator("tbody tr").all()]
+    assert again != rows and all(first == second for _, first, second in again)
 
 
 def test_a_picture_of_ones_own_is_taken_and_a_file_that_is_none_is_told(open_page, tmp_path):

@@ -1,6 +1,8 @@
 """Networks that run in the page, in a browser: what they answer is what `convatlas predict` answers."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +11,15 @@ import pytest
 import torch
 from PIL import Image
 from test_site_browser import faults
-from visiting import Open, settled
+from visiting import CLASSES, Open, Site, settled
 
 import convatlas
+from convatlas.atlas import networks
+from convatlas.atlas.build import Wanted, build
 from convatlas.deploy.native import wasm
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(wasm.missing() is not None, reason=str(wasm.missing()))]
 TRY, LENET = "[data-widget=try]", "[data-widget=lenet-draw]"
@@ -46,12 +50,14 @@ def open_all(page: "Page") -> None:
         page.locator(f"{TRY} details[data-name={name}] > summary").click()
 
 
-def equals_predict(found: dict[str, Any], file: Path, within: float) -> None:
+def equals_predict(found: dict[str, Any], file: Path, within: float, source: str | Path | None = None) -> None:
+    """`source` is where the network is, unless it came along."""
+    source = source or found["name"]
     with torch.inference_mode():
-        (known,) = convatlas.predict(found["name"], [file], top_k=99)
+        (known,) = convatlas.predict(source, [file], top_k=99)
     assert found["best"] == known.classes[0]
     shares = dict(zip(known.classes, known.probabilities, strict=True))
-    names = convatlas.load(found["name"]).card.classes
+    names = convatlas.load(source).card.classes
     assert found["shares"] == pytest.approx([shares[name] for name in names], abs=within)
 
 
@@ -81,6 +87,86 @@ def test_a_visitor_s_file_gets_what_predict_says(open_page: Open, tmp_path: Path
     page.locator(TRY).evaluate("each => delete each.dataset.answer")
     page.set_input_files("#own-picture", tmp_path / "a.png")
     equals_predict(answer(page), tmp_path / "a.png", within)
+
+
+def grating(folder: Path) -> Path:
+    y, x = np.mgrid[:40, :52]
+    pixels = np.stack([(x * y) % 256, 5 * x % 256, 255 - 6 * y % 256], -1).astype(np.uint8)
+    Image.fromarray(pixels).save(folder / "a.png")
+    return folder / "a.png"
+
+
+@pytest.mark.parametrize("file", [False, True])
+def test_a_run_of_one_s_own_answers_in_the_page(open_page: Open, site: Site, tmp_path: Path, file: bool) -> None:
+    """Beside those that come along; its classes have markup for names. In a folder below another site."""
+    own = build(site.folder / "own", Wanted(weights=[site.run]), (networks.networks,))
+    page = open_page("own/try.html", file=file)
+    page.wait_for_selector(f"{TRY}[data-ready]")
+    assert page.locator(f"{TRY} select option").first.inner_text().startswith("b-run ")
+    page.set_input_files("#own-picture", grating(tmp_path))
+    found = answer(page)
+    equals_predict(found, tmp_path / "a.png", 1e-2, site.run)
+    assert found["name"] == "b-run" and found["best"] in CLASSES
+    assert CLASSES[0] in page.locator(f"{TRY} .bars").inner_text() and page.locator("img[src=x]").count() == 0
+    open_all(page)
+    page.wait_for_selector(f"{TRY} .maps canvas")
+    shutil.rmtree(own.folder)
+
+
+def test_the_page_of_a_deployed_folder_answers(open_page: Open, site: Site, tmp_path: Path) -> None:
+    """What `convatlas deploy RUN --target wasm` writes, opened from a server, and what it says from disk."""
+    from convatlas.deploy import deploy
+
+    deploy(convatlas.load(site.run), site.folder / "deployed", "wasm")
+    page = open_page("deployed/index.html")
+    page.get_by_text("and knows 2 classes").wait_for()
+    page.set_input_files("#file", grating(tmp_path))
+    page.wait_for_selector("#answer tr")
+    (known,) = convatlas.predict(site.run, [tmp_path / "a.png"])
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("#answer tr").all()]
+    assert [name for name, _ in rows] == list(known.classes)
+    assert [float(share.split()[0]) / 100 for _, share in rows] == pytest.approx(known.probabilities, abs=1e-4)
+    (tmp_path / "none.png").write_bytes(b"no picture")
+    page.set_input_files("#file", tmp_path / "none.png")
+    page.get_by_text("none.png is no picture that the browser reads").wait_for()
+    assert faults(page) == []
+    page = open_page("deployed/index.html", file=True)
+    page.get_by_text("browsers do not read files from a page that is a file").wait_for()
+    shutil.rmtree(site.folder / "deployed")
+
+
+def test_data_that_cannot_be_read_is_told_and_another_network_can_be_chosen(browser: "Browser", site: Site) -> None:
+    """Of a copy that lost a file; a page of its own, for the console tells of it too."""
+    page = browser.new_context().new_page()
+    page.route("**/data/lenet5.digits.net.js", lambda route: route.abort())
+    page.goto(f"{site.address}try.html")
+    page.get_by_text("lenet5.digits could not be opened: data/lenet5.digits.net.js could not be read: reload"
+                     ).wait_for()
+    page.locator(f"{TRY} select").first.select_option(label=page.locator(
+        f"{TRY} select option", has_text="lecun1989_zipcode.digits").inner_text())
+    page.locator(f"{TRY} .sample").first.click()
+    assert answer(page)["name"] == "lecun1989_zipcode.digits"
+    page.context.close()
+
+
+def test_hiding_a_place_tells_also_where_the_share_is_all_but_one(open_page: Open) -> None:
+    """By the score, which still moves there; as computed by the library."""
+    page = open_page("try.html")
+    draw(page, TRY, (.5, .15), (.3, .3), (.3, .7), (.5, .85), (.7, .7), (.7, .3), (.5, .15))
+    page.wait_for_timeout(300)
+    found = answer(page)
+    page.locator("details[data-name=where] > summary").click()
+    said = page.locator("details[data-name=where] figcaption").inner_text()
+    before, after = (float(number) for number in re.findall(r"score falls from (-?[\d.]+) to (-?[\d.]+)", said)[0])
+    net = convatlas.load("lenet5.digits").eval()
+    picture = torch.tensor(found["picture"]["grey"], dtype=torch.uint8).reshape(1, 8, 8)
+    with torch.inference_mode():
+        seen = convatlas.transforms(net)(picture)[None]
+        score = net(seen)[0].max().item()
+    assert before == pytest.approx(score, abs=0.05) and after < before - 0.1
+    inks = page.locator("details[data-name=where] canvas").evaluate(
+        "(one) => new Set(one.getContext('2d').getImageData(0, 0, one.width, one.height).data).size")
+    assert inks > 20
 
 
 def test_nuclei_are_those_of_the_library(open_page: Open) -> None:

@@ -1,5 +1,7 @@
 """`convatlas data show`, run in this process."""
 
+import json
+
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -26,6 +28,9 @@ def test_a_folder_by_its_recipe(stripes, tmp_path):
 def test_a_network_brings_its_recipe_and_its_input(tmp_path):
     done = show("digits", "--model", "lenet5", "--image-size", "40x36", "--out", tmp_path / "sheet.svg")
     assert "lenet5 on digits, input 1×40×36" in done.stdout and (tmp_path / "sheet.svg").read_text().startswith("<?xml")
+    found = json.loads(show("digits", "--model", "lenet5", "--out", tmp_path / "sheet.svg", "--json").stdout)
+    assert (found["data"], found["recipe"], found["input"]) == ("digits", "lenet5", [1, 32, 32])
+    assert found["classes"] == list("0123456789") and found["images"] > 1000
 
 
 def test_pictures_keep_their_channels_where_no_network_is_named(stripes, tmp_path):

@@ -61,6 +61,9 @@ def test_plot(home, capsys, monkeypatch):
     assert "written: c.svg" in say(capsys, monkeypatch, "plot", "a", "b", "--out", "c.svg", "--metric", "val_top1")
     text = (home / "c.svg").read_text()
     assert "a  25 %" in text and "b  12.5 %" in text
+    found = json.loads(say(capsys, monkeypatch, "plot", "a", "b", "--out", "c.svg", "--metric", "val_top1", "--json"))
+    assert found == {"written": "c.svg", "x": "epoch", "curves": {
+        "a": {"epoch": [1, 2], "val_top1": [0.5, 0.75]}, "b": {"epoch": [1, 2], "val_top1": [0.6, 0.875]}}}
 
 
 def test_nothing_fits(home, capsys, monkeypatch):

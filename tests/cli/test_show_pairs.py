@@ -1,5 +1,7 @@
 """`convatlas data show` of a folder of images and masks, run in this process."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,6 +56,8 @@ def test_classes_in_their_colours(tmp_path):
 def test_those_that_come_along(tmp_path):
     done = show("nuclei", "--rows", 2, "--out", tmp_path / "nuclei.png")
     assert done.exit_code == 0 and "nucleus" in done.output and (tmp_path / "nuclei.png").is_file()
+    found = json.loads(show("nuclei", "--rows", 2, "--out", tmp_path / "nuclei.png", "--json").stdout)
+    assert found["data"] == "nuclei" and any("nucleus" in line for line in found["classes"])
 
 
 def test_masks_that_are_not_understood_are_drawn_as_they_are(tmp_path):

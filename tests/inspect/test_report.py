@@ -321,7 +321,7 @@ def test_configuration_is_folded_and_complete(write):
 
 def test_the_style_sheet_follows_the_reader(write):
     css = re.search(r"<style>(.*?)</style>", write()[1], re.DOTALL)[1]
-    assert "prefers-color-scheme: dark" in css and "@media print" in css
+    assert "color-scheme: light dark;" in css and "--page: light-dark(" in css and "@media print" in css
     defined = set(re.findall(r"(--\w+):", css))
     assert set(re.findall(r"var\((--\w+)", css)) <= defined | {"--least"}
 

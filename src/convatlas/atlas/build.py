@@ -19,7 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import known
-from ..draw.markup import clean, counted, lines, prose
+from ..draw.markup import COLORS, clean, counted, lines, prose
 from ..draw.numbers import exact, short
 from ..errors import ConvatlasError
 from ..files import writing
@@ -144,7 +144,7 @@ def _front() -> Iterator[Asset]:
         found: dict[str, list[Path]] = {}
         for path in sorted(FRONT.rglob(f"*{suffix}"), key=lambda path: (len(path.parts), path)):
             steps = path.relative_to(FRONT).parts
-            found.setdefault(steps[0].removesuffix(suffix), []).append(path)
+            found.setdefault(steps[0].removesuffix(suffix), [COLORS] if steps == ("base.css",) else []).append(path)
         for name, paths in found.items():
             yield Asset(f"{folder}/{name}{suffix}", "\n".join(path.read_text(encoding="utf-8") for path in paths))
     yield Asset("icon.svg", (FRONT / "icon.svg").read_text(encoding="utf-8"))

@@ -62,9 +62,12 @@ def lineage(wanted: Wanted) -> Iterator[Page]:
     names = {each.network for idea in found for each in (idea.enters, *idea.taken)}
     names |= {each.of for idea in found for each in idea.taken}
     years = {name: year(account(name)) for name in names}
+    dated: dict[int, dict[str, list[str]]] = {}
+    for each in sorted(wanted.variants, key=lambda each: (year(account(each.name)), each.family)):
+        dated.setdefault(year(account(each.name)), {}).setdefault(each.family, []).append(each.name)
     numbers = {idea.name: number for number, idea in enumerate(found)}
     yield Page("lineage.html", "lineage.html.j2", "Lineage", {
-        "ideas": found, "numbers": numbers, "groups": GROUPS, "networks": len(names),
+        "ideas": found, "numbers": numbers, "groups": GROUPS, "networks": len(names), "dated": dated,
         "edges": sum(len(idea.taken) for idea in found)},
         about="Which network took which idea from which.", scripts=("lineage",), styles=("lineage",), nav="Lineage",
         inline={

@@ -13,6 +13,7 @@ from ..errors import ConvatlasError
 from ..files import along
 from .build import Asset, Page, Wanted, given
 from .runs import slugs
+from .told import Speed, in_page
 
 ENGINE = Path(wasm.__file__).parents[1] / "web" / "convatlas.js"
 SCRIPTS = ("convatlas", "engine", "networks")       # of a page that runs networks
@@ -24,8 +25,10 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
     """The page on which networks run, their data, and the engine; where there is none here, a page that says so."""
     reason = wasm.missing()
     found: list[dict[str, Any]] = []
+    took: dict[str, Speed | None] = {}
     if reason is None:
-        wanted.tell("networks that run in the page")
+        wanted.tell("networks that run in the page" + ("" if wasm.compiled() else ", whose kernels are compiled as "
+                    "WebAssembly first: about a minute and a half, once on this machine"))
         yield given("engine", base64.b64encode(wasm.module()).decode())
         yield given("fashion", fashion())
         yield Asset("script/convatlas.js", ENGINE.read_text(encoding="utf-8"))
@@ -36,8 +39,9 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
             yield given(f"{name}.net", data)
             pictures = next((each for each in DATA if known.startswith(each)), "")
             found.append({"name": name, "data": pictures, "own": not known, **head})
+            took[name] = in_page(name)
         found.sort(key=lambda each: (not each["own"], each["name"] != "lenet5.digits", each["data"], each["name"]))
-    yield Page("try.html", "try.html.j2", "Networks that run here", {"networks": found, "reason": reason},
+    yield Page("try.html", "try.html.j2", "Networks that run here", {"networks": found, "reason": reason, "took": took},
                "Draw a digit or bring a picture: networks answer in the page, and show what is inside them.",
                SCRIPTS if found else (), ("chapters", "running"), nav="Try", inline={"networks": found})
 

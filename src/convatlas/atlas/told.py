@@ -2,6 +2,7 @@
 twice.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 from .. import known, recipes
 from ..draw.numbers import exact
 from ..run import written
-from .build import Asset, Page, Wanted, given
+from .build import HERE, Asset, Page, Wanted, given
 from .diagrams import diagram
 from .runs import slugs
 
@@ -72,7 +73,8 @@ def networks(wanted: Wanted) -> Iterator[Page | Asset]:
             "found": each, "line": line(each["name"]), "fidelity": FIDELITY[each["fidelity"]],
             "fields": {field: written(value) for field, value in each["spec"].items()},
             "facts": _facts(each), "verdicts": VERDICTS, "counts": Counter(fact["verdict"] for fact in each["facts"]),
-            "recipe": _recipe(each["recipe"]), "weights": pretrained.get(name, []), "written": written,
+            "speed": speed(name), "recipe": _recipe(each["recipe"]), "weights": pretrained.get(name, []),
+            "written": written,
             "relatives": [other for other in relatives[each["family"]] if other != name],
             "commands": _commands(each, pretrained.get(name, [])),
         }, about=each["idea"], scripts=("diagram", "layers"), styles=("networks",), section="Networks",
@@ -165,6 +167,7 @@ def parts(found: Mapping[str, Any]) -> list[str]:
     rows = found["layers"]
     types = {row["type"] for row in rows}
     have = {part for part, kinds in PARTS.items() if types & set(kinds)}
+    side = 0                # pixels of the trunk's map so far
     for row in rows:
         kernel = re.match(r"(\d+)×(\d+)(?:/\S+)?(?: g(\d+))?", row["kernel"]) if "Conv" in row["type"] else None
         if kernel is not None:
@@ -175,8 +178,10 @@ def parts(found: Mapping[str, Any]) -> list[str]:
             have |= {"depthwise convolution"} if depthwise else {"grouped convolution"} if groups > 1 else set()
             have |= {"large depthwise kernels"} if depthwise and max(high, wide) >= LARGE else set()
         if (row["type"] in ("GlobalPool", "AdaptiveAvgPool2d") and row["name"].startswith("head.")
-                and prod(row["output"][1:]) == 1):
+                and prod(row["output"][1:]) == 1 and side > 1):
             have.add("global average pooling")
+        if len(row["output"]) == 3 and not row["name"].startswith("aux.") and ".excite." not in row["name"]:
+            side = prod(row["output"][1:])
         if row["name"].startswith("aux."):
             have.add("side classifiers")
     rates = {field: value for field, value in found["spec"].items() if field.endswith("_rate")}
@@ -245,6 +250,43 @@ def _facts(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
     return [{**fact, "published": shown(fact["published"]), "computed": shown(fact["computed"])}
             for fact in found["facts"]]
+
+
+class Speed(NamedTuple):
+    """One measurement, in words."""
+
+    what: str
+    weights: str                    # those that come along by which it was measured; most are by random ones
+    how: str
+    ours: str
+    beside: Mapping[str, str]       # side → how many times as fast as it ours is, in the same run
+    machine: str
+    source: str                     # the benchmark that measured it
+
+
+def speed(name: str) -> list[Speed]:
+    """What was measured of a variant's speed."""
+    kept = speeds()
+
+    def shown(value: float) -> str:
+        return exact(round(value)) if value >= 100 else f"{value:.3g}"
+
+    return [Speed(each["what"], each["weights"], each["how"], f"{shown(each['ours'])} {each['unit']}",
+                  {side: f"{ratio:.2f}×" for side, ratio in each["beside"].items()}, kept["machines"][each["machine"]],
+                  each["source"]) for each in kept["networks"].get(name, ())]
+
+
+def in_page(weights: str) -> Speed | None:
+    """What was measured of a network that comes along, in a page of a site like this."""
+    return next((each for name, rows in speeds()["networks"].items() if any(row["weights"] == weights for row in rows)
+                 for each in speed(name) if each.weights == weights), None)
+
+
+@cache
+def speeds() -> dict[str, Any]:
+    """All that was measured of speed, which `benchmarks/speeds.py` gathers."""
+    found: dict[str, Any] = json.loads((HERE / "speeds.json").read_text(encoding="utf-8"))
+    return found
 
 
 @cache

@@ -19,6 +19,7 @@ from .options import (
     DataDir,
     Debug,
     Download,
+    Json,
     argument,
     option,
 )
@@ -68,6 +69,7 @@ def show(
     out: Annotated[Path | None, option(
         "--out", panel=OUTPUT, metavar="FILE", help="A .png or .svg file; left out: [bold]augmented.png[/], of images "
         "with masks [bold]understood.png[/].")] = None,
+    json: Json = False,
 ) -> None:
     """Draw training pictures as a recipe's augmentation shows them to the network, on one sheet.
 
@@ -87,7 +89,7 @@ def show(
     if _is_paired(source):
         _show_pairs(source, sets or (), rows, seed, out or Path("understood.png"), {
             "--data-dir": data_dir, "--download": download or None, "--image-size": image_size,
-            "--in-chans": in_chans, "--model": model, "--recipe": recipe})
+            "--in-chans": in_chans, "--model": model, "--recipe": recipe}, json)
         return
     out = out or Path("augmented.png")
     if out.suffix.lower() not in (".png", ".svg"):
@@ -126,6 +128,11 @@ def show(
     words = sheet.in_words(run.augment, run.preprocess)
     title = f"{run.recipe} on {opened.name}"
     save(sheet.sheet(images, opened.classes, transform, title, words, rows=rows, seed=seed), out)
+    if json:
+        console.document({"data": opened.name, "recipe": run.recipe, "images": len(opened.train),
+                          "classes": list(opened.classes), "input": [channels, *transform.size],
+                          "augmentation": words, "notes": list(opened.notes), "written": str(out)})
+        return
     for note in opened.notes:
         console.plain(note)
     console.plain(f"{title}, input {channels}×{transform.size[0]}×{transform.size[1]}: {', '.join(words)}")
@@ -142,7 +149,7 @@ def _is_paired(source: str) -> bool:
 
 
 def _show_pairs(source: str, sets: Sequence[str], rows: int, seed: int, out: Path,
-                others: Mapping[str, object]) -> None:
+                others: Mapping[str, object], json: bool) -> None:
     """The sheet of images and masks."""
     from ..errors import ConvatlasError
     from ..run import Run, resolve
@@ -174,6 +181,10 @@ def _show_pairs(source: str, sets: Sequence[str], rows: int, seed: int, out: Pat
         figure, legend = show.understood(opened, rows=rows, seed=seed)
         notes = opened.notes
     save(figure, out)
+    if json:
+        console.document({"data": name if found else source, "notes": list(notes), "classes": list(legend),
+                          "written": str(out)})
+        return
     for line in (*notes, *legend, f"written to {out}"):
         console.plain(line)
 

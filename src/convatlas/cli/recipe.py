@@ -50,6 +50,7 @@ def show(
     full: Annotated[bool, switch("--full", panel=COMMON, help="Every field, also those that the recipe leaves as they "
                                  "are.")] = False,
     debug: Debug = False,
+    json: Json = False,
 ) -> None:
     """Print a recipe as YAML that `convatlas train --config` reads, with its source in the comment above it."""
     import yaml
@@ -59,6 +60,9 @@ def show(
 
     run = read(name)
     source = "".join(f"# {line}".rstrip() + "\n" for line in about(name).splitlines())
-    said = run.model_dump(mode="json", exclude_unset=True)
+    said = run.model_dump(mode="json", exclude_unset=not full)
+    if json:
+        console.document({"name": name, "about": about(name), "run": said})
+        return
     short = yaml.safe_dump(said, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
     console.plain(source + (run.to_yaml() if full else short).rstrip())

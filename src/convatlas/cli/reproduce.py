@@ -38,6 +38,8 @@ def reproduce(
         "--out", panel=OUTPUT, metavar="DIR", show_default=True,
         help="Where results go: DIR/NAME, of larger sizes DIR/NAME-standard and DIR/NAME-full.")
     ] = Path("reproductions"),
+    json: Annotated[bool, switch("--json", panel=OUTPUT, help="With [bold]--list[/]: one JSON document and nothing "
+                                 "else. What an experiment finds is in DIR/NAME/results.json.")] = False,
     debug: Debug = False,
 ) -> None:
     """Run an experiment of the papers again: networks that differ in one idea, each trained from several seeds,
@@ -54,8 +56,11 @@ def reproduce(
 
     if quick and full:
         raise typer.BadParameter("--quick and --full exclude each other", param_hint="--full")
+    if json and not listed:
+        raise typer.BadParameter("it goes with --list; what an experiment finds is written to DIR/NAME/results.json",
+                                 param_hint="--json")
     if listed:
-        _list()
+        _list(json)
         return
     if (name is None) != every:
         raise typer.BadParameter("name an experiment, or --all; --list shows them", param_hint="NAME")
@@ -93,9 +98,13 @@ def told(conduct: Callable[[], "Reproduced"]) -> None:
     console.plain(f"report   {done.folder / 'report.html'}")
 
 
-def _list() -> None:
+def _list(json: bool) -> None:
     from ..experiments import experiment, names
 
+    if json:
+        console.document([{"name": name, "title": found.title, "paper": found.paper, "minutes": found.quick.minutes}
+                          for name in names() for found in (experiment(name),)])
+        return
     table = console.table("experiment", "asks", "of", "min")
     for name in names():
         found = experiment(name)

@@ -199,6 +199,7 @@ def plot(
         "--out", panel=OUTPUT, metavar="FILE", show_default=True,
         help="Where to write: .png, .svg or .pdf.")] = Path("curves.png"),
     debug: Debug = False,
+    json: Json = False,
 ) -> None:
     """Overlay the curves of runs in one picture, the best epoch of each marked.
 
@@ -212,7 +213,13 @@ def plot(
              for run in map(find, names)}
     with console.loading():
         from ..inspect.curves import save
-    save(found, out, [name.strip() for name in metric.split(",") if name.strip()], x=x, smooth=smooth)
+    metrics = [name.strip() for name in metric.split(",") if name.strip()]
+    save(found, out, metrics, x=x, smooth=smooth)
+    if json:
+        columns = list(dict.fromkeys((x, *metrics)))
+        console.document({"written": str(out), "x": x, "curves": {
+            name: {column: [row.get(column) for row in rows] for column in columns} for name, rows in found.items()}})
+        return
     console.plain(f"written: {out}")
 
 

@@ -2,8 +2,11 @@
 
 import html
 import re
+from pathlib import Path
 
 from markupsafe import Markup
+
+COLORS = Path(__file__).with_name("colors.css")     # of every page that is written
 
 
 def clean(text: str) -> str:

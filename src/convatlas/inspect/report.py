@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..data.images import ImageSet, UnreadableImage
 from ..draw import plots
-from ..draw.markup import clean, counted, duration, lines, percent, prose
+from ..draw.markup import COLORS, clean, counted, duration, lines, percent, prose
 from ..engine.records import read_rows
 from ..evaluation.statistics import wilson
 from ..files import put
@@ -65,8 +65,8 @@ def write_report(folder: Path, *, run: Run, title: str, idea: str, layers: "Sequ
 
 def environment() -> Environment:
     """The templates' surroundings: all text is cleaned, then escaped; only `Markup` passes as it is."""
-    page = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, finalize=_cleaned,
-                       undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page = Environment(loader=FileSystemLoader([Path(__file__).parent, COLORS.parent]), autoescape=True,
+                       finalize=_cleaned, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters |= {"counted": counted, "lines": lines, "number": "{:,}".format, "percent": percent, "prose": prose,
                      "share": _share}
     return page

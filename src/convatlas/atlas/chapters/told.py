@@ -21,6 +21,7 @@ from ...experiments.machinery.kept import MARKS, kept, looked_into, name_of, sai
 from ...experiments.machinery.statements import OPENING, Statement, answers, networks, statements
 from ...experiments.machinery.statements import results as found
 from ...experiments.machinery.verdict import Verdict
+from ...files import along
 from ...net import registry
 from ...net.card import plain
 from ...run import written
@@ -32,6 +33,8 @@ from . import CHAPTERS, Chapter, Difference, Side
 
 PICTURES = (("stained cells", "0607"), ("stained tissue", "0487"), ("fluorescence", "0129"))     # of data/nuclei/test
 DIGITS = 1200               # 8×8 digits that the chapters' small networks learn from
+BRANCHED, BLOCK = "repvgg_a0.fashion-small", "stages.1.1.conv"      # a trained block with all three branches
+PIECES = (0, 1, 9)          # classes whose first pictures it is shown
 LECTURE, EXPERIMENTS = "Lecture", "Experiments"       # in the navigation
 STYLES, SCRIPTS = ("chapters",), ("chapters",)
 LIVE = ("lenet", "squeeze-and-excitation")       # chapters in which a network runs
@@ -42,6 +45,7 @@ def chapters(wanted: Wanted) -> Iterator[Page | Asset]:
     """The twelve chapters, their contents, and the data that they compute from."""
     wanted.tell("chapters")
     yield given("digits8", digits())
+    yield given("branches", branches())
     yield given("pictures", [{"name": name, "source": picture(number)} for name, number in PICTURES])
     yield Page("chapters.html", "chapters/contents.html.j2", "The lecture in twelve chapters",
                {"chapters": CHAPTERS, "opening": claims_of(OPENING), "total": len(statements())},
@@ -188,6 +192,40 @@ def digits() -> dict[str, Any]:
     with folder("digits").joinpath("digits.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         images, labels = arrays["images"][:DIGITS], arrays["labels"][:DIGITS]
     return {"pixels": base64.b64encode(images.astype(np.uint8).tobytes()).decode(), "labels": labels.tolist()}
+
+
+def branches() -> dict[str, Any]:
+    """A trained RepVGG block, branch by branch, and the maps that three pictures give it."""
+    import torch  # heavy
+    from torch import Tensor
+
+    from ...data.embedded import read_fashion  # imports torch
+    from ...weights.checkpoints import load  # the same
+    from ...zoo import transforms  # the same
+
+    def text(values: Tensor) -> str:
+        return base64.b64encode(values.detach().numpy().astype("<f4").tobytes()).decode()
+
+    net = load(along()[BRANCHED]).eval()
+    block = net.get_submodule(BLOCK)
+    state, norms = block.state_dict(), {"three": "large.norm", "point": "small.norm", "skip": "skip"}
+    skip = block.get_submodule("skip")
+    assert isinstance(skip, torch.nn.BatchNorm2d)
+    pictures = read_fashion().val
+    assert pictures is not None
+    firsts = [pictures.labels.tolist().index(label) for label in PIECES]
+    seen: list[Tensor] = []
+    hook = block.register_forward_hook(lambda module, read, made: seen.append(read[0]))
+    with torch.inference_mode():
+        net(torch.stack([transforms(net)(pictures.read(at)) for at in firsts]))
+    hook.remove()
+    channels, side, _ = seen[0].shape[1:]
+    return {"channels": channels, "side": side, "eps": skip.eps, "pictures": [net.card.classes[i] for i in PIECES],
+            "inputs": [text(one) for one in seen[0]],
+            "three": text(state["large.conv.weight"]), "point": text(state["small.conv.weight"]),
+            "norms": {part: {"gamma": text(state[f"{norm}.weight"]), "beta": text(state[f"{norm}.bias"]),
+                             "mean": text(state[f"{norm}.running_mean"]),
+                             "variance": text(state[f"{norm}.running_var"])} for part, norm in norms.items()}}
 
 
 def picture(number: str) -> str:

@@ -45,7 +45,7 @@ const atlas = (() => {
     if (given.has(name)) return Promise.resolve(given.get(name));
     if (!awaited.has(name)) {
       awaited.set(name, new Promise((resolve, reject) => {
-        const fail = () => { awaited.delete(name); reject(new Error(`data/${name}.js could not be read`)); };
+        const fail = () => { awaited.delete(name); reject(new Error(`data/${name}.js could not be read: reload the page, or write the site anew (convatlas atlas)`)); };
         document.head.append(h("script", {
           src: `${root}data/${name.split("/").map(encodeURIComponent).join("/")}.js`,
           on: {load: () => given.has(name) ? resolve(given.get(name)) : fail(), error: fail},
@@ -234,7 +234,7 @@ const atlas = (() => {
     const all = [...lines, ...marks];
     const points = all.flatMap((each) => each.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y)
       && !(axes.x.log && x <= 0) && !(axes.y.log && y <= 0));
-    const box = {left: 74, right: 14, top: 12, bottom: 44};
+    const box = {left: 74, right: 22, top: 12, bottom: 44};
     const span = (axis, at) => {
       const values = points.map((point) => point[at]);
       let low = axis.min ?? Math.min(...values), high = axis.max ?? Math.max(...values);

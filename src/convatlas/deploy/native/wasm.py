@@ -23,9 +23,14 @@ ARGUMENTS = "wasm.args"         # of the compiler, a line each; hatch_build.py r
 
 def missing() -> str | None:
     """Installation advice for the compiler that is not there, or None, also where the kernels are compiled already."""
-    if SHIPPED.is_file() or find_spec("ziglang") or _kept().is_file():
+    if compiled() or find_spec("ziglang"):
         return None
     return "the kernels are not compiled as WebAssembly here, and zig compiles them: pip install ziglang"
+
+
+def compiled() -> bool:
+    """True if the module is there; else `module` compiles it, which takes one processor a minute or two."""
+    return SHIPPED.is_file() or _kept().is_file()
 
 
 @cache

@@ -1,29 +1,34 @@
 "use strict";
 /* Chapter 12: branches that fold into one kernel, and what very large kernels see. */
 
-atlas.widget("fold", (root) => {
-  const {h} = atlas, m = atlas.maths, c = atlas.chapters, C = 2, SIDE = 6;
-  const seed = atlas.slider("Weights, by seed", {min: 0, max: 20, step: 1, value: 0, format: String}, update);
+atlas.widget("fold", async (root) => {
+  const {h} = atlas, m = atlas.maths, c = atlas.chapters, given = await atlas.load("branches"), C = given.channels, SIDE = given.side, area = SIDE * SIDE;
+  const floats = (text) => Float64Array.from(new Float32Array(atlas.bytes(text).buffer));
+  const norms = Object.fromEntries(Object.entries(given.norms).map(([name, norm]) => [name, Object.fromEntries(Object.entries(norm).map(([key, text]) => [key, floats(text)]))]));
+  const three = floats(given.three), one = floats(given.point), none = new Float64Array(three.length), inputs = given.inputs.map(floats);
+  const picture = atlas.choice("Picture", given.pictures.map((name, i) => [i, name]), 0, update), channel = atlas.slider("Channel", {min: 1, max: C, step: 1, value: 1, format: String}, show);
   const point = atlas.toggle("1×1 branch", true, update), skip = atlas.toggle("Identity branch", true, update);
   const shown = h("div", {class: "kernels"}), out = h("div", {class: "scroll", tabindex: "0", role: "region", "aria-label": "Outputs, one by one"}), said = c.told();
+  let found = null;
   function update() {
-    const next = m.uniform(seed.value), norm = () => ({gamma: m.normal(next, C, 0.3).map((x) => 1 + x), beta: m.normal(next, C, 0.2), mean: m.normal(next, C, 0.3), variance: m.normal(next, C, 0.3).map((x) => 0.5 + Math.abs(x))});
-    const block = {three: m.normal(next, C * C * 9, 0.3), point: m.normal(next, C * C, 0.5), skip: true, norms: {three: norm(), point: norm(), skip: norm()}, channels: C};
-    if (!point.value) block.point = null;
-    if (!skip.value) block.skip = null;
-    const x = {values: m.normal(next, C * SIDE * SIDE), channels: C, height: SIDE, width: SIDE};
-    const one = m.folded(block), trained = m.branched(x, block), merged = m.convolve(x, one.weights, {cout: C, kernel: 3, pad: 1, bias: one.bias});
-    const only = (part) => m.folded({...block, three: part === "three" ? block.three : new Float64Array(C * C * 9), point: part === "point" ? block.point : null, skip: part === "skip"}).weights.slice(0, 9);
-    const most = Math.max(...Array.from(one.weights.slice(0, 9), Math.abs));
-    const parts = [["3×3, normalised", only("three"), true], ["1×1, as the middle of a 3×3", only("point"), point.value], ["identity, as a 3×3", only("skip"), skip.value]].filter(([, , there]) => there);
-    shown.replaceChildren(...parts.flatMap(([name, values], i) => [i ? h("span", {class: "sign", "aria-hidden": "true"}, "+") : null, c.kernel(name, Array.from(values), 3, most)]).filter(Boolean), h("span", {class: "sign", "aria-hidden": "true"}, "="), c.kernel("one 3×3", Array.from(one.weights.slice(0, 9)), 3, most));
-    let off = 0;
-    trained.values.forEach((value, i) => { off = Math.max(off, Math.abs(value - merged.values[i])); });
-    out.replaceChildren(h("table", {class: "outputs"}, h("caption", {}, "Outputs of the first row, channel 1"), h("thead", {}, h("tr", {}, ["pixel", "branches, then added", "one kernel"].map((name, i) => h("th", {scope: "col", class: i ? "n" : null}, name)))),
-      h("tbody", {}, Array.from({length: SIDE}, (_, i) => h("tr", {}, h("td", {}, String(i + 1)), h("td", {class: "n"}, trained.values[i].toFixed(12)), h("td", {class: "n"}, merged.values[i].toFixed(12)))))));
-    said.textContent = `Of ${trained.values.length} outputs the largest difference is ${off === 0 ? "0" : off.toExponential(1)}. ${parts.length} ${parts.length === 1 ? "branch" : "branches"}, one kernel of ${C * C * 9} weights.`;
+    const block = {three, point: point.value ? one : null, skip: skip.value, norms, channels: C, eps: given.eps}, x = {values: inputs[+picture.value], channels: C, height: SIDE, width: SIDE};
+    const only = (part) => m.folded({...block, three: part === "three" ? three : none, point: part === "point" ? one : null, skip: part === "skip"}).weights;
+    const kernel = m.folded(block), branches = m.branched(x, block), merged = m.convolve(x, kernel.weights, {cout: C, kernel: 3, pad: 1, bias: kernel.bias});
+    const parts = [["3×3, normalised", only("three")], point.value && ["1×1, as the middle of a 3×3", only("point")], skip.value && ["identity, as a 3×3", only("skip")]].filter(Boolean);
+    found = {kernel, branches, merged, parts};
+    show();
   }
-  root.replaceChildren(h("div", {class: "controls"}, seed, point, skip), shown, out, said);
+  function show() {
+    const {kernel, branches, merged, parts} = found, o = channel.value - 1, own = (weights) => Array.from(weights.subarray((o * C + o) * 9, (o * C + o + 1) * 9));
+    const most = Math.max(...[kernel.weights, ...parts.map(([, weights]) => weights)].flatMap(own).map(Math.abs));
+    shown.replaceChildren(...parts.flatMap(([name, weights], i) => [i ? h("span", {class: "sign", "aria-hidden": "true"}, "+") : null, c.kernel(name, own(weights), 3, most)]).filter(Boolean), h("span", {class: "sign", "aria-hidden": "true"}, "="), c.kernel("one 3×3", own(kernel.weights), 3, most));
+    const off = branches.values.reduce((worst, value, i) => Math.max(worst, Math.abs(value - merged.values[i])), 0);
+    const row = Array.from({length: SIDE}, (_, i) => o * area + (SIDE >> 1) * SIDE + i);
+    out.replaceChildren(h("table", {class: "outputs"}, h("caption", {}, `Outputs of the middle row, channel ${o + 1}`), h("thead", {}, h("tr", {}, ["pixel", "branches, then added", "one kernel"].map((name, i) => h("th", {scope: "col", class: i ? "n" : null}, name)))),
+      h("tbody", {}, row.map((at, i) => h("tr", {}, h("td", {}, String(i + 1)), h("td", {class: "n"}, branches.values[at].toFixed(10)), h("td", {class: "n"}, merged.values[at].toFixed(10)))))));
+    said.textContent = `Of ${atlas.format.count(branches.values.length)} outputs the largest difference is ${off === 0 ? "0" : off.toExponential(1)}. ${parts.length} ${parts.length === 1 ? "branch" : "branches"}, one kernel of ${atlas.format.count(kernel.weights.length)} weights; drawn is its part from channel ${o + 1} to channel ${o + 1}.`;
+  }
+  root.replaceChildren(h("div", {class: "controls"}, picture, channel, point, skip), shown, said, out);
   update();
 });
 

@@ -109,10 +109,11 @@ atlas.chapters = (() => {
 
   /** A small square of numbers: a kernel, coloured by sign, with its numbers as text. */
   function kernel(label, values, side, most = Math.max(...values.map(Math.abs))) {
+    const said = (value) => value.toFixed(2).replace(/^-(0\.00)$/, "$1");
     return h("figure", {class: "kernel"}, h("div", {class: "cells", style: {"grid-template-columns": `repeat(${side}, 1fr)`}, role: "img",
-      "aria-label": `${label}: ${Array.from(values, (value) => value.toFixed(2)).join(", ")}`},
+      "aria-label": `${label}: ${Array.from(values, said).join(", ")}`},
       Array.from(values, (value) => h("span", {class: value < 0 ? "minus" : "plus", style: {"--by": `${Math.round(80 * Math.min(1, Math.abs(value) / (most || 1)))}%`}},
-        value.toFixed(2)))), h("figcaption", {}, label));
+        said(value)))), h("figcaption", {}, label));
   }
 
   return {view, digits, planes, gray, picture, told, pointed, bars, kernel};

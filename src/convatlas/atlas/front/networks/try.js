@@ -9,8 +9,14 @@ atlas.widget("try", async (root, {networks}) => {
   const chosen = atlas.choice("Network", networks.map((each) => [each.name, `${each.name} · ${each.classes.length || "unnamed"} classes, ${atlas.format.short(each.parameters)} parameters`]), about.name, (name) => take(name));
   root.replaceChildren(h("div", {class: "controls"}, chosen), h("div", {class: "columns"}, h("div", {}, h("h2", {}, "A picture"), given), h("div", {}, h("h2", {}, "The answer"), said, seen, answer)), inside);
 
-  /** Open a network, and offer what it may be shown. */
+  /** Open a network, and offer what it may be shown; what cannot be opened is told, and another one can be chosen. */
   async function take(name) {
+    try { await offer(name); } catch (error) {
+      if (about.name === name) said.textContent = `${name} could not be opened: ${error.message}.`;
+    }
+  }
+
+  async function offer(name) {
     about = networks.find((each) => each.name === name);
     net = picture = last = null;
     for (const each of [given, answer, inside, seen]) each.replaceChildren();
@@ -125,17 +131,21 @@ atlas.widget("try", async (root, {networks}) => {
       h("figcaption", {}, `What each of ${width}×${height} places gives to the score of ${net.names[best]}: blue for it, orange against. The head is linear after the mean over the map, so Grad-CAM is exactly the class-activation map, here before its negative part is cut off.`)));
   }
 
-  /** Elsewhere gradients would be needed: a grey square over each place, and what that takes from the class's share. */
+  /** Elsewhere gradients would be needed: a grey square over each place, and what that takes from the class's score. Its share would not
+      do: where it is all but 1 hiding hardly moves it. */
   function occlusion(place, best) {
-    const steps = 12, high = Math.max(2, Math.round(net.height / 5)), wide = Math.max(2, Math.round(net.width / 5)), lost = new Float32Array(steps * steps), area = net.height * net.width;
+    const steps = 12, high = Math.max(2, Math.round(net.height / 5)), wide = Math.max(2, Math.round(net.width / 5)), lost = new Float32Array(steps * steps), shares = new Float32Array(steps * steps), area = net.height * net.width;
     const grey = [...Array(net.channels).keys()].map((c) => last.image.subarray(c * area, (c + 1) * area).reduce((a, b) => a + b, 0) / area);
     for (let at = 0; at < lost.length; at++) {
       const top = Math.round(Math.floor(at / steps) * (net.height - high) / (steps - 1)), left = Math.round(at % steps * (net.width - wide) / (steps - 1)), hidden = last.image.slice();
       for (let c = 0; c < net.channels; c++) for (let y = top; y < top + high; y++) hidden.fill(grey[c], c * area + y * net.width + left, c * area + y * net.width + left + wide);
-      lost[at] = last.shares[best] - net.shares(net.run(hidden).scores)[best];
+      const {scores} = net.run(hidden);
+      lost[at] = last.scores[best] - scores[best];
+      shares[at] = net.shares(scores)[best];
     }
-    place.append(h("figure", {class: "shown"}, plane(`What hiding each place takes from ${net.names[best]}: blue takes, orange gives`, lost, steps, steps, {signed: true, size: 160}),
-      h("figcaption", {}, `A square of the picture's mean over each place, and what that takes from the share of ${net.names[best]}: blue takes, orange gives. Its head is not linear after a mean over a map, so there is no class-activation map to show.`)));
+    const most = lost.indexOf(Math.max(...lost)), {percent} = atlas.format;
+    place.append(h("figure", {class: "shown"}, plane(`What hiding each place takes from the score of ${net.names[best]}: blue takes, orange gives`, lost, steps, steps, {signed: true, size: 160}),
+      h("figcaption", {}, `A square of the picture's mean over each place, and what that takes from the score of ${net.names[best]}: blue takes, orange gives. Where it takes most, the score falls from ${last.scores[best].toFixed(2)} to ${(last.scores[best] - lost[most]).toFixed(2)}, the share from ${percent(last.shares[best])} to ${percent(shares[most])}. Its head is not linear after a mean over a map, so there is no class-activation map to show.`)));
   }
 
   /** Pictures whose vectors of the last hidden layer point the same way; computed here, a few each frame, and kept. */

@@ -18,8 +18,10 @@
 
 // Lest the linker take one build's functions for those of another, which have the same names.
 namespace {
+#include "conv.h"
 #include "depthwise.h"
 #include "maps.h"
+#include "bytes.h"
 #include "places.h"
 #ifndef __wasm__
 #include "trained.h"
@@ -51,6 +53,17 @@ void run_step(const Step& s, const Place& at) {
         case OFFSETS: return offsets(s, at);
         case RBF: return rbf(s, at);
         case OUTPUT: return output(s, at);
+        case QUANTIZE: return quantize(s, at);
+        case DEQUANTIZE: return dequantize(s, at);
+        case QCONV: return byte_conv(s, at);
+        case QDEPTHWISE: return byte_depthwise(s, at);
+        case QMAXPOOL: return byte_max_pool(s, at);
+        case QAVGPOOL: return byte_average_pool(s, at);
+        case QMEAN: return byte_mean(s, at);
+        case QADD: return byte_add(s, at);
+        case QMULTIPLY: return byte_multiply(s, at);
+        case QAFFINE: return byte_affine(s, at);
+        case QCOPY: return byte_copy(s, at);
     }
 }
 
@@ -62,6 +75,8 @@ int64_t scratch_of(const Step& s) {
         case DEPTHWISE: return depthwise_scratch(s);
         case RESPONSE: return response_scratch(s);
         case TRANSPOSED: return transposed_scratch(s);
+        case QCONV: return byte_conv_scratch(s);
+        case QDEPTHWISE: return byte_depthwise_scratch(s);
         default: return 0;
     }
 }

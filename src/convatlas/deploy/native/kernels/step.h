@@ -9,7 +9,8 @@
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
-            PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT };
+            PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT, QUANTIZE, DEQUANTIZE, QCONV, QDEPTHWISE, QMAXPOOL, QAVGPOOL, QMEAN, QADD, QMULTIPLY,
+            QAFFINE, QCOPY };     // the last eleven: maps of bytes, bytes.h
 enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH, SCALEDTANH, LEAKYRELU, ELU, MISH };
 
 struct Step {
@@ -26,7 +27,9 @@ struct Step {
     int64_t counts_padding;                 // AVGPOOL
     int64_t tile, gather, by_channels;      // how much is worked on at once, and whether threads share channels or positions
     int64_t chain, band;                    // how many steps from this one on go band by band, rows of the last one's results; 0: none
-    const float *weight, *bias, *before;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
+    int64_t in_zero, out_zero, other_zero;  // of maps of bytes: the byte that stands for 0
+    int64_t low, high;                      // bounds of a result of bytes; QCONV: `high` 0, and it is floats
+    const float *weight, *bias, *before, *scale, *table;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
     double epsilon;                         // LAYERNORM; PAD: what is around the map
 };
 
