@@ -129,3 +129,20 @@ void convatlas_run(const Step* steps, int64_t count, const float* images, float*
         });
     }
 }
+
+#ifndef __wasm__
+int64_t convatlas_depthwise_size() { return sizeof(Depthwise); }
+int64_t convatlas_depthwise_room(const Depthwise* d) { return kernels->room(*d); }
+
+// Every unit is computed by one thread from its first number to its last, so that results do not depend on how many there are.
+void convatlas_depthwise(const Depthwise* d, int64_t threads, float* memory) {
+    const bool sums = d->what == WEIGHT_GRADIENT;
+    const int64_t blocks = over(d->c, kernels->lanes), units = blocks * (sums ? d->groups : d->n), room = kernels->room(*d);
+    const int64_t chunks = std::min<int64_t>(units, 256);               // what is counted for each costs something
+    auto work = [&](int64_t thread, int64_t stage, int64_t chunk) {
+        const Share share = {chunk, chunks};
+        for (int64_t unit = share.first(units); unit < share.last(units); unit++) kernels->depthwise(*d, stage, unit, memory + thread * room);
+    };
+    if (units) together(threads, sums && d->groups > 1 ? 2 : 1, chunks, work, [](int64_t) {});
+}
+#endif

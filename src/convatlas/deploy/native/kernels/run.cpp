@@ -25,6 +25,9 @@ namespace {
 #include "maps.h"
 #include "bytes.h"
 #include "places.h"
+#ifndef __wasm__
+#include "trained.h"
+#endif
 #include "transposed.h"
 #include "winograd.h"
 
@@ -82,4 +85,10 @@ int64_t scratch_of(const Step& s) {
 }  // namespace
 
 extern "C" const Kernels NAMED(convatlas_, BUILD);
-extern "C" const Kernels NAMED(convatlas_, BUILD) = {BUILD_NAME, LANES, run_step, scratch_of};
+extern "C" const Kernels NAMED(convatlas_, BUILD) = {BUILD_NAME, LANES, run_step, scratch_of,
+#ifdef __wasm__
+                                                         nullptr, nullptr
+#else
+                                                         depthwise_unit, room_of
+#endif
+};

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "depthwise_call.h"
+
 #define INLINE inline __attribute__((always_inline))    // also lest one build's copy of a function be linked into another's
 
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
@@ -56,4 +58,6 @@ struct Kernels {
     int64_t lanes;                                      // numbers in a vector
     void (*step)(const Step&, const Place&);
     int64_t (*scratch)(const Step&);                    // numbers of each thread's own that a step needs
+    void (*depthwise)(const Depthwise&, int64_t stage, int64_t unit, float* memory);       // of training; null where nothing is trained
+    int64_t (*room)(const Depthwise&);
 };
