@@ -233,7 +233,7 @@ class Program:
         self.network, self.images, self.apart = network, images, apart
         self.works = of_images(network.works, images)
         self.size, self.scratch = lay_out(self.works, network.keeps) + BEYOND, 0
-        self.chains = chains(self.works)
+        self.chains = {} if network.keeps else chains(self.works)       # of whose maps only some rows are ever there
         # of each step's results among those of all; the last is their number
         self.places = [0, *accumulate(work.result.pixels * work.result.c if work.kind == "output" else 0
                                       for work in self.works)]

@@ -18,7 +18,6 @@ LARGEST = 2.0 ** 31     # of any sum of products, and of what it is in the resul
 LIGHT = ("maxpool", "avgpool", "mean", "add", "multiply", "affine", "copy")         # bytes only where bytes are there
 LINEAR = ("none", "relu", "relu6")          # activations that are bounds; of others there is a table
 Doubles = NDArray[np.float64]
-Range = tuple[float, float]
 
 
 def _sigmoid(x: Doubles) -> Doubles:
@@ -38,6 +37,15 @@ CURVES: dict[str, Callable[[Doubles], Doubles]] = {
 
 
 @dataclass(frozen=True)
+class Seen:
+    """A map on the images: its least and its largest value, as means over them, and each channel's mean."""
+
+    low: float
+    high: float
+    means: Doubles
+
+
+@dataclass(frozen=True)
 class Grid:
     """What a map's bytes stand for: (byte - zero) · step."""
 
@@ -45,26 +53,28 @@ class Grid:
     zero: int
 
     @staticmethod
-    def of(found: Range) -> "Grid":
-        """The finest grid that has 0 and reaches over the range."""
-        low, high = min(found[0], 0.0), max(found[1], 0.0)
+    def of(*found: Seen) -> "Grid":
+        """The finest grid that has 0 and reaches over the maps' values."""
+        low, high = min(0.0, *(each.low for each in found)), max(0.0, *(each.high for each in found))
         step = (high - low) / 255 or 1.0
         return Grid(step, round(-low / step))
 
 
-def ranges(works: Sequence[Work], images: Floats, threads: int) -> dict[str, Range]:
-    """The least and the largest value of every step's result, by its name, as means over the images; of what a curved
-    activation is given, by the name and " before"; of the images, by "image".
+def ranges(works: Sequence[Work], images: Floats, threads: int) -> dict[str, Seen]:
+    """What is seen of every step's result, by its name; of what a curved activation is given, by the name and
+    " before"; of the images, by "image".
     """
     network = Network(_observed(works), threads, winograd=False, keeps=True)
-    sums: dict[str, NDArray[np.float64]] = {}
+    sums: dict[str, Doubles] = {}
     for start in range(0, len(images), TOGETHER):
-        for work, values in network.maps(images[start : start + TOGETHER]):
-            least, most = values.min((1, 2)).sum(), values.max((1, 2)).sum()
-            sums[work.name] = sums.get(work.name, np.zeros(2)) + (least, most)
-    found = {name: (float(low), float(high)) for name, (low, high) in
-             ((name, each / len(images)) for name, each in sums.items())}
-    return found | {"image": (float(images.min()), float(images.max()))}
+        part = images[start : start + TOGETHER]
+        maps = [("image", part.reshape(*part.shape[:2], -1).transpose(0, 2, 1)),
+                *((work.name, values) for work, values in network.maps(part))]
+        for name, values in maps:
+            means = values.mean(1, dtype=np.float64).sum(0)
+            sums[name] = sums.get(name, 0.0) + np.array(
+                [values.min((1, 2)).sum(), values.max((1, 2)).sum(), *means]) / len(images)
+    return {name: Seen(float(low), float(high), np.array(means)) for name, (low, high, *means) in sums.items()}
 
 
 def _observed(works: Sequence[Work]) -> list[Work]:
@@ -98,17 +108,18 @@ def _lone(found: Map, wide: int = 4) -> Map:
     return replace(found, buffer=Buffer(found.pixels, padded(found.c), wide=wide), channel=0)
 
 
-def quantized(works: Sequence[Work], found: Mapping[str, Range], keep: Collection[str] = ()) -> list[Work]:
+def quantized(works: Sequence[Work], found: Mapping[str, Seen], keep: Collection[str] = ()) -> list[Work]:
     """The steps on bytes, those named in `keep` on floats; `found` is what `ranges` gave.
 
     Weights are symmetric around zero, each output channel with a step of its own; maps have one step and one zero,
-    those whose memory is shared the same. What gives the network's results gives floats.
+    those whose memory is shared the same. What rounding the weights does to a result's mean is taken from the bias.
+    What gives the network's results gives floats.
     """
     return _Quantizer(_separate(works), found, keep).steps()
 
 
 class _Quantizer:
-    def __init__(self, works: list[Work], found: Mapping[str, Range], keep: Collection[str]) -> None:
+    def __init__(self, works: list[Work], found: Mapping[str, Seen], keep: Collection[str]) -> None:
         self.works, self.found = works, found
         self.writers: dict[int, list[Work]] = {}
         self.readers: dict[int, list[Work]] = {}
@@ -174,7 +185,20 @@ class _Quantizer:
         group = self.alike[id(found.buffer.root)]
         seen = [self.found[work.name] for root, first in self.alike.items() if first == group
                 for work in self.writers[root] if work.name in self.found]
-        return Grid.of((min(low for low, _ in seen), max(high for _, high in seen)))
+        return Grid.of(*seen)
+
+    def _means(self, found: Map) -> Doubles | None:
+        """Each channel's mean; None where that was not seen, as where memory is used for maps of several shapes."""
+        if found.buffer is None:
+            return self.found["image"].means
+        means = np.full(found.stride, np.nan)
+        for work in self.writers.get(id(found.buffer.root), ()):
+            known = self._means(work.source) if work.kind == "copy" else self.found[work.name].means
+            start = work.result.channel
+            if known is not None and start + len(known) <= len(means):
+                means[start : start + len(known)] = known
+        seen = means[found.channel : found.channel + found.c]
+        return None if np.isnan(seen).any() else seen
 
     # -- maps ---------------------------------------------------------------------------------------------------------
 
@@ -190,15 +214,17 @@ class _Quantizer:
         if found.buffer is not None and self._is_bytes(found):
             return replace(found, buffer=self._buffer(found.buffer))
         grid = self._grid(found)
-        return self._turned(found, lambda result: Work("quantize", f"quantize_{len(self.steps_)}", found, result,
-                                                       zeros=(0, grid.zero, 0), bounds=(0, 255), epsilon=1 / grid.step), 1)
+        return self._turned(found, lambda result: Work(
+            "quantize", f"quantize_{len(self.steps_)}", found, result, zeros=(0, grid.zero, 0), bounds=(0, 255),
+            epsilon=1 / grid.step), 1)
 
     def _floats(self, found: Map) -> Map:
         """The map in floats; likewise."""
         if found.buffer is None or not self._is_bytes(found):
             return found
         grid, source = self._grid(found), replace(found, buffer=self._buffer(found.buffer))
-        return self._turned(found, lambda result: _dequantize(f"dequantize_{len(self.steps_)}", source, result, grid), 4)
+        return self._turned(found, lambda result: _dequantize(f"dequantize_{len(self.steps_)}", source, result, grid),
+                            4)
 
     def _turned(self, found: Map, step: Callable[[Map], Work], wide: int) -> Map:
         key = id(found.buffer), found.h, found.w, found.c, found.channel, wide
@@ -239,6 +265,7 @@ class _Quantizer:
         steps = np.maximum(np.abs(exact).max(1) / 127, np.abs(bias) / given.step / 2 ** 29)
         steps[steps == 0] = 1.0
         whole = np.rint(exact / steps[:, None])
+        bias = bias + self._lost(work, exact - whole * steps[:, None])
         offsets = np.rint(bias / (steps * given.step)) - given.zero * whole.sum(1)
         curve = work.activation not in LINEAR
         inner = grid if grid is None or not curve else Grid.of(self.found[f"{work.name} before"])
@@ -256,6 +283,23 @@ class _Quantizer:
             made = replace(made, epsilon=added.step / inner.step * FINE)
         return replace(made, zeros=(given.zero, inner.zero, 0 if added is None else added.zero),
                        bounds=_bounds(work.activation, inner), table=_table(work.activation, inner, grid))
+
+    def _lost(self, work: Work, error: Doubles) -> Doubles:
+        """The mean of what rounding, by `error`, takes from each result of a convolution."""
+        assert work.weight is not None
+        taps = error.reshape(len(error), work.weight.shape[1], -1).sum(2)
+        if work.flat:
+            writers = self.writers[id(work.source.buffer.root)] if work.source.buffer is not None else []
+            means = self.found[writers[0].name].means if len(writers) == 1 and writers[0].name in self.found else None
+            means = None if means is None or len(means) != work.flat[0] else means.repeat(work.flat[1] * work.flat[2])
+        else:
+            means = self._means(work.source)
+        if means is None:
+            return np.zeros(len(error))
+        each = len(means) // work.groups
+        group = np.arange(len(error)) // (len(error) // work.groups)
+        lost: Doubles = (taps * means.reshape(work.groups, each)[group]).sum(1)
+        return lost
 
     def _light(self, work: Work, given: Grid, grid: Grid, added: Grid | None, source: Map, result: Map,
                other: Map | None) -> Work:
@@ -309,5 +353,6 @@ def _table(activation: str, given: Grid, grid: Grid) -> NDArray[np.uint8] | None
     """Byte before a curved activation → byte after it."""
     if activation in LINEAR:
         return None
-    values = CURVES[activation]((np.arange(256) - given.zero) * given.step)
-    return np.clip(np.rint(values / grid.step) + grid.zero, 0, 255).astype(np.uint8)
+    values = CURVES[activation](np.arange(-given.zero, 256 - given.zero).astype(np.float64) * given.step)
+    table: NDArray[np.uint8] = np.clip(np.rint(values / grid.step) + grid.zero, 0, 255).astype(np.uint8)
+    return table

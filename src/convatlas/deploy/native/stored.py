@@ -47,7 +47,8 @@ def plain(works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | No
     """The same in memory, without checksums: the steps as plain values, and the file of weights."""
     steps, arrays = written(works)
     weights = to_bytes({name: array.astype(np.float16) if half else array for name, array in arrays.items()})
-    return {"format": FORMAT if any(work.kind in ALL_BYTES for work in works) else 2, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
+    number = FORMAT if any(work.kind in ALL_BYTES for work in works) else 2
+    return {"format": number, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
             "layers": dict(choices or {}), **steps}, weights
 
 

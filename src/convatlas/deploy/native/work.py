@@ -117,11 +117,11 @@ class Work:
     bias: Floats | Ints | None = None
     before: Floats | None = None        # factors and offsets, (2, c)
     counts_padding: bool = False
-    epsilon: float = 0.0                # of a LayerNorm; what is around a map that `pad` enlarges
+    epsilon: float = 0.0                # of a LayerNorm; what is around a map that `pad` enlarges; a factor of bytes
     # (c, h, w), whose values torch has in this order as one dimension; here they lie as (h, w, padded c)
     flat: tuple[int, int, int] | None = None
-    # of steps on bytes (kernels/bytes.h): factors; an activation as a table, byte to byte; the bytes that stand for 0 in
-    # source, result and other; least and largest byte of the result, 0 and 0 where it is floats
+    # of steps on bytes (kernels/bytes.h): factors; an activation as a table, byte to byte; the bytes that stand for 0
+    # in source, result and other; least and largest byte of the result, 0 and 0 where it is floats
     scale: Floats | None = None
     table: NDArray[np.uint8] | None = None
     zeros: tuple[int, int, int] = (0, 0, 0)
@@ -315,7 +315,8 @@ def _panels(weight: NDArray[Any], lanes: int) -> NDArray[Any]:
 
 
 def _bytes_of(work: Work, kind: str, lanes: int) -> Floats:
-    """Weights of bytes: four neighbouring channels, or of a depthwise kernel taps, beside each other for each output."""
+    """Weights of bytes: four neighbouring channels, or of a depthwise kernel taps, beside each other for each output.
+    """
     weight = work.weight
     assert weight is not None
     if kind == "qdepthwise":
@@ -402,7 +403,8 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
                  _two(row.get("dilation", (1, 1))), None if row["other"] is None else place(row["other"]),
                  arrays.get(f"{i}.weight"), arrays.get(f"{i}.bias"), arrays.get(f"{i}.before"),
                  bool(row["counts_padding"]), float(row["epsilon"]),
-                 None if row["flat"] is None else _three(row["flat"]), arrays.get(f"{i}.scale"), arrays.get(f"{i}.table"),
+                 None if row["flat"] is None else _three(row["flat"]), arrays.get(f"{i}.scale"),
+                 arrays.get(f"{i}.table"),      # type: ignore[arg-type]    # of what type each is, _check asks
                  _three(row.get("zeros", (0, 0, 0)), 0), _two(row.get("bounds", (0, 0)), 0))
             for i, row in enumerate(tree["steps"])]
     except (KeyError, TypeError, IndexError, AttributeError) as error:

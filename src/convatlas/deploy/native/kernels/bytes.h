@@ -122,8 +122,10 @@ struct ByteBlock {
     int64_t other_stride, activation;
     float other_scale;
     int32_t other_zero, zero, low, high;
-    uint8_t* out;                           // bytes from pixel to pixel:
-    int64_t out_stride;
+    uint8_t* out;
+    int64_t out_stride;                     // bytes from pixel to pixel
+    const int32_t* ahead;                   // as in Block
+    int64_t ahead_step;
 };
 
 template <int R, int V>
@@ -133,12 +135,13 @@ void byte_block(const ByteBlock& b) {
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) sum[i][v] = load_ints(b.bias + v * LANES);
-    const int32_t* weight = b.weight;
-    const int64_t stride = b.stride, depth = b.depth;
+    const int32_t *weight = b.weight, *ahead = b.ahead;
+    const int64_t stride = b.stride, depth = b.depth, ahead_step = b.ahead_step;
     for (int64_t row = 0; row < b.rows; row++)
         for (int64_t tap = 0; tap < b.taps; tap++) {
             const int32_t* in = b.in + row * b.row_stride + tap * b.tap_stride;
-            for (int64_t d = 0; d < depth; d++, weight += V * LANES) {
+            for (int64_t d = 0; d < depth; d++, weight += V * LANES, ahead += ahead_step) {
+                __builtin_prefetch(ahead, 0, 2);
                 ivec w[V];
 #pragma GCC unroll 2
                 for (int v = 0; v < V; v++) w[v] = load_ints(weight + v * LANES);
@@ -201,12 +204,14 @@ struct ByteBlocks {
 
 template <int V>
 INLINE void byte_pixels(ByteBlock b, int64_t count) {
-    const int64_t blocks = over(count, ROWS);
+    const int64_t blocks = over(count, ROWS), all = b.rows * b.taps * b.depth;
+    b.ahead_step = over(V * LANES, blocks);
     for (int64_t i = 0, from = 0; i < blocks; i++) {
         const int64_t to = count * (i + 1) / blocks, size = to - from;
         ByteBlocks<V>::of[size](b);
         b.in += size * b.stride;
         b.out += size * b.out_stride;
+        b.ahead += all * b.ahead_step;
         if (b.other) b.other += size * b.other_stride;
         from = to;
     }
@@ -262,6 +267,7 @@ inline void byte_conv(const Step& s, const Place& at) {
         const int64_t group = panel / panels, start = panel % panels * PANEL;
         channel = channel_of(panel);
         b.weight = reinterpret_cast<const int32_t*>(s.weight) + (group * channels + start) * taps;
+        b.ahead = b.weight + std::min<int64_t>(PANEL, channels - start) * taps;
         b.bias = reinterpret_cast<const int32_t*>(s.bias) + channel;
         b.scale = s.scale + channel;
         return channels - start >= PANEL;

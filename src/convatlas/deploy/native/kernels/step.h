@@ -31,7 +31,7 @@ struct Step {
     int64_t in_zero, out_zero, other_zero;  // of maps of bytes: the byte that stands for 0
     int64_t low, high;                      // bounds of a result of bytes; QCONV: `high` 0, and it is floats
     const float *weight, *bias, *before, *scale, *table;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
-    double epsilon;                         // LAYERNORM; PAD: what is around the map
+    double epsilon;                         // LAYERNORM; PAD: what is around the map; steps on bytes: a factor, as each says
 };
 
 // The share of one of `parts` threads.
