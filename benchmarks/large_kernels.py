@@ -5,15 +5,16 @@ the native kernels (`train.depthwise`).
     uv run python benchmarks/large_kernels.py --only slak_tiny --rounds 5 --no-save
 
 One thread, fp32, the same weights and images; the first loss of every side is compared. The sides take turns, one step
-a round; of each the round with the least processor time counts, which a busy machine disturbs less than the clock (wall
-time stands beside it). Each operator of a step is timed by itself, and torch's depthwise gradients are asked for one
-after the other, as its backward pass computes them.
+a round, and processor time counts, which a busy machine disturbs less than the clock (wall time stands beside it): of a
+side that of its best round, of two the median ratio of the rounds. Each operator of a step is timed by itself, and
+torch's depthwise gradients are asked for one after the other, as its backward pass computes them.
 """
 
 import argparse
 import copy
 import json
 import os
+import statistics
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -126,14 +127,17 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     def depthwise(side: str) -> float:
         return min(sum(step["parts"][part] for part in DEPTHWISE) for step in steps[side])
 
+    def over(side: str) -> list[float]:
+        return [round(theirs["cpu"] / ours["cpu"], 2) for theirs, ours in zip(steps[side], steps[OURS], strict=True)]
+
     return {
         "size": size, "batch": batch, "rounds": rounds, "first_losses_differ_by": float(f"{apart:.2g}"),
         "sides": {side: {"cpu_ms": round(1e3 * step["cpu"], 1), "wall_ms": round(1e3 * step["wall"], 1),
                          "cpu_ms_by_round": [round(1e3 * each["cpu"], 1) for each in steps[side]],
                          "parts_ms": {part: round(1e3 * spent, 1) for part, spent in step["parts"].items()}}
                   for side, step in best.items()},
-        "step_over_first": round(best[FIRST]["cpu"] / best[OURS]["cpu"], 2),
-        "step_over_last": round(best[LAST]["cpu"] / best[OURS]["cpu"], 2),
+        "step_over_first": statistics.median(over(FIRST)), "step_over_first_by_round": over(FIRST),
+        "step_over_last": statistics.median(over(LAST)),
         "depthwise_over_first": round(depthwise(FIRST) / depthwise(OURS), 1),
         "depthwise_over_last": round(depthwise(LAST) / depthwise(OURS), 1),
         "measured": datetime.now(UTC).strftime("%Y-%m-%d"), "load_before": round(load, 2), "machine": machine(),
