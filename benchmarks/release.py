@@ -3,8 +3,7 @@
 uv run python benchmarks/release.py
 
 The source archive and the wheel are built from the checkout, a wheel from the archive, and both wheels are compared file by
-file; only their tags differ, where zig compiled the one's kernels for every Linux and the compiler at hand the other's for
-this. The first wheel goes into a new environment outside the checkout, and the commands there find no compiler and no
+file; zig compiles the kernels of both, if the checkout's environment has it. The first wheel goes into a new environment outside the checkout, and the commands there find no compiler and no
 checkout: doctor, list, the main job, its report, prediction, and a folder for the native kernels. Nothing is uploaded.
 """
 
@@ -44,7 +43,9 @@ def built(place: Path) -> Path:
     with tarfile.open(archive) as file:
         inside = {member.partition("/")[2] for member in file.getnames()}
     agree(not set(NEEDED) - inside, f"{archive.name} lacks {set(NEEDED) - inside}")
-    ran("uv", "build", "--quiet", "--wheel", "--out-dir", place / "again", archive, cwd=place)
+    # zig by the path: an unpacked archive has no environment beside it, and nothing else compiles for browsers
+    ran("uv", "build", "--quiet", "--wheel", "--out-dir", place / "again", archive, cwd=place,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"})
     (again,) = (place / "again").glob("*.whl")
     apart = sorted({name for name, _ in contents(direct).items() ^ contents(again).items()})
     agree(not apart, f"the wheel of the archive is not the wheel of the checkout: {apart}")

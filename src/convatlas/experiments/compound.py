@@ -9,7 +9,7 @@ that four times the multiply-adds is all that resolution has to give. It learns 
 in batches of 64, crops of images padded by a seventh, mirror images, and has that paper's momentum, weight decay and
 rate of 0.1, divided by ten after half and three quarters of the epochs, the same for all. Beside it, at some twice and
 at some four times its multiply-adds, it is deeper alone, wider alone, with larger images alone, and all three. Eight
-seeds; the figure is the test error after the last pass, on 2 000 images.
+seeds; the figure is the test error after the last epoch, on 2 000 images.
 
 A ResNet because its channels need no rounding to multiples of eight, so that costs can be made equal: with 28 pixels it
 takes 3.65 times the multiply-adds, and so do its rivals, from none to two per cent more than the network scaled in all

@@ -1,6 +1,6 @@
 """A recipe that fits data and network: which one, and how long, in what batches, at what size and rate.
 
-A paper's batches and passes suit its own data: 600 pictures in batches of 256 are two steps a pass. Nothing here asks
+A paper's batches and epochs suit its own data: 600 pictures in batches of 256 are two steps an epoch. Nothing here asks
 the machine: the same data and the same network give the same run everywhere.
 """
 
@@ -138,7 +138,7 @@ def scaled(run: Run, choice: Choice, found: Found) -> tuple[Run, tuple[str, ...]
       has images (CIFAR's 50 000: 128 images, 391 steps);
     - rate: the recipe's times √(batch / the recipe's batch), the rule for AdamW (Malladi et al. 2022), which both
       recipes have; for SGD it would be the ratio itself (Goyal et al. 2017);
-    - passes: the recipe's, unless that makes fewer or more steps than `LENGTHS` has, at most 200; warm-up in
+    - epochs: the recipe's, unless that makes fewer or more steps than `LENGTHS` has, at most 200; warm-up in
       proportion;
     - BatchNorm's running statistics: a momentum that knows a pass, where the authors' is smaller (0.0003 suits millions
       of steps; after 2 000 validation would still be at chance); never with weights;
@@ -148,7 +148,7 @@ def scaled(run: Run, choice: Choice, found: Found) -> tuple[Run, tuple[str, ...]
     - a rate of its own for the classifier, as `finetune` has it, only where the classifier has weights (LeNet-5's
       has fixed codes).
 
-    What the user set (`choice.said`) stays, and the rest goes by it: a given batch sets the rate and the passes.
+    What the user set (`choice.said`) stays, and the rest goes by it: a given batch sets the rate and the epochs.
     """
     lines = [f"{found}."]
     if not choice.scales:

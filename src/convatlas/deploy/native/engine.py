@@ -364,6 +364,8 @@ class Program:
         work = self.works[i]
         if work.kind not in ("conv", "qconv", "transposed"):
             return [(work.kind, 0, 0, 0)]
+        if work.small_groups:
+            return [("conv", 0, 0, 0)]
         shares = (0,) if self.apart or self.network.threads == 1 else (0, 1)
         if work.kind == "transposed":
             return [(work.kind, tile, 0, share) for tile in (112, 56, 336) for share in shares]

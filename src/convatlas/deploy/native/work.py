@@ -97,6 +97,7 @@ class Map:
 class Work:
     """One step, before memory is given out: a kind, its maps and what it needs besides.
 
+    `other` is added, or multiplied with; of a depthwise convolution it is where the means of the result's rows go.
     `padding` is at the top and the left; of `pad` and `replicate` it may be less than nothing, which is cut off. The
     result of an `output` lies in no buffer; it is a network's.
     """
@@ -132,6 +133,21 @@ class Work:
         return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1
                 and self.dilation == (1, 1) and self.before is None and self.source.buffer is not None)
 
+    @property
+    def small_groups(self) -> bool:
+        """True for a convolution that kernels/grouped.h computes: 3×3, with 4 or 8 channels a group."""
+        each = self.source.c // self.groups
+        return (self.kind == "conv" and self.groups > 1 and each in (4, 8) and self.result.c == self.source.c
+                and each * self.groups == self.source.c and self.source.c % CHANNELS == 0 and self.kernel == (3, 3)
+                and self.stride in ((1, 1), (2, 2)) and self.dilation == (1, 1) and self.before is None
+                and self.flat is None and self.source.buffer is not None)
+
+    @property
+    def row_by_row(self) -> bool:
+        """True for a depthwise convolution that kernels/depthwise.h takes row by row."""
+        return (self.kind == "depthwise" and self.kernel[0] == self.kernel[1] and self.stride[0] == self.stride[1]
+                and self.dilation == (1, 1) and (self.kernel[0], self.stride[0]) in FEW)
+
 
 def output(source: Map, name: str, flat: bool = False) -> Work:
     """The step that gives a map to the caller, as (N, C, H, W), or `flat` as (N, C · H · W)."""
@@ -141,7 +157,7 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
 
 # -- chains ------------------------------------------------------------------------------------------------------------
 
-LONGEST = 8             # steps of a chain, as in kernels/bands.h
+LONGEST = 8             # steps of a chain, as in kernels/step.h
 FEW = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)}       # kernels and strides that kernels/depthwise.h takes row by row
 
 
@@ -165,6 +181,8 @@ def chains(works: Sequence[Work]) -> dict[int, int]:
         between = before.result.buffer
         same = all(getattr(work.source, name) == getattr(before.result, name)
                    for name in ("buffer", "h", "w", "c", "channel"))
+        if before.kind == "depthwise" and before.other is not None:
+            return False                            # the means of rows are written once
         return (same and _by_rows(work) and between is not None and between.of is None
                 and readers.get(id(between), 0) == writers[id(between)] == 1)
 
@@ -186,8 +204,7 @@ def _by_rows(work: Work) -> bool:
     if work.kind == "conv":
         return work.source.h > 1 and work.flat is None and not work.can_winograd
     if work.kind == "depthwise":
-        return (work.kernel[0] == work.kernel[1] and work.stride[0] == work.stride[1] and work.dilation == (1, 1)
-                and (work.kernel[0], work.stride[0]) in FEW)
+        return work.row_by_row
     return work.kind in ("maxpool", "layernorm", "affine", "multiply", "add")
 
 
@@ -266,6 +283,8 @@ def weights_of(work: Work, kind: str, lanes: int) -> Floats:
         grid = np.array(WINOGRAD[kind])
         points = np.kron(grid, grid) @ weight.reshape(-1, 9).T.astype(np.float64)           # (36 or 16, k · c)
         return _panels(points.astype(np.float32).reshape(len(points), *weight.shape[:2]).transpose(0, 2, 1), lanes)
+    if work.small_groups:
+        return weight.reshape(-1, lanes, *weight.shape[1:]).transpose(0, 3, 4, 2, 1).reshape(-1)
     if work.flat:
         c, h, w = work.flat
         wide = np.zeros((h * w, padded(c), len(weight)), np.float32)
@@ -440,14 +459,16 @@ def _check(work: Work) -> None:
                         (result.h, result.w), (source.h, source.w), work.padding, work.kernel, work.dilation,
                         work.stride, strict=True))
                 and each * work.groups == source.c and result.c % work.groups == 0
-                and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0)
+                and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0 or work.small_groups)
                 and (not deep
                      or (work.groups == source.c == result.c and work.kernel[0] <= TALLEST and work.before is None))
                 and (work.flat is None or (work.groups == 1 and work.kernel == (1, 1)
                                            and source.c == work.flat[1] * work.flat[2] * padded(work.flat[0])))
                 and (source.buffer is not None or (work.groups == 1 and not deep and work.before is None))
                 and work.weight is not None)
-        second = None if deep else (result.h, result.w, result.c)
+        second = (result.h, result.w, result.c)
+        if deep:
+            second = (result.h, 1, result.c) if work.row_by_row else None
     elif work.kind in ("maxpool", "avgpool"):
         fits = source.c == result.c
     elif work.kind == "transposed":

@@ -45,7 +45,7 @@ class Protocol:
     images: Images | None = None        # None: all of the base's own, as they are
     seeds: int = 5
     rates: tuple[float, ...] = ()       # learning rates tried for each arm, on a fifth of the training images held out
-    tuning_epochs: int | None = None    # passes of those trials; None: as many as the experiment's
+    tuning_epochs: int | None = None    # epochs of those trials; None: as many as the experiment's
     tuning_seeds: int = 1
     claims: tuple["Claim", ...] = ()    # in place of the experiment's, where this size can show others
 

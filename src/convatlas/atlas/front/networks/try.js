@@ -79,6 +79,8 @@ atlas.widget("try", async (root, {networks}) => {
     try { show(await pixelsOf(address)); } catch { said.textContent = `${file.name} is no picture that the browser reads.`; } finally { URL.revokeObjectURL(address); }
   }
 
+  const time = (spent) => spent < 1 ? "under 1 ms" : `${spent.toFixed(spent < 100 ? 1 : 0)} ms`;       // finer no browser is sure of
+
   /** Answer a picture, and open what is inside. */
   function show(now) {
     if (!net) return;
@@ -88,7 +90,7 @@ atlas.widget("try", async (root, {networks}) => {
     seen.replaceChildren(plane("What the network sees", image, net.height, net.width, {size: 128, channels: net.channels === 3 ? 3 : 1}), h("figcaption", {}, `What it sees: ${net.width}×${net.height} pixels.`));
     if (net.segments) return segmented(spent);
     const best = [...last.shares.keys()].sort((a, b) => last.shares[b] - last.shares[a]).slice(0, 5);
-    said.textContent = `${net.names[best[0]]}, ${atlas.format.percent(last.shares[best[0]])}; ${spent.toFixed(1)} ms.`;
+    said.textContent = `${net.names[best[0]]}, ${atlas.format.percent(last.shares[best[0]])}; ${time(spent)}.`;
     root.dataset.answer = JSON.stringify({name: about.name, best: net.names[best[0]], shares: [...last.shares],
       picture: now.width * now.height > 4096 ? null : {width: now.width, height: now.height, grey: [...now.pixels].filter((_, i) => i % 4 === 0)}});
     answer.replaceChildren(bars(best.map((i) => [net.names[i], last.shares[i]])));
@@ -100,7 +102,7 @@ atlas.widget("try", async (root, {networks}) => {
     const area = net.height * net.width, {scores} = last, taken = new Float32Array(area);
     for (let i = 0; i < area; i++) for (let k = 1; k < net.classes; k++) if (scores[k * area + i] > scores[taken[i] * area + i]) taken[i] = k;
     const count = taken.reduce((sum, k) => sum + (k > 0), 0);
-    said.textContent = `${atlas.format.percent(count / area)} of the pixels are ${net.names.slice(1).join(" or ")}; ${spent.toFixed(0)} ms.`;
+    said.textContent = `${atlas.format.percent(count / area)} of the pixels are ${net.names.slice(1).join(" or ")}; ${time(spent)}.`;
     root.dataset.answer = JSON.stringify({name: about.name, share: count / area});
     answer.replaceChildren(h("figure", {class: "shown"}, plane("The class of each pixel", taken, net.height, net.width, {low: 0, high: net.classes - 1, size: 256}), h("figcaption", {}, "The likeliest class of each pixel.")));
     open(null);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -20,6 +21,7 @@
 namespace {
 #include "conv.h"
 #include "depthwise.h"
+#include "grouped.h"
 #include "maps.h"
 #include "bytes.h"
 #include "places.h"
@@ -31,7 +33,7 @@ namespace {
 
 void run_step(const Step& s, const Place& at) {
     switch (s.kind) {
-        case CONV: return conv(s, at);
+        case CONV: return small_groups(s) ? grouped(s, at) : conv(s, at);
         case WINOGRAD4: return winograd<4>(s, at);
         case WINOGRAD2: return winograd<2>(s, at);
         case DEPTHWISE: return depthwise(s, at);
@@ -69,7 +71,7 @@ void run_step(const Step& s, const Place& at) {
 
 int64_t scratch_of(const Step& s) {
     switch (s.kind) {
-        case CONV: return conv_scratch(s);
+        case CONV: return small_groups(s) ? 0 : conv_scratch(s);
         case WINOGRAD4: return winograd_scratch<4>(s);
         case WINOGRAD2: return winograd_scratch<2>(s);
         case DEPTHWISE: return depthwise_scratch(s);

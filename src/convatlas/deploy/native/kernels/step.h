@@ -7,6 +7,7 @@
 #define INLINE inline __attribute__((always_inline))    // also lest one build's copy of a function be linked into another's
 
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
+constexpr int64_t LONGEST = 8;          // steps of a chain
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
             PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT, QUANTIZE, DEQUANTIZE, QCONV, QDEPTHWISE, QMAXPOOL, QAVGPOOL, QMEAN, QADD, QMULTIPLY,
@@ -22,7 +23,7 @@ struct Step {
     int64_t groups;
     int64_t in, in_stride;                  // where the input begins in the arena, in floats, and how far it is to the next pixel
     int64_t out, out_stride;
-    int64_t other, other_stride;            // a second input of the output's shape, or -1
+    int64_t other, other_stride;            // a second input of the output's shape, or -1; DEPTHWISE: where the means of its rows go
     int64_t planar;                         // whether the input is the network's image, (c, h, w)
     int64_t counts_padding;                 // AVGPOOL
     int64_t tile, gather, by_channels;      // how much is worked on at once, and whether threads share channels or positions
