@@ -60,7 +60,8 @@ class KernelConv2d(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, C, H/stride, W/stride)."""
         if (not _ours(x, self.weight) or x.ndim != 4 or torch.is_autocast_enabled("cpu")
-                or torch.compiler.is_exporting() or torch.jit.is_tracing()):
+                or torch.compiler.is_exporting()
+                or torch.jit.is_tracing()):     # type: ignore[attr-defined, no-untyped-call]
             return super().forward(x)
         found: Tensor = depthwise(x, self.weight, self.bias, self.stride[0], self.padding)
         return found
