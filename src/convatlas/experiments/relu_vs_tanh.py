@@ -43,12 +43,12 @@ def relu_vs_tanh() -> Experiment:
         title="Do networks learn faster with rectified linear units than with tanh?",
         paper="Krizhevsky et al. 2012, Figure 1",
         claims=(
-            Claim("ReLU reaches a training error of 25 % in fewer passes than tanh", lambda seed: _ratio(seed, 25),
-                  "times as many passes with tanh", above=1),
+            Claim("ReLU reaches a training error of 25 % in fewer epochs than tanh", lambda seed: _ratio(seed, 25),
+                  "times as many epochs with tanh", above=1),
             Claim("ReLU is several times faster: twice at least", lambda seed: _ratio(seed, 25),
-                  "times as many passes with tanh", above=2),
-            Claim("ReLU reaches 15 % in fewer passes, too", lambda seed: _ratio(seed, 15),
-                  "times as many passes with tanh", above=1),
+                  "times as many epochs with tanh", above=2),
+            Claim("ReLU reaches 15 % in fewer epochs, too", lambda seed: _ratio(seed, 15),
+                  "times as many epochs with tanh", above=1),
         ),
         measure=_measure,
         picture=_picture,
@@ -90,7 +90,7 @@ def _ratio(seed: BySeed, error: int) -> float:
 
 def _picture(results: Results) -> "Figure":
     """Training error after each epoch, and the levels that are asked for."""
-    drawn = curves(results, ("train_top1",), title="Passes to the same training error")
+    drawn = curves(results, ("train_top1",), title="Epochs to the same training error")
     axes = drawn.axes[0]
     limits = axes.get_ylim()        # the arms' names stand by them
     for error in ERRORS:
