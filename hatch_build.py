@@ -44,7 +44,9 @@ class Platform(NamedTuple):
 
 
 # clang splits vectors of 512 bits for x86-64-v4 unless it is told not to
-X86 = (Form("x86-64-v4", ("-mcpu=x86_64_v4", "-mprefer-vector-width=512"),
+X86 = (Form("x86-64-v4-vnni", ("-mcpu=x86_64_v4+avx512vnni+avx512vbmi", "-mprefer-vector-width=512"),
+            ("-march=x86-64-v4", "-mavx512vnni", "-mavx512vbmi", "-mprefer-vector-width=512")),
+       Form("x86-64-v4", ("-mcpu=x86_64_v4", "-mprefer-vector-width=512"),
             ("-march=x86-64-v4", "-mprefer-vector-width=512")),
        Form("x86-64-v3", ("-mcpu=x86_64_v3",), ("-march=x86-64-v3",)))
 ARM = (Form("armv8", (), ()),)

@@ -8,6 +8,7 @@ Without a folder the page is written anew from what is kept. `looked_into.yaml` 
 where a claim did not hold.
 """
 
+import json
 import shutil
 import sys
 from collections import Counter
@@ -17,9 +18,8 @@ from typing import Any
 from convatlas.draw.markup import duration
 from convatlas.experiments import about, experiment, names
 from convatlas.experiments.machinery.kept import KEPT, MARKS, effect, kept, looked_into, name_of, said
-from convatlas.experiments.machinery.page import RESULTS, again, read, results_of
+from convatlas.experiments.machinery.page import RESULTS, again, current, read, results_of
 from convatlas.experiments.machinery.pictures import picture_file
-from convatlas.experiments.machinery.plan import digest
 from convatlas.files import put
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -31,12 +31,23 @@ def keep(folder: Path) -> None:
     for path in sorted(folder.glob(f"*/{RESULTS}")):
         stored = read(path)
         if stored["experiment"] in names():
-            found = experiment(stored["experiment"])
-            protocol = found.protocol(stored["size"])
-            if stored["digest"] != digest(protocol, found.claimed(protocol), stored["protocol"]):
+            if not current(stored, experiment(stored["experiment"])):
                 print(f"{path}: of another protocol than today's, left out")
                 continue
             shutil.copyfile(path, KEPT / f"{name_of(stored)}.json")
+
+
+def reword() -> None:
+    """Give the verdicts that are kept the words that their claims have today."""
+    for path in sorted(KEPT.glob("*.json")):
+        stored = read(path)
+        found = experiment(stored["experiment"])
+        claims = found.claimed(found.protocol(stored["size"]))
+        words = [{"text": claim.text, "unit": claim.unit} for claim in claims]
+        if current(stored, found) and words != [{name: each[name] for name in ("text", "unit")}
+                                                for each in stored["verdicts"]]:
+            stored["verdicts"] = [verdict | said for verdict, said in zip(stored["verdicts"], words, strict=True)]
+            put(path, json.dumps(stored, separators=(",", ":")) + "\n")
 
 
 def page() -> str:
@@ -58,7 +69,7 @@ def page() -> str:
         "",
         "Each experiment trains networks that differ in one idea, from the same seeds, and compares them in pairs. What "
         "is claimed, how large the effect must be, images, epochs and seeds were written down and committed before it "
-        "ran (the docstring of `src/convatlas/experiments/NAME.py`; each result carries a digest of it, which a test "
+        "ran (the docstring of `src/convatlas/experiments/NAME.py`; each result carries it, and a test "
         "compares). A claim **holds** (✓) where the whole interval of its mean effect lies above what it must pass, "
         "**does not hold here** (✗) where all of it lies below, and is **too small to tell** (?) otherwise. The "
         "intervals of one experiment (Student's t, Bonferroni) cover their effects together with a probability of 95 %. "
@@ -112,5 +123,6 @@ def _section(stored: dict[str, Any], note: str) -> list[str]:
 if __name__ == "__main__":
     for folder in sys.argv[1:]:
         keep(Path(folder))
+    reword()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)

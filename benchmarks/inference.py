@@ -2,7 +2,8 @@
 results/inference.json.
 
     uv run --group bench python benchmarks/inference.py [NAME …] [--rounds N] [--seconds S]   # what is not there yet, pair by pair
-    uv run --group bench python benchmarks/inference.py --threads 1 [NAME …]    # by CPU time, any network: results/engines.json
+    uv run --group bench python benchmarks/inference.py --threads 1 [NAME …]    # by CPU time, any network: results/engines.json;
+                                                    # two to three minutes for each pair, of which --batch 1 takes half
     uv run python benchmarks/inference.py --rewrites        # what each rewrite gives, on the same engine: results/rewrites.json
     uv run python benchmarks/inference.py --profile         # the networks furthest from the machine's rate: results/profile.json
     uv run python benchmarks/inference.py --page            # the tables of docs/performance.md from those files
@@ -30,6 +31,7 @@ PANEL = ("alexnet_owt", "vgg16", "googlenet_bn", "inception_v3", "resnet18", "re
          "efficientnet_b0", "repvgg_a0", "repvgg_b1", "convnext_tiny")
 BATCHES = (1, 16)
 RIVALS = ("onnxruntime", "openvino", "ncnn", "mnn")
+FIVE = (*RIVALS, "compile")
 COMPILED = ("resnet50", "mobilenet_v2")       # torch.compile on both sides too: it takes minutes for each
 REWRITTEN = ("googlenet_bn", "inception_v3", "densenet121", "repvgg_a0", "repvgg_b1", "convnext_tiny")
 #          least geometric mean at each batch, least of all
@@ -69,11 +71,11 @@ def measure(names: list[str], rounds: int, seconds: float, again: bool, threads:
             for side in compared.sides[1:]), flush=True)
 
     for name in names:
-        more = ["compile"] if name in COMPILED and threads is None else []
+        more = ["compile"] if name in COMPILED else []
         try:
             bench(name, batches, [library(name), *RIVALS, *more], rounds=rounds, seconds=seconds, threads=threads,
                   backend="auto" if threads is None else "native", known=known, done=done,
-                  candidates=("eager", "native", "onnxruntime", "openvino", *more),
+                  candidates=("eager", "native", "onnxruntime", "openvino", *(more if threads is None else ())),
                   tell=lambda line: print(f"{time.strftime('%H:%M:%S')} {line}", flush=True))
         except ConvatlasError as problem:
             print(f"{name}: {problem}", flush=True)
@@ -281,20 +283,21 @@ def engines_table(tree: dict[str, Any]) -> str:
     where = machine_line(machine).replace(f"{machine['threads']} threads, ", "")
     lines = [f"Measured on: {where} While it was measured, {min(loads):.1f} to {max(loads):.1f} processes wanted to run, "
              f"on {machine['cores']} cores.", "",
-             f"| network | batch | threads | native | {' | '.join(RIVALS)} | best engine / native | by the clock |",
-             f"|---|--:|--:|--:|{'--:|' * len(RIVALS)}--:|--:|"]
+             f"| network | batch | threads | native | {' | '.join(FIVE)} | best engine / native | by the clock |",
+             f"|---|--:|--:|--:|{'--:|' * len(FIVE)}--:|--:|"]
     for each in tree["comparisons"]:
         sides = {side["name"]: side for side in each["sides"] if side["latency"]}
-        rivals = [sides[name] for name in RIVALS if name in sides]
+        rivals = [sides[name] for name in FIVE if name in sides]
         best, soonest = (min(rivals, key=lambda side: side[by]) for by in ("cpu", "latency"))
-        cells = [f"{sides[name]['cpu'] * 1e3:.1f}" if name in sides else "–" for name in ("ours", *RIVALS)]
+        cells = [f"{sides[name]['cpu'] * 1e3:.1f}" if name in sides else "–" for name in ("ours", *FIVE)]
         lines.append(f"| {each['model']} | {each['batch']} | {each['threads']} | {' | '.join(cells)} | "
                      f"{best['cpu_ratio']:.2f} ({best['name']}) | {soonest['ratio']:.2f} ({soonest['name']}) |")
     for threads, batch in sorted({(each["threads"], each["batch"]) for each in tree["comparisons"]}):
-        ratios = [min(side["cpu_ratio"] for side in each["sides"] if side["name"] in RIVALS and side["cpu_ratio"])
+        ratios = [min(side["cpu_ratio"] for side in each["sides"] if side["name"] in FIVE and side["cpu_ratio"])
                   for each in tree["comparisons"] if (each["threads"], each["batch"]) == (threads, batch)]
         lines += ["", f"Batch {batch}, {threads} thread{'s' * (threads > 1)}: {len(ratios)} networks, geometric mean "
-                  f"{mean(ratios):.2f}, least {min(ratios):.2f}."]
+                  f"{mean(ratios):.2f} (wanted: {ENGINE[0].get(batch, '–')}), least {min(ratios):.2f} (wanted: {ENGINE[1]})."]
+    lines += ["", f"torch.compile, with frozen weights, was measured for {', '.join(tree['compiled_only_for'])} only."]
     return "\n".join(lines)
 
 

@@ -5,7 +5,8 @@ stays.
     CONVATLAS_DATA=DATA uv run python benchmarks/int8.py --agreement [resnet20_cifar …]                   # results/int8_agreement.json
 
 Speed: 224 pixels, batch 1 and 16, one process per network, in which the sides take turns; the first call of a turn is
-not counted, and medians are kept. The weights are random, timm's own initialisation, with BatchNorm's statistics
+not counted, and medians are kept, of the time that passed and beside it of the processor's, which other work on the
+machine does not add to. With `--threads 1` each side has one thread. The weights are random, timm's own initialisation, with BatchNorm's statistics
 measured on the images, and the same in all sides. `theirs` is what a user of OpenVINO does: timm's model converted as
 it is, `nncf.quantize` with its defaults, the same images. All OpenVINO sides: as many threads as torch has, latency,
 and fp32 where they are not int8. `noise` is the squared difference of the scores from fp32's over their squared spread,
@@ -42,6 +43,7 @@ BATCHES = (1, 16)
 # its paper's would take longer than the run
 TRAINED = {"resnet20_cifar":   (32, 6, ()),
            "mobilenet_v2":     (64, 4, ("--set", "model.fields.norm_momentum=0.1"))}
+ENGINES = ("native", "openvino", "onnxruntime")
 PER_CLASS = {"train": 1000, "test": 200}
 
 
@@ -67,7 +69,7 @@ def cifar(folder: Path, per_class: dict[str, int]) -> Path:
 # -- speed: one network, in a process of its own -----------------------------------------------------------------------
 
 
-def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, Any]:
+def measure(name: str, images: Path, seconds: float, count: int, threads: int) -> dict[str, Any]:
     """Set up all sides, compare their scores with fp32's, and time them in turns."""
     sys.path.insert(0, str(ROOT / "tests"))
     import timm
@@ -83,6 +85,8 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
 
     theirs_name, fields = NETWORKS[name]
     torch.manual_seed(0)
+    if threads:
+        torch.set_num_threads(threads)
     model = convatlas.create_model(name, **fields).eval()
     use("auto", macs(model) * max(BATCHES), torch.device("cpu"))
     pictures = calibration(model, images, count)
@@ -98,13 +102,15 @@ def measure(name: str, images: Path, seconds: float, count: int) -> dict[str, An
     # random weights have no right answer: without one, int8 far from fp32 would be refused
     judged = pictures[:32], expected.argmax(1)
     sides["openvino, int8"] = (ours := quantize(model, pictures, "openvino", evaluate=judged, seconds=0)).predictor
+    sides["native, int8"] = (house := quantize(model, pictures, "native", evaluate=judged, seconds=0)).predictor
     sides["onnxruntime, int8"] = (other := quantize(model, pictures, "onnxruntime", evaluate=judged,
                                                     seconds=0)).predictor
     sides["theirs, int8"] = quantized_by_them(theirs, pictures)
     setup = time.perf_counter() - began
     rows: dict[str, Any] = {"macs": macs(model), "images": len(pictures), "seconds_of_setting_up": setup, "bytes": {
         "openvino, fp32": ours.report.int8.fp32_size, "openvino, int8": ours.report.int8.size,
-        "onnxruntime, int8": other.report.int8.size}}
+        "onnxruntime, int8": other.report.int8.size, "native, int8": house.report.int8.size,
+        "native, fp32": house.report.int8.fp32_size}, "threads": torch.get_num_threads()}
     spread = (expected - expected.mean(1, keepdim=True)).double().square().sum()
     rows["noise"] = {side: ((scores(pictures[:32]) - expected).double().square().sum() / spread).item()
                      for side, scores in sides.items()}
@@ -163,21 +169,24 @@ def timed(sides: dict[str, Any], x: Any, seconds: float) -> dict[str, Any]:
     for scores in sides.values():
         scores(x)
     spent: dict[str, list[float]] = {side: [] for side in sides}
+    worked: dict[str, list[float]] = {side: [] for side in sides}
     began = time.perf_counter()
     while len(next(iter(spent.values()))) < 5 or time.perf_counter() - began < seconds * len(sides):
         for side, scores in sides.items():
             scores(x)
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             scores(x)
             scores(x)
             spent[side].append((time.perf_counter() - start) / 2)
+            worked[side].append((time.process_time() - cpu) / 2)
     middle = {side: statistics.median(times) for side, times in spent.items()}
     quarter = {side: statistics.quantiles(times, n=4) for side, times in spent.items()}
-    ours = middle["openvino, int8"]
+    ours, cpu = middle["openvino, int8"], {side: statistics.median(times) for side, times in worked.items()}
     return {
         "images_per_second": {side: len(x) / value for side, value in middle.items()},
         "spread": {side: (high - low) / middle[side] for side, (low, _, high) in quarter.items()},
-        "turns": len(next(iter(spent.values()))),
+        "turns": len(next(iter(spent.values()))), "cpu_ms": {side: 1e3 * value for side, value in cpu.items()},
+        "native_over": {side: value / cpu["native, int8"] for side, value in cpu.items() if side != "native, int8"},
         "ours_over": {side: value / ours for side, value in middle.items() if side != "openvino, int8"},
     }
 
@@ -208,7 +217,7 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
             model, (source, _) = convatlas.load(run).eval(), of_run(run, None, None)
             rows: dict[str, Any] = {"pixels": size, "epochs": epochs, "training_images": len(source.train),
                                     "images": len(source.val)}
-            for engine in ("openvino", "onnxruntime"):
+            for engine in ENGINES:
                 found = quantize(model, source, engine, evaluate=source, sensitivity=engine == "openvino",
                                  seconds=0).report.int8
                 rows["fp32"] = {"top1": found.before.top1, "loss": found.before.loss}
@@ -228,17 +237,19 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
 
 def speed_table(tree: dict[str, Any]) -> str:
     """Networks and batches by rows."""
-    lines = [f"Measured on: {place(tree['machine'])}. Images at 224 pixels; ratios are medians of turns.", "",
-             "| network | batch | images/s, int8 | × our fp32 | × ONNX Runtime int8 | × OpenVINO's own of timm's | MB "
-             "int8 / fp32 |", "|---|--:|--:|--:|--:|--:|--:|"]
+    threads = next(iter(tree["results"].values()))["threads"]
+    lines = [f"Measured on: {place(tree['machine'])}, {threads} thread{'s' if threads > 1 else ''}. Images at 224 pixels; "
+             "processor time of a batch by native int8, and how many times as long others take, medians of turns.", "",
+             "| network | batch | CPU ms, native int8 | OpenVINO int8 | ONNX Runtime int8 | OpenVINO's own of timm's | "
+             "OpenVINO fp32 | noise, native / OpenVINO | MB int8 / fp32 |", "|---|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for name, rows in tree["results"].items():
         for batch in BATCHES:
-            found, size = rows[f"batch {batch}"], rows["bytes"]
-            over = [f"{found['ours_over'][side]:.2f}"
-                    for side in ("openvino, fp32", "onnxruntime, int8", "theirs, int8")]
-            lines.append(f"| {name} | {batch} | {found['images_per_second']['openvino, int8']:.0f} | "
-                         f"{' | '.join(over)} | {size['openvino, int8'] / 1e6:.1f} / "
-                         f"{size['openvino, fp32'] / 1e6:.1f} |")
+            found, size, noise = rows[f"batch {batch}"], rows["bytes"], rows["noise"]
+            over = [f"{found['native_over'][side]:.2f}"
+                    for side in ("openvino, int8", "onnxruntime, int8", "theirs, int8", "openvino, fp32")]
+            lines.append(f"| {name} | {batch} | {found['cpu_ms']['native, int8']:.1f} | {' | '.join(over)} | "
+                         f"{noise['native, int8']:.3f} / {noise['openvino, int8']:.3f} | "
+                         f"{size['native, int8'] / 1e6:.1f} / {size['native, fp32'] / 1e6:.1f} |")
     return "\n".join(lines)
 
 
@@ -249,7 +260,9 @@ def agreement_table(tree: dict[str, Any]) -> str:
              "| network | pixels, epochs | top-1, fp32 | engine | top-1, int8 | best class is fp32's | MB int8 / fp32 "
              "|", "|---|---|--:|---|--:|--:|--:|"]
     for name, rows in results.items():
-        for engine in ("openvino", "onnxruntime"):
+        for engine in ENGINES:
+            if engine not in rows:
+                continue
             found = rows[engine]
             lines.append(f"| {name} | {rows['pixels']}, {rows['epochs']} | {rows['fp32']['top1']:.1%} | {engine} | "
                          f"{found['top1']:.1%} | {found['agreement']:.1%} | {found['bytes'] / 1e6:.1f} / "
@@ -272,6 +285,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seconds", type=float, default=4.0, help="of measuring, per side and batch")
+    parser.add_argument("--threads", type=int, default=0, help="of each side; as many as torch takes")
     parser.add_argument("--images", type=int, default=64, help="that calibrate")
     parser.add_argument("--agreement", action="store_true")
     parser.add_argument("--page", action="store_true", help="write the tables in docs/int8.md from the "
@@ -284,7 +298,7 @@ def main() -> None:
     elif given.agreement:
         agreement(given.names, given.runs)
     elif given.measure:
-        rows = measure(given.measure[0], Path(given.measure[1]), given.seconds, given.images)
+        rows = measure(given.measure[0], Path(given.measure[1]), given.seconds, given.images, given.threads)
         print(json.dumps(rows))
     else:
         results: dict[str, Any] = earlier("int8")
@@ -292,7 +306,7 @@ def main() -> None:
             images = cifar(Path(folder), {"train": 100})
             for name in given.names or NETWORKS:
                 words = [sys.executable, __file__, "--measure", name, images, "--seconds", given.seconds,
-                         "--images", given.images]
+                         "--images", given.images, "--threads", given.threads]
                 done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
                 results[name] = json.loads(done.stdout.splitlines()[-1])
                 print(name, json.dumps(results[name], indent=1), flush=True)

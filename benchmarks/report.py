@@ -43,7 +43,7 @@ def put(page: Path, tables: dict[str, str]) -> None:
     """Write each table between `<!-- its name -->` and `<!-- end -->` in the page."""
     text = page.read_text(encoding="utf-8")
     for name, made in tables.items():
-        place = rf"(<!-- {name} -->\n).*?(\n<!-- end -->)"
-        text, count = re.subn(place, lambda match, made=made: match[1] + made + match[2], text, flags=re.S)
+        place = rf"(<!-- {name} -->\n)(?:.*?\n)??(<!-- end -->)"      # of an empty one not as far as the next one's end
+        text, count = re.subn(place, lambda match, made=made: f"{match[1]}{made}\n{match[2]}", text, flags=re.S)
         assert count == 1, f"{page.name} has no place for {name}"
     page.write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
-"""Writes docs/training-speed.md from results/train_step.json, step_profile.json, input_pipeline.json and
-jpeg_decoders.json.
+"""Writes docs/training-speed.md from results/train_step.json, step_profile.json, large_kernels.json,
+input_pipeline.json and jpeg_decoders.json.
 
     uv run python benchmarks/speed_page.py
 
@@ -53,6 +53,7 @@ def page() -> str:
         *step_table(steps),
         "",
         *step_misses(steps, profiles),
+        *large_kernels(read("large_kernels")["results"]),
         "## Reading images",
         "",
         f"Images per second from files or arrays to batches ({where(inputs['machine'])}): torchvision's datasets",
@@ -116,6 +117,59 @@ def step_misses(steps: Tree, profiles: Tree) -> list[str]:
                      f"{sides['compiled']['first_round_seconds']:g} s in which it compiles and does a first round.")
         lines += [text, ""]
     return lines
+
+
+PARTS = {"depthwise forward": "forward", "depthwise input gradient": "input gradient",
+         "depthwise weight gradient": "weight gradient", "1×1 and linear": "1×1, linear",
+         "other convolutions": "other convolutions", "normalisation": "normalisation", "rest": "rest"}
+FIRST, OURS = "torch, channels first", "native, channels last"
+STEP, PART = 4.0, 3.0       # targets of large_kernels.py, of the step for networks whose kernels are large
+LARGE = ("replknet_31b", "slak_tiny")
+
+
+def large_kernels(rows: Tree) -> list[str]:
+    """What the native kernels for depthwise convolutions are to a training step."""
+    machines = {where(row["machine"]): None for row in rows.values()}
+    lines = ["## Large depthwise kernels", "",
+             "Milliseconds of processor time of a training step, and of that each part, on one thread "
+             f"({'; '.join(machines)}), in alternating",
+             "rounds, with the same first losses; by `benchmarks/large_kernels.py`. `native` is `train.depthwise` "
+             "([training.md](training.md#large-depthwise-kernels)):",
+             "the first three parts are its kernels, the others torch's on all sides.", "",
+             f"| network, batch at pixels | side | step | {' | '.join(PARTS.values())} |",
+             "|---" * (3 + len(PARTS)) + "|"]
+    for name, row in rows.items():
+        for side, found in row["sides"].items():
+            parts = (f"{found['parts_ms'][part]:.0f} ({100 * found['parts_ms'][part] / found['cpu_ms']:.0f} %)"
+                     for part in PARTS)
+            lines.append(f"| {name}, {row['batch']} at {row['size']} | {side} | {found['cpu_ms']:.0f} | "
+                         f"{' | '.join(parts)} |")
+    lines += ["", "| network | step over torch, channels first | over channels last | depthwise part over channels "
+              "first | over channels last | step if that part took no time |", "|---|---|---|---|---|---|"]
+    missed = []
+    for name, row in rows.items():
+        ours, limit = row["sides"][OURS], limit_of(row)
+        spread = row["step_over_first_by_round"]
+        lines.append(f"| {name} | {times(row['step_over_first'])} ({min(spread):.2f} to {max(spread):.2f}) | "
+                     f"{times(row['step_over_last'])} | "
+                     f"{times(row['depthwise_over_first'])} | {times(row['depthwise_over_last'])} | {times(limit)} |")
+        if name in LARGE and row["step_over_first"] < STEP:
+            share = 100 * sum(ours["parts_ms"][part] for part in list(PARTS)[:3]) / ours["cpu_ms"]
+            missed.append(f"{name} {times(row['step_over_first'])}, of whose step depthwise convolutions are {share:.0f} "
+                          f"%: without them it would be {times(limit)}")
+    least = min(row["depthwise_over_last"] for row in rows.values())
+    lines += ["", f"Targets: the depthwise part {PART:g}× torch's in channels last ({'reached' if least >= PART else 'missed'}"
+              f": {times(least)} at least), the step of {' and '.join(LARGE)} {STEP:g}× torch's in channels first"
+              + (f". **Missed by {'; '.join(missed)}.**" if missed else " (reached)."),
+              "ConvNeXt and SLaK permute their maps in each block, and so compute in channels last whatever their images "
+              "have.", ""]
+    return lines
+
+
+def limit_of(row: Tree) -> float:
+    """The step's gain over torch's in channels first if the depthwise part of ours took no time."""
+    ours = row["sides"][OURS]
+    return row["sides"][FIRST]["cpu_ms"] / (ours["cpu_ms"] - sum(ours["parts_ms"][part] for part in list(PARTS)[:3]))
 
 
 def input_table(results: Tree) -> list[str]:

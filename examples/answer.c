@@ -37,6 +37,7 @@ int main(int count, char **words) {
     if (!network) return fail(convatlas_error());
     int channels = convatlas_channels(network), height = convatlas_height(network), width = convatlas_width(network);
     int classes = convatlas_classes(network);
+    if (convatlas_results(network) != classes) return fail("it scores pixels, and this program says what is in a picture");
     uint8_t *pixels = picture(words[2], channels, height, width);
     if (!pixels) {
         fprintf(stderr, "%s is no binary PPM of %d x %d pixels and %d channels\n", words[2], width, height, channels);

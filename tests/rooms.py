@@ -38,8 +38,8 @@ ROOMS = {       # a file or folder of src/convatlas, and what is in it
     "metrics",
     "inspect": "one picture per file of what a network is and does; reports, curves, sheets of images",
     "deploy": "networks that answer fast: `graph/` (tracing, rewriting, packing), `backends/` (the engines), `native/` "
-    "(kernels of our own in C++, their planner, tuning and files), `int8/`, `bench/`, the deployed folder and its "
-    "reader without torch",
+    "(kernels of our own in C++, their planner, tuning and files, operators of torch for training), `int8/`, `bench/`, "
+    "the deployed folder and its reader without torch",
     "tasks": "what a network is trained to answer (classes, pixels), as one contract: open, load, judge, report, "
     "evaluate, predict, tell",
     "api": "train, evaluate, predict as functions",

@@ -30,3 +30,19 @@ def test_a_missed_target_is_explained(monkeypatch):
             and "data" not in text.split("profiler:")[1])
     assert "2.50×, after 31 s" in text
     assert here["step_misses"]({"lenet5": {**row, "target": 1.9}}, profiles) == []
+
+
+def test_a_step_that_large_kernels_do_not_bring_far_enough_is_said_to_be_missed(monkeypatch):
+    here = page(monkeypatch)
+    parts = dict.fromkeys(here["PARTS"], 10.0)
+    sides = {side: {"cpu_ms": cpu, "parts_ms": parts} for side, cpu in
+             (("torch, channels first", 300.0), ("torch, channels last", 250.0), ("native, channels last", 130.0))}
+    row = {"size": 224, "batch": 2, "sides": sides, "step_over_first": 2.3, "step_over_first_by_round": [2.2, 2.4],
+           "step_over_last": 1.9, "depthwise_over_first": 5.0, "depthwise_over_last": 2.9,
+           "machine": {"cores": 2, "processor": "P", "torch": "2", "python": "3"}}
+    text = "\n".join(here["large_kernels"]({"slak_tiny": row}))
+    assert "(missed: 2.90× at least)" in text and "Missed by slak_tiny 2.30×" in text
+    assert "of whose step depthwise convolutions are 23 %: without them it would be 3.00×" in text
+    better = {**row, "step_over_first": 4.1, "depthwise_over_last": 3.0}
+    reached = "\n".join(here["large_kernels"]({"slak_tiny": better}))
+    assert "Missed by" not in reached and "(reached: 3.00× at least)" in reached

@@ -18,6 +18,7 @@ from .data.normalization import apply as normalize
 from .data.survey import understood
 from .deploy import reader
 from .deploy.bundle import deployed
+from .deploy.native import training
 from .deploy.reader import Prediction as Prediction
 from .engine.allocator import use
 from .engine.auto import choose
@@ -122,8 +123,15 @@ def train(run: Run, *, out: str | Path | None = None, resume: str | Path | None 
         if going is None:
             run = understood(run, len(source.train), partial(task.encoded, source), tell)
         run = within_memory(run, model, here, tell, going=going is not None)
+        depthwise = share(here, lambda: training.decide(run.train, model, macs, here.device, tell, going is not None))
         if auto and going is None:
-            run = _fastest(run, build, here, tell)
+            run = _fastest(run, (lambda: training.take(build())) if depthwise == "native" else build, here, tell)
+            if run.train.amp != "off" and run.train.depthwise == "auto":
+                depthwise = "torch"
+        if going is None:
+            run = run.change("train.depthwise", depthwise)
+        if depthwise == "native":
+            training.take(model)
         settings = _resolved(run, macs, here)
         where = _folder(run, out, going, force, here)
         share(here, lambda: str(open_.enter_context(folder.held(where))))

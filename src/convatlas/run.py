@@ -273,6 +273,9 @@ class Train(Record):
     channels_last: bool | None = Field(None,
                                        description="memory layout; None: on, except for small networks on the CPU")
     compile: bool = False
+    depthwise: Literal["auto", "native", "torch"] = Field(
+        "auto", description="what computes depthwise convolutions of 5×5 and more: native is the kernels of deploy, in "
+        "float32 on the CPU; auto: native where these are and the network is not small; the run keeps which")
     allocator: Literal["auto", "system", "keep"] = Field(
         "auto", description="keep: on Linux the process keeps freed memory for itself, which is faster and takes more "
         "of it; auto: keep on the CPU, except for small networks")

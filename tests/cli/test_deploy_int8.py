@@ -28,7 +28,7 @@ def test_a_run_in_int8_by_its_own_images(inside, trained, tmp_path, briefly):
     (["--precision", "int8", "--calibrate", "digits", "--max-drop", "1%"], "needs labelled pictures: give --eval DATA"),
     (["--precision", "int8", "--calibrate", "nowhere"], "'nowhere' is no folder"),
     (["--precision", "int8", "--calibrate", "digits", "--backend", "eager"],
-     "eager has no int8: onnxruntime and openvino have"),
+     "eager has no int8: native, onnxruntime and openvino have"),
     (["--calibrate", "digits"], "for precision int8"),
 ])
 def test_what_cannot_be_is_said(inside, tmp_path, words, sentence):

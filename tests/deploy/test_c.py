@@ -35,6 +35,7 @@ def library():
     found.convatlas_open.argtypes, found.convatlas_open.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
     found.convatlas_close.argtypes = [ctypes.c_void_p]
     found.convatlas_error.restype = ctypes.c_char_p
+    found.convatlas_results.argtypes = found.convatlas_classes.argtypes = [ctypes.c_void_p]
     found.convatlas_scores.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
     return found
 
@@ -74,6 +75,40 @@ def test_every_step_gives_python_s_result(library, name, flat, tmp_path):
         for count in (5, 1):
             found = answers(library, tmp_path, x[:count], 5)
             assert np.abs(found - expected[:count]).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["depthwise", "means of rows", "strides"])
+def test_any_number_of_rows_at_a_time_gives_python_s_result(library, name, tmp_path):
+    net = house.Network(plan(network(name), (3, 12, 11)), 2)
+    x = np.random.default_rng(0).standard_normal((3, 3, 12, 11), np.float32)
+    expected, tried = net(x), 0
+    for rows in (0, 6):
+        for program in (net.program(1, False), net.program(1, True)):
+            for i in program.chains:
+                net.choices[program._chain_key(i)] = "bands", rows if rows in program.bands(i) else 0, 0, 0
+                tried += net.choices[program._chain_key(i)][1]
+        stored.save(net, tmp_path)
+        described(tmp_path)
+        for count in (3, 1):
+            found = answers(library, tmp_path, x[:count], 5)
+            assert np.abs(found - expected[:count]).max() <= 1e-5 * np.abs(expected).max()
+    assert tried or name == "strides"
+
+
+def test_a_network_that_scores_pixels_opens_by_its_folder(library, tmp_path):
+    net = house.Network(plan(randomized(torch.nn.Sequential(torch.nn.Conv2d(3, 9, 3, 2, 1), torch.nn.ReLU(),
+                                                            torch.nn.Conv2d(9, 5, 1))), (3, 12, 11)), 2)
+    x = np.random.default_rng(0).standard_normal((2, 3, 12, 11), np.float32)
+    stored.save(net, tmp_path)
+    described(tmp_path)
+    opened = library.convatlas_open(str(tmp_path).encode(), 2)
+    assert opened, library.convatlas_error().decode()
+    expected = net(x)
+    assert library.convatlas_results(opened) == expected[0].size == 5 * 6 * 6
+    assert library.convatlas_classes(opened) == 5
+    library.convatlas_close(opened)
+    found = answers(library, tmp_path, x, expected[0].size)
+    assert np.abs(found.reshape(expected.shape) - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(("file", "edit", "reason"), [

@@ -63,6 +63,32 @@ def test_any_layer_gives_torch_s_result(made, batch, threads, part, order):
     assert np.array_equal(found, Network(native.works, 1)(x.numpy()))
 
 
+@some.composite
+def grouped(draw: some.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
+    """A 3×3 convolution of few channels a group, alone or with what is added to it, or one that leaves pixels out."""
+    each, pad = draw(some.sampled_from((4, 8))), draw(some.integers(0, 2))
+    c = each * draw(some.integers(1, 12))
+    layer = nn.Conv2d(c, c, 3, draw(some.integers(1, 2)), pad, groups=c // each, bias=draw(some.booleans()))
+    path = draw(some.sampled_from((layer, Block(layer, layer.stride == layer.padding == (1, 1)),
+                                   nn.Sequential(layer, nn.Conv2d(c, c, 1, (draw(some.integers(1, 3)), 2))))))
+    return nn.Sequential(nn.Conv2d(3, c, 1), path, draw(some.sampled_from(ACTS))(), nn.AdaptiveAvgPool2d(1),
+                         nn.Flatten(), nn.Linear(c, 5)), (3, draw(some.integers(3, 33)), draw(some.integers(3, 33)))
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@given(grouped(), some.integers(1, 3), some.integers(1, 4))
+def test_any_groups_that_share_vectors_give_torch_s_result(made, batch, threads):
+    net, size = made
+    torch.manual_seed(0)
+    x = torch.randn(batch, *size)
+    native = Network(plan(net.eval(), size), threads)
+    with torch.inference_mode():
+        expected = net(x)
+    found = native(x.numpy())
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=2e-5 * expected.abs().max().item())
+    assert np.array_equal(found, Network(native.works, 1)(x.numpy()))
+
+
 class Block(nn.Module):
     """A path, and perhaps a shortcut around it."""
 

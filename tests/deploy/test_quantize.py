@@ -247,7 +247,7 @@ def test_bad_input_is_explained(trained, digits, tmp_path):
     refused(r"takes images \(n, 1, h, w\).*not \(4, 3, 32, 32\)", torch.zeros(4, 3, 32, 32))
     refused("max_drop bounds the loss of top-1, which needs labelled pictures", max_drop="1%")
     refused("max_drop '50' is refused", evaluate=(x, digits[1]), max_drop="50")
-    refused("eager has no int8: onnxruntime and openvino have", name="eager")
+    refused("eager has no int8: native, onnxruntime and openvino have", name="eager")
     refused("compile has no int8", name="compile")
     refused("calibration_count = 0 is refused", count=0)
     refused("training mode", net=deepcopy(trained).train())

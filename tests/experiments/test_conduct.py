@@ -1,6 +1,7 @@
 """The machinery of experiments: verdicts from numbers, trials that go on, images that are held out."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,9 @@ from convatlas.experiments import experiment
 from convatlas.experiments.machinery import conduct as conducting
 from convatlas.experiments.machinery.ablate import ablate, arms
 from convatlas.experiments.machinery.conduct import conduct
-from convatlas.experiments.machinery.page import again, columns, leave, overview, place, read, results_of
+from convatlas.experiments.machinery.page import again, columns, current, leave, overview, place, read, results_of
 from convatlas.experiments.machinery.pictures import dots
-from convatlas.experiments.machinery.plan import Claim, Experiment, Images, Protocol, digest
+from convatlas.experiments.machinery.plan import Claim, Experiment, Images, Protocol
 from convatlas.experiments.machinery.reproduce import planned, reproduce
 from convatlas.experiments.machinery.trial import Arm, Trial, epochs_to, final
 from convatlas.experiments.machinery.verdict import judge
@@ -197,11 +198,18 @@ def reproduce_tiny(out: Path) -> object:
     return leave(out, "tiny", "What it is.", asked(TINY), TINY, "quick", done)
 
 
-def test_the_digest_changes_with_what_counts_as_holding() -> None:
-    claim = asked(TINY).claims[0]
-    stricter = Claim(claim.text, claim.effect, claim.unit, above=1.0)
-    assert len({digest(TINY, [claim]), digest(TINY, [stricter]),
-                digest(Protocol(TINY.arms, 2, BASE, TINY.images), [claim])}) == 3
+def test_results_are_current_while_protocol_and_claims_say_the_same(tmp_path: Path) -> None:
+    reproduce_tiny(tmp_path)
+    stored, now = read(tmp_path / "results.json"), asked(TINY)
+    claim = now.claims[0]
+
+    def with_claim(changed: Claim) -> Experiment:
+        return replace(now, claims=(changed, *now.claims[1:]))
+
+    assert current(stored, now) and current(stored, with_claim(replace(claim, text="In better words")))
+    assert not current(stored, with_claim(replace(claim, above=claim.above + 1)))
+    assert not current(stored, with_claim(replace(claim, effect=lambda seed: -1 - claim.effect(seed))))
+    assert not current(stored, replace(now, quick=replace(now.quick, minutes=now.quick.minutes + 1)))
 
 
 def test_what_cannot_be_asked_is_said() -> None:

@@ -2,6 +2,7 @@
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 
 from convatlas.experiments import about, experiment, names
 from convatlas.experiments.machinery.kept import KEPT, name_of
-from convatlas.experiments.machinery.page import RESULTS, read
+from convatlas.experiments.machinery.page import RESULTS, current, read
 from convatlas.experiments.machinery.pictures import picture_file
-from convatlas.experiments.machinery.plan import Experiment, Protocol, Results, digest
+from convatlas.experiments.machinery.plan import Claim, Experiment, Protocol, Results
 from convatlas.experiments.machinery.reproduce import reproduce
 from convatlas.experiments.machinery.trial import Arm
 from convatlas.experiments.machinery.verdict import judge
@@ -20,10 +21,13 @@ SIZES = ("quick", "standard", "full")
 
 
 class MadeUp(defaultdict[str, float]):
-    """Figures of any name: plausible numbers, the same for the same name."""
+    """Figures of any name, drawn as they are asked for, near one of the levels that are given."""
+
+    def __init__(self, dice: random.Random, levels: Sequence[float] = (20.0,)) -> None:
+        self.dice, self.levels = dice, levels
 
     def __missing__(self, name: str) -> float:
-        self[name] = 10 + random.Random(f"{name} {id(self)}").random() * 20
+        self[name] = self.dice.choice(self.levels) * self.dice.uniform(0.75, 1.25)
         return self[name]
 
 
@@ -35,7 +39,8 @@ def made_up(protocol: Protocol, seeds: int, epochs: int) -> Results:
     names = tuple(arm.name for arm in protocol.arms)
     rows = [{"epoch": float(epoch), "train_top1": epoch / 9, "val_top1": epoch / 10, "train_loss": 1 / epoch,
              "val_loss": 2 / epoch, "val_iou": epoch / 11, "seconds": 3.0 * epoch} for epoch in range(1, epochs + 1)]
-    return Results(names, {seed: {name: MadeUp() for name in names} for seed in range(seeds)},
+    dice = random.Random(0)
+    return Results(names, {seed: {name: MadeUp(dice) for name in names} for seed in range(seeds)},
                    {seed: dict.fromkeys(names, rows) for seed in range(seeds)})
 
 
@@ -68,9 +73,39 @@ def test_committed_results_are_of_this_protocol(name: str) -> None:
     stored = read(KEPT / f"{name}.json")
     found = experiment(stored["experiment"])
     protocol = found.protocol(stored["size"])
-    assert name_of(stored) == name and stored["digest"] == digest(protocol, found.claimed(protocol), stored["protocol"])
+    assert name_of(stored) == name and current(stored, found)
+    assert [each["text"] for each in stored["verdicts"]] == [claim.text for claim in found.claimed(protocol)]
     assert len(stored["figures"]) >= protocol.seeds
     assert all(set(by_arm) == {arm.name for arm in protocol.arms} for by_arm in stored["figures"].values())
+
+
+@pytest.mark.parametrize("name", names())
+def test_each_claim_is_given_every_verdict(name: str) -> None:
+    found = experiment(name)
+    arms = list(dict.fromkeys(arm.name for protocol in protocols(found) for arm in protocol.arms))
+    for claim in dict.fromkeys([*found.claims, *(each for protocol in protocols(found) for each in protocol.claims)]):
+        for_it, against = drawn(claim, arms)
+        assert [judge([claim], seeds)[0].word for seeds in ([for_it] * 5, [against] * 5)] == [
+            "holds", "does not hold here"], claim.text
+        assert judge([claim], [for_it, against] * 2)[0].word == (
+            "too small to tell" if claim.by_chance else "does not hold here"), claim.text
+
+
+def drawn(claim: Claim, arms: list[str]) -> tuple[dict[str, MadeUp], dict[str, MadeUp]]:
+    """Figures that speak for a claim, and figures that speak against it, drawn until there are both."""
+    dice, found = random.Random(claim.text), dict[bool, dict[str, MadeUp]]()
+    for _ in range(2000):
+        if len(found) == 2:
+            break
+        levels = dice.choice([(0.0,), (150.0,), (0.2, 1.0, 20.0, 90.0)])
+        figures = {arm: MadeUp(dice, levels) for arm in arms}
+        try:
+            effect = claim.effect(figures)
+        except ZeroDivisionError:       # a ratio to nothing
+            continue
+        if effect != claim.above or not claim.by_chance:
+            found[effect >= claim.above] = figures
+    return found[True], found[False]
 
 
 @pytest.mark.slow

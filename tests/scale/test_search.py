@@ -25,6 +25,7 @@ from convatlas.scale.apply import apply, verdict
 from convatlas.scale.candidates import EQUAL, At, candidates, coefficients, equally, rivals, shares, shares_of
 from convatlas.scale.cluster import on_ray
 from convatlas.scale.compound import Coefficients, Reached, kept, reach
+from convatlas.scale.compound import Point as Scaled
 from convatlas.scale.ledger import Entry, Ledger, Point
 from convatlas.scale.plan import Plan, Result, read
 from convatlas.scale.race import race, ranking
@@ -67,6 +68,17 @@ def test_networks_that_rounding_makes_equal_count_once() -> None:
     tiny = change(RESNET, {"n": 1, "width": 0.25, "image_size": 8})
     found = candidates(60, at(tiny))
     assert len({each.spec for each in found}) == len(found) < 60
+
+
+def test_specifications_of_one_network_are_one_candidate_and_a_rivals_is_none() -> None:
+    widths = iter((0.53, 0.5302, 0.5304, 0.7, 0.701))     # 8 and 11 filters in the first stage, whatever the last digit
+
+    def at(rule: Coefficients) -> Reached:
+        spec = change(RESNET, {"n": 1, "width": next(widths, 0.701), "image_size": 8})
+        return Reached(Scaled(rule, 1.0, spec, (8, 8)), 1.0, 1.0)
+
+    rival = change(RESNET, {"n": 1, "width": 0.702, "image_size": 8})
+    assert [each.spec.width for each in candidates(3, at, beside=[rival])] == [0.53]
 
 
 @pytest.mark.slow

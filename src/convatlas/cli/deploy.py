@@ -25,7 +25,8 @@ def deploy(
         "--backend", panel=SPEED, help="What runs it; [bold]auto[/] measures those that are installed and takes the "
         "fastest.", show_default=True)] = "auto",
     precision: Annotated[Literal["fp32", "bf16", "fp16", "int8"], option(
-        "--precision", panel=SPEED, help="What it computes in; fp16 on GPUs only, int8 by openvino and onnxruntime.",
+        "--precision", panel=SPEED,
+        help="What it computes in; fp16 on GPUs only, int8 by native, openvino and onnxruntime.",
         show_default=True)] = "fp32",
     target: Annotated[Literal["here", "wasm"], option(
         "--target", panel=SPEED, help="Where it runs; [bold]wasm[/]: in browsers, as WebAssembly with a page that "

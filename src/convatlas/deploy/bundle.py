@@ -44,6 +44,7 @@ from .machine import versions
 from .native.stored import STEPS
 from .reader import FORMAT, described
 from .readme import readme
+from .zeros import could_save
 
 FITTED, PAGE = "preprocess.safetensors", "README.md"
 OURS = (DEPLOYED, FITTED, PAGE, SPLIT, STEPS, IMAGES, MANIFEST, "model.bin", NETWORK, MODULE, SCRIPT, SHOWN,
@@ -123,10 +124,13 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
             _only_int8({"calibrate": calibrate, "evaluate": evaluate, "max_drop": max_drop,
                         "sensitivity": sensitivity or None})
             report = optimize_in(Path(work), net, example, backend, precision, candidates=candidates, tell=tell).report
+        said, zeros = could_save(net)
+        if said:
+            tell(said)
         with whole_files(folder, DEPLOYED, OURS, "name another folder with --out") as fresh:
             _fill(fresh, made, Path(work) / report.chosen, net, example, precision)
             copy_manifest(model if isinstance(model, str | Path) else None, fresh)
-            _describe(fresh, made, report, net, example, precision)
+            _describe(fresh, made, report, net, example, precision, zeros)
     return report
 
 
@@ -200,7 +204,7 @@ def _fill(folder: Path, made: Quantized | None, built: Path, net: Convnet, examp
 
 
 def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet, example: Tensor,
-              precision: Precision) -> None:
+              precision: Precision, zeros: Mapping[str, float]) -> None:
     """The page and deploy.json, once the engine has read its files back and answered as it must."""
     engine = backend_of(report.chosen)
     try:
@@ -214,7 +218,7 @@ def _describe(folder: Path, made: Quantized | None, report: Report, net: Convnet
                              "largest output")
     if made is not None:        # random images say nothing about int8: take what was found on the calibration images
         off = next(c.error or 0.0 for c in report.candidates if c.name == report.chosen)
-    about = _about(net, report, precision, example, engine.file, off)
+    about = _about(net, report, precision, example, engine.file, off) | ({"zeros": dict(zeros)} if zeros else {})
     put(folder / PAGE, readme(about))
     put(folder / DEPLOYED, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
 

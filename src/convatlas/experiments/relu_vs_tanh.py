@@ -90,7 +90,7 @@ def _ratio(seed: BySeed, error: int) -> float:
 
 def _picture(results: Results) -> "Figure":
     """Training error after each epoch, and the levels that are asked for."""
-    drawn = curves(results, ("train_top1",), title="Passes to the same training error")
+    drawn = curves(results, ("train_top1",), title="Epochs to the same training error")
     axes = drawn.axes[0]
     limits = axes.get_ylim()        # the arms' names stand by them
     for error in ERRORS:

@@ -5,7 +5,7 @@ a + b + c = 1. So candidates lie on a triangle whose corners are one dimension a
 stands for the network that costs 2^φ times as much as the one that is scaled, as near as can be built.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import inf, log2
@@ -78,14 +78,16 @@ def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
     return lambda rule: reach_latency(spec, budget, timed, rule)[0]
 
 
-def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float = inf) -> list[Candidate]:
-    """So many candidates, no two the same network, each `at` the same cost.
+def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float = inf, *,
+               beside: Iterable[Spec] = ()) -> list[Candidate]:
+    """So many candidates, no two the same network and none of them one of `beside`, each `at` the same cost.
 
     The coarsest lattice that has as many points is tried first, finer ones where networks coincide by rounding. Those
     that miss the cost by more than `within` come last, for want of others among twice as many. Fewer come back where
     even the finest lattice has no more.
     """
     equal, apart, tried = list[Candidate](), list[Candidate](), set[Coefficients]()
+    known = set(map(cost.shapes, beside))
     for point in _points(count):
         rule = coefficients(point)
         if len(equal) == count or len(equal) + len(apart) >= 2 * count:
@@ -94,7 +96,8 @@ def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float
             continue
         tried.add(rule)
         each = Candidate(rule, at(rule))
-        if each.spec not in [other.spec for other in (*equal, *apart)]:
+        if (shapes := cost.shapes(each.spec)) not in known:
+            known.add(shapes)
             (apart if abs(each.reached.deviation) > within else equal).append(each)
             tell(f"candidate {len(equal) + len(apart)}: {each.name}, {100 * each.reached.deviation:+.1f} % of the cost")
     return [*equal, *sorted(apart, key=lambda each: abs(each.reached.deviation))][:count]

@@ -78,6 +78,14 @@ def memory(spec: Spec, batch: int = 1) -> int:
     return prediction(net(spec), batch)
 
 
+@lru_cache(maxsize=4096)
+def shapes(spec: Spec) -> tuple[object, ...]:
+    """Image size and the names and shapes of all weights: the same for two specifications of the same network, whose
+    widths round to the same channels.
+    """
+    return pair(spec.image_size), *((name, tuple(value.shape)) for name, value in net(spec).named_parameters())
+
+
 def latency(spec: Spec, batch: int = 1, backend: str = "auto", *, rounds: int = ROUNDS, seconds: float = SECONDS,
             tell: Callable[[str], None] = lambda _: None) -> Latency:
     """The time that a batch takes on this machine, deployed; weights are drawn, and do not matter to it.

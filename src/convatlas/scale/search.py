@@ -101,13 +101,16 @@ def _planned(run: Run, choice: Choice | None, folder: Path, asked: Mapping[str, 
     spec, phi, equal = base_of(run), asked["phi"], asked["equal"]
     at = equally(spec, phi, equal)
     networks = [network(BASE, BASE, 0.0, None, run, spec, 0.0)]
-    for name, rival in rivals(at).items():
+    alone = rivals(at)
+    for name, rival in alone.items():
         networks.append(scaled_network(name, name, phi, rival.coefficients, run, rival.reached, equal))
-    for each in candidates(asked["trials"], at, tell, EQUAL if equal == "macs" else inf):
+    for each in candidates(asked["trials"], at, tell, EQUAL if equal == "macs" else inf,
+                           beside=[spec, *(rival.spec for rival in alone.values())]):
         networks.append(scaled_network(each.name, TOGETHER, phi, each.coefficients, run, each.reached, equal))
     count = len(networks) - 1 - len(DIMENSIONS)
     if count < asked["trials"]:
-        tell(f"Only {count} candidates are different networks: rounding makes the others equal.")
+        tell(f"Only {count} candidates are different networks: rounding makes the others equal to one "
+             "another, or to one dimension alone.")
     unequal = [each for each in networks if abs(each.deviation) > 0.05]
     if unequal:
         tell("Not of equal cost, as near as can be built: " + ", ".join(

@@ -57,7 +57,7 @@ class Backend(ABC):
         if precision not in get_args(Precision):
             return f"precision {precision!r} is unknown: there are {', '.join(get_args(Precision))}"
         if precision == "int8" and "int8" not in self.precisions:
-            return f"{self.name} has no int8: onnxruntime and openvino have, on the CPU"
+            return f"{self.name} has no int8: native, onnxruntime and openvino have, on the CPU"
         if device not in self.devices:
             return (f"{self.name} runs on {' and '.join(self.devices)}, not on {device}: move network and example "
                     "with .to('cpu')")
@@ -100,7 +100,7 @@ class Backend(ABC):
         `images` (n, C, h, w) calibrate it; `weights` are those of the network's layers, of which those in `keep` stay
         in fp32.
         """
-        raise ConvatlasError(f"{self.name} has no int8: onnxruntime and openvino have, on the CPU")
+        raise ConvatlasError(f"{self.name} has no int8: native, onnxruntime and openvino have, on the CPU")
 
 
 def _absent(what: str, packages: tuple[str, ...], extra: str) -> str | None:

@@ -2,7 +2,7 @@
 one by one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from ...weights.checkpoints import load as load_network
 from ..graph.rewrite import rewrite
 from ..native import Choice, Network, missing
 from ..native.plan import plan
+from ..native.quantized import quantized, ranges
 from ..native.stored import WEIGHTS, load, save, tuned
 from .base import NETWORK, Backend, Precision, Predictor, Tell, quiet
 
@@ -23,7 +24,7 @@ SIZES = 16              # of images, whose plans are kept at once
 class Native(Backend):
     """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it."""
 
-    name, file, precisions, devices = "native", WEIGHTS, ("fp32",), ("cpu",)
+    name, file, precisions, devices = "native", WEIGHTS, ("fp32", "int8"), ("cpu",)
 
     def missing(self) -> str | None:
         """Name the missing compiler, or None."""
@@ -61,6 +62,22 @@ class Native(Backend):
             raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: "
                                  "deploy it again")
         return lambda x: torch.from_numpy(network(x.float().numpy()))
+
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor],
+                 keep: Collection[str]) -> None:
+        """By `native.quantized`: between the means of the images' least and largest values. What is not summed up in
+        whole numbers there stays in fp32.
+        """
+        works, threads = load(written).works, torch.get_num_threads()
+        nodes = {layer: layer.replace(".", "_") for layer in keep}
+        if unknown := set(nodes.values()) - {work.name for work in works}:
+            raise ConvatlasError(f"native does not find the layers {', '.join(sorted(unknown))} again, which are to "
+                                 "stay in fp32")
+        network = Network(quantized(works, ranges(works, images.numpy(), threads), set(nodes.values())), threads)
+        _, parts, _ = tuned(written)        # the batches that it is to be fast for
+        for batch in parts or {1: 1}:
+            network.tune(images[torch.arange(batch) % len(images)].numpy())
+        save(network, folder)
 
 
 class Sizes:

@@ -22,7 +22,7 @@ from .figures import Accuracy, Int8, Sensitivity, Trial
 from .pictures import Evaluator, Labeled, Pictures, calibration, evaluator
 from .sensitivity import layers, sensitivities
 
-CANDIDATES = ("openvino", "onnxruntime")        # of auto
+CANDIDATES = ("native", "openvino", "onnxruntime")        # of auto
 COUNT = 300         # pictures that calibrate
 # quantisations of one backend, beyond which the number of layers in fp32 is not narrowed down further
 TRIALS = 12

@@ -152,7 +152,7 @@ def names_in(what: str) -> tuple[str, ...]:
     """The names that the kernels' sources give `struct Step`, `enum Kind` or another, in their order."""
     text = "".join(path.read_text(encoding="utf-8") for path in (files(__package__) / "kernels").iterdir())
     (body,) = re.findall(rf"^{what} \{{(.*?)\}};", text, re.DOTALL | re.MULTILINE)
-    return tuple(re.findall(r"(\w+)\s*(?:[,;]|\Z)", re.sub(r"//.*", "", body)))
+    return tuple(re.findall(r"(\w+)(?:\[\d+\])?\s*(?:[,;]|\Z)", re.sub(r"//.*", "", body)))
 
 
 def _instructions() -> str:
@@ -185,6 +185,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "convatlas_large_pages": (None, [pointer, whole]),
         "convatlas_scratch": (whole, [pointer]), "convatlas_step_size": (whole, []), "convatlas_lanes": (whole, []),
         "convatlas_instructions": (ctypes.c_char_p, []),
+        "convatlas_depthwise_size": (whole, []), "convatlas_depthwise_room": (whole, [pointer]),
+        "convatlas_depthwise": (None, [pointer, whole, pointer]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name)

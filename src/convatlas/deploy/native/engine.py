@@ -36,7 +36,8 @@ from .work import (
 NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw",
            "dh", "dw", "groups",
            "in", "in_stride", "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile",
-           "gather", "by_channels", "chain", "band")
+           "gather", "by_channels", "chain", "band", "in_zero", "out_zero", "other_zero", "low", "high")
+POINTERS = ("weight", "bias", "before", "scale", "table")
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 # of the network for each choice: in the first round, and in a second for those that are left
 CALLS = (1, 2)
@@ -49,8 +50,7 @@ class Step(ctypes.Structure):
     """`Step` of kernels/step.h."""
 
     _fields_ = [(name, ctypes.c_int64) for name in NUMBERS] + [(name, ctypes.c_void_p)
-                                                               for name in ("weight", "bias", "before")] + [
-                                                                   ("epsilon", ctypes.c_double)]
+                                                               for name in POINTERS] + [("epsilon", ctypes.c_double)]
 
 
 @cache
@@ -90,20 +90,22 @@ class Network:
     batch; what is not in it goes whole. `choices`: what `tune` found for a layer's shape. Without `winograd` no layer
     is computed that way unless `choices` says so: its weights are larger, and laying them out takes longer than
     answering a few images. `like` is the same network for images of another size, with which it shares memory and
-    weights; what was found for that, each of its layers takes over.
+    weights; what was found for that, each of its layers takes over. With `keeps` each map has memory of its own, where
+    `maps` finds it after a call.
     """
 
     def __init__(self, works: Sequence[Work], threads: int, parts: Mapping[int, int] | None = None,
-                 choices: Mapping[str, Choice] | None = None, winograd: bool = True, like: "Network | None" = None
-                 ) -> None:
+                 choices: Mapping[str, Choice] | None = None, winograd: bool = True, like: "Network | None" = None,
+                 keeps: bool = False) -> None:
         check_order()
         self.library, self.threads, self.works, self.winograd = kernels(), threads, works, winograd
+        self.keeps = keeps
         self.size = works[0].source.c, works[0].source.h, works[0].source.w
         self.lanes = int(self.library.convatlas_lanes())
         self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
         self.choices = dict(choices or {})
         self.alike = {} if like is None else {_without_size(key): choice for key, choice in like.choices.items()}
-        self.weights: dict[tuple[str, str], tuple[Floats | None, ...]] = {}
+        self.weights: dict[tuple[str, str], tuple[NDArray[Any] | None, ...]] = {}
         self.programs: dict[tuple[int, bool], Program] = {}
         self.arenas: list[Floats] = []              # where maps lie: the first is that of all threads together
         self.scratch: list[Floats] = []             # of each thread's own
@@ -125,6 +127,21 @@ class Network:
             whole = len(x) // part * part
             found = [self._for(len(each), part).run(each) for each in (x[:whole], x[whole:]) if len(each)]
             return found[0] if len(found) == 1 else [np.concatenate(each) for each in zip(*found, strict=True)]
+
+    def maps(self, x: Floats) -> list[tuple[Work, NDArray[Any]]]:
+        """What each step gives for images, (n, pixels, c), by a network that `keeps` its maps."""
+        with self.lock:
+            program = self.program(len(x), self.threads == 1)
+            program.run(x)
+            return [(work, self.values(work.result)) for work in program.works if work.result.buffer is not None]
+
+    def values(self, found: Map) -> NDArray[Any]:
+        """A map's numbers, (n, pixels, c), as a call left them."""
+        assert found.buffer is not None
+        root, wide = found.buffer.root, found.buffer.wide
+        whole = self.arenas[0][root.start : root.start + root.size].view(np.uint8 if wide == 1 else np.float32)
+        rows = whole[: found.buffer.pixels * found.stride].reshape(-1, found.stride)
+        return rows[: found.pixels, found.channel : found.channel + found.c].reshape(found.n, -1, found.c)
 
     def profile(self, x: Floats) -> list[tuple[Work, str, float]]:
         """The steps of a batch like `x`: what is computed, the kernel that does it, and the seconds it takes."""
@@ -175,16 +192,17 @@ class Network:
             self.programs[key] = Program(self, images, apart)
         return self.programs[key]
 
-    def packed(self, work: Work, kind: str) -> tuple[Floats | None, ...]:
-        """Weight, bias and what comes before, for a kernel of that kind; made once for a layer."""
+    def packed(self, work: Work, kind: str) -> tuple[NDArray[Any] | None, ...]:
+        """What POINTERS are to point at, for a kernel of that kind; made once for a layer."""
         if (work.name, kind) not in self.weights:
             weight = None if work.weight is None else weights_of(work, kind, self.lanes)
-            bias, before = (None if each is None else padded_vector(each) for each in (work.bias, work.before))
+            bias, before, scale = (None if each is None else padded_vector(each)
+                                   for each in (work.bias, work.before, work.scale))
             if weight is not None:
                 room = self.room(len(weight))
-                room[:] = weight
+                room.view(np.int32)[:] = weight.view(np.int32)      # bytes, whatever float they would be
                 weight = room
-            self.weights[work.name, kind] = weight, bias, before
+            self.weights[work.name, kind] = weight, bias, before, scale, work.table
         return self.weights[work.name, kind]
 
     def pointers(self, arena: int, arenas: int, scratch: int) -> tuple[Any, Any]:
@@ -214,8 +232,8 @@ class Program:
     def __init__(self, network: Network, images: int, apart: bool) -> None:
         self.network, self.images, self.apart = network, images, apart
         self.works = of_images(network.works, images)
-        self.size, self.scratch = lay_out(self.works) + BEYOND, 0
-        self.chains = chains(self.works)
+        self.size, self.scratch = lay_out(self.works, network.keeps) + BEYOND, 0
+        self.chains = {} if network.keeps else chains(self.works)       # of whose maps only some rows are ever there
         # of each step's results among those of all; the last is their number
         self.places = [0, *accumulate(work.result.pixels * work.result.c if work.kind == "output" else 0
                                       for work in self.works)]
@@ -344,12 +362,14 @@ class Program:
     def options(self, i: int) -> list[Choice]:
         """Ways to compute a step, the usual one first."""
         work = self.works[i]
-        if work.kind not in ("conv", "transposed"):
+        if work.kind not in ("conv", "qconv", "transposed"):
             return [(work.kind, 0, 0, 0)]
+        if work.small_groups:
+            return [("conv", 0, 0, 0)]
         shares = (0,) if self.apart or self.network.threads == 1 else (0, 1)
         if work.kind == "transposed":
             return [(work.kind, tile, 0, share) for tile in (112, 56, 336) for share in shares]
-        found = [("conv", tile, 0, share) for tile in (56, 112, 336) for share in shares]
+        found = [(work.kind, tile, 0, share) for tile in (56, 112, 336) for share in shares]
         if work.can_winograd:
             panels = -(-padded(work.result.c) // (2 * self.network.lanes))
             for side, sizes in WINOGRAD_FORMS.items():
@@ -361,7 +381,7 @@ class Program:
     def usual(self, i: int) -> Choice:
         """The way that is mostly fast."""
         work = self.works[i]
-        if work.kind != "conv":
+        if work.kind not in ("conv", "qconv"):
             return work.kind, 112 if work.kind == "transposed" else 0, 0, 0
         assert work.weight is not None
         inputs = work.source.pixels * work.source.c
@@ -369,7 +389,7 @@ class Program:
         if (self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32
                 and work.result.pixels >= WORTH):
             return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
-        return "conv", 112, 0, share
+        return work.kind, 112, 0, share
 
     def _key(self, i: int) -> str:
         """Key of a layer's speed: all that it depends on."""
@@ -382,20 +402,20 @@ class Program:
 
     def _set(self, i: int, choice: Choice) -> None:
         work, (kind, tile, gather, by_channels) = self.works[i], choice
-        weight, bias, before = self.network.packed(work, kind)
+        packed = self.network.packed(work, kind)
         source, result, other = work.source, work.result, work.other
         numbers = (
             KINDS.index(kind), ACTIVATIONS.index(work.activation), source.n, source.h, source.w, source.c, result.h,
             result.w, result.c, *work.kernel, *work.stride, *work.padding, *work.dilation, work.groups,
-            0 if source.buffer is None else _place(source), source.stride,
-            self.places[i] if kind == "output" else _place(result), result.stride,
-            -1 if other is None else _place(other), 0 if other is None else other.stride,
-            source.buffer is None, work.counts_padding, tile, gather, by_channels, 0, 0)
+            0 if source.buffer is None else _place(source), _stride(source),
+            self.places[i] if kind == "output" else _place(result), _stride(result),
+            -1 if other is None else _place(other), 0 if other is None else _stride(other),
+            source.buffer is None, work.counts_padding, tile, gather, by_channels, 0, 0, *work.zeros, *work.bounds)
         step: Any = self.steps[i]
         for name, value in zip(NUMBERS, numbers, strict=True):
             setattr(step, name, value)
-        step.weight, step.bias, step.before = (None if each is None else each.ctypes.data
-                                               for each in (weight, bias, before))
+        for name, each in zip(POINTERS, packed, strict=True):
+            setattr(step, name, None if each is None else each.ctypes.data)
         step.epsilon = work.epsilon
 
 
@@ -440,8 +460,14 @@ def _seconds(call: Callable[[Floats], object], x: Floats) -> float:
 
 
 def _place(found: Map) -> int:
+    """The first of its numbers in the arena, in floats."""
     assert found.buffer is not None
-    return found.buffer.root.start + found.channel
+    return found.buffer.root.start + found.channel * found.wide // 4
+
+
+def _stride(found: Map) -> int:
+    """Floats from pixel to pixel."""
+    return found.stride * found.wide // 4
 
 
 def _pointers(arrays: list[Floats]) -> Any:

@@ -177,7 +177,7 @@ class _Planner:
             self._flatten(node)
         elif (node.op == "call_method" and node.target == "mean" and node.args[1:] == ((2, 3),)
                 and not node.kwargs.get("keepdim")):
-            self._add(node, Work("mean", node.name, self._written(node.args[0]), self._new(node)))
+            self._mean(node)
         elif node.op == "call_method" and node.target == "amax" and node.args[1:] == ((2, 3),) and not node.kwargs:
             source = self._written(node.args[0])
             whole = source.h, source.w
@@ -236,7 +236,7 @@ class _Planner:
                     weight=_floats(conv.weight), bias=_floats(conv.bias))
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
             work.kind = "depthwise"
-        elif conv.groups > 1:
+        elif conv.groups > 1 and not work.small_groups:
             _join_groups(work)
         before = self.by.get(node.args[0]) if len(node.args[0].users) == 1 else None        # type: ignore[arg-type, union-attr]
         if before and (before.kind, before.activation, work.kernel, conv.groups) == ("affine", "relu", (1, 1), 1):
@@ -304,12 +304,22 @@ class _Planner:
         if (result.h, result.w) == (source.h, source.w):
             self.maps[node] = source
         elif (result.h, result.w) == (1, 1):
-            self._add(node, Work("mean", node.name, source, result))
+            self._mean(node)
         elif source.h % result.h == source.w % result.w == 0:
             window = source.h // result.h, source.w // result.w
             self._add(node, Work("avgpool", node.name, source, result, kernel=window, stride=window))
         else:
             self._add(node, Work("adaptive", node.name, source, result))
+
+    def _mean(self, node: fx.Node) -> None:
+        """Over the whole map; of the means of its rows, where a depthwise convolution writes it and can leave those."""
+        source = self._written(node.args[0])
+        work = next((each for each in reversed(self.works) if each.result.buffer is source.buffer), None)
+        if work is not None and work.row_by_row and work.result == source:
+            if work.other is None:
+                work.other = Map(Buffer(source.n * source.h, padded(source.c)), source.n, source.h, 1, source.c)
+            source = work.other
+        self._add(node, Work("mean", node.name, source, self._new(node)))
 
     def _affine(self, node: fx.Node, before: fx.Node, factor: float, activation: str) -> None:
         """A pass over the map by itself, for what no step before can take over."""

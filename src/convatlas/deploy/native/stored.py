@@ -20,10 +20,10 @@ from ...errors import ConvatlasError
 from ...files import check_format, digest, put
 from ...memory import fits
 from .engine import Choice, Network
-from .work import Floats, Work, lay_out, read, written
+from .work import ALL_BYTES, Floats, Work, lay_out, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
-FORMAT = 2              # of both together; 2 where results are steps
+FORMAT = 3              # of both together; 2 where results are steps, 3 where maps are of bytes
 
 
 def save(network: Network, folder: Path) -> None:
@@ -47,7 +47,8 @@ def plain(works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | No
     """The same in memory, without checksums: the steps as plain values, and the file of weights."""
     steps, arrays = written(works)
     weights = to_bytes({name: array.astype(np.float16) if half else array for name, array in arrays.items()})
-    return {"format": FORMAT, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
+    number = FORMAT if any(work.kind in ALL_BYTES for work in works) else 2
+    return {"format": number, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
             "layers": dict(choices or {}), **steps}, weights
 
 

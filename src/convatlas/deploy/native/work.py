@@ -12,9 +12,14 @@ from numpy.typing import NDArray
 from ...errors import ConvatlasError
 
 Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Bytes = NDArray[np.int8]
 KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine",
          "layernorm", "response", "copy", "pad", "replicate", "nearest", "bilinear", "adaptive", "transposed",
-         "offsets", "rbf", "output")
+         "offsets", "rbf", "output", "quantize", "dequantize", "qconv", "qdepthwise", "qmaxpool", "qavgpool", "qmean",
+         "qadd", "qmultiply", "qaffine", "qcopy")
+BYTES = frozenset(kind for kind in KINDS if kind.startswith("q"))       # kinds whose results are bytes
+ALL_BYTES = BYTES | {"dequantize"}
 MOVES = ("copy", "pad", "replicate", "nearest", "output")          # kinds that compute nothing, activations neither
 ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh",
                "scaledtanh", "leakyrelu", "elu", "mish")
@@ -35,18 +40,19 @@ def padded(channels: int) -> int:
 class Buffer:
     """Memory for maps that lie beside one another; `start` in floats, once all steps are known.
 
-    `of`: the same memory, seen otherwise.
+    `of`: the same memory, seen otherwise; `wide`: bytes of a number, 4 of a float or 1.
     """
 
     pixels: int
-    stride: int                     # floats from pixel to pixel
+    stride: int                     # numbers from pixel to pixel
     start: int = -1
     of: "Buffer | None" = None
+    wide: int = 4
 
     @property
     def size(self) -> int:
-        """Floats."""
-        return self.pixels * self.stride
+        """Floats, in whole lines of the cache."""
+        return -(-self.pixels * self.stride * self.wide // 64) * 16
 
     @property
     def root(self) -> "Buffer":
@@ -78,14 +84,20 @@ class Map:
 
     @property
     def stride(self) -> int:
-        """Floats from pixel to pixel."""
+        """Numbers from pixel to pixel."""
         return 0 if self.buffer is None else self.buffer.stride
+
+    @property
+    def wide(self) -> int:
+        """Bytes of a number."""
+        return 4 if self.buffer is None else self.buffer.wide
 
 
 @dataclass(eq=False)
 class Work:
     """One step, before memory is given out: a kind, its maps and what it needs besides.
 
+    `other` is added, or multiplied with; of a depthwise convolution it is where the means of the result's rows go.
     `padding` is at the top and the left; of `pad` and `replicate` it may be less than nothing, which is cut off. The
     result of an `output` lies in no buffer; it is a network's.
     """
@@ -101,19 +113,40 @@ class Work:
     groups: int = 1
     dilation: tuple[int, int] = (1, 1)
     other: Map | None = None
-    weight: Floats | None = None        # as torch has it
-    bias: Floats | None = None
+    weight: Floats | Bytes | None = None        # as torch has it
+    bias: Floats | Ints | None = None
     before: Floats | None = None        # factors and offsets, (2, c)
     counts_padding: bool = False
-    epsilon: float = 0.0                # of a LayerNorm; what is around a map that `pad` enlarges
+    epsilon: float = 0.0                # of a LayerNorm; what is around a map that `pad` enlarges; a factor of bytes
     # (c, h, w), whose values torch has in this order as one dimension; here they lie as (h, w, padded c)
     flat: tuple[int, int, int] | None = None
+    # of steps on bytes (kernels/bytes.h): factors; an activation as a table, byte to byte; the bytes that stand for 0
+    # in source, result and other; least and largest byte of the result, 0 and 0 where it is floats
+    scale: Floats | None = None
+    table: NDArray[np.uint8] | None = None
+    zeros: tuple[int, int, int] = (0, 0, 0)
+    bounds: tuple[int, int] = (0, 0)
 
     @property
     def can_winograd(self) -> bool:
         """True for a 3×3 convolution of stride 1."""
         return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1
                 and self.dilation == (1, 1) and self.before is None and self.source.buffer is not None)
+
+    @property
+    def small_groups(self) -> bool:
+        """True for a convolution that kernels/grouped.h computes: 3×3, with 4 or 8 channels a group."""
+        each = self.source.c // self.groups
+        return (self.kind == "conv" and self.groups > 1 and each in (4, 8) and self.result.c == self.source.c
+                and each * self.groups == self.source.c and self.source.c % CHANNELS == 0 and self.kernel == (3, 3)
+                and self.stride in ((1, 1), (2, 2)) and self.dilation == (1, 1) and self.before is None
+                and self.flat is None and self.source.buffer is not None)
+
+    @property
+    def row_by_row(self) -> bool:
+        """True for a depthwise convolution that kernels/depthwise.h takes row by row."""
+        return (self.kind == "depthwise" and self.kernel[0] == self.kernel[1] and self.stride[0] == self.stride[1]
+                and self.dilation == (1, 1) and (self.kernel[0], self.stride[0]) in FEW)
 
 
 def output(source: Map, name: str, flat: bool = False) -> Work:
@@ -124,7 +157,7 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
 
 # -- chains ------------------------------------------------------------------------------------------------------------
 
-LONGEST = 8             # steps of a chain, as in kernels/bands.h
+LONGEST = 8             # steps of a chain, as in kernels/step.h
 FEW = {(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)}       # kernels and strides that kernels/depthwise.h takes row by row
 
 
@@ -148,6 +181,8 @@ def chains(works: Sequence[Work]) -> dict[int, int]:
         between = before.result.buffer
         same = all(getattr(work.source, name) == getattr(before.result, name)
                    for name in ("buffer", "h", "w", "c", "channel"))
+        if before.kind == "depthwise" and before.other is not None:
+            return False                            # the means of rows are written once
         return (same and _by_rows(work) and between is not None and between.of is None
                 and readers.get(id(between), 0) == writers[id(between)] == 1)
 
@@ -169,8 +204,7 @@ def _by_rows(work: Work) -> bool:
     if work.kind == "conv":
         return work.source.h > 1 and work.flat is None and not work.can_winograd
     if work.kind == "depthwise":
-        return (work.kernel[0] == work.kernel[1] and work.stride[0] == work.stride[1] and work.dilation == (1, 1)
-                and (work.kernel[0], work.stride[0]) in FEW)
+        return work.row_by_row
     return work.kind in ("maxpool", "layernorm", "affine", "multiply", "add")
 
 
@@ -183,8 +217,8 @@ def of_images(works: Sequence[Work], images: int) -> list[Work]:
 
     def larger(buffer: Buffer) -> Buffer:
         if id(buffer) not in buffers:
-            buffers[id(buffer)] = Buffer(buffer.pixels * images, buffer.stride,
-                                         of=None if buffer.of is None else larger(buffer.of))
+            buffers[id(buffer)] = replace(buffer, pixels=buffer.pixels * images,
+                                          of=None if buffer.of is None else larger(buffer.of))
         return buffers[id(buffer)]
 
     def more(found: Map) -> Map:
@@ -194,8 +228,10 @@ def of_images(works: Sequence[Work], images: int) -> list[Work]:
                     other=None if work.other is None else more(work.other)) for work in works]
 
 
-def lay_out(works: Sequence[Work]) -> int:
-    """Give every buffer its place in the arena, where no other lies while it is used; returns the arena's floats."""
+def lay_out(works: Sequence[Work], keeps: bool = False) -> int:
+    """Give every buffer its place in the arena, where no other lies while it is used, or with `keeps` ever; returns the
+    arena's floats.
+    """
     first: dict[int, int] = {}
     last: dict[int, int] = {}
     buffers: dict[int, Buffer] = {}
@@ -207,7 +243,7 @@ def lay_out(works: Sequence[Work]) -> int:
                 root = each.buffer.root
                 buffers[id(root)] = root
                 first.setdefault(id(root), begun)
-                last[id(root)] = ended
+                last[id(root)] = len(works) if keeps else ended
     placed: list[tuple[int, int, int, int]] = []        # start, end, first and last step
     for key in sorted(buffers, key=lambda key: -buffers[key].size):
         start = 0
@@ -223,9 +259,12 @@ def lay_out(works: Sequence[Work]) -> int:
 
 
 def weights_of(work: Work, kind: str, lanes: int) -> Floats:
-    """The step's weight in the order in which the kernel of `kind` reads it, flat."""
+    """The step's weight in the order in which the kernel of `kind` reads it, flat; bytes four at a time, as floats.
+    """
     weight = work.weight
     assert weight is not None
+    if kind in BYTES:
+        return _bytes_of(work, kind, lanes)
     if kind == "layernorm":
         return padded_vector(weight)
     if kind == "offsets":
@@ -244,6 +283,8 @@ def weights_of(work: Work, kind: str, lanes: int) -> Floats:
         grid = np.array(WINOGRAD[kind])
         points = np.kron(grid, grid) @ weight.reshape(-1, 9).T.astype(np.float64)           # (36 or 16, k · c)
         return _panels(points.astype(np.float32).reshape(len(points), *weight.shape[:2]).transpose(0, 2, 1), lanes)
+    if work.small_groups:
+        return weight.reshape(-1, lanes, *weight.shape[1:]).transpose(0, 3, 4, 2, 1).reshape(-1)
     if work.flat:
         c, h, w = work.flat
         wide = np.zeros((h * w, padded(c), len(weight)), np.float32)
@@ -261,10 +302,10 @@ WINOGRAD = {
 }
 
 
-def _panels(weight: Floats, lanes: int) -> Floats:
+def _panels(weight: NDArray[Any], lanes: int) -> NDArray[Any]:
     """(…, k) in panels of two vectors of k, one after the other; k is padded."""
     outputs, rows = weight.shape[-1], weight.size // weight.shape[-1]
-    flat = np.zeros(rows * padded(outputs), np.float32)
+    flat = np.zeros(rows * padded(outputs), weight.dtype)
     for start in range(0, padded(outputs), 2 * lanes):
         wide = min(2 * lanes, padded(outputs) - start)
         there = min(wide, outputs - start)
@@ -273,31 +314,54 @@ def _panels(weight: Floats, lanes: int) -> Floats:
     return flat
 
 
-def padded_vector(vector: Floats) -> Floats:
+def _bytes_of(work: Work, kind: str, lanes: int) -> Floats:
+    """Weights of bytes: four neighbouring channels, or of a depthwise kernel taps, beside each other for each output.
+    """
+    weight = work.weight
+    assert weight is not None
+    if kind == "qdepthwise":
+        wide = np.zeros((padded(len(weight)), weight.shape[2], -(-weight.shape[3] // 4) * 4), np.int8)
+        wide[: len(weight), :, : weight.shape[3]] = weight[:, 0]
+        wide = wide.reshape(-1, CHANNELS, wide.shape[1], wide.shape[2] // 4, 4).transpose(0, 2, 3, 1, 4)
+        return np.ascontiguousarray(wide).view(np.float32).reshape(-1)
+    if work.flat:
+        c, h, w = work.flat
+        wide = np.zeros((len(weight), h * w, padded(c)), np.int8)
+        wide[:, :, :c] = weight.reshape(-1, c, h * w).transpose(0, 2, 1)
+        weight = wide.reshape(len(weight), -1, 1, 1)
+    outputs, inputs, high, across = weight.shape
+    fours = np.zeros((outputs, high, across, -(-inputs // 4) * 4), np.int8)
+    fours[..., :inputs] = weight.transpose(0, 2, 3, 1)
+    numbers = fours.view(np.int32).reshape(outputs, -1)         # moved whole, whatever float they would be
+    return np.concatenate([_panels(group.T, lanes) for group in np.split(numbers, work.groups)]).view(np.float32)
+
+
+def padded_vector(vector: NDArray[Any]) -> NDArray[Any]:
     """(…, c) with zeros to whole vectors, flat."""
-    wide = np.zeros((*vector.shape[:-1], padded(vector.shape[-1])), np.float32)
+    wide = np.zeros((*vector.shape[:-1], padded(vector.shape[-1])), vector.dtype)
     wide[..., : vector.shape[-1]] = vector
     return wide.reshape(-1)
 
 
 # -- steps as a file has them ------------------------------------------------------------------------------------------
 
-ARRAYS = ("weight", "bias", "before")
+ARRAYS = ("weight", "bias", "before", "scale", "table")
 PLAIN = ("kind", "name", "activation", "kernel", "stride", "padding", "groups", "dilation", "counts_padding", "epsilon",
          "flat")
+OF_BYTES = ("zeros", "bounds")
 MOST = 2 ** 31          # of any number in a file
 
 
 def written(works: Sequence[Work]) -> tuple[dict[str, Any], dict[str, Floats]]:
     """The steps for one image as JSON takes them, and their arrays by name."""
     buffers: dict[int, int] = {}
-    rows: list[tuple[int, int, int | None]] = []
+    rows: list[tuple[int | None, ...]] = []
 
     def number(buffer: Buffer) -> int:
         if id(buffer) not in buffers:
             of = None if buffer.of is None else number(buffer.of)
             buffers[id(buffer)] = len(rows)
-            rows.append((buffer.pixels, buffer.stride, of))
+            rows.append((buffer.pixels, buffer.stride, of, *([1] if buffer.wide == 1 else [])))
         return buffers[id(buffer)]
 
     def place(found: Map | None) -> list[int | None] | None:
@@ -305,7 +369,7 @@ def written(works: Sequence[Work]) -> tuple[dict[str, Any], dict[str, Floats]]:
             return None
         return [None if found.buffer is None else number(found.buffer), found.h, found.w, found.c, found.channel]
 
-    steps = [{name: getattr(work, name) for name in PLAIN}
+    steps = [{name: getattr(work, name) for name in (*PLAIN, *(OF_BYTES if work.kind in ALL_BYTES else ()))}
              | {which: place(getattr(work, which)) for which in ("source", "result", "other")} for work in works]
     arrays = {f"{i}.{name}": array for i, work in enumerate(works) for name in ARRAYS
               if (array := getattr(work, name)) is not None}
@@ -319,8 +383,11 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
     """
     try:
         buffers: list[Buffer] = []
-        for pixels, stride, of in tree["buffers"]:
-            buffers.append(Buffer(_whole(pixels), _whole(stride), of=None if of is None else buffers[_whole(of, 0)]))
+        for pixels, stride, of, *wide in tree["buffers"]:
+            root = None if of is None else buffers[_whole(of, 0)]
+            if wide not in ([], [1]) or (root is not None and root.wide != (1 if wide else 4)):
+                raise ValueError("a map is of numbers that are none")
+            buffers.append(Buffer(_whole(pixels), _whole(stride), of=root, wide=1 if wide else 4))
             if buffers[-1].size > buffers[-1].root.size:
                 raise ValueError("a map is larger than the one whose memory it has")
 
@@ -336,7 +403,9 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
                  _two(row.get("dilation", (1, 1))), None if row["other"] is None else place(row["other"]),
                  arrays.get(f"{i}.weight"), arrays.get(f"{i}.bias"), arrays.get(f"{i}.before"),
                  bool(row["counts_padding"]), float(row["epsilon"]),
-                 None if row["flat"] is None else _three(row["flat"]))
+                 None if row["flat"] is None else _three(row["flat"]), arrays.get(f"{i}.scale"),
+                 arrays.get(f"{i}.table"),      # type: ignore[arg-type]    # of what type each is, _check asks
+                 _three(row.get("zeros", (0, 0, 0)), 0), _two(row.get("bounds", (0, 0)), 0))
             for i, row in enumerate(tree["steps"])]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
@@ -346,7 +415,7 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
         works.append(output(works[-1].result, "output", flat=True))
     for work in works:
         _check(work)
-    names = [work.name for work in works if work.kind != "copy"]
+    names = [work.name for work in works if work.kind not in ("copy", "qcopy")]
     if len(set(names)) < len(names):
         raise ValueError("two steps have one name")         # weights are laid out once for each
     pictures = {(each.source.h, each.source.w, each.source.c) for each in works if each.source.buffer is None}
@@ -366,9 +435,9 @@ def _two(values: Any, least: int = 1) -> tuple[int, int]:
     return _whole(high, least), _whole(wide, least)
 
 
-def _three(values: Any) -> tuple[int, int, int]:
+def _three(values: Any, least: int = 1) -> tuple[int, int, int]:
     c, h, w = values
-    return _whole(c), _whole(h), _whole(w)
+    return _whole(c, least), _whole(h, least), _whole(w, least)
 
 
 def _check(work: Work) -> None:
@@ -377,6 +446,9 @@ def _check(work: Work) -> None:
     same = (source.h, source.w, source.c) == (result.h, result.w, result.c)
     shapes: dict[str, tuple[int, ...]] = {}
     fits, second = same, None
+    if work.kind in ALL_BYTES:
+        _check_bytes(work)
+        return
     if work.kind in ("conv", "depthwise"):
         each = source.c // work.groups
         inputs = source.c if work.flat is None else int(np.prod(work.flat))
@@ -389,14 +461,16 @@ def _check(work: Work) -> None:
                         (result.h, result.w), (source.h, source.w), work.padding, work.kernel, work.dilation,
                         work.stride, strict=True))
                 and each * work.groups == source.c and result.c % work.groups == 0
-                and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0)
+                and (work.groups == 1 or deep or result.c // work.groups % CHANNELS == 0 or work.small_groups)
                 and (not deep
                      or (work.groups == source.c == result.c and work.kernel[0] <= TALLEST and work.before is None))
                 and (work.flat is None or (work.groups == 1 and work.kernel == (1, 1)
                                            and source.c == work.flat[1] * work.flat[2] * padded(work.flat[0])))
                 and (source.buffer is not None or (work.groups == 1 and not deep and work.before is None))
                 and work.weight is not None)
-        second = None if deep else (result.h, result.w, result.c)
+        second = (result.h, result.w, result.c)
+        if deep:
+            second = (result.h, 1, result.c) if work.row_by_row else None
     elif work.kind in ("maxpool", "avgpool"):
         fits = source.c == result.c
     elif work.kind == "transposed":
@@ -446,3 +520,37 @@ def _check(work: Work) -> None:
         fits = fits and (array is None or (array.dtype == np.float32 and array.shape == shapes.get(name)))
     if not fits:
         raise ValueError(f"{work.name}: a step {work.kind} that is none")
+
+
+def _check_bytes(work: Work) -> None:
+    """The same of a step on bytes: what it has beyond the one on floats, then that one's."""
+    kind, c = work.kind, work.result.c
+    float_result = kind == "dequantize" or (kind == "qconv" and work.bounds == (0, 0))
+    wide = {"source": 4 if kind == "quantize" else 1, "result": 4 if float_result else 1, "other": 1}
+    maps = {which: found for which in wide if (found := getattr(work, which)) is not None}
+    fits = all(found.wide == wide[which] and (found.buffer is None or (found.wide == 4 or (
+        found.channel % 4 == 0 and found.stride % CHANNELS == 0))) for which, found in maps.items())
+    fits = fits and max(*work.zeros, *work.bounds) < 256 and (float_result or work.bounds[0] <= work.bounds[1] > 0)
+    summed = kind in ("qconv", "qdepthwise")
+    shapes = {"scale": (c,) if summed or kind == "qaffine" else (2,) if kind == "qadd" else None,
+              "bias": (c,) if summed or kind == "qaffine" else None}
+    for name, shape in shapes.items():
+        array = getattr(work, name)
+        fits = fits and (array is None if shape is None else array is not None and array.shape == shape)
+    for name, kept in (("weight", np.int8), ("bias", np.int32), ("scale", np.float32), ("table", np.uint8)):
+        array = getattr(work, name)
+        fits = fits and (array is None or array.dtype == kept)
+    fits = fits and (work.table is None or (work.table.shape == (256,) and not float_result))
+    fits = fits and (kind != "qconv" or (work.groups == 1 or work.source.c // work.groups % 4 == 0))
+    fits = fits and (kind != "qconv" or not float_result or work.other is None)
+    fits = fits and (kind != "qdepthwise" or (work.dilation == (1, 1) and work.other is None))
+    fits = fits and (kind in ("quantize", "dequantize", "qcopy") or work.source.buffer is not None)
+    fits = fits and (kind not in ("quantize", "dequantize") or (
+        (work.source.h, work.source.w, work.source.c) == (work.result.h, work.result.w, c)))
+    if not fits:
+        raise ValueError(f"{work.name}: a step {work.kind} that is none")
+    plain = kind.removeprefix("q") if kind not in ("quantize", "dequantize") else "pad"
+    before = np.broadcast_to(np.float32(0), (2, work.source.c)) if plain == "affine" else None
+    weight = None if work.weight is None else np.broadcast_to(np.float32(0), work.weight.shape)
+    _check(replace(work, kind=plain, weight=weight, bias=None, before=before, scale=None, table=None,
+                   activation=work.activation if float_result else "none"))

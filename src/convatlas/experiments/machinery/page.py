@@ -4,6 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ...files import check_format, put
 from ...inspect.report import environment
 from .conduct import Conducted
 from .pictures import intervals, picture_file
-from .plan import Experiment, Protocol, Results, Size, digest
+from .plan import Experiment, Protocol, Results, Size, same
 from .verdict import Verdict, judge
 
 FORMAT = 1
@@ -35,7 +36,7 @@ def leave(out: Path, name: str, said: str, experiment: Experiment, protocol: Pro
     verdicts = judge(experiment.claimed(protocol), conducted.results.paired)
     stored = {
         "format": FORMAT, "experiment": name, "title": experiment.title, "paper": experiment.paper, "size": size,
-        "protocol": protocol.plain(), "digest": digest(protocol, experiment.claimed(protocol)),
+        "protocol": protocol.plain(),
         "verdicts": [asdict(verdict) for verdict in verdicts],
         "tuning": {arm: {"chosen": each.chosen, "edge": each.edge, "errors": {f"{rate:g}": list(errors)
                                                            for rate, errors in each.errors.items()}}
@@ -76,6 +77,20 @@ def results_of(stored: Mapping[str, Any]) -> Results:
             for seed, by_arm in stored["rows"].items()}
     return Results(tuple(stored["protocol"]["arms"]),
                    {int(seed): by_arm for seed, by_arm in stored["figures"].items()}, rows)
+
+
+def current(stored: Mapping[str, Any], experiment: Experiment) -> bool:
+    """True where stored results are of the experiment's protocol as it stands, and its claims, asked of their figures,
+    give the verdicts that are stored. The words of a claim are no part of it.
+    """
+    protocol = experiment.protocol(stored["size"])
+    if not same(protocol, stored["protocol"]):
+        return False
+    now, then = judge(experiment.claimed(protocol), results_of(stored).paired), stored["verdicts"]
+    return len(now) == len(then) and all(
+        (each.word, each.above) == (old["word"], old["above"]) and len(each.effects) == len(old["effects"])
+        and all(isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) for a, b in zip(each.effects, old["effects"], strict=True))
+        for each, old in zip(now, then, strict=True))
 
 
 def page(name: str, said: str, experiment: Experiment, protocol: Protocol, stored: Mapping[str, Any],

@@ -4,9 +4,8 @@ An experiment has **arms**, differences between specifications and recipes; each
 that arms are compared in pairs; a **claim** is one number per seed, the effect, and how large it must be.
 """
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -142,17 +141,14 @@ class Experiment:
         return found
 
 
-def digest(protocol: Protocol, claims: Sequence[Claim], since: Mapping[str, Any] | None = None) -> str:
-    """Twelve digits that change with anything in the protocol or with what counts as holding.
-
-    `since`, the protocol of a stored result, is compared with by what runs had then: a setting that came later counts
-    only where it is not its default.
+def same(protocol: Protocol, since: Mapping[str, Any]) -> bool:
+    """True where `since`, the protocol of a stored result, is this one: a setting that came later counts only where it
+    is not its default.
     """
     plain = protocol.plain()
-    if since is not None and plain["base"] is not None and since["base"] is not None:
+    if plain["base"] is not None and since["base"] is not None:
         plain["base"] = _had(plain["base"], Run().model_dump(mode="json"), since["base"])
-    judged = [[claim.text, claim.unit, claim.above] for claim in claims]
-    return hashlib.sha256(json.dumps([plain, judged], sort_keys=True).encode()).hexdigest()[:12]
+    return bool(_plain(plain) == since)
 
 
 def _had(now: Mapping[str, Any], default: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:

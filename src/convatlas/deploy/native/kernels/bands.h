@@ -7,8 +7,6 @@
 
 #include "step.h"
 
-constexpr int64_t LONGEST = 8;          // of a chain
-
 struct Rows {
     int64_t first = 0, last = 0;
 };
@@ -59,7 +57,7 @@ inline void in_bands(const Step* steps, const Kernels& kernels, const Place& at)
                 s.out += (image * s.oh + from) * row;
             }
             if (from == wanted[j].last) continue;
-            if (s.other >= 0) s.other += (s.kind == MULTIPLY ? image : (image * s.oh + from) * s.ow) * s.other_stride;
+            if (s.other >= 0) s.other += (s.kind == MULTIPLY ? image : (image * s.oh + from) * (s.kind == DEPTHWISE ? 1 : s.ow)) * s.other_stride;
             s.n = 1, s.oh = wanted[j].last - from;
             if (sees_around(s))
                 s.in = in, s.ph -= from * s.sh;

@@ -2,10 +2,11 @@
 #pragma once
 #include "vector.h"
 
-// R pixels, `stride` apart, by V vectors of output channels. A pixel's sum runs over `rows` rows of `taps` taps of `depth` numbers.
+// R pixels, `stride` apart, by V vectors of output channels. A pixel's sum runs over `rows` rows of `taps` taps of `depth` numbers. Where
+// two rows of the map are done at once, the second lies `gap` further.
 struct Block {
     const float* in;
-    int64_t stride, rows, row_stride, taps, tap_stride, depth;
+    int64_t stride, gap, rows, row_stride, taps, tap_stride, depth;
     const float *weight, *bias, *other;
     int64_t other_stride, activation;
     float* out;
@@ -24,8 +25,16 @@ static __attribute__((noinline)) void activate(const Block& b, int rows, int vec
         }
 }
 
-template <int R, int V>
+template <int R, int V, int FIRST = R>
 void block(const Block& b) {
+    // Where the results go comes into the cache while they are summed up: nobody knows yet that it will be written.
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) {
+            __builtin_prefetch(b.out + i * b.out_stride + v * LANES, 1, 3);
+            if (b.other) __builtin_prefetch(b.other + i * b.other_stride + v * LANES, 0, 3);
+        }
     vec sum[R][V];
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
@@ -35,7 +44,7 @@ void block(const Block& b) {
     const int64_t stride = b.stride, depth = b.depth, ahead_step = b.ahead_step;
     for (int64_t row = 0; row < b.rows; row++)
         for (int64_t tap = 0; tap < b.taps; tap++) {
-            const float* in = b.in + row * b.row_stride + tap * b.tap_stride;
+            const float *in = b.in + row * b.row_stride + tap * b.tap_stride, *second = in + (FIRST < R ? b.gap : 0);
             for (int64_t d = 0; d < depth; d++, weight += V * LANES, ahead += ahead_step) {
                 __builtin_prefetch(ahead, 0, 2);
                 vec w[V];
@@ -43,7 +52,7 @@ void block(const Block& b) {
                 for (int v = 0; v < V; v++) w[v] = load(weight + v * LANES);
 #pragma GCC unroll 16
                 for (int i = 0; i < R; i++) {
-                    const vec x = all(in[i * stride + d]);
+                    const vec x = all((i < FIRST ? in : second)[i * stride + d]);
 #pragma GCC unroll 2
                     for (int v = 0; v < V; v++) sum[i][v] += x * w[v];
                 }
@@ -84,11 +93,17 @@ struct Blocks {
     };
 };
 
+// Which of so many calls with the same weights this is: each fetches its share of the next ones.
+struct Turn {
+    int64_t call, calls;
+};
+
 // `count` pixels in blocks of nearly one size, for V vectors of output channels.
 template <int V>
-INLINE void pixels(Block b, int64_t count) {
+INLINE void pixels(Block b, int64_t count, Turn turn) {
     const int64_t blocks = over(count, ROWS), all = b.rows * b.taps * b.depth;
-    b.ahead_step = over(V * LANES, blocks);
+    b.ahead_step = over(V * LANES, blocks * turn.calls);
+    b.ahead += all * b.ahead_step * blocks * turn.call;
     for (int64_t i = 0, from = 0; i < blocks; i++) {
         const int64_t to = count * (i + 1) / blocks, size = to - from;
         Blocks<V>::of[size](b);
@@ -100,11 +115,26 @@ INLINE void pixels(Block b, int64_t count) {
     }
 }
 
-INLINE void pixels(const Block& b, int64_t count, bool whole_panel) { whole_panel ? pixels<2>(b, count) : pixels<1>(b, count); }
+INLINE void pixels(const Block& b, int64_t count, bool whole_panel, Turn turn = {0, 1}) {
+    whole_panel ? pixels<2>(b, count, turn) : pixels<1>(b, count, turn);
+}
+
+// Two rows of so few pixels that they are one block.
+INLINE void two_rows(Block b, bool whole_panel, Turn turn) {
+    b.ahead_step = over(whole_panel ? PANEL : LANES, turn.calls);
+    b.ahead += b.rows * b.taps * b.depth * b.ahead_step * turn.call;
+    whole_panel ? block<ROWS, 2, ROWS / 2>(b) : block<ROWS, 1, ROWS / 2>(b);
+}
 
 // Whether the maps can be read where they lie: nothing to pad, nothing to leave out, nothing to do before.
 INLINE bool in_place(const Step& s) {
     return s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && s.oh == s.h && s.ow == s.w && !s.planar && !s.before && s.groups == 1;
+}
+
+// The same with pixels left out.
+INLINE bool spaced(const Step& s) {
+    return s.kh == 1 && s.kw == 1 && s.ph <= 0 && s.pw == 0 && !s.planar && !s.before && s.groups == 1 && (s.oh - 1) * s.sh - s.ph < s.h &&
+           (s.ow - 1) * s.sw < s.w;
 }
 
 constexpr int64_t DEEP = 1024;     // input channels that are summed up at once: their weights for a panel, and for the next one, stay near
@@ -113,7 +143,7 @@ INLINE int64_t conv_rows(const Step& s) { return std::max<int64_t>(1, std::min(s
 INLINE int64_t strip_width(const Step& s) { return (s.ow - 1) * s.sw + (s.kw - 1) * s.dw + 1; }
 INLINE int64_t strip_rows(const Step& s, int64_t rows) { return (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1; }
 INLINE int64_t conv_scratch(const Step& s) {
-    return in_place(s) ? 0 : strip_rows(s, conv_rows(s)) * strip_width(s) * s.c + CHANNELS;
+    return in_place(s) || spaced(s) ? 0 : strip_rows(s, conv_rows(s)) * strip_width(s) * s.c + CHANNELS;
 }
 
 // The input of `rows` output rows from `top` on, channels without gaps, zeros around the map; V numbers too many are written.
@@ -190,23 +220,34 @@ inline void conv(const Step& s, const Place& at) {
         return;
     }
     const int64_t rows = conv_rows(s), strips = over(s.oh, rows), width = strip_width(s);
-    b.stride = s.sw * s.c, b.row_stride = s.dh * width * s.c;
+    const bool lies = spaced(s), close = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && !lies;    // a strip's rows without a gap
+    const bool twos = s.ow == ROWS / 2;
+    const int64_t line = lies ? s.sh * s.w * s.in_stride : s.sh * width * s.c;
+    b.stride = s.sw * (lies ? s.in_stride : s.c), b.row_stride = s.dh * width * s.c, b.gap = line - ROWS / 2 * b.stride;
     for (int64_t unit = by_tile.first(s.n * strips); unit < by_tile.last(s.n * strips); unit++) {
         const int64_t image = unit / strips, top = unit % strips * rows, count = std::min(rows, s.oh - top);
-        copy_strip(s, in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count, at.scratch);
+        const float* from = in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride);
+        if (lies)
+            from += (top * s.sh - s.ph) * s.w * s.in_stride;
+        else
+            copy_strip(s, from, top, count, at.scratch), from = at.scratch;
         for (int64_t panel = first_panel; panel < last_panel; panel++) {
             int64_t channel;
             const bool full = panel_of(panel, b, channel);
             for (int64_t row = 0; row < count; row++) {
                 const int64_t pixel = (image * s.oh + top + row) * s.ow;
-                b.in = at.scratch + row * s.sh * width * s.c + panel / panels * depth;
+                b.in = from + row * line + panel / panels * depth;
                 b.out = at.arena + s.out + pixel * s.out_stride + channel;
                 b.other = s.other < 0 ? nullptr : at.arena + s.other + pixel * s.other_stride + channel;
-                if (s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1) {     // rows follow each other without a gap: one run
+                if (close) {
                     pixels(b, count * s.ow, full);
                     break;
                 }
-                pixels(b, s.ow, full);
+                const Turn turn = twos ? Turn{row / 2, over(count, 2)} : Turn{row, count};
+                if (twos && row + 1 < count)
+                    two_rows(b, full, turn), row++;
+                else
+                    pixels(b, s.ow, full, turn);
             }
         }
     }

@@ -38,7 +38,7 @@ CONVATLAS_API int convatlas_height(const convatlas_network *network);
 CONVATLAS_API int convatlas_width(const convatlas_network *network);
 CONVATLAS_API int convatlas_classes(const convatlas_network *network);
 
-/* The numbers that an image gets: its scores, or of a network that scores pixels (opened by convatlas_open_bytes) classes × height × width. */
+/* The numbers that an image gets: its scores, or of a network that scores pixels classes × height × width of what it gives. */
 CONVATLAS_API int convatlas_results(const convatlas_network *network);
 
 /* The name of a class in UTF-8, as long as the network is open; NULL where it has none. */
@@ -47,7 +47,8 @@ CONVATLAS_API const char *convatlas_class_name(const convatlas_network *network,
 /* A picture of the network's size, (height, width, channels) bytes, normalised to an image (channels, height, width). */
 CONVATLAS_API int convatlas_prepare(const convatlas_network *network, const uint8_t *pixels, float *image);
 
-/* The scores (n, classes) of images (n, channels, height, width), before any softmax. Calls in several threads wait for one another;
+/* The scores of images (n, channels, height, width), before any softmax: n × convatlas_results numbers, (n, classes), or (n, classes,
+ * height, width) of a network that scores pixels. Calls in several threads wait for one another;
  * threads that shall not wait open the folder once more. */
 CONVATLAS_API int convatlas_scores(convatlas_network *network, const float *images, int64_t n, float *scores);
 

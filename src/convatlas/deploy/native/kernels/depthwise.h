@@ -70,7 +70,7 @@ inline void small_depthwise(const Step& s, const Place& at, const FewOf* of) {
             const int64_t row = unit % s.oh * s.sh - s.ph + y;
             rows[y] = row < 0 || row >= s.h ? nullptr : in + row * s.w * s.in_stride;
         }
-        float* out = at.arena + s.out + unit * s.ow * s.out_stride;
+        float *out = at.arena + s.out + unit * s.ow * s.out_stride, *means = s.other < 0 ? nullptr : at.arena + s.other + unit * s.other_stride;
         for (int64_t r = 0, from = 0; r < runs; r++) {
             const int64_t to = s.ow * (r + 1) / runs;
             of[to - from](s, rows, from * s.sw - s.pw, out + from * s.out_stride);
@@ -80,6 +80,11 @@ inline void small_depthwise(const Step& s, const Place& at, const FewOf* of) {
                         float* place = out + pixel * s.out_stride + c;
                         store(place, activated(load(place), s.activation));
                     }
+            for (int64_t c = 0; means && c < channels; c += LANES) {        // of the row, while it is near
+                vec sum = from ? load(means + c) : vec{};
+                for (int64_t pixel = from; pixel < to; pixel++) sum += load(out + pixel * s.out_stride + c);
+                store(means + c, to < s.ow ? sum : sum * (1.0f / float(s.ow)));
+            }
             from = to;
         }
     }

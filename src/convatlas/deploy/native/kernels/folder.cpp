@@ -25,7 +25,8 @@
 namespace {
 constexpr int64_t MOST = int64_t(1) << 31;              // of any number in a file
 constexpr int64_t ROOM = int64_t(1) << 34;              // numbers in one piece of memory
-constexpr int64_t BEYOND = 64, LARGE = 1 << 21, LINE = 64, TALLEST = 64, WORTH = 400;      // as in engine.py and work.py
+constexpr int64_t BEYOND = 64, LARGE = 1 << 21, LINE = 64, TALLEST = 64, WORTH = 400, NEAR = 1 << 19;      // as in engine.py and work.py
+constexpr int64_t BANDS = -2;                           // a choice that tells the rows of a chain
 const std::pair<const char*, Kind> KINDS[] = {{"conv", CONV}, {"depthwise", DEPTHWISE}, {"maxpool", MAXPOOL}, {"avgpool", AVGPOOL},
                                               {"mean", MEAN}, {"add", ADD}, {"multiply", MULTIPLY}, {"affine", AFFINE},
                                               {"layernorm", LAYERNORM}, {"response", RESPONSE}, {"copy", COPY}, {"pad", PAD},
@@ -83,6 +84,22 @@ struct Work {
     double epsilon;
     Array weight, bias, before;
     bool is_flat;
+    // `small_groups` and `row_by_row` of work.py
+    bool small_groups() const {
+        const int64_t each = source.c / groups;
+        return kind == CONV && groups > 1 && (each == 4 || each == 8) && result.c == source.c && each * groups == source.c &&
+               source.c % CHANNELS == 0 && kernel[0] == 3 && kernel[1] == 3 && stride[0] == stride[1] && stride[0] <= 2 && dilation[0] == 1 &&
+               dilation[1] == 1 && !before.at && !is_flat && source.buffer >= 0;
+    }
+    bool row_by_row() const {
+        const int64_t size = kernel[0], step = stride[0];
+        return kind == DEPTHWISE && kernel[1] == size && stride[1] == step && dilation[0] == 1 && dilation[1] == 1 &&
+               (size == 3 || size == 5 || size == 7) && (step == 1 || (step == 2 && size < 7));
+    }
+    bool by_rows() const {                              // `_by_rows` of work.py
+        if (kind == CONV) return source.h > 1 && !is_flat && !can_winograd();
+        return row_by_row() || kind == MAXPOOL || kind == LAYERNORM || kind == AFFINE || kind == MULTIPLY || kind == ADD;
+    }
     bool can_winograd() const {
         return kind == CONV && kernel[0] == 3 && kernel[1] == 3 && stride[0] == 1 && stride[1] == 1 && dilation[0] == 1 && dilation[1] == 1 &&
                groups == 1 && !before.at && source.buffer >= 0;
@@ -186,6 +203,7 @@ struct convatlas_network {
     std::map<std::string, Choice> choices;
     std::vector<double> mean, std;
     int64_t threads = 1, arena = 0;
+    bool keeps_maps = false;
     std::map<std::pair<size_t, int64_t>, Room> packed;  // by step and kind
     std::vector<Room> vectors;
     struct Program {
@@ -204,7 +222,10 @@ struct convatlas_network {
     void read_steps(const Json& tree, const char* weights, int64_t bytes);
     void read_choices(const Json& layers);
     void check(const Work& work) const;
-    void lay_out(bool keeps = false);
+    std::map<size_t, size_t> chains() const;
+    void lay_out();
+    std::string key(const Work& work, bool alone) const;
+    void take_bands(Program& of, bool alone) const;
     Choice usual(const Work& work, bool alone) const;
     bool can(const Work& work, const Choice& choice, bool alone) const;
     const float* weights_of(size_t i, int64_t kind);
@@ -220,10 +241,10 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
     const std::string about_text = read_file(folder + "/deploy.json", 1 << 26), steps_text = read_file(folder + "/native.json", 1 << 28);
     const Json about = Reader(about_text.data(), about_text.size()).all(), tree = Reader(steps_text.data(), steps_text.size()).all();
     if (about["backend"].text != "native") refuse("it was deployed for another backend than native");
+    if (about["precision"].text == "int8") refuse("it is in int8, which is answered from Python only: deploy it in fp32");
     if (about["format"].whole > 2 || tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
     weights_file = read_file(folder + "/native.safetensors", ROOM);
     read_steps(tree, weights_file.data(), int64_t(weights_file.size()));
-    if (works.back().result.h != 1 || works.back().result.w != 1) refuse("it does not lead from one image to scores");
     const Json& input = about["input"];
     const Map& image = works[0].source;
     const Json& classes_ = about["classes"];
@@ -248,7 +269,7 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
 void convatlas_network::read_choices(const Json& layers) {
     for (const auto& each : layers.table) {
         const std::string& kind = in(each.second, 0, 4).text;
-        const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : -1;
+        const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : kind == "bands" ? BANDS : -1;
         choices[each.first] = {number, each.second.list[1].whole, each.second.list[2].whole, each.second.list[3].whole};
     }
 }
@@ -260,7 +281,8 @@ void convatlas_network::open_bytes(const char* plan, int64_t plan_bytes, const c
     if (tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
     read_steps(tree, weights, bytes);
     if (tree["threads"].whole == threads) read_choices(tree["layers"]);
-    lay_out(keeps);
+    keeps_maps = keeps;
+    lay_out();
     apart = program(true);
     widened.clear();
 }
@@ -343,13 +365,13 @@ void convatlas_network::check(const Work& work) const {
             const int64_t left = have[i] + 2 * work.padding[i] - (work.kernel[i] - 1) * work.dilation[i] - 1;
             fits = fits && left >= -1 && (gives[i] == left / work.stride[i] + (left >= 0) || gives[i] == (left + 1) / work.stride[i] + 1);
         }
-        fits = fits && (work.groups == 1 || deep || result.c / work.groups % CHANNELS == 0);
+        fits = fits && (work.groups == 1 || deep || result.c / work.groups % CHANNELS == 0 || work.small_groups());
         if (deep) fits = fits && work.groups == source.c && source.c == result.c && work.kernel[0] <= TALLEST && !work.before.at;
         if (work.is_flat)
             fits = fits && work.groups == 1 && work.kernel[0] == 1 && work.kernel[1] == 1 &&
                    source.c == checked(checked(work.flat[1], work.flat[2]), padded(work.flat[0]));
         fits = fits && (source.buffer >= 0 || (work.groups == 1 && !deep && !work.before.at));
-        if (!deep) second[0] = result.h, second[1] = result.w, second[2] = result.c;
+        if (!deep || work.row_by_row()) second[0] = result.h, second[1] = deep ? 1 : result.w, second[2] = result.c;
     } else if (work.kind == MAXPOOL || work.kind == AVGPOOL) {
         fits = source.c == result.c;
     } else if (work.kind == MEAN) {
@@ -394,16 +416,43 @@ void convatlas_network::check(const Work& work) const {
     if (!fits) refuse("'" + work.name + "' is a step " + work.kind_name + " that is none");
 }
 
+// `chains` of work.py: steps that can be computed a few rows at a time; the number of the first, and how many there are.
+std::map<size_t, size_t> convatlas_network::chains() const {
+    std::map<int, int> readers, writers;                // of a buffer
+    for (const Work& work : works) {
+        for (const Map* map : {&work.source, &work.other})
+            if (map->buffer >= 0) readers[buffers[map->buffer].root]++;
+        if (work.result.buffer >= 0) writers[buffers[work.result.buffer].root]++;
+    }
+    auto follows = [&](const Work& work, const Work& before) {
+        const Map &in = work.source, &out = before.result;
+        const bool same = in.buffer == out.buffer && in.h == out.h && in.w == out.w && in.c == out.c && in.channel == out.channel;
+        return same && work.by_rows() && out.buffer >= 0 && buffers[out.buffer].root == out.buffer && !(before.kind == DEPTHWISE && before.has_other) &&
+               readers[out.buffer] == 1 && writers[out.buffer] == 1;
+    };
+    std::map<size_t, size_t> found;
+    for (size_t i = 0, count; i < works.size(); i += count) {
+        count = 1;
+        while (count < size_t(LONGEST) && works[i].by_rows() && i + count < works.size() && follows(works[i + count], works[i + count - 1])) count++;
+        if (count > 1) found[i] = count;
+    }
+    return found;
+}
+
 // `lay_out` of work.py: every buffer where no other lies while it is used.
-void convatlas_network::lay_out(bool keeps) {
+void convatlas_network::lay_out() {
+    std::vector<std::pair<size_t, size_t>> when;        // of a step: a chain's are computed at one time
+    for (size_t i = 0; i < works.size(); i++) when.emplace_back(i, i);
+    for (const auto& chain : chains())
+        for (size_t i = chain.first; i < chain.first + chain.second; i++) when[i] = {chain.first, chain.first + chain.second - 1};
     std::map<int, std::pair<size_t, size_t>> used;      // by root: first and last step
     std::vector<int> order;
     for (size_t i = 0; i < works.size(); i++)
         for (const Map* map : {&works[i].source, &works[i].result, &works[i].other})
             if (map->buffer >= 0) {
                 const int root = buffers[map->buffer].root;
-                if (used.emplace(root, std::make_pair(i, i)).second) order.push_back(root);
-                used[root].second = i;
+                if (used.emplace(root, when[i]).second) order.push_back(root);
+                used[root].second = when[i].second;
             }
     std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return buffers[a].size() > buffers[b].size(); });
     std::set<std::pair<std::pair<int64_t, int64_t>, int>> placed;       // start, end, root
@@ -411,7 +460,7 @@ void convatlas_network::lay_out(bool keeps) {
         int64_t start = 0;
         for (const auto& each : placed) {
             const auto &mine = used[root], &theirs = used[each.second];
-            if ((keeps || (mine.first <= theirs.second && theirs.first <= mine.second)) && start + buffers[root].size() > each.first.first)
+            if ((keeps_maps || (mine.first <= theirs.second && theirs.first <= mine.second)) && start + buffers[root].size() > each.first.first)
                 start = std::max(start, each.first.second);
         }
         buffers[root].start = start;
@@ -422,7 +471,7 @@ void convatlas_network::lay_out(bool keeps) {
 }
 
 Choice convatlas_network::usual(const Work& work, bool alone) const {
-    if (work.kind != CONV) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
+    if (work.kind != CONV || work.small_groups()) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
     int64_t size = 1;
     for (int64_t n : work.weight.shape) size *= n;
     const int64_t pixels = work.result.h * work.result.w, share = !alone && size > work.source.h * work.source.w * work.source.c;
@@ -439,7 +488,7 @@ Choice convatlas_network::usual(const Work& work, bool alone) const {
 }
 
 bool convatlas_network::can(const Work& work, const Choice& choice, bool alone) const {
-    if (work.kind != CONV || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
+    if (work.kind != CONV || work.small_groups() || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
     if (choice.kind == CONV) return choice.gather == 0 && (choice.tile == 56 || choice.tile == 112 || choice.tile == 336);
     return (choice.kind == WINOGRAD4 || choice.kind == WINOGRAD2) && work.can_winograd() && choice.tile >= 1 && choice.tile <= 256 &&
            choice.gather >= 1 && choice.gather <= std::min<int64_t>(16, over(padded(work.result.c), 2 * convatlas_lanes()));
@@ -494,6 +543,12 @@ const float* convatlas_network::weights_of(size_t i, int64_t kind) {
                 for (int64_t x = 0; x < 3; x++) sum += grid[point / reach][y] * grid[point % reach][x] * double(from[((k * c) + row % c) * 9 + y * 3 + x]);
             return float(sum);
         });
+    } else if (work.small_groups()) {
+        const int64_t lanes = convatlas_lanes();
+        room = Room(outputs * c * taps + BEYOND);
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t i = 0; i < c; i++)
+                for (int64_t t = 0; t < taps; t++) room.at[((k / lanes * taps + t) * c + i) * lanes + k % lanes] = from[(k * c + i) * taps + t];
     } else if (work.is_flat) {
         const int64_t deep = work.flat[0], area = work.flat[1] * work.flat[2];
         room = Room(checked(area * padded(deep), padded(outputs)) + BEYOND);
@@ -540,17 +595,56 @@ const float* convatlas_network::vector_of(const Array& array) {
     return vectors.back().at;
 }
 
+// `_key` of engine.py
+std::string convatlas_network::key(const Work& work, bool alone) const {
+    std::string found = work.kind_name + " 1";
+    for (int64_t n : {work.source.h, work.source.w, work.source.c, work.result.c, work.kernel[0], work.kernel[1], work.stride[0], work.stride[1], work.groups})
+        found += "×" + std::to_string(n);
+    found += std::string(alone ? " apart" : "") + (work.before.at ? " after BatchNorm" : "");
+    if (work.dilation[0] != 1 || work.dilation[1] != 1) found += " dilated " + std::to_string(work.dilation[0]) + "×" + std::to_string(work.dilation[1]);
+    return found;
+}
+
+// `bands` and `_known_bands` of engine.py: each chain so many rows at a time as was found fastest, else as is usual.
+void convatlas_network::take_bands(Program& of, bool alone) const {
+    if (keeps_maps) return;                             // what is between a chain's steps is never there as a whole
+    for (const auto& chain : chains()) {
+        const size_t first = chain.first, end = first + chain.second - 1;
+        const Map& last = works[end].result;
+        auto has_room = [&](int64_t rows) {
+            for (size_t i = end; i > first; i--) {
+                const Work& work = works[i];
+                rows = (rows - 1) * work.stride[0] + (work.kernel[0] - 1) * work.dilation[0] + 1;
+                if ((alone ? 1 : threads) * rows > work.source.h) return false;
+            }
+            return true;
+        };
+        std::vector<int64_t> options;                   // rows at a time
+        for (int64_t pixels : {56, 112, 224, 448}) {
+            const int64_t rows = std::max<int64_t>(1, over(pixels, last.w));
+            if (rows < last.h && has_room(rows) && std::find(options.begin(), options.end(), rows) == options.end()) options.push_back(rows);
+        }
+        int64_t between = 0;
+        std::string name = "bands ";
+        for (size_t i = first; i <= end; i++) {
+            name += (i > first ? "; " : "") + key(works[i], alone);
+            if (i < end) between = std::max(between, works[i].result.h * works[i].result.w * buffers[works[i].result.buffer].stride);
+        }
+        int64_t rows = options.empty() || between * 4 <= NEAR ? 0 : options[options.size() > 1];
+        const auto known = choices.find(name);
+        if (known != choices.end() && known->second.kind == BANDS &&
+            (!known->second.tile || std::find(options.begin(), options.end(), known->second.tile) != options.end()))
+            rows = known->second.tile;
+        if (rows) of.steps[first].chain = int64_t(chain.second), of.steps[first].band = rows;
+    }
+}
+
 convatlas_network::Program convatlas_network::program(bool alone) {
     Program made;
     for (size_t i = 0; i < works.size(); i++) {
         const Work& work = works[i];
         const Map &source = work.source, &result = work.result;
-        std::string key = work.kind_name + " 1";        // `_key` of engine.py
-        for (int64_t n : {source.h, source.w, source.c, result.c, work.kernel[0], work.kernel[1], work.stride[0], work.stride[1], work.groups})
-            key += "×" + std::to_string(n);
-        key += std::string(alone ? " apart" : "") + (work.before.at ? " after BatchNorm" : "");
-        if (work.dilation[0] != 1 || work.dilation[1] != 1) key += " dilated " + std::to_string(work.dilation[0]) + "×" + std::to_string(work.dilation[1]);
-        const auto known = choices.find(key);
+        const auto known = choices.find(key(work, alone));
         const Choice choice = known != choices.end() && can(work, known->second, alone) ? known->second : usual(work, alone);
         Step s = {};
         s.kind = choice.kind, s.activation = work.activation, s.n = 1, s.h = source.h, s.w = source.w, s.c = source.c;
@@ -566,6 +660,7 @@ convatlas_network::Program convatlas_network::program(bool alone) {
         made.scratch = std::max(made.scratch, convatlas_scratch(&s) + BEYOND);
         made.steps.push_back(s);
     }
+    take_bands(made, alone);
     return made;
 }
 

@@ -15,3 +15,6 @@ EXPORTED const char* convatlas_instructions();
 EXPORTED void convatlas_large_pages(void* memory, int64_t bytes);
 EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* scores, int64_t parts, int64_t threads,
                             float* const* arenas, float* const* scratch, double* seconds);
+EXPORTED int64_t convatlas_depthwise_size();
+EXPORTED int64_t convatlas_depthwise_room(const Depthwise* d);          // numbers of each thread's own that the convolution needs
+EXPORTED void convatlas_depthwise(const Depthwise* d, int64_t threads, float* memory);

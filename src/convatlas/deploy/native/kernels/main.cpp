@@ -18,14 +18,14 @@
 
 #include <cstdlib>
 
-extern "C" const Kernels convatlas_x86_64_v4, convatlas_x86_64_v3;
+extern "C" const Kernels convatlas_x86_64_v4_vnni, convatlas_x86_64_v4, convatlas_x86_64_v3;
 
 struct Processor {
-    uint32_t one = 0, seven = 0, far = 0, saved = 0;    // features, and the registers that the system keeps for each thread
+    uint32_t one = 0, seven = 0, more = 0, far = 0, saved = 0;      // features, and the registers that the system keeps for each thread
     Processor() {
         uint32_t a, b, c, d;
         if (__get_cpuid(1, &a, &b, &c, &d)) one = c;
-        if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) seven = b;
+        if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) seven = b, more = c;
         if (__get_cpuid(0x80000001, &a, &b, &c, &d)) far = c;
         if (one >> 27 & 1) asm volatile("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
     }
@@ -33,6 +33,7 @@ struct Processor {
         return has(one, {12, 22, 28, 29}) && has(seven, {3, 5, 8}) && has(far, {5}) && has(saved, {1, 2});
     }
     bool v4() const { return v3() && has(seven, {16, 17, 28, 30, 31}) && has(saved, {5, 6, 7}); }       // AVX-512 F, DQ, CD, BW, VL
+    bool vnni() const { return v4() && has(more, {1, 11}); }        // AVX-512 VBMI, VNNI
 
   private:
     static bool has(uint32_t word, std::initializer_list<int> bits) {
@@ -45,7 +46,8 @@ struct Processor {
 static const Kernels* best() {
     const Processor here;
     const char* named = std::getenv("CONVATLAS_INSTRUCTIONS");         // by a user, who wants another than the best
-    const struct { const Kernels* build; bool fits; } builds[] = {{&convatlas_x86_64_v4, here.v4()}, {&convatlas_x86_64_v3, here.v3()}};
+    const struct { const Kernels* build; bool fits; } builds[] = {{&convatlas_x86_64_v4_vnni, here.vnni()}, {&convatlas_x86_64_v4, here.v4()},
+                                                                     {&convatlas_x86_64_v3, here.v3()}};
     for (const auto& each : builds)
         if (each.fits && (!named || !*named || !std::strcmp(named, each.build->name))) return each.build;
     return nullptr;
@@ -129,3 +131,20 @@ void convatlas_run(const Step* steps, int64_t count, const float* images, float*
         });
     }
 }
+
+#ifndef __wasm__
+int64_t convatlas_depthwise_size() { return sizeof(Depthwise); }
+int64_t convatlas_depthwise_room(const Depthwise* d) { return kernels->room(*d); }
+
+// Every unit is computed by one thread from its first number to its last, so that results do not depend on how many there are.
+void convatlas_depthwise(const Depthwise* d, int64_t threads, float* memory) {
+    const bool sums = d->what == WEIGHT_GRADIENT;
+    const int64_t blocks = over(d->c, kernels->lanes), units = blocks * (sums ? d->groups : d->n), room = kernels->room(*d);
+    const int64_t chunks = std::min<int64_t>(units, 256);               // what is counted for each costs something
+    auto work = [&](int64_t thread, int64_t stage, int64_t chunk) {
+        const Share share = {chunk, chunks};
+        for (int64_t unit = share.first(units); unit < share.last(units); unit++) kernels->depthwise(*d, stage, unit, memory + thread * room);
+    };
+    if (units) together(threads, sums && d->groups > 1 ? 2 : 1, chunks, work, [](int64_t) {});
+}
+#endif

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -18,15 +19,21 @@
 
 // Lest the linker take one build's functions for those of another, which have the same names.
 namespace {
+#include "conv.h"
 #include "depthwise.h"
+#include "grouped.h"
 #include "maps.h"
+#include "bytes.h"
 #include "places.h"
+#ifndef __wasm__
+#include "trained.h"
+#endif
 #include "transposed.h"
 #include "winograd.h"
 
 void run_step(const Step& s, const Place& at) {
     switch (s.kind) {
-        case CONV: return conv(s, at);
+        case CONV: return small_groups(s) ? grouped(s, at) : conv(s, at);
         case WINOGRAD4: return winograd<4>(s, at);
         case WINOGRAD2: return winograd<2>(s, at);
         case DEPTHWISE: return depthwise(s, at);
@@ -48,21 +55,40 @@ void run_step(const Step& s, const Place& at) {
         case OFFSETS: return offsets(s, at);
         case RBF: return rbf(s, at);
         case OUTPUT: return output(s, at);
+        case QUANTIZE: return quantize(s, at);
+        case DEQUANTIZE: return dequantize(s, at);
+        case QCONV: return byte_conv(s, at);
+        case QDEPTHWISE: return byte_depthwise(s, at);
+        case QMAXPOOL: return byte_max_pool(s, at);
+        case QAVGPOOL: return byte_average_pool(s, at);
+        case QMEAN: return byte_mean(s, at);
+        case QADD: return byte_add(s, at);
+        case QMULTIPLY: return byte_multiply(s, at);
+        case QAFFINE: return byte_affine(s, at);
+        case QCOPY: return byte_copy(s, at);
     }
 }
 
 int64_t scratch_of(const Step& s) {
     switch (s.kind) {
-        case CONV: return conv_scratch(s);
+        case CONV: return small_groups(s) ? 0 : conv_scratch(s);
         case WINOGRAD4: return winograd_scratch<4>(s);
         case WINOGRAD2: return winograd_scratch<2>(s);
         case DEPTHWISE: return depthwise_scratch(s);
         case RESPONSE: return response_scratch(s);
         case TRANSPOSED: return transposed_scratch(s);
+        case QCONV: return byte_conv_scratch(s);
+        case QDEPTHWISE: return byte_depthwise_scratch(s);
         default: return 0;
     }
 }
 }  // namespace
 
 extern "C" const Kernels NAMED(convatlas_, BUILD);
-extern "C" const Kernels NAMED(convatlas_, BUILD) = {BUILD_NAME, LANES, run_step, scratch_of};
+extern "C" const Kernels NAMED(convatlas_, BUILD) = {BUILD_NAME, LANES, run_step, scratch_of,
+#ifdef __wasm__
+                                                         nullptr, nullptr
+#else
+                                                         depthwise_unit, room_of
+#endif
+};

@@ -2,12 +2,16 @@
 #pragma once
 #include <cstdint>
 
+#include "depthwise_call.h"
+
 #define INLINE inline __attribute__((always_inline))    // also lest one build's copy of a function be linked into another's
 
 constexpr int CHANNELS = 16;            // a map's channels are padded with zeros to a multiple of this
+constexpr int64_t LONGEST = 8;          // steps of a chain
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
-            PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT };
+            PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT, QUANTIZE, DEQUANTIZE, QCONV, QDEPTHWISE, QMAXPOOL, QAVGPOOL, QMEAN, QADD, QMULTIPLY,
+            QAFFINE, QCOPY };     // the last eleven: maps of bytes, bytes.h
 enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH, SCALEDTANH, LEAKYRELU, ELU, MISH };
 
 struct Step {
@@ -19,13 +23,15 @@ struct Step {
     int64_t groups;
     int64_t in, in_stride;                  // where the input begins in the arena, in floats, and how far it is to the next pixel
     int64_t out, out_stride;
-    int64_t other, other_stride;            // a second input of the output's shape, or -1
+    int64_t other, other_stride;            // a second input of the output's shape, or -1; DEPTHWISE: where the means of its rows go
     int64_t planar;                         // whether the input is the network's image, (c, h, w)
     int64_t counts_padding;                 // AVGPOOL
     int64_t tile, gather, by_channels;      // how much is worked on at once, and whether threads share channels or positions
     int64_t chain, band;                    // how many steps from this one on go band by band, rows of the last one's results; 0: none
-    const float *weight, *bias, *before;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
-    double epsilon;                         // LAYERNORM; PAD: what is around the map
+    int64_t in_zero, out_zero, other_zero;  // of maps of bytes: the byte that stands for 0
+    int64_t low, high;                      // bounds of a result of bytes; QCONV: `high` 0, and it is floats
+    const float *weight, *bias, *before, *scale, *table;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
+    double epsilon;                         // LAYERNORM; PAD: what is around the map; steps on bytes: a factor, as each says
 };
 
 // The share of one of `parts` threads.
@@ -52,4 +58,6 @@ struct Kernels {
     int64_t lanes;                                      // numbers in a vector
     void (*step)(const Step&, const Place&);
     int64_t (*scratch)(const Step&);                    // numbers of each thread's own that a step needs
+    void (*depthwise)(const Depthwise&, int64_t stage, int64_t unit, float* memory);       // of training; null where nothing is trained
+    int64_t (*room)(const Depthwise&);
 };

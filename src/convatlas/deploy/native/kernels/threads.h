@@ -32,7 +32,9 @@ void together(int64_t, int64_t stages, int64_t chunks, const Work& work, const A
 #include <pthread.h>
 #endif
 
-constexpr std::chrono::microseconds AWAKE(100);         // for so long a thread looks whether it can go on, before it sleeps
+// For so long a thread looks whether it can go on, before it sleeps, which the next stage would pay for: within a call the others are at
+// work, after it nobody may come. After the first moment it gives its core to whoever wants one.
+constexpr std::chrono::microseconds WITHIN(2000), BETWEEN(100), SELFISH(20);
 static std::atomic<int64_t> working{0};                 // threads of all calls that run now
 
 inline void pause() {
@@ -51,15 +53,18 @@ class Event {
 
   public:
     template <class Ready>
-    void wait(const Ready& ready) {
+    void wait(std::chrono::microseconds awake, const Ready& ready) {
         static const int64_t cores = std::thread::hardware_concurrency();
-        const auto until = std::chrono::steady_clock::now() + AWAKE;
-        do                                      // it is mostly soon; but no core is kept from those who work
+        const auto began = std::chrono::steady_clock::now();
+        for (;;) {                              // it is mostly soon
             for (int i = 0; i < 64; i++) {
                 if (ready()) return;
                 pause();
             }
-        while (working.load(std::memory_order_relaxed) <= cores && std::chrono::steady_clock::now() < until);
+            const auto waited = std::chrono::steady_clock::now() - began;
+            if (waited > awake || working.load(std::memory_order_relaxed) > cores) break;
+            if (waited > SELFISH) std::this_thread::yield();
+        }
         std::unique_lock<std::mutex> lock(mutex);
         asleep++;
         changed.wait(lock, ready);
@@ -104,7 +109,7 @@ class Team {
                     event.tell();
                 }
             }
-            event.wait([&] { return stage != now; });
+            event.wait(WITHIN, [&] { return stage != now; });
         }
     }
 };
@@ -118,7 +123,7 @@ class Worker {
 
     void serve() {
         for (;;) {
-            event.wait([&] { return given.load(); });
+            event.wait(BETWEEN, [&] { return given.load(); });
             std::shared_ptr<Team> team;
             int64_t as;
             {

@@ -95,6 +95,18 @@ INLINE void transform_back(const Step& s, const Place& at, const float* from, in
     }
 }
 
+// Bring into the cache what a tile's results will be written to, and added to.
+template <int TILE>
+INLINE void fetch(const Step& s, const Place& at, int64_t image, int64_t top, int64_t left, int64_t channel, int64_t wide) {
+    for (int64_t y = 0; y < std::min<int64_t>(TILE, s.oh - top); y++)
+        for (int64_t x = 0; x < std::min<int64_t>(TILE, s.ow - left); x++)
+            for (int64_t c = channel; c < channel + wide; c += CHANNELS) {
+                const int64_t pixel = (image * s.oh + top + y) * s.ow + left + x;
+                __builtin_prefetch(at.arena + s.out + pixel * s.out_stride + c, 1, 3);
+                if (s.other >= 0) __builtin_prefetch(at.arena + s.other + pixel * s.other_stride + c, 0, 3);
+            }
+}
+
 template <int TILE>
 inline void winograd(const Step& s, const Place& at) {
     const Tiles<TILE> tiles(s);
@@ -128,6 +140,10 @@ inline void winograd(const Step& s, const Place& at) {
                     pixels(b, here, lanes == PANEL);
                 }
             for (int64_t t = 0; t < here; t++) {
+                if (t + 2 < here) {                         // where those after the next go
+                    place(from + t + 2, image, top, left);
+                    fetch<TILE>(s, at, image, top, left, panel * PANEL, wide);
+                }
                 place(from + t, image, top, left);
                 for (int64_t c = 0; c < wide; c += LANES)
                     transform_back<TILE>(s, at, products + t * s.gather * PANEL + c, product, image, top, left, panel * PANEL + c);
