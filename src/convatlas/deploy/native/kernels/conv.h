@@ -16,15 +16,6 @@ struct Block {
     int64_t ahead_step;
 };
 
-// The less simple activations, of what was just written: the registers are too few to have them in the loop.
-static __attribute__((noinline)) void activate(const Block& b, int rows, int vectors) {
-    for (int i = 0; i < rows; i++)
-        for (int v = 0; v < vectors; v++) {
-            float* at = b.out + i * b.out_stride + v * LANES;
-            store(at, activated(load(at), b.activation));
-        }
-}
-
 template <int R, int V, int FIRST = R>
 void block(const Block& b) {
     // Where the results go comes into the cache while they are summed up: nobody knows yet that it will be written.
@@ -77,7 +68,7 @@ void block(const Block& b) {
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) store(b.out + i * b.out_stride + v * LANES, sum[i][v]);
-    if (b.activation > RELU6) activate(b, R, V);
+    if (b.activation > RELU6) activate(b.out, b.out_stride, R, V * LANES, b.activation);
 }
 
 typedef void (*BlockOf)(const Block&);

@@ -74,12 +74,7 @@ inline void small_depthwise(const Step& s, const Place& at, const FewOf* of) {
         for (int64_t r = 0, from = 0; r < runs; r++) {
             const int64_t to = s.ow * (r + 1) / runs;
             of[to - from](s, rows, from * s.sw - s.pw, out + from * s.out_stride);
-            if (s.activation > RELU6)
-                for (int64_t pixel = from; pixel < to; pixel++)
-                    for (int64_t c = 0; c < channels; c += LANES) {
-                        float* place = out + pixel * s.out_stride + c;
-                        store(place, activated(load(place), s.activation));
-                    }
+            if (s.activation > RELU6) activate(out + from * s.out_stride, s.out_stride, to - from, channels, s.activation);
             for (int64_t c = 0; means && c < channels; c += LANES) {        // of the row, while it is near
                 vec sum = from ? load(means + c) : vec{};
                 for (int64_t pixel = from; pixel < to; pixel++) sum += load(out + pixel * s.out_stride + c);

@@ -63,9 +63,7 @@ void grouped_of(const Step& s, const float* const* rows, int64_t left, int64_t c
         if (other) sum[r] += load(other + r * s.other_stride + c);
         store(out + r * s.out_stride + c, s.activation == RELU ? larger(sum[r], vec{}) : sum[r]);
     }
-    if (s.activation > RELU)
-#pragma GCC unroll 1
-        for (int r = 0; r < R; r++) store(out + r * s.out_stride + c, activated(load(out + r * s.out_stride + c), s.activation));
+    if (s.activation > RELU) activate(out + c, s.out_stride, R, LANES, s.activation);
 }
 
 typedef void (*GroupedOf)(const Step&, const float* const*, int64_t, int64_t, const float*, float*);
