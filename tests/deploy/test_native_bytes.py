@@ -170,7 +170,8 @@ NETWORKS = {
     "joined": [Sum(nn.Conv2d(16, 32, 1), nn.Sequential(nn.Conv2d(16, 7, 3, padding=1), nn.Tanh()), how="join"),
                nn.BatchNorm2d(39), nn.ReLU(), nn.Conv2d(39, 8, 1)],
     "moved": [nn.ReLU(), Sum(nn.MaxPool2d(3, 1, 1), nn.Identity(), how="join"), nn.Conv2d(32, 9, 1)],
-    "groups": [nn.Conv2d(16, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1, groups=4), nn.ReLU()],
+    "groups": [nn.Conv2d(16, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1, groups=4), nn.ReLU(),
+               nn.Conv2d(64, 64, 3, padding=1, groups=16), nn.ReLU()],
     "BatchNorm": [nn.BatchNorm2d(16), nn.SiLU(), nn.Conv2d(16, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Conv2d(5, 6, 1)],
     "floats between": [nn.Conv2d(16, 32, 1), nn.LocalResponseNorm(5), nn.Conv2d(32, 32, 3, dilation=2, groups=32)],
 }

@@ -179,7 +179,8 @@ def test_without_a_bound_the_loss_is_told_and_an_absent_engine_is_left_out(damag
     x, _, test, labels = digits
     engine("onnxruntime")
     monkeypatch.setitem(BACKENDS, "openvino", Absent())
-    report = quantize(damaged, x, count=20, evaluate=(test, labels), seconds=0).report
+    report = quantize(damaged, x, count=20, evaluate=(test, labels), seconds=0,
+                      candidates=("openvino", "onnxruntime")).report
     assert report.chosen == "onnxruntime" and report.int8.drop > 0.05
     assert "uv pip install -e '.[int8]'" in next(row.refused for row in report.candidates if row.name == "openvino")
 

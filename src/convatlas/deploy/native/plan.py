@@ -3,7 +3,6 @@
 import operator
 from collections.abc import Callable
 from dataclasses import replace
-from math import gcd
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from ...parts import (
     scale_shift,
 )
 from ..graph.trace import LEAVES, Made, traced_for
-from .work import CHANNELS, MOVES, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, output, padded
+from .work import CHANNELS, MOVES, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, join_groups, output, padded
 
 MODULES: dict[type, str] = {
     nn.ReLU: "relu", nn.ReLU6: "relu6", nn.SiLU: "silu", nn.Hardswish: "hardswish", nn.Sigmoid: "sigmoid",
@@ -237,7 +236,7 @@ class _Planner:
         if conv.groups == conv.in_channels == conv.out_channels > 1 and work.kernel[0] <= TALLEST:
             work.kind = "depthwise"
         elif conv.groups > 1 and not work.small_groups:
-            _join_groups(work)
+            join_groups(work)
         before = self.by.get(node.args[0]) if len(node.args[0].users) == 1 else None        # type: ignore[arg-type, union-attr]
         if before and (before.kind, before.activation, work.kernel, conv.groups) == ("affine", "relu", (1, 1), 1):
             self.works.remove(before)
@@ -629,21 +628,3 @@ LAYERS: dict[Any, Callable[[_Planner, fx.Node], None]] = {F.interpolate: _Planne
 def _two(values: tuple[int, ...]) -> tuple[int, int]:
     high, wide = values
     return high, wide
-
-
-def _join_groups(work: Work) -> None:
-    """Joined groups: as many as fill whole vectors become one, with zeros where they have nothing to do with each
-    other.
-    """
-    assert work.weight is not None
-    groups, (outputs, inputs, *kernel) = work.groups, work.weight.shape
-    each = outputs // groups
-    many = CHANNELS // gcd(CHANNELS, each)
-    many = many if groups % many == 0 else groups
-    if many == 1:
-        return
-    joined = np.zeros((outputs, many * inputs, *kernel), np.float32)
-    for group in range(groups):
-        at = group % many * inputs
-        joined[group * each : (group + 1) * each, at : at + inputs] = work.weight[group * each : (group + 1) * each]
-    work.weight, work.groups = joined, groups // many

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .engine import Network
-from .work import CHANNELS, MOVES, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, padded
+from .work import CHANNELS, MOVES, TALLEST, Buffer, Floats, Map, UnsupportedError, Work, join_groups, padded
 
 TOGETHER = 4            # pictures that are looked at at a time
 FINE = 256              # parts of a step to which maps are rounded that are added, as in kernels/bytes.h
@@ -92,9 +92,20 @@ def _observed(works: Sequence[Work]) -> list[Work]:
 
 
 def _separate(works: Sequence[Work]) -> list[Work]:
-    """The steps with BatchNorm and ReLU in front of a convolution as steps of their own."""
+    """The steps, each by itself: BatchNorm and ReLU in front of a convolution are steps of their own, means are of maps
+    and not of means of rows, and small groups are joined.
+    """
     found: list[Work] = []
+    rows: dict[int, Map] = {}               # memory of means of rows → the map
     for work in works:
+        if work.kind == "depthwise" and work.other is not None:
+            rows[id(work.other.buffer)] = work.result
+            work = replace(work, other=None)
+        elif work.kind == "mean" and id(work.source.buffer) in rows:
+            work = replace(work, source=rows[id(work.source.buffer)])
+        elif work.small_groups:
+            work = replace(work)
+            join_groups(work)
         if work.kind == "conv" and work.before is not None:
             lone = _lone(work.source)
             found.append(Work("affine", f"{work.name} normed", work.source, lone, "relu", before=work.before))

@@ -4,6 +4,7 @@ the maps lie.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,24 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
     """The step that gives a map to the caller, as (N, C, H, W), or `flat` as (N, C · H · W)."""
     whole = source.c, source.h, source.w
     return Work("output", name, source, Map(None, source.n, source.h, source.w, source.c), flat=whole if flat else None)
+
+
+def join_groups(work: Work) -> None:
+    """Joined groups: as many as fill whole vectors become one, with zeros where they have nothing to do with each
+    other.
+    """
+    assert work.weight is not None
+    groups, (outputs, inputs, *kernel) = work.groups, work.weight.shape
+    each = outputs // groups
+    many = CHANNELS // gcd(CHANNELS, each)
+    many = many if groups % many == 0 else groups
+    if many == 1:
+        return
+    joined = np.zeros((outputs, many * inputs, *kernel), np.float32)
+    for group in range(groups):
+        at = group % many * inputs
+        joined[group * each : (group + 1) * each, at : at + inputs] = work.weight[group * each : (group + 1) * each]
+    work.weight, work.groups = joined, groups // many
 
 
 # -- chains ------------------------------------------------------------------------------------------------------------
