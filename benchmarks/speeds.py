@@ -100,6 +100,14 @@ def steps() -> Iterator[Line]:
                    told(each["machine"] if "machine" in each else read("train_step")["machine"]), "train_step.py")
 
 
+def large() -> Iterator[Line]:
+    for model, each in read("large_kernels").get("results", {}).items():
+        yield Line(model, f"trains a step of {images(each['batch'], (each['size'], each['size']))}, depthwise kernels native", "1 thread, CPU time",
+                   each["sides"]["native, channels last"]["cpu_ms"], "ms",
+                   {"torch, channels first": each["step_over_first"], "torch, channels last": each["step_over_last"]},
+                   told(each["machine"]), "large_kernels.py")
+
+
 def gpus() -> Iterator[Line]:
     tree = read("gpu")
     for each in tree["results"]:
@@ -133,7 +141,7 @@ def pages() -> Iterator[Line]:
 
 def gathered() -> dict[str, Any]:
     """The document: machines by number, lines by network."""
-    lines = [line for part in (answers, integers, starts, gpus, tiles, pages, steps) for line in part()]
+    lines = [line for part in (answers, integers, starts, gpus, tiles, pages, steps, large) for line in part()]
     machines = list(dict.fromkeys(line.machine for line in lines))
     networks: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
