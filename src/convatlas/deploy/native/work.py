@@ -280,7 +280,7 @@ def lay_out(works: Sequence[Work], keeps: bool = False) -> int:
 def weights_of(work: Work, kind: str, lanes: int) -> Floats:
     """The step's weight in the order in which the kernel of `kind` reads it, flat; bytes four at a time, as floats.
     """
-    weight = work.weight
+    weight: NDArray[Any] | None = work.weight
     assert weight is not None
     if kind in BYTES:
         return _bytes_of(work, kind, lanes)
