@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from .numbers import tick
 from .plots import COLORS, UNITS, defaults
 
 if TYPE_CHECKING:
@@ -84,5 +85,16 @@ def tradeoff(lines: Mapping[str, Sequence[Mark]], title: str, *,
         for mean, name, color in sorted(ends):
             below = max((mean - low) / (high - low), below + 0.062)
             axes.annotate(name, (1.02, below), xycoords="axes fraction", fontsize=10.5, color=color, va="center")
+        _plain_costs(axes)
         titled(axes, title, *names)
         return drawn
+
+
+def _plain_costs(axes: "Axes") -> None:
+    """Costs below a logarithmic axis as 1M, 1.5M, 2M, more of them where it spans less than a decade."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 10 * low else (1, 1.5, 2, 3, 4, 5, 7)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))

@@ -21,6 +21,14 @@ def short(number: float) -> str:
     return f"{number:g}"
 
 
+def tick(number: float) -> str:
+    """1500000 as '1.5M'."""
+    for unit, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{sign}"
+    return f"{number:.3g}"
+
+
 def exact(number: float) -> str:
     """60000 as '60 000'."""
     return f"{number:,}".replace(",", " ")

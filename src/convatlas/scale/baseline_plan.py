@@ -13,6 +13,7 @@ import torch
 
 from .. import bounded
 from ..arch.efficientnet import EfficientNet
+from ..draw.markup import counted
 from ..draw.numbers import duration
 from ..engine.distributed import world
 from ..errors import ConvatlasError
@@ -85,11 +86,11 @@ class Plan:
         full, at_once = epochs * self.each, max(1, workers)
         said = (f"One epoch of the start ({self.price.words(self.start)}) takes about {duration(self.each)} of a "
                 f"processor: in {duration((self.limit + self.few * full) / at_once)} at most {many:,} of "
-                f"{self.space.size:.1e} networks are trained for one epoch, and the best {self.few} for {epochs}, "
-                f"{at_once} at a time, longer where the machine has other work")
+                f"{self.space.size:.1e} networks are trained for one epoch, and the best {self.few} for "
+                f"{counted(epochs, 'epoch')}, {at_once} at a time, longer where the machine has other work")
         return said if not self.seeds else said + (
             f"; then what is found is compared with EfficientNet-B0 by the rule and with the start, {self.seeds} seeds "
-            f"each: {3 * self.seeds} trainings of {epochs} epochs, about "
+            f"each: {3 * self.seeds} trainings of {counted(epochs, 'epoch')}, about "
             f"{duration(3 * self.seeds * full / at_once)} more")
 
 
@@ -130,8 +131,9 @@ def shared(plan: Plan, minutes: float, workers: int) -> Plan:
     few = min(FEW, int(SHARE * total / whole))
     if few < 2:
         least = ceil(2 * whole / SHARE / 60 / workers)
-        raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of {plan.run.train.epochs} epochs, of "
-                             f"about {duration(whole)} each, take half of the time at most: give {least} minutes "
+        raise ConvatlasError(f"--minutes {minutes:g} is too few: two trainings of "
+                             f"{counted(plan.run.train.epochs, 'epoch')}, of about {duration(whole)} each, "
+                             f"take half of the time at most: give {least} minutes "
                              "or more, fewer epochs (--epochs) or fewer images (--images)")
     return replace(plan, few=few, limit=total - few * whole)
 

@@ -1,7 +1,7 @@
 """Files that a search leaves: results.json, and a page with the picture that papers on scaling draw."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ FORMAT = 1
 RESULTS, REPORT = "results.json", "report.html"
 
 
-def leave(result: Result, command: str = "") -> Path:
-    """Write results.json and report.html into the folder of the plan, and return the page's path."""
+def leave(result: Result, command: str = "", held: Sequence[str] = ()) -> Path:
+    """Write results.json and report.html into the folder of the plan, and return the page's path; `held` are sentences
+    on whether a rule that was found before held.
+    """
     plan = result.plan
     stored = {
         "format": FORMAT, "asked": plan.asked, "chosen": result.chosen, "machine": machine_of(("convatlas", "torch")),
@@ -37,7 +39,7 @@ def leave(result: Result, command: str = "") -> Path:
                      "high": None if rank.behind is None else _finite(rank.behind.high)} for rank in result.ranks],
         "versus": [{"network": each.name, "rival": each.rival, "points": each.difference, "low": _finite(each.low),
                     "high": _finite(each.high), "verdict": each.word} for each in result.versus],
-        "command": command,
+        "held": list(held), "command": command,
     }
     put(plan.folder / RESULTS, json.dumps(stored, indent=1) + "\n")
     return put(plan.folder / REPORT, page(result, stored, command))
@@ -53,7 +55,8 @@ def page(result: Result, stored: dict[str, Any], command: str) -> str:
     return pages.get_template("scaling.html.j2").render(
         title=title, result=result, plan=plan, picture=Markup(svg(picture(result), "picture", title)),
         chosen=plan.networks.get(result.chosen), rows=[_row(result, each) for each in _shown(result)],
-        timed=any(each.latency for each in plan.networks.values()), command=command, machine=stored["machine"])
+        timed=any(each.latency for each in plan.networks.values()), command=command, held=stored["held"],
+        machine=stored["machine"])
 
 
 def picture(result: Result) -> Any:
