@@ -129,7 +129,7 @@ class Network:
             return found[0] if len(found) == 1 else [np.concatenate(each) for each in zip(*found, strict=True)]
 
     def maps(self, x: Floats) -> list[tuple[Work, NDArray[Any]]]:
-        """What each step gives for images, (n, pixels, c), by a network that `keeps` its maps."""
+        """The results of each step for images, (n, pixels, c), by a network that `keeps` its maps."""
         with self.lock:
             program = self.program(len(x), self.threads == 1)
             program.run(x)

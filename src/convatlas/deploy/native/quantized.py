@@ -47,7 +47,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Grid:
-    """What a map's bytes stand for: (byte - zero) · step."""
+    """The grid of a map of bytes, which stand for (byte - zero) · step."""
 
     step: float
     zero: int
