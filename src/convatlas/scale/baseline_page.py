@@ -106,7 +106,7 @@ def picture(plan: Plan, searched: Searched) -> "Figure":
             axes.plot(_priced(plan, record.price), 100 * record.accuracy, "o", markersize=7, color=color)
             axes.annotate(str(_number(searched, number)), (_priced(plan, record.price), 100 * record.accuracy),
                           xytext=(8, 3), textcoords="offset points", fontsize=10, color=color)
-        _named(axes, plan, f"after {plan.run.train.epochs}")
+        _named(axes, plan, f"after {plan.run.train.epochs} epochs")
         return drawn
 
 
