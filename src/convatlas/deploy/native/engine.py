@@ -193,7 +193,7 @@ class Network:
         return self.programs[key]
 
     def packed(self, work: Work, kind: str) -> tuple[NDArray[Any] | None, ...]:
-        """What POINTERS are to point at, for a kernel of that kind; made once for a layer."""
+        """Arrays that POINTERS are to point at, for a kernel of that kind; made once for a layer."""
         if (work.name, kind) not in self.weights:
             weight = None if work.weight is None else weights_of(work, kind, self.lanes)
             bias, before, scale = (None if each is None else padded_vector(each)
