@@ -61,7 +61,7 @@ class Grid:
 
 
 def ranges(works: Sequence[Work], images: Floats, threads: int) -> dict[str, Seen]:
-    """What is seen of every step's result, by its name; of what a curved activation is given, by the name and
+    """Values that are seen of every step's result, by its name; of what a curved activation is given, by the name and
     " before"; of the images, by "image".
     """
     network = Network(_observed(works), threads, winograd=False, keeps=True)
