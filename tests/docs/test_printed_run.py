@@ -22,7 +22,7 @@ WHOLE = {language: [each for each in PRINTED if each.language == language and no
 # one that is given later counts
 SHORT = {
     "train": "--epochs 1",
-    "scale search": "--trials 2 --seeds 2 --finals 1 --best 1 --epochs 1 --yes",
+    "scale search": "--trials 2 --seeds 2 --finals 2 --best 1 --epochs 1 --yes",
     "scale apply": "--phi 1 --seeds 2 --yes",
     "scale baseline": "--minutes 0.2 --epochs 1 --seeds 0 --yes",
     "ablate": "--epochs 1 --seeds 2",
