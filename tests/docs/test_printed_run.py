@@ -24,7 +24,7 @@ SHORT = {
     "train": "--epochs 1",
     "scale search": "--trials 2 --seeds 2 --finals 2 --best 1 --epochs 1 --yes",
     "scale apply": "--phi 1 --seeds 2 --yes",
-    "scale baseline": "--minutes 0.2 --epochs 1 --seeds 0 --yes",
+    "scale baseline": "--minutes 1 --epochs 1 --images 500 --seeds 0 --yes",
     "ablate": "--epochs 1 --seeds 2",
 }
 # run in every run of the tests, each in less than a second or two
@@ -53,6 +53,8 @@ def full(request, whole_place, tmp_path, monkeypatch, own_cache):
     if pixels:
         shutil.rmtree("photos")
         shutil.copytree("pairs", "photos")
+    yield
+    shutil.rmtree(tmp_path / "place")       # of some fifty tests it would be tens of gigabytes
 
 
 @pytest.mark.parametrize("command", QUICK)
