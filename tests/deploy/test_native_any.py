@@ -75,15 +75,18 @@ def grouped(draw: some.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
                          nn.Flatten(), nn.Linear(c, 5)), (3, draw(some.integers(3, 33)), draw(some.integers(3, 33)))
 
 
+def both(net: nn.Module, size: tuple[int, int, int], batch: int, threads: int) -> tuple[Network, Tensor, Tensor]:
+    """The network natively, random images, and torch's scores of them."""
+    torch.manual_seed(0)
+    x = torch.randn(batch, *size)
+    with torch.inference_mode():
+        return Network(plan(net.eval(), size), threads), x, net(x)
+
+
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(grouped(), some.integers(1, 3), some.integers(1, 4))
 def test_any_groups_that_share_vectors_give_torch_s_result(made, batch, threads):
-    net, size = made
-    torch.manual_seed(0)
-    x = torch.randn(batch, *size)
-    native = Network(plan(net.eval(), size), threads)
-    with torch.inference_mode():
-        expected = net(x)
+    native, x, expected = both(*made, batch, threads)
     found = native(x.numpy())
     torch.testing.assert_close(torch.from_numpy(found), expected, rtol=0, atol=2e-5 * expected.abs().max().item())
     assert np.array_equal(found, Network(native.works, 1)(x.numpy()))
@@ -140,12 +143,7 @@ def stacks(draw: some.DrawFn) -> tuple[nn.Module, tuple[int, int, int]]:
 @settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(stacks(), some.integers(1, 3), some.integers(1, 4))
 def test_any_number_of_rows_at_a_time_gives_the_same_bits(made, batch, threads):
-    net, size = made
-    torch.manual_seed(0)
-    x = torch.randn(batch, *size)
-    native = Network(plan(net.eval(), size), threads)
-    with torch.inference_mode():
-        expected = net(x)
+    native, x, expected = both(*made, batch, threads)
     program = _program(native, x)
     program._band(dict.fromkeys(program.chains, 0))
     whole = native(x.numpy())

@@ -3,7 +3,8 @@
 // or a number of threads could compute in another way. Where two maps are added both are rounded to 256ths of the result's step first.
 // A pixel's four neighbouring channels are read as one number of 32 bits, so that strides are counted as in maps of floats.
 #pragma once
-#include "vector.h"
+#include "conv.h"
+#include "maps.h"
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -202,22 +203,9 @@ struct ByteBlocks {
     };
 };
 
-template <int V>
-INLINE void byte_pixels(ByteBlock b, int64_t count) {
-    const int64_t blocks = over(count, ROWS), all = b.rows * b.taps * b.depth;
-    b.ahead_step = over(V * LANES, blocks);
-    for (int64_t i = 0, from = 0; i < blocks; i++) {
-        const int64_t to = count * (i + 1) / blocks, size = to - from;
-        ByteBlocks<V>::of[size](b);
-        b.in += size * b.stride;
-        b.out += size * b.out_stride;
-        b.ahead += all * b.ahead_step;
-        if (b.other) b.other += size * b.other_stride;
-        from = to;
-    }
+INLINE void byte_pixels(const ByteBlock& b, int64_t count, bool whole_panel) {
+    whole_panel ? pixels<ByteBlocks, 2>(b, count, Turn{0, 1}) : pixels<ByteBlocks, 1>(b, count, Turn{0, 1});
 }
-
-INLINE void byte_pixels(const ByteBlock& b, int64_t count, bool whole_panel) { whole_panel ? byte_pixels<2>(b, count) : byte_pixels<1>(b, count); }
 
 INLINE int64_t fours(int64_t channels) { return over(channels, 4); }
 
@@ -482,48 +470,36 @@ inline void dequantize(const Step& s, const Place& at) {
 
 // Maps of one step and zero; what is beyond the border is not looked at.
 inline void byte_max_pool(const Step& s, const Place& at) {
-    const int64_t units = s.n * s.oh, channels = padded(s.c), stride = s.in_stride * 4;
-    for (int64_t unit = at.share.first(units); unit < at.share.last(units); unit++) {
-        const int64_t image = unit / s.oh;
-        const Window high(unit % s.oh, s.sh, s.ph, s.kh, s.h);
-        uint8_t* out = bytes_out(at, s.out) + unit * s.ow * s.out_stride * 4;
-        for (int64_t ox = 0; ox < s.ow; ox++, out += s.out_stride * 4) {
-            const Window wide(ox, s.sw, s.pw, s.kw, s.w);
-            const uint8_t* in = bytes_at(at, s.in) + ((image * s.h + high.first) * s.w + wide.first) * stride;
-            for (int64_t c = 0; c < channels; c += 16) {
-                sixteen most = {};
-                for (int64_t y = 0; y < high.last - high.first; y++)
-                    for (int64_t x = 0; x < wide.last - wide.first; x++) {
-                        const sixteen v = *reinterpret_cast<const sixteen*>(in + (y * s.w + x) * stride + c);
-                        most = v > most ? v : most;
-                    }
-                *reinterpret_cast<sixteen*>(out + c) = most;
-            }
+    const int64_t stride = s.in_stride * 4;
+    windows(s, at, bytes_at(at, s.in), stride, bytes_out(at, s.out), s.out_stride * 4,
+            [&](uint8_t* out, const uint8_t* in, const Window& high, const Window& wide) {
+        for (int64_t c = 0; c < padded(s.c); c += 16) {
+            sixteen most = {};
+            for (int64_t y = 0; y < high.last - high.first; y++)
+                for (int64_t x = 0; x < wide.last - wide.first; x++) {
+                    const sixteen v = *reinterpret_cast<const sixteen*>(in + (y * s.w + x) * stride + c);
+                    most = v > most ? v : most;
+                }
+            *reinterpret_cast<sixteen*>(out + c) = most;
         }
-    }
+    });
 }
 
 // `epsilon`: the step before over that of the result.
 inline void byte_average_pool(const Step& s, const Place& at) {
-    const int64_t units = s.n * s.oh, channels = padded(s.c), stride = s.in_stride * 4;
-    for (int64_t unit = at.share.first(units); unit < at.share.last(units); unit++) {
-        const int64_t image = unit / s.oh;
-        const Window high(unit % s.oh, s.sh, s.ph, s.kh, s.h);
-        uint8_t* out = bytes_out(at, s.out) + unit * s.ow * s.out_stride * 4;
-        for (int64_t ox = 0; ox < s.ow; ox++, out += s.out_stride * 4) {
-            const Window wide(ox, s.sw, s.pw, s.kw, s.w);
-            const uint8_t* in = bytes_at(at, s.in) + ((image * s.h + high.first) * s.w + wide.first) * stride;
-            const int64_t seen = (high.last - high.first) * (wide.last - wide.first);
-            const float scale = float(s.epsilon) / float(s.counts_padding ? high.whole * wide.whole : seen);
-            for (int64_t c = 0; c < channels; c += LANES) {
-                ivec sum = all_ints(int32_t(-s.in_zero * seen));
-                for (int64_t y = 0; y < high.last - high.first; y++)
-                    for (int64_t x = 0; x < wide.last - wide.first; x++) sum += load_bytes(in + (y * s.w + x) * stride + c);
-                store_bytes(out + c, between(rounded(floats(sum) * scale) + int32_t(s.out_zero), all_ints(int32_t(s.low)), all_ints(int32_t(s.high))));
-            }
-            if (s.table) look_up(out, channels, table_of(s));
+    const int64_t stride = s.in_stride * 4;
+    windows(s, at, bytes_at(at, s.in), stride, bytes_out(at, s.out), s.out_stride * 4,
+            [&](uint8_t* out, const uint8_t* in, const Window& high, const Window& wide) {
+        const int64_t seen = (high.last - high.first) * (wide.last - wide.first);
+        const float scale = float(s.epsilon) / float(s.counts_padding ? high.whole * wide.whole : seen);
+        for (int64_t c = 0; c < padded(s.c); c += LANES) {
+            ivec sum = all_ints(int32_t(-s.in_zero * seen));
+            for (int64_t y = 0; y < high.last - high.first; y++)
+                for (int64_t x = 0; x < wide.last - wide.first; x++) sum += load_bytes(in + (y * s.w + x) * stride + c);
+            store_bytes(out + c, between(rounded(floats(sum) * scale) + int32_t(s.out_zero), all_ints(int32_t(s.low)), all_ints(int32_t(s.high))));
         }
-    }
+        if (s.table) look_up(out, padded(s.c), table_of(s));
+    });
 }
 
 // `epsilon`: the step before over that of the result and the number of pixels.

@@ -89,15 +89,15 @@ struct Turn {
     int64_t call, calls;
 };
 
-// `count` pixels in blocks of nearly one size, for V vectors of output channels.
-template <int V>
-INLINE void pixels(Block b, int64_t count, Turn turn) {
+// `count` pixels in blocks of nearly one size, those of `Of`, for V vectors of output channels.
+template <template <int> class Of, int V, class B>
+INLINE void pixels(B b, int64_t count, Turn turn) {
     const int64_t blocks = over(count, ROWS), all = b.rows * b.taps * b.depth;
     b.ahead_step = over(V * LANES, blocks * turn.calls);
     b.ahead += all * b.ahead_step * blocks * turn.call;
     for (int64_t i = 0, from = 0; i < blocks; i++) {
         const int64_t to = count * (i + 1) / blocks, size = to - from;
-        Blocks<V>::of[size](b);
+        Of<V>::of[size](b);
         b.in += size * b.stride;
         b.out += size * b.out_stride;
         b.ahead += all * b.ahead_step;
@@ -107,7 +107,7 @@ INLINE void pixels(Block b, int64_t count, Turn turn) {
 }
 
 INLINE void pixels(const Block& b, int64_t count, bool whole_panel, Turn turn = {0, 1}) {
-    whole_panel ? pixels<2>(b, count, turn) : pixels<1>(b, count, turn);
+    whole_panel ? pixels<Blocks, 2>(b, count, turn) : pixels<Blocks, 1>(b, count, turn);
 }
 
 // Two rows of so few pixels that they are one block.

@@ -12,28 +12,34 @@ struct Window {
           whole(std::min(size + pad, o * stride - pad + kernel) - (o * stride - pad)) {}
 };
 
-template <bool MAX>
-inline void pool(const Step& s, const Place& at) {
-    const int64_t units = s.n * s.oh, channels = padded(s.c);
+// `of(out, in, high, wide)` for each pixel of a pool's results, `in` being the first pixel of the window that is inside the map.
+template <class T, class F>
+INLINE void windows(const Step& s, const Place& at, const T* maps, int64_t stride, T* results, int64_t out_stride, F of) {
+    const int64_t units = s.n * s.oh;
     for (int64_t unit = at.share.first(units); unit < at.share.last(units); unit++) {
-        const int64_t image = unit / s.oh;
         const Window high(unit % s.oh, s.sh, s.ph, s.kh, s.h);
-        float* out = at.arena + s.out + unit * s.ow * s.out_stride;
-        for (int64_t ox = 0; ox < s.ow; ox++, out += s.out_stride) {
+        for (int64_t ox = 0; ox < s.ow; ox++) {
             const Window wide(ox, s.sw, s.pw, s.kw, s.w);
-            const float* in = at.arena + s.in + (image * s.h + high.first) * s.w * s.in_stride + wide.first * s.in_stride;
-            const int64_t seen = s.counts_padding ? high.whole * wide.whole : (high.last - high.first) * (wide.last - wide.first);
-            for (int64_t c = 0; c < channels; c += LANES) {
-                vec sum = MAX ? all(-INFINITY) : vec{};
-                for (int64_t y = 0; y < high.last - high.first; y++)
-                    for (int64_t x = 0; x < wide.last - wide.first; x++) {
-                        const vec v = load(in + (y * s.w + x) * s.in_stride + c);
-                        sum = MAX ? largest(sum, v) : sum + v;
-                    }
-                store(out + c, activated(MAX ? sum : sum / float(seen), s.activation));
-            }
+            of(results + (unit * s.ow + ox) * out_stride, maps + ((unit / s.oh * s.h + high.first) * s.w + wide.first) * stride, high, wide);
         }
     }
+}
+
+template <bool MAX>
+inline void pool(const Step& s, const Place& at) {
+    windows(s, at, static_cast<const float*>(at.arena + s.in), s.in_stride, at.arena + s.out, s.out_stride,
+            [&](float* out, const float* in, const Window& high, const Window& wide) {
+        const int64_t seen = s.counts_padding ? high.whole * wide.whole : (high.last - high.first) * (wide.last - wide.first);
+        for (int64_t c = 0; c < padded(s.c); c += LANES) {
+            vec sum = MAX ? all(-INFINITY) : vec{};
+            for (int64_t y = 0; y < high.last - high.first; y++)
+                for (int64_t x = 0; x < wide.last - wide.first; x++) {
+                    const vec v = load(in + (y * s.w + x) * s.in_stride + c);
+                    sum = MAX ? largest(sum, v) : sum + v;
+                }
+            store(out + c, activated(MAX ? sum : sum / float(seen), s.activation));
+        }
+    });
 }
 
 // Over the whole map.
