@@ -261,6 +261,9 @@ def test_a_search_and_what_is_made_of_it(tmp_path: Path) -> None:
     assert set(larger.tested) == {"as it is", "together φ=2", "depth φ=2", "width φ=2", "resolution φ=2"}
     assert [each.rival for each in larger.versus] == ["depth φ=2", "width φ=2", "resolution φ=2"]
     assert verdict(larger, 2).startswith("φ = 2: ")
+    drawn = [(tmp_path / "out" / name / "picture.svg").read_text(encoding="utf-8").count("<use")
+             for name in ("", "apply-2")]
+    assert drawn[1] == drawn[0] + 4         # each line goes on from the search's networks
     page = (tmp_path / "out" / "apply-2" / "report.html").read_text(encoding="utf-8")
     assert verdict(larger, 2) in page and f"α = {rule.alpha:.3f}" in page
     assert read(tmp_path / "out").run == found.plan.run

@@ -57,7 +57,7 @@ def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | 
     outcome = tested(plan, entries, seeds)
     pairs = [(named(TOGETHER, phi), named(way, phi)) for phi in phis for way in DIMENSIONS]
     result = Result(plan, "", (), outcome, versus(pairs, outcome))
-    leave(result, command, [verdict(result, phi) for phi in phis])
+    leave(result, command, [verdict(result, phi) for phi in phis], before=found)
     return result
 
 

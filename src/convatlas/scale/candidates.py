@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..net.model import Spec
 from . import cost
-from .compound import ALONE, Coefficients, Dimension, Reached, reach, reach_latency
+from .compound import ALONE, Coefficients, Dimension, Reached, once, reach, reach_latency
 
 EQUAL = 0.01        # deviation from equal cost that is looked for; what is reached is shown
 COARSEST = 3        # steps along a side of the triangle: with fewer, none scales all three
@@ -72,7 +72,7 @@ def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
     the latency of the deployed network, measured here, within its interval where a network is found there.
     """
     if equal == "macs":
-        return partial(reach, spec, 2 ** phi * cost.macs(spec), cost.macs, within=EQUAL)
+        return partial(reach, spec, 2 ** phi * cost.macs(spec), once(cost.macs), within=EQUAL)
     timed = _timer()
     budget = 2 ** phi * timed(spec).seconds
     return lambda rule: reach_latency(spec, budget, timed, rule)[0]
