@@ -2,7 +2,7 @@
 stays.
 
     CONVATLAS_DATA=DATA uv run python benchmarks/int8.py [resnet50 …] [--seconds 4] [--images 64]         # results/int8.json
-    CONVATLAS_DATA=DATA uv run python benchmarks/int8.py --agreement [resnet20_cifar …]                   # results/int8_agreement.json
+    CONVATLAS_DATA=DATA uv run python benchmarks/int8.py --agreement [lenet5.digits resnet20_cifar …]     # results/int8_agreement.json
 
 Speed: 224 pixels, batch 1 and 16, one process per network, in which the sides take turns; the first call of a turn is
 not counted, and medians are kept, of the time that passed and beside it of the processor's, which other work on the
@@ -12,9 +12,9 @@ it is, `nncf.quantize` with its defaults, the same images. All OpenVINO sides: a
 and fp32 where they are not int8. `noise` is the squared difference of the scores from fp32's over their squared spread,
 on the images.
 
-Agreement: networks trained for some minutes on 10 000 images of CIFAR-10 (JPEG), a lossy copy of CIFAR-10 whose figures
-cannot be compared with others', and judged on 2 000: no pretrained ImageNet weights are at hand, and random ones have
-no accuracy to lose.
+Agreement: the small networks whose weights come with the package, on the data that comes with it, and two trained for
+some minutes on 10 000 images of CIFAR-10 (JPEG), a lossy copy of CIFAR-10 whose figures cannot be compared with others',
+and judged on 2 000. Random weights have no accuracy to lose.
 """
 
 import argparse
@@ -39,6 +39,9 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {         # ours: timm's name,
     "efficientnet_b0": ("efficientnet_b0", {**TIMM, "drop_path_rate": 0.0}),
 }
 BATCHES = (1, 16)
+SHIPPED = ("lenet5.digits", "lenet5_modern.fashion-small", "plain20_cifar.digits", "resnet20_cifar.digits",
+           "resnet20_cifar.digits-se", "mobilenet_v2_035.digits", "all_cnn_c.fashion-small", "repvgg_a0.fashion-small",
+           "convnext_tiny.fashion-small")
 #                              pixels, epochs, further settings
 # its paper's would take longer than the run
 TRAINED = {"resnet20_cifar":   (32, 6, ()),
@@ -194,33 +197,19 @@ def timed(sides: dict[str, Any], x: Any, seconds: float) -> dict[str, Any]:
 # -- agreement ---------------------------------------------------------------------------------------------------------
 
 
-def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
-    """Train, quantise by both engines with the run's own images, and judge."""
-    import convatlas
-    from convatlas.deploy.int8.pictures import of_run
+def agreement(names: list[str], runs: Path | None) -> None:
+    """Quantise by each engine with images of the training part, and judge on the part that is held out."""
     from convatlas.deploy.int8.quantization import quantize
 
-    results: dict[str, Any] = {name: rows for name, rows in earlier("int8_agreement").items() if name != "data"}
+    results: dict[str, Any] = earlier("int8_agreement")
     with tempfile.TemporaryDirectory() as temporary:
-        kept = runs or Path(temporary)
-        data = kept / "cifar10-jpeg"
-        if not data.is_dir():
-            cifar(kept, PER_CLASS)
-        for name in names or TRAINED:
-            size, epochs, further = TRAINED[name]
-            run = kept / name
-            if not (run / "report.html").is_file():
-                words = ["train", name, data, "--recipe", convatlas.recipe_for(name).recipe, "--out", run, "--force", "--epochs", epochs, "--image-size", size,
-                         "--batch-size", 64, "--optimizer", "sgd", "--lr", 0.05, "--schedule", "cosine",
-                         "--weight-decay", 1e-4, "--set", "augment.flip=0.5", *further]
-                subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)
-            model, (source, _) = convatlas.load(run).eval(), of_run(run, None, None)
-            rows: dict[str, Any] = {"pixels": size, "epochs": epochs, "training_images": len(source.train),
-                                    "images": len(source.val)}
+        for name in names or [*SHIPPED, *TRAINED]:
+            model, images, rows = learned(name, runs or Path(temporary))
             for engine in ENGINES:
-                found = quantize(model, source, engine, evaluate=source, sensitivity=engine == "openvino",
+                found = quantize(model, images, engine, evaluate=images, sensitivity=engine == "openvino",
                                  seconds=0).report.int8
                 rows["fp32"] = {"top1": found.before.top1, "loss": found.before.loss}
+                rows["images"] = found.before.images
                 rows[engine] = {"top1": found.after.top1, "loss": found.after.loss, "agreement": found.after.agreement,
                                 "calibrated_on": found.calibrated_on, "bytes": found.size,
                                 "fp32_bytes": found.fp32_size}
@@ -228,8 +217,33 @@ def agreement(names: list[str], runs: Path | None) -> dict[str, Any]:
                     rows["most_sensitive"] = [[row.layer, row.change, row.agreement] for row in found.sensitivity[:5]]
             results[name] = rows
             print(name, json.dumps(rows, indent=1), flush=True)
-            save("int8_agreement", {"data": "CIFAR-10 (JPEG), lossy", **results})
-    return results
+            save("int8_agreement", results)
+
+
+def learned(name: str, kept: Path) -> tuple[Any, Any, dict[str, Any]]:
+    """A network that has learned something, the images that calibrate and judge it, and what is told of both: one whose
+    weights come along, by its name and its data's, or one that is trained here, below `kept`.
+    """
+    import convatlas
+    from convatlas.deploy.int8.pictures import of_run
+
+    if name not in TRAINED:
+        network, weights = name.split(".")
+        data = weights.removesuffix("-se")
+        model = convatlas.create_model(network, weights=weights).eval()
+        return model, data, {"data": data, "pixels": model.image_size}
+    size, epochs, further = TRAINED[name]
+    data, run = kept / "cifar10-jpeg", kept / name
+    if not data.is_dir():
+        cifar(kept, PER_CLASS)
+    if not (run / "report.html").is_file():
+        words = ["train", name, data, "--recipe", convatlas.recipe_for(name).recipe, "--out", run, "--force",
+                 "--epochs", epochs, "--image-size", size, "--batch-size", 64, "--optimizer", "sgd", "--lr", 0.05,
+                 "--schedule", "cosine", "--weight-decay", 1e-4, "--set", "augment.flip=0.5", *further]
+        subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)
+    source, _ = of_run(run, None, None)
+    return convatlas.load(run).eval(), source, {"data": "CIFAR-10 (JPEG)", "pixels": size, "epochs": epochs,
+                                                "training_images": len(source.train)}
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -255,18 +269,15 @@ def speed_table(tree: dict[str, Any]) -> str:
 
 def agreement_table(tree: dict[str, Any]) -> str:
     """Networks and engines by rows."""
-    results = {name: rows for name, rows in tree["results"].items() if name != "data"}
-    lines = [f"Data: {tree['results']['data']}.", "",
-             "| network | pixels, epochs | top-1, fp32 | engine | top-1, int8 | best class is fp32's | MB int8 / fp32 "
-             "|", "|---|---|--:|---|--:|--:|--:|"]
-    for name, rows in results.items():
+    lines = [f"Measured on: {place(tree['machine'])}.", "",
+             "| network | data | judged by | top-1, fp32 | engine | top-1, int8 | best class is fp32's | MB int8 / fp32 "
+             "|", "|---|---|--:|--:|---|--:|--:|--:|"]
+    for name, rows in tree["results"].items():
         for engine in ENGINES:
-            if engine not in rows:
-                continue
             found = rows[engine]
-            lines.append(f"| {name} | {rows['pixels']}, {rows['epochs']} | {rows['fp32']['top1']:.1%} | {engine} | "
-                         f"{found['top1']:.1%} | {found['agreement']:.1%} | {found['bytes'] / 1e6:.1f} / "
-                         f"{found['fp32_bytes'] / 1e6:.1f} |")
+            lines.append(f"| {name.split('.')[0]} | {rows['data']} | {rows['images']:,} | {rows['fp32']['top1']:.1%} | "
+                         f"{engine} | {found['top1']:.1%} | {found['agreement']:.1%} | {found['bytes'] / 1e6:.2f} / "
+                         f"{found['fp32_bytes'] / 1e6:.2f} |")
     return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
     the latency of the deployed network, measured here, within its interval where a network is found there.
     """
     if equal == "macs":
-        return partial(reach, spec, 2 ** phi * cost.macs(spec), once(cost.macs), within=EQUAL)
+        return partial(reach, spec, 2 ** phi * cost.macs(spec), once(cost.macs, spec), within=EQUAL)
     timed = _timer()
     budget = 2 ** phi * timed(spec).seconds
     return lambda rule: reach_latency(spec, budget, timed, rule)[0]
