@@ -226,6 +226,7 @@ def learned(name: str, kept: Path) -> tuple[Any, Any, dict[str, Any]]:
     """
     import convatlas
     from convatlas.deploy.int8.pictures import of_run
+    from convatlas.zoo import recipe_for
 
     if name not in TRAINED:
         network, weights = name.split(".")
@@ -237,7 +238,7 @@ def learned(name: str, kept: Path) -> tuple[Any, Any, dict[str, Any]]:
     if not data.is_dir():
         cifar(kept, PER_CLASS)
     if not (run / "report.html").is_file():
-        words = ["train", name, data, "--recipe", convatlas.recipe_for(name).recipe, "--out", run, "--force",
+        words = ["train", name, data, "--recipe", recipe_for(name).recipe, "--out", run, "--force",
                  "--epochs", epochs, "--image-size", size, "--batch-size", 64, "--optimizer", "sgd", "--lr", 0.05,
                  "--schedule", "cosine", "--weight-decay", 1e-4, "--set", "augment.flip=0.5", *further]
         subprocess.run([sys.executable, "-m", "convatlas", *map(str, words)], check=True)

@@ -158,5 +158,5 @@ def _kernel_at(axes: "Axes", weight: Tensor, x: float, y: float, side: float, si
         return
     around = [(i, j) for i in range(sides[0]) for j in range(sides[1])
               if not (high <= i < sides[0] - high and wide <= j < sides[1] - wide)]
-    cells(axes, whole.mul(100).round() / 100, x + (side - CELL * sides[1]) / 2,
-          y + (side - CELL * sides[0]) / 2, faint=around)
+    rounded = whole.mul(100).round() / 100 + 0.0        # no minus before a zero
+    cells(axes, rounded, x + (side - CELL * sides[1]) / 2, y + (side - CELL * sides[0]) / 2, faint=around)

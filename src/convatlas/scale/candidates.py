@@ -13,7 +13,8 @@ from typing import Literal
 
 from ..net.model import Spec
 from . import cost
-from .compound import ALONE, Coefficients, Dimension, Reached, once, reach, reach_latency
+from .compound import ALONE, Coefficients, Dimension, Reached, reach, reach_latency
+from .rule import scaled
 
 EQUAL = 0.01        # deviation from equal cost that is looked for; what is reached is shown
 COARSEST = 3        # steps along a side of the triangle: with fewer, none scales all three
@@ -72,7 +73,7 @@ def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
     the latency of the deployed network, measured here, within its interval where a network is found there.
     """
     if equal == "macs":
-        return partial(reach, spec, 2 ** phi * cost.macs(spec), once(cost.macs, spec), within=EQUAL)
+        return partial(reach, spec, 2 ** phi * cost.macs(spec), _counted(spec), within=EQUAL)
     timed = _timer()
     budget = 2 ** phi * timed(spec).seconds
     return lambda rule: reach_latency(spec, budget, timed, rule)[0]
@@ -106,6 +107,18 @@ def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float
 def rivals(at: At) -> dict[Dimension, Candidate]:
     """The networks with one dimension scaled alone, at the same cost."""
     return {name: Candidate(ALONE[name], at(ALONE[name])) for name in DIMENSIONS}
+
+
+def _counted(base: Spec) -> Callable[[Spec], float]:
+    """Multiply-adds, counted once of networks scaled from `base` that rounding makes the same, as most are."""
+    known: dict[tuple[object, ...], int] = {}
+
+    def counted(spec: Spec) -> float:
+        same = spec.image_size, *cost.shapes(scaled(spec, image_size=base.image_size))
+        if same not in known:
+            known[same] = cost.macs(spec)
+        return known[same]
+    return counted
 
 
 def _timer() -> Callable[[Spec], cost.Latency]:

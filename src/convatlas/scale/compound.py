@@ -118,7 +118,7 @@ def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients:
     of the budget, at this φ or one nearby; of points that meet it, the one whose size departs least. Raises
     ConvatlasError for a budget that no φ reaches.
     """
-    at, measure = partial(point, spec, coefficients), once(measure, spec)
+    at = partial(point, spec, coefficients)
     low, high = _bracket(lambda phi: measure(at(phi).spec), budget, coefficients, measure(spec))
     while high - low > FINEST and at(low).spec != at(high).spec:
         middle = (low + high) / 2
@@ -184,18 +184,6 @@ def reach_latency(spec: Spec, budget: float, timed: Callable[[Spec], Latency], c
             break
     here, took = min(tried, key=lambda each: (not each[1].meets(budget), abs(log(each[1].seconds / budget))))
     return Reached(here, budget, took.seconds), took
-
-
-def once(measure: Measure, base: Spec) -> Measure:
-    """The measure, taken once of networks scaled from `base` that rounding makes the same, as most are."""
-    known: dict[tuple[object, ...], float] = {}
-
-    def measured(spec: Spec) -> float:
-        same = spec.image_size, *cost.shapes(_with_size(spec, pair(base.image_size)))
-        if same not in known:
-            known[same] = measure(spec)
-        return known[same]
-    return measured
 
 
 @dataclass(frozen=True)
