@@ -240,9 +240,9 @@ def test_an_ablation_has_an_arm_per_difference(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("taken", "changes", "said"), [
-    (["lrn"], [], "has none of it"),
+    (["lrn"], [], "lenet5_modern and its run have none of it; what they have is momentum"),
     (["drpout"], [], "did you mean 'dropout'"),
-    (["label-smoothing"], [], "has none of it"),
+    (["label-smoothing"], [], "have none of it"),
     ([], ["act=relu"], "that is how it is"),
     ([], ["act=tanx"], "is refused"),
     ([], ["optim.rl=1"], "rl"),

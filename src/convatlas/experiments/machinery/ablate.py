@@ -66,25 +66,32 @@ def arms(run: Run, taken: Sequence[str], changes: Sequence[str]) -> tuple[Arm, .
 
 def without(word: str, run: Run) -> Arm:
     """The arm that lacks a part; a ConvatlasError where the run has none of it to take away."""
-    if word in SETTINGS:
-        arm = Arm(f"without {word}", SETTINGS[word])
-        if _applied(arm, run) == run:
-            raise ConvatlasError(f"--without {word}: this run has none of it")
-        return arm
-    if word not in PARTS:
-        known = (*PARTS, *SETTINGS)
+    known = (*PARTS, *SETTINGS)
+    if word not in known:
         raise ConvatlasError(f"--without {word}: no such part{nearest(word, known)}; there are {', '.join(known)}")
-    spec = _fields(run)
-    fields = {field: False if isinstance(spec[field], bool) else value
-              for field, value in PARTS[word].items() if field in spec}
-    if all(spec[field] == value for field, value in fields.items()):
-        raise ConvatlasError(f"--without {word}: {run.model.name} has none of it")
-    arm = Arm(f"without {word}", {"model.fields": fields})
+    arm = _lacking(word, run)
+    if arm is None:
+        there = [each for each in known if _lacking(each, run)]
+        raise ConvatlasError(f"--without {word}: {run.model.name} and its run have none of it" +
+                             (f"; what they have is {', '.join(there)}" if there else ""))
     try:
         _fields(_applied(arm, run))
     except ConvatlasError as error:
         raise ConvatlasError(f"--without {word}: {run.model.name} cannot be without it ({error})") from error
     return arm
+
+
+def _lacking(word: str, run: Run) -> Arm | None:
+    """The arm without a part; None where that is the run as it is."""
+    if word in SETTINGS:
+        arm = Arm(f"without {word}", SETTINGS[word])
+        return None if _applied(arm, run) == run else arm
+    spec = _fields(run)
+    fields = {field: False if isinstance(spec[field], bool) else value
+              for field, value in PARTS[word].items() if field in spec}
+    if all(spec[field] == value for field, value in fields.items()):
+        return None
+    return Arm(f"without {word}", {"model.fields": fields})
 
 
 def changed(text: str, run: Run) -> Arm:
