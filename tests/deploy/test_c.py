@@ -14,6 +14,9 @@ import pytest
 import torch
 from PIL import Image
 from test_native import NETWORKS, network
+from test_native_bytes import NETWORKS as OF_BYTES
+from test_native_bytes import network as of_bytes
+from test_native_bytes import whole
 
 import convatlas
 from convatlas.deploy import deploy
@@ -96,6 +99,51 @@ def test_any_number_of_rows_at_a_time_gives_python_s_result(library, name, tmp_p
     assert len(tried) > 1
 
 
+@pytest.mark.parametrize("name", OF_BYTES)
+def test_steps_on_bytes_give_python_s_result_to_the_bit(library, name, tmp_path):
+    works, x = whole(of_bytes(name), (3, 13, 11))
+    stored.save(house.Network(works, 2), tmp_path)
+    described(tmp_path)
+    floats = name == "floats between"           # whose sums are of another order for one image at a time
+    for count in (3, 1):
+        found, expected = answers(library, tmp_path, x[:count], 5), house.Network(works, 2)(x[:count])
+        assert np.abs(found - expected).max() <= (1e-5 * np.abs(expected).max() if floats else 0)
+
+
+def test_a_linear_layer_on_bytes_takes_a_whole_map_as_python_does(library, tmp_path):
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 20, 3), torch.nn.ReLU(), torch.nn.Flatten(),
+                              torch.nn.Linear(20 * 5 * 4, 30), torch.nn.ReLU(), torch.nn.Linear(30, 5))
+    works, x = whole(net, (3, 7, 6))
+    stored.save(house.Network(works, 2), tmp_path)
+    described(tmp_path)
+    assert np.array_equal(answers(library, tmp_path, x, 5), house.Network(works, 2)(x))
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    (b'"bounds": [0, 255]', b'"bounds": [0, 256]'), (b'"zeros": [', b'"zeros": [-1, 0, 0], "x": ['),
+    (b'"kind": "qmean"', b'"kind": "mean"'), (b'"kind": "qconv"', b'"kind": "conv"'), (b", null, 1]", b", null]")])
+def test_steps_on_bytes_that_would_lead_astray_are_refused(library, tmp_path, before, after):
+    works, _ = whole(of_bytes("gates"), (3, 13, 11))
+    stored.save(house.Network(works, 2), tmp_path)
+    described(tmp_path)
+    text = (tmp_path / "native.json").read_bytes()
+    assert before in text
+    (tmp_path / "native.json").write_bytes(text.replace(before, after))
+    assert not library.convatlas_open(str(tmp_path).encode(), 1)
+    said = library.convatlas_error().decode()
+    assert "that is none" in said or "out of its range" in said
+
+
+def test_a_folder_in_int8_is_answered_as_from_python(library, tmp_path):
+    torch.manual_seed(0)
+    model = convatlas.create_model("mobilenet_v2", num_classes=5, image_size=32).eval()
+    x = torch.randn(4, 3, 32, 32)
+    deploy(model, tmp_path / "small", "native", "int8", calibrate=x)
+    with torch.inference_mode():
+        expected = convatlas.deploy.deployed(tmp_path / "small")(x).numpy()
+    assert np.array_equal(answers(library, tmp_path / "small", x.numpy(), 5), expected)
+
+
 def test_a_network_that_scores_pixels_opens_by_its_folder(library, tmp_path):
     net = house.Network(plan(randomized(torch.nn.Sequential(torch.nn.Conv2d(3, 9, 3, 2, 1), torch.nn.ReLU(),
                                                             torch.nn.Conv2d(9, 5, 1))), (3, 12, 11)), 2)
@@ -117,7 +165,7 @@ def test_a_network_that_scores_pixels_opens_by_its_folder(library, tmp_path):
     ("native.json", lambda text: text.replace(b'"groups": 1', b'"groups": 3'), "a step conv that is none"),
     ("native.json", lambda text: text.replace(b'"kind": "conv"', b'"kind": "jump"'), "there is no 'jump'"),
     ("native.json", lambda text: text.replace(b'"kernel": [3, 3]', b'"kernel": [5, 5]'), "a step conv that is none"),
-    ("native.json", lambda text: text.replace(b'"format": 2', b'"format": 3'), "newer convatlas"),
+    ("native.json", lambda text: text.replace(b'"format": 2', b'"format": 9'), "newer convatlas"),
     ("native.json", lambda text: text.replace(b'"steps": [', b'"steps": [], "x": ['), "from one image to scores"),
     ("native.safetensors", lambda text: text[:-40], "not where it should be"),
     ("native.safetensors", lambda text: b"\xff" * 8 + text[8:], "cut off"),

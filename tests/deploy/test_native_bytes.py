@@ -177,14 +177,19 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_step_on_bytes_is_whole_numbers_to_the_bit(name):
+def network(name: str) -> nn.Module:
+    """Of images (3, 13, 11), with five classes."""
     torch.manual_seed(0)
     layers = [layer if not isinstance(layer, nn.LocalResponseNorm) else convatlas.parts.LocalResponseNorm()
               for layer in NETWORKS[name]]
     net = nn.Sequential(nn.Conv2d(3, 16, 3, 2, 1), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LazyLinear(5))
     net(torch.randn(2, 3, 13, 11))
-    check_steps(net, (3, 13, 11))
+    return net
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_step_on_bytes_is_whole_numbers_to_the_bit(name):
+    check_steps(network(name), (3, 13, 11))
 
 
 def test_a_linear_layer_over_a_whole_map_is_taken_as_it_lies():
@@ -272,6 +277,7 @@ def test_steps_on_bytes_that_would_lead_out_of_their_memory_are_refused():
     refused(1, bounds=(0, 256))
     refused(1, scale=None)
     refused(2, source=replace(works[2].source, buffer=replace(works[2].source.buffer, wide=4)))
+    refused(2, kind="maxpool", weight=None, bias=None, scale=None, bounds=(0, 0))       # of floats, on bytes
 
 
 def test_a_folder_in_int8_is_a_quarter_of_fp32_s_and_answers_as_the_network(tmp_path):

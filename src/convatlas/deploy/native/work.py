@@ -461,13 +461,20 @@ def _three(values: Any, least: int = 1) -> tuple[int, int, int]:
 
 def _check(work: Work) -> None:
     """A ValueError for a step that would lead the kernels out of its maps or arrays."""
+    if work.kind in ALL_BYTES:
+        _check_bytes(work)
+    elif any(found is not None and found.wide != 4 for found in (work.source, work.result, work.other)):
+        raise ValueError(f"{work.name}: a step {work.kind} on a map of bytes")
+    else:
+        _check_shapes(work)
+
+
+def _check_shapes(work: Work) -> None:
+    """The same, whatever the numbers of its maps."""
     source, result, other = work.source, work.result, work.other
     same = (source.h, source.w, source.c) == (result.h, result.w, result.c)
     shapes: dict[str, tuple[int, ...]] = {}
     fits, second = same, None
-    if work.kind in ALL_BYTES:
-        _check_bytes(work)
-        return
     if work.kind in ("conv", "depthwise"):
         each = source.c // work.groups
         inputs = source.c if work.flat is None else int(np.prod(work.flat))
@@ -571,5 +578,5 @@ def _check_bytes(work: Work) -> None:
     plain = kind.removeprefix("q") if kind not in ("quantize", "dequantize") else "pad"
     before = np.broadcast_to(np.float32(0), (2, work.source.c)) if plain == "affine" else None
     weight = None if work.weight is None else np.broadcast_to(np.float32(0), work.weight.shape)
-    _check(replace(work, kind=plain, weight=weight, bias=None, before=before, scale=None, table=None,
-                   activation=work.activation if float_result else "none"))
+    _check_shapes(replace(work, kind=plain, weight=weight, bias=None, before=before, scale=None, table=None,
+                          activation=work.activation if float_result else "none"))

@@ -32,7 +32,10 @@ const std::pair<const char*, Kind> KINDS[] = {{"conv", CONV}, {"depthwise", DEPT
                                               {"layernorm", LAYERNORM}, {"response", RESPONSE}, {"copy", COPY}, {"pad", PAD},
                                               {"replicate", REPLICATE}, {"nearest", NEAREST}, {"bilinear", BILINEAR},
                                               {"adaptive", ADAPTIVE}, {"transposed", TRANSPOSED}, {"offsets", OFFSETS}, {"rbf", RBF},
-                                              {"output", OUTPUT}};
+                                              {"output", OUTPUT}, {"quantize", QUANTIZE}, {"dequantize", DEQUANTIZE},
+                                              {"qconv", QCONV}, {"qdepthwise", QDEPTHWISE}, {"qmaxpool", QMAXPOOL},
+                                              {"qavgpool", QAVGPOOL}, {"qmean", QMEAN}, {"qadd", QADD},
+                                              {"qmultiply", QMULTIPLY}, {"qaffine", QAFFINE}, {"qcopy", QCOPY}};
 const std::pair<const char*, Activation> ACTIVATIONS[] = {{"none", NONE}, {"relu", RELU}, {"relu6", RELU6}, {"silu", SILU},
                                                           {"hardswish", HARDSWISH}, {"sigmoid", SIGMOID},
                                                           {"hardsigmoid", HARDSIGMOID}, {"gelu", GELU}, {"tanh", TANH},
@@ -57,16 +60,20 @@ class Room {
     }
 };
 
+enum Type { F32, I8, I32, U8 };
+
 struct Array {
-    const float* at = nullptr;                          // null: there is none
+    const float* at = nullptr;                          // null: there is none; of another type where `type` says so
     std::vector<int64_t> shape;
+    Type type = F32;
 };
 
 struct Buffer {
     int64_t pixels, stride;
     int root;                                           // whose memory it has: its own number, or another's
+    int64_t wide;                                       // bytes of a number
     int64_t start = -1;
-    int64_t size() const { return pixels * stride; }
+    int64_t size() const { return over(pixels * stride * wide, 64) * 16; }      // floats, in whole lines of the cache
 };
 
 struct Map {
@@ -82,8 +89,11 @@ struct Work {
     bool has_other, counts_padding;
     int64_t kernel[2], stride[2], padding[2], dilation[2] = {1, 1}, groups, flat[3];
     double epsilon;
-    Array weight, bias, before;
+    Array weight, bias, before, scale, table;
+    int64_t zeros[3] = {}, bounds[2] = {};
     bool is_flat;
+    bool on_bytes() const { return kind >= QUANTIZE; }
+    bool float_result() const { return kind == DEQUANTIZE || (kind == QCONV && !bounds[0] && !bounds[1]); }
     // `small_groups` and `row_by_row` of work.py
     bool small_groups() const {
         const int64_t each = source.c / groups;
@@ -179,7 +189,8 @@ std::map<std::string, Array> arrays_of(const char* file, int64_t bytes, std::vec
         const Json& place = each.second["data_offsets"];
         const int64_t from = in(place, 0, 2).whole, to = in(place, 1, 2).whole;
         const std::string& type = each.second["dtype"].text;
-        const int64_t wide = type == "F32" ? 4 : type == "F16" ? 2 : 0;
+        const int64_t wide = type == "F32" || type == "I32" ? 4 : type == "F16" ? 2 : type == "I8" || type == "U8" ? 1 : 0;
+        array.type = type == "I32" ? I32 : type == "I8" ? I8 : type == "U8" ? U8 : F32;
         if (!wide || from < 0 || from % wide || to > size || to - from != count * wide) refuse("a weight is not where it should be");
         array.at = reinterpret_cast<const float*>(data + from);
         if (wide == 2) {
@@ -221,7 +232,8 @@ struct convatlas_network {
   private:
     void read_steps(const Json& tree, const char* weights, int64_t bytes);
     void read_choices(const Json& layers);
-    void check(const Work& work) const;
+    void check(const Work& work, int64_t wide) const;
+    void check_bytes(const Work& work) const;
     std::map<size_t, size_t> chains() const;
     void lay_out();
     std::string key(const Work& work, bool alone) const;
@@ -229,10 +241,12 @@ struct convatlas_network {
     Choice usual(const Work& work, bool alone) const;
     bool can(const Work& work, const Choice& choice, bool alone) const;
     const float* weights_of(size_t i, int64_t kind);
+    void bytes_of(const Work& work, Room& room) const;
     const float* transposed_of(size_t i);
     const float* vector_of(const Array& array);
     Program program(bool alone);
-    int64_t place(const Map& map) const { return buffers[buffers[map.buffer].root].start + map.channel; }
+    int64_t place(const Map& map) const { return buffers[buffers[map.buffer].root].start + map.channel * buffers[map.buffer].wide / 4; }
+    int64_t stride(const Map& map) const { return buffers[map.buffer].stride * buffers[map.buffer].wide / 4; }      // in floats
 };
 
 #ifndef __wasm__
@@ -241,8 +255,7 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
     const std::string about_text = read_file(folder + "/deploy.json", 1 << 26), steps_text = read_file(folder + "/native.json", 1 << 28);
     const Json about = Reader(about_text.data(), about_text.size()).all(), tree = Reader(steps_text.data(), steps_text.size()).all();
     if (about["backend"].text != "native") refuse("it was deployed for another backend than native");
-    if (about["precision"].text == "int8") refuse("it is in int8, which is answered from Python only: deploy it in fp32");
-    if (about["format"].whole > 2 || tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
+    if (about["format"].whole > 2 || tree["format"].whole > 3) refuse("a newer convatlas wrote it: update this one");
     weights_file = read_file(folder + "/native.safetensors", ROOM);
     read_steps(tree, weights_file.data(), int64_t(weights_file.size()));
     const Json& input = about["input"];
@@ -269,7 +282,7 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
 void convatlas_network::read_choices(const Json& layers) {
     for (const auto& each : layers.table) {
         const std::string& kind = in(each.second, 0, 4).text;
-        const int64_t number = kind == "conv" ? CONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : kind == "bands" ? BANDS : -1;
+        const int64_t number = kind == "conv" ? CONV : kind == "qconv" ? QCONV : kind == "winograd4" ? WINOGRAD4 : kind == "winograd2" ? WINOGRAD2 : kind == "bands" ? BANDS : -1;
         choices[each.first] = {number, each.second.list[1].whole, each.second.list[2].whole, each.second.list[3].whole};
     }
 }
@@ -278,7 +291,7 @@ void convatlas_network::read_choices(const Json& layers) {
 void convatlas_network::open_bytes(const char* plan, int64_t plan_bytes, const char* weights, int64_t bytes, bool keeps) {
     if (!convatlas_lanes()) refuse("no build of the kernels fits this processor, or CONVATLAS_INSTRUCTIONS names another");
     const Json tree = Reader(plan, plan_bytes).all();
-    if (tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
+    if (tree["format"].whole > 3) refuse("a newer convatlas wrote it: update this one");
     read_steps(tree, weights, bytes);
     if (tree["threads"].whole == threads) read_choices(tree["layers"]);
     keeps_maps = keeps;
@@ -290,12 +303,15 @@ void convatlas_network::open_bytes(const char* plan, int64_t plan_bytes, const c
 void convatlas_network::read_steps(const Json& tree, const char* weights, int64_t bytes) {
     const std::map<std::string, Array> arrays = arrays_of(weights, bytes, widened);
     for (const Json& row : tree["buffers"].as(Json::LIST, "buffers").list) {
-        Buffer buffer = {whole(in(row, 0, 3)), whole(in(row, 1, 3)), int(buffers.size())};
+        const size_t numbers = row.as(Json::LIST, "a buffer").list.size() == 4 ? 4 : 3;      // the fourth: of bytes
+        Buffer buffer = {whole(in(row, 0, numbers)), whole(in(row, 1, numbers)), int(buffers.size()), numbers == 4 ? 1 : 4};
         checked(buffer.pixels, buffer.stride);
+        if (numbers == 4 && row.list[3].whole != 1) refuse("a map is of numbers that are none");
         if (row.list[2].of != Json::NOTHING) {
             const int64_t of = whole(row.list[2], 0);
             if (of >= int64_t(buffers.size())) refuse("a map lies in one that is not there");
             buffer.root = buffers[of].root;
+            if (buffer.wide != buffers[buffer.root].wide) refuse("a map is of numbers that are none");
             if (buffer.size() > buffers[buffer.root].size()) refuse("a map is larger than the one whose memory it has");
         }
         buffers.push_back(buffer);
@@ -328,7 +344,14 @@ void convatlas_network::read_steps(const Json& tree, const char* weights, int64_
         work.is_flat = row["flat"].of != Json::NOTHING;
         for (int i = 0; i < 3 && work.is_flat; i++) work.flat[i] = whole(in(row["flat"], i, 3));
         work.weight = array("weight"), work.bias = array("bias"), work.before = array("before");
-        check(work);
+        work.scale = array("scale"), work.table = array("table");
+        if (work.on_bytes()) {
+            for (int i = 0; i < 3; i++) work.zeros[i] = whole(in(row["zeros"], i, 3), 0);
+            for (int i = 0; i < 2; i++) work.bounds[i] = whole(in(row["bounds"], i, 2), 0);
+            check_bytes(work);
+        } else {
+            check(work, 4);
+        }
         works.push_back(work);
     }
     if (!works.empty() && works.back().kind != OUTPUT) {           // of format 1: the last map has the scores
@@ -336,7 +359,7 @@ void convatlas_network::read_steps(const Json& tree, const char* weights, int64_
         last.name = last.kind_name = "output", last.kind = OUTPUT, last.source = last.result = works.back().result, last.result.buffer = -1;
         for (int i = 0; i < 2; i++) last.kernel[i] = last.stride[i] = last.dilation[i] = 1;
         last.groups = 1;
-        check(last);
+        check(last, 4);
         works.push_back(last);
     }
     const auto outputs = std::count_if(works.begin(), works.end(), [](const Work& work) { return work.kind == OUTPUT; });
@@ -347,8 +370,44 @@ void convatlas_network::read_steps(const Json& tree, const char* weights, int64_
             refuse("it does not lead from one image to scores");
 }
 
-// `_check` of work.py: a step that would lead the kernels out of its maps or arrays is refused.
-void convatlas_network::check(const Work& work) const {
+// `_check_bytes` of work.py: what a step on bytes has beyond the one on floats, then that one's.
+void convatlas_network::check_bytes(const Work& work) const {
+    typedef std::vector<int64_t> Shape;
+    const Map &source = work.source, &result = work.result;
+    const int64_t c = result.c;
+    const bool summed = work.kind == QCONV || work.kind == QDEPTHWISE, floats = work.float_result(), ends = work.kind == QUANTIZE || work.kind == DEQUANTIZE;
+    auto is = [&](const Map& map, int64_t wide) {
+        if (map.buffer < 0) return wide == 4;
+        const Buffer& buffer = buffers[map.buffer];
+        return buffer.wide == wide && (wide == 4 || (map.channel % 4 == 0 && buffer.stride % CHANNELS == 0));
+    };
+    bool fits = is(source, work.kind == QUANTIZE ? 4 : 1) && is(result, floats ? 4 : 1) && (!work.has_other || is(work.other, 1));
+    for (int64_t n : {work.zeros[0], work.zeros[1], work.zeros[2], work.bounds[0], work.bounds[1]}) fits = fits && n < 256;
+    fits = fits && (floats || (work.bounds[0] <= work.bounds[1] && work.bounds[1] > 0));
+    const bool vectors_of_c = summed || work.kind == QAFFINE;
+    auto has = [](const Array& array, bool wanted, Shape shape, Type type) { return wanted ? array.at && array.shape == shape && array.type == type : !array.at; };
+    fits = fits && has(work.scale, vectors_of_c || work.kind == QADD, {vectors_of_c ? c : 2}, F32) && has(work.bias, vectors_of_c, {c}, I32);
+    fits = fits && (!work.weight.at || (summed && work.weight.type == I8)) && !work.before.at;
+    fits = fits && (!work.table.at || (work.table.type == U8 && work.table.shape == Shape{256} && !floats));
+    fits = fits && (work.kind != QCONV || ((work.groups == 1 || source.c / work.groups % 4 == 0) && (!floats || !work.has_other)));
+    fits = fits && (work.kind != QDEPTHWISE || (work.dilation[0] == 1 && work.dilation[1] == 1 && !work.has_other));
+    fits = fits && (ends || work.kind == QCOPY || source.buffer >= 0);
+    fits = fits && (!ends || (source.h == result.h && source.w == result.w && source.c == c));
+    if (!fits) refuse("'" + work.name + "' is a step " + work.kind_name + " that is none");
+    const std::pair<Kind, Kind> PLAIN[] = {{QUANTIZE, PAD}, {DEQUANTIZE, PAD}, {QCONV, CONV}, {QDEPTHWISE, DEPTHWISE}, {QMAXPOOL, MAXPOOL},
+                                           {QAVGPOOL, AVGPOOL}, {QMEAN, MEAN}, {QADD, ADD}, {QMULTIPLY, MULTIPLY}, {QAFFINE, AFFINE}, {QCOPY, COPY}};
+    Work plain = work;
+    for (const auto& each : PLAIN)
+        if (each.first == work.kind) plain.kind = each.second;
+    plain.weight.type = F32, plain.bias = plain.scale = plain.table = Array();
+    if (work.kind == QAFFINE) plain.before.at = work.scale.at, plain.before.shape = {2, source.c};
+    if (!floats) plain.activation = NONE;
+    check(plain, 0);
+}
+
+// `_check` of work.py: a step that would lead the kernels out of its maps or arrays is refused. `wide`: bytes of its maps' numbers, 0 where that
+// is known.
+void convatlas_network::check(const Work& work, int64_t wide) const {
     typedef std::vector<int64_t> Shape;
     const Map &source = work.source, &result = work.result, &other = work.other;
     const bool same = source.h == result.h && source.w == result.w && source.c == result.c, deep = work.kind == DEPTHWISE;
@@ -411,7 +470,9 @@ void convatlas_network::check(const Work& work) const {
     fits = fits && (!work.has_other || (other.h == second[0] && other.w == second[1] && other.c == second[2] && other.buffer >= 0));
     for (const Map* map : {&source, &result, work.has_other ? &other : &result})
         if (map->buffer >= 0)
-            fits = fits && map->h * map->w <= buffers[map->buffer].pixels && map->channel + (work.kind == COPY ? map->c : padded(map->c)) <= buffers[map->buffer].stride;
+            fits = fits && (!wide || buffers[map->buffer].wide == wide) && map->h * map->w <= buffers[map->buffer].pixels && map->channel + (work.kind == COPY ? map->c : padded(map->c)) <= buffers[map->buffer].stride;
+    for (const Array* each : {&work.weight, &work.bias, &work.before}) fits = fits && each->type == F32;
+    fits = fits && !work.scale.at && !work.table.at;
     fits = fits && (!work.weight.at || work.weight.shape == weight) && (!work.bias.at || work.bias.shape == bias) && (!work.before.at || work.before.shape == before);
     if (!fits) refuse("'" + work.name + "' is a step " + work.kind_name + " that is none");
 }
@@ -471,7 +532,7 @@ void convatlas_network::lay_out() {
 }
 
 Choice convatlas_network::usual(const Work& work, bool alone) const {
-    if (work.kind != CONV || work.small_groups()) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
+    if ((work.kind != CONV && work.kind != QCONV) || work.small_groups()) return {work.kind, work.kind == TRANSPOSED ? 112 : 0, 0, 0};
     int64_t size = 1;
     for (int64_t n : work.weight.shape) size *= n;
     const int64_t pixels = work.result.h * work.result.w, share = !alone && size > work.source.h * work.source.w * work.source.c;
@@ -484,19 +545,19 @@ Choice convatlas_network::usual(const Work& work, bool alone) const {
 #endif
     if (work.can_winograd() && std::min(work.source.c, work.result.c) >= 32 && pixels >= WORTH)
         return {WINOGRAD4, std::min<int64_t>(56, over(pixels, 16)), 1, share};
-    return {CONV, 112, 0, share};
+    return {work.kind, 112, 0, share};
 }
 
 bool convatlas_network::can(const Work& work, const Choice& choice, bool alone) const {
-    if (work.kind != CONV || work.small_groups() || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
-    if (choice.kind == CONV) return choice.gather == 0 && (choice.tile == 56 || choice.tile == 112 || choice.tile == 336);
+    if ((work.kind != CONV && work.kind != QCONV) || work.small_groups() || choice.by_channels < 0 || choice.by_channels > (alone || threads == 1 ? 0 : 1)) return false;
+    if (choice.kind == work.kind) return choice.gather == 0 && (choice.tile == 56 || choice.tile == 112 || choice.tile == 336);
     return (choice.kind == WINOGRAD4 || choice.kind == WINOGRAD2) && work.can_winograd() && choice.tile >= 1 && choice.tile <= 256 &&
            choice.gather >= 1 && choice.gather <= std::min<int64_t>(16, over(padded(work.result.c), 2 * convatlas_lanes()));
 }
 
 // (…, k) in panels of two vectors of k, one after the other; `of` gives the value at a row and an output.
-template <class Of>
-static void panels(float* to, int64_t rows, int64_t outputs, const Of& of) {
+template <class Number, class Of>
+static void panels(Number* to, int64_t rows, int64_t outputs, const Of& of) {
     const int64_t wide = 2 * convatlas_lanes();
     for (int64_t start = 0; start < padded(outputs); start += wide) {
         const int64_t here = std::min(wide, padded(outputs) - start);
@@ -515,7 +576,9 @@ const float* convatlas_network::weights_of(size_t i, int64_t kind) {
     Room& room = packed[{i, kind}];
     if (room.at) return room.at;
     const int64_t outputs = work.weight.shape[0], c = work.weight.shape[1], high = work.kernel[0], wide = work.kernel[1], taps = high * wide;
-    if (kind == OFFSETS) {
+    if (work.on_bytes()) {
+        bytes_of(work, room);
+    } else if (kind == OFFSETS) {
         const int64_t pixels = c * work.weight.shape[2];
         room = Room(pixels * padded(outputs) + BEYOND);
         for (int64_t k = 0; k < outputs; k++)
@@ -566,6 +629,49 @@ const float* convatlas_network::weights_of(size_t i, int64_t kind) {
     return room.at;
 }
 
+// `_bytes_of` of work.py: four neighbouring channels, or of a depthwise kernel taps, beside each other for each output.
+void convatlas_network::bytes_of(const Work& work, Room& room) const {
+    const int8_t* from = reinterpret_cast<const int8_t*>(work.weight.at);
+    const int64_t outputs = work.weight.shape[0], c = work.weight.shape[1], high = work.kernel[0], wide = work.kernel[1];
+    auto four = [](const auto& of) {
+        int8_t bytes[4];
+        for (int i = 0; i < 4; i++) bytes[i] = of(i);
+        int32_t found;
+        std::memcpy(&found, bytes, 4);
+        return found;
+    };
+    int32_t* to = nullptr;
+    auto take = [&](int64_t count) { room = Room(count + BEYOND), to = reinterpret_cast<int32_t*>(room.at); };
+    if (work.kind == QDEPTHWISE) {
+        const int64_t fours = over(wide, 4);
+        take(padded(outputs) * high * fours);
+        for (int64_t k = 0; k < outputs; k++)
+            for (int64_t y = 0; y < high; y++)
+                for (int64_t x = 0; x < fours; x++)
+                    to[((k / CHANNELS * high + y) * fours + x) * CHANNELS + k % CHANNELS] =
+                        four([&](int64_t i) { return 4 * x + i < wide ? from[(k * high + y) * wide + 4 * x + i] : int8_t(0); });
+    } else if (work.is_flat) {
+        const int64_t deep = work.flat[0], area = work.flat[1] * work.flat[2], fours = padded(deep) / 4;
+        take(checked(area * fours, padded(outputs)));
+        panels(to, area * fours, outputs, [&](int64_t row, int64_t k) {
+            return four([&](int64_t i) {
+                const int64_t channel = row % fours * 4 + i;
+                return channel < deep ? from[(k * deep + channel) * area + row / fours] : int8_t(0);
+            });
+        });
+    } else {
+        const int64_t each = outputs / work.groups, fours = over(c, 4), taps = high * wide;
+        take(checked(taps * fours * work.groups, padded(each)));
+        for (int64_t group = 0; group < work.groups; group++)
+            panels(to + group * taps * fours * padded(each), taps * fours, each, [&](int64_t row, int64_t k) {
+                return four([&](int64_t i) {
+                    const int64_t channel = row % fours * 4 + i;
+                    return channel < c ? from[((group * each + k) * c + channel) * taps + row / fours] : int8_t(0);
+                });
+            });
+    }
+}
+
 // Phase by phase: the taps that meet the input there, the last first.
 const float* convatlas_network::transposed_of(size_t i) {
     const Work& work = works[i];
@@ -589,6 +695,11 @@ const float* convatlas_network::transposed_of(size_t i) {
 // With zeros to whole vectors.
 const float* convatlas_network::vector_of(const Array& array) {
     if (!array.at) return nullptr;
+    if (array.type == U8) {                             // a table
+        vectors.emplace_back(over(array.shape[0], 4) + BEYOND);
+        std::memcpy(vectors.back().at, array.at, size_t(array.shape[0]));
+        return vectors.back().at;
+    }
     const int64_t size = array.shape.back(), rows = array.shape.size() == 2 ? array.shape[0] : 1;
     vectors.emplace_back(rows * padded(size) + BEYOND);
     for (int64_t row = 0; row < rows; row++) std::memcpy(vectors.back().at + row * padded(size), array.at + row * size, size * sizeof(float));
@@ -652,11 +763,13 @@ convatlas_network::Program convatlas_network::program(bool alone) {
         s.sh = work.stride[0], s.sw = work.stride[1], s.ph = work.padding[0], s.pw = work.padding[1], s.groups = work.groups;
         s.dh = work.dilation[0], s.dw = work.dilation[1];
         s.planar = source.buffer < 0;
-        s.in = s.planar ? 0 : place(source), s.in_stride = s.planar ? 0 : buffers[source.buffer].stride;
-        s.out = work.kind == OUTPUT ? 0 : place(result), s.out_stride = work.kind == OUTPUT ? 0 : buffers[result.buffer].stride;
-        s.other = work.has_other ? place(work.other) : -1, s.other_stride = work.has_other ? buffers[work.other.buffer].stride : 0;
+        s.in = s.planar ? 0 : place(source), s.in_stride = s.planar ? 0 : stride(source);
+        s.out = work.kind == OUTPUT ? 0 : place(result), s.out_stride = work.kind == OUTPUT ? 0 : stride(result);
+        s.other = work.has_other ? place(work.other) : -1, s.other_stride = work.has_other ? stride(work.other) : 0;
         s.counts_padding = work.counts_padding, s.tile = choice.tile, s.gather = choice.gather, s.by_channels = choice.by_channels;
         s.weight = weights_of(i, choice.kind), s.bias = vector_of(work.bias), s.before = vector_of(work.before), s.epsilon = work.epsilon;
+        s.scale = vector_of(work.scale), s.table = vector_of(work.table);
+        s.in_zero = work.zeros[0], s.out_zero = work.zeros[1], s.other_zero = work.zeros[2], s.low = work.bounds[0], s.high = work.bounds[1];
         made.scratch = std::max(made.scratch, convatlas_scratch(&s) + BEYOND);
         made.steps.push_back(s);
     }
@@ -692,8 +805,9 @@ int64_t convatlas_network::map(int64_t i, float* to) const {
     const Map& found = works[i].result;
     const int64_t pixels = found.h * found.w, stride = buffers[found.buffer].stride;
     const float* from = arenas[0].at + place(found);
+    const uint8_t* bytes = buffers[found.buffer].wide == 1 ? reinterpret_cast<const uint8_t*>(from) : nullptr;
     for (int64_t pixel = 0; pixel < pixels; pixel++)
-        for (int64_t c = 0; c < found.c; c++) to[c * pixels + pixel] = from[pixel * stride + c];
+        for (int64_t c = 0; c < found.c; c++) to[c * pixels + pixel] = bytes ? bytes[pixel * stride + c] : from[pixel * stride + c];
     return found.c * pixels;
 }
 
