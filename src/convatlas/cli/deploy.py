@@ -26,11 +26,11 @@ def deploy(
         "fastest.", show_default=True)] = "auto",
     precision: Annotated[Literal["fp32", "bf16", "fp16", "int8"], option(
         "--precision", panel=SPEED,
-        help="What it computes in; fp16 on GPUs only, int8 by native, openvino and onnxruntime.",
+        help="What it computes in; fp16 on GPUs only, int8 by native, wasm, openvino and onnxruntime.",
         show_default=True)] = "fp32",
     target: Annotated[Literal["here", "wasm"], option(
         "--target", panel=SPEED, help="Where it runs; [bold]wasm[/]: in browsers, as WebAssembly with a page that "
-        "answers a picture, weights in fp32 or fp16.", show_default=True)] = "here",
+        "answers a picture, in fp32 or int8, or with weights in fp16.", show_default=True)] = "here",
     batch: Annotated[int, option(
         "--batch", "-b", panel=SPEED, parser=COUNT, help="Images at a time that it is made fast for.",
         show_default=True)] = 1,

@@ -98,8 +98,6 @@ def deploy(model: str | Path | Convnet, out: str | Path, backend: str = "auto", 
     """
     if batch < 1:
         raise ConvatlasError(f"batch = {batch} is refused: it must be at least 1")
-    if backend == "wasm" and precision == "int8":
-        raise ConvatlasError("--target wasm computes in fp32, and has no int8: its weights are written in fp32 or fp16")
     folder = _free(Path(out).expanduser(), force)
     net = (model if isinstance(model, Convnet) else load(model)).eval()
     conventions(net.card)       # refuses weights for which nobody knows how pictures are prepared

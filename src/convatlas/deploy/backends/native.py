@@ -16,6 +16,7 @@ from ..native import Choice, Network, missing
 from ..native.plan import plan
 from ..native.quantized import quantized, ranges
 from ..native.stored import WEIGHTS, load, save, tuned
+from ..native.work import Work
 from .base import NETWORK, Backend, Precision, Predictor, Tell, quiet
 
 SIZES = 16              # of images, whose plans are kept at once
@@ -65,19 +66,25 @@ class Native(Backend):
 
     def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor],
                  keep: Collection[str]) -> None:
-        """By `native.quantized`: between the means of the images' least and largest values. What is not summed up in
-        whole numbers there stays in fp32.
-        """
-        works, threads = load(written).works, torch.get_num_threads()
-        nodes = {layer: layer.replace(".", "_") for layer in keep}
-        if unknown := set(nodes.values()) - {work.name for work in works}:
-            raise ConvatlasError(f"native does not find the layers {', '.join(sorted(unknown))} again, which are to "
-                                 "stay in fp32")
-        network = Network(quantized(works, ranges(works, images.numpy(), threads), set(nodes.values())), threads)
+        """As `on_bytes`, tuned."""
+        threads = torch.get_num_threads()
+        network = Network(on_bytes(written, images, keep), threads)
         _, parts, _ = tuned(written)        # the batches that it is to be fast for
         for batch in parts or {1: 1}:
             network.tune(images[torch.arange(batch) % len(images)].numpy())
         save(network, folder)
+
+
+def on_bytes(written: Path, images: Tensor, keep: Collection[str]) -> list[Work]:
+    """The steps in a folder on bytes, by `native.quantized`: between the means of the images' least and largest values.
+    What is not summed up in whole numbers there stays in fp32, and so do the layers `keep`.
+    """
+    works = load(written).works
+    nodes = {layer: layer.replace(".", "_") for layer in keep}
+    if unknown := set(nodes.values()) - {work.name for work in works}:
+        raise ConvatlasError(f"native does not find the layers {', '.join(sorted(unknown))} again, which are to "
+                             "stay in fp32")
+    return quantized(works, ranges(works, images.numpy(), torch.get_num_threads()), set(nodes.values()))
 
 
 class Sizes:

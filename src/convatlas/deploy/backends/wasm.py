@@ -1,6 +1,7 @@
 """The native kernels as WebAssembly, for browsers: a folder that any web server hands out. wasmtime runs it here."""
 
 import json
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -11,19 +12,24 @@ from torch import Tensor
 from ...errors import ConvatlasError
 from ...files import put
 from ...net.model import Convnet
+from .. import native
 from ..graph.rewrite import rewrite
 from ..native import wasm
 from ..native.plan import plan
 from ..native.stored import STEPS, WEIGHTS, put_plan
+from ..native.work import Work
 from .base import Backend, Precision, Predictor
+from .native import on_bytes
 
 MODULE, SCRIPT, PAGE = "convatlas.wasm", "convatlas.js", "index.html"
 
 
 class Wasm(Backend):
-    """One thread, vectors of four floats; it computes in fp32, and `precision` is that of the weights in the folder."""
+    """One thread, vectors of four floats. fp16 is the precision of the weights in the folder, and it computes in fp32;
+    int8 is computed in.
+    """
 
-    name, file, precisions, devices = "wasm", WEIGHTS, ("fp32", "fp16"), ("cpu",)
+    name, file, precisions, devices = "wasm", WEIGHTS, ("fp32", "fp16", "int8"), ("cpu",)
     requires, extra = ("wasmtime",), "wasm"
 
     def missing(self) -> str | None:
@@ -38,7 +44,17 @@ class Wasm(Backend):
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says: plan, weights, module, script and a page that answers a picture."""
-        put_plan(folder, plan(rewrite(model), tuple(example.shape[1:])), half=precision == "fp16")
+        self._fill(folder, plan(rewrite(model), tuple(example.shape[1:])), precision == "fp16")
+
+    def quantize(self, written: Path, folder: Path, images: Tensor, weights: Mapping[str, Tensor],
+                 keep: Collection[str]) -> None:
+        """As the native backend does it; the native kernels see what the images' maps hold."""
+        if reason := native.missing():
+            raise ConvatlasError(f"int8 for WebAssembly is made by the native kernels of this machine: {reason}")
+        self._fill(folder, on_bytes(written, images, keep))
+
+    def _fill(self, folder: Path, works: Sequence[Work], half: bool = False) -> None:
+        put_plan(folder, works, half=half)
         put(folder / MODULE, wasm.module())
         for name in (SCRIPT, PAGE):
             put(folder / name, (files("convatlas.deploy.web") / name).read_bytes())
