@@ -52,7 +52,8 @@ CONVATLAS_API int convatlas_prepare(const convatlas_network *network, const uint
  * threads that shall not wait open the folder once more. */
 CONVATLAS_API int convatlas_scores(convatlas_network *network, const float *images, int64_t n, float *scores);
 
-/* What a step of native.json made of the last image, (channels, height, width); returns how many numbers that are. */
+/* What a step of native.json made of the last image, (channels, height, width), bytes as they are; returns how many
+ * numbers that are. */
 CONVATLAS_API int convatlas_map(const convatlas_network *network, int step, float *to);
 
 /* The instructions for which the kernels that are used here were compiled, such as x86-64-v4; "" where none fits. */
