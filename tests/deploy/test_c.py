@@ -216,7 +216,20 @@ def test_the_example_answers_a_picture(tmp_path):
 
 def written(tmp_path: Path) -> list[Path]:
     """Folders for replay.c: every kernel, on images of random sizes, computed in random ways."""
-    dice, folders = random.Random(0), []
+    dice, folders = random.Random(0), list[Path]()
+
+    def leave(net: house.Network, x: np.ndarray) -> None:
+        folder = tmp_path / f"{len(folders)}"
+        folder.mkdir()
+        stored.save(net, folder)
+        described(folder)
+        x.tofile(folder / "input.bin")
+        net(x).tofile(folder / "expected.bin")
+        folders.append(folder)
+
+    for name in OF_BYTES:
+        works, x = whole(of_bytes(name), (3, 13, 11))
+        leave(house.Network(works, 2), x)
     for name in NETWORKS:
         for flat in (False, True):
             fixed = flat or name in ("adaptive", "square")
@@ -228,13 +241,7 @@ def written(tmp_path: Path) -> list[Path]:
                 for i in range(len(program.works)):
                     if ways := [way for way in program.options(i) if way[0] == kind]:
                         net.choices[program._key(i)] = dice.choice(ways)
-                folder = tmp_path / f"{len(folders)}"
-                folder.mkdir()
-                stored.save(net, folder)
-                described(folder)
-                x.tofile(folder / "input.bin")
-                net(x).tofile(folder / "expected.bin")
-                folders.append(folder)
+                leave(net, x)
     return folders
 
 
@@ -264,6 +271,7 @@ def test_arm64_gives_the_same_under_emulation(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)      # the kernels are compiled with the sanitizer, for minutes
 @pytest.mark.parametrize(("sanitizers", "planted"), [("address,undefined", "AddressSanitizer: heap-buffer-overflow"),
                                                      ("thread", "ThreadSanitizer: data race")])
 def test_sanitizers_find_nothing_but_what_is_planted(sanitizers, planted, tmp_path):
