@@ -241,7 +241,8 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
     const std::string about_text = read_file(folder + "/deploy.json", 1 << 26), steps_text = read_file(folder + "/native.json", 1 << 28);
     const Json about = Reader(about_text.data(), about_text.size()).all(), tree = Reader(steps_text.data(), steps_text.size()).all();
     if (about["backend"].text != "native") refuse("it was deployed for another backend than native");
-    if (about["precision"].text == "int8") refuse("it is in int8, which is answered from Python only: deploy it in fp32");
+    const std::string& precision = about["precision"].text;
+    if (precision == "int8" || precision == "bf16") refuse("it is in " + precision + ", which is answered from Python only: deploy it in fp32");
     if (about["format"].whole > 2 || tree["format"].whole > 2) refuse("a newer convatlas wrote it: update this one");
     weights_file = read_file(folder + "/native.safetensors", ROOM);
     read_steps(tree, weights_file.data(), int64_t(weights_file.size()));

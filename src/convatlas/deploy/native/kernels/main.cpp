@@ -79,6 +79,7 @@ int64_t convatlas_scratch(const Step* s) { return kernels->scratch(*s); }
 int64_t convatlas_step_size() { return sizeof(Step); }
 int64_t convatlas_lanes() { return kernels ? kernels->lanes : 0; }
 const char* convatlas_instructions() { return kernels ? kernels->name : ""; }
+int64_t convatlas_bf16() { return kernels && kernels->bf16 ? kernels->bf16() : 0; }
 
 // Ask for large pages where the system has them: a network reads more memory than small ones can be remembered for.
 void convatlas_large_pages(void* memory, int64_t bytes) {
