@@ -13,7 +13,7 @@ from ...net.model import Convnet
 from ...weights.checkpoints import load as load_network
 from ..graph.rewrite import rewrite
 from ..native import Choice, Network, missing
-from ..native.bfloat16 import in_bf16
+from ..native.bfloat16 import Bf16, account, in_bf16
 from ..native.plan import plan
 from ..native.quantized import quantized, ranges
 from ..native.stored import WEIGHTS, load, save, tuned
@@ -48,6 +48,11 @@ class Native(Backend):
         network.tune(example.numpy(), tell)
         save(network, folder)
         return found
+
+    def account(self, predictor: Predictor, example: Tensor) -> Bf16 | None:
+        """As the base class says."""
+        assert isinstance(predictor, Sizes)
+        return account(predictor.of(example), len(example)) if predictor.precision == "bf16" else None
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says, for images of the size that it was written for; of any, where the folder holds the

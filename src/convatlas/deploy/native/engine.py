@@ -158,6 +158,13 @@ class Network:
             return [(work, KINDS[step.kind], spent * share)
                     for work, step, spent in zip(program.works, program.steps, seconds.tolist(), strict=True)]
 
+    def kernels(self, images: int) -> list[tuple[Work, Choice]]:
+        """The steps for so many images, and what computes each."""
+        with self.lock:
+            program = self._for(images, self.parts.get(images, images))
+            return [(work, (KINDS[step.kind], step.tile, step.gather, step.by_channels))
+                    for work, step in zip(program.works, program.steps, strict=True)]
+
     def _for(self, batch: int, part: int) -> "Program":
         """For a batch in parts of so many images, or less where there are not so many."""
         return self.program(min(part, batch), batch // part >= self.threads)

@@ -23,7 +23,7 @@ from .engine import Choice, Network
 from .work import Floats, Work, lay_out, precision_of, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
-FORMAT = 4              # of both together; 2 where results are steps, 3 where maps are of bytes, 4 with weights in bf16
+FORMATS = {"fp32": 2, "int8": 3, "bf16": 4}     # of both together, by precision; 1 where results were no steps
 
 
 def save(network: Network, folder: Path) -> None:
@@ -47,7 +47,7 @@ def plain(works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | No
     """The same in memory, without checksums: the steps as plain values, and the file of weights."""
     steps, arrays = written(works)
     weights = to_bytes({name: array.astype(np.float16) if half else array for name, array in arrays.items()})
-    number = {"fp32": 2, "int8": 3, "bf16": 4}[precision_of(works)]
+    number = FORMATS[precision_of(works)]
     return {"format": number, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
             "layers": dict(choices or {}), **steps}, weights
 
@@ -55,7 +55,8 @@ def plain(works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | No
 def load(folder: Path, threads: int = 0, few: bool = False, precision: str | None = None) -> Network:
     """The network, for so many threads; 0: as many as it was tuned for, but no more than there are cores.
 
-    With `precision` one that computes in another is refused. For other numbers nothing is tuned, nor for `few` images: it is then ready sooner, since its weights are smaller.
+    With `precision` one that computes in another is refused. For other numbers of threads nothing is tuned, nor for
+    `few` images: it is then ready sooner, since its weights are smaller.
     Raises ConvatlasError for files that `save` did not write.
     """
     with _intact(folder):
@@ -92,7 +93,7 @@ def _tuned(tree: Mapping[str, Any]) -> tuple[int, dict[int, int], dict[str, Choi
 
 def _tree(folder: Path) -> dict[str, Any]:
     tree: dict[str, Any] = bounded.read_json(folder / STEPS)
-    check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
+    check_format(tree.get("format"), max(FORMATS.values()), repr(str(folder / STEPS)))
     if "sha256" in tree and tree.pop("sha256") != _checksum(tree):      # older ones have none
         raise ValueError(f"{STEPS} has been changed")
     return tree
