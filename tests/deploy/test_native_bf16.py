@@ -1,4 +1,4 @@
-"""Kernels in bf16: each step against torch with weights and maps rounded, every way to multiply, networks in folders."""
+"""Kernels in bf16: each step against torch with weights and maps rounded, every way to multiply, and folders."""
 
 import ctypes
 import json
@@ -27,7 +27,7 @@ from laws import images
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
 
 Array = np.ndarray[Any, Any]
-WAYS = {"floats": ("bconv", 0, 0), "pairs": ("bconv", 1, 1), "tiles": ("tconv", 0, 2)}       # and the bit that they need
+WAYS = {"floats": ("bconv", 0, 0), "pairs": ("bconv", 1, 1), "tiles": ("tconv", 0, 2)}      # and the bit that each needs
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "hardswish": F.hardswish,
                "sigmoid": torch.sigmoid, "gelu": F.gelu, "tanh": torch.tanh}
 
@@ -224,7 +224,7 @@ def test_steps_in_bf16_that_would_lead_out_of_their_memory_are_refused():
     for changed in ({"weight": conv.weight[:, :, :2]}, {"weight": conv.weight.astype(np.float32)}, {"weight": None},
                     {"bias": np.zeros(3, np.float32)}, {"groups": 4}):
         tree, arrays = written([replace(conv, **changed), *works[1:]])
-        with pytest.raises(ValueError, match="a step|no number"):
+        with pytest.raises(ValueError, match=r"a step|no number"):
             read(tree, arrays)
 
 
