@@ -138,6 +138,13 @@ class Work:
                 and self.dilation == (1, 1) and self.before is None and self.source.buffer is not None)
 
     @property
+    def spread(self) -> bool:
+        """True for a convolution of which tiles take a row of taps as one, as in kernels/bfloat16.h: of few channels.
+        """
+        each, row = (-(-count // TILE) * TILE for count in (self.source.c, self.kernel[1] * self.source.c))
+        return self.dilation[1] == 1 and self.groups == 1 and row < self.kernel[1] * each and self.kernel[1] > 1
+
+    @property
     def small_groups(self) -> bool:
         """True for a convolution that kernels/grouped.h computes: 3×3, with 4 or 8 channels a group."""
         each = self.source.c // self.groups
@@ -362,8 +369,11 @@ def _packed_of(work: Work, kind: str, lanes: int) -> Floats:
         weight = wide.reshape(len(weight), -1, 1, 1)
     outputs, inputs, high, across = weight.shape
     whole = {"qconv": 4, "bconv": 2, "tconv": TILE}[kind]
-    found = np.zeros((outputs, high, across, -(-inputs // whole) * whole), weight.dtype)
-    found[..., :inputs] = weight.transpose(0, 2, 3, 1)
+    moved = weight.transpose(0, 2, 3, 1)
+    if kind == "tconv" and work.spread:
+        moved = moved.reshape(outputs, high, 1, -1)
+    found = np.zeros((*moved.shape[:3], -(-moved.shape[3] // whole) * whole), weight.dtype)
+    found[..., : moved.shape[3]] = moved
     numbers = found.view(np.int32).reshape(outputs, -1)         # moved whole, whatever float they would be
     return np.concatenate([_panels(group.T, lanes) for group in np.split(numbers, work.groups)]).view(np.float32)
 

@@ -57,15 +57,25 @@ INLINE vec first_of(vec x, int64_t count) {
 
 // -- the input as it is multiplied ---------------------------------------------------------------------------------------------------
 
+enum Way { BY_FLOATS, BY_PAIRS, BY_TILES };
+INLINE Way way_of(const Step& s) { return s.kind == TCONV ? BY_TILES : s.gather ? BY_PAIRS : BY_FLOATS; }
+INLINE int64_t whole_of(Way way) { return way == BY_TILES ? 32 : 2; }      // a pixel's channels are a multiple of this
+
 INLINE bool alone(const Step& s) { return s.kh == 1 && s.kw == 1; }         // each result sees one pixel
 INLINE bool pixel_by_pixel(const Step& s) {
     return alone(s) && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && s.oh == s.h && s.ow == s.w && !s.planar;
 }
 
-// Pixels of the input of some rows of results: those that are seen, `depth` numbers each, with zeros behind the channels.
+// The input of some rows of results: the pixels that are seen, `depth` numbers each, with zeros behind the channels; `spread`, where that is
+// less: what a row of taps sees for each result of the row, with zeros behind it.
 struct Rounded {
+    bool spread;
     int64_t depth, width, step;                         // `step`: pixels of the input from one to the next
-    Rounded(const Step& s, int64_t whole) : depth(over(s.c, whole) * whole), width(alone(s) ? s.ow : strip_width(s)), step(alone(s) ? s.sw : 1) {}
+    Rounded(const Step& s, Way way) {
+        const int64_t whole = whole_of(way), each = over(s.c, whole) * whole, row = over(s.kw * s.c, whole) * whole;
+        spread = way == BY_TILES && s.kw > 1 && s.dw == 1 && s.groups == 1 && row < s.kw * each;
+        depth = spread ? row : each, width = alone(s) || spread ? s.ow : strip_width(s), step = alone(s) ? s.sw : 1;
+    }
     static int64_t rows(const Step& s, int64_t count) { return alone(s) ? count : strip_rows(s, count); }
     int64_t size(const Step& s) const {
         return (pixel_by_pixel(s) ? std::min(s.n * s.h * s.w, std::max<int64_t>(1, s.tile)) : rows(s, conv_rows(s)) * width) * depth;
@@ -83,24 +93,54 @@ INLINE void round_pixels(const Step& s, const float* from, int64_t stride, int64
         }
 }
 
-// For `rows` rows of results from `top` on; LANES numbers too many are written.
+// A row of the input, `width` pixels of `depth` numbers; LANES numbers too many are written.
 template <class T>
-inline void round_rows(const Step& s, const Rounded& as, const float* in, int64_t top, int64_t rows, T* to) {
-    const int64_t left = std::min(as.width, s.pw > 0 ? over(s.pw, as.step) : 0);
-    const int64_t right = std::max(left, std::min(as.width, over(s.w + s.pw, as.step))), line = as.width * as.depth;
-    for (int64_t r = 0; r < Rounded::rows(s, rows); r++, to += line) {
+INLINE void round_row(const Step& s, const float* in, int64_t y, int64_t width, int64_t step, int64_t depth, T* to) {
+    const bool there = y >= 0 && y < s.h;
+    if (!there || s.planar) std::memset(to, 0, width * depth * sizeof(T));
+    if (!there) return;
+    const int64_t left = std::min(width, s.pw > 0 ? over(s.pw, step) : 0), right = std::max(left, std::min(width, over(s.w + s.pw, step)));
+    const int64_t x = left * step - s.pw;
+    if (s.planar) {
+        for (int64_t plane = 0; plane < s.c; plane++) {
+            const float* from = in + (plane * s.h + y) * s.w + x;
+            int64_t i = left;
+            for (T some[LANES]; step == 1 && i + LANES <= right; i += LANES, from += LANES) {
+                put(some, load(from));
+                for (int64_t j = 0; j < LANES; j++) to[(i + j) * depth + plane] = some[j];
+            }
+            for (; i < right; i++, from += step) to[i * depth + plane] = one<T>(*from);
+        }
+        return;
+    }
+    std::memset(to, 0, left * depth * sizeof(T));
+    round_pixels(s, in + (y * s.w + x) * s.in_stride, step * s.in_stride, right - left, to + left * depth, depth);
+    std::memset(to + right * depth, 0, (width - right) * depth * sizeof(T));
+}
+
+// For `rows` rows of results from `top` on; `behind` is room for a row of the input.
+template <class T>
+INLINE void round_rows(const Step& s, const Rounded& as, const float* in, int64_t top, int64_t rows, T* to, T* behind) {
+    for (int64_t r = 0; r < Rounded::rows(s, rows); r++, to += as.width * as.depth) {
         const int64_t y = (alone(s) ? (top + r) * s.sh : top * s.sh + r) - s.ph;
-        if (y < 0 || y >= s.h || s.planar) std::memset(to, 0, line * sizeof(T));
-        if (y < 0 || y >= s.h) continue;
-        const int64_t x = left * as.step - s.pw;
-        if (s.planar) {
-            for (int64_t plane = 0; plane < s.c; plane++)
-                for (int64_t i = left; i < right; i++) to[i * as.depth + plane] = one<T>(in[(plane * s.h + y) * s.w + x + (i - left) * as.step]);
+        if (!as.spread) {
+            round_row(s, in, y, as.width, as.step, as.depth, to);
             continue;
         }
-        std::memset(to, 0, left * as.depth * sizeof(T));
-        round_pixels(s, in + (y * s.w + x) * s.in_stride, as.step * s.in_stride, right - left, to + left * as.depth, as.depth);
-        std::memset(to + right * as.depth, 0, (as.width - right) * as.depth * sizeof(T));
+        round_row(s, in, y, strip_width(s), 1, s.c, behind);
+        const int64_t row = s.kw * s.c, left = row % CHANNELS ? row / CHANNELS * CHANNELS : row;
+        for (int64_t x = 0; x < s.ow; x++) {
+            const T* from = behind + x * s.sw * s.c;
+            T* here = to + x * as.depth;
+            for (int64_t i = 0; i < left; i += CHANNELS) std::memcpy(here + i, from + i, CHANNELS * sizeof(T));
+            if (left < row) {
+                T last[CHANNELS] = {};
+                std::memcpy(last, from + left, CHANNELS * sizeof(T));
+                for (int64_t i = row - left; i < CHANNELS; i++) last[i] = 0;
+                std::memcpy(here + left, last, sizeof last);
+            }
+            for (int64_t i = over(row, CHANNELS) * CHANNELS; i < as.depth; i += CHANNELS) std::memset(here + i, 0, CHANNELS * sizeof(T));
+        }
     }
 }
 
@@ -217,7 +257,7 @@ INLINE void tile_sums(const Block& b, float (*sums)[PANEL]) {
     if (V > 1) _tile_loadd(1, bias + LANES, 0);
     if (P > 1) _tile_loadd(2, bias, 0);
     if (P > 1 && V > 1) _tile_loadd(3, bias + LANES, 0);
-    const float* weight = b.weight;
+    const float *weight = b.weight, *ahead = b.ahead;
     const int64_t stride = b.stride * 4;
     for (int64_t row = 0; row < b.rows; row++)
         for (int64_t tap = 0; tap < b.taps; tap++) {
@@ -231,6 +271,7 @@ INLINE void tile_sums(const Block& b, float (*sums)[PANEL]) {
                 if (V > 1) _tile_dpbf16ps(1, 4, 7);
                 if (P > 1) _tile_dpbf16ps(2, 5, 6);
                 if (P > 1 && V > 1) _tile_dpbf16ps(3, 5, 7);
+                for (int64_t line = 0; line < b.ahead_step; line++, ahead += 16) __builtin_prefetch(ahead, 0, 2);
             }
         }
     _tile_stored(0, sums, PANEL * 4);
@@ -239,13 +280,16 @@ INLINE void tile_sums(const Block& b, float (*sums)[PANEL]) {
     if (P > 1 && V > 1) _tile_stored(3, &sums[TILE][LANES], PANEL * 4);
 }
 
-// A panel's results for `count` places in a row, of which every `width` the first `there` are results.
+// A panel's results for `count` places in a row, of which every `width` the first `there` are results. `ahead_step` counts lines of the cache.
 template <int V>
-INLINE void tile_run(Block b, int64_t count, int64_t width, int64_t there) {
+INLINE void tile_run(Block b, int64_t count, int64_t width, int64_t there, Turn turn) {
     alignas(64) float sums[2 * TILE][PANEL];
+    const int64_t blocks = over(count, 2 * TILE), all = b.rows * b.taps * b.depth / TILE * TILE;
+    b.ahead_step = over(V * TILE, blocks * turn.calls);
+    b.ahead += all * b.ahead_step * blocks * turn.call;
     const int64_t activation = b.activation;
     if (activation > RELU6) b.activation = NONE;
-    for (int64_t done = 0, x = 0; done < count; done += 2 * TILE, b.in += 2 * TILE * b.stride) {
+    for (int64_t done = 0, x = 0; done < count; done += 2 * TILE, b.in += 2 * TILE * b.stride, b.ahead += all * b.ahead_step) {
         const int64_t now = std::min(2 * TILE, count - done);
         now > TILE ? tile_sums<2, V>(b, sums) : tile_sums<1, V>(b, sums);
         for (int64_t i = 0; i < now;) {
@@ -271,9 +315,9 @@ INLINE void tile_run(Block b, int64_t count, int64_t width, int64_t there) {
 template <int V>
 INLINE void tile_rows(Block b, int64_t rows, int64_t places, int64_t line, int64_t width) {
     if (rows > 1 && b.stride * width == line)               // in one piece; what lies between two rows is left out
-        return tile_run<V>(b, (rows - 1) * width + places, width, places);
+        return tile_run<V>(b, (rows - 1) * width + places, width, places, {0, 1});
     for (int64_t row = 0; row < rows; row++) {
-        tile_run<V>(b, places, places, places);
+        tile_run<V>(b, places, places, places, {row, rows});
         b.in += line, b.out += places * b.out_stride;
         if (b.other) b.other += places * b.other_stride;
     }
@@ -282,15 +326,11 @@ INLINE void tile_rows(Block b, int64_t rows, int64_t places, int64_t line, int64
 
 // -- all ways ------------------------------------------------------------------------------------------------------------------------
 
-enum Way { BY_FLOATS, BY_PAIRS, BY_TILES };
-INLINE Way way_of(const Step& s) { return s.kind == TCONV ? BY_TILES : s.gather ? BY_PAIRS : BY_FLOATS; }
-INLINE int64_t whole_of(Way way) { return way == BY_TILES ? 32 : 2; }      // a pixel's channels are a multiple of this
-
 INLINE int64_t rounded_scratch(const Step& s) {
     const Way way = way_of(s);
-    const Rounded as(s, whole_of(way));
-    const int64_t numbers = as.size(s) + (way == BY_TILES ? (32 * std::max<int64_t>(1, s.sw) + 1) * as.depth : 0);  // tiles reach beyond the last
-    return (way == BY_FLOATS ? numbers : over(numbers, 2)) + 2 * CHANNELS;
+    const Rounded as(s, way);
+    const int64_t beyond = way == BY_TILES ? (32 * s.sw + 1) * as.depth : 0, behind = as.spread ? strip_width(s) * s.c + CHANNELS : 0;
+    return over(as.size(s) + beyond + behind, way == BY_FLOATS ? 1 : 2) + 2 * CHANNELS;
 }
 
 template <Way WAY>
@@ -298,19 +338,21 @@ inline void rounded_conv(const Step& s, const Place& at) {
     typedef typename std::conditional<WAY == BY_FLOATS, float, uint16_t>::type Number;
     constexpr int64_t EACH = WAY == BY_FLOATS ? 1 : 2;                      // of them in 32 bits
     static const float NOTHING[PANEL] = {};
-    const Rounded as(s, whole_of(WAY));
+    const Rounded as(s, WAY);
     const int64_t per_group = s.k / s.groups, depth = s.groups == 1 ? as.depth : s.c / s.groups;
     const int64_t channels = s.groups == 1 ? padded(s.k) : per_group, panels = over(channels, PANEL), all_panels = panels * s.groups;
     const Share whole = {0, 1}, &by_panel = s.by_channels ? at.share : whole, &by_tile = s.by_channels ? whole : at.share;
-    const int64_t first_panel = by_panel.first(all_panels), last_panel = by_panel.last(all_panels), taps = s.kh * s.kw * depth / 2;
+    const int64_t first_panel = by_panel.first(all_panels), last_panel = by_panel.last(all_panels);
+    const int64_t across = as.spread ? 1 : s.kw, sw = alone(s) || as.spread ? 1 : s.sw, taps = s.kh * across * depth / 2;
     if (first_panel == last_panel) return;
     const bool joined = s.groups == 1 && s.dw == 1;                         // a row of taps lies in one piece
     Block b = {};
     b.activation = s.activation, b.out_stride = s.out_stride, b.other_stride = s.other_stride;
-    b.rows = s.kh, b.taps = joined ? 1 : s.kw, b.depth = (joined ? s.kw * depth : depth) / 2, b.tap_stride = s.dw * as.depth / EACH;
-    b.stride = (alone(s) ? 1 : s.sw) * as.depth / EACH, b.row_stride = s.dh * as.width * as.depth / EACH;
+    b.rows = s.kh, b.taps = joined ? 1 : across, b.depth = (joined ? across * depth : depth) / 2, b.tap_stride = s.dw * as.depth / EACH;
+    b.stride = sw * as.depth / EACH, b.row_stride = s.dh * as.width * as.depth / EACH;
     const int64_t line = (alone(s) ? 1 : s.sh) * as.width * as.depth / EACH;
     Number* const strip = reinterpret_cast<Number*>(at.scratch);
+    Number* const behind = strip + as.size(s) + (32 * s.sw + 1) * as.depth;       // for what is spread by tiles
     auto multiply = [&](int64_t pixel, int64_t rows, int64_t places) {      // what is in the strip, for so many rows of results
         for (int64_t panel = first_panel; panel < last_panel; panel++) {
             const int64_t group = panel / panels, start = panel % panels * PANEL, channel = group * per_group + start;
@@ -352,7 +394,7 @@ inline void rounded_conv(const Step& s, const Place& at) {
         const float* in = s.planar ? at.image : at.arena + s.in;
         for (int64_t unit = by_tile.first(units); unit < by_tile.last(units); unit++) {
             const int64_t image = unit / strips, top = unit % strips * rows, count = std::min(rows, s.oh - top);
-            round_rows(s, as, in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count, strip);
+            round_rows(s, as, in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count, strip, behind);
             alone(s) ? multiply((image * s.oh + top) * s.ow, 1, count * s.ow) : multiply((image * s.oh + top) * s.ow, count, s.ow);
         }
     }
