@@ -8,6 +8,7 @@ from PIL import Image
 
 import convatlas
 from convatlas.deploy import deployed
+from convatlas.deploy.native import compiler
 
 
 @pytest.fixture
@@ -33,6 +34,22 @@ def test_json_and_refusals(inside, weights, tmp_path):
     assert half.returncode == 2 and "fp16 is for GPUs" in half.stderr and not (tmp_path / "half").exists()
     twice = inside("deploy", tmp_path / "net", "--out", tmp_path / "other")
     assert twice.returncode == 2 and "deployed folder, which answers and cannot be changed" in twice.stderr
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
+def test_native_in_bf16_tells_its_layers_and_predicts(inside, weights, tmp_path):
+    done = inside("deploy", weights, "--out", tmp_path / "net", "--backend", "native", "--precision", "bf16")
+    assert done.returncode == 0, done.stderr
+    assert "layers multiply in bf16 (" in done.stdout and "sums, maps and all other steps are fp32" in done.stdout
+    told = json.loads(inside("deploy", weights, "--out", tmp_path / "net", "--backend", "native", "--precision", "bf16",
+                             "--force", "--json").stdout)
+    assert told["bf16"]["layers"] == sum(told["bf16"]["bf16"].values()) + sum(map(len, told["bf16"]["fp32"].values()))
+    assert deployed(tmp_path / "net").about["precision"] == "bf16"
+    Image.linear_gradient("L").resize((28, 28)).save(tmp_path / "picture.png")
+    said = [json.loads(inside("predict", each, tmp_path / "picture.png", "--json").stdout)["images"][0]["predictions"]
+            for each in (weights, tmp_path / "net")]
+    ours, theirs = ({row["class"]: row["probability"] for row in rows} for rows in said)
+    assert ours != theirs and all(share == pytest.approx(ours[name], abs=0.01) for name, share in theirs.items())
 
 
 @pytest.mark.parametrize("backend", ["eager", "onnxruntime"])

@@ -287,7 +287,7 @@ def test_a_folder_in_int8_is_a_quarter_of_fp32_s_and_answers_as_the_network(tmp_
     report = deploy(model, tmp_path / "small", "native", "int8", calibrate=x, evaluate=(x, model(x).argmax(1)))
     assert report.int8 is not None and report.int8.size < 0.32 * report.int8.fp32_size
     tree = json.loads((tmp_path / "small" / stored.STEPS).read_text(encoding="utf-8"))
-    assert tree["format"] == stored.FORMAT and {row["kind"] for row in tree["steps"]} == {
+    assert tree["format"] == stored.FORMATS["int8"] and {row["kind"] for row in tree["steps"]} == {
         "quantize", "qconv", "qdepthwise", "qmean", "output"}
     net = deployed(tmp_path / "small")
     assert torch.equal(net(x), BACKENDS["native"].open(tmp_path / "small", x, "int8")(x))

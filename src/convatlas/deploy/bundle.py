@@ -296,5 +296,6 @@ def _about(net: Convnet, report: Report, precision: Precision, example: Tensor, 
         "input": given,
         "measured": [asdict(candidate) for candidate in report.candidates],
         "int8": None if report.int8 is None else asdict(report.int8),
+        **({} if report.bf16 is None else {"bf16": asdict(report.bf16)}),
         "versions": versions(PACKAGES),
     }

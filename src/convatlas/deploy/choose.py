@@ -7,7 +7,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -27,6 +27,7 @@ from .backends.base import Tell, quiet
 from .int8.figures import Int8
 from .machine import processor, versions
 from .native import UnsupportedError
+from .native.bfloat16 import Bf16
 
 FORMAT = 1              # of the file that remembers a choice
 CANDIDATES = ("eager", "native", "compile", "onnxruntime", "openvino")     # of auto: those that take any batch
@@ -55,13 +56,14 @@ class Candidate:
 @dataclass(frozen=True)
 class Report:
     """The outcome of `optimize` or `quantize`: every candidate, which was taken, whether that was known from an earlier
-    time, and what quantising did.
+    time, what quantising did, and what of the one that was taken is in bf16, where its engine tells.
     """
 
     candidates: tuple[Candidate, ...]
     chosen: str
     cached: bool = False
     int8: Int8 | None = None
+    bf16: Bf16 | None = None
 
     def rows(self) -> list[tuple[str, ...]]:
         """The table as text: backend, latency, images/s, set-up, largest error, memory, size, remark."""
@@ -73,7 +75,7 @@ class Report:
         rows = [COLUMNS, *self.rows()]
         widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                         for row in rows) + ("" if self.int8 is None else f"\n\n{self.int8}")
+                         for row in rows) + "".join(f"\n\n{each}" for each in (self.int8, self.bf16) if each)
 
 
 COLUMNS = ("backend", "ms", "images/s", "set-up s", "error", "memory MB", "file MB", "")
@@ -129,7 +131,7 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     if kept is not None and (known := _read(kept)) is not None:
         built = _built(work, model, example, known.chosen, precision, tell)
         if isinstance(built, _Ready):
-            return Optimized(built.predictor, known)
+            return Optimized(built.predictor, replace(known, bf16=_account(built, example)))
     tried = [_built(work, model, example, name, precision, tell) for name in names]
     ready = [each for each in tried if isinstance(each, _Ready)]
     tell(f"{', '.join(each.candidate.name for each in ready)}: measured in turns")
@@ -143,7 +145,7 @@ def optimize_in(work: Path, model: Convnet, example: Tensor, backend: str = "aut
     report = Report(table, best.candidate.name)
     if kept is not None:
         _write(kept, report)
-    return Optimized(best.predictor, report)
+    return Optimized(best.predictor, replace(report, bf16=_account(best, example)))
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,10 @@ class _Ready:
 
     candidate: Candidate
     predictor: Predictor
+
+
+def _account(ready: _Ready, example: Tensor) -> Bf16 | None:
+    return BACKENDS[ready.candidate.name].account(ready.predictor, example)
 
 
 def _built(work: Path, model: Convnet, example: Tensor, name: str, precision: Precision,

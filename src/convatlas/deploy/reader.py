@@ -208,7 +208,8 @@ def _native(folder: Path, about: Mapping[str, Any], count: int) -> Run:
 
     from .native.stored import load  # NumPy
 
-    network, batch = load(folder, _threads(), few=count < MANY), max(1, int(about["example"][0]))
+    network = load(folder, _threads(), few=count < MANY, precision=about["precision"])
+    batch = max(1, int(about["example"][0]))
     if network.size != tuple(about["example"][1:]):
         raise ConvatlasError(f"{str(folder)!r}: {DEPLOYED} says images of {about['example'][1:]}, the network takes "
                              f"{list(network.size)}: deploy it again")

@@ -18,6 +18,7 @@ from ...errors import ConvatlasError, installing
 from ...net.model import Convnet
 from ...net.segmenter import Segmenter
 from ..graph.rewrite import rewrite
+from ..native.bfloat16 import Bf16
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 Tell = Callable[[str], None]
@@ -84,6 +85,10 @@ class Backend(ABC):
         self.write(model, example, precision, folder)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         return self.open(folder, example, precision), size
+
+    def account(self, predictor: Predictor, example: Tensor) -> Bf16 | None:
+        """What of the network is computed in bf16, where `build` gave the predictor for that and tells; or None."""
+        return None
 
     @abstractmethod
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:

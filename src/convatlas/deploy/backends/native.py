@@ -13,6 +13,7 @@ from ...net.model import Convnet
 from ...weights.checkpoints import load as load_network
 from ..graph.rewrite import rewrite
 from ..native import Choice, Network, missing
+from ..native.bfloat16 import Bf16, account, in_bf16
 from ..native.plan import plan
 from ..native.quantized import quantized, ranges
 from ..native.stored import WEIGHTS, load, save, tuned
@@ -25,7 +26,7 @@ SIZES = 16              # of images, whose plans are kept at once
 class Native(Backend):
     """Needs a C++ compiler, and a processor with vectors of sixteen floats to be worth it."""
 
-    name, file, precisions, devices = "native", WEIGHTS, ("fp32", "int8"), ("cpu",)
+    name, file, precisions, devices = "native", WEIGHTS, ("fp32", "bf16", "int8"), ("cpu",)
 
     def missing(self) -> str | None:
         """Name the missing compiler, or None."""
@@ -34,19 +35,24 @@ class Native(Backend):
     def build(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell = quiet
               ) -> tuple[Predictor, int | None]:
         """As the base class says."""
-        network = self._write(model, example, folder, tell)
+        network = self._write(model, example, precision, folder, tell)
         return network, sum(file.stat().st_size for file in folder.iterdir())
 
     def write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path) -> None:
         """As the base class says."""
-        self._write(model, example, folder, quiet)
+        self._write(model, example, precision, folder, quiet)
 
-    def _write(self, model: Convnet, example: Tensor, folder: Path, tell: Tell) -> "Sizes":
-        found = Sizes(model, torch.get_num_threads())
+    def _write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell) -> "Sizes":
+        found = Sizes(model, torch.get_num_threads(), precision)
         network = found.of(example)
         network.tune(example.numpy(), tell)
         save(network, folder)
         return found
+
+    def account(self, predictor: Predictor, example: Tensor) -> Bf16 | None:
+        """As the base class says."""
+        assert isinstance(predictor, Sizes)
+        return account(predictor.of(example), len(example)) if predictor.precision == "bf16" else None
 
     def open(self, folder: Path, example: Tensor, precision: Precision) -> Predictor:
         """As the base class says, for images of the size that it was written for; of any, where the folder holds the
@@ -56,9 +62,9 @@ class Native(Backend):
         if (folder / NETWORK).is_file():
             wanted, parts, choices = tuned(folder)
             known = wanted == threads
-            return Sizes(load_network(folder / NETWORK), threads, parts if known else {}, choices if known else {},
-                         first=tuple(example.shape[1:]))
-        network = load(folder, threads)
+            return Sizes(load_network(folder / NETWORK), threads, precision, parts if known else {},
+                         choices if known else {}, first=tuple(example.shape[1:]))
+        network = load(folder, threads, precision=precision)
         if network.size != tuple(example.shape[1:]):
             raise ConvatlasError(f"{str(folder)!r} is for images of {network.size}, not {tuple(example.shape[1:])}: "
                                  "deploy it again")
@@ -94,19 +100,24 @@ class Sizes:
     They share memory and weights with the first, whose layers were tuned; `parts` and `choices` are what was found.
     """
 
-    def __init__(self, model: Convnet, threads: int, parts: Mapping[int, int] | None = None,
-                 choices: Mapping[str, Choice] | None = None, first: tuple[int, ...] | None = None) -> None:
-        self.model, self.threads = rewrite(model), threads
+    def __init__(self, model: Convnet, threads: int, precision: Precision = "fp32",
+                 parts: Mapping[int, int] | None = None, choices: Mapping[str, Choice] | None = None,
+                 first: tuple[int, ...] | None = None) -> None:
+        self.model, self.threads, self.precision = rewrite(model), threads, precision
         self.networks: dict[tuple[int, ...], Network] = {}
         if first is not None:
-            self.networks[first] = Network(plan(self.model, first), threads, parts, choices)
+            self.networks[first] = Network(self._plan(first), threads, parts, choices)
+
+    def _plan(self, size: tuple[int, ...]) -> list[Work]:
+        works = plan(self.model, size)
+        return in_bf16(works) if self.precision == "bf16" else works
 
     def of(self, x: Tensor) -> Network:
         """The network for images like these."""
         size = tuple(x.shape[1:])
         if size not in self.networks:
             like = next(iter(self.networks.values()), None)
-            self.networks[size] = Network(plan(self.model, size), self.threads, like=like)
+            self.networks[size] = Network(self._plan(size), self.threads, like=like)
             if len(self.networks) > SIZES:
                 del self.networks[list(self.networks)[1]]       # the oldest but the first
         return self.networks[size]

@@ -184,7 +184,7 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
         "convatlas_run": (None, [pointer, whole, pointer, pointer, whole, whole, pointer, pointer, pointer]),
         "convatlas_large_pages": (None, [pointer, whole]),
         "convatlas_scratch": (whole, [pointer]), "convatlas_step_size": (whole, []), "convatlas_lanes": (whole, []),
-        "convatlas_instructions": (ctypes.c_char_p, []),
+        "convatlas_instructions": (ctypes.c_char_p, []), "convatlas_bf16": (whole, []),
         "convatlas_depthwise_size": (whole, []), "convatlas_depthwise_room": (whole, [pointer]),
         "convatlas_depthwise": (None, [pointer, whole, pointer]),
     }

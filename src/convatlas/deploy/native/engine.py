@@ -21,6 +21,7 @@ from ...errors import ConvatlasError
 from .build import kernels, names_in
 from .work import (
     ACTIVATIONS,
+    IN_BF16,
     KINDS,
     Floats,
     Map,
@@ -102,6 +103,8 @@ class Network:
         self.keeps = keeps
         self.size = works[0].source.c, works[0].source.h, works[0].source.w
         self.lanes = int(self.library.convatlas_lanes())
+        # a bit for each way to multiply bf16 besides as floats; whoever needs none does not ask the system
+        self.bf16 = int(self.library.convatlas_bf16()) if any(work.kind in IN_BF16 for work in works) else 0
         self.parts = {batch: part for batch, part in (parts or {}).items() if part in self._parts(batch)}
         self.choices = dict(choices or {})
         self.alike = {} if like is None else {_without_size(key): choice for key, choice in like.choices.items()}
@@ -154,6 +157,13 @@ class Network:
             share = len(x) / part / (self.threads if program.apart else 1)
             return [(work, KINDS[step.kind], spent * share)
                     for work, step, spent in zip(program.works, program.steps, seconds.tolist(), strict=True)]
+
+    def kernels(self, images: int) -> list[tuple[Work, Choice]]:
+        """The steps for so many images, and what computes each."""
+        with self.lock:
+            program = self._for(images, self.parts.get(images, images))
+            return [(work, (KINDS[step.kind], step.tile, step.gather, step.by_channels))
+                    for work, step in zip(program.works, program.steps, strict=True)]
 
     def _for(self, batch: int, part: int) -> "Program":
         """For a batch in parts of so many images, or less where there are not so many."""
@@ -362,30 +372,39 @@ class Program:
     def options(self, i: int) -> list[Choice]:
         """Ways to compute a step, the usual one first."""
         work = self.works[i]
-        if work.kind not in ("conv", "qconv", "transposed"):
+        if work.kind not in ("conv", "qconv", "bconv", "transposed"):
             return [(work.kind, 0, 0, 0)]
         if work.small_groups:
             return [("conv", 0, 0, 0)]
         shares = (0,) if self.apart or self.network.threads == 1 else (0, 1)
         if work.kind == "transposed":
             return [(work.kind, tile, 0, share) for tile in (112, 56, 336) for share in shares]
-        found = [(work.kind, tile, 0, share) for tile in (56, 112, 336) for share in shares]
+        forms = self._bf16_forms(work) if work.kind == "bconv" else [(work.kind, 0)]
+        found = [(kind, tile, how, share) for kind, how in forms for tile in (56, 112, 336) for share in shares]
         if work.can_winograd:
             panels = -(-padded(work.result.c) // (2 * self.network.lanes))
             for side, sizes in WINOGRAD_FORMS.items():
-                forms = {(min(tile, -(-work.result.pixels // side ** 2)), min(many, panels)) for tile, many in sizes}
-                found += [(f"winograd{side}", tile, many, share) for tile, many in sorted(forms) for share in shares]
+                several = {(min(tile, -(-work.result.pixels // side ** 2)), min(many, panels)) for tile, many in sizes}
+                found += [(f"winograd{side}", tile, many, share) for tile, many in sorted(several) for share in shares]
         usual = self.usual(i)
         return [usual, *(each for each in found if each != usual)]
+
+    def _bf16_forms(self, work: Work) -> list[tuple[str, int]]:
+        """Kernels for a step in bf16, and how they multiply: `gather` of kernels/bfloat16.h; the usual one first."""
+        tiles = [("tconv", 0)] if self.network.bf16 & 2 and work.groups == 1 else []
+        return [*tiles, *([("bconv", 1)] if self.network.bf16 & 1 else []), ("bconv", 0)]
 
     def usual(self, i: int) -> Choice:
         """The way that is mostly fast."""
         work = self.works[i]
-        if work.kind not in ("conv", "qconv"):
+        if work.kind not in ("conv", "qconv", "bconv"):
             return work.kind, 112 if work.kind == "transposed" else 0, 0, 0
         assert work.weight is not None
         inputs = work.source.pixels * work.source.c
         share = int(not self.apart and work.weight.size > inputs)
+        if work.kind == "bconv":
+            kind, how = self._bf16_forms(work)[0]
+            return kind, 112, how, share
         if (self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32
                 and work.result.pixels >= WORTH):
             return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share

@@ -17,13 +17,13 @@ from safetensors.numpy import save as to_bytes
 
 from ... import bounded
 from ...errors import ConvatlasError
-from ...files import check_format, digest, put
+from ...files import DEPLOYED, check_format, digest, put
 from ...memory import fits
 from .engine import Choice, Network
-from .work import ALL_BYTES, Floats, Work, lay_out, read, written
+from .work import Floats, Work, lay_out, precision_of, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
-FORMAT = 3              # of both together; 2 where results are steps, 3 where maps are of bytes
+FORMATS = {"fp32": 2, "int8": 3, "bf16": 4}     # of both together, by precision; 1 where results were no steps
 
 
 def save(network: Network, folder: Path) -> None:
@@ -47,15 +47,16 @@ def plain(works: Sequence[Work], threads: int = 1, parts: Mapping[int, int] | No
     """The same in memory, without checksums: the steps as plain values, and the file of weights."""
     steps, arrays = written(works)
     weights = to_bytes({name: array.astype(np.float16) if half else array for name, array in arrays.items()})
-    number = FORMAT if any(work.kind in ALL_BYTES for work in works) else 2
+    number = FORMATS[precision_of(works)]
     return {"format": number, "threads": threads, "parts": {str(n): part for n, part in (parts or {}).items()},
             "layers": dict(choices or {}), **steps}, weights
 
 
-def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
+def load(folder: Path, threads: int = 0, few: bool = False, precision: str | None = None) -> Network:
     """The network, for so many threads; 0: as many as it was tuned for, but no more than there are cores.
 
-    For other numbers nothing is tuned, nor for `few` images: it is then ready sooner, since its weights are smaller.
+    With `precision` one that computes in another is refused. For other numbers of threads nothing is tuned, nor for
+    `few` images: it is then ready sooner, since its weights are smaller.
     Raises ConvatlasError for files that `save` did not write.
     """
     with _intact(folder):
@@ -66,6 +67,8 @@ def load(folder: Path, threads: int = 0, few: bool = False) -> Network:
         arrays: dict[str, Floats] = load_file(folder / WEIGHTS)
         works = read(tree, arrays)
         wanted, parts, layers = _tuned(tree)
+        if precision is not None and precision_of(works) != precision:
+            raise ValueError(f"its steps compute in {precision_of(works)}, and {DEPLOYED} says {precision}")
     if not fits(room := 4 * lay_out(works)):
         raise ConvatlasError(f"{str(folder / STEPS)!r} says that the maps of one image take {room / 1e9:.1f} GB, more "
                              "memory than is free: deploy again, for smaller images")
@@ -90,7 +93,7 @@ def _tuned(tree: Mapping[str, Any]) -> tuple[int, dict[int, int], dict[str, Choi
 
 def _tree(folder: Path) -> dict[str, Any]:
     tree: dict[str, Any] = bounded.read_json(folder / STEPS)
-    check_format(tree.get("format"), FORMAT, repr(str(folder / STEPS)))
+    check_format(tree.get("format"), max(FORMATS.values()), repr(str(folder / STEPS)))
     if "sha256" in tree and tree.pop("sha256") != _checksum(tree):      # older ones have none
         raise ValueError(f"{STEPS} has been changed")
     return tree

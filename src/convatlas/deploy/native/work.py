@@ -15,12 +15,15 @@ from ...errors import ConvatlasError
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 Bytes = NDArray[np.int8]
+Halves = NDArray[np.uint16]         # bf16, as its bits
 KINDS = ("conv", "winograd4", "winograd2", "depthwise", "maxpool", "avgpool", "mean", "add", "multiply", "affine",
          "layernorm", "response", "copy", "pad", "replicate", "nearest", "bilinear", "adaptive", "transposed",
          "offsets", "rbf", "output", "quantize", "dequantize", "qconv", "qdepthwise", "qmaxpool", "qavgpool", "qmean",
-         "qadd", "qmultiply", "qaffine", "qcopy")
+         "qadd", "qmultiply", "qaffine", "qcopy", "bconv", "tconv")
 BYTES = frozenset(kind for kind in KINDS if kind.startswith("q"))       # kinds whose results are bytes
 ALL_BYTES = BYTES | {"dequantize"}
+IN_BF16 = ("bconv", "tconv")        # kinds that multiply in bf16; a step is of the first, the second is a way to do it
+TILE = 32                           # channels of a tile
 MOVES = ("copy", "pad", "replicate", "nearest", "output")          # kinds that compute nothing, activations neither
 ACTIVATIONS = ("none", "relu", "relu6", "silu", "hardswish", "sigmoid", "hardsigmoid", "gelu", "tanh",
                "scaledtanh", "leakyrelu", "elu", "mish")
@@ -114,7 +117,7 @@ class Work:
     groups: int = 1
     dilation: tuple[int, int] = (1, 1)
     other: Map | None = None
-    weight: Floats | Bytes | None = None        # as torch has it
+    weight: Floats | Bytes | Halves | None = None       # as torch has it
     bias: Floats | Ints | None = None
     before: Floats | None = None        # factors and offsets, (2, c)
     counts_padding: bool = False
@@ -131,8 +134,15 @@ class Work:
     @property
     def can_winograd(self) -> bool:
         """True for a 3×3 convolution of stride 1."""
-        return (self.kind == "conv" and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1
+        return (self.kind in ("conv", "bconv") and self.kernel == (3, 3) and self.stride == (1, 1) and self.groups == 1
                 and self.dilation == (1, 1) and self.before is None and self.source.buffer is not None)
+
+    @property
+    def spread(self) -> bool:
+        """True for a convolution of which tiles take a row of taps as one, as in kernels/bfloat16.h: of few channels.
+        """
+        each, row = (-(-count // TILE) * TILE for count in (self.source.c, self.kernel[1] * self.source.c))
+        return self.dilation[1] == 1 and self.groups == 1 and row < self.kernel[1] * each and self.kernel[1] > 1
 
     @property
     def small_groups(self) -> bool:
@@ -154,6 +164,12 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
     """The step that gives a map to the caller, as (N, C, H, W), or `flat` as (N, C · H · W)."""
     whole = source.c, source.h, source.w
     return Work("output", name, source, Map(None, source.n, source.h, source.w, source.c), flat=whole if flat else None)
+
+
+def precision_of(works: Sequence[Work]) -> str:
+    """What is computed in, as `deploy` calls it."""
+    kinds = {work.kind for work in works}
+    return "int8" if kinds & ALL_BYTES else "bf16" if kinds & {*IN_BF16} else "fp32"
 
 
 def join_groups(work: Work) -> None:
@@ -220,7 +236,7 @@ def chains(works: Sequence[Work]) -> dict[int, int]:
 
 def _by_rows(work: Work) -> bool:
     """True for a step whose kernel may be given some rows only."""
-    if work.kind == "conv":
+    if work.kind in ("conv", "bconv"):
         return work.source.h > 1 and work.flat is None and not work.can_winograd
     if work.kind == "depthwise":
         return work.row_by_row
@@ -282,8 +298,10 @@ def weights_of(work: Work, kind: str, lanes: int) -> Floats:
     """
     weight: NDArray[Any] | None = work.weight
     assert weight is not None
-    if kind in BYTES:
-        return _bytes_of(work, kind, lanes)
+    if kind in BYTES or kind in IN_BF16:
+        return _packed_of(work, kind, lanes)
+    if weight.dtype == np.uint16:
+        weight = (weight.astype(np.uint32) << 16).view(np.float32)
     if kind == "layernorm":
         return padded_vector(weight)
     if kind == "offsets":
@@ -333,8 +351,9 @@ def _panels(weight: NDArray[Any], lanes: int) -> NDArray[Any]:
     return flat
 
 
-def _bytes_of(work: Work, kind: str, lanes: int) -> Floats:
-    """Weights of bytes: four neighbouring channels, or of a depthwise kernel taps, beside each other for each output.
+def _packed_of(work: Work, kind: str, lanes: int) -> Floats:
+    """Weights smaller than floats: four bytes or two halves of neighbouring channels, or of a depthwise kernel's taps,
+    beside each other for each output.
     """
     weight = work.weight
     assert weight is not None
@@ -345,13 +364,17 @@ def _bytes_of(work: Work, kind: str, lanes: int) -> Floats:
         return np.ascontiguousarray(wide).view(np.float32).reshape(-1)
     if work.flat:
         c, h, w = work.flat
-        wide = np.zeros((len(weight), h * w, padded(c)), np.int8)
+        wide = np.zeros((len(weight), h * w, padded(c)), weight.dtype)
         wide[:, :, :c] = weight.reshape(-1, c, h * w).transpose(0, 2, 1)
         weight = wide.reshape(len(weight), -1, 1, 1)
     outputs, inputs, high, across = weight.shape
-    fours = np.zeros((outputs, high, across, -(-inputs // 4) * 4), np.int8)
-    fours[..., :inputs] = weight.transpose(0, 2, 3, 1)
-    numbers = fours.view(np.int32).reshape(outputs, -1)         # moved whole, whatever float they would be
+    whole = {"qconv": 4, "bconv": 2, "tconv": TILE}[kind]
+    moved = weight.transpose(0, 2, 3, 1)
+    if kind == "tconv" and work.spread:
+        moved = moved.reshape(outputs, high, 1, -1)
+    found = np.zeros((*moved.shape[:3], -(-moved.shape[3] // whole) * whole), weight.dtype)
+    found[..., : moved.shape[3]] = moved
+    numbers = found.view(np.int32).reshape(outputs, -1)         # moved whole, whatever float they would be
     return np.concatenate([_panels(group.T, lanes) for group in np.split(numbers, work.groups)]).view(np.float32)
 
 
@@ -465,6 +488,8 @@ def _check(work: Work) -> None:
         _check_bytes(work)
     elif any(found is not None and found.wide != 4 for found in (work.source, work.result, work.other)):
         raise ValueError(f"{work.name}: a step {work.kind} on a map of bytes")
+    elif work.kind == "bconv":
+        _check_bf16(work)
     else:
         _check_shapes(work)
 
@@ -580,3 +605,12 @@ def _check_bytes(work: Work) -> None:
     weight = None if work.weight is None else np.broadcast_to(np.float32(0), work.weight.shape)
     _check_shapes(replace(work, kind=plain, weight=weight, bias=None, before=before, scale=None, table=None,
                           activation=work.activation if float_result else "none"))
+
+
+def _check_bf16(work: Work) -> None:
+    """The same of a step in bf16."""
+    weight = work.weight
+    if weight is None or weight.dtype != np.uint16 or (work.groups > 1 and (work.source.c // work.groups % 2
+                                                                            or work.source.buffer is None)):
+        raise ValueError(f"{work.name}: a step {work.kind} that is none")
+    _check_shapes(replace(work, kind="conv", weight=np.broadcast_to(np.float32(0), weight.shape)))

@@ -15,7 +15,8 @@ struct Rows {
 // map of the band's height.
 INLINE bool sees_around(const Step& s) {
     return s.kind == DEPTHWISE || s.kind == MAXPOOL ||
-           (s.kind == CONV && (s.kh > 1 || s.kw > 1 || s.sh > 1 || s.sw > 1 || s.ph || s.pw || s.planar || s.before));
+           ((s.kind == CONV || s.kind == BCONV || s.kind == TCONV) &&
+            (s.kh > 1 || s.kw > 1 || s.sh > 1 || s.sw > 1 || s.ph || s.pw || s.planar || s.before));
 }
 
 // The rows of its input that a step needs for so many of its results, and for these.

@@ -16,8 +16,9 @@ struct Block {
     int64_t ahead_step;
 };
 
-template <int R, int V, int FIRST = R>
-void block(const Block& b) {
+// What comes before the sums.
+template <int R, int V>
+INLINE void begin(const Block& b, vec (&sum)[R][V]) {
     // Where the results go comes into the cache while they are summed up: nobody knows yet that it will be written.
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
@@ -26,29 +27,15 @@ void block(const Block& b) {
             __builtin_prefetch(b.out + i * b.out_stride + v * LANES, 1, 3);
             if (b.other) __builtin_prefetch(b.other + i * b.other_stride + v * LANES, 0, 3);
         }
-    vec sum[R][V];
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) sum[i][v] = b.bias ? load(b.bias + v * LANES) : vec{};
-    const float *weight = b.weight, *ahead = b.ahead;
-    const int64_t stride = b.stride, depth = b.depth, ahead_step = b.ahead_step;
-    for (int64_t row = 0; row < b.rows; row++)
-        for (int64_t tap = 0; tap < b.taps; tap++) {
-            const float *in = b.in + row * b.row_stride + tap * b.tap_stride, *second = in + (FIRST < R ? b.gap : 0);
-            for (int64_t d = 0; d < depth; d++, weight += V * LANES, ahead += ahead_step) {
-                __builtin_prefetch(ahead, 0, 2);
-                vec w[V];
-#pragma GCC unroll 2
-                for (int v = 0; v < V; v++) w[v] = load(weight + v * LANES);
-#pragma GCC unroll 16
-                for (int i = 0; i < R; i++) {
-                    const vec x = all((i < FIRST ? in : second)[i * stride + d]);
-#pragma GCC unroll 2
-                    for (int v = 0; v < V; v++) sum[i][v] += x * w[v];
-                }
-            }
-        }
+}
+
+// What comes after the sums: a second map, the activation, the results to their place.
+template <int R, int V>
+INLINE void finish(const Block& b, vec (&sum)[R][V]) {
     if (b.other)
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
@@ -69,6 +56,31 @@ void block(const Block& b) {
 #pragma GCC unroll 2
         for (int v = 0; v < V; v++) store(b.out + i * b.out_stride + v * LANES, sum[i][v]);
     if (b.activation > RELU6) activate(b.out, b.out_stride, R, V * LANES, b.activation);
+}
+
+template <int R, int V, int FIRST = R>
+void block(const Block& b) {
+    vec sum[R][V];
+    begin(b, sum);
+    const float *weight = b.weight, *ahead = b.ahead;
+    const int64_t stride = b.stride, depth = b.depth, ahead_step = b.ahead_step;
+    for (int64_t row = 0; row < b.rows; row++)
+        for (int64_t tap = 0; tap < b.taps; tap++) {
+            const float *in = b.in + row * b.row_stride + tap * b.tap_stride, *second = in + (FIRST < R ? b.gap : 0);
+            for (int64_t d = 0; d < depth; d++, weight += V * LANES, ahead += ahead_step) {
+                __builtin_prefetch(ahead, 0, 2);
+                vec w[V];
+#pragma GCC unroll 2
+                for (int v = 0; v < V; v++) w[v] = load(weight + v * LANES);
+#pragma GCC unroll 16
+                for (int i = 0; i < R; i++) {
+                    const vec x = all((i < FIRST ? in : second)[i * stride + d]);
+#pragma GCC unroll 2
+                    for (int v = 0; v < V; v++) sum[i][v] += x * w[v];
+                }
+            }
+        }
+    finish(b, sum);
 }
 
 typedef void (*BlockOf)(const Block&);

@@ -92,7 +92,7 @@ struct Work {
     Array weight, bias, before, scale, table;
     int64_t zeros[3] = {}, bounds[2] = {};
     bool is_flat;
-    bool on_bytes() const { return kind >= QUANTIZE; }
+    bool on_bytes() const { return kind >= QUANTIZE && kind <= QCOPY; }
     bool float_result() const { return kind == DEQUANTIZE || (kind == QCONV && !bounds[0] && !bounds[1]); }
     // `small_groups` and `row_by_row` of work.py
     bool small_groups() const {
@@ -255,6 +255,7 @@ void convatlas_network::open(const std::string& folder, int64_t wanted) {
     const std::string about_text = read_file(folder + "/deploy.json", 1 << 26), steps_text = read_file(folder + "/native.json", 1 << 28);
     const Json about = Reader(about_text.data(), about_text.size()).all(), tree = Reader(steps_text.data(), steps_text.size()).all();
     if (about["backend"].text != "native") refuse("it was deployed for another backend than native");
+    if (about["precision"].text == "bf16") refuse("it is in bf16, which is answered from Python only: deploy it in fp32");
     if (about["format"].whole > 2 || tree["format"].whole > 3) refuse("a newer convatlas wrote it: update this one");
     weights_file = read_file(folder + "/native.safetensors", ROOM);
     read_steps(tree, weights_file.data(), int64_t(weights_file.size()));

@@ -12,6 +12,7 @@ EXPORTED int64_t convatlas_scratch(const Step* s);      // numbers of each threa
 EXPORTED int64_t convatlas_step_size();
 EXPORTED int64_t convatlas_lanes();                     // 0: no build fits this processor
 EXPORTED const char* convatlas_instructions();
+EXPORTED int64_t convatlas_bf16();                      // how bf16 can be multiplied besides as floats, a bit each: 1 by pairs, 2 by tiles
 EXPORTED void convatlas_large_pages(void* memory, int64_t bytes);
 EXPORTED void convatlas_run(const Step* steps, int64_t count, const float* images, float* scores, int64_t parts, int64_t threads,
                             float* const* arenas, float* const* scratch, double* seconds);

@@ -3,9 +3,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #if defined(__AVX512F__)
 #include <immintrin.h>
+#endif
+#if defined(__AMX_TILE__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "step.h"
@@ -26,6 +32,7 @@ namespace {
 #include "bytes.h"
 #include "places.h"
 #ifndef __wasm__
+#include "bfloat16.h"
 #include "trained.h"
 #endif
 #include "transposed.h"
@@ -66,6 +73,16 @@ void run_step(const Step& s, const Place& at) {
         case QMULTIPLY: return byte_multiply(s, at);
         case QAFFINE: return byte_affine(s, at);
         case QCOPY: return byte_copy(s, at);
+#ifndef __wasm__
+        case BCONV:
+#ifdef PAIRS
+            if (s.gather) return rounded_conv<BY_PAIRS>(s, at);
+#endif
+            return rounded_conv<BY_FLOATS>(s, at);
+#ifdef TILES
+        case TCONV: return rounded_conv<BY_TILES>(s, at);
+#endif
+#endif
     }
 }
 
@@ -79,6 +96,9 @@ int64_t scratch_of(const Step& s) {
         case TRANSPOSED: return transposed_scratch(s);
         case QCONV: return byte_conv_scratch(s);
         case QDEPTHWISE: return byte_depthwise_scratch(s);
+#ifndef __wasm__
+        case BCONV: case TCONV: return rounded_scratch(s);
+#endif
         default: return 0;
     }
 }
@@ -87,8 +107,8 @@ int64_t scratch_of(const Step& s) {
 extern "C" const Kernels NAMED(convatlas_, BUILD);
 extern "C" const Kernels NAMED(convatlas_, BUILD) = {BUILD_NAME, LANES, run_step, scratch_of,
 #ifdef __wasm__
-                                                         nullptr, nullptr
+                                                         nullptr, nullptr, nullptr
 #else
-                                                         depthwise_unit, room_of
+                                                         depthwise_unit, room_of, other_ways
 #endif
 };

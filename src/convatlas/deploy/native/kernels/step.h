@@ -11,7 +11,8 @@ constexpr int64_t LONGEST = 8;          // steps of a chain
 
 enum Kind { CONV, WINOGRAD4, WINOGRAD2, DEPTHWISE, MAXPOOL, AVGPOOL, MEAN, ADD, MULTIPLY, AFFINE, LAYERNORM, RESPONSE, COPY,
             PAD, REPLICATE, NEAREST, BILINEAR, ADAPTIVE, TRANSPOSED, OFFSETS, RBF, OUTPUT, QUANTIZE, DEQUANTIZE, QCONV, QDEPTHWISE, QMAXPOOL, QAVGPOOL, QMEAN, QADD, QMULTIPLY,
-            QAFFINE, QCOPY };     // the last eleven: maps of bytes, bytes.h
+            QAFFINE, QCOPY,       // the last eleven: maps of bytes, bytes.h
+            BCONV, TCONV };       // bf16, bfloat16.h
 enum Activation { NONE, RELU, RELU6, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, GELU, TANH, SCALEDTANH, LEAKYRELU, ELU, MISH };
 
 struct Step {
@@ -60,4 +61,5 @@ struct Kernels {
     int64_t (*scratch)(const Step&);                    // numbers of each thread's own that a step needs
     void (*depthwise)(const Depthwise&, int64_t stage, int64_t unit, float* memory);       // of training; null where nothing is trained
     int64_t (*room)(const Depthwise&);
+    int64_t (*bf16)();                                  // how bf16 can be multiplied besides as floats (bfloat16.h), a bit each
 };
