@@ -83,13 +83,13 @@ def readme(about: Mapping[str, Any]) -> str:
 def _page(about: Mapping[str, Any]) -> str:
     """The same of a folder for browsers."""
     classes, shape = len(about["classes"]) or "unnamed", "×".join(map(str, about["example"][1:]))
-    int8 = about["precision"] == "int8"
+    arithmetic, on = (("int8", "pictures that calibrated it") if about["precision"] == "int8" else
+                      ("fp32", "a random batch"))
     return "\n".join([
         f"# {about['model']}, for browsers", "",
         f"index.html answers pictures by WebAssembly, on images of {shape}; {classes} classes. Nothing leaves the "
-        f"machine that opens it. Weights are written in {about['precision']} and computed with in {'int8' if int8 else 'fp32'}; scores "
-        f"differ from the network's by at most {about['difference']:.1e} of the largest, on "
-        f"{'pictures that calibrated it' if int8 else 'a random batch'}, run by wasmtime. "
+        f"machine that opens it. Weights are written in {about['precision']} and computed with in {arithmetic}; scores "
+        f"differ from the network's by at most {about['difference']:.1e} of the largest, on {on}, run by wasmtime. "
         "deploy.json says the rest.", "",
         "Any web server hands the folder out; here:", "", "```bash", "python -m http.server", "```", "",
         "In a page of your own `<script src=\"convatlas.js\">` makes `convatlas`, and `await convatlas.fetch(\"DIR\")` "
