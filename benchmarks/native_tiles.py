@@ -19,6 +19,7 @@ import torch
 from convatlas import create_model
 from convatlas.deploy.backends.native import Sizes
 from convatlas.deploy.choose import difference
+from convatlas.deploy.graph.rewrite import rewrite
 from convatlas.net.fold import fold_structure
 from report import RESULTS, machine, put
 
@@ -37,7 +38,7 @@ def measured(name: str) -> dict[str, float]:
                 torch.nn.init.normal_(layer.weight, std=0.01)
     x = torch.randn(1, model.in_chans, *model.image_size)
     eager = fold_structure(deepcopy(model)).to(memory_format=torch.channels_last)
-    sides = {"eager": eager, "usual": Sizes(model, 1), "tuned": Sizes(model, 1)}
+    sides = {"eager": eager, "usual": Sizes(rewrite(model), 1), "tuned": Sizes(rewrite(model), 1)}
     sides["tuned"].of(x).tune(x.numpy(), print)
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     with torch.inference_mode():

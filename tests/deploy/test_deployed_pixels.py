@@ -76,7 +76,7 @@ def test_tiles_of_a_deployed_network_are_those_of_the_network(model, tmp_path):
 
 @pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
 def test_sizes_share_weights_and_memory_and_are_not_kept_for_ever(model):
-    sizes = Sizes(model, 1)
+    sizes = Sizes(convatlas.deploy.rewrite(model), 1)
     first = sizes.of(torch.zeros(1, 1, 60, 60))
     first.tune(np.zeros((1, 1, 60, 60), np.float32))
     wanted = {key for key in first.choices if key.startswith("conv")}

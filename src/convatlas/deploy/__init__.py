@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .choose import optimize as optimize
     from .exports import Exported as Exported
     from .exports import export as export
+    from .extract import Extracted as Extracted
+    from .extract import Extractor as Extractor
+    from .extract import extractor as extractor
     from .graph.rewrite import rewrite as rewrite
     from .int8.quantization import Quantized as Quantized
     from .int8.quantization import quantize as quantize
@@ -25,6 +28,7 @@ _HOME = {
     "Folded": "..net.fold", "fold": "..net.fold", "fold_structure": "..net.fold", "rewrite": ".graph.rewrite",
     "Deployed": ".bundle", "deploy": ".bundle", "deployed": ".bundle", "Report": ".choose", "optimize": ".choose",
     "Exported": ".exports", "export": ".exports",
+    "Extracted": ".extract", "Extractor": ".extract", "extractor": ".extract",
     "Quantized": ".int8.quantization", "quantize": ".int8.quantization", "sensitivities": ".int8.sensitivity",
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import ConvatlasError
 from ...net.model import Convnet
@@ -43,7 +43,7 @@ class Native(Backend):
         self._write(model, example, precision, folder, quiet)
 
     def _write(self, model: Convnet, example: Tensor, precision: Precision, folder: Path, tell: Tell) -> "Sizes":
-        found = Sizes(model, torch.get_num_threads(), precision)
+        found = Sizes(rewrite(model), torch.get_num_threads(), precision)
         network = found.of(example)
         network.tune(example.numpy(), tell)
         save(network, folder)
@@ -62,7 +62,7 @@ class Native(Backend):
         if (folder / NETWORK).is_file():
             wanted, parts, choices = tuned(folder)
             known = wanted == threads
-            return Sizes(load_network(folder / NETWORK), threads, precision, parts if known else {},
+            return Sizes(rewrite(load_network(folder / NETWORK)), threads, precision, parts if known else {},
                          choices if known else {}, first=tuple(example.shape[1:]))
         network = load(folder, threads, precision=precision)
         if network.size != tuple(example.shape[1:]):
@@ -94,16 +94,17 @@ def on_bytes(written: Path, images: Tensor, keep: Collection[str]) -> list[Work]
 
 
 class Sizes:
-    """A network's scores for images of any size, each size as a `Network` of its own, which is planned when it first
-    comes.
+    """The results of a network for images of any size, each size as a `Network` of its own, which is planned when it
+    first comes.
 
-    They share memory and weights with the first, whose layers were tuned; `parts` and `choices` are what was found.
+    `model` is in eval mode, and rewritten. The networks share memory and weights with the first, whose layers were
+    tuned; `parts` and `choices` are what was found.
     """
 
-    def __init__(self, model: Convnet, threads: int, precision: Precision = "fp32",
+    def __init__(self, model: nn.Module, threads: int, precision: Precision = "fp32",
                  parts: Mapping[int, int] | None = None, choices: Mapping[str, Choice] | None = None,
                  first: tuple[int, ...] | None = None) -> None:
-        self.model, self.threads, self.precision = rewrite(model), threads, precision
+        self.model, self.threads, self.precision = model, threads, precision
         self.networks: dict[tuple[int, ...], Network] = {}
         if first is not None:
             self.networks[first] = Network(self._plan(first), threads, parts, choices)
@@ -123,5 +124,9 @@ class Sizes:
         return self.networks[size]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) to what the network gives."""
-        return torch.from_numpy(self.of(x)(x.detach().float().numpy()))
+        """Images (N, C, H, W) to what the network gives; of several results the first."""
+        return self.results(x)[0]
+
+    def results(self, x: Tensor) -> list[Tensor]:
+        """All that the network gives."""
+        return [torch.from_numpy(each) for each in self.of(x).results(x.detach().float().numpy())]
