@@ -44,11 +44,7 @@ class Platform(NamedTuple):
 
 
 # clang splits vectors of 512 bits for x86-64-v4 unless it is told not to
-X86 = (Form("x86-64-v4-bf16",
-            ("-mcpu=x86_64_v4+avx512vnni+avx512vbmi+avx512bf16+amx_tile+amx_bf16", "-mprefer-vector-width=512"),
-            ("-march=x86-64-v4", "-mavx512vnni", "-mavx512vbmi", "-mavx512bf16", "-mamx-tile", "-mamx-bf16",
-             "-mprefer-vector-width=512")),
-       Form("x86-64-v4-vnni", ("-mcpu=x86_64_v4+avx512vnni+avx512vbmi", "-mprefer-vector-width=512"),
+X86 = (Form("x86-64-v4-vnni", ("-mcpu=x86_64_v4+avx512vnni+avx512vbmi", "-mprefer-vector-width=512"),
             ("-march=x86-64-v4", "-mavx512vnni", "-mavx512vbmi", "-mprefer-vector-width=512")),
        Form("x86-64-v4", ("-mcpu=x86_64_v4", "-mprefer-vector-width=512"),
             ("-march=x86-64-v4", "-mprefer-vector-width=512")),

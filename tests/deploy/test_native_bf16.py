@@ -27,7 +27,7 @@ from laws import images
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here: install g++")
 
 Array = np.ndarray[Any, Any]
-WAYS = {"floats": ("bconv", 0, 0), "pairs": ("bconv", 1, 1), "tiles": ("tconv", 0, 2)}      # and the bit that each needs
+WAYS = {"floats": ("bconv", 0, 0), "pairs": ("bconv", 1, 1), "tiles": ("tconv", 0, 2)}      # and the bit of each
 ACTIVATIONS = {"none": lambda x: x, "relu": F.relu, "relu6": F.relu6, "silu": F.silu, "hardswish": F.hardswish,
                "sigmoid": torch.sigmoid, "gelu": F.gelu, "tanh": torch.tanh}
 

@@ -87,7 +87,7 @@ class Backend(ABC):
         return self.open(folder, example, precision), size
 
     def account(self, predictor: Predictor, example: Tensor) -> Bf16 | None:
-        """What of the network is computed in bf16, where `build` gave the predictor for that and tells; or None."""
+        """Account of what a predictor that `build` gave computes in bf16, where its engine tells; or None."""
         return None
 
     @abstractmethod

@@ -63,7 +63,7 @@ def _can(work: Work) -> bool:
 
 
 def account(network: Network, images: int) -> Bf16:
-    """What of the network multiplies in bf16, and how, when it answers so many images."""
+    """Account of the network when it answers so many images: which layers multiply in bf16, and how."""
     ways: Counter[str] = Counter()
     others: dict[str, tuple[str, ...]] = {}
     for work, (kind, _, gather, _) in network.kernels(images):

@@ -167,7 +167,7 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
 
 
 def precision_of(works: Sequence[Work]) -> str:
-    """What is computed in, as `deploy` calls it."""
+    """Precision in which the steps compute, as `deploy` calls it."""
     kinds = {work.kind for work in works}
     return "int8" if kinds & ALL_BYTES else "bf16" if kinds & {*IN_BF16} else "fp32"
 
@@ -367,7 +367,7 @@ def _packed_of(work: Work, kind: str, lanes: int) -> Floats:
         wide = np.zeros((len(weight), h * w, padded(c)), weight.dtype)
         wide[:, :, :c] = weight.reshape(-1, c, h * w).transpose(0, 2, 1)
         weight = wide.reshape(len(weight), -1, 1, 1)
-    outputs, inputs, high, across = weight.shape
+    outputs, high = weight.shape[0], weight.shape[2]
     whole = {"qconv": 4, "bconv": 2, "tconv": TILE}[kind]
     moved = weight.transpose(0, 2, 3, 1)
     if kind == "tconv" and work.spread:

@@ -1,5 +1,5 @@
 // Convolutions and linear layers in bf16: weights are kept as bf16, what they are multiplied with is rounded to it, sums and results are
-// floats. Three ways, each rounded in the same way on every processor that has it and for any number of threads:
+// floats. What is below the least normal number is rounded to 0. Three ways, each rounded in the same way on every processor that has it and for any number of threads:
 // - by floats (BCONV): the second of each pair of channels, then the first; a product of two bf16 is exact in a float.
 // - by pairs (BCONV, `gather` 1): AVX512-BF16, which is defined to add them in that order. The same bits as by floats, but that it takes
 //   sums and products below the least normal number (1.2e-38) for 0.
@@ -7,9 +7,10 @@
 #pragma once
 #include "bytes.h"
 
-#if defined(__AVX512BF16__)
+// Written as instructions, since a build has them beside what any processor that it is for can do: `other_ways` looks.
+#if defined(BF16_INSTRUCTIONS)
 #define PAIRS 1
-#if defined(__AMX_TILE__) && defined(__AMX_BF16__) && defined(__linux__)
+#if defined(__linux__)
 #define TILES 1
 #endif
 #endif
@@ -33,13 +34,13 @@ INLINE void put(float* to, vec x) {
     std::memcpy(to, &bits, sizeof bits);
 }
 
+#ifdef PAIRS
 INLINE void put(uint16_t* to, vec x) {
-#if defined(PAIRS)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), __m256i(_mm512_cvtneps_pbh(__m512(x))));
-#else
-    *reinterpret_cast<loose_halves*>(to) = __builtin_convertvector(upper_halves(x) >> 16, halves_of_vec);
-#endif
+    halves_of_vec nearest;
+    asm("vcvtneps2bf16 %1, %0" : "=v"(nearest) : "v"(x));
+    *reinterpret_cast<loose_halves*>(to) = nearest;
 }
+#endif
 
 template <class T>
 INLINE T one(float x) {
@@ -177,6 +178,11 @@ void float_block(const Block& b) {
 }
 
 #ifdef PAIRS
+INLINE vec add_pairs(vec sum, ivec x, ivec w) {
+    asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+    return sum;
+}
+
 template <int R, int V>
 void pair_block(const Block& b) {
     vec sum[R][V];
@@ -197,7 +203,7 @@ void pair_block(const Block& b) {
                     std::memcpy(&pair, in + i * stride + d, 4);
                     const ivec x = all_ints(pair);
 #pragma GCC unroll 2
-                    for (int v = 0; v < V; v++) sum[i][v] = vec(_mm512_dpbf16_ps(__m512(sum[i][v]), __m512bh(x), __m512bh(w[v])));
+                    for (int v = 0; v < V; v++) sum[i][v] = add_pairs(sum[i][v], x, w[v]);
                 }
             }
         }
@@ -249,35 +255,48 @@ struct TileForms {                                  // of eight tiles, all whole
     uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+template <int TO>
+INLINE void load_tile(const float* from, int64_t stride) {                  // bytes from row to row
+    asm volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(TO) : "memory");
+}
+template <int FROM>
+INLINE void store_tile(float* to, int64_t stride) {
+    asm volatile("tilestored %%tmm%c2, (%0,%1,1)" : : "r"(to), "r"(stride), "i"(FROM) : "memory");
+}
+template <int TO, int X, int W>
+INLINE void add_tiles() {
+    asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(TO), "i"(X), "i"(W));
+}
+
 // P times 16 places of the input, `b.stride` apart, by V vectors of output channels: their sums, with the bias.
 template <int P, int V>
 INLINE void tile_sums(const Block& b, float (*sums)[PANEL]) {
     const float* bias = b.bias;
-    _tile_loadd(0, bias, 0);
-    if (V > 1) _tile_loadd(1, bias + LANES, 0);
-    if (P > 1) _tile_loadd(2, bias, 0);
-    if (P > 1 && V > 1) _tile_loadd(3, bias + LANES, 0);
+    load_tile<0>(bias, 0);
+    if (V > 1) load_tile<1>(bias + LANES, 0);
+    if (P > 1) load_tile<2>(bias, 0);
+    if (P > 1 && V > 1) load_tile<3>(bias + LANES, 0);
     const float *weight = b.weight, *ahead = b.ahead;
     const int64_t stride = b.stride * 4;
     for (int64_t row = 0; row < b.rows; row++)
         for (int64_t tap = 0; tap < b.taps; tap++) {
             const float* in = b.in + row * b.row_stride + tap * b.tap_stride;
             for (int64_t d = 0; d < b.depth; d += TILE, in += TILE, weight += TILE * V * LANES) {
-                _tile_loadd(4, in, stride);
-                if (P > 1) _tile_loadd(5, in + TILE * b.stride, stride);
-                _tile_loadd(6, weight, V * 64);
-                if (V > 1) _tile_loadd(7, weight + LANES, V * 64);
-                _tile_dpbf16ps(0, 4, 6);
-                if (V > 1) _tile_dpbf16ps(1, 4, 7);
-                if (P > 1) _tile_dpbf16ps(2, 5, 6);
-                if (P > 1 && V > 1) _tile_dpbf16ps(3, 5, 7);
+                load_tile<4>(in, stride);
+                if (P > 1) load_tile<5>(in + TILE * b.stride, stride);
+                load_tile<6>(weight, V * 64);
+                if (V > 1) load_tile<7>(weight + LANES, V * 64);
+                add_tiles<0, 4, 6>();
+                if (V > 1) add_tiles<1, 4, 7>();
+                if (P > 1) add_tiles<2, 5, 6>();
+                if (P > 1 && V > 1) add_tiles<3, 5, 7>();
                 for (int64_t line = 0; line < b.ahead_step; line++, ahead += 16) __builtin_prefetch(ahead, 0, 2);
             }
         }
-    _tile_stored(0, sums, PANEL * 4);
-    if (V > 1) _tile_stored(1, &sums[0][LANES], PANEL * 4);
-    if (P > 1) _tile_stored(2, sums[TILE], PANEL * 4);
-    if (P > 1 && V > 1) _tile_stored(3, &sums[TILE][LANES], PANEL * 4);
+    store_tile<0>(sums[0], PANEL * 4);
+    if (V > 1) store_tile<1>(&sums[0][LANES], PANEL * 4);
+    if (P > 1) store_tile<2>(sums[TILE], PANEL * 4);
+    if (P > 1 && V > 1) store_tile<3>(&sums[TILE][LANES], PANEL * 4);
 }
 
 // A panel's results for `count` places in a row, of which every `width` the first `there` are results. `ahead_step` counts lines of the cache.
@@ -380,7 +399,7 @@ inline void rounded_conv(const Step& s, const Place& at) {
     };
 #ifdef TILES
     const TileForms forms;
-    if (WAY == BY_TILES) _tile_loadconfig(&forms);
+    if (WAY == BY_TILES) asm volatile("ldtilecfg %0" : : "m"(forms));
 #endif
     if (pixel_by_pixel(s)) {
         const int64_t all = s.n * s.h * s.w, tile = std::max<int64_t>(1, s.tile), units = over(all, tile);
@@ -399,7 +418,7 @@ inline void rounded_conv(const Step& s, const Place& at) {
         }
     }
 #ifdef TILES
-    if (WAY == BY_TILES) _tile_release();
+    if (WAY == BY_TILES) asm volatile("tilerelease" : : : "memory");
 #endif
 }
 
@@ -407,12 +426,12 @@ inline void rounded_conv(const Step& s, const Place& at) {
 INLINE int64_t other_ways() {
     int64_t found = 0;
 #ifdef PAIRS
-    found |= 1;
+    uint32_t a, b, c, d;
+    if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) found |= a >> 5 & 1;       // AVX512-BF16
 #endif
 #ifdef TILES
-    uint32_t a, b, c, d = 0;
     constexpr long REQUEST = 0x1023, TILES_OF_THREADS = 18;                 // arch_prctl's ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & d >> 24 & 1 && !syscall(SYS_arch_prctl, REQUEST, TILES_OF_THREADS)) found |= 2;
+    if (found && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 22 & d >> 24 & 1 && !syscall(SYS_arch_prctl, REQUEST, TILES_OF_THREADS)) found |= 2;
 #endif
     return found;
 }

@@ -163,13 +163,7 @@ void byte_block(const ByteBlock& b) {
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
             for (int v = 0; v < V; v++) store(reinterpret_cast<float*>(b.out + i * b.out_stride) + v * LANES, floats(sum[i][v]) * scale[v]);
-        if (b.activation)
-#pragma GCC unroll 1
-            for (int i = 0; i < R; i++)
-                for (int v = 0; v < V; v++) {
-                    float* at = reinterpret_cast<float*>(b.out + i * b.out_stride) + v * LANES;
-                    store(at, activated(load(at), b.activation));
-                }
+        if (b.activation) activate(reinterpret_cast<float*>(b.out), b.out_stride / 4, R, V * LANES, b.activation);
     } else if (b.other) {
         const ivec other_zero = all_ints(b.other_zero), half = all_ints((1 << (FINE - 1)) + (b.zero << FINE));
 #pragma GCC unroll 16

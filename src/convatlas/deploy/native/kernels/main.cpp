@@ -18,15 +18,14 @@
 
 #include <cstdlib>
 
-extern "C" const Kernels convatlas_x86_64_v4_bf16, convatlas_x86_64_v4_vnni, convatlas_x86_64_v4, convatlas_x86_64_v3;
+extern "C" const Kernels convatlas_x86_64_v4_vnni, convatlas_x86_64_v4, convatlas_x86_64_v3;
 
 struct Processor {
-    uint32_t one = 0, seven = 0, more = 0, next = 0, far = 0, saved = 0;      // features, and the registers that the system keeps for each thread
+    uint32_t one = 0, seven = 0, more = 0, far = 0, saved = 0;      // features, and the registers that the system keeps for each thread
     Processor() {
         uint32_t a, b, c, d;
         if (__get_cpuid(1, &a, &b, &c, &d)) one = c;
         if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) seven = b, more = c;
-        if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) next = a;
         if (__get_cpuid(0x80000001, &a, &b, &c, &d)) far = c;
         if (one >> 27 & 1) asm volatile("xgetbv" : "=a"(saved), "=d"(d) : "c"(0));
     }
@@ -35,7 +34,6 @@ struct Processor {
     }
     bool v4() const { return v3() && has(seven, {16, 17, 28, 30, 31}) && has(saved, {5, 6, 7}); }       // AVX-512 F, DQ, CD, BW, VL
     bool vnni() const { return v4() && has(more, {1, 11}); }        // AVX-512 VBMI, VNNI
-    bool bf16() const { return vnni() && has(next, {5}); }          // AVX-512 BF16; for AMX, which is built too, bfloat16.h looks
 
   private:
     static bool has(uint32_t word, std::initializer_list<int> bits) {
@@ -48,8 +46,8 @@ struct Processor {
 static const Kernels* best() {
     const Processor here;
     const char* named = std::getenv("CONVATLAS_INSTRUCTIONS");         // by a user, who wants another than the best
-    const struct { const Kernels* build; bool fits; } builds[] = {{&convatlas_x86_64_v4_bf16, here.bf16()}, {&convatlas_x86_64_v4_vnni, here.vnni()},
-                                                                     {&convatlas_x86_64_v4, here.v4()}, {&convatlas_x86_64_v3, here.v3()}};
+    const struct { const Kernels* build; bool fits; } builds[] = {{&convatlas_x86_64_v4_vnni, here.vnni()}, {&convatlas_x86_64_v4, here.v4()},
+                                                                     {&convatlas_x86_64_v3, here.v3()}};
     for (const auto& each : builds)
         if (each.fits && (!named || !*named || !std::strcmp(named, each.build->name))) return each.build;
     return nullptr;

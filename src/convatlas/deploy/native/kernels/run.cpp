@@ -8,10 +8,13 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
-#if defined(__AMX_TILE__) && defined(__linux__)
+#if defined(__x86_64__) && defined(__AVX512VNNI__) && (defined(__clang__) || __GNUC__ >= 11)      // whose assemblers know them
+#define BF16_INSTRUCTIONS 1
 #include <cpuid.h>
+#ifdef __linux__
 #include <sys/syscall.h>
 #include <unistd.h>
+#endif
 #endif
 
 #include "step.h"
