@@ -18,6 +18,7 @@ from ...draw.plots import svg
 from ...experiments import about, experiment, names
 from ...experiments.machinery import page as results
 from ...experiments.machinery.kept import MARKS, kept, looked_into, name_of, said
+from ...experiments.machinery.plan import Experiment
 from ...experiments.machinery.statements import OPENING, Statement, answers, networks, statements
 from ...experiments.machinery.statements import results as found
 from ...experiments.machinery.verdict import Verdict
@@ -65,8 +66,8 @@ def experiments(wanted: Wanted) -> Iterator[Page]:
     words = Counter(verdict["word"] for each in stored.values() for verdict in each["verdicts"])
     done = {each["experiment"] for each in stored.values()}
     chapter_of = {name: chapter for chapter in CHAPTERS for name in experiments_of(chapter.section)}
-    rows = [(name, each, experiment(each["experiment"]), chapter_of[each["experiment"]])
-            for name, each in stored.items()]
+    rows = [(name, titled(experiment(each["experiment"]), each), each, experiment(each["experiment"]),
+             chapter_of[each["experiment"]]) for name, each in stored.items()]
     planned = [(name, experiment(name), chapter_of[name]) for name in names() if name not in done]
     yield Page("experiments.html", "chapters/experiments.html.j2", "The lecture, put to the test",
                {"rows": rows, "words": words, "marks": MARKS, "planned": planned, "said": said},
@@ -76,7 +77,7 @@ def experiments(wanted: Wanted) -> Iterator[Page]:
         own = experiment(each["experiment"])
         told = results.told(name, about(each["experiment"]), own, own.protocol(each["size"]), each, verdicts(each),
                             drawn(name))
-        yield Page(f"experiment/{name}.html", "chapters/experiment.html.j2", own.title,
+        yield Page(f"experiment/{name}.html", "chapters/experiment.html.j2", titled(own, each),
                    {**{key: value for key, value in told.items() if key != "title"},
                     "note": looked_into().get(name, ""), "chapter": chapter_of[each["experiment"]]},
                    f"{own.title} {own.paper}, tried again.", styles=STYLES, section=EXPERIMENTS)
@@ -118,11 +119,18 @@ def experiments_of(section: str) -> tuple[str, ...]:
     return tuple(name for name, claim in first.items() if claim.section == section)
 
 
+def titled(own: Experiment, stored: Mapping[str, Any]) -> str:
+    """The experiment's question, and of what is not its quick form the size and the data."""
+    images = stored["protocol"]["images"]
+    on = f", on {images['source']}" if images else ""
+    return own.title if stored["size"] == "quick" else f"{own.title} ({stored['size']} form{on})"
+
+
 def tried(name: str, stored: Mapping[str, Any]) -> dict[str, Any]:
     """A kept result as a chapter tells it."""
     own = experiment(stored["experiment"])
-    return {"name": name, "title": own.title, "paper": own.paper, "stored": stored, "picture": Markup(drawn(name)),
-            "verdicts": [(verdict, said(verdict)) for verdict in verdicts_of(stored)],
+    return {"name": name, "title": titled(own, stored), "paper": own.paper, "stored": stored,
+            "picture": Markup(drawn(name)), "verdicts": [(verdict, said(verdict)) for verdict in verdicts_of(stored)],
             "note": looked_into().get(name, "")}
 
 
