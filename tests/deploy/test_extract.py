@@ -48,3 +48,63 @@ def test_what_has_no_hidden_vector_is_refused():
         extractor(variant("lenet5").train(), torch.zeros(1, 1, 32, 32))
     with pytest.raises(convatlas.ConvatlasError, match="out_indices"):
         extractor(variant("lenet5").eval(), torch.zeros(1, 1, 32, 32), [9])
+    with pytest.raises(convatlas.ConvatlasError, match="out_indices"):
+        extractor(convatlas.create_model("lenet5", features_only=True).eval(),   # type: ignore[arg-type]
+                  torch.zeros(1, 1, 32, 32))
+    with pytest.raises(convatlas.ConvatlasError, match="global_pool = 'none'"):
+        unpooled = variant("resnet20_cifar").eval()
+        unpooled.reset_classifier(0, "")
+        extractor(unpooled.eval(), torch.zeros(1, 3, 32, 32))
+    with pytest.raises(convatlas.ConvatlasError, match="one image at least"):
+        extractor(variant("lenet5").eval(), torch.zeros(0, 1, 32, 32))
+
+
+@pytest.mark.parametrize("name", ["lenet1", "lecun1989_net2", "lecun1989_net5"])
+def test_a_flattened_map_and_a_network_without_maps_give_their_hidden_vector(name):
+    model = randomized(variant(name))
+    x = images(model, 2)
+    given = extractor(model, x)(x)
+    with torch.inference_mode():
+        exact = model.forward_head(model.forward_features(x), pre_logits=True)
+    assert len(given.maps) == len(model.feature_info)
+    assert given.hidden.shape == exact.shape == (2, model.head_hidden_size)
+    assert (given.hidden - exact).abs().max() <= 1e-4 * exact.abs().max()
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [
+    ((1, 3, 32, 32), torch.uint8), ((1, 4, 32, 32), torch.float32), ((3, 32, 32), torch.float32),
+    ((1, 3, 4, 4), torch.float32)])
+def test_images_that_the_network_refuses_are_refused_in_its_words(shape, dtype):
+    model = randomized(variant("alexnet_cifar"))
+    x = torch.ones(shape, dtype=dtype)
+    found = extractor(model, images(model, 1))
+    with pytest.raises(convatlas.ConvatlasError) as exact:
+        model(x)
+    for call in (lambda: found(x), lambda: extractor(model, x)):
+        with pytest.raises(convatlas.ConvatlasError) as ours:
+            call()
+        assert str(ours.value) == str(exact.value)
+
+
+def test_a_size_is_checked_when_it_first_comes_only(monkeypatch):
+    model = randomized(variant("resnet20_cifar"))
+    x = images(model, 1)
+    found = extractor(model, x)
+    asked = []
+    accepts = type(model).accepts
+    monkeypatch.setattr(type(model), "accepts", lambda net, size: asked.append(size) or accepts(net, size))
+    for side in (32, 32, 40, 40, 32):
+        found(torch.randn(1, 3, side, side))
+    assert asked == [(40, 40)]
+
+
+def test_what_was_given_holds_after_later_calls():
+    model = randomized(variant("densenet_40_12_cifar"))
+    x = images(model, 2)
+    found = extractor(model, x)
+    given = found(x)
+    kept = [each.clone() for each in [*given.maps, given.hidden]]
+    for other in (images(model, 5), torch.randn(2, 3, 40, 24)):
+        found(other)
+    for now, then in zip([*given.maps, given.hidden], kept, strict=True):
+        assert torch.equal(now, then)

@@ -37,9 +37,10 @@ class Extractor:
 
     def __call__(self, x: Tensor) -> Extracted:
         """As the class says."""
-        self.net.check_image_size((x.shape[-2], x.shape[-1]))
+        if not x.is_floating_point() or tuple(x.shape[1:]) not in self.sizes.networks:
+            self.net.check_images(x)        # of a size only when it first comes: longer than the kernels take
         *maps, hidden = self.sizes.results(x)
-        return Extracted(maps, hidden)
+        return Extracted(maps, hidden.flatten(1))
 
 
 def extractor(model: Convnet, example: Tensor, out_indices: Sequence[int] | None = None) -> Extractor:
@@ -47,17 +48,26 @@ def extractor(model: Convnet, example: Tensor, out_indices: Sequence[int] | None
     on them.
 
     `out_indices` are positions in `feature_info`, negative ones from its end; None: all maps. Raises ConvatlasError for
-    a network that scores pixels, for what the native kernels lack, and where a result differs by more than 1e-4 of the
-    largest.
+    a network that scores pixels or has no vector, for what the native kernels lack, and where a result differs by more
+    than 1e-4 of the largest.
     """
+    if not isinstance(model, Convnet):
+        raise ConvatlasError(f"an extractor is of a whole network, not of {type(model).__name__}: out_indices chooses "
+                             "maps as create_model(…, features_only=True) does")
     if isinstance(model, Segmenter):
         raise ConvatlasError(f"{model.name} scores pixels, and has no hidden vector: an extractor is of networks that "
                              "classify")
     if model.training:
         raise ConvatlasError(f"{model.name} is in training mode: call model.eval() first")
-    native = backend_of("native")
-    native.check(example, "fp32")
-    chosen = chosen_taps(model, out_indices, "out_indices")
+    if getattr(model.spec, "global_pool", "") == "none":
+        raise ConvatlasError(f"{model.name} has global_pool = 'none', which leaves a map, and no hidden vector: build "
+                             "it with another global_pool")
+    backend_of("native").check(example, "fp32")
+    model.check_images(example)
+    if not len(example):
+        raise ConvatlasError("an example of no images is refused: the kernels are tuned on it, so that it has one "
+                             "image at least")
+    chosen = chosen_taps(model, out_indices, "out_indices") if model.taps or out_indices else []
     at = [model.taps[i][0] for i in chosen]
     sizes = Sizes(_Parts(rewrite(model), at), torch.get_num_threads())
     sizes.of(example).tune(example.float().numpy())
@@ -72,14 +82,20 @@ def extractor(model: Convnet, example: Tensor, out_indices: Sequence[int] | None
 
 
 class _Parts(nn.Module):
-    """The maps after some stages (0: the stem), and the hidden vector."""
+    """The maps after some stages (0: the stem), and the hidden vector, or the map that it is before it is flattened:
+    native maps lie pixel by pixel, and only what is flattened for a layer is numbered otherwise.
+    """
 
     def __init__(self, net: Convnet, at: Sequence[int]) -> None:
         super().__init__()
         self.stem, self.stages, self.hidden, self.at = net.stem, net.stages, net.head.hidden, at
+        layers = list(self.hidden.children()) if isinstance(self.hidden, nn.Sequential) else []
+        while layers and isinstance(layers[-1], nn.Flatten | nn.Dropout | nn.Identity):
+            self.hidden = nn.Sequential(*layers[:-1])
+            layers.pop()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps = [self.stem(x)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return [*(maps[i] for i in self.at), self.hidden(maps[-1]).flatten(1)]
+        return [*(maps[i] for i in self.at), self.hidden(maps[-1])]

@@ -284,6 +284,12 @@ class Convnet(nn.Module):
         if reason is not None:
             raise ConvatlasError(reason)
 
+    def check_images(self, x: Tensor) -> None:
+        """A ConvatlasError in `forward`'s words, if the shape or the type of `x` is not of images that it takes."""
+        reason = self._reason(x)
+        if reason is not None:
+            raise ConvatlasError(reason)
+
     # -- the trunk -------------------------------------------------------------------------------------------------
 
     def _maps(self, x: Tensor) -> Iterator[Tensor]:
@@ -333,7 +339,7 @@ class Convnet(nn.Module):
         if not isinstance(x, Tensor) or torch.compiler.is_compiling():
             return run(x)
         if x.ndim != 4:
-            raise ConvatlasError(f"{self.name} takes images as (N, C, H, W), not a tensor of shape {tuple(x.shape)}")
+            raise ConvatlasError(self._reason(x))
         try:
             return run(x)
         except (RuntimeError, ValueError) as error:
@@ -343,6 +349,8 @@ class Convnet(nn.Module):
             raise ConvatlasError(reason) from error
 
     def _reason(self, x: Tensor) -> str | None:
+        if x.ndim != 4:
+            return f"{self.name} takes images as (N, C, H, W), not a tensor of shape {tuple(x.shape)}"
         if x.shape[1] != self.in_chans:
             return (f"{self.name} takes {self.in_chans} channel(s), the input has {x.shape[1]}: "
                     f"build it with in_chans={x.shape[1]} or convert the images (convatlas.transforms does)")
