@@ -47,7 +47,7 @@ def measured(name: str) -> dict[str, float]:
         for turn in range(ROUNDS + 1):      # the first is not counted
             for side, run in sides.items():
                 began = time.process_time()
-                found = run(x.to(memory_format=torch.channels_last) if side == "eager" else x)
+                run(x.to(memory_format=torch.channels_last) if side == "eager" else x)
                 if turn:
                     seconds[side].append(time.process_time() - began)
         ours, theirs = sides["tuned"](x), eager(x.to(memory_format=torch.channels_last))
