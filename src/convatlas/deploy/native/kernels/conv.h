@@ -101,25 +101,33 @@ struct Turn {
     int64_t call, calls;
 };
 
-// `count` pixels in blocks of nearly one size, those of `Of`, for V vectors of output channels.
+// So many pixels in blocks of nearly one size: the first has floor(count / blocks), and i of them together floor(i · count / blocks).
+struct Cut {
+    int64_t blocks, each, more;
+    Cut(int64_t count) : blocks(over(count, ROWS)), each(blocks ? count / blocks : 0), more(count - each * blocks) {}
+};
+
+// The pixels in such blocks, those of `Of`, for V vectors of output channels.
 template <template <int> class Of, int V, class B>
-INLINE void pixels(B b, int64_t count, Turn turn) {
-    const int64_t blocks = over(count, ROWS), all = b.rows * b.taps * b.depth;
-    b.ahead_step = over(V * LANES, blocks * turn.calls);
+INLINE void pixels(B b, const Cut& cut, Turn turn) {
+    const int64_t blocks = cut.blocks, all = b.rows * b.taps * b.depth, fetched = blocks * turn.calls;
+    b.ahead_step = fetched == 1 ? V * LANES : fetched == 2 ? V * LANES / 2 : over(V * LANES, fetched);
     b.ahead += all * b.ahead_step * blocks * turn.call;
-    for (int64_t i = 0, from = 0; i < blocks; i++) {
-        const int64_t to = count * (i + 1) / blocks, size = to - from;
+    for (int64_t i = 0, left = 0; i < blocks; i++) {
+        left += cut.more;
+        const bool longer = left >= blocks;
+        const int64_t size = cut.each + longer;
+        if (longer) left -= blocks;
         Of<V>::of[size](b);
         b.in += size * b.stride;
         b.out += size * b.out_stride;
         b.ahead += all * b.ahead_step;
         if (b.other) b.other += size * b.other_stride;
-        from = to;
     }
 }
 
-INLINE void pixels(const Block& b, int64_t count, bool whole_panel, Turn turn = {0, 1}) {
-    whole_panel ? pixels<Blocks, 2>(b, count, turn) : pixels<Blocks, 1>(b, count, turn);
+INLINE void pixels(const Block& b, const Cut& cut, bool whole_panel, Turn turn = {0, 1}) {
+    whole_panel ? pixels<Blocks, 2>(b, cut, turn) : pixels<Blocks, 1>(b, cut, turn);
 }
 
 // Two rows of so few pixels that they are one block.

@@ -48,50 +48,84 @@ INLINE int64_t winograd_scratch(const Step& s) {
     return Tiles<TILE>::POINTS * (apart(tile, padded(s.c)) + apart(tile, s.gather * PANEL));
 }
 
-template <int TILE>
-INLINE void transform_tile(const Step& s, const float* image, int64_t top, int64_t left, float* to, int64_t matrix) {
+constexpr int64_t FAR_AWAY = 1 << 19;       // numbers of a map that comes from beyond the near caches
+
+// The input of one tile, from its first pixel, which may lie outside the map, where INSIDE is false.
+template <int TILE, bool INSIDE>
+INLINE void transform(const Step& s, const float* first, int64_t top, int64_t left, float* to, int64_t matrix) {
     constexpr int REACH = TILE + 2;
-    const bool inside = top >= 0 && left >= 0 && top + REACH <= s.h && left + REACH <= s.w;
+    const int64_t line = s.w * s.in_stride;
+    const bool far = s.h * line > FAR_AWAY;
     for (int64_t c = 0; c < padded(s.c); c += LANES) {
         vec columns[REACH][REACH];
-        for (int64_t x = 0; x < REACH; x++) {
+#pragma GCC unroll 6
+        for (int x = 0; x < REACH; x++) {
             vec d[REACH];
-            for (int64_t y = 0; y < REACH; y++) {
-                const int64_t row = top + y, column = left + x;
-                const bool there = inside || (row >= 0 && row < s.h && column >= 0 && column < s.w);
-                d[y] = there ? load(image + (row * s.w + column) * s.in_stride + c) : vec{};
+#pragma GCC unroll 6
+            for (int y = 0; y < REACH; y++) {
+                const bool there = INSIDE || (top + y >= 0 && top + y < s.h && left + x >= 0 && left + x < s.w);
+                const float* pixel = first + y * line + x * s.in_stride + c;
+                if (far && x >= 2) __builtin_prefetch(pixel + 2 * TILE * s.in_stride, 0, 3);     // of the tile after the next
+                d[y] = there ? load(pixel) : vec{};
             }
             Winograd<TILE>::into(d);
-            for (int64_t y = 0; y < REACH; y++) columns[y][x] = d[y];
+#pragma GCC unroll 6
+            for (int y = 0; y < REACH; y++) columns[y][x] = d[y];
         }
-        for (int64_t y = 0; y < REACH; y++) {
+#pragma GCC unroll 6
+        for (int y = 0; y < REACH; y++) {
             Winograd<TILE>::into(columns[y]);
-            for (int64_t x = 0; x < REACH; x++) store(to + (y * REACH + x) * matrix + c, columns[y][x]);
+#pragma GCC unroll 6
+            for (int x = 0; x < REACH; x++) store(to + (y * REACH + x) * matrix + c, columns[y][x]);
         }
     }
 }
 
 template <int TILE>
+INLINE void transform_tile(const Step& s, const float* image, int64_t top, int64_t left, float* to, int64_t matrix) {
+    const float* first = image + (top * s.w + left) * s.in_stride;
+    if (top >= 0 && left >= 0 && top + TILE + 2 <= s.h && left + TILE + 2 <= s.w)
+        transform<TILE, true>(s, first, top, left, to, matrix);
+    else
+        transform<TILE, false>(s, first, top, left, to, matrix);
+}
+
+// The results of one tile; WHOLE: all of them are on the map.
+template <int TILE, bool WHOLE>
 INLINE void transform_back(const Step& s, const Place& at, const float* from, int64_t matrix, int64_t image, int64_t top, int64_t left,
                            int64_t channel) {
     constexpr int REACH = TILE + 2;
     vec rows[TILE][REACH];
-    for (int64_t x = 0; x < REACH; x++) {
+#pragma GCC unroll 6
+    for (int x = 0; x < REACH; x++) {
         vec m[REACH], o[TILE];
-        for (int64_t y = 0; y < REACH; y++) m[y] = load(from + (y * REACH + x) * matrix);
+#pragma GCC unroll 6
+        for (int y = 0; y < REACH; y++) m[y] = load(from + (y * REACH + x) * matrix);
         Winograd<TILE>::back(m, o);
-        for (int64_t y = 0; y < TILE; y++) rows[y][x] = o[y];
+#pragma GCC unroll 4
+        for (int y = 0; y < TILE; y++) rows[y][x] = o[y];
     }
+    const int64_t first = (image * s.oh + top) * s.ow + left;
     const vec bias = s.bias ? load(s.bias + channel) : vec{};
-    for (int64_t y = 0; y < std::min<int64_t>(TILE, s.oh - top); y++) {
+    float* out = at.arena + s.out + first * s.out_stride + channel;
+    const float* other = s.other < 0 ? nullptr : at.arena + s.other + first * s.other_stride + channel;
+    const float least = s.activation == RELU ? 0.0f : -INFINITY;
+    const int64_t high = WHOLE ? TILE : std::min<int64_t>(TILE, s.oh - top), wide = WHOLE ? TILE : std::min<int64_t>(TILE, s.ow - left);
+#pragma GCC unroll 4
+    for (int y = 0; y < TILE; y++) {
+        if (!WHOLE && y >= high) break;
         vec o[TILE];
         Winograd<TILE>::back(rows[y], o);
-        for (int64_t x = 0; x < std::min<int64_t>(TILE, s.ow - left); x++) {
-            const int64_t pixel = (image * s.oh + top + y) * s.ow + left + x;
+#pragma GCC unroll 4
+        for (int x = 0; x < TILE; x++) {
+            if (!WHOLE && x >= wide) break;
             vec sum = o[x] + bias;
-            if (s.other >= 0) sum += load(at.arena + s.other + pixel * s.other_stride + channel);
-            store(at.arena + s.out + pixel * s.out_stride + channel, activated(sum, s.activation));
+            if (other) sum += load(other + x * s.other_stride);
+            store(out + x * s.out_stride, larger(sum, all(least)));
         }
+        if (s.activation > RELU) activate(out, s.out_stride, wide, LANES, s.activation);
+        out += s.ow * s.out_stride;
+        if (other) other += s.ow * s.other_stride;
     }
 }
 
@@ -121,6 +155,7 @@ inline void winograd(const Step& s, const Place& at) {
     };
     for (int64_t from = first; from < last; from += size) {
         const int64_t here = std::min(size, last - from);
+        const Cut cut(here);
         int64_t image, top, left;
         for (int64_t t = 0; t < here; t++) {
             place(from + t, image, top, left);
@@ -137,7 +172,7 @@ inline void winograd(const Step& s, const Place& at) {
                     b.weight = s.weight + (start * POINTS + point * lanes) * s.c;
                     b.ahead = b.weight + lanes * s.c;
                     b.out = products + point * product + p * PANEL, b.out_stride = s.gather * PANEL;
-                    pixels(b, here, lanes == PANEL);
+                    pixels(b, cut, lanes == PANEL);
                 }
             for (int64_t t = 0; t < here; t++) {
                 if (t + 2 < here) {                         // where those after the next go
@@ -145,8 +180,14 @@ inline void winograd(const Step& s, const Place& at) {
                     fetch<TILE>(s, at, image, top, left, panel * PANEL, wide);
                 }
                 place(from + t, image, top, left);
-                for (int64_t c = 0; c < wide; c += LANES)
-                    transform_back<TILE>(s, at, products + t * s.gather * PANEL + c, product, image, top, left, panel * PANEL + c);
+                const bool all_there = top + TILE <= s.oh && left + TILE <= s.ow;
+                for (int64_t c = 0; c < wide; c += LANES) {
+                    const float* given = products + t * s.gather * PANEL + c;
+                    if (all_there)
+                        transform_back<TILE, true>(s, at, given, product, image, top, left, panel * PANEL + c);
+                    else
+                        transform_back<TILE, false>(s, at, given, product, image, top, left, panel * PANEL + c);
+                }
             }
         }
     }
