@@ -133,3 +133,18 @@ def test_several_crops_are_judged_as_of_the_network(model, tmp_path):
     torch.testing.assert_close(theirs, ours, rtol=1e-3, atol=1e-4)
     with pytest.raises(convatlas.ConvatlasError, match="is deployed and cannot be made convolutional"):
         convatlas.evaluate(tmp_path / "net", str(tmp_path / "pets"), protocol="vgg-dense")
+
+
+@pytest.mark.parametrize("name", ["eager", "native"])
+@pytest.mark.parametrize("network", ["lenet5_modern", "unet_same"])
+def test_a_picture_s_bytes_are_refused_as_by_the_network(name, network, tmp_path):
+    """They would be taken for values from 0 to 255, and scored."""
+    if reason := BACKENDS[name].missing():
+        pytest.skip(reason)
+    model = randomized(build(network, image_size=32))
+    x = images(model, 2)
+    deploy(model, tmp_path / "net", name)
+    for answer in (model, deployed(tmp_path / "net"), convatlas.deploy.optimize(model, x, name, seconds=0)):
+        assert answer(x).is_floating_point()
+        with pytest.raises(convatlas.ConvatlasError, match=r"takes floating-point images, not torch\.uint8"):
+            answer(x.to(torch.uint8))

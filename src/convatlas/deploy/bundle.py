@@ -31,7 +31,7 @@ from ..weights import conventions
 from ..weights.checkpoints import load
 from ..zoo import transforms
 from .backends import BACKENDS, Precision, Predictor, backend_of
-from .backends.base import NETWORK, Tell, quiet
+from .backends.base import NETWORK, Tell, floating, quiet
 from .backends.eager import write_folded
 from .backends.split import FILE as SPLIT
 from .backends.wasm import MODULE, SCRIPT
@@ -71,7 +71,7 @@ class Deployed(nn.Module):
         if x.ndim != 4 or tuple(x.shape[1:]) != (self.in_chans, *self.image_size):
             raise ConvatlasError(f"{self.name} was deployed for images (N, {self.in_chans}, {self.image_size[0]}, "
                                  f"{self.image_size[1]}), not {tuple(x.shape)}")
-        return self.run(x.to(self.device)).to(x.device)
+        return self.run(floating(x).to(self.device)).to(x.device)
 
     def check_image_size(self, size: tuple[int, int] | None = None) -> None:
         """A ConvatlasError, if `size` is not the one it was deployed for."""
@@ -166,7 +166,7 @@ def deployed(folder: str | Path, device: str | torch.device | None = None) -> De
 def _with_engine(folder: Path, run: Predictor, device: torch.device) -> Segmenter:
     """The network that scores pixels, whose engine answers on `device` wherever the images are."""
     net = of_pixels(load(folder / NETWORK).eval())
-    net.engine = lambda x: run(x.to(device)).to(x.device)
+    net.engine = lambda x: run(floating(x).to(device)).to(x.device)
     return net
 
 

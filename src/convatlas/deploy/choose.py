@@ -23,7 +23,7 @@ from ..net.digest import weights_digest
 from ..net.layers import macs
 from ..net.model import Convnet
 from .backends import BACKENDS, Precision, Predictor, backend_of
-from .backends.base import Tell, quiet
+from .backends.base import Tell, floating, quiet
 from .int8.figures import Int8
 from .machine import processor, versions
 from .native import UnsupportedError
@@ -93,7 +93,7 @@ class Optimized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) as the network takes them to its scores, in float32."""
-        return self.predictor(x)
+        return self.predictor(floating(x))
 
 
 def optimize(model: Convnet, example: Tensor, backend: str = "auto", precision: Precision = "fp32", *,

@@ -32,6 +32,14 @@ def quiet(text: str) -> None:
     """Tells nobody."""
 
 
+def floating(x: Tensor) -> Tensor:
+    """The images; a ConvatlasError for whole numbers, such as a picture's bytes, which engines would take for values.
+    """
+    if not x.is_floating_point():
+        raise ConvatlasError(f"the network takes floating-point images, not {x.dtype}: use convatlas.transforms(model)")
+    return x
+
+
 class Backend(ABC):
     """One way to run a network.
 

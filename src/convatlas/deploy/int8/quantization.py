@@ -15,7 +15,7 @@ from ...errors import ConvatlasError
 from ...net.layers import macs
 from ...net.model import Convnet
 from ..backends import Backend, Predictor, backend_of
-from ..backends.base import Tell, quiet
+from ..backends.base import Tell, floating, quiet
 from ..choose import TOLERANCE, Candidate, Report, difference, measured, resident, setup_failure
 from ..graph.rewrite import rewrite
 from .figures import Accuracy, Int8, Sensitivity, Trial
@@ -42,7 +42,7 @@ class Quantized(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) as the network takes them to its scores, in float32."""
-        return self.predictor(x)
+        return self.predictor(floating(x))
 
 
 def share(text: str | float) -> float:
