@@ -84,6 +84,10 @@ def check_steps(net: nn.Module, size: tuple[int, ...]) -> None:
     network, seen = Network(works, 2, keeps=True), 0
     answer = network(x)
     for work in network.program(len(x), False).works:
+        if work.kind == "maxpool" and work.result.wide == 2:
+            pooled = F.max_pool2d(torch.from_numpy(network.values(work.source)).mT.reshape(
+                len(x), work.source.c, work.source.h, work.source.w), work.kernel, work.stride, work.padding)
+            assert np.array_equal(network.values(work.result), pooled.flatten(2).mT)
         if work.kind != "bconv":
             continue
         source, other = (None if each is None else x.transpose(0, 2, 3, 1) if each.buffer is None
@@ -92,7 +96,8 @@ def check_steps(net: nn.Module, size: tuple[int, ...]) -> None:
         assert source is not None
         exact, sizes = expected(work, source, other)
         found = torch.from_numpy(network.values(work.result).reshape(exact.shape)).double()
-        assert ((found - exact).abs() <= 1e-6 * sizes + 1e-6).all(), work
+        rounding = 2 ** -8 * exact.abs() if work.result.wide == 2 else 0
+        assert ((found - exact).abs() <= rounding + 1e-6 * sizes + 1e-6).all(), work
         seen += 1
     assert seen
     for threads, parts in ((1, {}), (3, {}), (2, {3: 1}), (3, {3: 1})):
@@ -116,6 +121,8 @@ NETWORKS = {
     "curves": [nn.Conv2d(16, 24, 3, padding=1), nn.SiLU(), nn.Conv2d(24, 40, 1), nn.Hardswish(), nn.Conv2d(40, 9, 1)],
     "residual": [Sum(nn.Sequential(nn.Conv2d(16, 40, 1), nn.ReLU6(), nn.Conv2d(40, 16, 3, padding=1)), nn.Identity()),
                  nn.ReLU(), nn.Conv2d(16, 70, 3, 2, 1), nn.ReLU(), nn.Conv2d(70, 33, 1, 2), nn.GELU()],
+    "pooled": [nn.MaxPool2d(3, 2, 1), nn.Conv2d(16, 600, 1), nn.SiLU(),
+               Sum(nn.Conv2d(600, 600, 1), nn.Conv2d(600, 600, 1)), nn.Hardswish(), nn.Conv2d(600, 17, 3, 2, 1)],
     "joined": [Sum(nn.Conv2d(16, 32, 1), nn.Sequential(nn.Conv2d(16, 7, 3, padding=1), nn.Tanh()), join=True),
                nn.BatchNorm2d(39), nn.ReLU(), nn.Conv2d(39, 8, 1), nn.Conv2d(8, 80, 5, padding=4, dilation=2)],
     "groups": [nn.Conv2d(16, 64, 1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1, groups=4), nn.ReLU(),
@@ -132,6 +139,17 @@ def test_every_step_in_bf16_is_torch_s_of_rounded_numbers(name, way):
                         nn.LazyLinear(5))
     net(torch.randn(2, 3, 29, 45))
     check_steps(net, (3, 29, 45))
+
+
+def test_maps_in_bf16_are_those_that_no_other_step_touches():
+    net = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 16, 1), nn.MaxPool2d(2),
+                        nn.AvgPool2d(2), nn.Conv2d(16, 32, 1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 8, 1))
+    works = in_bf16(plan(net.eval(), (3, 34, 34)))
+    kinds = [(work.kind, work.source.wide, work.result.wide) for work in works if work.kind != "output"]
+    assert kinds == [("bconv", 4, 2), ("maxpool", 2, 2), ("bconv", 2, 4), ("maxpool", 4, 4), ("avgpool", 4, 4),
+                     ("bconv", 4, 4), ("bconv", 4, 4)]
+    assert works[-2].before is not None
+    assert account(Network(works, 1), 1).maps == 2
 
 
 def test_a_linear_layer_over_a_whole_map_is_taken_as_it_lies(way):
@@ -168,15 +186,33 @@ def test_winograd_s_algorithm_takes_the_rounded_weights_and_is_told():
     works, x = whole(net, (3, 24, 24))
     network = Network(works, 1)
     key = network.program(3, True)._key(1)
-    network = Network(works, 1, choices={key: ("winograd4", 56, 1, 0)})
+    network = Network(works, 1, choices={key: ("winograd4", 56, 1, 0)}, keeps=True)
     found = network(x)
+    between = torch.from_numpy(network.values(network.program(3, True).works[0].result)).mT.reshape(3, 32, 24, 24)
     told = account(network, 3)
     assert told.layers == 2 and sum(told.bf16.values()) == 1 and told.fp32 == {"by Winograd's algorithm": ("_1",)}
     with torch.no_grad():
         for layer in net:
             layer.weight.copy_(layer.weight.bfloat16())
-        exact = net[1](net[0](torch.from_numpy(x).bfloat16().float())).numpy()
+        assert (between - net[0](torch.from_numpy(x).bfloat16().float())).abs().max() < 2 ** -8 * between.abs().max()
+        exact = net[1](between).numpy()
     assert np.abs(found - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("form", ["winograd4", "winograd2"])
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.SiLU()])
+def test_winograd_s_algorithm_reads_adds_and_writes_maps_in_bf16(form, activation):
+    torch.manual_seed(0)
+    works, x = whole(nn.Sequential(nn.Conv2d(3, 24, 1), Sum(nn.Conv2d(24, 24, 3, 1, 1), nn.Identity()), activation,
+                                   nn.Conv2d(24, 9, 1)), (3, 23, 30))
+    assert [(work.source.wide, work.result.wide) for work in works[1:2]] == [(2, 2)]
+    usual = Network(works, 2, keeps=True)
+    key = usual.program(3, False)._key(1)
+    network = Network(works, 2, choices={key: (form, 56, 1, 0)}, keeps=True)
+    assert [choice[0] for _, choice in network.kernels(3)][1] == form
+    usual(x), network(x)
+    found, exact = (each.values(each.program(3, False).works[1].result) for each in (network, usual))
+    assert np.abs(found - exact).max() <= 2 ** -7 * np.abs(exact).max() and (found == exact).mean() > 0.99
 
 
 @pytest.mark.slow
@@ -228,6 +264,19 @@ def test_steps_in_bf16_that_would_lead_out_of_their_memory_are_refused():
             read(tree, arrays)
 
 
+def test_steps_that_do_not_know_maps_in_bf16_are_refused_on_them():
+    works, _ = whole(nn.Sequential(nn.Conv2d(4, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3)), (4, 12, 12))
+    tree, arrays = written(works)
+    assert [row[3:] for row in tree["buffers"]] == [(2,), ()]
+    for changed in ({"kind": "mean"}, {"kind": "avgpool"}, {"kind": "output"}, {"source": [0, 10, 10, 15, 1]}):
+        steps = [dict(step) for step in tree["steps"]]
+        steps[1] |= changed
+        with pytest.raises(ValueError, match="on a map of bf16"):
+            read({**tree, "steps": steps}, arrays)
+    with pytest.raises(ValueError, match="on a map of bf16"):       # what BatchNorm and ReLU go before
+        read(tree, arrays | {"1.before": np.ones((2, 16), np.float32)})
+
+
 def test_a_network_without_a_layer_for_bf16_is_refused():
     net = nn.Sequential(nn.Conv2d(16, 16, 3, groups=16), nn.ReLU()).eval()
     with pytest.raises(UnsupportedError, match="this network has none that it could: take fp32"):
@@ -243,7 +292,7 @@ def test_a_folder_in_bf16_is_half_of_fp32_s_and_says_what_is_in_it(tmp_path):
     assert sizes[0] < 0.55 * sizes[1] and large.bf16 is None
     assert small.bf16 is not None and small.bf16.layers == 53
     assert sum(small.bf16.bf16.values()) == 36 and len(small.bf16.fp32["depthwise"]) == 17
-    assert "bf16 by native: 36 of 53 layers multiply in bf16 (" in str(small)
+    assert "bf16 by native: 36 of 53 layers multiply in bf16 (" in str(small) and small.bf16.maps == 17
     about = json.loads((tmp_path / "bf16" / "deploy.json").read_text(encoding="utf-8"))
     tree = json.loads((tmp_path / "bf16" / stored.STEPS).read_text(encoding="utf-8"))
     assert about["precision"] == "bf16" and about["bf16"]["layers"] == 53 and tree["format"] == stored.FORMATS["bf16"]

@@ -37,8 +37,9 @@ from .work import (
 NUMBERS = ("kind", "activation", "n", "h", "w", "c", "oh", "ow", "k", "kh", "kw", "sh", "sw", "ph", "pw",
            "dh", "dw", "groups",
            "in", "in_stride", "out", "out_stride", "other", "other_stride", "planar", "counts_padding", "tile",
-           "gather", "by_channels", "chain", "band", "in_zero", "out_zero", "other_zero", "low", "high")
+           "gather", "by_channels", "chain", "band", "in_zero", "out_zero", "other_zero", "low", "high", "halves")
 POINTERS = ("weight", "bias", "before", "scale", "table")
+NUMBERS_OF = {4: np.float32, 2: np.uint16, 1: np.uint8}      # bytes of a map's number → their type
 Choice = tuple[str, int, int, int]      # kind, tile, gather, by_channels
 # of the network for each choice: in the first round, and in a second for those that are left
 CALLS = (1, 2)
@@ -142,7 +143,9 @@ class Network:
         """A map's numbers, (n, pixels, c), as a call left them."""
         assert found.buffer is not None
         root, wide = found.buffer.root, found.buffer.wide
-        whole = self.arenas[0][root.start : root.start + root.size].view(np.uint8 if wide == 1 else np.float32)
+        whole: NDArray[Any] = self.arenas[0][root.start : root.start + root.size].view(NUMBERS_OF[wide])
+        if wide == 2:
+            whole = (whole.astype(np.uint32) << 16).view(np.float32)
         rows = whole[: found.buffer.pixels * found.stride].reshape(-1, found.stride)
         return rows[: found.pixels, found.channel : found.channel + found.c].reshape(found.n, -1, found.c)
 
@@ -191,7 +194,7 @@ class Network:
 
     def _parts(self, batch: int) -> list[int]:
         """All images together; else as many as give every thread equally many parts."""
-        each = batch // self.threads if self.threads > 1 else 0
+        each = batch // self.threads
         return [batch, *dict.fromkeys(part for part in (each, each // 2, each // 4, 1)
                                       if part and batch % (part * self.threads) == 0)]
 
@@ -380,7 +383,8 @@ class Program:
         if work.kind == "transposed":
             return [(work.kind, tile, 0, share) for tile in (112, 56, 336) for share in shares]
         forms = self._bf16_forms(work) if work.kind == "bconv" else [(work.kind, 0)]
-        found = [(kind, tile, how, share) for kind, how in forms for tile in (56, 112, 336) for share in shares]
+        found = [(kind, tile, how, share) for kind, how in forms
+                 for tile in (LARGE_TILES if kind == "tconv" else TILES) for share in shares]
         if work.can_winograd:
             panels = -(-padded(work.result.c) // (2 * self.network.lanes))
             for side, sizes in WINOGRAD_FORMS.items():
@@ -404,7 +408,7 @@ class Program:
         share = int(not self.apart and work.weight.size > inputs)
         if work.kind == "bconv":
             kind, how = self._bf16_forms(work)[0]
-            return kind, 112, how, share
+            return kind, 128 if kind == "tconv" else 112, how, share
         if (self.network.winograd and work.can_winograd and min(work.source.c, work.result.c) >= 32
                 and work.result.pixels >= WORTH):
             return "winograd4", min(56, -(-work.result.pixels // 16)), 1, share
@@ -417,6 +421,7 @@ class Program:
                  *work.stride, work.groups)
         more = (" apart" if self.apart else "") + ("" if work.before is None else " after BatchNorm")
         more += "" if work.dilation == (1, 1) else f" dilated {work.dilation[0]}×{work.dilation[1]}"
+        more += f" halves {halves}" if (halves := _halves(work)) else ""
         return f"{work.kind} {'×'.join(map(str, shape))}{more}"
 
     def _set(self, i: int, choice: Choice) -> None:
@@ -429,7 +434,8 @@ class Program:
             0 if source.buffer is None else _place(source), _stride(source),
             self.places[i] if kind == "output" else _place(result), _stride(result),
             -1 if other is None else _place(other), 0 if other is None else _stride(other),
-            source.buffer is None, work.counts_padding, tile, gather, by_channels, 0, 0, *work.zeros, *work.bounds)
+            source.buffer is None, work.counts_padding, tile, gather, by_channels, 0, 0, *work.zeros, *work.bounds,
+            _halves(work))
         step: Any = self.steps[i]
         for name, value in zip(NUMBERS, numbers, strict=True):
             setattr(step, name, value)
@@ -438,6 +444,8 @@ class Program:
         step.epsilon = work.epsilon
 
 
+# pixels at once: usual numbers, and those of AMX's blocks of 32
+TILES, LARGE_TILES = (56, 112, 336), (32, 128, 352, 1344)
 LARGE = 2 ** 21                 # bytes of a large page
 LINE = 64                       # bytes of a line of the cache
 BEYOND = 64                     # floats that a kernel may read or write behind the last map
@@ -487,6 +495,12 @@ def _place(found: Map) -> int:
 def _stride(found: Map) -> int:
     """Floats from pixel to pixel."""
     return found.stride * found.wide // 4
+
+
+def _halves(work: Work) -> int:
+    """Maps of bf16: 1 the source, 2 the result, 4 the other."""
+    maps = work.source, work.result, work.other
+    return sum(1 << i for i, found in enumerate(maps) if found is not None and found.wide == 2)
 
 
 def _pointers(arrays: list[Floats]) -> Any:

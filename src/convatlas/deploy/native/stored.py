@@ -23,7 +23,8 @@ from .engine import Choice, Network
 from .work import Floats, Work, lay_out, precision_of, read, written
 
 STEPS, WEIGHTS = "native.json", "native.safetensors"
-FORMATS = {"fp32": 2, "int8": 3, "bf16": 4}     # of both together, by precision; 1 where results were no steps
+# of both together, by precision; 1 where results were no steps, 4 where the maps of bf16 were floats
+FORMATS = {"fp32": 2, "int8": 3, "bf16": 5}
 
 
 def save(network: Network, folder: Path) -> None:

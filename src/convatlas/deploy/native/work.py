@@ -44,7 +44,7 @@ def padded(channels: int) -> int:
 class Buffer:
     """Memory for maps that lie beside one another; `start` in floats, once all steps are known.
 
-    `of`: the same memory, seen otherwise; `wide`: bytes of a number, 4 of a float or 1.
+    `of`: the same memory, seen otherwise; `wide`: bytes of a number, 4 of a float, 2 of bf16 or 1.
     """
 
     pixels: int
@@ -164,6 +164,15 @@ def output(source: Map, name: str, flat: bool = False) -> Work:
     """The step that gives a map to the caller, as (N, C, H, W), or `flat` as (N, C · H · W)."""
     whole = source.c, source.h, source.w
     return Work("output", name, source, Map(None, source.n, source.h, source.w, source.c), flat=whole if flat else None)
+
+
+def on_halves(work: Work) -> bool:
+    """True for a step whose maps of bf16 its kernel knows, where `wide` says so."""
+    maps = [found for found in (work.source, work.result, work.other) if found is not None]
+    even = all(found.channel % 2 == found.stride % 2 == 0 for found in maps if found.wide == 2)
+    if work.kind == "maxpool":
+        return even and work.source.wide == work.result.wide
+    return even and work.kind == "bconv" and (work.before is None or work.source.wide == 4)
 
 
 def precision_of(works: Sequence[Work]) -> str:
@@ -403,7 +412,7 @@ def written(works: Sequence[Work]) -> tuple[dict[str, Any], dict[str, Floats]]:
         if id(buffer) not in buffers:
             of = None if buffer.of is None else number(buffer.of)
             buffers[id(buffer)] = len(rows)
-            rows.append((buffer.pixels, buffer.stride, of, *([1] if buffer.wide == 1 else [])))
+            rows.append((buffer.pixels, buffer.stride, of, *([buffer.wide] if buffer.wide != 4 else [])))
         return buffers[id(buffer)]
 
     def place(found: Map | None) -> list[int | None] | None:
@@ -427,9 +436,9 @@ def read(tree: Any, arrays: dict[str, Floats]) -> list[Work]:
         buffers: list[Buffer] = []
         for pixels, stride, of, *wide in tree["buffers"]:
             root = None if of is None else buffers[_whole(of, 0)]
-            if wide not in ([], [1]) or (root is not None and root.wide != (1 if wide else 4)):
+            if wide not in ([], [1], [2]) or (root is not None and root.wide != (wide or [4])[0]):
                 raise ValueError("a map is of numbers that are none")
-            buffers.append(Buffer(_whole(pixels), _whole(stride), of=root, wide=1 if wide else 4))
+            buffers.append(Buffer(_whole(pixels), _whole(stride), of=root, wide=(wide or [4])[0]))
             if buffers[-1].size > buffers[-1].root.size:
                 raise ValueError("a map is larger than the one whose memory it has")
 
@@ -484,10 +493,11 @@ def _three(values: Any, least: int = 1) -> tuple[int, int, int]:
 
 def _check(work: Work) -> None:
     """A ValueError for a step that would lead the kernels out of its maps or arrays."""
+    wide = {found.wide for found in (work.source, work.result, work.other) if found is not None}
     if work.kind in ALL_BYTES:
         _check_bytes(work)
-    elif any(found is not None and found.wide != 4 for found in (work.source, work.result, work.other)):
-        raise ValueError(f"{work.name}: a step {work.kind} on a map of bytes")
+    elif 1 in wide or (2 in wide and not on_halves(work)):
+        raise ValueError(f"{work.name}: a step {work.kind} on a map of {'bytes' if 1 in wide else 'bf16'}")
     elif work.kind == "bconv":
         _check_bf16(work)
     else:

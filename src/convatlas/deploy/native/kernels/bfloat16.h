@@ -1,5 +1,5 @@
-// Convolutions and linear layers in bf16: weights are kept as bf16, what they are multiplied with is rounded to it, sums and results are
-// floats. What is below the least normal number is rounded to 0. Three ways, each rounded in the same way on every processor that has it and for any number of threads:
+// Convolutions and linear layers in bf16: weights are kept as bf16, what they are multiplied with is rounded to it, sums are floats, results
+// floats or rounded to bf16. What is below the least normal number is rounded to 0. Three ways, each rounded in the same way on every processor that has it and for any number of threads:
 // - by floats (BCONV): the second of each pair of channels, then the first; a product of two bf16 is exact in a float.
 // - by pairs (BCONV, `gather` 1): AVX512-BF16, which is defined to add them in that order. The same bits as by floats, but that it takes
 //   sums and products below the least normal number (1.2e-38) for 0.
@@ -15,19 +15,7 @@
 #endif
 #endif
 
-typedef uint16_t halves_of_vec __attribute__((vector_size(LANES * 2)));
-typedef uint16_t loose_halves __attribute__((vector_size(LANES * 2), aligned(1), may_alias));
-
 // -- rounding ------------------------------------------------------------------------------------------------------------------------
-
-// To the nearest, half to even, in the upper half of each number; what is below the least normal number becomes 0, as by the instruction.
-INLINE uvec upper_halves(vec x) {
-    uvec bits;
-    std::memcpy(&bits, &x, sizeof bits);
-    const uvec nearest = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u, sign = bits & 0x80000000u;
-    const uvec number = (bits & 0x7f800000u) == 0 ? sign : nearest;
-    return (bits & 0x7fffffffu) > 0x7f800000u ? (bits | 0x400000u) & 0xffff0000u : number;        // NaN stays one
-}
 
 INLINE void put(float* to, vec x) {
     const uvec bits = upper_halves(x);
@@ -67,6 +55,9 @@ INLINE bool pixel_by_pixel(const Step& s) {
     return alone(s) && s.sh == 1 && s.sw == 1 && s.ph == 0 && s.pw == 0 && s.oh == s.h && s.ow == s.w && !s.planar;
 }
 
+// Images whose weights are read once: where a map is small, several.
+INLINE int64_t images_at_once(const Step& s) { return std::max<int64_t>(1, std::min(s.n, s.tile / (s.oh * s.ow))); }
+
 // The input of some rows of results: the pixels that are seen, `depth` numbers each, with zeros behind the channels; `spread`, where that is
 // less: what a row of taps sees for each result of the row, with zeros behind it.
 struct Rounded {
@@ -79,12 +70,23 @@ struct Rounded {
     }
     static int64_t rows(const Step& s, int64_t count) { return alone(s) ? count : strip_rows(s, count); }
     int64_t size(const Step& s) const {
-        return (pixel_by_pixel(s) ? std::min(s.n * s.h * s.w, std::max<int64_t>(1, s.tile)) : rows(s, conv_rows(s)) * width) * depth;
+        return (pixel_by_pixel(s) ? std::min(s.n * s.h * s.w, std::max<int64_t>(1, s.tile)) : images_at_once(s) * rows(s, conv_rows(s)) * width) * depth;
     }
 };
 
+// Of a map of halves as they are, or widened.
+INLINE void take(const uint16_t* from, uint16_t* to) { std::memcpy(to, from, sizeof(halves_of_vec)); }
+INLINE void take(const uint16_t* from, float* to) { store(to, widened(*reinterpret_cast<const loose_halves*>(from))); }
+
 template <class T>
 INLINE void round_pixels(const Step& s, const float* from, int64_t stride, int64_t count, T* to, int64_t depth) {
+    if (s.halves & 1) {
+        for (; count > 0; count--, from += stride, to += depth) {
+            for (int64_t i = 0; i < s.c; i += LANES) take(halves_at(from, i), to + i);
+            if (depth > s.c) std::memset(to + s.c, 0, (depth - s.c) * sizeof(T));
+        }
+        return;
+    }
     for (; count > 0; count--, from += stride, to += depth)
         for (int64_t i = 0; i < depth; i += LANES) {
             vec x = {};
@@ -119,6 +121,8 @@ INLINE void round_row(const Step& s, const float* in, int64_t y, int64_t width, 
     std::memset(to + right * depth, 0, (width - right) * depth * sizeof(T));
 }
 
+typedef uint16_t line_of_halves __attribute__((vector_size(64)));
+
 // For `rows` rows of results from `top` on; `behind` is room for a row of the input.
 template <class T>
 INLINE void round_rows(const Step& s, const Rounded& as, const float* in, int64_t top, int64_t rows, T* to, T* behind) {
@@ -130,6 +134,17 @@ INLINE void round_rows(const Step& s, const Rounded& as, const float* in, int64_
         }
         round_row(s, in, y, strip_width(s), 1, s.c, behind);
         const int64_t row = s.kw * s.c, left = row % CHANNELS ? row / CHANNELS * CHANNELS : row;
+        if (as.depth * sizeof(T) == sizeof(line_of_halves)) {
+            line_of_halves there;
+            for (int64_t i = 0; i < as.depth; i++) there[i] = i < row ? 0xffff : 0;
+            for (int64_t x = 0; x < s.ow; x++) {
+                line_of_halves seen;
+                std::memcpy(&seen, behind + x * s.sw * s.c, sizeof seen);
+                seen &= there;
+                std::memcpy(to + x * as.depth, &seen, sizeof seen);
+            }
+            continue;
+        }
         for (int64_t x = 0; x < s.ow; x++) {
             const T* from = behind + x * s.sw * s.c;
             T* here = to + x * as.depth;
@@ -143,6 +158,43 @@ INLINE void round_rows(const Step& s, const Rounded& as, const float* in, int64_
             for (int64_t i = over(row, CHANNELS) * CHANNELS; i < as.depth; i += CHANNELS) std::memset(here + i, 0, CHANNELS * sizeof(T));
         }
     }
+}
+
+// -- what comes after the sums -------------------------------------------------------------------------------------------------------
+
+INLINE void put_by(Way way, uint16_t* to, vec x) {
+#ifdef PAIRS
+    if (way != BY_FLOATS) return put(to, x);
+#endif
+    put_halves(to, x);
+}
+
+// As `finish`, of maps that may be halves.
+template <Way WAY, int R, int V>
+INLINE void finish_rounded(const Block& b, vec (&sum)[R][V]) {
+    if (!b.halves) return finish(b, sum);
+    if (b.other)
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; v++) sum[i][v] += load_at(b.halves & 4, b.other + i * b.other_stride, v * LANES);
+    if (b.activation > RELU6) {
+        float found[R][V * LANES];
+        for (int i = 0; i < R; i++)
+            for (int v = 0; v < V; v++) store(&found[i][v * LANES], sum[i][v]);
+        activate(&found[0][0], V * LANES, R, V * LANES, b.activation);
+        for (int i = 0; i < R; i++)
+            for (int v = 0; v < V; v++) sum[i][v] = load(&found[i][v * LANES]);
+    }
+    const vec least = all(b.activation == RELU || b.activation == RELU6 ? 0.0f : -INFINITY), most = all(b.activation == RELU6 ? 6.0f : INFINITY);
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 2
+        for (int v = 0; v < V; v++) {
+            const vec x = smaller(larger(sum[i][v], least), most);
+            float* out = b.out + i * b.out_stride;
+            b.halves & 2 ? put_by(WAY, halves_at(out, v * LANES), x) : store(out + v * LANES, x);
+        }
 }
 
 // -- by floats, and by pairs ---------------------------------------------------------------------------------------------------------
@@ -174,7 +226,7 @@ void float_block(const Block& b) {
                     for (int v = 0; v < V; v++) sum[i][v] += all(in[i * stride]) * w[v];
             }
         }
-    finish(b, sum);
+    finish_rounded<BY_FLOATS>(b, sum);
 }
 
 #ifdef PAIRS
@@ -207,7 +259,7 @@ void pair_block(const Block& b) {
                 }
             }
         }
-    finish(b, sum);
+    finish_rounded<BY_PAIRS>(b, sum);
 }
 #endif
 
@@ -268,14 +320,16 @@ INLINE void add_tiles() {
     asm volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(TO), "i"(X), "i"(W));
 }
 
-// P times 16 places of the input, `b.stride` apart, by V vectors of output channels: their sums, with the bias.
+// P times 16 places of the input, `b.stride` apart, by V vectors of output channels: their sums, to what is there already, or to the bias.
+// `ahead_step` counts lines of the cache.
 template <int P, int V>
-INLINE void tile_sums(const Block& b, float (*sums)[PANEL]) {
-    const float* bias = b.bias;
-    load_tile<0>(bias, 0);
-    if (V > 1) load_tile<1>(bias + LANES, 0);
-    if (P > 1) load_tile<2>(bias, 0);
-    if (P > 1 && V > 1) load_tile<3>(bias + LANES, 0);
+INLINE void tile_sums(Block& b, float (*sums)[PANEL], bool more) {
+    const float* first = more ? sums[0] : b.bias;
+    const int64_t next = more ? PANEL * 4 : 0, second = more ? TILE * PANEL : 0;
+    load_tile<0>(first, next);
+    if (V > 1) load_tile<1>(first + LANES, next);
+    if (P > 1) load_tile<2>(first + second, next);
+    if (P > 1 && V > 1) load_tile<3>(first + second + LANES, next);
     const float *weight = b.weight, *ahead = b.ahead;
     const int64_t stride = b.stride * 4;
     for (int64_t row = 0; row < b.rows; row++)
@@ -293,37 +347,82 @@ INLINE void tile_sums(const Block& b, float (*sums)[PANEL]) {
                 for (int64_t line = 0; line < b.ahead_step; line++, ahead += 16) __builtin_prefetch(ahead, 0, 2);
             }
         }
+    b.ahead = ahead;
     store_tile<0>(sums[0], PANEL * 4);
     if (V > 1) store_tile<1>(&sums[0][LANES], PANEL * 4);
     if (P > 1) store_tile<2>(sums[TILE], PANEL * 4);
     if (P > 1 && V > 1) store_tile<3>(&sums[TILE][LANES], PANEL * 4);
 }
 
-// A panel's results for `count` places in a row, of which every `width` the first `there` are results. `ahead_step` counts lines of the cache.
+INLINE void put_two(uint16_t* to, vec first, vec second) {
+    ivec both;
+    asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(first), "v"(second));
+    *reinterpret_cast<loose_ints*>(to) = both;
+}
+
+enum Other { NO_OTHER, OF_FLOATS, OF_HALVES };
+
+// The results of `count` pixels in a row, of their sums.
+template <int V, Other OTHER, bool HALVES>
+INLINE void finish_pixels(Block& b, const float (*sums)[PANEL], int64_t count) {
+    const vec least = all(b.activation == RELU || b.activation == RELU6 ? 0.0f : -INFINITY), most = all(b.activation == RELU6 ? 6.0f : INFINITY);
+    for (; count > 0; count--, sums++, b.out += b.out_stride) {
+        vec x[V];
+        for (int v = 0; v < V; v++) {
+            x[v] = load(*sums + v * LANES);
+            if (OTHER != NO_OTHER) x[v] += load_at(OTHER == OF_HALVES, b.other, v * LANES);
+            x[v] = smaller(larger(x[v], least), most);
+            if (!HALVES) store(b.out + v * LANES, x[v]);
+        }
+        if (OTHER != NO_OTHER) b.other += b.other_stride;
+        if (HALVES) V == 2 ? put_two(halves_at(b.out, 0), x[0], x[V - 1]) : put(halves_at(b.out, 0), x[0]);
+    }
+}
+
+template <int V>
+INLINE void finish_pixels(Block& b, float (*sums)[PANEL], int64_t count) {
+    if (b.activation > RELU6) {
+        for (int64_t i = 0; b.other && i < count; i++, b.other += b.other_stride)
+            for (int v = 0; v < V; v++)
+                store(sums[i] + v * LANES, load(sums[i] + v * LANES) + load_at(b.halves & 4, b.other, v * LANES));
+        activate(*sums, PANEL, count, V * LANES, b.activation);
+        return b.halves & 2 ? finish_pixels<V, NO_OTHER, true>(b, sums, count) : finish_pixels<V, NO_OTHER, false>(b, sums, count);
+    }
+    switch ((b.other ? b.halves & 4 ? OF_HALVES : OF_FLOATS : NO_OTHER) * 2 + (b.halves & 2 ? 1 : 0)) {
+        case 0: return finish_pixels<V, NO_OTHER, false>(b, sums, count);
+        case 1: return finish_pixels<V, NO_OTHER, true>(b, sums, count);
+        case 2: return finish_pixels<V, OF_FLOATS, false>(b, sums, count);
+        case 3: return finish_pixels<V, OF_FLOATS, true>(b, sums, count);
+        case 4: return finish_pixels<V, OF_HALVES, false>(b, sums, count);
+        case 5: return finish_pixels<V, OF_HALVES, true>(b, sums, count);
+    }
+}
+
+constexpr int64_t DEEP_TILES = 8 * TILE, SUMMED = 12 * TILE;       // pairs of channels that are summed up at once, and for how many places
+
+// A panel's results for `count` places in a row, of which every `width` the first `there` are results.
 template <int V>
 INLINE void tile_run(Block b, int64_t count, int64_t width, int64_t there, Turn turn) {
-    alignas(64) float sums[2 * TILE][PANEL];
-    const int64_t blocks = over(count, 2 * TILE), all = b.rows * b.taps * b.depth / TILE * TILE;
+    alignas(64) float sums[SUMMED][PANEL];
+    const int64_t blocks = over(count, 2 * TILE), steps = b.rows * b.taps * b.depth / TILE;
     b.ahead_step = over(V * TILE, blocks * turn.calls);
-    b.ahead += all * b.ahead_step * blocks * turn.call;
-    const int64_t activation = b.activation;
-    if (activation > RELU6) b.activation = NONE;
-    for (int64_t done = 0, x = 0; done < count; done += 2 * TILE, b.in += 2 * TILE * b.stride, b.ahead += all * b.ahead_step) {
-        const int64_t now = std::min(2 * TILE, count - done);
-        now > TILE ? tile_sums<2, V>(b, sums) : tile_sums<1, V>(b, sums);
+    b.ahead += steps * TILE * b.ahead_step * blocks * turn.call;
+    // the weights of some channels stay near while all places are summed up
+    const bool pieces = b.rows * b.taps == 1 && b.depth > DEEP_TILES && count > 2 * TILE && count <= SUMMED;
+    const int64_t deep = pieces ? DEEP_TILES : b.depth, together = pieces ? count : 2 * TILE;
+    for (int64_t done = 0, x = 0; done < count; done += together, b.in += together * b.stride) {
+        const int64_t now = std::min(together, count - done);
+        for (int64_t from = 0; from < b.depth; from += deep) {
+            Block piece = b;
+            piece.depth = std::min(deep, b.depth - from), piece.in += from, piece.weight += from * V * LANES;
+            for (int64_t i = 0; i < now; i += 2 * TILE, piece.in += 2 * TILE * b.stride)
+                now - i > TILE ? tile_sums<2, V>(piece, sums + i, from > 0) : tile_sums<1, V>(piece, sums + i, from > 0);
+            b.ahead = piece.ahead;
+        }
         for (int64_t i = 0; i < now;) {
-            const int64_t last = x < there ? std::min(now, i + there - x) : i;
-            const int64_t written = last - i;
-            float* const out = b.out;
-            for (; i < last; i++) {
-                vec sum[1][V];
-                for (int v = 0; v < V; v++) sum[0][v] = load(sums[i] + v * LANES);
-                finish(b, sum);
-                b.out += b.out_stride;
-                if (b.other) b.other += b.other_stride;
-            }
-            if (activation > RELU6 && written) activate(out, b.out_stride, written, V * LANES, activation);
-            x += written;
+            const int64_t written = x < there ? std::min(now - i, there - x) : 0;
+            if (written) finish_pixels<V>(b, sums + i, written);
+            i += written, x += written;
             const int64_t skipped = x < there ? 0 : std::min(now - i, width - x);
             i += skipped, x += skipped;
             if (x == width) x = 0;
@@ -332,11 +431,13 @@ INLINE void tile_run(Block b, int64_t count, int64_t width, int64_t there, Turn 
 }
 
 template <int V>
-INLINE void tile_rows(Block b, int64_t rows, int64_t places, int64_t line, int64_t width) {
-    if (rows > 1 && b.stride * width == line)               // in one piece; what lies between two rows is left out
-        return tile_run<V>(b, (rows - 1) * width + places, width, places, {0, 1});
+INLINE void tile_rows(Block b, int64_t rows, int64_t places, int64_t line, int64_t width, Turn turn) {
+    const int64_t whole = (rows - 1) * width + places;
+    // in one piece, where that is no more: what lies between two rows is left out
+    if (rows > 1 && b.stride * width == line && over(whole, TILE) <= rows * over(places, TILE))
+        return tile_run<V>(b, whole, width, places, turn);
     for (int64_t row = 0; row < rows; row++) {
-        tile_run<V>(b, places, places, places, {row, rows});
+        tile_run<V>(b, places, places, places, {turn.call * rows + row, turn.calls * rows});
         b.in += line, b.out += places * b.out_stride;
         if (b.other) b.other += places * b.other_stride;
     }
@@ -366,25 +467,29 @@ inline void rounded_conv(const Step& s, const Place& at) {
     if (first_panel == last_panel) return;
     const bool joined = s.groups == 1 && s.dw == 1;                         // a row of taps lies in one piece
     Block b = {};
-    b.activation = s.activation, b.out_stride = s.out_stride, b.other_stride = s.other_stride;
+    b.activation = s.activation, b.out_stride = s.out_stride, b.other_stride = s.other_stride, b.halves = s.halves & 6;
     b.rows = s.kh, b.taps = joined ? 1 : across, b.depth = (joined ? across * depth : depth) / 2, b.tap_stride = s.dw * as.depth / EACH;
     b.stride = sw * as.depth / EACH, b.row_stride = s.dh * as.width * as.depth / EACH;
     const int64_t line = (alone(s) ? 1 : s.sh) * as.width * as.depth / EACH;
     Number* const strip = reinterpret_cast<Number*>(at.scratch);
     Number* const behind = strip + as.size(s) + (32 * s.sw + 1) * as.depth;       // for what is spread by tiles
-    auto multiply = [&](int64_t pixel, int64_t rows, int64_t places) {      // what is in the strip, for so many rows of results
-        for (int64_t panel = first_panel; panel < last_panel; panel++) {
+    const float* given = at.scratch;
+    // What is given, for so many images of so many rows of results.
+    auto multiply = [&](int64_t first, int64_t images, int64_t rows, int64_t places, int64_t image_size) {
+        for (int64_t panel = first_panel, image = 0; panel < last_panel; image + 1 < images ? image++ : (image = 0, panel++)) {
+            const int64_t pixel = first + image * rows * places;
             const int64_t group = panel / panels, start = panel % panels * PANEL, channel = group * per_group + start;
             const bool full = channels - start >= PANEL;
             b.weight = s.weight + (group * channels + start) * taps;
             b.ahead = b.weight + std::min<int64_t>(PANEL, channels - start) * taps;
             b.bias = s.bias ? s.bias + channel : WAY == BY_TILES ? NOTHING : nullptr;
-            b.in = at.scratch + group * depth / EACH;
-            b.out = at.arena + s.out + pixel * s.out_stride + channel;
-            b.other = s.other < 0 ? nullptr : at.arena + s.other + pixel * s.other_stride + channel;
+            b.in = given + image * image_size / EACH + group * depth / EACH;
+            b.out = at.arena + s.out + pixel * s.out_stride + (s.halves & 2 ? channel / 2 : channel);
+            b.other = s.other < 0 ? nullptr : at.arena + s.other + pixel * s.other_stride + (s.halves & 4 ? channel / 2 : channel);
 #ifdef TILES
             if (WAY == BY_TILES) {
-                full ? tile_rows<2>(b, rows, places, line, as.width) : tile_rows<1>(b, rows, places, line, as.width);
+                const Turn turn = {image, images};
+                full ? tile_rows<2>(b, rows, places, line, as.width, turn) : tile_rows<1>(b, rows, places, line, as.width, turn);
                 continue;
             }
 #endif
@@ -402,19 +507,32 @@ inline void rounded_conv(const Step& s, const Place& at) {
     if (WAY == BY_TILES) asm volatile("ldtilecfg %0" : : "m"(forms));
 #endif
     if (pixel_by_pixel(s)) {
+        const bool direct = WAY != BY_FLOATS && s.halves & 1 && s.c == as.depth;        // as it lies
         const int64_t all = s.n * s.h * s.w, tile = std::max<int64_t>(1, s.tile), units = over(all, tile);
         for (int64_t unit = by_tile.first(units); unit < by_tile.last(units); unit++) {
             const int64_t pixel = unit * tile, now = std::min(tile, all - pixel);
-            round_pixels(s, at.arena + s.in + pixel * s.in_stride, s.in_stride, now, strip, as.depth);
-            multiply(pixel, 1, now);
+            const float* from = at.arena + s.in + pixel * s.in_stride;
+            const int64_t there = !direct ? 0 : WAY == BY_TILES ? now / 16 * 16 : now;     // tiles are read whole
+            if (there) {
+                b.stride = s.in_stride, given = from;
+                multiply(pixel, 1, 1, there, 0);
+                b.stride = as.depth / EACH, given = at.scratch;
+            }
+            if (there == now) continue;
+            round_pixels(s, from + there * s.in_stride, s.in_stride, now - there, strip, as.depth);
+            multiply(pixel + there, 1, 1, now - there, 0);
         }
     } else {
-        const int64_t rows = conv_rows(s), strips = over(s.oh, rows), units = s.n * strips;
+        const int64_t rows = conv_rows(s), strips = over(s.oh, rows), many = images_at_once(s), units = over(s.n, many) * strips;
+        const int64_t image_size = Rounded::rows(s, rows) * as.width * as.depth;
         const float* in = s.planar ? at.image : at.arena + s.in;
         for (int64_t unit = by_tile.first(units); unit < by_tile.last(units); unit++) {
-            const int64_t image = unit / strips, top = unit % strips * rows, count = std::min(rows, s.oh - top);
-            round_rows(s, as, in + image * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count, strip, behind);
-            alone(s) ? multiply((image * s.oh + top) * s.ow, 1, count * s.ow) : multiply((image * s.oh + top) * s.ow, count, s.ow);
+            const int64_t first = unit / strips * many, images = std::min(many, s.n - first), top = unit % strips * rows;
+            const int64_t count = std::min(rows, s.oh - top), pixel = (first * s.oh + top) * s.ow;
+            for (int64_t image = 0; image < images; image++)
+                round_rows(s, as, in + (first + image) * (s.planar ? s.c * s.h * s.w : s.h * s.w * s.in_stride), top, count,
+                           strip + image * image_size, behind);
+            alone(s) ? multiply(pixel, images, 1, count * s.ow, image_size) : multiply(pixel, images, count, s.ow, image_size);
         }
     }
 #ifdef TILES

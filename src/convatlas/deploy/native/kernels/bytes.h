@@ -4,6 +4,7 @@
 // A pixel's four neighbouring channels are read as one number of 32 bits, so that strides are counted as in maps of floats.
 #pragma once
 #include "conv.h"
+#include "halves.h"
 #include "maps.h"
 
 #if defined(__AVX2__)
@@ -15,7 +16,6 @@
 #endif
 
 typedef int32_t loose_ints __attribute__((vector_size(LANES * 4), aligned(1), may_alias));
-typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
 typedef uint8_t bytes_of_vec __attribute__((vector_size(LANES)));
 typedef uint8_t loose_bytes __attribute__((vector_size(LANES), aligned(1), may_alias));
 typedef uint8_t sixteen __attribute__((vector_size(16), aligned(1), may_alias));

@@ -14,6 +14,7 @@ struct Block {
     // Weights that are needed next, and how far to go through them for each number of depth: they come from memory while this is computed.
     const float* ahead;
     int64_t ahead_step;
+    int64_t halves;                         // bfloat16.h: which are of bf16, 2 `out` and 4 `other`
 };
 
 // What comes before the sums.

@@ -2,7 +2,7 @@
 #pragma once
 #include <cmath>
 
-#include "vector.h"
+#include "halves.h"
 
 // Pixels of the input that a window sees, cut off at the border.
 struct Window {
@@ -25,7 +25,7 @@ INLINE void windows(const Step& s, const Place& at, const T* maps, int64_t strid
     }
 }
 
-template <bool MAX>
+template <bool MAX, bool HALVES = false>
 inline void pool(const Step& s, const Place& at) {
     windows(s, at, static_cast<const float*>(at.arena + s.in), s.in_stride, at.arena + s.out, s.out_stride,
             [&](float* out, const float* in, const Window& high, const Window& wide) {
@@ -34,10 +34,10 @@ inline void pool(const Step& s, const Place& at) {
             vec sum = MAX ? all(-INFINITY) : vec{};
             for (int64_t y = 0; y < high.last - high.first; y++)
                 for (int64_t x = 0; x < wide.last - wide.first; x++) {
-                    const vec v = load(in + (y * s.w + x) * s.in_stride + c);
+                    const vec v = load_at(HALVES, in + (y * s.w + x) * s.in_stride, c);
                     sum = MAX ? largest(sum, v) : sum + v;
                 }
-            store(out + c, activated(MAX ? sum : sum / float(seen), s.activation));
+            store_at(HALVES, out, c, activated(MAX ? sum : sum / float(seen), s.activation));
         }
     });
 }

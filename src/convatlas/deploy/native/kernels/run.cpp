@@ -44,10 +44,16 @@ namespace {
 void run_step(const Step& s, const Place& at) {
     switch (s.kind) {
         case CONV: return small_groups(s) ? grouped(s, at) : conv(s, at);
+#ifndef __wasm__
+        case WINOGRAD4: return s.halves ? winograd<4, true>(s, at) : winograd<4>(s, at);
+        case WINOGRAD2: return s.halves ? winograd<2, true>(s, at) : winograd<2>(s, at);
+        case MAXPOOL: return s.halves ? pool<true, true>(s, at) : pool<true>(s, at);
+#else
         case WINOGRAD4: return winograd<4>(s, at);
         case WINOGRAD2: return winograd<2>(s, at);
-        case DEPTHWISE: return depthwise(s, at);
         case MAXPOOL: return pool<true>(s, at);
+#endif
+        case DEPTHWISE: return depthwise(s, at);
         case AVGPOOL: return pool<false>(s, at);
         case MEAN: return mean(s, at);
         case ADD: return pointwise<ADD>(s, at);

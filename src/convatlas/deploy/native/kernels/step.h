@@ -22,7 +22,7 @@ struct Step {
     int64_t kh, kw, sh, sw, ph, pw;         // kernel, stride, padding at the top and the left; what is beyond the map elsewhere is zero too
     int64_t dh, dw;                         // how far apart the taps of a kernel are
     int64_t groups;
-    int64_t in, in_stride;                  // where the input begins in the arena, in floats, and how far it is to the next pixel
+    int64_t in, in_stride;                  // where the input begins in the arena, and how far it is to the next pixel; in floats, whatever a map's numbers are
     int64_t out, out_stride;
     int64_t other, other_stride;            // a second input of the output's shape, or -1; DEPTHWISE: where the means of its rows go
     int64_t planar;                         // whether the input is the network's image, (c, h, w)
@@ -31,6 +31,7 @@ struct Step {
     int64_t chain, band;                    // how many steps from this one on go band by band, rows of the last one's results; 0: none
     int64_t in_zero, out_zero, other_zero;  // of maps of bytes: the byte that stands for 0
     int64_t low, high;                      // bounds of a result of bytes; QCONV: `high` 0, and it is floats
+    int64_t halves;                         // which maps are of bf16: 1 the input, 2 the result, 4 the other
     const float *weight, *bias, *before, *scale, *table;    // `before`: factors, then offsets of an affine map with ReLU that the input goes through
     double epsilon;                         // LAYERNORM; PAD: what is around the map; steps on bytes: a factor, as each says
 };

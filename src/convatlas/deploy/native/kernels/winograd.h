@@ -3,6 +3,7 @@
 // matrices, and transformed back. The weights are 4 or 1.8 times as many, which counts where a map is small.
 #pragma once
 #include "conv.h"
+#include "halves.h"
 
 template <int TILE>
 struct Winograd;
@@ -50,8 +51,8 @@ INLINE int64_t winograd_scratch(const Step& s) {
 
 constexpr int64_t FAR_AWAY = 1 << 19;       // numbers of a map that comes from beyond the near caches
 
-// The input of one tile, from its first pixel, which may lie outside the map, where INSIDE is false.
-template <int TILE, bool INSIDE>
+// The input of one tile, from its first pixel, which may lie outside the map, where INSIDE is false. HALVES: some map of the step is of bf16.
+template <int TILE, bool HALVES, bool INSIDE>
 INLINE void transform(const Step& s, const float* first, int64_t top, int64_t left, float* to, int64_t matrix) {
     constexpr int REACH = TILE + 2;
     const int64_t line = s.w * s.in_stride;
@@ -64,9 +65,9 @@ INLINE void transform(const Step& s, const float* first, int64_t top, int64_t le
 #pragma GCC unroll 6
             for (int y = 0; y < REACH; y++) {
                 const bool there = INSIDE || (top + y >= 0 && top + y < s.h && left + x >= 0 && left + x < s.w);
-                const float* pixel = first + y * line + x * s.in_stride + c;
-                if (far && x >= 2) __builtin_prefetch(pixel + 2 * TILE * s.in_stride, 0, 3);     // of the tile after the next
-                d[y] = there ? load(pixel) : vec{};
+                const float* pixel = first + y * line + x * s.in_stride;
+                if (far && x >= 2) __builtin_prefetch(pixel + 2 * TILE * s.in_stride + c, 0, 3);     // of the tile after the next
+                d[y] = there ? load_at(HALVES && s.halves & 1, pixel, c) : vec{};
             }
             Winograd<TILE>::into(d);
 #pragma GCC unroll 6
@@ -81,17 +82,17 @@ INLINE void transform(const Step& s, const float* first, int64_t top, int64_t le
     }
 }
 
-template <int TILE>
+template <int TILE, bool HALVES>
 INLINE void transform_tile(const Step& s, const float* image, int64_t top, int64_t left, float* to, int64_t matrix) {
     const float* first = image + (top * s.w + left) * s.in_stride;
     if (top >= 0 && left >= 0 && top + TILE + 2 <= s.h && left + TILE + 2 <= s.w)
-        transform<TILE, true>(s, first, top, left, to, matrix);
+        transform<TILE, HALVES, true>(s, first, top, left, to, matrix);
     else
-        transform<TILE, false>(s, first, top, left, to, matrix);
+        transform<TILE, HALVES, false>(s, first, top, left, to, matrix);
 }
 
 // The results of one tile; WHOLE: all of them are on the map.
-template <int TILE, bool WHOLE>
+template <int TILE, bool HALVES, bool WHOLE>
 INLINE void transform_back(const Step& s, const Place& at, const float* from, int64_t matrix, int64_t image, int64_t top, int64_t left,
                            int64_t channel) {
     constexpr int REACH = TILE + 2;
@@ -107,23 +108,27 @@ INLINE void transform_back(const Step& s, const Place& at, const float* from, in
     }
     const int64_t first = (image * s.oh + top) * s.ow + left;
     const vec bias = s.bias ? load(s.bias + channel) : vec{};
-    float* out = at.arena + s.out + first * s.out_stride + channel;
-    const float* other = s.other < 0 ? nullptr : at.arena + s.other + first * s.other_stride + channel;
+    float* out = at.arena + s.out + first * s.out_stride;
+    const float* other = s.other < 0 ? nullptr : at.arena + s.other + first * s.other_stride;
+    const bool to_halves = HALVES && s.halves & 2, other_halves = HALVES && s.halves & 4;
     const float least = s.activation == RELU ? 0.0f : -INFINITY;
     const int64_t high = WHOLE ? TILE : std::min<int64_t>(TILE, s.oh - top), wide = WHOLE ? TILE : std::min<int64_t>(TILE, s.ow - left);
 #pragma GCC unroll 4
     for (int y = 0; y < TILE; y++) {
         if (!WHOLE && y >= high) break;
         vec o[TILE];
+        float row[TILE * LANES];                    // of floats, what goes into halves
         Winograd<TILE>::back(rows[y], o);
 #pragma GCC unroll 4
         for (int x = 0; x < TILE; x++) {
             if (!WHOLE && x >= wide) break;
             vec sum = o[x] + bias;
-            if (other) sum += load(other + x * s.other_stride);
-            store(out + x * s.out_stride, larger(sum, all(least)));
+            if (other) sum += load_at(other_halves, other + x * s.other_stride, channel);
+            store(to_halves ? row + x * LANES : out + x * s.out_stride + channel, larger(sum, all(least)));
         }
-        if (s.activation > RELU) activate(out, s.out_stride, wide, LANES, s.activation);
+        if (s.activation > RELU) activate(to_halves ? row : out + channel, to_halves ? LANES : s.out_stride, wide, LANES, s.activation);
+        if (to_halves)
+            for (int64_t x = 0; x < wide; x++) put_halves(halves_at(out + x * s.out_stride, channel), load(row + x * LANES));
         out += s.ow * s.out_stride;
         if (other) other += s.ow * s.other_stride;
     }
@@ -136,12 +141,12 @@ INLINE void fetch(const Step& s, const Place& at, int64_t image, int64_t top, in
         for (int64_t x = 0; x < std::min<int64_t>(TILE, s.ow - left); x++)
             for (int64_t c = channel; c < channel + wide; c += CHANNELS) {
                 const int64_t pixel = (image * s.oh + top + y) * s.ow + left + x;
-                __builtin_prefetch(at.arena + s.out + pixel * s.out_stride + c, 1, 3);
-                if (s.other >= 0) __builtin_prefetch(at.arena + s.other + pixel * s.other_stride + c, 0, 3);
+                __builtin_prefetch(at.arena + s.out + pixel * s.out_stride + (s.halves & 2 ? c / 2 : c), 1, 3);
+                if (s.other >= 0) __builtin_prefetch(at.arena + s.other + pixel * s.other_stride + (s.halves & 4 ? c / 2 : c), 0, 3);
             }
 }
 
-template <int TILE>
+template <int TILE, bool HALVES = false>
 inline void winograd(const Step& s, const Place& at) {
     const Tiles<TILE> tiles(s);
     constexpr int POINTS = Tiles<TILE>::POINTS;
@@ -159,7 +164,7 @@ inline void winograd(const Step& s, const Place& at) {
         int64_t image, top, left;
         for (int64_t t = 0; t < here; t++) {
             place(from + t, image, top, left);
-            transform_tile<TILE>(s, at.arena + s.in + image * s.h * s.w * s.in_stride, top - s.ph, left - s.pw, transformed + t * channels, matrix);
+            transform_tile<TILE, HALVES>(s, at.arena + s.in + image * s.h * s.w * s.in_stride, top - s.ph, left - s.pw, transformed + t * channels, matrix);
         }
         const int64_t end = by_panel.last(panels);
         for (int64_t panel = by_panel.first(panels); panel < end; panel += s.gather) {
@@ -184,9 +189,9 @@ inline void winograd(const Step& s, const Place& at) {
                 for (int64_t c = 0; c < wide; c += LANES) {
                     const float* given = products + t * s.gather * PANEL + c;
                     if (all_there)
-                        transform_back<TILE, true>(s, at, given, product, image, top, left, panel * PANEL + c);
+                        transform_back<TILE, HALVES, true>(s, at, given, product, image, top, left, panel * PANEL + c);
                     else
-                        transform_back<TILE, false>(s, at, given, product, image, top, left, panel * PANEL + c);
+                        transform_back<TILE, HALVES, false>(s, at, given, product, image, top, left, panel * PANEL + c);
                 }
             }
         }
