@@ -27,7 +27,7 @@ from convatlas.scale.cluster import on_ray
 from convatlas.scale.compound import Coefficients, Reached, kept, reach
 from convatlas.scale.compound import Point as Scaled
 from convatlas.scale.ledger import Entry, Ledger, Point
-from convatlas.scale.plan import Plan, Result, read
+from convatlas.scale.plan import TOGETHER, Plan, Result, read, scaled_network, tell_apart
 from convatlas.scale.race import race, ranking
 from convatlas.scale.search import Question, search
 from convatlas.scale.trial import Images, Work, conduct
@@ -64,6 +64,13 @@ def test_candidates_are_different_networks_of_equal_cost() -> None:
         assert each.reached.deviation == pytest.approx(counted(each.spec) / counted(RESNET) / 2 - 1)
 
 
+def test_no_image_is_made_smaller_for_the_last_per_cent_of_cost() -> None:
+    """Once it read 13 pixels in place of 16, whose cost was nearer by 2 %."""
+    spec = change(RESNET, {"n": 4, "width": 0.375, "image_size": 16})
+    reached = equally(spec, 1)(Coefficients(1.32, 1.231, 1.0))
+    assert abs(reached.deviation) < 0.03 and reached.point.departure == 0
+
+
 def test_networks_that_rounding_makes_equal_count_once() -> None:
     tiny = change(RESNET, {"n": 1, "width": 0.25, "image_size": 8})
     found = candidates(60, at(tiny))
@@ -87,6 +94,22 @@ def test_candidates_have_equal_multiply_adds_to_one_per_cent(name: str, fields: 
     spec = change(variant(name).spec, fields)
     for each in candidates(12, equally(spec, 1), within=EQUAL):
         assert cost.macs(each.spec) == pytest.approx(2 * cost.macs(spec), rel=0.01), each.name
+
+
+def test_candidates_whose_images_depart_come_last_and_are_told() -> None:
+    def apart(rule: Coefficients) -> Reached:
+        reached = at(RESNET)(rule)
+        return replace(reached, point=replace(reached.point, size=(12, 12))) if rule.alpha > 1 else reached
+
+    found = candidates(12, apart, within=0.02)
+    off = [abs(each.reached.point.departure) > 0.05 for each in found]
+    assert off == sorted(off) and off[-1] and not off[3]
+    networks = [scaled_network(each.name, TOGETHER, 1.0, each.coefficients, Run(model=Model(name="resnet20_cifar")),
+                               each.reached, "macs") for each in found]
+    said: list[str] = []
+    tell_apart(networks, said.append)
+    assert len(said) == 1 and f"{networks[-1].name} {100 * networks[-1].departure:+.0f} %" in said[0]
+    assert "With sides of images that depart from the rule's" in said[0]
 
 
 def test_candidates_that_miss_the_cost_come_last() -> None:

@@ -17,8 +17,8 @@ of the last layer is larger than that of the first. What share of all their vari
 beside it.
 
 What the quick form cannot show: the point of difference that it would take on ImageNet may be less here, where networks
-of 20 layers end near what so few images allow. Standard: the same ResNet with 32×32 pixels on 5 000 training images of
-CIFAR-10, ten epochs, or on `--data`, with five seeds.
+of 20 layers end near what so few images allow. Standard: the same four networks with 32×32 pixels on 5 000 training
+images of CIFAR-10, ten epochs, or on `--data`, with five seeds.
 """
 
 from typing import TYPE_CHECKING
@@ -72,8 +72,8 @@ def squeeze_excite() -> Experiment:
         standard=Protocol(
             arms=arms,
             minutes=40,
-            base=resnet_cifar().change("model.fields", {"width": 0.5}, "data.batch_size", 64, "train.epochs", 10,
-                                       "schedule.steps", ((5, 0.1), (7.5, 0.01))),
+            base=resnet_cifar().change("model.fields", {"width": 0.5, "image_size": 32}, "data.batch_size", 64,
+                                       "train.epochs", 10, "schedule.steps", ((5, 0.1), (7.5, 0.01))),
             images=Images("cifar10", train=5000, test=2000),
         ),
         measure=measure,

@@ -24,6 +24,7 @@ from .plan import (
     read,
     scaled_network,
     side_of,
+    tell_apart,
     tested,
     told,
     versus,
@@ -49,6 +50,7 @@ def apply(found: Path, phis: Sequence[float], *, seeds: int = 5, workers: int | 
     plan = begun(folder, asked)
     if plan is None:
         networks = [search.networks[BASE], *(each for phi in phis for each in at(search, rule, phi))]
+        tell_apart(networks, tell)
         side, most = side_of(search.run, networks), search.asked["images"]
         images = packed(search.run.data, folder, side=side, most=most, tell=tell)
         plan = Plan(folder, asked, search.run, images, {each.name: each for each in networks})

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..net.model import Spec
 from . import cost
-from .compound import ALONE, Coefficients, Dimension, Reached, reach, reach_latency
+from .compound import ALONE, CLOSE, Coefficients, Dimension, Reached, reach, reach_latency
 from .rule import scaled
 
 EQUAL = 0.01        # deviation from equal cost that is looked for; what is reached is shown
@@ -84,8 +84,8 @@ def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float
     """So many candidates, no two the same network and none of them one of `beside`, each `at` the same cost.
 
     The coarsest lattice that has as many points is tried first, finer ones where networks coincide by rounding. Those
-    that miss the cost by more than `within` come last, for want of others among twice as many. Fewer come back where
-    even the finest lattice has no more.
+    that miss the cost by more than `within`, or whose images depart from the rule's by more than 5 %, come last, for
+    want of others among twice as many. Fewer come back where even the finest lattice has no more.
     """
     equal, apart, tried = list[Candidate](), list[Candidate](), set[Coefficients]()
     known = set(map(cost.shapes, beside))
@@ -99,9 +99,11 @@ def candidates(count: int, at: At, tell: Tell = lambda text: None, within: float
         each = Candidate(rule, at(rule))
         if (shapes := cost.shapes(each.spec)) not in known:
             known.add(shapes)
-            (apart if abs(each.reached.deviation) > within else equal).append(each)
+            missed = abs(each.reached.deviation) > within or abs(each.reached.point.departure) > CLOSE
+            (apart if missed else equal).append(each)
             tell(f"candidate {len(equal) + len(apart)}: {each.name}, {100 * each.reached.deviation:+.1f} % of the cost")
-    return [*equal, *sorted(apart, key=lambda each: abs(each.reached.deviation))][:count]
+    return [*equal, *sorted(apart, key=lambda each: abs(each.reached.deviation) + abs(each.reached.point.departure))
+            ][:count]
 
 
 def rivals(at: At) -> dict[Dimension, Candidate]:

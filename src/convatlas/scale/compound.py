@@ -32,7 +32,8 @@ TRIES, RESIZED = 8, 3           # measurements of latency: at most so many, and 
 WITHIN = 0.02                   # deviation from a budget that counts as met
 FINEST = 0.005                  # difference of φ, below which no other network is to be had
 STEP, ASIDE = 0.04, 12          # steps of φ, and how many either way, to other layers and channels
-STRETCH = 0.25                  # share by which an image's side may depart from the rule's to meet a budget
+STRETCH = 0.25                  # share by which an image's side may depart from the rule's to come nearer to a budget
+CLOSE = 0.05                    # of these departures those that count as none
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Point:
         """True if the image size is not the rule's."""
         return pair(self.spec.image_size) != self.size
 
+    @property
+    def departure(self) -> float:
+        """Share by which the image's height is above the rule's; negative below."""
+        return pair(self.spec.image_size)[0] / self.size[0] - 1
+
 
 @dataclass(frozen=True)
 class Reached:
@@ -114,8 +120,9 @@ def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients:
           adjust: bool = True, within: float = WITHIN) -> Reached:
     """The point nearest to a budget of multiply-adds, or of another `measure` that does not fall as networks grow.
 
-    With `adjust` the image size departs from the rule's, by a quarter at most, where rounding leaves more than `within`
-    of the budget, at this φ or one nearby; of points that meet it, the one whose size departs least. Raises
+    With `adjust` the image size departs from the rule's where rounding leaves more than `within` of the budget, at this
+    φ or one nearby: of points that meet it by 5 % of the side or less, the one whose size departs least. Where none
+    does, size is not given up for cost: the point is taken whose deviation and departure are the least together. Raises
     ConvatlasError for a budget that no φ reaches.
     """
     at = partial(point, spec, coefficients)
@@ -125,15 +132,25 @@ def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients:
         low, high = (middle, high) if measure(at(middle).spec) < budget else (low, middle)
 
     def rank(each: Reached) -> tuple[bool, float]:
-        missed = abs(each.deviation) > within
-        return missed, abs(each.deviation) if missed else _departure(each)
+        departure, off = abs(log(1 + each.point.departure)), abs(log(1 + each.deviation))
+        missed = abs(each.deviation) > within or departure > CLOSE
+        return missed, departure + off * missed
 
     found = [Reached(each, budget, measure(each.spec)) for each in (at(low), at(high))]
-    aside = [0.0, *(sign * i * STEP for i in range(1, ASIDE + 1) for sign in (-1, 1))] if adjust else []
-    for step in aside:
-        if not min(map(rank, found))[0]:
-            break
-        found += [each for phi in (low + step, high + step) if (each := _resized(at(phi), budget, measure))]
+    ways = {-1: low, 1: high}                   # to lower and to higher cost, while something may be found there
+    for i in range(ASIDE + 1 if adjust else 0):
+        for sign, phi in list(ways.items()):
+            missed, best = min(map(rank, found))
+            if not missed:
+                return min(found, key=rank)
+            here = Reached(at(phi + sign * i * STEP), budget, measure(at(phi + sign * i * STEP).spec))
+            # the side that makes up for it departs by half as much
+            if abs(log(1 + here.deviation)) / 2 > max(best, CLOSE):
+                del ways[sign]
+                continue
+            found.append(here)
+            if resized := _resized(here.point, budget, measure):
+                found.append(resized)
     return min(found, key=rank)
 
 
@@ -276,11 +293,6 @@ def _resized(at: Point, budget: float, measure: Measure) -> Reached | None:
         low, high = (middle, high) if found(middle) <= budget else (low, middle)
     best = min((low, high), key=lambda i: abs(found(i) / budget - 1))
     return Reached(replace(at, spec=_with_size(at.spec, sizes[best])), budget, found(best))
-
-
-def _departure(reached: Reached) -> float:
-    """Factor by which the image's height departs from the rule's, as a logarithm without sign."""
-    return abs(log(pair(reached.point.spec.image_size)[0] / reached.point.size[0]))
 
 
 def _near(at: Point) -> Iterator[tuple[int, int]]:

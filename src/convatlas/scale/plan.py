@@ -25,10 +25,10 @@ from ..run import Run
 from ..tasks import CLASSES, task_of
 from . import cost
 from .candidates import Equal
-from .compound import Coefficients, Reached
+from .compound import CLOSE, Coefficients, Reached
 from .ledger import Entry, Point
 from .race import CONFIDENCE, SEARCH, Rank
-from .trial import ARCHIVE, FINAL, Images, accuracy, judged, run_of, seconds
+from .trial import ARCHIVE, FINAL, Images, Tell, accuracy, judged, run_of, seconds
 
 FORMAT = 1
 PLAN = "plan.json"              # of a search folder: all that its trials follow from
@@ -56,6 +56,7 @@ class Network:
     memory: int                             # bytes at the peak of predicting one image
     deviation: float                        # of the cost from the one it stands for, as a share
     latency: float | None = None            # seconds, where networks are of equal latency
+    departure: float = 0.0                  # of the image's side from the one that γ asks for, as a share
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,18 @@ def scaled_network(name: str, way: Way, phi: float, coefficients: Coefficients, 
                    equal: Equal) -> Network:
     """A network that was scaled to a cost."""
     found = network(name, way, phi, coefficients, run, at.point.spec, at.deviation)
-    return found if equal == "macs" else replace(found, latency=at.found)
+    return replace(found, departure=at.point.departure, latency=None if equal == "macs" else at.found)
+
+
+def tell_apart(networks: Iterable[Network], tell: Tell) -> None:
+    """Say which networks are not of equal cost, or read other images than their coefficients ask for."""
+    networks = list(networks)
+    for title, shares in (("Not of equal cost, as near as can be built", [each.deviation for each in networks]),
+                          ("With sides of images that depart from the rule's, for the cost's sake",
+                           [each.departure for each in networks])):
+        if apart := [f"{each.name} {100 * share:+.0f} %" for each, share in zip(networks, shares, strict=True)
+                     if abs(share) > CLOSE]:
+            tell(f"{title}: {', '.join(apart)}. A larger network or larger images can be scaled more finely.")
 
 
 def base_of(run: Run) -> Spec:

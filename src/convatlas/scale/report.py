@@ -36,7 +36,8 @@ def leave(result: Result, command: str = "", held: Sequence[str] = (), before: P
         "format": FORMAT, "asked": plan.asked, "chosen": result.chosen, "machine": machine_of(("convatlas", "torch")),
         "networks": {name: {"way": each.way, "phi": each.phi, "coefficients": each.coefficients,
                             "fields": each.fields, "macs": each.macs, "params": each.params, "memory": each.memory,
-                            "deviation": each.deviation, "latency": each.latency, "test": result.tested.get(name, [])}
+                            "deviation": each.deviation, "departure": each.departure, "latency": each.latency,
+                            "test": result.tested.get(name, [])}
                      for name, each in plan.networks.items()},
         "ranking": [{"network": rank.name, "search": list(rank.accuracies), "stopped": rank.behind is None,
                      "behind": None if rank.behind is None else _finite(rank.behind.mean),
@@ -106,7 +107,8 @@ def _row(result: Result, each: Network) -> dict[str, Any]:
     """One network as the page's table has it."""
     high, wide = pair(result.plan.spec(each.name).image_size)
     accuracies = [100 * share for share in result.tested.get(each.name, ())]
-    return {"name": each.name, "way": each.way, "size": f"{high}×{wide}", "macs": short(each.macs),
+    size = f"{high}×{wide}" + (f" ({100 * each.departure:+.0f} %)" if abs(each.departure) > 0.005 else "")
+    return {"name": each.name, "way": each.way, "size": size, "macs": short(each.macs),
             "params": short(each.params), "memory": f"{each.memory / 1e6:.1f} MB",
             "latency": "" if each.latency is None else f"{1000 * each.latency:.2f} ms",
             "deviation": f"{100 * each.deviation:+.1f} %" if each.way != BASE else "",

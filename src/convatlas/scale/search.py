@@ -36,6 +36,7 @@ from .plan import (
     on_test,
     scaled_network,
     side_of,
+    tell_apart,
     tested,
     told,
     versus,
@@ -111,11 +112,7 @@ def _planned(run: Run, choice: Choice | None, folder: Path, asked: Mapping[str, 
     if count < asked["trials"]:
         tell(f"Only {count} candidates are different networks: rounding makes the others equal to one "
              "another, or to one dimension alone.")
-    unequal = [each for each in networks if abs(each.deviation) > 0.05]
-    if unequal:
-        tell("Not of equal cost, as near as can be built: " + ", ".join(
-            f"{each.name} {100 * each.deviation:+.0f} %" for each in unequal) + ". A larger network or larger images "
-            "can be scaled more finely.")
+    tell_apart(networks, tell)
     images = packed(run.data, folder, side=side_of(run, networks), most=asked["images"], tell=tell)
     return Plan(folder, asked, run, images, {each.name: each for each in networks})
 
