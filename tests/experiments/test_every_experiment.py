@@ -16,6 +16,8 @@ from convatlas.experiments.machinery.plan import Claim, Experiment, Protocol, Re
 from convatlas.experiments.machinery.reproduce import reproduce
 from convatlas.experiments.machinery.trial import Arm
 from convatlas.experiments.machinery.verdict import judge
+from convatlas.net.model import pair
+from convatlas.net.registry import card
 
 SIZES = ("quick", "standard", "full")
 
@@ -53,9 +55,13 @@ def test_its_protocol_is_whole(name: str) -> None:
         assert len(set(arms)) == len(arms) and protocol.minutes > 0
         assert protocol.seeds >= 5 or not any(claim.by_chance for claim in found.claims) or protocol is found.full
         assert not protocol.rates or protocol.images is not None       # what is tuned on is not what is judged by
+        sides = []
         for arm in protocol.arms if protocol.base is not None else ():
             run = protocol.run(arm, 0, "fashion-small")
             assert type(run).from_yaml(run.to_yaml()).to_yaml() == run.to_yaml()
+            sides += [pair(card(run.model.name, run.model.fields).spec.image_size)[0]]
+        # an arm of another family has that one's usual side, 224 pixels, where the protocol names none
+        assert not sides or max(sides) <= 2 * min(sides), dict(zip(arms, sides, strict=True))
 
 
 @pytest.mark.parametrize("name", names())
