@@ -210,6 +210,10 @@ def test_results_are_current_while_protocol_and_claims_say_the_same(tmp_path: Pa
     assert not current(stored, with_claim(replace(claim, above=claim.above + 1)))
     assert not current(stored, with_claim(replace(claim, effect=lambda seed: -1 - claim.effect(seed))))
     assert not current(stored, replace(now, quick=replace(now.quick, minutes=now.quick.minutes + 1)))
+    images = stored["protocol"]["images"]
+    for source, counts in ((f"{images['source']}-jpeg", True), (f"{images['source']}100", False), ("others", False)):
+        stored["protocol"]["images"] = {**images, "source": source}
+        assert current(stored, now) is counts
 
 
 def test_what_cannot_be_asked_is_said() -> None:

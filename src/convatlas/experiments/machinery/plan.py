@@ -143,9 +143,11 @@ class Experiment:
 
 def same(protocol: Protocol, since: Mapping[str, Any]) -> bool:
     """True where `since`, the protocol of a stored result, is this one: a setting that came later counts only where it
-    is not its default.
+    is not its default, and a copy of the images counts as them, `cifar10-jpeg` as `cifar10`; the result names it.
     """
     plain = protocol.plain()
+    if plain["images"] and since["images"] and since["images"]["source"].startswith(f"{plain['images']['source']}-"):
+        plain["images"] = {**plain["images"], "source": since["images"]["source"]}
     if plain["base"] is not None and since["base"] is not None:
         plain["base"] = _had(plain["base"], Run().model_dump(mode="json"), since["base"])
     return bool(_plain(plain) == since)
