@@ -73,7 +73,7 @@ def equally(spec: Spec, phi: float, equal: Equal = "macs") -> At:
     the latency of the deployed network, measured here, within its interval where a network is found there.
     """
     if equal == "macs":
-        return partial(reach, spec, 2 ** phi * cost.macs(spec), _counted(spec), within=EQUAL)
+        return partial(reach, spec, 2 ** phi * cost.macs(spec), _counted(spec), within=EQUAL, close=CLOSE)
     timed = _timer()
     budget = 2 ** phi * timed(spec).seconds
     return lambda rule: reach_latency(spec, budget, timed, rule)[0]

@@ -32,8 +32,8 @@ TRIES, RESIZED = 8, 3           # measurements of latency: at most so many, and 
 WITHIN = 0.02                   # deviation from a budget that counts as met
 FINEST = 0.005                  # difference of φ, below which no other network is to be had
 STEP, ASIDE = 0.04, 12          # steps of φ, and how many either way, to other layers and channels
-STRETCH = 0.25                  # share by which an image's side may depart from the rule's to come nearer to a budget
-CLOSE = 0.05                    # of these departures those that count as none
+STRETCH = 0.25                  # share by which an image's side may depart from the rule's to meet a budget
+CLOSE = 0.05                    # the same where networks are compared: smaller images are no part of what is
 
 
 @dataclass(frozen=True)
@@ -117,13 +117,13 @@ def point(spec: Spec, coefficients: Coefficients = PAPER, phi: float = 1.0) -> P
 
 
 def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients: Coefficients = PAPER, *,
-          adjust: bool = True, within: float = WITHIN) -> Reached:
+          adjust: bool = True, within: float = WITHIN, close: float = STRETCH) -> Reached:
     """The point nearest to a budget of multiply-adds, or of another `measure` that does not fall as networks grow.
 
     With `adjust` the image size departs from the rule's where rounding leaves more than `within` of the budget, at this
-    φ or one nearby: of points that meet it by 5 % of the side or less, the one whose size departs least. Where none
-    does, size is not given up for cost: the point is taken whose deviation and departure are the least together. Raises
-    ConvatlasError for a budget that no φ reaches.
+    φ or one nearby: of points that meet it by a share of the side of at most `close`, the one whose size departs least.
+    Where none does, the point is taken whose deviation and departure are the least together. Raises ConvatlasError for
+    a budget that no φ reaches.
     """
     at = partial(point, spec, coefficients)
     low, high = _bracket(lambda phi: measure(at(phi).spec), budget, coefficients, measure(spec))
@@ -133,7 +133,7 @@ def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients:
 
     def rank(each: Reached) -> tuple[bool, float]:
         departure, off = abs(log(1 + each.point.departure)), abs(log(1 + each.deviation))
-        missed = abs(each.deviation) > within or departure > CLOSE
+        missed = abs(each.deviation) > within or departure > close
         return missed, departure + off * missed
 
     found = [Reached(each, budget, measure(each.spec)) for each in (at(low), at(high))]
@@ -145,7 +145,7 @@ def reach(spec: Spec, budget: float, measure: Measure = cost.macs, coefficients:
                 return min(found, key=rank)
             here = Reached(at(phi + sign * i * STEP), budget, measure(at(phi + sign * i * STEP).spec))
             # the side that makes up for it departs by half as much
-            if abs(log(1 + here.deviation)) / 2 > max(best, CLOSE):
+            if abs(log(1 + here.deviation)) / 2 > max(best, close):
                 del ways[sign]
                 continue
             found.append(here)
