@@ -1,12 +1,12 @@
 """bf16 in figures: processor time of the native kernels and of OpenVINO, in bf16 and in fp32, and what bf16 does to the
 scores.
 
-    CONVATLAS_DATA=DATA uv run python benchmarks/bf16.py [resnet50 …] [--seconds 4] [--threads 1] [--keep]
+    CONVATLAS_DATA=DATA uv run python benchmarks/bf16.py [resnet50 …] [--seconds 4] [--threads 1] [--keep] [--page]
 
 224 pixels, batch 1 and 16, one process per network, in which the sides take turns; the first call of a turn is not
 counted, and medians are kept of the processor's time, which other work on the machine does not add to. Caches and
 memory it shares all the same: with `--keep`, for a machine that does nothing else, the figures become
-results/bf16.json, else they are only printed. The networks are those of int8.py, with random weights and BatchNorm's
+results/bf16.json and a table in docs/performance.md (`--page` only writes that anew), else they are only printed. The networks are those of int8.py, with random weights and BatchNorm's
 statistics measured on the images. `noise` is the squared difference of the scores from fp32's over their squared
 spread.
 """
@@ -22,8 +22,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from int8 import BATCHES, NETWORKS, cifar, settled
-from report import RESULTS, earlier, save
+from int8 import BATCHES, NETWORKS, cifar, place, settled
+from report import RESULTS, earlier, put, save
 
 SIDES = (("native", "bf16"), ("native", "fp32"), ("openvino", "bf16"), ("openvino", "fp32"))
 IMAGES = 64
@@ -77,6 +77,23 @@ def measure(name: str, images: Path, seconds: float, threads: int, batches: list
     return rows
 
 
+def page() -> None:
+    """Put the table into docs/performance.md."""
+    tree = json.loads((RESULTS / "bf16.json").read_text(encoding="utf-8"))
+    lines = [f"Measured on: {place(tree['machine'])}, one thread. Images at 224 pixels; processor time of a batch by the native "
+             "kernels in bf16, and how many times as long others take in the same turns, medians.", "",
+             "| network | batch | CPU ms | by | native fp32 | OpenVINO bf16 | OpenVINO fp32 | noise, native / OpenVINO |",
+             "|---|--:|--:|---|--:|--:|--:|--:|"]
+    for name, rows in tree["results"].items():
+        for batch in BATCHES:
+            found = rows[f"batch {batch}"]
+            ways = ", ".join(f"{count} {way}" for way, count in found["layers"]["bf16"].items())
+            others = " | ".join(f"{found['over_native_bf16'][side]:.2f}" for side in ("native, fp32", "openvino, bf16", "openvino, fp32"))
+            lines.append(f"| {name} | {batch} | {found['cpu_ms']['native, bf16']:.1f} | {ways} | {others} | "
+                         f"{found['noise']['native, bf16']:.1e} / {found['noise']['openvino, bf16']:.1e} |")
+    put(RESULTS.parents[1] / "docs" / "performance.md", {"bf16": "\n".join(lines)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*")
@@ -84,11 +101,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--keep", action="store_true", help="write results/bf16.json: nothing else runs here")
+    parser.add_argument("--page", action="store_true", help="write the table of what was kept, measure nothing")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(given.measure[0], Path(given.measure[1]), given.seconds, given.threads,
                                  given.batches)))
+        return
+    if given.page:
+        page()
         return
     results: dict[str, Any] = earlier("bf16") if given.keep else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -100,8 +121,9 @@ def main() -> None:
             results[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, json.dumps(results[name], indent=1), flush=True)
             if given.keep:
-                save("bf16", results)
-                print(RESULTS / "bf16.json")
+                print(save("bf16", results))
+    if given.keep:
+        page()
 
 
 if __name__ == "__main__":

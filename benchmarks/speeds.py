@@ -17,7 +17,8 @@ PATH = Path(__file__).parents[1] / "src" / "convatlas" / "atlas" / "speeds.json"
 SIDES = {       # → as pages name them
     "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "compile": "torch.compile", "compiled": "torch.compile", "ncnn": "ncnn",
     "mnn": "MNN", "theirs, int8": "timm's network in int8 by OpenVINO", "onnxruntime, int8": "ONNX Runtime in int8",
-    "openvino, int8": "OpenVINO in int8", "openvino, fp32": "OpenVINO in fp32",
+    "openvino, int8": "OpenVINO in int8", "openvino, bf16": "OpenVINO in bf16", "openvino, fp32": "OpenVINO in fp32",
+    "native, fp32": "native in fp32",
 }
 Tree = Mapping[str, Any]
 
@@ -71,6 +72,18 @@ def answers() -> Iterator[Line]:
                        1e3 * ours["cpu" if alone else "latency"], "ms",
                        ratios({side["name"]: side["cpu_ratio" if alone else "ratio"] for side in others}),
                        told(tree["machine"]), "inference.py")
+
+
+def halves() -> Iterator[Line]:
+    """In bf16 by the native kernels, which may be the slower."""
+    tree = read("bf16")
+    for model, each in tree.get("results", {}).items():
+        for batch in (1, 16):
+            found = each[f"batch {batch}"]
+            yield Line(model, f"answers {images(batch, (224, 224))}, deployed in bf16 (native)", "1 thread, CPU time",
+                       found["cpu_ms"]["native, bf16"], "ms",
+                       ratios({side: ratio for side, ratio in found["over_native_bf16"].items() if side != "native, bf16"}),
+                       told(tree["machine"]), "bf16.py")
 
 
 def integers() -> Iterator[Line]:
@@ -143,7 +156,7 @@ def pages() -> Iterator[Line]:
 
 def gathered() -> dict[str, Any]:
     """The document: machines by number, lines by network."""
-    lines = [line for part in (answers, integers, starts, gpus, tiles, pages, steps, large) for line in part()]
+    lines = [line for part in (answers, halves, integers, starts, gpus, tiles, pages, steps, large) for line in part()]
     machines = list(dict.fromkeys(line.machine for line in lines))
     networks: dict[str, list[dict[str, Any]]] = {}
     for line in lines:

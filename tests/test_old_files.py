@@ -218,7 +218,7 @@ NEWER = {       # what is written by a newer version → and opened by this one
 def test_what_a_newer_version_wrote_is_refused(expected, kind):
     change, key, opened = NEWER[kind]
     change(key)
-    with pytest.raises(ConvatlasError, match=r"has format 99, and convatlas .* reads formats up to [1-4]: "
+    with pytest.raises(ConvatlasError, match=r"has format 99, and convatlas .* reads formats up to [1-5]: "
                        r"update convatlas$"):
         opened()
 

@@ -1,5 +1,6 @@
-// Convolutions and linear layers in bf16: weights are kept as bf16, what they are multiplied with is rounded to it, sums are floats, results
-// floats or rounded to bf16. What is below the least normal number is rounded to 0. Three ways, each rounded in the same way on every processor that has it and for any number of threads:
+// Convolutions and linear layers in bf16: weights are kept as bf16, what they are multiplied with is rounded to it, sums are floats,
+// results floats or rounded to bf16. What is below the least normal number is rounded to 0. Three ways, each rounded in the same way on
+// every processor that has it and for any number of threads:
 // - by floats (BCONV): the second of each pair of channels, then the first; a product of two bf16 is exact in a float.
 // - by pairs (BCONV, `gather` 1): AVX512-BF16, which is defined to add them in that order. The same bits as by floats, but that it takes
 //   sums and products below the least normal number (1.2e-38) for 0.
@@ -70,7 +71,8 @@ struct Rounded {
     }
     static int64_t rows(const Step& s, int64_t count) { return alone(s) ? count : strip_rows(s, count); }
     int64_t size(const Step& s) const {
-        return (pixel_by_pixel(s) ? std::min(s.n * s.h * s.w, std::max<int64_t>(1, s.tile)) : images_at_once(s) * rows(s, conv_rows(s)) * width) * depth;
+        if (pixel_by_pixel(s)) return std::min(s.n * s.h * s.w, std::max<int64_t>(1, s.tile)) * depth;
+        return images_at_once(s) * rows(s, conv_rows(s)) * width * depth;
     }
 };
 
@@ -186,7 +188,8 @@ INLINE void finish_rounded(const Block& b, vec (&sum)[R][V]) {
         for (int i = 0; i < R; i++)
             for (int v = 0; v < V; v++) sum[i][v] = load(&found[i][v * LANES]);
     }
-    const vec least = all(b.activation == RELU || b.activation == RELU6 ? 0.0f : -INFINITY), most = all(b.activation == RELU6 ? 6.0f : INFINITY);
+    const vec least = all(b.activation == RELU || b.activation == RELU6 ? 0.0f : -INFINITY);
+    const vec most = all(b.activation == RELU6 ? 6.0f : INFINITY);
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
 #pragma GCC unroll 2
@@ -365,7 +368,8 @@ enum Other { NO_OTHER, OF_FLOATS, OF_HALVES };
 // The results of `count` pixels in a row, of their sums.
 template <int V, Other OTHER, bool HALVES>
 INLINE void finish_pixels(Block& b, const float (*sums)[PANEL], int64_t count) {
-    const vec least = all(b.activation == RELU || b.activation == RELU6 ? 0.0f : -INFINITY), most = all(b.activation == RELU6 ? 6.0f : INFINITY);
+    const vec least = all(b.activation == RELU || b.activation == RELU6 ? 0.0f : -INFINITY);
+    const vec most = all(b.activation == RELU6 ? 6.0f : INFINITY);
     for (; count > 0; count--, sums++, b.out += b.out_stride) {
         vec x[V];
         for (int v = 0; v < V; v++) {
