@@ -40,7 +40,8 @@ def test_json_and_refusals(inside, weights, tmp_path):
 def test_native_in_bf16_tells_its_layers_and_predicts(inside, weights, tmp_path):
     done = inside("deploy", weights, "--out", tmp_path / "net", "--backend", "native", "--precision", "bf16")
     assert done.returncode == 0, done.stderr
-    assert "layers multiply in bf16 (" in done.stdout and "maps between them are bf16, sums and all other steps fp32" in done.stdout
+    assert "layers multiply in bf16 (" in done.stdout
+    assert "maps between them are bf16, sums and all other steps fp32" in done.stdout
     told = json.loads(inside("deploy", weights, "--out", tmp_path / "net", "--backend", "native", "--precision", "bf16",
                              "--force", "--json").stdout)
     assert told["bf16"]["layers"] == sum(told["bf16"]["bf16"].values()) + sum(map(len, told["bf16"]["fp32"].values()))
